@@ -1,0 +1,100 @@
+//! The run-time blocks, as each process holds them: read often, changed seldom, in force everywhere within seconds.
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+
+use crate::db::{Block, BlockKind};
+use crate::engine_error::EngineError;
+use crate::engines::Engines;
+use crate::keys::Keys;
+use crate::phone::Phone;
+use crate::timestamp::Timestamp;
+
+/// A block is in force within 10 s (design, ruling 27); reading it this often leaves room for a slow database.
+const EVERY: Duration = Duration::from_secs(3);
+/// What `retry_after` tells for a block without an end.
+const NO_END_SECS: i64 = 365 * 86_400;
+
+/// The blocks in force. Cheap to clone; clones see the same list.
+#[derive(Clone)]
+pub struct Blocklist {
+    keys: Arc<Keys>,
+    rules: Arc<RwLock<Vec<Rule>>>,
+}
+
+struct Rule {
+    what: What,
+    until: Option<Timestamp>,
+}
+
+enum What {
+    /// By its key: a block list holds no numbers (P10).
+    Phone(String),
+    Prefix(String),
+    Ip(IpNet),
+    Country(String),
+}
+
+impl Blocklist {
+    /// The list as the database has it now.
+    pub async fn load(engines: &Engines) -> Result<Self, EngineError> {
+        let list = Self { keys: engines.keys.clone(), rules: Arc::default() };
+        list.reload(engines).await?;
+        Ok(list)
+    }
+
+    /// Reads the list again and again until `stop`. While the database is away the last list stays in force.
+    pub async fn follow(self, engines: Engines, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+            // Readiness tells of a database that is away; a line for each try would only repeat it.
+            let _ = self.reload(&engines).await;
+        }
+    }
+
+    async fn reload(&self, engines: &Engines) -> Result<(), EngineError> {
+        let blocks = engines.db.blocks_active(engines.clock.now()).await?;
+        let rules = blocks.into_iter().filter_map(Rule::of).collect();
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        Ok(())
+    }
+
+    /// Until when an ask for this phone, from this address, is blocked. `None` when it is not.
+    pub fn covers(&self, phone: &Phone, ip: Option<IpAddr>, now: Timestamp) -> Option<Timestamp> {
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        if rules.is_empty() {
+            return None;
+        }
+        let key = self.keys.phone_key(phone);
+        let covers = |rule: &&Rule| {
+            rule.until.is_none_or(|until| until > now)
+                && match &rule.what {
+                    What::Phone(value) => value == key.as_str(),
+                    What::Prefix(digits) => phone.e164()[1..].starts_with(digits.as_str()),
+                    What::Ip(net) => ip.is_some_and(|ip| net.contains(&ip)),
+                    What::Country(region) => region == phone.region(),
+                }
+        };
+        let until = |rule: &Rule| rule.until.unwrap_or_else(|| now.plus_secs(NO_END_SECS));
+        rules.iter().filter(covers).map(until).max()
+    }
+}
+
+impl Rule {
+    fn of(block: Block) -> Option<Self> {
+        let what = match block.kind {
+            BlockKind::Phone => What::Phone(block.value),
+            BlockKind::Prefix => What::Prefix(block.value),
+            BlockKind::Country => What::Country(block.value),
+            BlockKind::Ip => What::Ip(block.value.parse().ok()?),
+        };
+        Some(Self { what, until: block.until })
+    }
+}

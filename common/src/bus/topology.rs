@@ -1,0 +1,211 @@
+//! The names on the broker, and what every queue is declared with. One text for RabbitMQ and for the memory bus.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The one exchange: durable, of type topic, and its routing key is the event's type.
+pub const EXCHANGE: &str = "latchkey";
+
+/// How often the broker may hand a message out again before it dead-letters it by itself. Far above what happens:
+/// our own count of failures decides, and a broker's count cannot tell a failure from a restart. It is written because
+/// RabbitMQ 4.0 has a default of 20, which a paused consumer would use up on good messages.
+pub const DELIVERY_LIMIT: i64 = 1_000_000;
+
+/// `reject-publish` means nothing without a length. At 4 KiB a message this is 4 GiB of disk.
+pub const MAX_LENGTH: i64 = 1_000_000;
+
+/// A queue of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Queue {
+    OtpWorker,
+    SmsWorker,
+}
+
+impl Queue {
+    pub const ALL: [Self; 2] = [Self::OtpWorker, Self::SmsWorker];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OtpWorker => "otp-worker",
+            Self::SmsWorker => "sms-worker",
+        }
+    }
+
+    /// The families of events that the queue takes. The version is a wildcard: an event that is newer than this program
+    /// must reach the queue and be dead-lettered as `unknown_version`, not come back to its publisher as unroutable.
+    pub const fn bindings(self) -> &'static [&'static str] {
+        match self {
+            Self::OtpWorker => &["otp.requested.*", "user.signed_up.*", "sms.status.*"],
+            Self::SmsWorker => &["sms.requested.*", "sms.receipt.*"],
+        }
+    }
+
+    /// Where its messages wait for another try.
+    pub fn waiting(self, delay: Delay) -> String {
+        format!("{}.retry.{}", self.name(), delay.ms())
+    }
+
+    /// Where its dead letters lie.
+    pub fn dead(self) -> String {
+        format!("{}.dead", self.name())
+    }
+
+    /// The queues that take an event of this type.
+    pub fn taking(kind: &str) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |queue| queue.bindings().iter().any(|b| binds(b, kind)))
+    }
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Queue {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> anyhow::Result<Self> {
+        let known = Self::ALL.into_iter().find(|queue| queue.name() == name);
+        known.ok_or_else(|| anyhow::anyhow!("the queues are otp-worker and sms-worker"))
+    }
+}
+
+/// A topic pattern, with `*` for exactly one word.
+fn binds(pattern: &str, kind: &str) -> bool {
+    let mut words = kind.split('.');
+    pattern.split('.').all(|p| words.next().is_some_and(|w| p == "*" || p == w))
+        && words.next().is_none()
+}
+
+/// How long a message waits for its next try. A queue each: in one queue a long wait would block the short ones behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delay {
+    Second,
+    FiveSeconds,
+    HalfMinute,
+}
+
+impl Delay {
+    pub const ALL: [Self; 3] = [Self::Second, Self::FiveSeconds, Self::HalfMinute];
+
+    /// The shortest delay that is not shorter than `wait`, else the longest.
+    pub fn about(wait: std::time::Duration) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|delay| u128::from(delay.ms().unsigned_abs()) >= wait.as_millis())
+            .unwrap_or(Self::HalfMinute)
+    }
+
+    pub const fn ms(self) -> i64 {
+        match self {
+            Self::Second => 1_000,
+            Self::FiveSeconds => 5_000,
+            Self::HalfMinute => 30_000,
+        }
+    }
+}
+
+/// An argument of a queue's declaration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Argument {
+    Text(String),
+    Number(i64),
+}
+
+/// A queue as it is declared.
+pub(super) struct Declaration {
+    pub name: String,
+    pub arguments: Vec<(&'static str, Argument)>,
+    pub bindings: &'static [&'static str],
+}
+
+/// Everything that every process declares at start, in an order in which no dead letter is without its queue.
+pub(super) fn declarations() -> Vec<Declaration> {
+    let mut all = Vec::new();
+    for queue in Queue::ALL {
+        all.push(Declaration { name: queue.dead(), arguments: common_arguments(), bindings: &[] });
+        let mut arguments = common_arguments();
+        arguments.extend(dead_lettering_to(queue.dead()));
+        all.push(Declaration {
+            name: queue.name().to_owned(),
+            arguments,
+            bindings: queue.bindings(),
+        });
+        for delay in Delay::ALL {
+            let mut arguments = common_arguments();
+            arguments.push(("x-message-ttl", Argument::Number(delay.ms())));
+            arguments.extend(dead_lettering_to(queue.name().to_owned()));
+            all.push(Declaration { name: queue.waiting(delay), arguments, bindings: &[] });
+        }
+    }
+    all
+}
+
+fn common_arguments() -> Vec<(&'static str, Argument)> {
+    vec![
+        ("x-queue-type", Argument::Text("quorum".to_owned())),
+        ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
+        ("x-max-length", Argument::Number(MAX_LENGTH)),
+        ("x-overflow", Argument::Text("reject-publish".to_owned())),
+    ]
+}
+
+/// Through the default exchange, whose routing key is a queue's name; `at-least-once` loses nothing on the way.
+fn dead_lettering_to(queue: String) -> [(&'static str, Argument); 3] {
+    [
+        ("x-dead-letter-exchange", Argument::Text(String::new())),
+        ("x-dead-letter-routing-key", Argument::Text(queue)),
+        ("x-dead-letter-strategy", Argument::Text("at-least-once".to_owned())),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_of_a_family_has_the_same_queue_and_other_events_have_none() {
+        let of = |kind| Queue::taking(kind).collect::<Vec<_>>();
+        assert_eq!(of("otp.requested.v1"), [Queue::OtpWorker]);
+        assert_eq!(of("otp.requested.v9"), [Queue::OtpWorker]);
+        assert_eq!(of("sms.requested.v1"), [Queue::SmsWorker]);
+        assert_eq!(of("user.created.v1"), []);
+        assert_eq!(of("otp.requested"), []);
+        assert_eq!(of("otp.requested.v1.more"), []);
+    }
+
+    #[test]
+    fn queues_are_named_as_the_design_says() {
+        let mut names: Vec<String> = declarations().into_iter().map(|d| d.name).collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "otp-worker",
+                "otp-worker.dead",
+                "otp-worker.retry.1000",
+                "otp-worker.retry.30000",
+                "otp-worker.retry.5000",
+                "sms-worker",
+                "sms-worker.dead",
+                "sms-worker.retry.1000",
+                "sms-worker.retry.30000",
+                "sms-worker.retry.5000",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_queue_leaves_a_limit_to_the_brokers_default() {
+        for declared in declarations() {
+            let names: Vec<_> = declared.arguments.iter().map(|(name, _)| *name).collect();
+            for needed in ["x-queue-type", "x-delivery-limit", "x-max-length", "x-overflow"] {
+                assert!(names.contains(&needed), "{} lacks {needed}", declared.name);
+            }
+            let buries = names.contains(&"x-dead-letter-strategy");
+            let is_grave = Queue::ALL.iter().any(|queue| queue.dead() == declared.name);
+            assert_eq!(buries, !is_grave, "{}", declared.name);
+        }
+    }
+}

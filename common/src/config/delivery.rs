@@ -1,0 +1,139 @@
+//! The texts, and the providers that send them.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::build::{Case, refuse_plain_http};
+use super::engines::refuse_sample;
+use super::parse::{self, Parsed};
+use super::reader::Reader;
+use super::{HttpProvider, ProviderName, Role, Routes, Sms, Texts, TwilioAccount, UnknownOutcome};
+
+pub(super) fn texts(r: &mut Reader, case: Case) -> Texts {
+    const DIR: &str = "LATCHKEY_TEXTS_DIR";
+    // The sms-worker sends what it is told, so it need not have the folder.
+    let texts_dir = if case.role == Role::SmsWorker {
+        r.text(DIR).map(PathBuf::from)
+    } else {
+        r.read(DIR, parse::existing_folder)
+    };
+    Texts {
+        app_name: r.read("LATCHKEY_APP_NAME", parse::app_name).unwrap_or_default(),
+        texts_dir,
+        android_app_hash: r.read("LATCHKEY_ANDROID_APP_HASH", parse::android_hash),
+        webotp_domain: r.read("LATCHKEY_WEBOTP_DOMAIN", parse::host_name),
+    }
+}
+
+pub(super) fn sms(r: &mut Reader, case: Case) -> Sms {
+    const ROUTES: &str = "LATCHKEY_SMS_ROUTES";
+    let routes = match r.read(ROUTES, Routes::parse) {
+        Some(routes) => routes,
+        None if case.embedded => {
+            Routes { default: vec![ProviderName::Inbox], by_prefix: Vec::new() }
+        }
+        None => {
+            if case.role.has_sms_worker() {
+                r.require(ROUTES, "on the engines somebody has to send the texts");
+            }
+            Routes::default()
+        }
+    };
+    for provider in [ProviderName::Console, ProviderName::Inbox] {
+        if case.production() && r.is_given(ROUTES) && routes.names(provider) {
+            r.refuse(ROUTES, &format!("the provider `{provider}` is for development only"));
+        }
+    }
+    let words = [("resend", UnknownOutcome::Resend), ("wait", UnknownOutcome::Wait)];
+    Sms {
+        twilio: twilio(r, case, routes.names(ProviderName::Twilio)),
+        http: http_provider(r, case, routes.names(ProviderName::Http)),
+        routes,
+        unknown_outcome: r
+            .word("LATCHKEY_UNKNOWN_OUTCOME", &words)
+            .unwrap_or(UnknownOutcome::Resend),
+    }
+}
+
+fn twilio(r: &mut Reader, case: Case, routed: bool) -> Option<TwilioAccount> {
+    const SERVICE: &str = "TWILIO_MESSAGING_SERVICE_SID";
+    const ROUTED: &str = "a route names `twilio`";
+    let account_sid = r.read("TWILIO_ACCOUNT_SID", |text| parse::sid(text, "AC"));
+    let auth_token = r.secret("TWILIO_AUTH_TOKEN", parse::credential);
+    let key = r.read("TWILIO_API_KEY", |text| parse::sid(text, "SK"));
+    let key_secret = r.secret("TWILIO_API_SECRET", parse::credential);
+    let from = r.read("TWILIO_FROM", parse::sender);
+    let messaging_service_sid = r.read(SERVICE, |text| parse::sid(text, "MG"));
+    let base_url = r.read("TWILIO_BASE_URL", parse::base_url);
+    if let Some(url) = &base_url {
+        refuse_plain_http(r, case, "TWILIO_BASE_URL", url);
+    }
+
+    // A gateway checks Twilio's signatures; whoever sends needs the rest as well. Other programs read these variables
+    // too, so that half of them in somebody's shell is no mistake while no route asks for Twilio.
+    if routed && case.role != Role::OtpWorker {
+        r.require("TWILIO_ACCOUNT_SID", ROUTED);
+        r.require("TWILIO_AUTH_TOKEN", ROUTED);
+        if case.production() {
+            r.require("LATCHKEY_PUBLIC_URL", &format!("{ROUTED}, whose receipts come there"));
+        }
+    }
+    if routed && case.role.has_sms_worker() {
+        if r.is_given("TWILIO_API_KEY") {
+            r.require("TWILIO_API_SECRET", "TWILIO_API_KEY is");
+        } else if r.is_given("TWILIO_API_SECRET") {
+            r.require("TWILIO_API_KEY", "TWILIO_API_SECRET is");
+        }
+        match (r.is_given("TWILIO_FROM"), r.is_given(SERVICE)) {
+            (true, true) => {
+                r.refuse(SERVICE, "TWILIO_FROM is set as well; set one of the two");
+            }
+            (false, false) => {
+                r.require("TWILIO_FROM", &format!("neither is {SERVICE}, and {ROUTED}"));
+            }
+            _ => {}
+        }
+    }
+    Some(TwilioAccount {
+        account_sid: account_sid?,
+        auth_token: auth_token?,
+        api_key: key.zip(key_secret),
+        from,
+        messaging_service_sid,
+        base_url: base_url?,
+    })
+}
+
+fn http_provider(r: &mut Reader, case: Case, routed: bool) -> Option<HttpProvider> {
+    const URL: &str = "LATCHKEY_HTTP_PROVIDER_URL";
+    const SECRET: &str = "LATCHKEY_HTTP_PROVIDER_SECRET";
+    let url = r.read(URL, parse::hook_url);
+    if let Some(url) = &url {
+        refuse_plain_http(r, case, URL, url);
+    }
+    let secret = r.secret(SECRET, |text| webhook_secret(case, text));
+    if routed && case.role.has_sms_worker() {
+        r.require(URL, "a route names `http`");
+        r.require(SECRET, "a route names `http`");
+    }
+    Some(HttpProvider { url: url?, secret: secret? })
+}
+
+/// Bytes that a Standard Webhooks secret has at least (its specification, "Signature scheme": 24 to 64).
+const WEBHOOK_LEAST_BYTES: usize = 24;
+
+fn webhook_secret(case: Case, text: &str) -> Parsed<()> {
+    let bytes = match text.strip_prefix("whsec_") {
+        Some(coded) => {
+            let bytes = STANDARD.decode(coded).map_err(|_| "it is no base64".to_owned())?;
+            bytes.len()
+        }
+        None => text.len(),
+    };
+    if bytes < WEBHOOK_LEAST_BYTES {
+        return Err(format!("it is shorter than {WEBHOOK_LEAST_BYTES} bytes"));
+    }
+    refuse_sample(case, text.strip_prefix("whsec_").unwrap_or(text))
+}

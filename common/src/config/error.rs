@@ -1,0 +1,42 @@
+//! What is wrong with the settings, all of it at once.
+
+use std::fmt;
+
+/// One wrong setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The variable, or the name that is none.
+    pub name: String,
+    /// What is wrong and what is allowed. Repeats no secret.
+    pub text: String,
+}
+
+/// The settings are wrong. Prints every mistake on a line of its own, with the variable's name and what it may be;
+/// never the value of a secret.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    mistakes: Vec<Mistake>,
+}
+
+impl ConfigError {
+    pub(super) fn new(mistakes: Vec<Mistake>) -> Self {
+        Self { mistakes }
+    }
+
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mistakes.len() {
+            1 => f.write_str("a setting is wrong:")?,
+            count => write!(f, "{count} settings are wrong:")?,
+        }
+        for Mistake { name, text } in &self.mistakes {
+            write!(f, "\n  {name}: {text}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! Readers of single values. Each says in words what is wrong with a value beyond what the table tells; an empty text
+//! leaves it at that. None repeats a secret.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use url::{Host, Url};
+
+use super::countries::is_country;
+
+/// A value, or what is wrong with it.
+pub(super) type Parsed<T> = Result<T, String>;
+
+fn when<T>(fits: bool, value: T) -> Parsed<T> {
+    if fits { Ok(value) } else { Err(String::new()) }
+}
+
+pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
+    text.parse().map_err(|_| String::new())
+}
+
+/// A list separated by commas. An error tells the place of its entry and not the entry, which may hold anything.
+fn list<T, L: FromIterator<T>>(
+    text: &str,
+    what: &str,
+    entry: impl Fn(&str) -> Option<T>,
+) -> Parsed<L> {
+    let entries = (1..).zip(text.split(',').map(str::trim));
+    entries
+        .map(|(place, part)| entry(part).ok_or_else(|| format!("entry {place} is no {what}")))
+        .collect()
+}
+
+/// Networks in CIDR notation; a single address is a network of its own.
+pub(super) fn networks(text: &str) -> Parsed<Vec<IpNet>> {
+    list(text, "network", |part| {
+        let net = part.parse::<IpNet>().map(|net| net.trunc());
+        net.ok().or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from))
+    })
+}
+
+pub(super) fn country(text: &str) -> Parsed<String> {
+    country_code(text).ok_or_else(String::new)
+}
+
+pub(super) fn countries(text: &str) -> Parsed<BTreeSet<String>> {
+    list(text, "country", country_code)
+}
+
+fn country_code(text: &str) -> Option<String> {
+    let code = text.to_ascii_uppercase();
+    is_country(&code).then_some(code)
+}
+
+/// An `http` or `https` address without query, fragment and user, its path without a trailing slash.
+pub(super) fn base_url(text: &str) -> Parsed<Url> {
+    let mut url = hook_url(text)?;
+    if url.query().is_some() {
+        return Err("it has a query".to_owned());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// An `http` or `https` address that may have a query: senders' hooks do.
+pub(super) fn hook_url(text: &str) -> Parsed<Url> {
+    let url = Url::parse(text).map_err(|_| String::new())?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(String::new());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it names a user".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("it has a fragment".to_owned());
+    }
+    Ok(url)
+}
+
+/// Twilio calls no host with an underscore back (its documentation of `StatusCallback`).
+pub(super) fn public_url(text: &str) -> Parsed<Url> {
+    let url = base_url(text)?;
+    if url.host_str().is_some_and(|host| host.contains('_')) {
+        return Err("its host has an underscore".to_owned());
+    }
+    Ok(url)
+}
+
+/// An engine's address: one of the schemes, and something behind it.
+pub(super) fn engine_url(text: &str, schemes: &[&str]) -> Parsed<()> {
+    let url = Url::parse(text).map_err(|_| String::new())?;
+    when(schemes.contains(&url.scheme()) && url.has_authority(), ())
+}
+
+/// Origins as browsers send them (RFC 6454, section 6.1): lower case, without a default port.
+pub(super) fn origins(text: &str) -> Parsed<Vec<String>> {
+    list(text, "exact origin", origin)
+}
+
+fn origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let host = url.host_str().filter(|host| !host.is_empty() && !host.contains('*'))?;
+    // A path, even `/`, a user, a query or a fragment is more than an origin.
+    let authority = text.split_once("://")?.1;
+    let bare = !authority.contains(['/', '?', '#', '@', '\\']) && !authority.ends_with(':');
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    bare.then(|| format!("{}://{host}{port}", url.scheme()))
+}
+
+/// A host name by its labels (RFC 1123, section 2.1), in lower case.
+pub(super) fn host_name(text: &str) -> Parsed<String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = text.len() <= 253
+        && text.split('.').all(label)
+        && matches!(Host::parse(text), Ok(Host::Domain(_)));
+    when(is_name, text.to_ascii_lowercase())
+}
+
+pub(super) fn key_id(text: &str) -> Parsed<String> {
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    when((1..=64).contains(&text.len()) && text.bytes().all(known), text.to_owned())
+}
+
+/// Visible ASCII, 255 characters at most: what an issuer or audience may be.
+pub(super) fn visible(text: &str) -> Parsed<String> {
+    when(text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic()), text.to_owned())
+}
+
+pub(super) fn credential(text: &str) -> Parsed<()> {
+    when(text.bytes().all(|b| b.is_ascii_graphic()), ())
+}
+
+/// One of Twilio's ids: two letters and 32 hexadecimal digits.
+pub(super) fn sid(text: &str, letters: &str) -> Parsed<String> {
+    let digits = text.strip_prefix(letters).unwrap_or_default();
+    let is_sid = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    when(is_sid, text.to_owned())
+}
+
+/// What Twilio takes as `From`: a number, a short code, or an alphanumeric sender of up to 11 characters.
+pub(super) fn sender(text: &str) -> Parsed<String> {
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'+' | b'-' | b'_' | b'&');
+    let is_sender = is_e164_like(text)
+        || (3..=8).contains(&text.len()) && digits(text)
+        || (1..=11).contains(&text.len())
+            && text.bytes().all(named)
+            && text.bytes().any(|b| b.is_ascii_alphabetic());
+    when(is_sender, text.to_owned())
+}
+
+/// `+` and 7 to 15 digits (design, ruling 8; ITU-T E.164 for the 15).
+pub(super) fn is_e164_like(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+/// A name for the texts: one septet of GSM-7 a character (3GPP TS 23.038, 6.2.1), so that it cannot make a text longer
+/// than it looks. `@` would begin a WebOTP line, and four digits in a row would pass for a code.
+pub(super) fn app_name(text: &str) -> Parsed<String> {
+    let one_septet = |b: u8| matches!(b, b' '..=b'~') && !b"@`^{}[]~\\|".contains(&b);
+    let like_a_code = text.as_bytes().windows(4).any(|four| four.iter().all(u8::is_ascii_digit));
+    let fits = (1..=20).contains(&text.len()) && text.bytes().all(one_septet) && !like_a_code;
+    when(fits, text.to_owned())
+}
+
+/// Google's SMS Retriever: the first 11 characters of a base64 digest.
+pub(super) fn android_hash(text: &str) -> Parsed<String> {
+    let base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    when(text.len() == 11 && text.bytes().all(base64), text.to_owned())
+}
+
+pub(super) fn existing_folder(text: &str) -> Parsed<PathBuf> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Ok(path) } else { Err("there is no such folder".to_owned()) }
+}
+
+/// A folder that may be made later.
+pub(super) fn folder(text: &str) -> Parsed<PathBuf> {
+    let path = PathBuf::from(text);
+    if path.exists() && !path.is_dir() {
+        return Err("it is no folder".to_owned());
+    }
+    Ok(path)
+}
+
+pub(super) fn filters(text: &str) -> Parsed<String> {
+    let known = tracing_subscriber::EnvFilter::builder().parse(text);
+    when(known.is_ok(), text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_cut_to_their_prefix_and_single_addresses_are_whole() {
+        let read = networks("10.1.2.3/8, 192.0.2.7,2001:db8::1").unwrap();
+        let written: Vec<String> = read.iter().map(ToString::to_string).collect();
+        assert_eq!(written, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::1/128"]);
+        for wrong in ["everybody", "10.0.0.0/33", "10.0.0.0/8,", "10.0.0/8", "*"] {
+            assert!(networks(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_kept_as_browsers_send_it() {
+        let read =
+            origins("https://App.Example.com:443,http://localhost:3000,capacitor://localhost");
+        assert_eq!(
+            read.unwrap(),
+            ["https://app.example.com", "http://localhost:3000", "capacitor://localhost"]
+        );
+        for wrong in [
+            "*",
+            "null",
+            "https://*.example.com",
+            "https://app.example.com/",
+            "https://app.example.com/x",
+            "https://u@app.example.com",
+            "https://app.example.com?x",
+            "https://app.example.com:",
+            "app.example.com",
+            "https://",
+            "mailto:a",
+            "file:///x",
+        ] {
+            assert!(origins(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_base_url_loses_its_trailing_slash_and_takes_no_extras() {
+        assert_eq!(base_url("https://a.example/auth/").unwrap().as_str(), "https://a.example/auth");
+        for wrong in ["a.example", "ftp://a.example", "https://a.example/?q", "https://a.example#f"]
+        {
+            assert!(base_url(wrong).is_err(), "{wrong}");
+        }
+        assert!(base_url("https://user:pass@a.example").is_err());
+        assert!(public_url("https://my_host.example").is_err());
+        assert!(hook_url("https://a.example/hook?tenant=1").is_ok());
+    }
+
+    #[test]
+    fn engines_are_known_by_their_schemes() {
+        assert!(engine_url("postgres://u:p@h:1/d", &["postgres"]).is_ok());
+        assert!(engine_url("postgres:///d?host=/run/postgresql", &["postgres"]).is_ok());
+        assert!(engine_url("mysql://h/d", &["postgres"]).is_err());
+        assert!(engine_url("postgres:d", &["postgres"]).is_err());
+    }
+
+    #[test]
+    fn senders_are_numbers_short_codes_or_names() {
+        for right in ["+15005550006", "+1500555", "12345", "Acme", "A 1"] {
+            assert!(sender(right).is_ok(), "{right}");
+        }
+        for wrong in ["+150055", "12", "123456789", "", "twelve chars", "Ac@me"] {
+            assert!(sender(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_app_name_cannot_lengthen_a_text_or_pass_for_a_code() {
+        for right in ["Latchkey", "A", "Shop 24/7 & more :-)", "$_# \"x\" 123"] {
+            assert!(app_name(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "Caf\u{e9}", "a@b", "[x]", "`", "Shop 1234", &"x".repeat(21), "a\nb"] {
+            assert!(app_name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_is_no_address_and_has_no_odd_characters() {
+        assert_eq!(host_name("Login.Example.com").unwrap(), "login.example.com");
+        for wrong in ["https://a.example", "a_b.example", "-a.example", "a..b", "192.0.2.1", "a:1"]
+        {
+            assert!(host_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}

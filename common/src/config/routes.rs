@@ -1,0 +1,137 @@
+//! Who sends texts to whom.
+
+use std::fmt;
+
+use super::parse::Parsed;
+
+/// A provider that a route may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProviderName {
+    Twilio,
+    Http,
+    /// Prints texts; development only.
+    Console,
+    /// Keeps and shows texts; development only.
+    Inbox,
+}
+
+impl ProviderName {
+    pub const ALL: [Self; 4] = [Self::Twilio, Self::Http, Self::Console, Self::Inbox];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Twilio => "twilio",
+            Self::Http => "http",
+            Self::Console => "console",
+            Self::Inbox => "inbox",
+        }
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The providers of each country prefix, first choice first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// For every number that no prefix fits. Empty only in a service that sends nothing and was given no routes.
+    pub default: Vec<ProviderName>,
+    /// Digits without `+`, the longest first: the first that fits decides.
+    pub by_prefix: Vec<(String, Vec<ProviderName>)>,
+}
+
+impl Routes {
+    /// Reads `default=twilio,http;98=http`.
+    pub(super) fn parse(text: &str) -> Parsed<Self> {
+        let mut default = None;
+        let mut by_prefix: Vec<(String, Vec<ProviderName>)> = Vec::new();
+        for entry in text.split(';') {
+            let (prefix, names) =
+                entry.split_once('=').ok_or_else(|| format!("{entry:?} has no `=`"))?;
+            let (prefix, providers) = (prefix.trim(), providers(names)?);
+            let taken = if prefix == "default" {
+                default.replace(providers).is_some()
+            } else if is_prefix(prefix) {
+                let taken = by_prefix.iter().any(|(other, _)| other == prefix);
+                by_prefix.push((prefix.to_owned(), providers));
+                taken
+            } else {
+                return Err(format!("{prefix:?} is no prefix"));
+            };
+            if taken {
+                return Err(format!("{prefix:?} stands there twice"));
+            }
+        }
+        by_prefix.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        let default = default.ok_or("`default` is missing")?;
+        Ok(Self { default, by_prefix })
+    }
+
+    /// Whether any route names this provider.
+    pub fn names(&self, provider: ProviderName) -> bool {
+        self.default.contains(&provider)
+            || self.by_prefix.iter().any(|(_, providers)| providers.contains(&provider))
+    }
+
+    /// The providers for a number of these digits (E.164 without `+`), first choice first.
+    pub fn of(&self, digits: &str) -> &[ProviderName] {
+        let fits = |(prefix, _): &&(String, _)| digits.starts_with(prefix.as_str());
+        self.by_prefix.iter().find(fits).map_or(&self.default, |(_, providers)| providers)
+    }
+}
+
+/// Digits that a number in E.164 can begin with.
+fn is_prefix(text: &str) -> bool {
+    (1..=15).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && !text.starts_with('0')
+}
+
+fn providers(names: &str) -> Parsed<Vec<ProviderName>> {
+    let mut providers = Vec::new();
+    for name in names.split(',').map(str::trim) {
+        let provider = ProviderName::ALL.into_iter().find(|provider| provider.as_str() == name);
+        let provider = provider.ok_or_else(|| format!("{name:?} is no provider"))?;
+        if providers.contains(&provider) {
+            return Err(format!("{name:?} stands twice in one route"));
+        }
+        providers.push(provider);
+    }
+    Ok(providers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ProviderName::{Http, Inbox, Twilio};
+
+    #[test]
+    fn the_longest_prefix_decides() {
+        let routes = Routes::parse("default=twilio,http; 98=http;9891=inbox").unwrap();
+        assert_eq!(routes.of("14155550100"), [Twilio, Http]);
+        assert_eq!(routes.of("989351234567"), [Http]);
+        assert_eq!(routes.of("989121234567"), [Inbox]);
+        assert!(routes.names(Inbox) && !routes.names(ProviderName::Console));
+    }
+
+    #[test]
+    fn what_is_wrong_with_routes_is_told() {
+        for (wrong, why) in [
+            ("default=pigeon", "\"pigeon\" is no provider"),
+            ("98=http", "`default` is missing"),
+            ("default=http;98=http;98=twilio", "\"98\" stands there twice"),
+            ("default=http;default=http", "\"default\" stands there twice"),
+            ("default=http,http", "\"http\" stands twice in one route"),
+            ("default=http;+98=http", "\"+98\" is no prefix"),
+            ("default=http;0098=http", "\"0098\" is no prefix"),
+            ("default=", "\"\" is no provider"),
+            ("default=http;", "\"\" has no `=`"),
+            ("twilio", "\"twilio\" has no `=`"),
+        ] {
+            assert_eq!(Routes::parse(wrong), Err(why.to_owned()), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Where values come from: the environment, and a TOML file below it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::error::Mistake;
+use super::table;
+
+/// What was given, before anything of it was judged. Holds secrets, so it prints nothing.
+pub(super) struct Given {
+    values: BTreeMap<&'static str, (String, Origin)>,
+    pub(super) mistakes: Vec<Mistake>,
+    /// The file was named and could not be read as a whole.
+    pub(super) file_failed: bool,
+}
+
+/// Who gave a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Environment,
+    File(PathBuf),
+}
+
+impl Given {
+    pub(super) fn value(&self, name: &str) -> Option<(&str, &Origin)> {
+        self.values.get(name).map(|(value, origin)| (value.as_str(), origin))
+    }
+
+    /// The process's environment, and the file that it names.
+    pub(super) fn by_this_process() -> Self {
+        let mut mistakes = Vec::new();
+        let variables = environment(&mut mistakes);
+        let mut given = Self::by_map(&variables);
+        given.mistakes.splice(0..0, mistakes);
+        given
+    }
+
+    /// These variables, and the file that they name.
+    pub(super) fn by_map(variables: &BTreeMap<String, String>) -> Self {
+        let mut given = Self { values: BTreeMap::new(), mistakes: Vec::new(), file_failed: false };
+        for (name, value) in variables {
+            match table::find(name) {
+                // An orchestrator cannot always leave a variable out; it can leave it empty.
+                Some(setting) if !value.is_empty() => {
+                    given.values.insert(setting.name, (value.clone(), Origin::Environment));
+                }
+                None if name.starts_with(table::PREFIX) => {
+                    let names = table::all().map(|setting| setting.name.to_owned());
+                    given.refuse(name, unknown("variable", name, names));
+                }
+                _ => {}
+            }
+        }
+        if let Some((path, _)) = given.value(table::FILE) {
+            let path = PathBuf::from(path);
+            given.read_file(&path);
+        }
+        given
+    }
+
+    /// Adds what the file says and the environment does not.
+    fn read_file(&mut self, path: &Path) {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| format!("{} cannot be read ({cause})", path.display()));
+        let entries: Result<toml::Table, String> =
+            text.and_then(|text| text.parse().map_err(|cause| not_toml(path, &text, &cause)));
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(why) => {
+                self.file_failed = true;
+                return self
+                    .refuse(table::FILE, format!("{why}; it must be {}", table::FILE_ALLOWED));
+            }
+        };
+        for (key, value) in entries {
+            let in_file = format!("{key} (in {})", path.display());
+            let known = table::all().find(|s| s.key() == key && s.name != table::FILE);
+            let Some(setting) = known else {
+                let keys = table::all().filter(|s| s.name != table::FILE).map(table::Setting::key);
+                self.refuse(&in_file, unknown("setting of a file", &key, keys));
+                continue;
+            };
+            match as_text(&value) {
+                None => self.refuse(
+                    &format!("{}, {in_file}", setting.name),
+                    format!("a {} is refused; it must be {}", value.type_str(), setting.allowed),
+                ),
+                Some(text) if !text.is_empty() => {
+                    let from_file = (text, Origin::File(path.to_owned()));
+                    self.values.entry(setting.name).or_insert(from_file);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn refuse(&mut self, name: &str, text: String) {
+        self.mistakes.push(Mistake { name: name.to_owned(), text });
+    }
+}
+
+/// The variables that concern us. One that is not UTF-8 is a mistake only when it is ours.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn environment(mistakes: &mut Vec<Mistake>) -> BTreeMap<String, String> {
+    let ours = std::env::vars_os()
+        .map(|(name, _)| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(table::PREFIX) || table::find(name).is_some());
+    let mut variables = BTreeMap::new();
+    for name in ours {
+        match std::env::var(&name) {
+            Ok(value) => {
+                variables.insert(name, value);
+            }
+            Err(std::env::VarError::NotUnicode(_)) => {
+                mistakes.push(Mistake { name, text: "it is not UTF-8".to_owned() });
+            }
+            // The name itself is not UTF-8, so that it was not found under what we can print of it.
+            Err(std::env::VarError::NotPresent) => {
+                variables.insert(name, "?".to_owned());
+            }
+        }
+    }
+    variables
+}
+
+/// A TOML value as the text that the environment would hold; lists may be written as arrays of texts.
+fn as_text(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Array(items) => {
+            let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+            Some(texts?.join(","))
+        }
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}
+
+/// Where and why a file is no TOML. The parser's own message is not used whole: it shows the line, which may hold a secret.
+fn not_toml(path: &Path, text: &str, cause: &toml::de::Error) -> String {
+    let before = cause.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let reason = cause.message().replace('\n', ", ");
+    format!("{} is no TOML: line {line}: {reason}", path.display())
+}
+
+/// What to say about a name that nobody knows.
+fn unknown(what: &str, name: &str, known: impl Iterator<Item = String>) -> String {
+    // Kubernetes sets such variables for every Service in the namespace, and they look like ours when the Service is
+    // called latchkey.
+    let by_kubernetes = name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.contains("_PORT_") && name.contains("_TCP")
+        || name.ends_with("_PORT");
+    let nearest = known.map(|other| (distance(name, &other), other)).min();
+    match nearest {
+        _ if by_kubernetes => format!(
+            "there is no such {what}; if Kubernetes set it for a Service, say `enableServiceLinks: false`"
+        ),
+        Some((steps, other)) if steps * 3 <= name.len() => {
+            format!("there is no such {what}; did you mean {other}?")
+        }
+        _ => format!("there is no such {what}"),
+    }
+}
+
+/// The least number of insertions, deletions and replacements that make one text of the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_of_two_names_counts_single_changes() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("otp_lenght", "otp_length"), 2);
+    }
+
+    #[test]
+    fn a_service_link_of_kubernetes_is_told_apart_from_a_typo() {
+        let text = unknown("variable", "LATCHKEY_GATEWAY_PORT_8080_TCP_ADDR", std::iter::empty());
+        assert!(text.contains("enableServiceLinks: false"), "{text}");
+    }
+
+    #[test]
+    fn the_process_environment_can_be_read_whatever_else_stands_in_it() {
+        let given = Given::by_this_process();
+        assert_eq!(given.value("PATH"), None, "only what is ours is taken");
+    }
+}

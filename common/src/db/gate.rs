@@ -1,0 +1,120 @@
+//! Whether a guess at a phone may be judged: soft waits, the lock, and the share kept for known devices.
+//!
+//! The numbers: 100 consecutive failures at most are NIST SP 800-63B-4 section 3.2.2; waits that grow from 30 seconds
+//! are its way to slow a guesser before that; the rest is the product's (design, P4 and rulings 3 and 4).
+//! PostgreSQL judges by the function `latchkey_gate`, in the transaction that counts. Both are held to one table of
+//! cases by the contract suite.
+
+use super::sql::{Work, args};
+use super::{GuessKind, Guesser};
+use crate::timestamp::Timestamp;
+
+/// From this many failures in a row on there are waits.
+const FREE_FAILURES: i64 = 10;
+const FIRST_WAIT_MS: i64 = 30_000;
+const LONGEST_WAIT_MS: i64 = 900_000;
+
+/// The configured limits of guesses.
+#[derive(Clone, Copy, Debug)]
+pub struct GuessLimits {
+    /// Wrong guesses that a code survives, plus one: the last one counts too.
+    pub attempts: u32,
+    /// Failures in a row, over all codes of a phone, after which it is locked.
+    pub max_failures: u32,
+    /// A phone without a judged guess for this long starts anew. 0: never.
+    pub failure_reset_secs: i64,
+}
+
+impl GuessLimits {
+    pub(super) fn reset_ms(self) -> i64 {
+        self.failure_reset_secs.saturating_mul(1000)
+    }
+}
+
+/// Why a guess is not judged, and not counted either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Too soon after the failures before.
+    Wait { until: Timestamp },
+    /// Too many failures in a row. `None`: nothing but a known device or staff opens it.
+    Locked { until: Option<Timestamp> },
+}
+
+impl Closed {
+    pub(super) fn read(verdict: &str, until: Option<Timestamp>) -> Option<Self> {
+        match (verdict, until) {
+            ("wait", Some(until)) => Some(Self::Wait { until }),
+            ("locked", until) => Some(Self::Locked { until }),
+            _ => None,
+        }
+    }
+}
+
+/// How a phone's guesses went until now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    pub failures: i64,
+    pub last_judged_at: Timestamp,
+    /// The guess comes from a device that signed in to this phone's account before.
+    pub known_device: bool,
+}
+
+/// The failures in a row that this guess adds to, or why it is not judged.
+pub(super) fn judge(
+    past: Option<Past>,
+    limits: GuessLimits,
+    now: Timestamp,
+) -> Result<i64, Closed> {
+    let Some(past) = past else { return Ok(0) };
+    let reset_at =
+        (limits.failure_reset_secs > 0).then(|| past.last_judged_at.plus_ms(limits.reset_ms()));
+    if past.failures == 0 || reset_at.is_some_and(|at| now >= at) {
+        return Ok(0);
+    }
+    let max = i64::from(limits.max_failures);
+    let for_strangers = max - max / 10;
+    if past.failures >= max || (past.failures >= for_strangers && !past.known_device) {
+        return Err(Closed::Locked { until: reset_at });
+    }
+    if past.failures >= FREE_FAILURES {
+        let doublings = (past.failures - FREE_FAILURES).min(5);
+        let until = past.last_judged_at.plus_ms((FIRST_WAIT_MS << doublings).min(LONGEST_WAIT_MS));
+        if now < until {
+            return Err(Closed::Wait { until });
+        }
+    }
+    Ok(past.failures)
+}
+
+/// Judges in a transaction. The count stays locked until its end, so that parallel guesses stand in line.
+pub(super) async fn judge_locked(
+    work: &mut Work,
+    guesser: Guesser<'_>,
+    kind: GuessKind,
+    limits: GuessLimits,
+    now: Timestamp,
+) -> Result<Result<i64, Closed>, sqlx::Error> {
+    let row = work
+        .optional(
+            "UPDATE guesses SET failures = failures WHERE phone_key = $1 AND kind = $2
+             RETURNING failures, last_judged_at,
+                 EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device",
+            args![
+                guesser.phone_key.as_str(),
+                kind.as_str(),
+                guesser.known_device,
+                guesser.phone_number
+            ],
+        )
+        .await?;
+    let past = row.as_ref().map(past).transpose()?;
+    Ok(judge(past, limits, now))
+}
+
+pub(super) fn past(row: &super::sql::Row) -> Result<Past, sqlx::Error> {
+    Ok(Past {
+        failures: row.get("failures")?,
+        last_judged_at: row.time("last_judged_at")?,
+        known_device: row.get("known_device")?,
+    })
+}

@@ -1,0 +1,223 @@
+//! Passwords: their hashes, and the sessions that they start. Hashing and comparing is the gateway's.
+
+use std::fmt;
+
+use serde_json::json;
+
+use super::gate::{self, Closed, GuessLimits};
+use super::guesses::{GuessKind, Guesser};
+use super::login::{self, NewSession};
+use super::outbox::Prepared;
+use super::sessions::{self, Ending, Session};
+use super::sql::args;
+use super::users::{self, User, user_returning};
+use super::{Db, audit};
+use crate::engine_error::EngineError;
+use crate::event::SessionStarted;
+use crate::ids::{SessionId, UserId};
+use crate::timestamp::Timestamp;
+
+/// An account's password, as its hash.
+#[derive(Clone)]
+pub struct StoredPassword {
+    pub user_id: UserId,
+    /// In PHC form.
+    pub hash: String,
+    pub blocked: bool,
+}
+
+impl fmt::Debug for StoredPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredPassword").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+/// A sign-in whose password was found right.
+#[derive(Clone, Copy)]
+pub struct PasswordSignIn<'a> {
+    pub guesser: Guesser<'a>,
+    pub user_id: UserId,
+    /// The hash that the password was compared with: should it have been changed meanwhile, nobody is signed in.
+    pub hash: &'a str,
+    pub limits: GuessLimits,
+    pub session: NewSession<'a>,
+    pub traceparent: Option<&'a str>,
+    pub now: Timestamp,
+}
+
+#[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordOutcome {
+    SignedIn {
+        user: User,
+        session: Session,
+    },
+    /// The account is blocked; no session was made.
+    Blocked,
+    /// The password was changed, or the account went, since it was compared: the credentials are not valid.
+    Changed,
+    /// The guess may not be judged yet: the caller must not tell that it was right.
+    Wait {
+        until: Timestamp,
+    },
+    /// As for [`Closed::Locked`].
+    Locked {
+        until: Option<Timestamp>,
+    },
+}
+
+impl From<Closed> for PasswordOutcome {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Wait { until } => Self::Wait { until },
+            Closed::Locked { until } => Self::Locked { until },
+        }
+    }
+}
+
+impl Db {
+    /// The password of a phone's account, when it has one.
+    pub async fn password_of(
+        &self,
+        phone_number: &str,
+    ) -> Result<Option<StoredPassword>, EngineError> {
+        self.within("read a password's hash", async {
+            let mut work = self.reading().await?;
+            let row = work
+                .optional(
+                    "SELECT id, password_hash, blocked_at IS NOT NULL AS blocked FROM users
+                     WHERE phone_number = $1 AND password_hash IS NOT NULL",
+                    args![phone_number],
+                )
+                .await?;
+            work.done().await?;
+            row.map(|row| {
+                Ok(StoredPassword {
+                    user_id: UserId::from_uuid(row.get("id")?),
+                    hash: row.get("password_hash")?,
+                    blocked: row.get("blocked")?,
+                })
+            })
+            .transpose()
+        })
+        .await
+    }
+
+    /// The hash of an account's password, when it has one: for the check of `current_password`.
+    pub async fn password_hash(&self, user: UserId) -> Result<Option<String>, EngineError> {
+        self.within("read a password's hash", async {
+            let mut work = self.reading().await?;
+            let row =
+                work.optional("SELECT password_hash FROM users WHERE id = $1", args![user]).await?;
+            work.done().await?;
+            Ok(row.map(|row| row.get::<Option<String>>("password_hash")).transpose()?.flatten())
+        })
+        .await
+    }
+
+    /// Sets the password, unless it changed since `was` was read, and ends the other sessions. Says whether it did.
+    pub async fn set_password(
+        &self,
+        user: UserId,
+        was: Option<&str>,
+        hash: &str,
+        keep: SessionId,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.within("set a password", async {
+            let mut work = self.transaction().await?;
+            let set = work
+                .run(
+                    "UPDATE users SET password_hash = $2, updated_at = $3
+                     WHERE id = $1 AND COALESCE(password_hash, '') = COALESCE($4, '')",
+                    args![user, hash, now, was],
+                )
+                .await?;
+            if set == 0 {
+                work.undo().await?;
+                return Ok(false);
+            }
+            let others = Ending::others(keep, "password_changed");
+            sessions::end(&mut work, user, others, None, now).await?;
+            let user = user.to_string();
+            audit::write(&mut work, now, &user, "password_set", &user, "{}").await?;
+            work.done().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Replaces a hash by another of the same password: no change that anybody needs to know of. Says whether the hash
+    /// was still the one that `was` names.
+    pub async fn rehash_password(
+        &self,
+        user: UserId,
+        was: &str,
+        hash: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.within("rehash a password", async {
+            let mut work = self.statement().await?;
+            let set = work
+                .run(
+                    "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND password_hash = $4",
+                    args![user, hash, now, was],
+                )
+                .await?;
+            work.done().await?;
+            Ok(set > 0)
+        })
+        .await
+    }
+
+    /// A right password for a session. Judged like a code's guess, with a count of its own: also a right one waits.
+    pub async fn start_password_session(
+        &self,
+        sign_in: PasswordSignIn<'_>,
+    ) -> Result<PasswordOutcome, EngineError> {
+        let PasswordSignIn { guesser, user_id, limits, now, .. } = sign_in;
+        self.within("sign in by password", async {
+            let mut work = self.transaction().await?;
+            if let Err(closed) =
+                gate::judge_locked(&mut work, guesser, GuessKind::Password, limits, now).await?
+            {
+                work.undo().await?;
+                return Ok(closed.into());
+            }
+            let row = work
+                .optional(
+                    concat!(
+                        "UPDATE users SET last_seen_at = CASE WHEN blocked_at IS NULL THEN $3 ELSE last_seen_at END
+                         WHERE id = $1 AND password_hash = $2 AND phone_number = $4 RETURNING ",
+                        user_returning!()
+                    ),
+                    args![user_id, sign_in.hash, now, guesser.phone_number],
+                )
+                .await?;
+            let Some(user) = row.as_ref().map(users::user).transpose()? else {
+                work.undo().await?;
+                return Ok(PasswordOutcome::Changed);
+            };
+            let name = user.id.to_string();
+            if user.blocked {
+                audit::write(&mut work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
+                work.done().await?;
+                return Ok(PasswordOutcome::Blocked);
+            }
+            login::make_room(&mut work, user.id, now).await?;
+            let session = sign_in.session.of(user.id, now);
+            login::insert(&mut work, &session).await?;
+            login::forget_failures(&mut work, guesser, GuessKind::Password).await?;
+            let method = session.method.as_str().to_owned();
+            let started =
+                SessionStarted { session_id: session.id, user_id, started_at: now, method };
+            Prepared::of(now, sign_in.traceparent, started)?.write(&mut work, now).await?;
+            let detail =
+                json!({ "session": session.id, "method": session.method.as_str() }).to_string();
+            audit::write(&mut work, now, &name, "signed_in", &name, &detail).await?;
+            work.done().await?;
+            Ok(PasswordOutcome::SignedIn { user, session })
+        })
+        .await
+    }
+}

@@ -1,0 +1,117 @@
+//! Rows whose time is over, in bounded batches.
+
+use super::Db;
+use super::gate::GuessLimits;
+use super::sql::{Arg, args};
+use crate::engine_error::EngineError;
+use crate::timestamp::Timestamp;
+
+/// At most this many rows of a table in one go, so that no sweep holds locks for long.
+const BATCH: u32 = 500;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// A used or spent code is remembered this much longer than it lived: clocks differ, and Redis may come back from a backup.
+const CODE_MARGIN_MS: i64 = DAY_MS;
+/// For whoever looks into why an event did not arrive.
+const PUBLISHED_MS: i64 = DAY_MS;
+/// Sessions that are over stay for three months, the time that PCI DSS 4.0 (10.5.1) wants of a history that is
+/// at hand. No token depends on it: one whose session is not there gets the answer of one whose session ended.
+const ENDED_SESSION_MS: i64 = 90 * DAY_MS;
+
+/// How many rows a sweep removed, and whether there may be more of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub removed: u64,
+    pub more: bool,
+}
+
+impl Db {
+    /// Removes a batch of what is over: used codes, counts of codes, counts of phones that start anew anyway, keys of
+    /// logins, published events, sessions, replaced numbers that can no longer be put back.
+    pub async fn sweep(&self, limits: GuessLimits, now: Timestamp) -> Result<Swept, EngineError> {
+        let codes_before = now.plus_ms(-CODE_MARGIN_MS);
+        let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
+        let mut swept = Swept::default();
+        self.sweep_one(
+            &mut swept,
+            "DELETE FROM used_codes WHERE code_id IN (
+                 SELECT code_id FROM used_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+            args![codes_before, BATCH],
+        )
+        .await?;
+        self.sweep_one(
+            &mut swept,
+            "DELETE FROM code_guesses WHERE code_id IN (
+                 SELECT code_id FROM code_guesses WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+            args![codes_before, BATCH],
+        )
+        .await?;
+        self.sweep_one(
+            &mut swept,
+            "DELETE FROM login_keys WHERE key_hash IN (
+                 SELECT key_hash FROM login_keys WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+            args![now, BATCH],
+        )
+        .await?;
+        self.sweep_one(
+            &mut swept,
+            "DELETE FROM outbox WHERE id IN (
+                 SELECT id FROM outbox WHERE published_at < $1 ORDER BY published_at LIMIT $2)",
+            args![now.plus_ms(-PUBLISHED_MS), BATCH],
+        )
+        .await?;
+        self.sweep_one(
+            &mut swept,
+            "DELETE FROM sessions WHERE id IN (
+                 SELECT id FROM sessions WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)",
+            args![sessions_before, BATCH],
+        )
+        .await?;
+        self.sweep_one(
+            &mut swept,
+            "DELETE FROM sessions WHERE id IN (
+                 SELECT id FROM sessions WHERE absolute_expires_at < $1 ORDER BY absolute_expires_at LIMIT $2)",
+            args![sessions_before, BATCH],
+        )
+        .await?;
+        self.sweep_one(
+            &mut swept,
+            "DELETE FROM phone_changes WHERE id IN (
+                 SELECT id FROM phone_changes WHERE undo_until <= $1 ORDER BY undo_until LIMIT $2)",
+            args![now, BATCH],
+        )
+        .await?;
+        if limits.failure_reset_secs > 0 {
+            // The condition is asked again of the row itself: a guess may just have been counted.
+            self.sweep_one(
+                &mut swept,
+                "DELETE FROM guesses WHERE last_judged_at < $1 AND phone_key IN (
+                     SELECT phone_key FROM guesses WHERE last_judged_at < $1 ORDER BY last_judged_at LIMIT $2)",
+                args![now.plus_ms(-limits.reset_ms()), BATCH],
+            )
+            .await?;
+        }
+        if !swept.more {
+            self.forget_log().await;
+        }
+        Ok(swept)
+    }
+
+    async fn sweep_one(
+        &self,
+        swept: &mut Swept,
+        sql: &'static str,
+        args: &[Arg<'_>],
+    ) -> Result<(), EngineError> {
+        let removed = self
+            .within("sweep", async {
+                let mut work = self.statement().await?;
+                let removed = work.run(sql, args).await?;
+                work.done().await?;
+                Ok(removed)
+            })
+            .await?;
+        swept.removed += removed;
+        swept.more |= removed >= u64::from(BATCH);
+        Ok(())
+    }
+}

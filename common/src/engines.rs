@@ -1,0 +1,129 @@
+//! What a process is connected to: made once at start, given to everything that works.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::db::Db;
+use crate::engine_error::EngineError;
+use crate::keys::Keys;
+use crate::ops::Health;
+use crate::otp::OtpStore;
+
+/// The engines behind a process, embedded or real, and what goes with them everywhere. Cheap to clone.
+#[derive(Clone)]
+pub struct Engines {
+    pub bus: Bus,
+    pub otps: OtpStore,
+    pub db: Db,
+    pub keys: Arc<Keys>,
+    pub clock: Clock,
+    pub health: Health,
+}
+
+impl Engines {
+    /// Connects to all three engines, or makes the embedded ones. An engine that is away at start is waited for, with a
+    /// line in the log for each try and `/readyz` at 503: a process that gives up would have to be woken by hand.
+    ///
+    /// # Errors
+    /// When an engine answers and refuses us (a wrong password is as good as away, a wrong set-up is not), or when
+    /// `stop` comes first.
+    pub async fn connect(
+        config: &Config,
+        service: &'static str,
+        clock: Clock,
+        health: Health,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let keys = Arc::new(config.keys()?);
+        let db = wait_for(&health, "database", stop, || Db::connect(&config.engines)).await?;
+        let (otps, bus) = match &config.engines {
+            config::Engines::Embedded { .. } => {
+                (OtpStore::memory(clock.clone()), Bus::memory(clock.clone()))
+            }
+            config::Engines::Services { redis_url, amqp_url, .. } => (
+                wait_for(&health, "redis", stop, || {
+                    OtpStore::connect_redis(redis_url, clock.clone())
+                })
+                .await?,
+                wait_for(&health, "rabbitmq", stop, || Bus::connect_rabbit(amqp_url, service))
+                    .await?,
+            ),
+        };
+        Ok(Self { bus, otps, db, keys, clock, health })
+    }
+
+    /// Waits until the gateway or `latchkey migrate` has made the tables: services start in any order.
+    pub async fn wait_for_schema(&self, stop: &CancellationToken) -> anyhow::Result<()> {
+        wait_for(&self.health, "schema", stop, async || {
+            match self.db.blocks_active(self.clock.now()).await {
+                Ok(_) => Ok(()),
+                // A table that is not there yet is not a fault of ours.
+                Err(error) => Err(EngineError::away("schema", error)),
+            }
+        })
+        .await
+    }
+
+    /// Watches the engines for `/readyz` until `stop`.
+    pub async fn watch(self, stop: CancellationToken) {
+        loop {
+            let (db, otps, bus) =
+                tokio::join!(self.db.ready(), self.otps.ready(), self.bus.ready());
+            self.health.report("database", db.err());
+            self.health.report("redis", otps.err());
+            self.health.report("rabbitmq", bus.err());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            }
+        }
+    }
+}
+
+/// The process was told to stop before it could begin: no failure.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped while waiting for {0}")]
+pub struct Stopped(&'static str);
+
+async fn wait_for<T, F>(
+    health: &Health,
+    part: &'static str,
+    stop: &CancellationToken,
+    connect: impl Fn() -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<T, EngineError>>,
+{
+    let mut told = 0_u32;
+    loop {
+        match connect().await {
+            Ok(connected) => {
+                health.report(part, None::<EngineError>);
+                return Ok(connected);
+            }
+            Err(error) if error.is_away() => {
+                // Every try at first, then one line in ten: a night's outage should not fill a disk.
+                if told < 5 || told.is_multiple_of(10) {
+                    tracing::warn!(
+                        part,
+                        error = format!("{error:#}"),
+                        "not connected yet, trying again"
+                    );
+                }
+                told += 1;
+                health.report(part, Some(error));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(Stopped(part).into()),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Sends and verifications of the last minutes.
+
+use std::collections::BTreeMap;
+
+/// Counts by minute; the sum of a window is asked for by the minute it ends with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Window {
+    minutes: BTreeMap<i64, (u64, u64)>,
+    sends: u64,
+    verified: u64,
+}
+
+impl Window {
+    /// Lets go of what is older than `minutes` before `now`.
+    pub fn slide(&mut self, now: i64, minutes: i64) {
+        while let Some(entry) =
+            self.minutes.first_entry().filter(|entry| *entry.key() <= now - minutes)
+        {
+            let (sends, verified) = entry.remove();
+            self.sends -= sends;
+            self.verified -= verified;
+        }
+    }
+
+    pub fn add_send(&mut self, minute: i64) {
+        self.minutes.entry(minute).or_default().0 += 1;
+        self.sends += 1;
+    }
+
+    /// Takes a send back, if its minute still counts.
+    pub fn take_send(&mut self, minute: i64) {
+        if let Some((sends, _)) = self.minutes.get_mut(&minute).filter(|(sends, _)| *sends > 0) {
+            *sends -= 1;
+            self.sends -= 1;
+        }
+    }
+
+    pub fn add_verified(&mut self, minute: i64) {
+        self.minutes.entry(minute).or_default().1 += 1;
+        self.verified += 1;
+    }
+
+    pub fn sends(&self) -> u64 {
+        self.sends
+    }
+
+    pub fn verified(&self) -> u64 {
+        self.verified
+    }
+
+    /// Sends of the last `minutes` up to `now`.
+    pub fn young(&self, now: i64, minutes: i64) -> u64 {
+        // Each of few minutes is looked up, as Redis does it: a minute that lies ahead (a clock that was set back) is not young.
+        (0..minutes)
+            .filter_map(|back| self.minutes.get(&(now - back)))
+            .map(|(sends, _)| sends)
+            .sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.minutes.is_empty()
+    }
+}

@@ -1,0 +1,131 @@
+-- Judges an ask by every limit; if none refuses, counts it and joins it to the live code or opens a place for one.
+-- KEYS: code, cool-down, sends, idempotency, sends of the address, country, prefix, world, request, open requests, first answers,
+-- the guard's nets of prefix and country
+-- ARGV: see Redis::admit
+local ahead, request, new_code, ttl, attempts = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local key_given, body, unlimited = ARGV[6] == '1', ARGV[7], ARGV[8] == '1'
+local cooldown, cap = tonumber(ARGV[9]), tonumber(ARGV[10])
+local phone_hour, phone_day, ip_hour = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local windows = { { KEYS[7], 'prefix', ARGV[16], ARGV[17] }, { KEYS[6], 'country', ARGV[14], ARGV[15] }, { KEYS[8], 'global', '0', ARGV[18] } }
+local channel, note, status_kept, idempotency_kept = ARGV[19], ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
+local guard, rule = ARGV[23], ARGV[24]
+local HOUR, DAY = 3600000, 86400000
+local now = now_ms(ahead)
+
+if key_given then
+  local first = redis.call('HMGET', KEYS[4], 'body', 'request', 'code', 'channel', 'expires', 'resend', 'published')
+  if first[1] then
+    if first[1] ~= body then return { 'reused' } end
+    return { 'replayed', first[2], first[3], first[4], int(now), first[5], first[6], first[7] }
+  end
+end
+
+local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'tries', 'used')
+local expires = tonumber(code[2] or '0')
+local live = code[1] and expires > now and code[4] ~= '1'
+if live and tonumber(code[3] or '0') >= attempts then
+  return { 'exhausted', int(expires - now) }
+end
+
+-- The wait until fewer than `most` members of a sorted set are younger than `span`.
+local function sliding(key, span, most)
+  if most == 0 then return nil end
+  local from = '(' .. int(now - span)
+  local count = redis.call('ZCOUNT', key, from, '+inf')
+  if count < most then return nil end
+  local oldest = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', count - most, 1)
+  return oldest[2] + span - now
+end
+-- The wait until a window that began with its first send is over, if it is full.
+local function window(key, field, span, most)
+  if most == 0 then return nil end
+  local at = redis.call('HMGET', key, field .. ':start', field .. ':sends')
+  local start = tonumber(at[1] or '0')
+  if start + span <= now or tonumber(at[2] or '0') < most then return nil end
+  return start + span - now
+end
+local function count(key, field, span)
+  local start = tonumber(redis.call('HGET', key, field .. ':start') or '0')
+  if start + span <= now then
+    redis.call('HSET', key, field .. ':start', int(now), field .. ':sends', 1)
+    redis.call('PEXPIRE', key, DAY)
+  else
+    redis.call('HINCRBY', key, field .. ':sends', 1)
+  end
+end
+
+local resend = now
+local marks, noted = nil, {}
+if not unlimited then
+  local cool = redis.call('HMGET', KEYS[2], 'until', 'unanswered')
+  local waits = tonumber(cool[1] or '0') - now
+  if cooldown > 0 and waits > 0 then return { 'limited', 'cooldown', int(waits) } end
+  local refused = { { 'phone_hour', sliding(KEYS[3], HOUR, phone_hour) }, { 'phone_day', sliding(KEYS[3], DAY, phone_day) },
+    { 'ip_hour', sliding(KEYS[5], HOUR, ip_hour) } }
+  for _, w in ipairs(windows) do
+    refused[#refused + 1] = { w[2] .. '_hour', window(w[1], 'hour', HOUR, tonumber(w[3])) }
+    refused[#refused + 1] = { w[2] .. '_day', window(w[1], 'day', DAY, tonumber(w[4])) }
+  end
+  for _, one in ipairs(refused) do
+    if one[2] then return { 'limited', one[1], int(one[2]) } end
+  end
+
+  -- The last to judge: from here on nothing refuses, so what it counts is sent.
+  if guard ~= 'off' then
+    local waits
+    waits, marks, noted = guard_judge(guard_nets(KEYS[12], KEYS[13], rule, now))
+    if waits and guard == 'enforce' then return append({ 'limited', 'blocked', int(waits) }, noted) end
+  end
+
+  if cooldown > 0 then
+    local unanswered = tonumber(cool[2] or '0')
+    resend = now + math.min(cooldown * 2 ^ math.min(unanswered, 30), math.max(cap, cooldown))
+    redis.call('HSET', KEYS[2], 'until', int(resend), 'unanswered', unanswered + 1, 'before', cool[1] or '0')
+    redis.call('PEXPIRE', KEYS[2], DAY)
+  end
+  if phone_hour + phone_day > 0 then
+    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now - DAY))
+    redis.call('ZADD', KEYS[3], int(now), request)
+    redis.call('PEXPIRE', KEYS[3], DAY)
+  end
+  if ip_hour > 0 then
+    redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', int(now - HOUR))
+    redis.call('ZADD', KEYS[5], int(now), request)
+    redis.call('PEXPIRE', KEYS[5], HOUR)
+  end
+  for _, w in ipairs(windows) do
+    if tonumber(w[3]) > 0 then count(w[1], 'hour', HOUR) end
+    if tonumber(w[4]) > 0 then count(w[1], 'day', DAY) end
+  end
+end
+
+local id = code[1]
+if not live then
+  id, expires = new_code, now + ttl
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 0, 'channel', channel)
+  redis.call('PEXPIRE', KEYS[1], math.ceil(ttl) + 60000)
+end
+local turn = redis.call('HINCRBY', KEYS[1], 'asks', 1)
+redis.call('HSET', KEYS[1], 'r:' .. request, turn .. ' ' .. note)
+if marks then
+  -- What the code's verification will prove: `-` that it was sent, `p` and `c` in which nets that counted.
+  local before = redis.call('HGET', KEYS[1], 'guard') or ''
+  local function counts(letters) return string.find(before .. marks, letters) end
+  redis.call('HSET', KEYS[1], 'guard', '-' .. (counts('[pP]') and 'p' or '') .. (counts('[cC]') and 'c' or ''))
+end
+
+redis.call('HSET', KEYS[9], 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', channel)
+if marks then redis.call('HSET', KEYS[9], 'guard', noted[1] .. ' ' .. marks) end
+redis.call('PEXPIRE', KEYS[9], math.ceil(expires - now) + status_kept)
+redis.call('ZADD', KEYS[10], int(expires), request)
+redis.call('PEXPIRE', KEYS[10], DAY)
+
+if key_given then
+  redis.call('HSET', KEYS[4], 'body', body, 'request', request, 'code', id, 'channel', channel, 'expires', int(expires),
+    'resend', int(resend), 'published', 0)
+  redis.call('PEXPIRE', KEYS[4], idempotency_kept)
+  redis.call('SADD', KEYS[11], KEYS[4])
+  redis.call('PEXPIRE', KEYS[11], idempotency_kept)
+end
+return append({ 'admitted', id, int(now), int(expires), int(resend) }, noted)

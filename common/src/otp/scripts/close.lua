@@ -1,0 +1,29 @@
+-- Closes a used code. KEYS: code, cool-down, guesses without a code, the guard's nets of prefix and country.
+-- ARGV: ahead, code id, verified request ('' for none), prefix of request keys, the guard's rule
+-- Gives the guard's words, or nothing where the code's sends were not the guard's or it was closed before.
+local now = now_ms(ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'unanswered', 0) end
+if ARGV[3] ~= '' and redis.call('EXISTS', ARGV[4] .. ARGV[3]) == 1 then
+  raise(ARGV[4] .. ARGV[3], ARGV[3], 'verified', 5, '', now)
+end
+local code = redis.call('HMGET', KEYS[1], 'id', 'used', 'tries', 'exp', 'guard')
+if code[1] ~= ARGV[2] or code[2] == '1' then return {} end
+redis.call('HSET', KEYS[1], 'used', 1)
+-- A stranger who counted down goes on counting: he does not learn that the code was used.
+if tonumber(redis.call('HGET', KEYS[3], 'until') or '0') <= tonumber(code[4]) and tonumber(code[4]) > now then
+  redis.call('HSET', KEYS[3], 'guesses', math.max(tonumber(code[3] or '0') - 1, 0), 'until', code[4])
+  redis.call('PEXPIRE', KEYS[3], math.ceil(code[4] - now))
+end
+redis.call('HDEL', KEYS[1], 'digest', 'sealed', 'guard')
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(field, 1, 2) == 'r:' then
+    local request = ARGV[4] .. string.sub(field, 3)
+    if redis.call('EXISTS', request) == 1 then redis.call('HSET', request, 'closed', 1) end
+    redis.call('HDEL', KEYS[1], field)
+  end
+end
+if not code[5] then return {} end
+local prefix, country = guard_nets(KEYS[4], KEYS[5], ARGV[5], now)
+if string.find(code[5], 'p') then guard_verify(prefix) end
+if string.find(code[5], 'c') then guard_verify(country) end
+return guard_words(prefix, country, prefix.minute, false)

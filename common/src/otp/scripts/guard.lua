@@ -1,0 +1,184 @@
+-- The pumping guard: step for step the rule of src/guard/net.rs and judge.rs, which say why.
+-- A net is a hash: state, level, until, last, probes, probes_verified, first (a minute at or before the oldest that is
+-- counted), sends and verified (sums of the window), and s<minute> and v<minute>.
+local SCALARS = { 'state', 'level', 'until', 'last', 'probes', 'probes_verified', 'first', 'sends', 'verified' }
+
+-- The nets and the rule of one act. `rule` is Rule's numbers in the order of redis.rs, parted by commas.
+local function guard_nets(prefix_key, country_key, rule, now)
+  local n = {}
+  for number in string.gmatch(rule, '%d+') do n[#n + 1] = tonumber(number) end
+  local minute = math.floor(now / 60000)
+  local function load(key, kind, factor)
+    local net = { key = key, kind = kind, now = now, minute = minute, min_sends = n[1] * factor, permille = n[2], window = n[3],
+      settle = n[4], settle_ms = n[5], doubt = n[6] * factor, most_probes = n[7], most_verified = n[8], block_ms = n[9],
+      cap_ms = n[10], forget_ms = n[11] }
+    local fields = { unpack(SCALARS) }
+    for back = 0, net.settle - 1 do fields[#fields + 1] = 's' .. (minute - back) end
+    local found = redis.call('HMGET', key, unpack(fields))
+    for i, name in ipairs(SCALARS) do net[name] = tonumber(found[i] or '0') end
+    net.young = 0
+    for i = #SCALARS + 1, #fields do net.young = net.young + tonumber(found[i] or '0') end
+    net.before = { net.state, net.level }
+    return net
+  end
+  return load(prefix_key, 'prefix', 1), load(country_key, 'country', n[12])
+end
+
+local OPEN, BLOCKED, PROBING = 0, 1, 2
+
+-- Forgets the window's counts.
+local function guard_clear(net)
+  redis.call('DEL', net.key)
+  net.first, net.sends, net.verified, net.young = 0, 0, 0, 0
+end
+
+local function guard_reset(net, state, level, last)
+  guard_clear(net)
+  net.state, net.level, net.last = state, level, last
+  net['until'], net.probes, net.probes_verified = 0, 0, 0
+end
+
+-- Lets go of minutes that the window has passed.
+local function guard_slide(net)
+  local edge = net.minute - net.window
+  if net.first == 0 or net.first > edge then return end
+  if edge >= net.first + net.window - 1 then return guard_clear(net) end
+  local fields = {}
+  for at = net.first, edge do
+    fields[#fields + 1] = 's' .. at
+    fields[#fields + 1] = 'v' .. at
+  end
+  for i, count in ipairs(redis.call('HMGET', net.key, unpack(fields))) do
+    local name = i % 2 == 1 and 'sends' or 'verified'
+    net[name] = net[name] - tonumber(count or '0')
+  end
+  redis.call('HDEL', net.key, unpack(fields))
+  net.first = edge + 1
+end
+
+local function guard_converts_too_little(net)
+  local judged = net.sends - math.min(net.young, net.doubt)
+  return judged >= net.min_sends and net.verified * 1000 < net.permille * judged
+end
+
+local function guard_shut(net, at)
+  net.level = at - net.last >= net.forget_ms and 1 or net.level + 1
+  net.state = BLOCKED
+  net['until'] = at + math.min(net.block_ms * 2 ^ math.min(net.level - 1, 20), math.max(net.cap_ms, net.block_ms))
+  net.last = net['until']
+end
+
+local function guard_wake(net)
+  guard_slide(net)
+  if net.state ~= OPEN and net.now - net.last >= net.forget_ms then guard_reset(net, OPEN, 0, 0) end
+  if net.state == PROBING and net.probes >= net.most_probes and net['until'] <= net.now then guard_shut(net, net['until']) end
+  if net.state == BLOCKED and net['until'] <= net.now then guard_reset(net, PROBING, net.level, net.last) end
+  if net.state == OPEN and guard_converts_too_little(net) then guard_shut(net, net.now) end
+end
+
+local function guard_refuses(net)
+  if net.state == BLOCKED or net.state == PROBING and net.probes >= net.most_probes then return net['until'] - net.now end
+end
+
+local function guard_is_proven(net)
+  return net.state == OPEN and net.verified > 0 and net.verified * 1000 >= net.permille * net.sends
+end
+
+local function guard_add(net, letter)
+  redis.call('HINCRBY', net.key, letter .. net.minute, 1)
+  if net.first == 0 or net.minute < net.first then net.first = net.minute end
+end
+
+-- Counts an admitted send; tells whether it is a probe.
+local function guard_count(net)
+  if net.state == PROBING then
+    net.probes = net.probes + 1
+    if net.probes >= net.most_probes then net['until'] = net.now + net.settle_ms end
+    return true
+  end
+  guard_add(net, 's')
+  net.sends, net.young = net.sends + 1, net.young + 1
+  if guard_converts_too_little(net) then guard_shut(net, net.now) end
+  return false
+end
+
+local function guard_acquit(net)
+  if net.state == BLOCKED and net.probes == 0 and not guard_converts_too_little(net) then
+    net.state, net.level, net['until'], net.last = OPEN, net.level - 1, 0, net.now
+  end
+end
+
+local function guard_withdraw(net, minute, was_probe)
+  guard_slide(net)
+  if was_probe then
+    if net.state == PROBING and net.probes > 0 then net.probes, net['until'] = net.probes - 1, 0 end
+    return
+  end
+  if tonumber(redis.call('HGET', net.key, 's' .. minute) or '0') > 0 then
+    redis.call('HINCRBY', net.key, 's' .. minute, -1)
+    net.sends = net.sends - 1
+    if net.minute - minute < net.settle and minute <= net.minute then net.young = net.young - 1 end
+  end
+  guard_acquit(net)
+end
+
+local function guard_verify(net)
+  guard_slide(net)
+  if net.probes == 0 then
+    guard_add(net, 'v')
+    net.verified = net.verified + 1
+    return guard_acquit(net)
+  end
+  net.probes_verified = net.probes_verified + 1
+  if net.probes_verified >= net.most_verified then guard_reset(net, OPEN, net.level, net.now) end
+end
+
+local NAMES = { [OPEN] = 'open', [BLOCKED] = 'blocked', [PROBING] = 'probing' }
+
+-- Keeps a net, and tells its change in `words`.
+local function guard_keep(net, words)
+  local fields = {}
+  for _, name in ipairs(SCALARS) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = int(net[name])
+  end
+  redis.call('HSET', net.key, unpack(fields))
+  redis.call('PEXPIRE', net.key, math.max(net.cap_ms, net.block_ms) + net.forget_ms + net.window * 60000)
+  if net.before[1] ~= net.state or net.before[2] ~= net.level then
+    local sends, verified = net.sends, net.verified
+    if net.probes > 0 then sends, verified = net.probes, net.probes_verified end
+    for _, word in ipairs({ net.kind, NAMES[net.state], int(sends), int(verified), int(net.level),
+      int(net.state == BLOCKED and net['until'] or 0) }) do words[#words + 1] = word end
+  end
+end
+
+-- What an act showed: minute, sends and verifications of the country, 1 if it was or would have been refused, changes.
+local function guard_words(prefix, country, minute, refused)
+  local words = { int(minute), int(country.sends), int(country.verified), refused and '1' or '0' }
+  guard_keep(prefix, words)
+  guard_keep(country, words)
+  return words
+end
+
+-- Judges an ask and counts it. Gives the wait if it is refused; where it was counted, as `p` or `P` (a probe) and `c` or
+-- `C`; and the words.
+local function guard_judge(prefix, country)
+  guard_wake(prefix)
+  guard_wake(country)
+  local passes = guard_is_proven(prefix)
+  local wait = guard_refuses(prefix)
+  local of_country = not passes and guard_refuses(country) or nil
+  if of_country and (not wait or of_country > wait) then wait = of_country end
+  local marks = ''
+  if not wait then
+    local wide = not passes or country.state == OPEN
+    marks = guard_count(prefix) and 'P' or 'p'
+    if wide then marks = marks .. (guard_count(country) and 'C' or 'c') end
+  end
+  return wait, marks, guard_words(prefix, country, prefix.minute, wait)
+end
+
+local function append(answer, words)
+  for _, word in ipairs(words) do answer[#answer + 1] = word end
+  return answer
+end

@@ -1,0 +1,24 @@
+-- Puts a code where the ask's place is, or gives the one that is there.
+-- KEYS: code. ARGV: ahead, request, code id, expiry, digest, sealed ('' and '' for a place without a code), note, channel
+local request, id, expires = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local now = now_ms(ARGV[1])
+if now >= expires then return { 'expired' } end
+local there = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'sealed')
+-- Ids are UUIDv7: the larger is the newer.
+if there[1] and there[1] ~= id then
+  if there[1] > id then return { 'superseded' } end
+  redis.call('DEL', KEYS[1])
+  there = {}
+end
+if there[3] == '1' then return { 'used' } end
+if not there[1] then
+  redis.call('HSET', KEYS[1], 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 0)
+  redis.call('PEXPIRE', KEYS[1], math.ceil(expires - now) + 60000)
+end
+local asked = redis.call('HGET', KEYS[1], 'r:' .. request)
+local turn = asked and string.match(asked, '^%d+') or redis.call('HINCRBY', KEYS[1], 'asks', 1)
+redis.call('HSET', KEYS[1], 'r:' .. request, turn .. ' ' .. ARGV[7], 'channel', ARGV[8])
+if there[4] then return { 'code', there[4] } end
+if ARGV[5] == '' then return { 'nothing' } end
+redis.call('HSET', KEYS[1], 'digest', ARGV[5], 'sealed', ARGV[6])
+return { 'code', ARGV[6] }

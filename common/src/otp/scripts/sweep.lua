@@ -1,0 +1,14 @@
+-- Closes requests past their expiry that reached no end. KEYS: open requests. ARGV: ahead, most, prefix of request keys
+local now = now_ms(ARGV[1])
+local swept = {}
+for _, request in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[2]))) do
+  local key = ARGV[3] .. request
+  local at = redis.call('HMGET', key, 'status', 'rank')
+  if at[1] and tonumber(at[2]) < 4 then
+    raise(key, request, 'expired', 5, '', now)
+    swept[#swept + 1] = request
+    swept[#swept + 1] = at[1]
+  end
+  redis.call('ZREM', KEYS[1], request)
+end
+return swept

@@ -1,0 +1,29 @@
+-- Takes an admitted ask back with its counts: its event surely never reached the broker.
+-- KEYS: as in admit.lua. ARGV: request, 1 if a key was given, 1 if limits were counted, 1 if the cool-down is on, ahead, the guard's rule
+-- Gives the guard's words where it had counted the ask.
+local request = ARGV[1]
+if redis.call('HDEL', KEYS[1], 'r:' .. request) == 0 then return {} end
+if redis.call('HGET', KEYS[1], 'asks') == '1' then redis.call('DEL', KEYS[1]) end
+if ARGV[3] == '1' and ARGV[4] == '1' then
+  local cool = redis.call('HMGET', KEYS[2], 'unanswered', 'before')
+  if tonumber(cool[1] or '0') > 0 then
+    redis.call('HSET', KEYS[2], 'until', cool[2] or '0', 'unanswered', tonumber(cool[1]) - 1)
+  end
+end
+redis.call('ZREM', KEYS[3], request)
+redis.call('ZREM', KEYS[5], request)
+for _, key in ipairs(ARGV[3] == '1' and { KEYS[6], KEYS[7], KEYS[8] } or {}) do
+  for _, field in ipairs({ 'hour:sends', 'day:sends' }) do
+    if tonumber(redis.call('HGET', key, field) or '0') > 0 then redis.call('HINCRBY', key, field, -1) end
+  end
+end
+local minute, marks = string.match(redis.call('HGET', KEYS[9], 'guard') or '', '^(%d+) (%a*)$')
+redis.call('DEL', KEYS[9])
+redis.call('ZREM', KEYS[10], request)
+if ARGV[2] == '1' then redis.call('DEL', KEYS[4]) end
+if not minute then return {} end
+local prefix, country = guard_nets(KEYS[12], KEYS[13], ARGV[6], now_ms(ARGV[5]))
+minute = tonumber(minute)
+if string.find(marks, '[pP]') then guard_withdraw(prefix, minute, string.find(marks, 'P')) end
+if string.find(marks, '[cC]') then guard_withdraw(country, minute, string.find(marks, 'C')) end
+return guard_words(prefix, country, minute, false)

@@ -1,0 +1,159 @@
+//! Logs: readable on a terminal, one JSON object a line otherwise, on the standard error.
+//!
+//! `RUST_LOG` chooses what *our* crates tell, down to `trace`. The crates below us are held at `warn` whatever it says:
+//! at `debug` and `trace` they print what passes through them (frames of the broker, statements, headers, URLs), and
+//! with it codes, phones and tokens (P10). No setting opens them. Records of the older `log` crate are not taken up at
+//! all, for the same reason.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::Registry;
+
+use super::panics;
+
+/// What is told when nobody chose.
+const DEFAULT_FILTER: &str = "info";
+
+/// Our crates: whose log lines are written under the rule that no secret is in them.
+const OURS: [&str; 6] = ["common", "gateway", "otp_worker", "sms_worker", "latchkey", "bench"];
+
+#[derive(Clone, Copy)]
+enum Form {
+    Readable,
+    Json,
+}
+
+/// Starts logging, and the logging of panics. `filter` is the value of `RUST_LOG`. Only the first call of a process
+/// does anything: tests may call it as often as they like.
+pub fn init(filter: Option<&str>) {
+    let form = if std::io::stderr().is_terminal() { Form::Readable } else { Form::Json };
+    let (parsed, refused) = match parse(filter) {
+        Ok(parsed) => (parsed, None),
+        Err(error) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
+    };
+    // Not `try_init`: that would take up the records of the `log` crate too.
+    if tracing::subscriber::set_global_default(subscriber(parsed, form, std::io::stderr)).is_err() {
+        return;
+    }
+    panics::log_them();
+    if let Some(error) = refused {
+        tracing::warn!(error = format!("{error:#}"), "RUST_LOG is not used");
+    }
+}
+
+/// Whether `RUST_LOG` can be read.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_filter(filter: &str) -> anyhow::Result<()> {
+    parse(Some(filter)).map(drop)
+}
+
+fn parse(filter: Option<&str>) -> anyhow::Result<EnvFilter> {
+    let text = filter.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT_FILTER);
+    EnvFilter::builder().parse(text).context("read the log filter RUST_LOG")
+}
+
+fn subscriber<W>(filter: EnvFilter, form: Form, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match form {
+        Form::Readable => lines.boxed(),
+        Form::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    Registry::default().with(lines.with_filter(filter.and(filter_fn(may_be_told))))
+}
+
+fn may_be_told(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::WARN || is_ours(metadata.target())
+}
+
+fn is_ours(target: &str) -> bool {
+    OURS.contains(&target.split("::").next().unwrap_or(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn told(filter: Option<&str>, form: Form, act: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = subscriber(parse(filter).unwrap(), form, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, act);
+        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn everybody_talks() {
+        tracing::trace!(target: "lapin::channel", "SECRET frame");
+        tracing::debug!(target: "sqlx::query", "SECRET statement");
+        tracing::info!(target: "reqwest::connect", "SECRET url");
+        tracing::debug!(target: "common_cold::not_ours", "SECRET of another");
+        tracing::info_span!(target: "hyper::proto", "SECRET span").in_scope(|| {
+            tracing::trace!(target: "gateway::login", "own trace");
+        });
+        tracing::warn!(target: "redis::client", "their warning");
+    }
+
+    #[test]
+    fn p10_no_filter_lets_the_crates_below_us_say_more_than_warnings() {
+        for filter in [
+            "trace",
+            "trace,lapin=trace,sqlx=trace,hyper=trace",
+            "info,reqwest=trace,gateway=trace",
+        ] {
+            for form in [Form::Json, Form::Readable] {
+                let text = told(Some(filter), form, everybody_talks);
+                assert!(!text.contains("SECRET"), "{filter}: {text}");
+                assert!(text.contains("own trace"), "{filter}: {text}");
+                assert!(text.contains("their warning"), "{filter}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_filter_information_is_told_and_debug_is_not() {
+        for filter in [None, Some(""), Some("  ")] {
+            let text = told(filter, Form::Json, || {
+                tracing::info!(target: "common", part = 3, "shown");
+                tracing::debug!(target: "common", "hidden");
+            });
+            let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                (line["message"].as_str(), line["part"].as_i64()),
+                (Some("shown"), Some(3)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_filter_can_silence_the_others_too() {
+        assert_eq!(told(Some("off"), Form::Json, everybody_talks), "");
+        assert!(check_filter("info,gateway=debug").is_ok());
+        assert!(check_filter("gateway=loud").is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! W3C Trace Context, level 1: the `traceparent` header, and the same text in events.
+
+use std::fmt;
+
+use crate::rng;
+
+/// One step of a trace: who it belongs to, which step it is, whether it is recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TraceContext {
+    trace: [u8; 16],
+    span: [u8; 8],
+    flags: u8,
+}
+
+/// Version, trace id, parent id, flags and three dashes.
+const LENGTH: usize = 55;
+const SAMPLED: u8 = 1;
+
+impl TraceContext {
+    /// Reads a `traceparent`. What the standard does not allow is `None`: the reader starts a trace of its own.
+    /// Fields that a version after 00 may add are passed over.
+    pub fn from_header(header: &str) -> Option<Self> {
+        let bytes = header.as_bytes();
+        let version = u8::from_be_bytes(hex(bytes.get(..2)?)?);
+        let ends = match version {
+            0xff => false,
+            0 => bytes.len() == LENGTH,
+            _ => bytes.len() == LENGTH || bytes.get(LENGTH) == Some(&b'-'),
+        };
+        if !ends || [2, 35, 52].iter().any(|&at| bytes.get(at) != Some(&b'-')) {
+            return None;
+        }
+        let context = Self {
+            trace: hex(&bytes[3..35])?,
+            span: hex(&bytes[36..52])?,
+            flags: u8::from_be_bytes(hex(&bytes[53..55])?),
+        };
+        (context.trace != [0; 16] && context.span != [0; 8]).then_some(context)
+    }
+
+    /// The first step of a new, recorded trace.
+    pub fn new_root() -> Self {
+        Self { trace: rng::bytes(), span: rng::bytes(), flags: SAMPLED }
+    }
+
+    /// The next step of the same trace.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { span: rng::bytes(), flags: self.flags & SAMPLED, ..*self }
+    }
+
+    /// The header's text, in version 00.
+    pub fn to_header(&self) -> String {
+        format!("00-{}-{}-{:02x}", self.trace_id(), Hex(&self.span), self.flags & SAMPLED)
+    }
+
+    /// The trace's id in lower-case hex, as it stands in log lines.
+    pub fn trace_id(&self) -> String {
+        Hex(&self.trace).to_string()
+    }
+
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Exactly `N` bytes of lower-case hex: the standard allows no other.
+fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    if text.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_header_is_read_and_written_back() {
+        let context = TraceContext::from_header(EXAMPLE).unwrap();
+        assert_eq!(context.to_header(), EXAMPLE);
+        assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert!(context.is_sampled());
+        let later = EXAMPLE.replacen("00-", "cc-", 1) + "-what-the-future-adds";
+        assert_eq!(TraceContext::from_header(&later), Some(context));
+    }
+
+    #[test]
+    fn what_the_standard_forbids_is_no_context() {
+        for bad in [
+            "",
+            "00",
+            &EXAMPLE[..54],
+            &format!("{EXAMPLE}-more"),
+            &EXAMPLE.to_uppercase(),
+            &EXAMPLE.replacen("00-", "ff-", 1),
+            &(EXAMPLE.replacen("00-", "cc-", 1) + "x"),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            &EXAMPLE.replace('-', "_"),
+            "00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473\u{e9}-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(TraceContext::from_header(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_child_is_another_step_of_the_same_trace() {
+        let root = TraceContext::new_root();
+        let child = root.child();
+        assert_eq!(child.trace_id(), root.trace_id());
+        assert_ne!(child.to_header(), root.to_header());
+        assert_eq!(TraceContext::from_header(&child.to_header()), Some(child));
+        assert_ne!(TraceContext::new_root().trace_id(), root.trace_id());
+
+        let unrecorded = EXAMPLE.strip_suffix("01").unwrap().to_owned() + "00";
+        assert!(
+            !TraceContext::from_header(&unrecorded).unwrap().child().is_sampled(),
+            "the caller chose"
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! The texts that come with the product. Written to fit one segment with a name of 20 characters and a code of 10 digits:
+//! where a language's letters are outside the default alphabet that is 70 characters, so they are short. The word for
+//! "code" is in each, which phones look for; `min` and the like spare a plural.
+
+pub(super) struct Builtin {
+    pub(super) locale: &'static str,
+    pub(super) sms: &'static str,
+    pub(super) short: &'static str,
+    pub(super) voice: &'static str,
+    pub(super) changed: &'static str,
+}
+
+pub(super) const BUILTIN: [Builtin; 9] = [
+    Builtin {
+        locale: "en",
+        sms: "{code} is your {app} code. It is valid for {minutes} min. Do not share it.",
+        short: "Your {app} code: {code}",
+        voice: "Your verification code is: {digits}. Once more: {digits}.",
+        changed: "The phone number of your {app} account was changed. If this was not you, contact support.",
+    },
+    Builtin {
+        locale: "fa",
+        sms: "کد تایید {app}: {code}، معتبر تا {minutes} دقیقه",
+        short: "کد {app}: {code}",
+        voice: "کد تایید شما: {digits}. یک بار دیگر: {digits}.",
+        changed: "شماره حساب {app} تغییر کرد. کار شما نبود؟ خبر دهید.",
+    },
+    Builtin {
+        locale: "es",
+        sms: "{code} es tu código de {app}. Válido {minutes} min.",
+        short: "Tu código {app}: {code}",
+        voice: "Tu código de verificación es: {digits}. Repetimos: {digits}.",
+        changed: "Tu cuenta de {app} usa ahora otro teléfono. Si no lo has pedido, contacta con soporte.",
+    },
+    Builtin {
+        locale: "fr",
+        sms: "{code} est votre code {app}. Il est valable {minutes} min. Ne le communiquez à personne.",
+        short: "Votre code {app} : {code}",
+        voice: "Votre code de vérification est : {digits}. Je répète : {digits}.",
+        changed: "Le numéro de téléphone de votre compte {app} a été modifié. Si ce n'est pas vous, contactez l'assistance.",
+    },
+    Builtin {
+        locale: "de",
+        sms: "{code} ist Ihr {app}-Code. Er gilt {minutes} Min. Geben Sie ihn nicht weiter.",
+        short: "Ihr {app}-Code: {code}",
+        voice: "Ihr Bestätigungscode lautet: {digits}. Noch einmal: {digits}.",
+        changed: "Die Telefonnummer Ihres {app}-Kontos wurde geändert. Waren Sie das nicht, wenden Sie sich an den Support.",
+    },
+    Builtin {
+        locale: "ar",
+        sms: "رمز {app}: {code}، الصلاحية بالدقائق: {minutes}",
+        short: "رمز {app}: {code}",
+        voice: "رمز التحقق الخاص بك هو: {digits}. مرة أخرى: {digits}.",
+        changed: "تغير رقم حسابك في {app}. إن لم تكن أنت فاتصل بالدعم.",
+    },
+    Builtin {
+        locale: "tr",
+        // No letter outside the default alphabet in this one, by choice of words.
+        sms: "{app} kodunuz: {code}. Süre: {minutes} dakika. Bu kodu kimseye vermeyin.",
+        short: "{app} kodunuz: {code}",
+        voice: "Doğrulama kodunuz: {digits}. Tekrar ediyorum: {digits}.",
+        changed: "{app} numaranız değişti. Siz değilseniz bize bildirin.",
+    },
+    Builtin {
+        locale: "pt-BR",
+        sms: "{code} é o seu código {app}. Válido por {minutes} min.",
+        short: "Seu código {app}: {code}",
+        voice: "Seu código de verificação é: {digits}. Repetindo: {digits}.",
+        changed: "O telefone da sua conta {app} foi alterado. Se isso foi feito por outra pessoa, fale com o suporte.",
+    },
+    Builtin {
+        locale: "hi",
+        sms: "{app} कोड: {code}. यह {minutes} मिनट तक मान्य है।",
+        short: "{app} कोड: {code}",
+        voice: "आपका सत्यापन कोड है: {digits}. एक बार फिर: {digits}.",
+        changed: "{app} खाते का नंबर बदल गया। आपने नहीं बदला तो बताएं।",
+    },
+];

@@ -1,0 +1,137 @@
+//! How long a text is for the network: what it is sent as, and in how many pieces (3GPP TS 23.038 and 23.040).
+//! Every piece is paid for.
+
+/// How a text travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// The default alphabet: septets, 160 to a text.
+    Gsm7,
+    /// UTF-16 units, 70 to a text. One character outside the default alphabet puts all of them here.
+    Ucs2,
+}
+
+/// The size of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub encoding: Encoding,
+    /// Septets or UTF-16 units.
+    pub units: usize,
+    pub segments: usize,
+}
+
+impl Encoding {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gsm7 => "GSM-7",
+            Self::Ucs2 => "UCS-2",
+        }
+    }
+
+    /// Units in a text of one segment.
+    pub const fn single(self) -> usize {
+        match self {
+            Self::Gsm7 => 160,
+            Self::Ucs2 => 70,
+        }
+    }
+
+    /// Units in each segment of a longer one: six bytes of each go to the header that joins them.
+    const fn joined(self) -> usize {
+        match self {
+            Self::Gsm7 => 153,
+            Self::Ucs2 => 67,
+        }
+    }
+}
+
+/// TS 23.038, 6.2.1, without the escape to the extension.
+const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿\
+                     abcdefghijklmnopqrstuvwxyzäöñüà";
+/// TS 23.038, 6.2.1.1: an escape and a septet each.
+const EXTENSION: &str = "\u{c}^{}\\[~]|€";
+
+fn septets(c: char) -> Option<usize> {
+    match c {
+        _ if BASIC.contains(c) => Some(1),
+        _ if EXTENSION.contains(c) => Some(2),
+        _ => None,
+    }
+}
+
+/// Measures a text as it would be sent.
+pub fn measure(text: &str) -> Size {
+    let widths: Option<Vec<usize>> = text.chars().map(septets).collect();
+    match widths {
+        Some(widths) => size(Encoding::Gsm7, &widths),
+        None => size(Encoding::Ucs2, &text.chars().map(char::len_utf16).collect::<Vec<_>>()),
+    }
+}
+
+fn size(encoding: Encoding, widths: &[usize]) -> Size {
+    let units = widths.iter().sum();
+    if units <= encoding.single() {
+        return Size { encoding, units, segments: 1 };
+    }
+    // Neither an escape and its septet nor a surrogate pair is cut in two.
+    let (mut segments, mut used) = (1, 0);
+    for width in widths {
+        if used + width > encoding.joined() {
+            segments += 1;
+            used = 0;
+        }
+        used += width;
+    }
+    Size { encoding, units, segments }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> (Encoding, usize, usize) {
+        let size = measure(text);
+        (size.encoding, size.units, size.segments)
+    }
+
+    #[test]
+    fn the_default_alphabet_has_127_characters_and_ten_in_its_extension() {
+        let mut basic: Vec<char> = BASIC.chars().collect();
+        basic.sort_unstable();
+        basic.dedup();
+        assert_eq!(basic.len(), 127, "128 septets, one of which is the escape");
+        assert_eq!(EXTENSION.chars().count(), 10);
+        assert!(EXTENSION.chars().all(|c| !BASIC.contains(c)));
+    }
+
+    #[test]
+    fn characters_of_the_extension_count_twice() {
+        assert_eq!(told("a"), (Encoding::Gsm7, 1, 1));
+        assert_eq!(told("€"), (Encoding::Gsm7, 2, 1));
+        assert_eq!(told("[{^}]~|\\"), (Encoding::Gsm7, 16, 1));
+        assert_eq!(told("Ünïcode").0, Encoding::Ucs2, "ï is not in the alphabet");
+        assert_eq!(told("Çà").0, Encoding::Gsm7);
+        assert_eq!(told("ç").0, Encoding::Ucs2, "only the capital is");
+    }
+
+    #[test]
+    fn a_text_is_one_segment_up_to_160_septets_or_70_units() {
+        assert_eq!(told(""), (Encoding::Gsm7, 0, 1));
+        assert_eq!(told(&"a".repeat(160)), (Encoding::Gsm7, 160, 1));
+        assert_eq!(told(&"a".repeat(161)), (Encoding::Gsm7, 161, 2));
+        assert_eq!(told(&"a".repeat(306)), (Encoding::Gsm7, 306, 2));
+        assert_eq!(told(&"a".repeat(307)), (Encoding::Gsm7, 307, 3));
+        assert_eq!(told(&"ک".repeat(70)), (Encoding::Ucs2, 70, 1));
+        assert_eq!(told(&"ک".repeat(71)), (Encoding::Ucs2, 71, 2));
+        assert_eq!(told(&"😀".repeat(35)), (Encoding::Ucs2, 70, 1));
+        assert_eq!(told(&"😀".repeat(36)), (Encoding::Ucs2, 72, 2));
+    }
+
+    #[test]
+    fn neither_an_escape_nor_a_surrogate_pair_is_cut() {
+        // 152 + an escaped one: the escape moves to the second segment as a whole, so 306 septets need three.
+        let text = format!("{}€{}", "a".repeat(152), "a".repeat(152));
+        assert_eq!(told(&text), (Encoding::Gsm7, 306, 3));
+        // 67 is odd: a pair never straddles.
+        assert_eq!(told(&"😀".repeat(67)), (Encoding::Ucs2, 134, 3));
+    }
+}

@@ -1,0 +1,187 @@
+//! A sentence with places in it. What stands in the places comes from us; nothing a user typed ever does.
+
+use anyhow::{Context as _, bail, ensure};
+
+/// What a wording is for; each has rules of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The text with the code.
+    Sms,
+    /// The same in fewest words, for when the full one would not fit one segment with the lines for the phone.
+    Short,
+    /// What a call says.
+    Voice,
+    /// The notice to the old number after a change of phone.
+    Changed,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Sms, Self::Short, Self::Voice, Self::Changed];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sms => "sms",
+            Self::Short => "short",
+            Self::Voice => "voice",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    App,
+    Code,
+    Minutes,
+    /// The code, digit by digit.
+    Digits,
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Said(String),
+    Place(Place),
+}
+
+/// A checked sentence.
+#[derive(Clone, Debug)]
+pub(super) struct Wording {
+    pieces: Vec<Piece>,
+    right_to_left: bool,
+}
+
+/// What stands in the places.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Fill<'a> {
+    pub(super) app: &'a str,
+    pub(super) code: &'a str,
+    pub(super) minutes: i64,
+}
+
+/// Longer than any call should last, and far over any segment.
+const MAX_CHARS: usize = 500;
+
+impl Wording {
+    /// # Errors
+    /// Names the rule that the sentence breaks.
+    pub(super) fn parse(text: &str, kind: Kind) -> anyhow::Result<Self> {
+        ensure!(!text.trim().is_empty(), "it is empty");
+        ensure!(text.chars().count() <= MAX_CHARS, "it has more than {MAX_CHARS} characters");
+        ensure!(
+            !text.chars().any(char::is_control),
+            "it has a control character; a text is one line"
+        );
+        ensure!(
+            !text.chars().any(reorders),
+            "it has bidirectional control characters; codes and names are isolated where it is needed"
+        );
+        // A second number could be taken for the code, by readers and by phones.
+        ensure!(!text.chars().any(char::is_numeric), "it has a digit outside of its places");
+        let wording =
+            Self { pieces: pieces(text)?, right_to_left: text.chars().any(is_right_to_left) };
+        wording.check_places(kind)?;
+        Ok(wording)
+    }
+
+    fn check_places(&self, kind: Kind) -> anyhow::Result<()> {
+        // (at least, at most) of {app}, {code}, {minutes}, {digits}
+        let allowed = match kind {
+            Kind::Sms | Kind::Short => [(0, 1), (1, 1), (0, 1), (0, 0)],
+            Kind::Voice => [(0, 1), (0, 0), (0, 0), (2, 2)],
+            Kind::Changed => [(0, 1), (0, 0), (0, 0), (0, 0)],
+        };
+        for ((name, place), (least, most)) in PLACES.iter().zip(allowed) {
+            let count = self.count(*place);
+            match (least, most) {
+                _ if (least..=most).contains(&count) => {}
+                (_, 0) => bail!("{{{name}}} has no place in a {} text", kind.as_str()),
+                (0, most) => bail!("it has {{{name}}} {count} times, not at most {most}"),
+                (least, _) => bail!("it has {{{name}}} {count} times, not {least}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, place: Place) -> usize {
+        self.pieces.iter().filter(|piece| matches!(piece, Piece::Place(p) if *p == place)).count()
+    }
+
+    pub(super) fn names_the_app(&self) -> bool {
+        self.count(Place::App) > 0
+    }
+
+    pub(super) fn says(&self, word: &str) -> bool {
+        self.pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Said(text) if text.to_lowercase().contains(word)))
+    }
+
+    pub(super) fn fill(&self, fill: Fill<'_>) -> String {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Said(said) => text.push_str(said),
+                Piece::Place(Place::App) => self.push_isolated(&mut text, fill.app),
+                Piece::Place(Place::Code) => self.push_isolated(&mut text, fill.code),
+                Piece::Place(Place::Minutes) => text.push_str(&fill.minutes.to_string()),
+                Piece::Place(Place::Digits) => {
+                    let digits: Vec<_> = fill.code.chars().map(String::from).collect();
+                    // Commas make a voice pause and keep it from saying a number.
+                    text.push_str(&digits.join(", "));
+                }
+            }
+        }
+        text
+    }
+
+    /// Between right-to-left words a Latin name and a code side by side would be laid out as one run and change
+    /// places; isolated (Unicode UAX #9, LRI and PDI) each stays where the sentence has it.
+    fn push_isolated(&self, text: &mut String, value: &str) {
+        if self.right_to_left {
+            text.push('\u{2066}');
+            text.push_str(value);
+            text.push('\u{2069}');
+        } else {
+            text.push_str(value);
+        }
+    }
+}
+
+const PLACES: [(&str, Place); 4] = [
+    ("app", Place::App),
+    ("code", Place::Code),
+    ("minutes", Place::Minutes),
+    ("digits", Place::Digits),
+];
+
+fn pieces(text: &str) -> anyhow::Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (said, place) = rest.split_at(at);
+        let place = place.strip_prefix('{').context("it has a } without a {")?;
+        let (name, after) = place.split_once('}').context("it has a { without a }")?;
+        let known = PLACES.iter().find(|(known, _)| *known == name);
+        let Some((_, place)) = known else {
+            bail!("{{{name}}} is not known: {{app}}, {{code}}, {{minutes}}, {{digits}} are")
+        };
+        if !said.is_empty() {
+            pieces.push(Piece::Said(said.to_owned()));
+        }
+        pieces.push(Piece::Place(*place));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Said(rest.to_owned()));
+    }
+    Ok(pieces)
+}
+
+/// Hebrew, Arabic, Syriac, Thaana, N'Ko and the presentation forms: the blocks of Unicode's right-to-left letters.
+fn is_right_to_left(c: char) -> bool {
+    matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}' | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
+}
+
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

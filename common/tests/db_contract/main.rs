@@ -1,0 +1,37 @@
+//! What the database promises: one body for each rule, run on SQLite and on a private PostgreSQL (P13).
+
+mod accounts;
+mod engines;
+mod guard_history;
+mod guesses;
+mod outbox;
+mod passwords;
+mod postgres;
+mod refresh;
+mod sessions;
+mod sign_in;
+mod staff;
+mod world;
+
+/// Runs each rule on both engines.
+macro_rules! contract {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    Box::pin(super::$name($crate::world::World::sqlite().await)).await;
+                }
+            )+
+        }
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    Box::pin(super::$name($crate::world::World::postgres().await)).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use contract;

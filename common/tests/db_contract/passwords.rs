@@ -1,0 +1,111 @@
+//! Passwords.
+
+use common::db::{GuessKind, PasswordOutcome, PasswordSignIn};
+
+use crate::contract;
+use crate::world::{LIMITS, Phone, World};
+
+contract!(
+    setting_a_password_ends_the_other_sessions,
+    a_password_is_set_only_over_the_one_that_was_read,
+    a_right_password_starts_a_session_and_ends_its_failures,
+    p4_a_right_password_waits_like_a_wrong_one,
+    a_password_that_changed_or_a_blocked_account_starts_no_session,
+);
+
+fn ask<'a>(
+    world: &World,
+    phone: &'a Phone,
+    user: common::ids::UserId,
+    hash: &'a str,
+) -> PasswordSignIn<'a> {
+    let mut session = world.new_session();
+    session.method = common::db::Method::Pwd;
+    PasswordSignIn {
+        guesser: phone.stranger(),
+        user_id: user,
+        hash,
+        limits: LIMITS,
+        session,
+        traceparent: None,
+        now: world.now(),
+    }
+}
+
+async fn setting_a_password_ends_the_other_sessions(world: World) {
+    let phone = Phone::new();
+    let (user, mine) = world.signed_in(&phone).await;
+    let (_, other) = world.signed_in(&phone).await;
+    assert!(world.db.password_of(&phone.number).await.unwrap().is_none());
+    assert_eq!(world.db.password_hash(user.id).await.unwrap(), None);
+    let now = world.now();
+    assert!(world.db.set_password(user.id, None, "hash-1", mine.id, now).await.unwrap());
+    assert!(world.db.session(mine.id, now).await.unwrap().is_some());
+    assert!(world.db.session(other.id, now).await.unwrap().is_none());
+    let stored = world.db.password_of(&phone.number).await.unwrap().unwrap();
+    assert_eq!((stored.user_id, stored.hash.as_str(), stored.blocked), (user.id, "hash-1", false));
+    assert!(!format!("{stored:?}").contains("hash-1"));
+    assert_eq!(world.db.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
+}
+
+async fn a_password_is_set_only_over_the_one_that_was_read(world: World) {
+    let (user, mine) = world.signed_in(&Phone::new()).await;
+    let now = world.now();
+    assert!(world.db.set_password(user.id, None, "hash-1", mine.id, now).await.unwrap());
+    assert!(!world.db.set_password(user.id, None, "hash-2", mine.id, now).await.unwrap());
+    assert!(!world.db.set_password(user.id, Some("x"), "hash-2", mine.id, now).await.unwrap());
+    assert!(world.db.set_password(user.id, Some("hash-1"), "hash-2", mine.id, now).await.unwrap());
+}
+
+async fn a_right_password_starts_a_session_and_ends_its_failures(world: World) {
+    let phone = Phone::new();
+    let (user, mine) = world.signed_in(&phone).await;
+    world.db.set_password(user.id, None, "hash-1", mine.id, world.now()).await.unwrap();
+    let guess = |kind| world.db.guess_failed(phone.stranger(), kind, None, LIMITS, world.now());
+    guess(GuessKind::Password).await.unwrap();
+    guess(GuessKind::Code).await.unwrap();
+    world.events().await;
+    let asked = ask(&world, &phone, user.id, "hash-1");
+    let outcome = world.db.start_password_session(asked).await.unwrap();
+    let PasswordOutcome::SignedIn { user: who, session } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((who, session.id), (user, asked.session.id));
+    assert_eq!(session.method.as_str(), "pwd");
+    assert!(world.db.session(session.id, world.now()).await.unwrap().is_some());
+    let events = world.events().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].1["data"]["method"], "pwd");
+    let counted = |failures| common::db::GuessOutcome::Counted { failures, code_failures: 0 };
+    assert_eq!(guess(GuessKind::Password).await.unwrap(), counted(1));
+    assert_eq!(guess(GuessKind::Code).await.unwrap(), counted(2));
+}
+
+async fn p4_a_right_password_waits_like_a_wrong_one(world: World) {
+    let phone = Phone::new();
+    let (user, mine) = world.signed_in(&phone).await;
+    let now = world.now();
+    world.db.set_password(user.id, None, "hash-1", mine.id, now).await.unwrap();
+    for _ in 0..10 {
+        let guess = world.db.guess_failed(phone.stranger(), GuessKind::Password, None, LIMITS, now);
+        guess.await.unwrap();
+    }
+    let mut asked = ask(&world, &phone, user.id, "hash-1");
+    asked.now = now;
+    let outcome = world.db.start_password_session(asked).await.unwrap();
+    assert_eq!(outcome, PasswordOutcome::Wait { until: now.plus_secs(30) });
+    asked.now = now.plus_secs(30);
+    let outcome = world.db.start_password_session(asked).await.unwrap();
+    assert!(matches!(outcome, PasswordOutcome::SignedIn { .. }));
+}
+
+async fn a_password_that_changed_or_a_blocked_account_starts_no_session(world: World) {
+    let phone = Phone::new();
+    let (user, mine) = world.signed_in(&phone).await;
+    world.db.set_password(user.id, None, "hash-1", mine.id, world.now()).await.unwrap();
+    let old = world.db.start_password_session(ask(&world, &phone, user.id, "hash-0")).await;
+    assert_eq!(old.unwrap(), PasswordOutcome::Changed);
+    world.db.block_user(user.id, "fraud", "staff:1", world.now()).await.unwrap();
+    assert!(world.db.password_of(&phone.number).await.unwrap().unwrap().blocked);
+    let blocked = world.db.start_password_session(ask(&world, &phone, user.id, "hash-1")).await;
+    assert_eq!(blocked.unwrap(), PasswordOutcome::Blocked);
+    assert!(world.db.sessions(user.id, world.now()).await.unwrap().is_empty());
+}

@@ -1,0 +1,54 @@
+//! Lists of sessions, and their ends.
+
+use crate::contract;
+use crate::world::{Phone, World};
+
+contract!(
+    a_list_holds_the_live_sessions_of_its_account,
+    one_session_is_ended_by_its_own_account_only,
+    the_other_sessions_end_with_an_event_each,
+);
+
+async fn a_list_holds_the_live_sessions_of_its_account(world: World) {
+    let phone = Phone::new();
+    let (user, first) = world.signed_in(&phone).await;
+    world.advance(1);
+    let (_, second) = world.signed_in(&phone).await;
+    world.signed_in(&Phone::new()).await;
+    let list = world.db.sessions(user.id, world.now()).await.unwrap();
+    assert_eq!(list, [second.clone(), first.clone()]);
+    assert!(world.db.end_session(user.id, second.id, "logout", world.now()).await.unwrap());
+    assert_eq!(world.db.sessions(user.id, world.now()).await.unwrap(), [first]);
+}
+
+async fn one_session_is_ended_by_its_own_account_only(world: World) {
+    let (user, session) = world.signed_in(&Phone::new()).await;
+    let (stranger, _) = world.signed_in(&Phone::new()).await;
+    let now = world.now();
+    assert!(!world.db.end_session(stranger.id, session.id, "logout", now).await.unwrap());
+    assert!(world.db.session(session.id, now).await.unwrap().is_some());
+    assert!(world.db.end_session(user.id, session.id, "logout", now).await.unwrap());
+    assert!(!world.db.end_session(user.id, session.id, "logout", now).await.unwrap());
+}
+
+async fn the_other_sessions_end_with_an_event_each(world: World) {
+    let phone = Phone::new();
+    let (user, mine) = world.signed_in(&phone).await;
+    for _ in 0..3 {
+        world.signed_in(&phone).await;
+    }
+    let (_, strangers) = world.signed_in(&Phone::new()).await;
+    world.events().await;
+    let now = world.now();
+    let ended = world.db.end_other_sessions(user.id, mine.id, "ended_by_user", now).await.unwrap();
+    assert_eq!(ended, 3);
+    assert_eq!(world.kinds().await, ["session.ended.v1"; 3]);
+    assert!(world.db.session(mine.id, now).await.unwrap().is_some());
+    assert!(world.db.session(strangers.id, now).await.unwrap().is_some());
+    let all = world.db.end_all_sessions(user.id, "ended_by_staff", Some("staff:1"), now).await;
+    assert_eq!(all.unwrap(), 1);
+    assert!(world.db.session(mine.id, now).await.unwrap().is_none());
+    let lines = world.db.audit_page(Some(&user.id.to_string()), None, 1).await.unwrap();
+    assert_eq!((lines[0].actor.as_str(), lines[0].act.as_str()), ("staff:1", "session_ended"));
+    assert!(lines[0].detail.contains(&mine.id.to_string()));
+}

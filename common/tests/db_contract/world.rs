@@ -1,0 +1,248 @@
+//! A database of its own for each test, and short words for what tests do with it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use common::clock::Clock;
+use common::db::{
+    Db, GuessKind, GuessLimits, GuessOutcome, Guesser, LoginOutcome, Method, NewSession, Session,
+    SignIn, UsedCode, User,
+};
+use common::ids::{CodeId, SessionId, UserId};
+use common::keys::PhoneKey;
+use common::timestamp::Timestamp;
+use secrecy::SecretString;
+
+use crate::postgres;
+
+pub const LIMITS: GuessLimits =
+    GuessLimits { attempts: 5, max_failures: 100, failure_reset_secs: 86_400 };
+pub const DAY: i64 = 86_400;
+pub const IDLE: i64 = 30 * DAY;
+pub const MAX: i64 = 180 * DAY;
+pub const GRACE: i64 = 30;
+
+pub struct World {
+    pub db: Db,
+    pub clock: Clock,
+    place: Place,
+}
+
+enum Place {
+    Folder(PathBuf),
+    Url(String),
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Place::Folder(folder) = &self.place {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// A phone that only its test uses.
+pub struct Phone {
+    pub number: String,
+    pub key: PhoneKey,
+}
+
+impl Phone {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let key = serde_json::from_value(serde_json::json!(format!("key-of-{n}"))).unwrap();
+        Self { number: format!("+98912{n:07}"), key }
+    }
+
+    pub fn stranger(&self) -> Guesser<'_> {
+        Guesser { phone_number: &self.number, phone_key: &self.key, known_device: None }
+    }
+
+    pub fn known(&self, user: UserId) -> Guesser<'_> {
+        Guesser { known_device: Some(user), ..self.stranger() }
+    }
+}
+
+impl World {
+    pub async fn sqlite() -> Self {
+        let world = Self::sqlite_bare().await;
+        world.db.migrate().await.unwrap();
+        world
+    }
+
+    pub async fn postgres() -> Self {
+        let world = Self::postgres_bare().await;
+        world.db.migrate().await.unwrap();
+        world
+    }
+
+    /// Without a schema.
+    pub async fn sqlite_bare() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("latchkey-db-{}-{n}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let db = Db::sqlite(&folder).await.unwrap();
+        Self { db, clock: Clock::manual(), place: Place::Folder(folder) }
+    }
+
+    /// Without a schema.
+    pub async fn postgres_bare() -> Self {
+        let url = postgres::new_database().await;
+        let db = Db::postgres(&SecretString::from(url.clone())).await.unwrap();
+        Self { db, clock: Clock::manual(), place: Place::Url(url) }
+    }
+
+    /// Another process's view of the same database.
+    pub async fn another(&self) -> Db {
+        match &self.place {
+            Place::Folder(folder) => Db::sqlite(folder).await.unwrap(),
+            Place::Url(url) => Db::postgres(&SecretString::from(url.clone())).await.unwrap(),
+        }
+    }
+
+    pub fn folder(&self) -> Option<&PathBuf> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder),
+            Place::Url(_) => None,
+        }
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.place, Place::Url(_))
+    }
+
+    /// A connection past `Db`, as an intruder or an operator with a shell has it.
+    pub async fn raw(&self) -> Raw {
+        use sqlx::Connection as _;
+        match &self.place {
+            Place::Folder(folder) => {
+                let url = format!("sqlite://{}/latchkey.sqlite", folder.display());
+                Raw::Sqlite(sqlx::SqliteConnection::connect(&url).await.unwrap())
+            }
+            Place::Url(url) => Raw::Postgres(sqlx::PgConnection::connect(url).await.unwrap()),
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn advance(&self, secs: i64) {
+        self.clock.advance(Duration::from_secs(u64::try_from(secs).unwrap()));
+    }
+
+    pub fn code(&self) -> UsedCode {
+        UsedCode { id: CodeId::new(&self.clock), expires_at: self.now().plus_secs(300) }
+    }
+
+    pub fn new_session(&self) -> NewSession<'static> {
+        NewSession {
+            id: SessionId::new(&self.clock),
+            method: Method::Sms,
+            device: "Phone/1",
+            ip: "192.0.2.0",
+            idle_secs: IDLE,
+            max_secs: MAX,
+        }
+    }
+
+    /// A sign-in as the gateway would ask for it.
+    pub fn ask<'a>(&self, phone: &'a Phone, code: UsedCode) -> SignIn<'a> {
+        SignIn {
+            guesser: phone.stranger(),
+            code,
+            request_id: None,
+            limits: LIMITS,
+            new_user: UserId::new(&self.clock),
+            profile: None,
+            locale: "fa",
+            country: "IR",
+            session: self.new_session(),
+            key: None,
+            traceparent: None,
+            now: self.now(),
+        }
+    }
+
+    pub async fn login(&self, phone: &Phone, code: UsedCode) -> LoginOutcome {
+        self.db.sign_in(self.ask(phone, code)).await.unwrap()
+    }
+
+    /// Signs in with a fresh code.
+    pub async fn signed_in(&self, phone: &Phone) -> (User, Session) {
+        signed_in(self.login(phone, self.code()).await)
+    }
+
+    pub async fn guess(&self, guesser: Guesser<'_>, code: Option<UsedCode>) -> GuessOutcome {
+        let code = code.map(|code| (code.id, code.expires_at));
+        self.db.guess_failed(guesser, GuessKind::Code, code, LIMITS, self.now()).await.unwrap()
+    }
+
+    /// Sets the count of a phone, as the last guess `secs` ago left it.
+    pub async fn set_failures(&self, phone: &Phone, failures: u32, secs: i64) {
+        let at = self.now().plus_secs(-secs).ms();
+        let key = phone.key.as_str();
+        let mut raw = self.raw().await;
+        raw.run(&format!("DELETE FROM guesses WHERE phone_key = '{key}' AND kind = 'code'"))
+            .await
+            .unwrap();
+        raw.run(&format!("INSERT INTO guesses VALUES ('{key}', 'code', {failures}, {at})"))
+            .await
+            .unwrap();
+    }
+
+    /// The types of all events that wait, in order; they are claimed by it.
+    pub async fn events(&self) -> Vec<(String, serde_json::Value)> {
+        let events = self.db.outbox_take(1000, self.now()).await.unwrap();
+        let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+        self.db.outbox_done(&ids, self.now()).await.unwrap();
+        events
+            .into_iter()
+            .map(|event| (event.kind, serde_json::from_slice(&event.body).unwrap()))
+            .collect()
+    }
+
+    pub async fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<_> = self.events().await.into_iter().map(|(kind, _)| kind).collect();
+        kinds.sort();
+        kinds
+    }
+}
+
+pub enum Raw {
+    Postgres(sqlx::PgConnection),
+    Sqlite(sqlx::SqliteConnection),
+}
+
+impl Raw {
+    pub async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        let query = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
+        match self {
+            Self::Postgres(connection) => query.execute(connection).await.map(drop),
+            Self::Sqlite(connection) => query.execute(connection).await.map(drop),
+        }
+    }
+
+    pub async fn number(&mut self, sql: &str) -> i64 {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Postgres(connection) => {
+                sqlx::query_scalar(sql).fetch_one(connection).await.unwrap()
+            }
+            Self::Sqlite(connection) => {
+                sqlx::query_scalar(sql).fetch_one(connection).await.unwrap()
+            }
+        }
+    }
+}
+
+#[track_caller]
+pub fn signed_in(outcome: LoginOutcome) -> (User, Session) {
+    match outcome {
+        LoginOutcome::SignedIn { user, session, .. } => (user, session),
+        other => panic!("not signed in: {other:?}"),
+    }
+}
