@@ -1,0 +1,141 @@
+//! What all routes share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use common::blocklist::Blocklist;
+use common::config::{self, Config, ProviderName};
+use common::db::{GuessLimits, Session};
+use common::engines::Engines;
+use common::phone::{Phone, Refusal, Served};
+use common::texts::Texts;
+use tokio_util::sync::CancellationToken;
+
+use crate::client_ip::TrustedProxies;
+use crate::error::ApiError;
+use crate::jwks::TokenKeys;
+use crate::middleware;
+use crate::password::Passwords;
+use crate::streams::Streams;
+use crate::tokens::{self, Grant, TokenPair, Tokens};
+
+/// What every route works with. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) config: Arc<Config>,
+    pub(crate) engines: Engines,
+    pub(crate) phones: Arc<Served>,
+    pub(crate) blocks: Blocklist,
+    pub(crate) tokens: Tokens,
+    pub(crate) token_keys: Arc<TokenKeys>,
+    pub(crate) passwords: Arc<Passwords>,
+    pub(crate) texts: Arc<Texts>,
+    /// Without a slash at its end.
+    pub(crate) public_url: Arc<str>,
+    pub(crate) streams: Streams,
+    /// Cancelled when the process stops: what waits without end ends then.
+    pub(crate) stop: CancellationToken,
+}
+
+impl App {
+    /// The number of a writing, under the rules of this deployment.
+    pub(crate) fn phone(&self, writing: &str) -> Result<Phone, ApiError> {
+        self.phones.parse(writing, self.engines.clock.now()).map_err(|refusal| match refusal {
+            Refusal::Invalid => ApiError::InvalidPhoneNumber { field: "phone_number" },
+            Refusal::NotSupported => ApiError::PhoneNumberNotSupported { field: "phone_number" },
+        })
+    }
+
+    pub(crate) fn guess_limits(&self) -> GuessLimits {
+        let otp = &self.config.otp;
+        GuessLimits {
+            attempts: otp.attempts,
+            max_failures: otp.max_failures,
+            failure_reset_secs: otp.failure_reset_secs,
+        }
+    }
+
+    /// The tokens of a session as it is. A refresh is no new sign-in: `auth_time` stays the session's start.
+    pub(crate) fn pair(&self, session: &Session) -> anyhow::Result<TokenPair> {
+        self.tokens.issue(&Grant {
+            user_id: session.user_id,
+            session_id: session.id,
+            generation: session.generation,
+            auth_time: session.created_at,
+            amr: &[session.method.as_str().to_owned()],
+            session_ends_at: session.absolute_expires_at,
+        })
+    }
+
+    pub(crate) fn has_inbox(&self) -> bool {
+        let routes = &self.config.sms.routes;
+        self.config.environment == config::Environment::Development
+            && routes
+                .by_prefix
+                .iter()
+                .map(|(_, names)| names)
+                .chain([&routes.default])
+                .flatten()
+                .any(|name| *name == ProviderName::Inbox)
+    }
+}
+
+impl App {
+    pub(crate) async fn build(
+        config: &Arc<Config>,
+        engines: Engines,
+        address: SocketAddr,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let public_url = config.public_url.as_ref().map_or_else(
+            || format!("http://{address}"),
+            |url| url.as_str().trim_end_matches('/').to_owned(),
+        );
+        let issuer = config.issuer.clone().unwrap_or_else(|| public_url.clone());
+        let keys = signing_keys(config).context("load the signing keys")?;
+        let settings = tokens::Settings {
+            issuer,
+            audience: config.audience.clone(),
+            access_ttl_secs: config.tokens.access_ttl_secs,
+            refresh_idle_secs: config.tokens.refresh_idle_secs,
+        };
+        let tokens = Tokens::new(settings, keys.clone(), &engines.keys, engines.clock.clone())?;
+        let blocks = Blocklist::load(&engines).await.context("read the blocks")?;
+        Ok(Self {
+            phones: Arc::new(Served::of(config)),
+            blocks,
+            tokens,
+            token_keys: keys,
+            passwords: Arc::new(Passwords::default()),
+            texts: Arc::new(
+                Texts::load_for(&config.texts, config.otp.length).context("load the texts")?,
+            ),
+            public_url: public_url.into(),
+            streams: Streams::default(),
+            stop,
+            config: config.clone(),
+            engines,
+        })
+    }
+
+    pub(crate) fn middleware_settings(&self) -> middleware::Settings {
+        middleware::Settings {
+            https: self.public_url.starts_with("https://"),
+            cors_origins: self.config.cors_origins.clone(),
+            trusted_proxies: TrustedProxies::new(self.config.trusted_proxies.clone()),
+            clock: self.engines.clock.clone(),
+        }
+    }
+}
+
+/// In the embedded default the first key is made here; elsewhere it is the operator's to make and to share.
+fn signing_keys(config: &Config) -> anyhow::Result<Arc<TokenKeys>> {
+    let dir = config.jwt_keys_dir.as_deref().context("LATCHKEY_JWT_KEYS_DIR is not set")?;
+    let active = config.jwt_active_kid.as_deref();
+    let keys = match config.engines {
+        config::Engines::Embedded { .. } => TokenKeys::load_or_make(dir, active),
+        config::Engines::Services { .. } => TokenKeys::load(dir, active),
+    };
+    keys.map(Arc::new)
+}

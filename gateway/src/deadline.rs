@@ -1,0 +1,103 @@
+//! One bound on how long an answer may take, for all routes (P1, P12: 503 within 2.5 s).
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
+
+use crate::error::ApiError;
+use crate::pace::PacedBody;
+
+/// From the end of a request's body to the head of its answer. Leaves 200 ms of the promise for the way.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(2300);
+
+/// Answers 503 when the handler is not done in time. The handler goes on to its end all the same, in a task of its own:
+/// engines have bounds of their own, and what it began it must finish or take back. Dropped in the middle, a guess that
+/// no database judged would stay counted, and an ask that was never published would keep its place. So a client that
+/// goes away cuts nothing in half either.
+pub(crate) async fn in_time(request: Request, next: Next) -> Response {
+    let (read, when_read) = oneshot::channel();
+    // Whoever reads a body drops it at its end, and what it holds with it.
+    let request = request.map(|body| Body::new(PacedBody::new(body, read)));
+    let mut work = tokio::spawn(next.run(request).in_current_span());
+    let late = async {
+        // A body has a time of its own (design, ruling 19): ours begins when it is read, or given up.
+        let _: Result<(), _> = when_read.await;
+        tokio::time::sleep(ANSWER_WITHIN).await;
+    };
+    tokio::select! {
+        biased;
+        done = &mut work => done.unwrap_or_else(|error| {
+            ApiError::Internal(anyhow::Error::from(error).context("run a handler")).into_response()
+        }),
+        () = late => ApiError::unavailable(anyhow::anyhow!("the engines did not answer in time"))
+            .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::post;
+    use bytes::Bytes;
+    use futures::StreamExt as _;
+    use http::StatusCode;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    fn slow(takes: Duration, done: Arc<AtomicBool>) -> Router {
+        let handler = move |body: Bytes| async move {
+            tokio::time::sleep(takes).await;
+            done.store(true, Ordering::SeqCst);
+            body
+        };
+        Router::new().route("/", post(handler)).layer(from_fn(in_time))
+    }
+
+    fn request(body: Body) -> Request {
+        Request::builder().method("POST").uri("/").body(body).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p12_a_late_answer_is_503_and_the_work_goes_on_to_its_end() {
+        let done = Arc::new(AtomicBool::new(false));
+        let started = tokio::time::Instant::now();
+        let router = slow(Duration::from_secs(4), done.clone());
+        let answer = router.oneshot(request(Body::from("x"))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key("retry-after"));
+        assert!(started.elapsed() < Duration::from_millis(2500));
+        assert!(!done.load(Ordering::SeqCst));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_goes_away_cuts_nothing_in_half() {
+        let done = Arc::new(AtomicBool::new(false));
+        let answer = slow(Duration::from_secs(1), done.clone()).oneshot(request(Body::from("x")));
+        tokio::time::timeout(Duration::from_millis(10), answer).await.unwrap_err();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_does_not_use_up_the_time_of_the_answer() {
+        let pieces = futures::stream::iter(0..4).then(async |_| {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
+        });
+        let router = slow(Duration::from_secs(1), Arc::default());
+        let answer = router.oneshot(request(Body::from_stream(pieces))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+}

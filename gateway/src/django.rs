@@ -1,0 +1,74 @@
+//! Passwords that came from Django: `pbkdf2_sha256$<iterations>$<salt>$<hash>`.
+
+use std::num::NonZeroU32;
+
+use anyhow::{Context as _, ensure};
+use aws_lc_rs::pbkdf2;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+pub const PREFIX: &str = "pbkdf2_sha256$";
+
+/// Django 5.2 uses a million. What is far above would be a hole in the pool, not a password.
+const ITERATIONS_MAX: u32 = 5_000_000;
+
+/// Whether the password is the one that was imported.
+///
+/// # Errors
+/// When the text is not in Django's form. It is not repeated.
+pub fn verify(password: &str, kept: &str) -> anyhow::Result<bool> {
+    let (iterations, salt, hash) = parse(kept).context("read an imported password hash")?;
+    let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
+    Ok(pbkdf2::verify(algorithm, iterations, salt.as_bytes(), password.as_bytes(), &hash).is_ok())
+}
+
+/// Whether this is a hash that [`verify`] reads.
+pub fn is_well_formed(kept: &str) -> bool {
+    parse(kept).is_ok()
+}
+
+fn parse(kept: &str) -> anyhow::Result<(NonZeroU32, &str, Vec<u8>)> {
+    let rest = kept.strip_prefix(PREFIX).context("it is not pbkdf2_sha256")?;
+    let pieces: Vec<&str> = rest.split('$').collect();
+    let &[iterations, salt, hash] = pieces.as_slice() else {
+        anyhow::bail!("it has not four parts");
+    };
+    let iterations: NonZeroU32 = iterations.parse().context("its iterations are no number")?;
+    ensure!(iterations.get() <= ITERATIONS_MAX, "its iterations are too many");
+    let hash = STANDARD.decode(hash).ok().context("its hash is not base64")?;
+    ensure!(hash.len() == 32, "its hash has not 32 bytes");
+    Ok((iterations, salt, hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `django.contrib.auth.hashers.PBKDF2PasswordHasher` writes it; computed with Python's hashlib.
+    const KEPT: &str =
+        "pbkdf2_sha256$260000$Zr4kSaltSalt$/w0y118jq5ZlvQGkz1yTkgHUAqAH75fYOo6Ru1KD5aY=";
+
+    #[test]
+    fn djangos_own_hash_is_verified() {
+        assert!(verify("vq7 blue kite 9", KEPT).unwrap());
+        assert!(!verify("vq7 blue kite 8", KEPT).unwrap());
+        assert!(!verify("", KEPT).unwrap());
+    }
+
+    #[test]
+    fn what_is_not_in_djangos_form_is_an_error_and_no_work() {
+        for kept in [
+            "pbkdf2_sha256$",
+            "pbkdf2_sha256$1000$salt",
+            "pbkdf2_sha256$0$salt$AAAA",
+            "pbkdf2_sha256$-1$salt$AAAA",
+            "pbkdf2_sha256$4000000000$salt$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            "pbkdf2_sha256$1000$salt$AAAA",
+            "pbkdf2_sha256$1000$salt$????",
+            "pbkdf2_sha1$1000$salt$AAAA",
+            "!unusable",
+        ] {
+            assert!(verify("x", kept).is_err(), "{kept}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `POST /v1/login`: a phone and the code it got, for a session and its tokens.
+
+use axum::Json;
+use axum::extract::State;
+use common::code::Code;
+use common::db::{
+    Closed, LoginKey, LoginOutcome, Method, NewSession, Session, SignIn, UsedCode, User,
+};
+use common::ids::{RequestId, SessionId, UserId};
+use common::keys::PhoneKey;
+use common::otp::Scope;
+use common::phone::Phone;
+use common::vocabulary::{Channel, Limit};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::ask::{Caller, limited};
+use crate::body::JsonBody;
+use crate::error::ApiError;
+use crate::guess::{Guess, Right, count};
+use crate::me::UserView;
+use crate::tokens::TokenPair;
+use crate::{device_token, validate};
+
+/// The answer to a login.
+#[derive(Serialize)]
+pub(crate) struct LoginView {
+    #[serde(flatten)]
+    tokens: TokenPair,
+    user: UserView,
+    device_token: String,
+}
+
+/// A login as it was sent.
+struct Login {
+    phone: Phone,
+    code: Code,
+    request_id: Option<RequestId>,
+    known_device: Option<UserId>,
+}
+
+pub(crate) async fn login(
+    State(app): State<App>,
+    caller: Caller,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Json<LoginView>, ApiError> {
+    let writing = fields.string("phone_number");
+    let length = app.config.otp.length;
+    let digits = fields.checked("otp", |text| validate::one_time_code(text, usize::from(length)));
+    let request_id =
+        fields.optional_parsed("request_id", "The request_id of an ask, as it was answered.");
+    let device = fields.optional_string("device_token");
+    if app.config.strict_binding && request_id.is_none() {
+        fields.refuse("request_id", "required", "Name the ask whose code this is.");
+    }
+    fields.finish()?;
+    let phone = app.phone(&writing)?;
+    let code = Code::parse(&digits, length)
+        .ok_or_else(|| ApiError::field("otp", "invalid", "Not a code."))?;
+    let phone_key = app.engines.keys.phone_key(&phone);
+    let now = app.engines.clock.now();
+    let known_device =
+        device.and_then(|token| device_token::check(&app.engines.keys, &token, &phone_key, now));
+    let login = Login { phone, code, request_id, known_device };
+
+    let key = caller
+        .idempotency
+        .as_ref()
+        .map(|key| app.engines.keys.index("login", &format!("{phone_key} {}", key.as_str())));
+    let body = app.engines.keys.index(
+        "login body",
+        &format!("{:?}", (login.phone.e164(), login.code.expose(), request_id)),
+    );
+    if let Some(key) = &key
+        && let Some(answer) = repeated(&app, &caller, &login, &phone_key, key, &body).await?
+    {
+        return Ok(Json(answer));
+    }
+    let key = key.as_deref().map(|key_hash| LoginKey { key_hash, body_hash: &body });
+    sign_in(&app, &caller, &login, &phone_key, key).await.map(Json)
+}
+
+/// The same login once more, its answer lost: an equivalent pair of the same session (P9, design ruling 32).
+///
+/// The key is the client's to choose, and some choose one that others can guess: so a repetition is counted like a
+/// guess before its code is compared, else 30 seconds of answers would tell the code (P4). The same body counts once.
+async fn repeated(
+    app: &App,
+    caller: &Caller,
+    login: &Login,
+    phone_key: &PhoneKey,
+    key: &str,
+    body: &str,
+) -> Result<Option<LoginView>, ApiError> {
+    let Some(first) = app.engines.db.login_replay(key, app.engines.clock.now()).await? else {
+        return Ok(None);
+    };
+    let engines = &app.engines;
+    let ip_key = engines.keys.index("ip", &caller.ip.limit_key());
+    let per_ip = app.config.limits.logins_per_ip_minute;
+    if let Some(wait) = engines.otps.count_login(&ip_key, per_ip).await? {
+        return Err(limited(Limit::LoginsIp, wait.max(1)));
+    }
+    let tried = engines.keys.index("login repeated", &format!("{key} {}", first.body_hash));
+    if !engines.otps.count_distinct(&tried, body, app.config.otp.attempts).await? {
+        return Err(limited(Limit::Guesses, common::otp::DISTINCT_KEPT_SECS));
+    }
+    if first.body_hash != body {
+        return Err(ApiError::IdempotencyKeyReused);
+    }
+    let Some(live) = first.session else { return Ok(None) };
+    answer(app, &login.phone, phone_key, live.user, &live.session).map(Some)
+}
+
+async fn sign_in(
+    app: &App,
+    caller: &Caller,
+    login: &Login,
+    phone_key: &PhoneKey,
+    key: Option<LoginKey<'_>>,
+) -> Result<LoginView, ApiError> {
+    let guess = Guess {
+        phone: &login.phone,
+        phone_key,
+        scope: Scope::Login,
+        code: &login.code,
+        request_id: login.request_id,
+        known_device: login.known_device,
+    };
+    let right = guess.judge(app, caller).await?;
+    let profile = right.profile(app, login.request_id);
+    let device = caller.device();
+    let sign_in = SignIn {
+        guesser: guess.guesser(),
+        code: UsedCode { id: right.code_id, expires_at: right.expires_at },
+        request_id: right.answered(login.request_id),
+        limits: app.guess_limits(),
+        new_user: UserId::new(&app.engines.clock),
+        profile: profile.as_ref().map(|p| (p.first_name.as_str(), p.last_name.as_str())),
+        locale: &right.locale(login.request_id),
+        country: login.phone.region(),
+        session: NewSession {
+            id: SessionId::new(&app.engines.clock),
+            method: method(&right),
+            device: &device,
+            ip: &caller.ip.cut(),
+            idle_secs: app.config.tokens.refresh_idle_secs,
+            max_secs: app.config.tokens.refresh_max_secs,
+        },
+        key,
+        traceparent: caller.traceparent.as_deref(),
+        now: right.now,
+    };
+    let code = right.code_id;
+    match app.engines.db.sign_in(sign_in).await {
+        Ok(LoginOutcome::SignedIn { user, session, .. }) => {
+            guess.close(app, code, right.answered(login.request_id)).await;
+            count("right");
+            answer(app, &login.phone, phone_key, user, &session)
+        }
+        Ok(LoginOutcome::Blocked) => {
+            guess.close(app, code, None).await;
+            count("blocked");
+            Err(ApiError::AccountBlocked)
+        }
+        // Used before, by a login that we raced with or that Redis forgot: as wrong as any other.
+        Ok(LoginOutcome::CodeUsed) => {
+            guess.close(app, code, None).await;
+            count("used");
+            Err(ApiError::OtpIncorrect { attempts_left: right.attempts_left })
+        }
+        Ok(LoginOutcome::Wait { until }) => {
+            Err(guess.unjudged(app, Some(code), Closed::Wait { until }, right.now).await)
+        }
+        Ok(LoginOutcome::Locked { until }) => {
+            Err(guess.unjudged(app, Some(code), Closed::Locked { until }, right.now).await)
+        }
+        Err(error) => Err(guess.unanswered(app, Some(code), error).await),
+    }
+}
+
+/// RFC 8176 has `sms` for a text and no word for a spoken code; `call` is the contract's.
+fn method(right: &Right) -> Method {
+    match right.channel {
+        Channel::Sms => Method::Sms,
+        Channel::Voice => Method::Call,
+    }
+}
+
+fn answer(
+    app: &App,
+    phone: &Phone,
+    phone_key: &PhoneKey,
+    user: User,
+    session: &Session,
+) -> Result<LoginView, ApiError> {
+    let now = app.engines.clock.now();
+    let device_token = device_token::issue(&app.engines.keys, user.id, phone_key, now)?;
+    let tokens = app.pair(session)?;
+    Ok(LoginView { tokens, user: UserView::of(user, phone.e164()), device_token })
+}

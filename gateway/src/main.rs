@@ -1,0 +1,12 @@
+//! `gateway`: the service apart, on RabbitMQ, Redis and PostgreSQL.
+
+use std::process::ExitCode;
+
+use common::config::Role;
+use common::service;
+
+fn main() -> ExitCode {
+    service::main("gateway", Role::Gateway, async |start| {
+        gateway::run(start.config, start.engines, start.stop).await
+    })
+}

@@ -1,0 +1,215 @@
+use axum::body::Body;
+use axum::routing::{get, post};
+use http::header::{ALLOW, RETRY_AFTER};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+
+use super::*;
+use crate::client_ip::ClientIp;
+
+fn settings() -> Settings {
+    Settings {
+        https: false,
+        cors_origins: Vec::new(),
+        trusted_proxies: TrustedProxies::default(),
+        clock: Clock::manual(),
+    }
+}
+
+fn public(settings: Settings) -> Public {
+    let router = Router::new()
+        .route("/v1/otp", post(async || "made"))
+        .route("/v1/otp/{id}", get(async || "read"))
+        .route("/v1/me", get(async || "me").patch(async || "patched").delete(async || "gone"))
+        .route("/keys", get(async || ([(CACHE_CONTROL, "public, max-age=300")], "keys")))
+        .route("/panic", get(panics))
+        .route("/ip", get(async |ip: ClientIp| ip.limit_key()));
+    finish(router, settings).unwrap()
+}
+
+async fn panics() -> &'static str {
+    let phone = "+14155552671";
+    assert!(phone.is_empty(), "while handling {phone}");
+    "never"
+}
+
+fn request(method: &str, path: &str) -> Request {
+    Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+}
+
+async fn send(settings: Settings, request: Request) -> (http::response::Parts, String) {
+    let (parts, body) = public(settings).oneshot(request).await.unwrap().into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    (parts, String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn code(body: &str) -> String {
+    let problem: Value = serde_json::from_str(body).unwrap();
+    problem["code"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_trailing_slash_is_accepted_and_only_one() {
+    for (method, path, status) in [
+        ("POST", "/v1/otp/", 200),
+        ("POST", "/v1/otp/?a=b", 200),
+        ("GET", "/v1/otp/7/", 200),
+        ("GET", "/v1/otp/7", 200),
+        ("POST", "/v1/otp//", 404),
+        ("GET", "/", 404),
+        ("GET", "//", 404),
+        ("GET", "//v1/me", 404),
+        ("GET", "/v1/..;/v1/me", 404),
+        ("GET", "/v1/%6de", 404),
+        ("GET", "/v1%2fme", 404),
+        ("GET", "/V1/ME", 404),
+        ("GET", "http://other.example/v1/me/", 200),
+    ] {
+        let (parts, _) = send(settings(), request(method, path)).await;
+        assert_eq!(parts.status, status, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn p8_unknown_paths_and_methods_are_problems() {
+    for path in ["/", "/v1/nope", "/v1/otp/x/y", "/metrics"] {
+        let (parts, body) = send(settings(), request("GET", path)).await;
+        assert_eq!((parts.status.as_u16(), code(&body).as_str()), (404, "not_found"), "{path}");
+    }
+    for method in ["GET", "PUT", "TRACE", "FOO", "OPTIONS", "HEAD"] {
+        let (parts, body) = send(settings(), request(method, "/v1/otp")).await;
+        assert_eq!(parts.status, 405, "{method}");
+        assert_eq!(parts.headers[ALLOW], "POST", "{method}");
+        assert_eq!(parts.headers["content-type"], "application/problem+json");
+        assert!(method == "HEAD" || code(&body) == "method_not_allowed", "{method} {body}");
+    }
+    let (parts, _) = send(settings(), request("TRACE", "/v1/me")).await;
+    for method in ["GET", "PATCH", "DELETE"] {
+        assert!(
+            parts.headers[ALLOW].to_str().unwrap().contains(method),
+            "{:?}",
+            parts.headers[ALLOW]
+        );
+    }
+    let (parts, body) = send(settings(), request("HEAD", "/v1/me")).await;
+    assert_eq!((parts.status.as_u16(), body.as_str()), (200, ""), "HEAD follows GET");
+}
+
+#[tokio::test]
+async fn requests_without_a_path_end_nothing() {
+    for (method, target) in [("OPTIONS", "*"), ("CONNECT", "example.com:443")] {
+        let (parts, _) = send(settings(), request(method, target)).await;
+        assert!([404, 405].contains(&parts.status.as_u16()), "{method} {target} {}", parts.status);
+    }
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_headers_that_keep_it_private() {
+    for path in ["/v1/me", "/v1/nope", "/v1/otp", "/panic"] {
+        let (parts, _) = send(settings(), request("GET", path)).await;
+        assert_eq!(parts.headers[CACHE_CONTROL], "no-store", "{path}");
+        assert_eq!(parts.headers[X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+        assert_eq!(parts.headers[REFERRER_POLICY], "no-referrer", "{path}");
+        assert!(
+            !parts.headers.contains_key(STRICT_TRANSPORT_SECURITY),
+            "{path}: no HSTS over http"
+        );
+        let https = Settings { https: true, ..settings() };
+        let (parts, _) = send(https, request("GET", path)).await;
+        assert!(parts.headers.contains_key(STRICT_TRANSPORT_SECURITY), "{path}");
+    }
+    let (parts, _) = send(settings(), request("GET", "/keys")).await;
+    assert_eq!(parts.headers[CACHE_CONTROL], "public, max-age=300", "its own word stays");
+}
+
+#[tokio::test]
+async fn p10_a_panic_is_a_problem_that_tells_nothing() {
+    let (parts, body) = send(settings(), request("GET", "/panic")).await;
+    assert_eq!((parts.status.as_u16(), code(&body).as_str()), (500, "internal_error"));
+    assert!(parts.headers.contains_key(RETRY_AFTER) && !body.contains("4155552671"), "{body}");
+}
+
+#[tokio::test]
+async fn a_request_id_is_kept_when_harmless_and_replaced_when_not() {
+    for id in ["a", "0193.ab-C_d", &"x".repeat(64)] {
+        let mut request = request("GET", "/v1/me");
+        request.headers_mut().insert(X_REQUEST_ID, HeaderValue::from_str(id).unwrap());
+        assert_eq!(send(settings(), request).await.0.headers[X_REQUEST_ID], id);
+    }
+    for id in [&b""[..], b"a b", b"a\tb", b"\xff", b"<script>", &[b'x'; 65], &[b'x'; 9000]] {
+        let mut request = request("GET", "/v1/me");
+        request.headers_mut().insert(X_REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
+        let made =
+            send(settings(), request).await.0.headers[X_REQUEST_ID].to_str().unwrap().to_owned();
+        assert_eq!(uuid::Uuid::parse_str(&made).unwrap().get_version_num(), 7, "{made}");
+    }
+    let mut twice = request("GET", "/v1/me");
+    twice.headers_mut().append(X_REQUEST_ID, HeaderValue::from_static("a"));
+    twice.headers_mut().append(X_REQUEST_ID, HeaderValue::from_static("b"));
+    assert_eq!(send(settings(), twice).await.0.headers[X_REQUEST_ID].len(), 36);
+}
+
+fn with_origin(method: &str, origin: &str) -> Request {
+    let mut request = request(method, "/v1/otp");
+    let headers = request.headers_mut();
+    headers.insert("origin", HeaderValue::from_str(origin).unwrap());
+    if method == "OPTIONS" {
+        headers.insert("access-control-request-method", HeaderValue::from_static("POST"));
+        headers.insert("access-control-request-headers", HeaderValue::from_static("content-type"));
+    }
+    request
+}
+
+#[tokio::test]
+async fn without_listed_origins_no_answer_and_no_preflight_carries_cors() {
+    for method in ["POST", "OPTIONS"] {
+        let (parts, _) = send(settings(), with_origin(method, "https://app.example.test")).await;
+        let cors = parts.headers.keys().find(|name| name.as_str().starts_with("access-control"));
+        assert_eq!(cors, None, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn exactly_the_listed_origins_are_allowed() {
+    let listed = "https://app.example.test";
+    for (origin, allowed) in [
+        (listed, true),
+        ("https://evil.example", false),
+        ("https://app.example.test.evil.example", false),
+        ("https://app.example.test:8443", false),
+        ("http://app.example.test", false),
+        ("null", false),
+    ] {
+        for method in ["POST", "OPTIONS"] {
+            let settings = Settings { cors_origins: vec![listed.to_owned()], ..settings() };
+            let (parts, _) = send(settings, with_origin(method, origin)).await;
+            let header = parts.headers.get("access-control-allow-origin");
+            assert_eq!(header.is_some_and(|header| header == origin), allowed, "{method} {origin}");
+            assert_eq!(header.is_some(), allowed, "{method} {origin}");
+            assert_eq!(parts.headers[X_CONTENT_TYPE_OPTIONS], "nosniff", "preflights too");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_exact_origin_is_refused_at_start() {
+    for origin in
+        ["*", "null", "app.example.test", "https://app.example.test/", "https://a.test/x", ""]
+    {
+        let settings = Settings { cors_origins: vec![origin.to_owned()], ..settings() };
+        assert!(finish(Router::new(), settings).is_err(), "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn the_client_behind_a_trusted_proxy_reaches_the_handler() {
+    let nets = vec!["10.0.0.0/8".parse().unwrap()];
+    for (peer, wanted) in [("10.0.0.1:5", "203.0.113.9"), ("192.0.2.1:5", "192.0.2.1")] {
+        let mut request = request("GET", "/ip");
+        request.extensions_mut().insert(Peer(peer.parse().unwrap()));
+        request.headers_mut().insert("x-forwarded-for", HeaderValue::from_static("203.0.113.9"));
+        let settings =
+            Settings { trusted_proxies: TrustedProxies::new(nets.clone()), ..settings() };
+        assert_eq!(send(settings, request).await.1, wanted);
+    }
+}

@@ -1,0 +1,94 @@
+//! The run of the service: bind, migrate, serve, and what goes on beside the requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use common::config::Config;
+use common::engines::Engines;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::{guard, middleware, outbox, router, server};
+
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs the HTTP edge until `stop`: what is in hand is answered, nothing new is taken.
+///
+/// # Errors
+/// When the address is taken, the keys are not usable or a part dies.
+pub async fn run(
+    config: Arc<Config>,
+    engines: Engines,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("LATCHKEY_LISTEN: cannot listen on {}", config.listen))?;
+    serve(config, engines, listener, stop).await
+}
+
+/// As [`run`], on a listener that is there already.
+pub async fn serve(
+    config: Arc<Config>,
+    engines: Engines,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr().context("read the bound address")?;
+    // Safe with several gateways: the migration holds a lock of its own.
+    migrate(&engines, &stop).await?;
+
+    let app = App::build(&config, engines.clone(), address, stop.clone()).await?;
+    common::phone::warm_up();
+    let public = middleware::finish(router::routes(app.clone()), app.middleware_settings())?;
+
+    tracing::info!(url = %app.public_url, address = %address, "listening");
+    engines.health.ready("gateway");
+    let serve = server::serve(listener, public, server::Limits::default(), stop.clone());
+    let publish = outbox::run(engines.clone(), stop.clone());
+    let guard = guard::run(engines.clone(), config.pumping_guard, stop.clone());
+    let blocks = app.blocks.clone().follow(engines.clone(), stop.clone());
+    let keys = app.token_keys.watch(stop.clone());
+    let sweep = sweep(app.clone(), stop.clone());
+    tokio::join!(serve, publish, blocks, keys, sweep, guard);
+    Ok(())
+}
+
+/// Brings the schema up to this version, waiting for a database that is away. Safe when several do it at once.
+///
+/// # Errors
+/// When a migration fails.
+pub async fn migrate(engines: &Engines, stop: &CancellationToken) -> anyhow::Result<()> {
+    loop {
+        match engines.db.migrate().await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_away() => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the database is not ready to be migrated, trying again"
+                );
+            }
+            Err(error) => return Err(anyhow::Error::from(error).context("migrate the database")),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+/// Drops rows whose time is over, a batch at a time.
+async fn sweep(app: App, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        let now = app.engines.clock.now();
+        while matches!(app.engines.db.sweep(app.guess_limits(), now).await, Ok(swept) if swept.more)
+        {
+        }
+    }
+}

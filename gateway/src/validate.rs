@@ -1,0 +1,261 @@
+//! Rules for single fields.
+
+/// Why a field's value is not taken: a stable code, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub code: &'static str,
+    pub detail: String,
+}
+
+impl Fault {
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+/// Longest name, in characters (design, ruling 12).
+const NAME_MAX: usize = 100;
+
+/// A first or last name: 1 to 100 characters, not only spaces, without control, line separating and bidi characters.
+///
+/// What changes the direction of a text could make a name write over what stands around it in the console or a mail.
+/// Joiners stay: Persian and Indic names need them.
+pub fn name(text: &str) -> Result<(), Fault> {
+    if text.trim().is_empty() {
+        return Err(Fault::new("required", "A name has at least one character."));
+    }
+    if text.chars().count() > NAME_MAX {
+        return Err(Fault::new("too_long", format!("A name has at most {NAME_MAX} characters.")));
+    }
+    if text.chars().any(|c| c.is_control() || is_bidi(c) || matches!(c, '\u{2028}' | '\u{2029}')) {
+        return Err(Fault::new(
+            "invalid_characters",
+            "Leave out control characters and marks of writing direction.",
+        ));
+    }
+    Ok(())
+}
+
+/// Unicode's `Bidi_Control` characters.
+const fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A code: exactly `length` ASCII digits (design, ruling 5). Nothing is trimmed.
+pub fn one_time_code(text: &str, length: usize) -> Result<(), Fault> {
+    if text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(())
+    } else {
+        Err(Fault::new("invalid", format!("A code is a string of exactly {length} digits 0 to 9.")))
+    }
+}
+
+/// Longest language tag: what RFC 5646, section 4.4.1, says every store must have room for.
+const LOCALE_MAX: usize = 35;
+
+/// A well-formed BCP 47 language tag (RFC 5646, section 2.1), such as `de`, `zh-Hant-TW` or `sl-rozaj-1994`.
+///
+/// The 26 grandfathered tags of old are no locales of anybody's phone and are refused, as is `en_US`.
+pub fn locale(text: &str) -> Result<(), Fault> {
+    if text.len() <= LOCALE_MAX && is_language_tag(text) {
+        Ok(())
+    } else {
+        Err(Fault::new("not_a_locale", "Send a BCP 47 language tag, such as en or pt-BR."))
+    }
+}
+
+fn is_language_tag(text: &str) -> bool {
+    let subtags: Vec<&str> = text.split('-').collect();
+    let sized = |tag: &&str| {
+        (1..=8).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    if !subtags.iter().all(sized) {
+        return false;
+    }
+    let mut rest = subtags.as_slice();
+    if is_x(rest[0]) {
+        return rest.len() > 1;
+    }
+    if !letters(rest[0], 2..=8) {
+        return false;
+    }
+    let extended = rest[0].len() <= 3;
+    rest = &rest[1..];
+    if extended {
+        // `zh-yue`: up to three extended languages.
+        rest = skip(rest, 3, |tag| letters(tag, 3..=3));
+    }
+    rest = skip(rest, 1, |tag| letters(tag, 4..=4));
+    rest = skip(rest, 1, |tag| letters(tag, 2..=2) || digits(tag, 3));
+    variants_and_extensions(rest)
+}
+
+fn variants_and_extensions(mut rest: &[&str]) -> bool {
+    let mut seen: Vec<String> = Vec::new();
+    while let Some(tag) = rest.first().filter(|tag| is_variant(tag)) {
+        let tag = tag.to_ascii_lowercase();
+        if seen.contains(&tag) {
+            return false;
+        }
+        seen.push(tag);
+        rest = &rest[1..];
+    }
+    let mut singletons: Vec<String> = Vec::new();
+    while let Some(singleton) = rest.first() {
+        if is_x(singleton) {
+            return rest.len() > 1;
+        }
+        let singleton = singleton.to_ascii_lowercase();
+        if singleton.len() != 1 || singletons.contains(&singleton) {
+            return false;
+        }
+        singletons.push(singleton);
+        let after = skip(&rest[1..], usize::MAX, |tag| tag.len() >= 2);
+        if after.len() == rest.len() - 1 {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
+/// The tags after at most `most` that match.
+fn skip<'a, 'b>(tags: &'a [&'b str], most: usize, matches: impl Fn(&str) -> bool) -> &'a [&'b str] {
+    let count = tags.iter().take(most).take_while(|tag| matches(tag)).count();
+    &tags[count..]
+}
+
+fn is_x(tag: &str) -> bool {
+    tag.eq_ignore_ascii_case("x")
+}
+
+fn letters(tag: &str, lengths: std::ops::RangeInclusive<usize>) -> bool {
+    lengths.contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+fn digits(tag: &str, length: usize) -> bool {
+    tag.len() == length && tag.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Five to eight characters, or four of which the first is a digit.
+fn is_variant(tag: &str) -> bool {
+    tag.len() >= 5 || (tag.len() == 4 && tag.as_bytes()[0].is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_people_are_taken_as_they_are() {
+        let (latin, accented) = ("x".repeat(100), "é".repeat(100));
+        for text in ["A", "O’Brien", "علی‌رضا", "李小龍", "Jean Luc", "<b>", "👩‍🚀", &latin, &accented]
+        {
+            assert_eq!(name(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn controls_bidi_marks_and_wrong_lengths_are_no_names() {
+        let long = "x".repeat(101);
+        for (text, code) in [
+            ("", "required"),
+            (" \u{a0}", "required"),
+            (long.as_str(), "too_long"),
+            ("a\0", "invalid_characters"),
+            ("a\nb", "invalid_characters"),
+            ("a\u{7f}", "invalid_characters"),
+            ("a\u{85}", "invalid_characters"),
+            ("a\u{202e}b", "invalid_characters"),
+            ("a\u{200f}", "invalid_characters"),
+            ("a\u{2066}b\u{2069}", "invalid_characters"),
+            ("a\u{61c}", "invalid_characters"),
+            ("a\u{2028}b", "invalid_characters"),
+        ] {
+            assert_eq!(name(text).unwrap_err().code, code, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_exactly_its_digits() {
+        assert_eq!(one_time_code("012345", 6), Ok(()));
+        for text in [
+            "",
+            "12345",
+            "1234567",
+            "12345 ",
+            " 12345",
+            "12345a",
+            "１２３４５６",
+            "١٢٣٤٥٦",
+            "-12345",
+            "+12345",
+        ] {
+            assert!(one_time_code(text, 6).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn well_formed_language_tags_are_taken() {
+        for tag in [
+            "en",
+            "de",
+            "EN",
+            "pt-BR",
+            "zh-Hant-TW",
+            "es-419",
+            "sr-Latn",
+            "sl-rozaj",
+            "de-CH-1901",
+            "de-1996",
+            "sl-IT-nedis",
+            "zh-yue-Hant",
+            "zh-cmn-Hans-CN",
+            "en-US-u-hc-h12",
+            "de-a-foo-b-bar",
+            "x-whatever",
+            "en-x-twain",
+            "hy-Latn-IT-arevela",
+            "haw",
+            "fil-PH",
+            "qaa-Qaaa-QM",
+            "en-a-bbb-x-a-ccc",
+        ] {
+            assert_eq!(locale(tag), Ok(()), "{tag}");
+        }
+    }
+
+    #[test]
+    fn other_writings_are_no_locale() {
+        for tag in [
+            "",
+            "e",
+            "en_US",
+            "en-",
+            "-en",
+            "en--US",
+            "en US",
+            "en-US ",
+            "e1",
+            "1en",
+            "en-u",
+            "x",
+            "en-x",
+            "abcdefghi",
+            "de-419-DE",
+            "a-DE",
+            "en-a-bbb-a-ccc",
+            "de-1901-1901",
+            "en-US-GB",
+            "en.UTF-8",
+            "C",
+            "éé",
+            "zh-aaa-bbb-ccc-ddd",
+            "en-averyveryverylongsubtag",
+            "../../etc",
+            "en-a-aaaaaaaa-b-bbbbbbbb-c-cccccccc-dd",
+        ] {
+            assert_eq!(locale(tag).unwrap_err().code, "not_a_locale", "{tag}");
+        }
+    }
+}
