@@ -1,0 +1,97 @@
+//! otp-worker: owns the life of a code request. Asks come in, codes go to Redis and texts to sms-worker; what becomes
+//! of the texts comes back, and what stays open is closed.
+
+mod issue;
+mod sweep;
+mod track;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use common::blocklist::Blocklist;
+use common::bus::Incoming;
+use common::bus::Queue;
+use common::config::Config;
+use common::engines::Engines;
+use common::event::{Envelope, Event, OtpRequested, SmsStatus, UserSignedUp};
+use common::phone::Served;
+use common::texts::Texts;
+use common::worker::{self, Failure, Handler, Options};
+use tokio_util::sync::CancellationToken;
+
+/// Messages in hand at once. Each waits for Redis and the broker, hardly ever for the processor.
+const CONCURRENCY: usize = 32;
+
+/// What every handler of this service works with.
+pub(crate) struct OtpWorker {
+    config: Arc<Config>,
+    engines: Engines,
+    texts: Texts,
+    blocks: Blocklist,
+    phones: Served,
+}
+
+/// Runs until `stop`: in-hand work is finished, the rest handed back.
+///
+/// # Errors
+/// When the texts are not usable or a part cannot go on; the process should end.
+pub async fn run(
+    config: Arc<Config>,
+    engines: Engines,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let texts = Texts::load_for(&config.texts, config.otp.length).context("load the texts")?;
+    let report = engines.health.reporter("consumer.otp-worker");
+    engines.wait_for_schema(&stop).await?;
+    let blocks = Blocklist::load(&engines).await.context("read the blocks")?;
+    let worker = Arc::new(OtpWorker {
+        phones: Served::of(&config),
+        config,
+        engines: engines.clone(),
+        texts,
+        blocks: blocks.clone(),
+    });
+
+    let mut options = Options::new(CONCURRENCY, engines.clock.clone());
+    options.crashes = Some(Arc::new(engines.otps.clone()));
+    let consume = worker::run(
+        engines.bus.clone(),
+        Queue::OtpWorker,
+        worker.clone(),
+        options,
+        report,
+        stop.clone(),
+    );
+    let beside = async {
+        tokio::join!(
+            blocks.follow(engines.clone(), stop.clone()),
+            sweep::run(worker, stop.clone())
+        );
+        Ok(())
+    };
+    // A consumer that cannot go on ends the service at once, whatever runs beside it.
+    tokio::try_join!(consume, beside).map(|_| ())
+}
+
+impl Handler for OtpWorker {
+    async fn handle(&self, message: &Incoming) -> Result<(), Failure> {
+        match message.family() {
+            "otp.requested" => self.issue::<OtpRequested>(read(message)?).await,
+            "user.signed_up" => self.issue::<UserSignedUp>(read(message)?).await,
+            "sms.status" => self.track(&read::<SmsStatus>(message)?).await,
+            other => {
+                Err(Failure::Permanent("unknown_type", anyhow::anyhow!("no handler for {other}")))
+            }
+        }
+    }
+
+    async fn probe(&self) -> anyhow::Result<()> {
+        self.engines.otps.ready().await?;
+        self.engines.db.ready().await?;
+        Ok(())
+    }
+}
+
+fn read<E: Event>(message: &Incoming) -> Result<Envelope<E>, Failure> {
+    Ok(Envelope::decode(&message.bytes)?)
+}
