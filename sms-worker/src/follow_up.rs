@@ -1,0 +1,125 @@
+//! What nobody sends an event for: final states that do not come are asked for, texts that came to their end are taken
+//! out of the provider's records, and the ledger forgets what is old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock::Clock;
+use common::db::ledger::{Applied, FollowUp, Ledger, Receipt};
+use common::worker::Failure;
+use tokio_util::sync::CancellationToken;
+
+use crate::announce::{announce, counted};
+use crate::ports::Publish;
+use crate::route::Routes;
+
+/// The first wait before a question is asked again; it doubles.
+const AGAIN_AFTER_MS: i64 = 120_000;
+const AT_ONCE: u32 = 20;
+const EVERY: Duration = Duration::from_secs(5);
+const SWEEP_EVERY_MS: i64 = 60 * 60 * 1000;
+/// As [`Ledger::sweep`] says.
+const SWEPT_AT_ONCE: u64 = 5_000;
+
+/// Asks, forgets, sweeps.
+pub struct FollowUps {
+    pub ledger: Ledger,
+    pub routes: Arc<Routes>,
+    pub publish: Publish,
+    pub clock: Clock,
+}
+
+impl FollowUps {
+    /// Runs until it is stopped. Nothing here is urgent: what fails is tried again later.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut swept_at_ms = None;
+        loop {
+            if let Err(failure) = self.once().await {
+                tracing::debug!(?failure, "follow-ups wait");
+            }
+            let now_ms = self.clock.now_ms();
+            if swept_at_ms.is_none_or(|at| now_ms - at >= SWEEP_EVERY_MS) {
+                match self.sweep().await {
+                    Ok(()) => swept_at_ms = Some(now_ms),
+                    Err(failure) => tracing::debug!(?failure, "the sweep waits"),
+                }
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Everything that is due now.
+    pub async fn once(&self) -> Result<(), Failure> {
+        loop {
+            let due = self.ledger.due_follow_ups(self.clock.now(), AGAIN_AFTER_MS, AT_ONCE).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            for follow_up in &due {
+                self.follow_up(follow_up).await?;
+            }
+        }
+    }
+
+    async fn follow_up(&self, due: &FollowUp) -> Result<(), Failure> {
+        let Some(line) = self.routes.line(&due.provider) else {
+            // No longer configured: nobody is left to be asked.
+            return Ok(self.ledger.followed_up(due, None).await?);
+        };
+        let id = &due.provider_message_id;
+        if due.final_state.is_some() {
+            if !line.provider.forgets(due.channel) {
+                return Ok(self.ledger.followed_up(due, None).await?);
+            }
+            match line.provider.forget(id).await {
+                Ok(found) => {
+                    let price = found.and_then(|found| found.price);
+                    self.ledger.followed_up(due, price.as_deref()).await?;
+                }
+                Err(cause) => tracing::warn!(
+                    provider = due.provider,
+                    error = format!("{cause:#}"),
+                    "a text is not forgotten yet"
+                ),
+            }
+            return Ok(());
+        }
+        let found = match line.provider.look_up(id, due.channel).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(self.ledger.followed_up(due, None).await?),
+            Err(cause) => {
+                let error = format!("{cause:#}");
+                tracing::warn!(
+                    provider = due.provider,
+                    error,
+                    "a text's end could not be asked for"
+                );
+                return Ok(());
+            }
+        };
+        let now = self.clock.now();
+        let is_end = found.status.is_end();
+        let receipt = Receipt {
+            attempt_id: due.attempt_id,
+            status: found.status,
+            reason: found.reason,
+            provider_message_id: Some(id.clone()),
+            provider_code: found.provider_code,
+            follow_up_at: (is_end && line.provider.forgets(due.channel)).then_some(now),
+        };
+        if let Applied::Known { moved, .. } = self.ledger.apply_receipt(&receipt, now).await? {
+            counted(&moved);
+            if moved.changed {
+                announce(&self.publish, &moved.standing).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<(), Failure> {
+        while self.ledger.sweep(self.clock.now()).await?.messages >= SWEPT_AT_ONCE {}
+        Ok(())
+    }
+}

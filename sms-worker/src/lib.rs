@@ -1,0 +1,154 @@
+//! sms-worker: delivery. Sends texts by whichever provider works and keeps the ledger of what was sent. It knows nothing
+//! of codes: it sends a text.
+
+pub mod announce;
+pub mod breaker;
+pub mod concurrency;
+pub mod follow_up;
+pub mod ports;
+pub mod provider;
+pub mod receipt;
+pub mod route;
+pub mod send;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use common::blocklist::Blocklist;
+use common::bus::{Incoming, Queue};
+use common::config::{Config, ProviderName};
+use common::db::ledger::Ledger;
+use common::engines::Engines;
+use common::event::{Envelope, SmsReceipt, SmsRequested};
+use common::worker::{self, Failure, Handler, Options};
+use tokio_util::sync::CancellationToken;
+
+use crate::follow_up::FollowUps;
+use crate::provider::console::Console;
+use crate::provider::http::Http;
+use crate::provider::inbox::Inbox;
+use crate::provider::twilio::Twilio;
+use crate::provider::{Provider, client};
+use crate::receipt::TakeReceipt;
+use crate::route::{Line, Routes};
+use crate::send::{SendSms, Unwritten};
+
+/// Messages in hand at once. Nearly all of a send is waiting for a provider, and how many calls one of them gets at
+/// once is its own limiter's matter.
+const CONCURRENCY: usize = 64;
+/// For one message: providers tried one after another, an answer waited for, a receipt waited for. Longer than the sum,
+/// for a send that is dropped in mid-call is a send in doubt.
+const TIMEOUT: Duration = Duration::from_secs(45);
+
+struct SmsWorker {
+    engines: Engines,
+    send: SendSms,
+    receipts: TakeReceipt,
+}
+
+/// Runs until `stop`: in-hand work is finished, the rest handed back.
+///
+/// # Errors
+/// When a route names a provider that cannot be set up, or a part cannot go on; the process should end.
+pub async fn run(
+    config: Arc<Config>,
+    engines: Engines,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let routes = Arc::new(routes(&config, &engines)?);
+    let report = engines.health.reporter("consumer.sms-worker");
+    engines.wait_for_schema(&stop).await?;
+    let blocks = Blocklist::load(&engines).await.context("read the blocks")?;
+    let ledger = Ledger::new(engines.db.clone());
+    let publish = ports::publish_on(&engines);
+    let worker = SmsWorker {
+        send: SendSms {
+            keys: Arc::clone(&engines.keys),
+            ledger: ledger.clone(),
+            routes: Arc::clone(&routes),
+            publish: Arc::clone(&publish),
+            wanted: ports::wanted_by(&engines, &blocks),
+            clock: engines.clock.clone(),
+            unknown_outcome: config.sms.unknown_outcome,
+            public_url: config.public_url.clone(),
+            unwritten: Unwritten::default(),
+        },
+        receipts: TakeReceipt::new(ledger.clone(), Arc::clone(&publish), engines.clock.clone()),
+        engines: engines.clone(),
+    };
+    let follow_ups = FollowUps { ledger, routes, publish, clock: engines.clock.clone() };
+
+    let mut options = Options::new(CONCURRENCY, engines.clock.clone());
+    options.timeout = TIMEOUT;
+    options.crashes = Some(Arc::new(engines.otps.clone()));
+    let consume = worker::run(
+        engines.bus.clone(),
+        Queue::SmsWorker,
+        Arc::new(worker),
+        options,
+        report,
+        stop.clone(),
+    );
+    let beside = async {
+        tokio::join!(blocks.follow(engines, stop.clone()), follow_ups.run(stop));
+        Ok(())
+    };
+    // A consumer that cannot go on ends the service at once, whatever runs beside it.
+    tokio::try_join!(consume, beside).map(|_| ())
+}
+
+/// The configured routes, each with a client, a breaker and a limiter of its own.
+///
+/// # Errors
+/// When a route names a provider whose settings are missing or unusable.
+pub fn routes(config: &Config, engines: &Engines) -> anyhow::Result<Routes> {
+    let named = &config.sms.routes;
+    let client = client::client(client::LIMIT)?;
+    let mut lines = Vec::new();
+    for name in ProviderName::ALL.into_iter().filter(|name| named.names(*name)) {
+        let provider = match name {
+            ProviderName::Twilio => {
+                let account = config.sms.twilio.as_ref().context("Twilio is not configured")?;
+                Provider::Twilio(Twilio::new(account, client.clone())?)
+            }
+            ProviderName::Http => {
+                let http =
+                    config.sms.http.as_ref().context("the HTTP provider is not configured")?;
+                let clock = engines.clock.clone();
+                Provider::Http(Http::new(http.url.clone(), &http.secret, client.clone(), clock))
+            }
+            ProviderName::Console => Provider::Console(Console),
+            ProviderName::Inbox => Provider::Inbox(Inbox::new(ports::keep_in(engines))),
+        };
+        lines.push(Line::new(provider, &engines.clock));
+    }
+    let names = |names: &[ProviderName]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>();
+    let by_prefix: Vec<_> =
+        named.by_prefix.iter().map(|(prefix, list)| (prefix.clone(), names(list))).collect();
+    Routes::new(lines, &names(&named.default), &by_prefix)
+}
+
+impl Handler for SmsWorker {
+    async fn handle(&self, message: &Incoming) -> Result<(), Failure> {
+        match message.family() {
+            "sms.requested" => {
+                let job = Envelope::<SmsRequested>::decode(&message.bytes)?;
+                self.send.handle(&job).await
+            }
+            "sms.receipt" => {
+                let receipt = Envelope::<SmsReceipt>::decode(&message.bytes)?;
+                let again = message.suspect || message.tries > 0;
+                self.receipts.handle(&receipt.data, again).await
+            }
+            other => Err(Failure::Permanent("unknown_type", anyhow!("no handler for {other}"))),
+        }
+    }
+
+    async fn probe(&self) -> anyhow::Result<()> {
+        self.engines.db.ready().await?;
+        self.engines.otps.ready().await?;
+        self.engines.bus.ready().await?;
+        Ok(())
+    }
+}

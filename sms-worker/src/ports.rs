@@ -1,0 +1,69 @@
+//! What delivery needs of the rest, as functions: the bus to tell how texts fare, the code store to ask whether a text
+//! is still wanted and to keep it for the inbox.
+
+use std::sync::Arc;
+
+use common::blocklist::Blocklist;
+use common::bus::PublishError;
+use common::engine_error::EngineError;
+use common::engines::Engines;
+use common::event::{Envelope, SmsStatus};
+use common::ids::RequestId;
+use common::inbox::KeptMessage;
+use common::phone::Phone;
+use futures::future::BoxFuture;
+
+/// Publishes how a text fares; returns once the broker has confirmed it.
+pub type Publish =
+    Arc<dyn Fn(SmsStatus) -> BoxFuture<'static, Result<(), PublishError>> + Send + Sync>;
+/// Whether a text is still wanted: not when its code was used, or its phone was blocked, while it waited (design,
+/// ruling 31).
+pub type Wanted = Arc<
+    dyn Fn(Option<RequestId>, String) -> BoxFuture<'static, Result<bool, EngineError>>
+        + Send
+        + Sync,
+>;
+/// Keeps a text for the inbox, once a message id.
+pub type Keep =
+    Arc<dyn Fn(KeptMessage) -> BoxFuture<'static, Result<(), EngineError>> + Send + Sync>;
+
+pub(crate) fn publish_on(engines: &Engines) -> Publish {
+    let (bus, clock) = (engines.bus.clone(), engines.clock.clone());
+    Arc::new(move |status| {
+        let (bus, clock) = (bus.clone(), clock.clone());
+        Box::pin(
+            async move { bus.publish(&Envelope::new(&clock, "sms-worker", None, status)).await },
+        )
+    })
+}
+
+pub(crate) fn wanted_by(engines: &Engines, blocks: &Blocklist) -> Wanted {
+    let (otps, blocks, clock) = (engines.otps.clone(), blocks.clone(), engines.clock.clone());
+    Arc::new(move |request, e164| {
+        let (otps, blocks, now) = (otps.clone(), blocks.clone(), clock.now());
+        Box::pin(async move {
+            let phone =
+                Phone::trusted(&e164).map_err(|cause| EngineError::broken("seal", cause))?;
+            if blocks.covers(&phone, None, now).is_some() {
+                return Ok(false);
+            }
+            match request {
+                Some(request) => otps.is_wanted(request).await,
+                None => Ok(true),
+            }
+        })
+    })
+}
+
+pub(crate) fn keep_in(engines: &Engines) -> Keep {
+    let (otps, keys) = (engines.otps.clone(), Arc::clone(&engines.keys));
+    Arc::new(move |text| {
+        let (otps, keys) = (otps.clone(), Arc::clone(&keys));
+        Box::pin(async move {
+            let kept = Phone::trusted(&text.phone_number)
+                .and_then(|phone| text.seal(&keys, keys.phone_key(&phone)))
+                .map_err(|cause| EngineError::broken("inbox", cause))?;
+            otps.keep_text(&kept).await
+        })
+    })
+}

@@ -1,0 +1,154 @@
+//! The whole service while its provider is away for ten minutes of a clock that is moved.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::bus::{Bus, Queue};
+use common::clock::Clock;
+use common::config::{Config, Role};
+use common::db::Db;
+use common::engines::Engines;
+use common::event::{Envelope, SmsRequested, SmsStatus, Text};
+use common::ids::{EventId, MessageId, RequestId};
+use common::keys::Keys;
+use common::ops::Health;
+use common::otp::OtpStore;
+use common::rng;
+use common::timestamp::Timestamp;
+use common::vocabulary::{Channel, Reason, Status};
+use fake_twilio::{Account, Fake};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const LIFE_SECS: i64 = 300;
+/// How far the clock goes at a time, and how long that takes: the bus looks at it every few milliseconds.
+const STEP: Duration = Duration::from_secs(2);
+const STEP_TAKES: Duration = Duration::from_millis(25);
+/// The longest that a circuit stays open, the broker's longest wait after it, and a step.
+const SOON_MS: i64 = 60_000 + 30_000 + 10_000;
+
+struct Job {
+    message: MessageId,
+    phone: String,
+    not_after: Timestamp,
+}
+
+async fn publish(engines: &Engines, number: usize) -> Job {
+    let clock = &engines.clock;
+    let (event, message) = (EventId::new(clock), MessageId::of_request(RequestId::new(clock)));
+    let not_after = clock.now().plus_secs(LIFE_SECS);
+    let phone = format!("+98912{number:07}");
+    let text = Text { phone_number: phone.clone(), text: "Your code is 481516.".to_owned() };
+    let sealed =
+        SmsRequested::seal(&engines.keys.event, event, message, None, not_after, &text).unwrap();
+    let data = SmsRequested {
+        message_id: message,
+        request_id: None,
+        channel: Channel::Sms,
+        country: "IR".to_owned(),
+        not_after,
+        requested_at: None,
+        sealed,
+    };
+    engines.bus.publish(&Envelope::with_id(event, clock.now(), "test", None, data)).await.unwrap();
+    Job { message, phone, not_after }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p7_a_provider_that_was_away_for_ten_minutes_gets_no_stale_text_and_all_fresh_ones() {
+    let name = format!("latchkey-away-{:016x}", u64::from_be_bytes(rng::bytes()));
+    let folder = std::env::temp_dir().join(name);
+    // A port where nobody listens until the provider is back.
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let account = Account { sid: format!("AC{:032x}", 7), auth_token: format!("{:032x}", 8) };
+    let settings = [
+        ("LATCHKEY_DATA_DIR", folder.display().to_string()),
+        ("LATCHKEY_SMS_ROUTES", "default=twilio".to_owned()),
+        ("TWILIO_ACCOUNT_SID", account.sid.clone()),
+        ("TWILIO_AUTH_TOKEN", account.auth_token.clone()),
+        ("TWILIO_FROM", "+15005550006".to_owned()),
+        ("TWILIO_BASE_URL", format!("http://{address}")),
+    ];
+    let settings: BTreeMap<_, _> =
+        settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let config = Arc::new(Config::from_map(Role::AllInOne, &settings).unwrap());
+    let clock = Clock::manual();
+    let db = Db::sqlite(&folder).await.unwrap();
+    db.migrate().await.unwrap();
+    let engines = Engines {
+        bus: Bus::memory(clock.clone()),
+        otps: OtpStore::memory(clock.clone()),
+        db,
+        keys: Arc::new(Keys::from_secret(&[7; 32], None)),
+        clock: clock.clone(),
+        health: Health::default(),
+    };
+    let stop = CancellationToken::new();
+    let mut statuses = engines.bus.consume(Queue::OtpWorker, 100).await.unwrap();
+    let service = tokio::spawn(sms_worker::run(config, engines.clone(), stop.clone()));
+
+    let began_ms = clock.now_ms();
+    let mut jobs = Vec::new();
+    while clock.now_ms() - began_ms < 600_000 {
+        if (clock.now_ms() - began_ms) / 20_000 >= i64::try_from(jobs.len()).unwrap() {
+            jobs.push(publish(&engines, jobs.len()).await);
+        }
+        clock.advance(STEP);
+        tokio::time::sleep(STEP_TAKES).await;
+    }
+    let listener = TcpListener::bind(address).await.unwrap();
+    let fake = Fake::serve(listener, None, account).unwrap();
+    let back = clock.now();
+    let old = jobs.len();
+    for _ in 0..10 {
+        jobs.push(publish(&engines, jobs.len()).await);
+    }
+
+    let mut ends = BTreeMap::new();
+    while ends.len() < jobs.len() {
+        assert!(clock.now_ms() - back.ms() < LIFE_SECS * 1000, "{} have an end", ends.len());
+        clock.advance(STEP);
+        while let Ok(Some(told)) = tokio::time::timeout(STEP_TAKES, statuses.next()).await {
+            let status = Envelope::<SmsStatus>::decode(&told.bytes).unwrap().data;
+            if status.status != Status::Sending {
+                ends.insert(status.message_id, (status.status, status.reason, clock.now_ms()));
+            }
+        }
+    }
+    let mut counts = [0; 3];
+    for (number, job) in jobs.iter().enumerate() {
+        let (status, reason, at_ms) = ends[&job.message];
+        let calls = fake.calls_to(&job.phone).len();
+        let left_ms = job.not_after.ms() - back.ms();
+        if number >= old {
+            counts[2] += 1;
+            assert_eq!((status, calls), (Status::Sent, 1), "a fresh one");
+            assert!(at_ms - back.ms() <= SOON_MS, "{} ms after it was back", at_ms - back.ms());
+        } else if left_ms < 10_000 {
+            counts[0] += 1;
+            assert_eq!((status, calls), (Status::Failed, 0), "a stale one");
+            // The second when it was never its turn to try: no time was left.
+            let reasons = [Some(Reason::ProviderUnavailable), Some(Reason::Expired)];
+            assert!(reasons.contains(&reason), "{reason:?}");
+        } else {
+            counts[1] += 1;
+            // One near its end may meet it while the circuit is still open; none is sent late or twice.
+            let wanted = usize::from(status == Status::Sent);
+            assert_eq!(calls, wanted, "{left_ms} ms were left, {status}");
+            assert!(left_ms < SOON_MS + 10_000 || status == Status::Sent, "{left_ms} ms, {status}");
+        }
+    }
+    println!(
+        "stale {} (none sent), live when it was back {}, fresh {} (all sent)",
+        counts[0], counts[1], counts[2]
+    );
+    assert!(counts.iter().all(|count| *count >= 10), "{counts:?}");
+    for call in fake.calls() {
+        let validity: i64 = call.form["ValidityPeriod"].parse().unwrap();
+        assert!((10..=LIFE_SECS).contains(&validity), "the life that is left: {validity}");
+    }
+    stop.cancel();
+    service.await.unwrap().unwrap();
+    drop(std::fs::remove_dir_all(&folder));
+}

@@ -1,0 +1,89 @@
+//! The whole service on the embedded engines: an event in, a text kept and its status out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::bus::{Bus, Queue};
+use common::clock::Clock;
+use common::config::{Config, Role};
+use common::db::Db;
+use common::db::ledger::Ledger;
+use common::engines::Engines;
+use common::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus, Text};
+use common::ids::{AttemptId, EventId, MessageId, RequestId};
+use common::inbox::KeptMessage;
+use common::keys::Keys;
+use common::ops::Health;
+use common::otp::OtpStore;
+use common::phone::Phone;
+use common::rng;
+use common::vocabulary::{Channel, Status};
+use tokio_util::sync::CancellationToken;
+
+const PHONE: &str = "+989123456789";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_the_service_sends_what_is_asked_and_stops_when_told() -> anyhow::Result<()> {
+    let name = format!("latchkey-sms-worker-{:016x}", u64::from_be_bytes(rng::bytes()));
+    let folder = std::env::temp_dir().join(name);
+    let settings = BTreeMap::from([("LATCHKEY_DATA_DIR".to_owned(), folder.display().to_string())]);
+    let config = Arc::new(Config::from_map(Role::AllInOne, &settings)?);
+    let clock = Clock::system();
+    let db = Db::sqlite(&folder).await?;
+    db.migrate().await?;
+    let engines = Engines {
+        bus: Bus::memory(clock.clone()),
+        otps: OtpStore::memory(clock.clone()),
+        db: db.clone(),
+        keys: Arc::new(Keys::from_secret(&[7; 32], None)),
+        clock: clock.clone(),
+        health: Health::default(),
+    };
+    let stop = CancellationToken::new();
+    let mut statuses = engines.bus.consume(Queue::OtpWorker, 10).await?;
+    let service = tokio::spawn(sms_worker::run(config, engines.clone(), stop.clone()));
+
+    // No request: a notice, which nobody has to want.
+    let (event, message) = (EventId::new(&clock), MessageId::of_request(RequestId::new(&clock)));
+    let not_after = clock.now().plus_secs(300);
+    let text = Text { phone_number: PHONE.to_owned(), text: "Your number was changed.".to_owned() };
+    let sealed = SmsRequested::seal(&engines.keys.event, event, message, None, not_after, &text)?;
+    let job = SmsRequested {
+        message_id: message,
+        request_id: None,
+        channel: Channel::Sms,
+        country: "IR".to_owned(),
+        not_after,
+        requested_at: None,
+        sealed,
+    };
+    let job = Envelope::with_id(event, clock.now(), "gateway", None, job);
+    // Twice, as after a lost confirm.
+    for _ in 0..2 {
+        engines.bus.publish(&job).await?;
+    }
+    let told = tokio::time::timeout(Duration::from_secs(10), statuses.next()).await?.unwrap();
+    let status = Envelope::<SmsStatus>::decode(&told.bytes)?.data;
+    assert_eq!((status.message_id, status.status), (message, Status::Sent));
+    assert_eq!(status.provider, "inbox");
+    let key = engines.keys.phone_key(&Phone::trusted(PHONE)?);
+    let kept = engines.otps.kept_texts(&key).await?;
+    assert_eq!(kept.len(), 1);
+    assert!(!kept[0].contains("changed"), "it lies sealed");
+    assert_eq!(KeptMessage::open(&engines.keys, &key, kept[0].clone())?.text, text.text);
+
+    // A receipt goes to the same consumer; of an unknown attempt it is kept, and neither tried again nor set aside.
+    let fields = BTreeMap::from([("MessageStatus".to_owned(), "delivered".to_owned())]);
+    let attempt_id = AttemptId::new(&clock);
+    let receipt = SmsReceipt { provider: "twilio".to_owned(), attempt_id, fields };
+    engines.bus.publish(&Envelope::new(&clock, "gateway", None, receipt)).await?;
+
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(25), service).await???;
+    assert!(engines.bus.dead_list(Queue::SmsWorker, 10).await?.is_empty());
+    let ledger = Ledger::new(db);
+    assert_eq!(ledger.attempts(message).await?.len(), 1, "one call for two deliveries");
+    std::fs::remove_dir_all(folder)?;
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! What follows a send, and what may never be seen of one.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::config::UnknownOutcome::Resend;
+use common::inbox::KeptMessage;
+use common::vocabulary::{Channel, Reason, Status};
+use sms_worker::ports::Keep;
+use sms_worker::provider::Provider;
+use sms_worker::provider::console::Console;
+use sms_worker::provider::inbox::Inbox;
+use support::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio, twilio_with_key};
+
+#[tokio::test]
+async fn an_api_key_signs_and_a_messaging_service_sends_for_the_account() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio_with_key(&fake.url)], Resend).await;
+    let job = delivery.job();
+    delivery.to_its_end(&job).await;
+    let call = &fake.calls()[0];
+    assert!(call.head.contains(&format!("/Accounts/{ACCOUNT}/Messages.json ")), "{}", call.head);
+    // base64 of `SK1:key's secret`.
+    assert!(call.head.contains("Basic U0sxOmtleSdzIHNlY3JldA=="), "{}", call.head);
+    assert_eq!(call.field("MessagingServiceSid").as_deref(), Some("MG1"));
+    assert_eq!(call.field("From"), None);
+    // It cannot call, and says so at once.
+    let call = delivery.job_for(PHONE, Channel::Voice, 300);
+    delivery.to_its_end(&call).await;
+    assert_eq!(delivery.told(&call), [(Status::Failed, Some(Reason::ProviderUnavailable))]);
+    assert_eq!(fake.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_final_state_that_does_not_come_is_asked_for_and_then_the_text_is_forgotten() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let job = delivery.job();
+    delivery.to_its_end(&job).await;
+    delivery.follow_ups.once().await.unwrap();
+    assert_eq!(fake.calls().len(), 1, "not before two minutes");
+
+    let found = |status: &str| {
+        Act::Say(
+            200,
+            "",
+            format!(r#"{{"sid":"x","status":"{status}","price":"-0.0075","price_unit":"USD"}}"#),
+        )
+    };
+    fake.script([found("sent")]);
+    delivery.clock.advance(Duration::from_secs(121));
+    delivery.follow_ups.once().await.unwrap();
+    let sid = format!("SM{:032x}", 1);
+    let asked = &fake.calls()[1];
+    assert!(
+        asked.head.starts_with(&format!("GET /2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}.json ")),
+        "{}",
+        asked.head
+    );
+    assert_eq!(delivery.end_of(&job).await, (Status::Sent, None));
+
+    fake.script([error(500, 20500), found("delivered")]);
+    for _ in 0..3 {
+        delivery.clock.advance(Duration::from_mins(10));
+        delivery.follow_ups.once().await.unwrap();
+    }
+    assert_eq!(delivery.told(&job), [(Status::Sent, None), (Status::Delivered, None)]);
+    let calls = fake.calls();
+    let last = calls.last().unwrap();
+    assert!(
+        last.head.starts_with(&format!("POST /2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}.json ")),
+        "{}",
+        last.head
+    );
+    assert_eq!(last.body, "Body=");
+    let attempts = delivery.ledger.attempts(job.data.message_id).await.unwrap();
+    assert_eq!(attempts[0].price.as_deref(), Some("-0.0075 USD"));
+
+    delivery.clock.advance(Duration::from_hours(24));
+    delivery.follow_ups.once().await.unwrap();
+    assert_eq!(fake.calls().len(), calls.len(), "and then there is peace");
+}
+
+#[tokio::test]
+async fn the_inbox_gets_each_text_once_and_a_store_that_is_away_is_asked_again() {
+    let kept: Arc<Mutex<Vec<KeptMessage>>> = Arc::default();
+    let (sink, mut away) = (Arc::clone(&kept), 2);
+    let away = Mutex::new(move || {
+        away -= 1;
+        away >= 0
+    });
+    let keep: Keep = Arc::new(move |text| {
+        let is_away = (away.lock().unwrap())();
+        if !is_away {
+            sink.lock().unwrap().push(text);
+        }
+        Box::pin(async move {
+            if is_away {
+                let cause = std::io::Error::other("connection refused");
+                return Err(common::engine_error::EngineError::away("Redis", cause));
+            }
+            Ok(())
+        })
+    });
+    let delivery = Delivery::new([Provider::Inbox(Inbox::new(keep))], Resend).await;
+    let job = delivery.job();
+    for _ in 0..3 {
+        delivery.to_its_end(&job).await;
+    }
+    let kept = kept.lock().unwrap();
+    assert_eq!(kept.len(), 1);
+    assert_eq!((kept[0].phone_number.as_str(), kept[0].text.as_str()), (PHONE, TEXT));
+    assert_eq!(kept[0].request_id, job.data.request_id);
+    let told = delivery.told(&job);
+    assert!(told.iter().all(|status| *status == (Status::Sent, None)), "{told:?}");
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn p10_no_text_number_or_credential_is_in_a_log_event_or_error() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    // For the whole process: the client's own threads log too.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut seen = String::new();
+    runtime.block_on(async {
+        for script in [
+            vec![Act::Take],
+            vec![error(400, 21211)],
+            vec![error(401, 20003)],
+            vec![Act::TakeAndCut, Act::Take],
+            // A provider that repeats what it was given.
+            vec![Act::Say(400, "", format!(r#"{{"code":"{TEXT}","message":"{PHONE} {TEXT}"}}"#))],
+            vec![Act::Say(500, "", format!("{PHONE} {TEXT}"))],
+        ] {
+            let (fake, other) = (Fake::start(script).await, Fake::start([error(400, 1)]).await);
+            let providers = [twilio(&fake.url), http(&other.url), Provider::Console(Console)];
+            let delivery = Delivery::new(providers, Resend).await;
+            for channel in [Channel::Sms, Channel::Voice] {
+                let job = delivery.job_for(PHONE, channel, 300);
+                delivery.to_its_end(&job).await;
+                for call in fake.calls() {
+                    if call.taken {
+                        let fields = [("MessageStatus", "undelivered"), ("ErrorCode", "30003")];
+                        delivery.receipt(&call, &fields).await;
+                    }
+                }
+                write!(seen, "{job:?}").unwrap();
+            }
+            let mut forged = delivery.job();
+            forged.data.country = "XX".to_owned();
+            forged.data.not_after = forged.data.not_after.plus_secs(1);
+            write!(seen, "{:?}", delivery.send.handle(&forged).await).unwrap();
+            write!(seen, "{:?}", delivery.statuses.lock().unwrap()).unwrap();
+        }
+    });
+    seen += &String::from_utf8_lossy(&log.0.lock().unwrap());
+    assert!(seen.contains("no clear") || seen.contains("nobody knows"), "the log was listened to");
+    // National, digits, the code, and the credentials in plain and as the header has them.
+    for secret in ["9123456789", "481516", "4, 8, 1", "own token", "shared", "QUMwMDAw"] {
+        let at = seen.find(secret);
+        let context = at.map(|at| seen.get(at.saturating_sub(200)..at).unwrap_or_default());
+        assert!(at.is_none(), "{secret} after {context:?}");
+    }
+}
