@@ -1,0 +1,150 @@
+//! `latchkey block`: stops asks at run time. In force in every process within 10 s.
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Subcommand;
+use common::db::{Block, BlockKind};
+use common::phone::Served;
+use common::timestamp::Timestamp;
+use serde_json::json;
+
+use super::operator::{ACTOR, Operator, confirm, print_json, print_table, say};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Sets a block: `block add phone +989123456789 --reason "numbers for sale" --owner ops --until 2027-01-01T00:00:00Z`.
+    Add {
+        /// phone, prefix (digits that a number starts with), ip (an address or a range), country (ISO 3166).
+        kind: String,
+        value: String,
+        /// Why: shown to whoever finds it later.
+        #[arg(long)]
+        reason: String,
+        /// Who to ask about it.
+        #[arg(long)]
+        owner: String,
+        /// RFC 3339. Without it the block stays until it is removed.
+        #[arg(long)]
+        until: Option<String>,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Lists the blocks in force.
+    List {
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Removes a block.
+    Remove {
+        kind: String,
+        value: String,
+        #[arg(long, help = "Do not ask")]
+        yes: bool,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    let operator = Operator::connect().await?;
+    match command {
+        Command::Add { kind, value, reason, owner, until, json } => {
+            ensure!(
+                !reason.trim().is_empty() && !owner.trim().is_empty(),
+                "--reason and --owner say something"
+            );
+            let now = operator.clock.now();
+            let until = until
+                .map(|text| {
+                    Timestamp::parse(&text)
+                        .context("--until is an RFC 3339 time, as 2027-01-01T00:00:00Z")
+                })
+                .transpose()?;
+            ensure!(until.is_none_or(|until| until > now), "--until lies in the past");
+            let (kind, value, display) = place(&operator, &kind, &value)?;
+            let block = Block { kind, value, display, reason, owner, until, created_at: now };
+            operator.db.block_add(&block, ACTOR).await.context("set the block")?;
+            told(json, "blocked", &block)
+        }
+        Command::List { json } => list(&operator, json).await,
+        Command::Remove { kind, value, yes, json } => {
+            let (kind, value, display) = place(&operator, &kind, &value)?;
+            confirm(yes, &format!("remove the block of {kind} {display}"))?;
+            let removed = operator
+                .db
+                .block_remove(kind, &value, ACTOR, operator.clock.now())
+                .await
+                .context("remove the block")?;
+            ensure!(removed, "there is no block of {kind} {display}");
+            let removed = json!({ "removed": display, "kind": kind.as_str() });
+            say(json, &removed, &format!("removed: {kind} {display}"))
+        }
+    }
+}
+
+async fn list(operator: &Operator, json: bool) -> anyhow::Result<()> {
+    let blocks =
+        operator.db.blocks_active(operator.clock.now()).await.context("read the blocks")?;
+    if json {
+        return print_json(&blocks.iter().map(as_json).collect());
+    }
+    let rows: Vec<Vec<String>> = blocks
+        .iter()
+        .map(|b| {
+            let until = b.until.map_or_else(|| "removed".to_owned(), |until| until.to_string());
+            vec![b.kind.to_string(), b.display.clone(), until, b.owner.clone(), b.reason.clone()]
+        })
+        .collect();
+    print_table(&["KIND", "VALUE", "UNTIL", "OWNER", "REASON"], &rows)
+}
+
+fn told(json: bool, what: &str, block: &Block) -> anyhow::Result<()> {
+    say(json, &as_json(block), &format!("{what}: {} {}", block.kind, block.display))
+}
+
+fn as_json(block: &Block) -> serde_json::Value {
+    json!({
+        "kind": block.kind.as_str(), "value": block.display, "reason": block.reason, "owner": block.owner,
+        "until": block.until, "created_at": block.created_at,
+    })
+}
+
+/// What is blocked, as it is stored and as it is shown. A phone is stored by its key only.
+fn place(
+    operator: &Operator,
+    kind: &str,
+    value: &str,
+) -> anyhow::Result<(BlockKind, String, String)> {
+    let kind: BlockKind = kind.parse().ok().context("KIND is phone, prefix, ip or country")?;
+    let value = value.trim();
+    Ok(match kind {
+        BlockKind::Phone => {
+            let served = Served::of(&operator.config).everywhere();
+            let phone = served
+                .parse(value, operator.clock.now())
+                .map_err(|_| anyhow::anyhow!("not a mobile number: write it as +989123456789"))?;
+            (kind, operator.keys.phone_key(&phone).to_string(), phone.to_string())
+        }
+        BlockKind::Prefix => {
+            let digits = value.trim_start_matches('+');
+            let fits =
+                (1..=12).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+            ensure!(fits, "a prefix is 1 to 12 digits, calling code first");
+            (kind, digits.to_owned(), digits.to_owned())
+        }
+        BlockKind::Ip => {
+            let net = value
+                .parse::<ipnet::IpNet>()
+                .or_else(|_| value.parse::<std::net::IpAddr>().map(Into::into));
+            let net =
+                net.ok().context("an address, or a range as 203.0.113.0/24")?.trunc().to_string();
+            (kind, net.clone(), net)
+        }
+        BlockKind::Country => {
+            let region = value.to_ascii_uppercase();
+            if region.len() != 2 || !region.bytes().all(|b| b.is_ascii_uppercase()) {
+                bail!("a country is two letters of ISO 3166, as IR");
+            }
+            (kind, region.clone(), region)
+        }
+    })
+}

@@ -1,0 +1,267 @@
+//! `latchkey users`: other people's accounts, for staff with a shell.
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Subcommand;
+use common::db::{Creation, NewUser, UndoOutcome, User};
+use common::former_phone;
+use common::ids::UserId;
+use common::phone::{Phone, Served};
+use serde_json::{Value, json};
+
+use super::operator::{ACTOR, Operator, confirm, print_json, print_table, say};
+use super::users_import;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Finds the account of a phone number.
+    Find {
+        phone_number: String,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Shows an account, by its id or phone number.
+    Show {
+        user: String,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Makes an account without a sign-in.
+    Create {
+        phone_number: String,
+        #[arg(long, default_value = "")]
+        first_name: String,
+        #[arg(long, default_value = "")]
+        last_name: String,
+        #[arg(long, default_value = "en")]
+        locale: String,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Blocks an account: its sessions end, a right code is answered with 403.
+    Block {
+        user: String,
+        #[arg(long)]
+        reason: String,
+        #[arg(long, help = "Do not ask")]
+        yes: bool,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Lifts the block of an account.
+    Unblock {
+        user: String,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Opens a phone that too many wrong guesses have locked.
+    Unlock {
+        phone_number: String,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Puts back the number that an account had before its last change of phone, within 24 hours of the change. All its
+    /// sessions end and its password goes: whoever made the change may hold both.
+    UndoPhone {
+        /// The account's id, or the number that it has now.
+        user: String,
+        #[arg(long, help = "Do not ask")]
+        yes: bool,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Lists the live sessions of an account.
+    Sessions {
+        user: String,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Prints all that is kept about an account, as JSON; without one, all accounts as CSV.
+    Export { user: Option<String> },
+    /// Makes accounts of a CSV file or of a Django dump. Passwords in Django's PBKDF2 form keep working.
+    Import(users_import::Arguments),
+    /// Deletes an account and every trace of its phone.
+    Delete {
+        user: String,
+        #[arg(long, help = "Do not ask")]
+        yes: bool,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    let operator = Operator::connect().await?;
+    let (db, now) = (&operator.db, operator.clock.now());
+    match command {
+        Command::Find { phone_number: user, json } | Command::Show { user, json } => {
+            let user = find(&operator, &user).await?;
+            if json { print_json(&shown(&user)) } else { print_user(&user) }
+        }
+        Command::Create { phone_number, first_name, last_name, locale, json } => {
+            let phone = Served::of(&operator.config)
+                .parse(&phone_number, now)
+                .map_err(|_| anyhow::anyhow!("not a mobile number that this deployment serves"))?;
+            let new = NewUser {
+                id: UserId::new(&operator.clock),
+                phone_number: phone.e164(),
+                first_name: &first_name,
+                last_name: &last_name,
+                locale: &locale,
+                country: phone.region(),
+                password_hash: None,
+                created_at: now,
+                block_reason: None,
+            };
+            match db.create_user(new, ACTOR, now).await.context("make the account")? {
+                Creation::Created(user) => say(json, &shown(&user), &format!("made {}", user.id)),
+                Creation::Exists => bail!("the number has an account already"),
+            }
+        }
+        Command::Block { user, reason, yes, json } => {
+            ensure!(!reason.trim().is_empty(), "--reason says something");
+            let user = find(&operator, &user).await?;
+            confirm(yes, &format!("block {} and end its sessions", user.id))?;
+            ensure!(
+                db.block_user(user.id, &reason, ACTOR, now).await?,
+                "the account is blocked already, or gone"
+            );
+            say(
+                json,
+                &json!({ "user_id": user.id, "blocked": true }),
+                &format!("blocked {}", user.id),
+            )
+        }
+        Command::Unblock { user, json } => {
+            let user = find(&operator, &user).await?;
+            ensure!(db.unblock_user(user.id, ACTOR, now).await?, "the account is not blocked");
+            say(
+                json,
+                &json!({ "user_id": user.id, "blocked": false }),
+                &format!("unblocked {}", user.id),
+            )
+        }
+        Command::Unlock { phone_number, json } => {
+            let phone = phone(&operator, &phone_number)?;
+            let had = db.reset_failures(&operator.keys.phone_key(&phone), ACTOR, now).await?;
+            let text = if had {
+                "opened: its wrong guesses are forgotten"
+            } else {
+                "it had no wrong guesses"
+            };
+            say(json, &json!({ "phone_number": phone.to_string(), "had_failures": had }), text)
+        }
+        Command::UndoPhone { user, yes, json } => {
+            let user = find(&operator, &user).await?;
+            let replaced = db.replaced_phones(user.id, now).await?;
+            let last = replaced.first().context("no change of its phone can be undone any more")?;
+            let old = former_phone::open(&operator.keys, user.id, last)
+                .context("open the former number")?;
+            confirm(yes, &format!("give {} the number {} again", user.id, old.e164()))?;
+            let number = (old.e164(), old.region());
+            match db.undo_phone(user.id, last.id, number, ACTOR, now).await? {
+                UndoOutcome::Undone(user) => say(
+                    json,
+                    &shown(&user),
+                    &format!("{} has {} again and is signed out everywhere", user.id, old.e164()),
+                ),
+                UndoOutcome::Taken => bail!("another account has the former number by now"),
+                UndoOutcome::Gone => bail!("the change cannot be undone any more"),
+            }
+        }
+        Command::Sessions { user, json } => {
+            let user = find(&operator, &user).await?;
+            let sessions = sessions(&operator, &user).await?;
+            if json {
+                return print_json(&sessions.into());
+            }
+            let cell =
+                |session: &Value, name: &str| session[name].as_str().unwrap_or_default().to_owned();
+            let row = |session: &Value| {
+                ["id", "created_at", "last_seen_at", "ip", "device"]
+                    .map(|name| cell(session, name))
+                    .to_vec()
+            };
+            print_table(
+                &["ID", "CREATED", "LAST SEEN", "IP", "DEVICE"],
+                &sessions.iter().map(row).collect::<Vec<_>>(),
+            )
+        }
+        Command::Import(users_import::Arguments { file, format, dry_run, json }) => {
+            users_import::import(&operator, &file, format, dry_run, json).await
+        }
+        Command::Export { user: None } => users_import::export_all(&operator).await,
+        Command::Export { user: Some(user) } => {
+            let user = find(&operator, &user).await?;
+            let sessions = sessions(&operator, &user).await?;
+            print_json(&json!({ "user": shown(&user), "sessions": sessions }))
+        }
+        Command::Delete { user, yes, json } => {
+            let user = find(&operator, &user).await?;
+            confirm(yes, &format!("delete {} and every trace of its phone", user.id))?;
+            let pseudonym = operator.keys.index("deleted user", &user.id.to_string());
+            ensure!(
+                db.delete_user(user.id, &pseudonym, &former(&operator, &user).await?, ACTOR, now)
+                    .await?,
+                "the account is gone already"
+            );
+            say(
+                json,
+                &json!({ "user_id": user.id, "deleted": true }),
+                &format!("deleted {}", user.id),
+            )
+        }
+    }
+}
+
+/// The numbers that an account had and that are still kept.
+async fn former(operator: &Operator, user: &User) -> anyhow::Result<Vec<String>> {
+    let replaced = operator.db.replaced_phones(user.id, operator.clock.now()).await?;
+    let opened = replaced.iter().map(|one| former_phone::open(&operator.keys, user.id, one));
+    Ok(opened.filter_map(|phone| Some(phone.ok()?.e164().to_owned())).collect())
+}
+
+/// The account of an id or a phone number.
+pub(super) async fn find(operator: &Operator, who: &str) -> anyhow::Result<User> {
+    let found = match who.parse::<UserId>() {
+        Ok(id) => operator.db.user(id).await,
+        Err(_) => operator.db.user_by_phone(phone(operator, who)?.e164()).await,
+    };
+    found.context("look the account up")?.context("there is no such account")
+}
+
+fn phone(operator: &Operator, writing: &str) -> anyhow::Result<Phone> {
+    // An account may be of a country that is no longer served.
+    let served = Served::of(&operator.config).everywhere();
+    served
+        .parse(writing, operator.clock.now())
+        .map_err(|_| anyhow::anyhow!("neither an account's id nor a mobile number"))
+}
+
+/// An account as staff sees it.
+pub(super) fn shown(user: &User) -> Value {
+    json!({
+        "id": user.id, "phone_number": user.phone_number, "first_name": user.first_name, "last_name": user.last_name,
+        "locale": user.locale, "country": user.country, "role": user.role, "blocked": user.blocked,
+        "created_at": user.created_at,
+    })
+}
+
+fn print_user(user: &User) -> anyhow::Result<()> {
+    let Value::Object(fields) = shown(user) else { return Ok(()) };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let rows: Vec<_> = fields.iter().map(|(name, value)| vec![name.clone(), text(value)]).collect();
+    print_table(&["FIELD", "VALUE"], &rows)
+}
+
+async fn sessions(operator: &Operator, user: &User) -> anyhow::Result<Vec<Value>> {
+    let sessions =
+        operator.db.sessions(user.id, operator.clock.now()).await.context("read the sessions")?;
+    Ok(sessions
+        .iter()
+        .map(|s| {
+            json!({
+                "id": s.id, "device": s.device, "ip": s.ip, "created_at": s.created_at, "last_seen_at": s.last_seen_at,
+            })
+        })
+        .collect())
+}

@@ -1,0 +1,253 @@
+//! The two kinds of file that accounts are imported from, read into rows with their lines.
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Map, Value};
+
+/// One account as the file tells it; nothing of it was judged yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    pub phone_number: String,
+    pub first_name: String,
+    pub last_name: String,
+    pub locale: String,
+    pub created_at: String,
+    pub password: String,
+    /// Whether it may sign in.
+    pub active: bool,
+}
+
+/// A row, or why it cannot be read, and the line where it begins.
+pub(super) type Rows = Vec<(u64, Result<Row, String>)>;
+
+/// Names under which user models keep the number, in the order in which they are looked for.
+const PHONE_FIELDS: [&str; 5] = ["phone_number", "phone", "mobile", "mobile_number", "username"];
+
+/// CSV by RFC 4180 with a heading. Columns: `phone_number`, and as wanted `first_name`, `last_name`, `locale`,
+/// `created_at`, `password`, `active`, in any order; `id` is left out.
+///
+/// # Errors
+/// When the heading is not one of these columns, or the file is not CSV.
+pub(super) fn csv(text: &str) -> anyhow::Result<Rows> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
+    let head: Vec<String> =
+        reader.headers().context("read the heading")?.iter().map(|c| c.trim().to_owned()).collect();
+    for (at, column) in head.iter().enumerate() {
+        if !matches!(
+            column.as_str(),
+            "id" | "phone_number"
+                | "first_name"
+                | "last_name"
+                | "locale"
+                | "created_at"
+                | "password"
+                | "active"
+        ) {
+            bail!("the heading has a column that is not known, number {}", at + 1);
+        }
+        ensure!(!head[..at].contains(column), "the heading has {column} twice");
+    }
+    ensure!(head.iter().any(|column| column == "phone_number"), "the heading has no phone_number");
+    let mut rows = Rows::new();
+    for record in reader.records() {
+        let record = record.context("read a row")?;
+        let line = record.position().map_or(0, |at| line_of(text, at.byte()));
+        let row = if record.len() == head.len() {
+            of_cells(head.iter().map(String::as_str).zip(&record))
+        } else {
+            Err(format!("it has {} cells, the heading has {}", record.len(), head.len()))
+        };
+        rows.push((line, row));
+    }
+    Ok(rows)
+}
+
+/// The line of a row that begins at this byte. The reader takes a row to begin at the `\n` of the `\r\n` before it.
+fn line_of(text: &str, byte: u64) -> u64 {
+    let start = usize::try_from(byte).unwrap_or(usize::MAX).min(text.len());
+    let start = start
+        + text.as_bytes()[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn of_cells<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Row, String> {
+    let mut row = Row { active: true, ..Row::default() };
+    for (column, cell) in cells {
+        match column {
+            "phone_number" => cell.clone_into(&mut row.phone_number),
+            "first_name" => cell.clone_into(&mut row.first_name),
+            "last_name" => cell.clone_into(&mut row.last_name),
+            "locale" => cell.clone_into(&mut row.locale),
+            "created_at" => cell.clone_into(&mut row.created_at),
+            "password" => cell.clone_into(&mut row.password),
+            "active" => {
+                row.active = match cell {
+                    "" | "true" | "True" | "1" => true,
+                    "false" | "False" | "0" => false,
+                    _ => return Err("active is true or false".to_owned()),
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(row)
+}
+
+/// The JSON of Django's `dumpdata`: a list of objects with `model` and `fields`. Objects of other models, those without
+/// a field for a phone, are passed over.
+///
+/// # Errors
+/// When it is not such a list, to its end.
+pub(super) fn django(text: &str) -> anyhow::Result<Rows> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut rest = Rest { text, at: 0, line: 1 };
+    ensure!(rest.take('['), "it is not a list of objects, as dumpdata writes it");
+    let mut rows = Rows::new();
+    if rest.take(']') {
+        return rest.end(rows);
+    }
+    loop {
+        rest.skip_space();
+        let line = rest.line;
+        let mut values = serde_json::Deserializer::from_str(&rest.text[rest.at..]).into_iter();
+        let value: Value = values
+            .next()
+            .with_context(|| format!("line {line}: the list does not end"))?
+            .map_err(|_| anyhow::anyhow!("line {line}: an object that is not JSON begins here"))?;
+        let length = values.byte_offset();
+        rest.advance(length);
+        if let Some(row) = of_object(&value) {
+            rows.push((line, row));
+        }
+        if rest.take(']') {
+            return rest.end(rows);
+        }
+        ensure!(rest.take(','), "line {}: neither a comma nor the list's end", rest.line);
+    }
+}
+
+/// A text that is read from front to back, with the line that has been reached.
+struct Rest<'a> {
+    text: &'a str,
+    at: usize,
+    line: u64,
+}
+
+impl Rest<'_> {
+    fn advance(&mut self, length: usize) {
+        let passed = &self.text[self.at..self.at + length];
+        self.line += passed.bytes().filter(|byte| *byte == b'\n').count() as u64;
+        self.at += length;
+    }
+
+    fn skip_space(&mut self) {
+        let rest = &self.text[self.at..];
+        self.advance(rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len());
+    }
+
+    fn take(&mut self, wanted: char) -> bool {
+        self.skip_space();
+        let there = self.text[self.at..].starts_with(wanted);
+        if there {
+            self.advance(wanted.len_utf8());
+        }
+        there
+    }
+
+    fn end(&mut self, rows: Rows) -> anyhow::Result<Rows> {
+        self.skip_space();
+        ensure!(self.at == self.text.len(), "line {}: something follows the list", self.line);
+        Ok(rows)
+    }
+}
+
+/// `None` for an object of a model that has no phone, as groups and permissions.
+fn of_object(value: &Value) -> Option<Result<Row, String>> {
+    let Some(fields) = value.get("fields").and_then(Value::as_object) else {
+        return Some(Err("it has no fields".to_owned()));
+    };
+    let name = PHONE_FIELDS.into_iter().find(|name| fields.contains_key(*name))?;
+    Some(of_fields(fields, name))
+}
+
+fn of_fields(fields: &Map<String, Value>, phone: &str) -> Result<Row, String> {
+    let text = |name: &str| match fields.get(name) {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(_) => Err(format!("{name} is not a text")),
+    };
+    let active = match fields.get("is_active") {
+        None | Some(Value::Bool(true)) => true,
+        Some(Value::Bool(false)) => false,
+        Some(_) => return Err("is_active is neither true nor false".to_owned()),
+    };
+    Ok(Row {
+        phone_number: text(phone)?,
+        first_name: text("first_name")?,
+        last_name: text("last_name")?,
+        locale: text("locale")?,
+        created_at: text("date_joined")?,
+        password: text("password")?,
+        active,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_is_read_by_its_heading_with_lines_and_quotes() {
+        let rows = csv(concat!(
+            "\u{feff}last_name,phone_number,active,id\r\n",
+            "\"Love,\nlace\",+989121234567,,7\r\n",
+            "x,+98912\r\n",
+            "B,+989121234568,False,8\n",
+            "B,+989121234568,perhaps,8\n",
+        ))
+        .unwrap();
+        let lines: Vec<_> = rows.iter().map(|(line, row)| (*line, row.is_ok())).collect();
+        assert_eq!(lines, [(2, true), (4, false), (5, true), (6, false)]);
+        let first = rows[0].1.as_ref().unwrap();
+        assert_eq!((first.last_name.as_str(), first.active), ("Love,\nlace", true));
+        assert!(!rows[2].1.as_ref().unwrap().active);
+    }
+
+    #[test]
+    fn a_heading_of_another_kind_is_refused_whole() {
+        for text in ["", "name\nx\n", "first_name\nA\n", "phone_number,phone_number\n1,2\n"] {
+            assert!(csv(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_dump_gives_its_users_with_their_lines() {
+        let rows = django(
+            r#"[
+{"model": "auth.group", "pk": 1, "fields": {"name": "staff"}},
+{"model": "accounts.user", "pk": 3,
+ "fields": {"password": "pbkdf2_sha256$1$a$b", "phone_number": "+989121234567", "first_name": "Ada",
+            "last_name": null, "is_active": false, "date_joined": "2024-02-29T10:00:00.123Z", "groups": []}},
+{"model": "accounts.user", "pk": 4, "fields": {"username": "09121234568", "first_name": 7}}, {"pk": 1}
+]
+"#,
+        )
+        .unwrap();
+        let lines: Vec<_> = rows.iter().map(|(line, row)| (*line, row.is_ok())).collect();
+        assert_eq!(lines, [(3, true), (6, false), (6, false)]);
+        let user = rows[0].1.as_ref().unwrap();
+        assert_eq!((user.first_name.as_str(), user.last_name.as_str()), ("Ada", ""));
+        assert_eq!(user.created_at, "2024-02-29T10:00:00.123Z");
+        assert!(!user.active);
+    }
+
+    #[test]
+    fn what_is_no_whole_list_is_refused_whole() {
+        for text in
+            ["", "{}", "[", "[{}", "[{},", "[{},]", "[{}] x", "[{} {}]", "[{\"a\":}]", "[nope]"]
+        {
+            assert!(django(text).is_err(), "{text}");
+        }
+        assert!(django(" [ ] \n").unwrap().is_empty());
+    }
+}
