@@ -1,0 +1,103 @@
+//! Latchkey inside the test's own process, so that the test can move its clock.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock::Clock;
+use common::config::{Config, Role};
+use common::engines::Engines;
+use common::ops::Health;
+use common::service;
+use gateway::key_folder;
+use gateway::keys::Algorithm;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::engines::Engines as Servers;
+use crate::support::eventually;
+use crate::support::folder::Folder;
+use crate::support::http::Api;
+use crate::support::system::Side;
+
+/// Gateways and both workers, all on one clock. They end when it is dropped.
+pub(super) struct Inside {
+    pub clock: Clock,
+    pub engines: Engines,
+    urls: Vec<String>,
+    _tasks: JoinSet<anyhow::Result<()>>,
+    _home: Folder,
+}
+
+impl Inside {
+    /// As many gateways as asked for: on the engines each has connections of its own.
+    pub async fn start(side: Side, gateways: usize) -> Self {
+        service::install_crypto();
+        let home = Folder::new("inside");
+        let mut settings: BTreeMap<String, String> = [
+            ("LATCHKEY_ENV", "development".to_owned()),
+            ("LATCHKEY_LISTEN", "127.0.0.1:0".to_owned()),
+            ("LATCHKEY_DATA_DIR", home.join("data").display().to_string()),
+            ("LATCHKEY_ISSUER", "http://latchkey.test".to_owned()),
+            ("LATCHKEY_RESEND_COOLDOWN_SECS", "0".to_owned()),
+            ("LATCHKEY_SENDS_PER_PHONE_HOUR", "0".to_owned()),
+            ("LATCHKEY_SENDS_PER_PHONE_DAY", "0".to_owned()),
+            ("LATCHKEY_SENDS_PER_IP_HOUR", "0".to_owned()),
+            ("LATCHKEY_LOGINS_PER_IP_MINUTE", "0".to_owned()),
+            ("LATCHKEY_PUMPING_GUARD", "off".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        if side == Side::Engines {
+            settings.remove("LATCHKEY_DATA_DIR");
+            settings.extend(Servers::shared().fresh().await.env());
+            settings.insert("LATCHKEY_SECRET".into(), "kv7tq2m9xw4r8ys3bn6c1zd5hj0plaeg".into());
+            settings.insert("LATCHKEY_SMS_ROUTES".into(), "default=inbox".into());
+            let keys = home.join("keys");
+            fs::create_dir(&keys).unwrap();
+            key_folder::generate(&keys, Algorithm::Es256, None).unwrap();
+            settings.insert("LATCHKEY_JWT_KEYS_DIR".into(), keys.display().to_string());
+        }
+        let config = Arc::new(Config::from_map(Role::AllInOne, &settings).unwrap());
+        let (clock, stop) = (Clock::manual(), CancellationToken::new());
+        let connect = async || {
+            let health = Health::default();
+            Engines::connect(&config, "latchkey", clock.clone(), health, &stop).await.unwrap()
+        };
+        let engines = connect().await;
+        gateway::migrate(&engines, &stop).await.unwrap();
+        let (mut tasks, mut urls) = (JoinSet::new(), Vec::new());
+        for number in 0..gateways {
+            let own = number > 0 && side == Side::Engines;
+            let engines = if own { connect().await } else { engines.clone() };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            urls.push(format!("http://{}", listener.local_addr().unwrap()));
+            tasks.spawn(gateway::serve(config.clone(), engines, listener, stop.clone()));
+        }
+        tasks.spawn(otp_worker::run(config.clone(), engines.clone(), stop.clone()));
+        tasks.spawn(sms_worker::run(config.clone(), engines.clone(), stop.clone()));
+        let inside = Self { clock, engines, urls, _tasks: tasks, _home: home };
+        for number in 0..gateways {
+            let url = format!("{}/.well-known/jwks.json", inside.api_of(number).url);
+            eventually("a gateway", Duration::from_secs(30), async || {
+                crate::support::http::status_of(&url).await.filter(|status| *status == 200)
+            })
+            .await;
+        }
+        inside
+    }
+
+    pub fn api(&self) -> Api {
+        self.api_of(0)
+    }
+
+    pub fn api_of(&self, gateway: usize) -> Api {
+        Api::new(&self.urls[gateway])
+    }
+
+    pub fn advance(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+}

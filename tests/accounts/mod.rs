@@ -1,0 +1,12 @@
+//! Tokens, sessions and accounts over HTTP: what P9 promises, and the life of an account to its end.
+
+mod blocked;
+mod deletion;
+mod import;
+mod inside;
+mod lossy;
+mod passwords;
+mod phone_change;
+mod python;
+mod refresh;
+mod sessions;

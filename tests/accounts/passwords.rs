@@ -1,0 +1,171 @@
+//! Passwords: the rules, what a change ends, and 200 who try at once.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::inside::Inside;
+use crate::both_sides;
+use crate::support::http::{Answer, Api, new_phone};
+use crate::support::system::{Side, System};
+
+both_sides!(
+    a_password_is_taken_or_refused_by_its_rules,
+    a_new_password_ends_the_other_sessions_and_the_old_one_no_longer_works,
+    p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a_while,
+    p12_200_password_logins_at_once_leave_the_rest_answering_and_memory_bounded,
+);
+
+const GOOD: &str = "vq7 blue kite 9 over the lake";
+
+async fn set(api: &Api, access: &str, body: Value) -> Answer {
+    api.signed_in(Method::PUT, "/v1/me/password", access, Some(body)).await
+}
+
+async fn try_password(api: &Api, phone: &str, password: &str) -> Answer {
+    api.post("/v1/token", json!({ "phone_number": phone, "password": password })).await
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap().to_owned()
+}
+
+async fn a_password_is_taken_or_refused_by_its_rules(side: Side) {
+    let latchkey = Inside::start(side, 1).await;
+    let api = latchkey.api();
+    let phone = new_phone();
+    let access = text(&api.sign_in(&phone).await, "access");
+    let national = &phone[3..];
+    let megabyte = "x1".repeat(1 << 19);
+    for (password, code) in [
+        ("fourteen chars", "too_short"),
+        (&*"x1y".repeat(86), "too_long"),
+        ("password12345678", "too_common"),
+        ("aaaaaaaaaaaaaaaaaaaa", "too_common"),
+        ("qwertyuiopasdfghjkl", "too_common"),
+        (&*format!("my number is {national}"), "contains_phone_number"),
+        (&*format!("{phone} forever"), "contains_phone_number"),
+        ("vq7 blue\0kite 9 over", "invalid_characters"),
+    ] {
+        let problem = set(&api, &access, json!({ "password": password }))
+            .await
+            .problem(400, "invalid_request");
+        assert_eq!(problem["errors"][0]["code"], code, "{password:?}");
+        assert_eq!(problem["errors"][0]["field"], "password");
+    }
+    for (body, status) in [
+        (json!({ "password": megabyte }), 413),
+        (json!({}), 400),
+        (json!({ "password": null }), 400),
+        (json!({ "password": 123_456_789_012_345_678_u64 }), 400),
+        (json!({ "password": [GOOD] }), 400),
+        (json!({ "password": GOOD, "more": 1 }), 400),
+    ] {
+        set(&api, &access, body).await.expect(status);
+    }
+    try_password(&api, &phone, &megabyte).await.expect(413);
+    try_password(&api, &phone, "vq7\0").await.problem(400, "invalid_request");
+    set(&api, &access, json!({ "password": GOOD })).await.expect(204);
+    try_password(&api, &phone, GOOD).await.expect(200);
+}
+
+async fn a_new_password_ends_the_other_sessions_and_the_old_one_no_longer_works(side: Side) {
+    let latchkey = Inside::start(side, 2).await;
+    let (api, other) = (latchkey.api_of(0), latchkey.api_of(1));
+    let phone = new_phone();
+    let mine = text(&api.sign_in(&phone).await, "access");
+    set(&api, &mine, json!({ "password": GOOD })).await.expect(204);
+    let by_password = text(&try_password(&other, &phone, GOOD).await.expect(200).body, "access");
+    let next = "another kite, nine lakes away";
+    let problem =
+        set(&api, &mine, json!({ "password": next })).await.problem(400, "invalid_request");
+    assert_eq!(problem["errors"][0]["field"], "current_password");
+    let wrong = json!({ "password": next, "current_password": "not the old one" });
+    set(&api, &mine, wrong).await.problem(401, "invalid_credentials");
+    other.me(&by_password).await.expect(200);
+    let right = json!({ "password": next, "current_password": GOOD });
+    set(&api, &mine, right).await.expect(204);
+    other.me(&by_password).await.problem(401, "session_revoked");
+    api.me(&mine).await.expect(200);
+    try_password(&api, &phone, GOOD).await.problem(401, "invalid_credentials");
+    try_password(&other, &phone, next).await.expect(200);
+}
+
+async fn p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a_while(side: Side) {
+    let latchkey = Inside::start(side, 2).await;
+    let apis = [latchkey.api_of(0), latchkey.api_of(1)];
+    let phone = new_phone();
+    let access = text(&apis[0].sign_in(&phone).await, "access");
+    set(&apis[0], &access, json!({ "password": GOOD })).await.expect(204);
+    for guess in 0..10 {
+        let password = format!("a wrong guess {guess}");
+        let answer = try_password(&apis[guess % 2], &phone, &password).await;
+        answer.problem(401, "invalid_credentials");
+    }
+    let problem = try_password(&apis[1], &phone, GOOD).await.problem(429, "too_many_requests");
+    assert_eq!(problem["limit"], "guesses");
+    apis[0].sign_in(&phone).await;
+    latchkey.advance(31);
+    try_password(&apis[0], &phone, GOOD).await.expect(200);
+    try_password(&apis[1], &phone, "a wrong guess").await.problem(401, "invalid_credentials");
+}
+
+/// The most memory that a process has had so far, in MiB.
+fn peak_mib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
+}
+
+async fn p12_200_password_logins_at_once_leave_the_rest_answering_and_memory_bounded(side: Side) {
+    let system = System::start(side, &[]).await;
+    let api = system.api();
+    let phone = new_phone();
+    let access = text(&api.sign_in(&phone).await, "access");
+    set(&api, &access, json!({ "password": GOOD })).await.expect(204);
+    try_password(&api, &phone, GOOD).await.expect(200);
+    let pid = system.processes[0].server.pid();
+    let before = peak_mib(pid);
+
+    let flood = tokio::spawn({
+        let (api, phone) = (api.clone(), phone.clone());
+        async move {
+            // Numbers of others too: nobody's password costs the same.
+            let strangers: Vec<String> = (0..100).map(|_| new_phone()).collect();
+            let calls = (0..200).map(|n| {
+                let phone = if n % 2 == 0 { &phone } else { &strangers[n / 2] };
+                let password = if n % 2 == 0 { GOOD } else { "some wrong password" };
+                try_password(&api, phone, password)
+            });
+            join_all(calls).await
+        }
+    });
+    let mut slowest = Duration::ZERO;
+    let mut asked = 0;
+    while !flood.is_finished() || asked < 20 {
+        let start = Instant::now();
+        api.me(&access).await.expect(200);
+        slowest = slowest.max(start.elapsed());
+        asked += 1;
+    }
+    let answers = flood.await.unwrap();
+    assert!(slowest < Duration::from_millis(2500), "/v1/me took {slowest:?} meanwhile");
+    let mut signed_in = 0;
+    for answer in answers {
+        match answer.status {
+            200 => signed_in += 1,
+            401 => drop(answer.problem(401, "invalid_credentials")),
+            _ => drop(answer.problem(503, "temporarily_unavailable")),
+        }
+    }
+    assert!(signed_in > 0, "some were judged");
+    // 200 at once would take 3,800 MiB; a pool as wide as the machine's cores takes 19 MiB for each, and the allocator
+    // gives memory back late.
+    let cores = std::thread::available_parallelism().unwrap().get() as u64;
+    let grown = peak_mib(pid).saturating_sub(before);
+    assert!(grown < 100 + 100 * cores, "memory grew by {grown} MiB");
+    try_password(&api, &phone, GOOD).await.expect(200);
+}

@@ -1,0 +1,83 @@
+//! Other people's libraries verify our tokens by the JWKS alone: PyJWT and python-jose.
+
+use std::process::Command;
+
+use crate::both_sides;
+use crate::support::http::new_phone;
+use crate::support::system::{Side, System};
+
+both_sides!(pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone);
+
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Arguments: the JWKS's URL, the issuer, the token, the algorithm that it must have.
+const VERIFY: &str = r#"
+import json, sys, urllib.request
+import jwt
+from jose import jwt as jose
+
+url, issuer, token, algorithm = sys.argv[1:]
+keys = json.load(urllib.request.urlopen(url))
+assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
+assert jwt.get_unverified_header(token)["alg"] == algorithm
+
+key = jwt.PyJWKClient(url).get_signing_key_from_jwt(token).key
+def pyjwt(token, audience="latchkey"):
+    required = ["exp", "iat", "nbf", "sub", "aud", "iss", "jti"]
+    return jwt.decode(token, key, algorithms=[algorithm], audience=audience, issuer=issuer,
+                      options={"require": required})
+claims = pyjwt(token)
+assert claims["token_type"] == "access" and claims["user_id"] == claims["sub"], claims
+
+def refused(verify):
+    try:
+        verify()
+    except (jwt.InvalidTokenError, Exception) as error:
+        return not isinstance(error, AssertionError)
+    return False
+
+head, body, signature = token.split(".")
+forged = ".".join([head, body, signature[:-6] + ("AAAAAA" if signature[-6:] != "AAAAAA" else "BBBBBB")])
+assert refused(lambda: pyjwt(forged)) and refused(lambda: pyjwt(token, audience="other"))
+
+if algorithm != "EdDSA":  # which python-jose does not know
+    def by_jose(token, audience="latchkey"):
+        return jose.decode(token, keys, algorithms=[algorithm], audience=audience, issuer=issuer)
+    assert by_jose(token) == claims
+    assert refused(lambda: by_jose(forged)) and refused(lambda: by_jose(token, audience="other"))
+print("verified")
+"#;
+
+async fn pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone(side: Side) {
+    let mut system = System::start(side, &[("LATCHKEY_ISSUER", "http://latchkey.test")]).await;
+    for algorithm in ["ES256", "EdDSA"] {
+        if algorithm == "EdDSA" {
+            let made =
+                system.run(&["keys", "generate", "--algorithm", "eddsa", "--kid", "ed", "--json"]);
+            assert!(made.contains("ed"), "{made}");
+            system.run(&["keys", "activate", "ed"]);
+            for process in &mut system.processes {
+                process.restart().await;
+            }
+        }
+        let api = system.api();
+        let pair = api.sign_in(&new_phone()).await;
+        verify(&api.url, pair["access"].as_str().unwrap(), algorithm);
+    }
+}
+
+fn verify(url: &str, token: &str, algorithm: &str) {
+    let jwks = format!("{url}/.well-known/jwks.json");
+    let output = Command::new(PYTHON)
+        .args(["-c", VERIFY, &jwks, "http://latchkey.test", token, algorithm])
+        .env_clear()
+        .output()
+        .unwrap_or_else(|e| panic!("{PYTHON} does not start ({e}): {MISSING}"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!complaint.contains("ModuleNotFoundError"), "{MISSING}\n{complaint}");
+    assert!(output.status.success(), "{complaint}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "verified");
+}
+
+const MISSING: &str =
+    "install python3-jwt, python3-cryptography and python3-jose, as tests/run does";

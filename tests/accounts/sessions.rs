@@ -1,0 +1,112 @@
+//! Where a user is signed in: the list, its ends, its cap, and that an end holds at once.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::inside::Inside;
+use crate::both_sides;
+use crate::support::http::{Api, new_phone};
+use crate::support::system::Side;
+
+both_sides!(
+    an_ended_session_is_refused_at_once_by_every_gateway,
+    the_others_end_and_the_own_session_stays,
+    the_51st_session_ends_the_one_not_seen_for_longest,
+    another_users_session_is_as_one_that_never_was,
+);
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap().to_owned()
+}
+
+async fn listed(api: &Api, access: &str) -> Vec<Value> {
+    let answer = api.signed_in(Method::GET, "/v1/me/sessions", access, None).await.expect(200);
+    answer.body.as_array().unwrap().clone()
+}
+
+async fn end(api: &Api, access: &str, id: &str) -> u16 {
+    api.signed_in(Method::DELETE, &format!("/v1/me/sessions/{id}"), access, None).await.status
+}
+
+async fn an_ended_session_is_refused_at_once_by_every_gateway(side: Side) {
+    let latchkey = Inside::start(side, 2).await;
+    let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
+    let phone = new_phone();
+    let (mine, theirs) = (one.sign_in(&phone).await, one.sign_in(&phone).await);
+    let (access, ended) = (text(&mine, "access"), text(&theirs, "access"));
+    let sessions = listed(&one, &access).await;
+    assert_eq!(sessions.len(), 2);
+    for session in &sessions {
+        let members: Vec<_> = session.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members, ["created_at", "current", "device", "id", "ip", "last_seen_at"]);
+    }
+    let is_other = |session: &&Value| session["current"] == false;
+    let id = text(sessions.iter().find(is_other).unwrap(), "id");
+    other.me(&ended).await.expect(200);
+    assert_eq!(end(&one, &access, &id).await, 204);
+    for api in [&one, &other] {
+        api.me(&ended).await.problem(401, "session_revoked");
+        api.verify(&ended).await.problem(401, "session_revoked");
+        api.refresh(&text(&theirs, "refresh")).await.problem(401, "session_revoked");
+        api.blacklist(&text(&theirs, "refresh")).await.problem(401, "session_revoked");
+        api.me(&access).await.expect(200);
+    }
+    assert_eq!(end(&one, &access, &id).await, 404, "once");
+    let own = text(&listed(&one, &access).await[0], "id");
+    assert_eq!(end(&one, &access, &own).await, 204);
+    other.me(&access).await.problem(401, "session_revoked");
+}
+
+async fn the_others_end_and_the_own_session_stays(side: Side) {
+    let latchkey = Inside::start(side, 1).await;
+    let api = latchkey.api();
+    let phone = new_phone();
+    let mut pairs = Vec::new();
+    for _ in 0..4 {
+        pairs.push(api.sign_in(&phone).await);
+    }
+    let access = text(&pairs[1], "access");
+    api.signed_in(Method::DELETE, "/v1/me/sessions", &access, None).await.expect(204);
+    for (number, pair) in pairs.iter().enumerate() {
+        let answer = api.me(&text(pair, "access")).await;
+        match number {
+            1 => drop(answer.expect(200)),
+            _ => drop(answer.problem(401, "session_revoked")),
+        }
+    }
+    let left = listed(&api, &access).await;
+    assert_eq!((left.len(), &left[0]["current"]), (1, &Value::Bool(true)));
+}
+
+async fn the_51st_session_ends_the_one_not_seen_for_longest(side: Side) {
+    let latchkey = Inside::start(side, 1).await;
+    let api = latchkey.api();
+    let phone = new_phone();
+    let mut pairs = Vec::new();
+    for _ in 0..50 {
+        pairs.push(api.sign_in(&phone).await);
+        latchkey.advance(1);
+    }
+    // The first was seen since: the second is the one.
+    api.refresh(&text(&pairs[0], "refresh")).await.expect(200);
+    let last = api.sign_in(&phone).await;
+    assert_eq!(listed(&api, &text(&last, "access")).await.len(), 50);
+    api.me(&text(&pairs[1], "access")).await.problem(401, "session_revoked");
+    for pair in [&pairs[0], &pairs[2], &pairs[49]] {
+        api.me(&text(pair, "access")).await.expect(200);
+    }
+}
+
+async fn another_users_session_is_as_one_that_never_was(side: Side) {
+    let latchkey = Inside::start(side, 1).await;
+    let api = latchkey.api();
+    let (mine, theirs) = (api.sign_in(&new_phone()).await, api.sign_in(&new_phone()).await);
+    let access = text(&mine, "access");
+    let id = text(&listed(&api, &text(&theirs, "access")).await[0], "id");
+    for id in [id.as_str(), "00000000-0000-7000-8000-000000000000", "x", "%27%20OR%201=1"] {
+        assert_eq!(end(&api, &access, id).await, 404, "{id}");
+    }
+    api.me(&text(&theirs, "access")).await.expect(200);
+    let path = format!("/v1/me?access_token={access}");
+    api.get(&path).await.problem(401, "token_not_valid");
+}

@@ -1,0 +1,156 @@
+//! Ways to learn who has an account (P6).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{both, system};
+use crate::both_sides;
+use crate::support::eventually;
+use crate::support::http::{Answer, Api, new_phone, wrong};
+use crate::support::system::{Side, System};
+
+both_sides!(
+    p6_known_unknown_blocked_and_deleted_phones_are_answered_alike,
+    p6_a_blocked_account_is_told_only_to_who_has_its_code,
+    p6_in_silent_mode_a_request_tells_nothing,
+    p6_who_asked_is_not_told_that_another_signed_in,
+);
+
+/// What an answer shows, without what differs by chance or by the number itself.
+fn shape(answer: &Answer, phone: &str) -> (u16, BTreeSet<String>, String) {
+    let headers = answer.headers.keys().map(|name| name.as_str().to_owned()).collect();
+    let mut body = answer.body.clone();
+    if let Value::Object(members) = &mut body {
+        for member in ["request_id", "expires_at", "updated_at"] {
+            if let Some(value) = members.get_mut(member) {
+                *value = "…".into();
+            }
+        }
+    }
+    (answer.status, headers, body.to_string().replace(phone, "…"))
+}
+
+/// A phone of each kind.
+async fn phones(system: &System) -> [(&'static str, String); 4] {
+    let api = system.api();
+    let (known, blocked, deleted) = (new_phone(), new_phone(), new_phone());
+    for phone in [&known, &blocked] {
+        api.sign_in(phone).await;
+    }
+    system.run(&["users", "block", &blocked, "--reason", "test", "--yes"]);
+    let access = api.sign_in(&deleted).await["access"].as_str().unwrap().to_owned();
+    api.signed_in(Method::DELETE, "/v1/me", &access, None).await.expect(204);
+    [("known", known), ("unknown", new_phone()), ("blocked", blocked), ("deleted", deleted)]
+}
+
+async fn p6_known_unknown_blocked_and_deleted_phones_are_answered_alike(side: Side) {
+    let system = system(side, &[]).await;
+    let [api, other] = both(&system);
+    let phones = phones(&system).await;
+    let calls: [(&str, fn(&str) -> Value); 5] = [
+        ("/v1/login", |phone| json!({ "phone_number": phone, "otp": "000000" })),
+        ("/v1/otp", |phone| json!({ "phone_number": phone })),
+        (
+            "/v1/signup",
+            |phone| json!({ "phone_number": phone, "first_name": "A", "last_name": "B" }),
+        ),
+        ("/v1/token", |phone| json!({ "phone_number": phone, "password": "not it, whoever" })),
+        ("/v1/otp", |phone| json!({ "phone_number": phone, "device_token": "dt1.none" })),
+    ];
+    for (path, body) in calls {
+        let mut shapes = BTreeSet::new();
+        for (_, phone) in &phones {
+            shapes.insert(shape(&api.post(path, body(phone)).await, phone));
+        }
+        assert_eq!(shapes.len(), 1, "{path}: {shapes:#?}");
+    }
+    // Guesses at a live code.
+    let mut shapes = BTreeSet::new();
+    for (_, phone) in &phones {
+        let code = eventually("the newest code", Duration::from_secs(10), async || {
+            let messages = api.messages(phone).await;
+            messages.first().and_then(|m| m["code"].as_str().map(str::to_owned))
+        });
+        let code = code.await;
+        shapes.insert(shape(&other.login(phone, &wrong(&code, 1)).await, phone));
+    }
+    assert_eq!(shapes.len(), 1, "{shapes:#?}");
+}
+
+async fn p6_a_blocked_account_is_told_only_to_who_has_its_code(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    let phone = new_phone();
+    api.sign_in(&phone).await;
+    system.run(&["users", "block", &phone, "--reason", "test", "--yes"]);
+    let code = api.fresh_code(&phone).await;
+    api.login(&phone, &wrong(&code, 1)).await.problem(401, "otp_incorrect");
+    api.login(&phone, &code).await.problem(403, "account_blocked");
+    api.login(&phone, &code).await.problem(401, "otp_incorrect");
+}
+
+/// Everything that the status of a request ever said.
+async fn told(api: &Api, request: &str) -> Vec<(String, String)> {
+    let mut told = Vec::new();
+    let status = api.status(request).await.expect(200);
+    told.push((status.text("status"), status.text("updated_at")));
+    told
+}
+
+async fn p6_in_silent_mode_a_request_tells_nothing(side: Side) {
+    let system = system(side, &[("LATCHKEY_UNKNOWN_PHONE", "silent")]).await;
+    let [api, other] = both(&system);
+    let (known, unknown) = (new_phone(), new_phone());
+    api.signup(&known, "Known", "Here").await.expect(202);
+    let code = api.code(&known, 1).await;
+    api.login(&known, &code).await.expect(200);
+
+    let mut seen = Vec::new();
+    for phone in [&known, &unknown] {
+        let request = api.otp(phone).await.expect(202).text("request_id");
+        let stream = super::streams::Stream::open(&other.url, &request, None).await;
+        let statuses = stream.to_its_end(Duration::from_secs(5)).await;
+        // It ends by itself for both, at the same state.
+        let steps: Vec<_> =
+            statuses.iter().map(|event| event["status"].as_str().unwrap()).collect();
+        assert_eq!(steps.last(), Some(&"sent"), "{statuses:?}");
+        assert!(steps.iter().all(|step| ["accepted", "sent"].contains(step)), "{steps:?}");
+        let before = told(&api, &request).await;
+        if *phone == known {
+            let code = api.code(&known, 2).await;
+            api.login(&known, &wrong(&code, 1)).await.problem(401, "otp_incorrect");
+            api.login_for(&known, &code, &request).await.expect(200);
+        } else {
+            api.login(&unknown, "000000").await.problem(401, "otp_incorrect");
+            assert!(api.messages(&unknown).await.is_empty());
+        }
+        assert_eq!(told(&other, &request).await, before, "neither status nor time moved");
+        seen.push(shape(&api.status(&request).await, phone));
+    }
+    assert_eq!(seen[0], seen[1]);
+    // An ask for an unknown phone leaves what behaves as a live code: it can be spent, and then stops asks.
+    let unknown = new_phone();
+    api.otp(&unknown).await.expect(202);
+    for left in (0..5).rev() {
+        let refused = other.login(&unknown, "000000").await.problem(401, "otp_incorrect");
+        assert_eq!(refused["attempts_left"], left);
+    }
+    api.otp(&unknown).await.problem(429, "otp_attempts_exhausted");
+}
+
+async fn p6_who_asked_is_not_told_that_another_signed_in(side: Side) {
+    let system = system(side, &[]).await;
+    let [api, other] = both(&system);
+    let phone = new_phone();
+    let owners = api.otp(&phone).await.expect(202).text("request_id");
+    let code = api.code(&phone, 1).await;
+    let strangers = other.otp(&phone).await.expect(202).text("request_id");
+    api.code(&phone, 2).await;
+    api.login_for(&phone, &code, &owners).await.expect(200);
+    assert_eq!(api.status(&owners).await.text("status"), "verified");
+    let status = other.status(&strangers).await.text("status");
+    assert!(["issued", "sending", "sent", "delivered"].contains(&status.as_str()), "{status}");
+}

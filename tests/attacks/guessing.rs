@@ -1,0 +1,434 @@
+//! Ways to find a code, to use one twice, or to lock its owner out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use deadpool_redis::redis;
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{both, system};
+use crate::both_sides;
+use crate::support::http::{Answer, Api, new_phone, wrong};
+use crate::support::system::{Side, System};
+
+both_sides!(
+    p4_two_hundred_guesses_at_once_are_five,
+    p4_guesses_are_counted_across_resends_requests_and_gateways,
+    p3_fifty_logins_with_the_right_code_are_one,
+    p3_a_used_code_opens_nothing_more,
+    p3_a_code_opens_nothing_else,
+    p4_what_is_no_code_is_not_charged,
+    p5_asking_again_keeps_no_code_alive,
+    p4_a_spent_code_stops_asks_and_a_missing_one_does_not,
+    p4_ten_failures_in_a_row_bring_a_wait,
+    p4_a_locked_phone_opens_for_its_own_device_and_for_staff,
+    p3_with_strict_binding_only_the_ask_itself_signs_in,
+    p4_a_guessable_key_gives_no_free_guesses,
+    p6_attempts_left_do_not_tell_that_the_code_was_used,
+    p4_a_client_that_hangs_up_is_counted_all_the_same,
+);
+
+async fn guess(api: &Api, phone: &str, otp: &str) -> Answer {
+    api.login(phone, otp).await
+}
+
+/// The wrong guesses from one to the last, answered as the contract says.
+async fn spend(api: &Api, phone: &str, code: &str, guesses: u64, of: u64) {
+    for n in 1..=guesses {
+        let refused = guess(api, phone, &wrong(code, n)).await.problem(401, "otp_incorrect");
+        assert_eq!(refused["attempts_left"], of - n);
+    }
+}
+
+async fn p4_two_hundred_guesses_at_once_are_five(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = &new_phone();
+    let code = &apis[0].fresh_code(phone).await;
+    let guesses = (1..=200).map(|n| {
+        let api = &apis[usize::from(n % 2 == 0)];
+        async move { guess(api, phone, &wrong(code, n)).await }
+    });
+    let answers = join_all(guesses).await;
+    let judged: Vec<_> = answers.iter().filter(|answer| answer.status == 401).collect();
+    // A machine that is too busy may turn some away; it judges none more for that.
+    let turned_away = answers.iter().filter(|answer| answer.status == 503).count();
+    assert!(judged.len() == 5 || (judged.len() < 5 && turned_away > 0), "{}", judged.len());
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!(judged.len() + refused + turned_away, 200);
+    guess(&apis[1], phone, code).await.problem(429, "otp_attempts_exhausted");
+}
+
+async fn p4_guesses_are_counted_across_resends_requests_and_gateways(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = new_phone();
+    let code = apis[0].fresh_code(&phone).await;
+    for n in 1..=4 {
+        let api = &apis[usize::from(n % 2 == 0)];
+        let request = api.otp(&phone).await.expect(202).text("request_id");
+        let refused = match n {
+            1 => guess(api, &phone, &wrong(&code, n)).await,
+            _ => api.login_for(&phone, &wrong(&code, n), &request).await,
+        };
+        assert_eq!(refused.problem(401, "otp_incorrect")["attempts_left"], 5 - n);
+    }
+    // The fifth is accepted if right.
+    guess(&apis[1], &phone, &code).await.expect(200);
+}
+
+async fn p3_fifty_logins_with_the_right_code_are_one(side: Side) {
+    let system = system(side, &[("LATCHKEY_OTP_ATTEMPTS", "10")]).await;
+    let apis = both(&system);
+    let phone = &new_phone();
+    let code = &apis[0].fresh_code(phone).await;
+    let logins = (0..50).map(|n| {
+        let api = &apis[n % 2];
+        async move { guess(api, phone, code).await.status }
+    });
+    let mut count = BTreeMap::<u16, usize>::new();
+    for status in join_all(logins).await {
+        *count.entry(status).or_default() += 1;
+    }
+    // A machine that is too busy may turn some away, the one that is right among them; it accepts none more for that.
+    let accepted = count.get(&200).copied().unwrap_or_default();
+    assert!(accepted == 1 || (accepted == 0 && count.contains_key(&503)), "{count:?}");
+    assert!(count.keys().all(|status| [200, 401, 429, 503].contains(status)), "{count:?}");
+}
+
+async fn p3_a_used_code_opens_nothing_more(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = new_phone();
+    let request = apis[0].otp(&phone).await.expect(202).text("request_id");
+    let code = apis[0].code(&phone, 1).await;
+    let kept = kept_codes(&system).await;
+    let refresh = guess(&apis[0], &phone, &code).await.expect(200).text("refresh");
+    guess(&apis[1], &phone, &code).await.problem(401, "otp_incorrect");
+    apis[1].login_for(&phone, &code, &request).await.problem(401, "otp_incorrect");
+    apis[1].blacklist(&refresh).await.expect(200);
+    guess(&apis[0], &phone, &code).await.problem(401, "otp_incorrect");
+    // Redis comes back from a backup that was made before the login: the fence is in the database.
+    restore_codes(&system, &kept).await;
+    guess(&apis[0], &phone, &code).await.problem(401, "otp_incorrect");
+    guess(&apis[1], &phone, &code).await.problem(401, "otp_incorrect");
+}
+
+async fn p3_a_code_opens_nothing_else(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let (mine, other, wanted) = (new_phone(), new_phone(), new_phone());
+    let access = apis[0].sign_in(&mine).await["access"].as_str().unwrap().to_owned();
+    let code = apis[0].fresh_code(&mine).await;
+    let theirs = apis[0].otp(&other).await.expect(202).text("request_id");
+    apis[0].code(&other, 1).await;
+    guess(&apis[1], &other, &code).await.problem(401, "otp_incorrect");
+    apis[1].login_for(&mine, &code, &theirs).await.problem(401, "otp_incorrect");
+    // A code for a sign-in changes no number, and one for a change signs nobody in.
+    let change = Some(json!({ "phone_number": wanted }));
+    apis[0].signed_in(Method::POST, "/v1/me/phone", &access, change).await.expect(202);
+    let change_code = apis[0].code(&wanted, 1).await;
+    let confirm = Some(json!({ "otp": code }));
+    apis[1]
+        .signed_in(Method::POST, "/v1/me/phone/confirm", &access, confirm)
+        .await
+        .problem(401, "otp_incorrect");
+    guess(&apis[0], &wanted, &change_code).await.problem(401, "otp_incorrect");
+    guess(&apis[0], &mine, &change_code).await.problem(401, "otp_incorrect");
+}
+
+async fn p4_what_is_no_code_is_not_charged(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    let phone = new_phone();
+    let code = api.fresh_code(&phone).await;
+    let number: u64 = format!("1{}", &code[1..]).parse().unwrap();
+    for odd in [
+        json!(format!("{code} ")),
+        json!(format!(" {code}")),
+        json!(format!("{code}0")),
+        json!(&code[1..]),
+        json!(number),
+        json!([code]),
+        json!({ "otp": code }),
+        json!(""),
+        Value::Null,
+        json!(true),
+        json!("\u{661}\u{662}\u{663}\u{664}\u{665}\u{666}"),
+        json!("\u{ff11}\u{ff12}\u{ff13}\u{ff14}\u{ff15}\u{ff16}"),
+        json!("12345\u{0}"),
+        json!("+12345"),
+        json!("1e0005"),
+    ] {
+        let body = json!({ "phone_number": phone, "otp": odd });
+        api.post("/v1/login", body).await.problem(400, "invalid_request");
+    }
+    api.post("/v1/login", json!({ "phone_number": phone })).await.problem(400, "invalid_request");
+    spend(&api, &phone, &code, 1, 5).await;
+    // Where no code is out, what is missing is no code either.
+    let nobody = new_phone();
+    for body in [
+        json!({ "phone_number": nobody }),
+        json!({ "phone_number": nobody, "otp": null }),
+        json!({ "phone_number": nobody, "otp": "" }),
+    ] {
+        api.post("/v1/login", body).await.problem(400, "invalid_request");
+    }
+    spend(&api, &nobody, "000000", 1, 5).await;
+}
+
+async fn p5_asking_again_keeps_no_code_alive(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = new_phone();
+    let first = apis[0].otp(&phone).await.expect(202).text("expires_at");
+    let code = apis[0].code(&phone, 1).await;
+    for n in 2..=6 {
+        let again = apis[n % 2].otp(&phone).await.expect(202);
+        assert_eq!(again.text("expires_at"), first);
+        assert_eq!(apis[0].code(&phone, n).await, code);
+    }
+}
+
+async fn p4_a_spent_code_stops_asks_and_a_missing_one_does_not(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let (asked, never) = (new_phone(), new_phone());
+    let code = apis[0].fresh_code(&asked).await;
+    spend(&apis[1], &asked, &code, 5, 5).await;
+    spend(&apis[1], &never, &code, 5, 5).await;
+    let mut waits = Vec::new();
+    for phone in [&asked, &never] {
+        let refused = guess(&apis[0], phone, &code).await.problem(429, "otp_attempts_exhausted");
+        waits.push(refused["retry_after"].as_u64().unwrap());
+    }
+    assert!(waits.iter().all(|wait| (290..=300).contains(wait)), "{waits:?}");
+    apis[0].otp(&asked).await.problem(429, "otp_attempts_exhausted");
+    apis[1].signup(&asked, "A", "B").await.problem(429, "otp_attempts_exhausted");
+    let fresh = apis[0].fresh_code(&never).await;
+    spend(&apis[0], &never, &fresh, 1, 5).await;
+    guess(&apis[1], &never, &fresh).await.expect(200);
+}
+
+/// A store that lost everything: Redis flushed, or the embedded process started anew.
+async fn lose_the_store(system: &mut System) {
+    match &system.engines {
+        Some(engines) => {
+            let mut redis = super::redis(&engines.redis_url).await;
+            redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
+        }
+        None => system.processes[0].restart().await,
+    }
+}
+
+async fn p4_ten_failures_in_a_row_bring_a_wait(side: Side) {
+    let mut system = system(side, &[]).await;
+    let phone = new_phone();
+    let code = system.api().fresh_code(&phone).await;
+    spend(&system.api(), &phone, &code, 5, 5).await;
+    let spent = guess(&system.api(), &phone, &code).await;
+    spent.problem(429, "otp_attempts_exhausted");
+    // Losing the store gives a new code, and lowers nothing of what the phone has failed.
+    lose_the_store(&mut system).await;
+    let code = system.api().fresh_code(&phone).await;
+    spend(&system.api(), &phone, &code, 5, 5).await;
+    // The spent code and the wait meet: the one that ends later answers.
+    let refused = guess(&system.api(), &phone, &code).await;
+    let wait = refused.problem(429, "otp_attempts_exhausted")["retry_after"].as_u64().unwrap();
+    assert!(wait > 250, "{wait}");
+    lose_the_store(&mut system).await;
+    let code = system.api().fresh_code(&phone).await;
+    for (what, otp) in [("right", code.clone()), ("wrong", wrong(&code, 1)), ("right", code)] {
+        let refused = guess(&system.api(), &phone, &otp).await.problem(429, "too_many_requests");
+        assert_eq!(refused["limit"], "guesses", "{what}");
+        let wait = refused["retry_after"].as_u64().unwrap();
+        assert!((10..=30).contains(&wait), "{what}: {wait}");
+    }
+    let asked = system.api().otp(&phone).await;
+    asked.expect(202);
+}
+
+async fn p4_a_locked_phone_opens_for_its_own_device_and_for_staff(side: Side) {
+    let settings = [
+        ("LATCHKEY_OTP_ATTEMPTS", "10"),
+        ("LATCHKEY_OTP_MAX_FAILURES", "10"),
+        ("LATCHKEY_FAILURE_RESET_SECS", "0"),
+    ];
+    let system = system(side, &settings).await;
+    let apis = both(&system);
+    let phone = new_phone();
+    let device = apis[0].sign_in(&phone).await["device_token"].as_str().unwrap().to_owned();
+    let stranger = apis[0].sign_in(&new_phone()).await["device_token"].as_str().unwrap().to_owned();
+    let with = async |api: &Api, otp: &str, token: &str| {
+        let body = json!({ "phone_number": phone, "otp": otp, "device_token": token });
+        api.post("/v1/login", body).await
+    };
+
+    // Nine of ten are a stranger's; the tenth is kept for the owner.
+    let code = apis[0].fresh_code(&phone).await;
+    spend(&apis[1], &phone, &code, 9, 10).await;
+    for token in ["", "dt1.forged", &stranger] {
+        let refused = with(&apis[0], &code, token).await.problem(429, "too_many_requests");
+        assert_eq!(refused["limit"], "guesses");
+        assert!(!refused.contains_key("retry_after"), "no time opens it: {refused:?}");
+    }
+    apis[0].otp(&phone).await.expect(202);
+    with(&apis[1], &code, &device).await.expect(200);
+
+    // The owner's own failures lock it for him too, until staff opens it.
+    let code = apis[0].fresh_code(&phone).await;
+    spend(&apis[1], &phone, &code, 9, 10).await;
+    with(&apis[0], &wrong(&code, 9), &device).await.problem(401, "otp_incorrect");
+    let refused = with(&apis[0], &code, &device).await;
+    assert_eq!(refused.problem(429, "too_many_requests")["limit"], "guesses");
+    system.run(&["users", "unlock", &phone]);
+    // The code's own count stands: it is spent.
+    with(&apis[0], &code, &device).await.problem(429, "otp_attempts_exhausted");
+}
+
+async fn p3_with_strict_binding_only_the_ask_itself_signs_in(side: Side) {
+    let system = system(side, &[("LATCHKEY_STRICT_BINDING", "true")]).await;
+    let apis = both(&system);
+    let (phone, other) = (new_phone(), new_phone());
+    let mine = apis[0].otp(&phone).await.expect(202).text("request_id");
+    let code = apis[0].code(&phone, 1).await;
+    let theirs = apis[0].otp(&other).await.expect(202).text("request_id");
+    let refused = guess(&apis[0], &phone, &code).await.problem(400, "invalid_request");
+    assert_eq!(refused["errors"][0]["field"], "request_id");
+    for named in [theirs.as_str(), "018f4e7a-0000-7000-8000-000000000000"] {
+        apis[1].login_for(&phone, &code, named).await.problem(401, "otp_incorrect");
+    }
+    let resend = apis[1].otp(&phone).await.expect(202).text("request_id");
+    assert_ne!(resend, mine);
+    apis[1].login_for(&phone, &code, &mine).await.expect(200);
+    apis[0].login_for(&phone, &code, &resend).await.problem(401, "otp_incorrect");
+}
+
+async fn p4_a_guessable_key_gives_no_free_guesses(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = &new_phone();
+    let code = &apis[0].fresh_code(phone).await;
+    let login = async |api: &Api, otp: &str| {
+        let body = json!({ "phone_number": phone, "otp": otp });
+        api.post_with("/v1/login", body, &[("idempotency-key", "1")]).await
+    };
+    let first = login(&apis[0], code).await.expect(200);
+    // Its owner may repeat it as often as he likes, also at once.
+    for repeated in join_all((0..10).map(|n| login(&apis[n % 2], code))).await {
+        assert_eq!(repeated.expect(200).body["user"], first.body["user"]);
+    }
+    let mut statuses = BTreeMap::<u16, usize>::new();
+    for n in 1..=20 {
+        let answer = login(&apis[usize::from(n % 2 == 0)], &wrong(code, n)).await;
+        *statuses.entry(answer.status).or_default() += 1;
+    }
+    assert_eq!(statuses, BTreeMap::from([(422, 4), (429, 16)]));
+}
+
+async fn p6_attempts_left_do_not_tell_that_the_code_was_used(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = new_phone();
+    let code = apis[0].fresh_code(&phone).await;
+    spend(&apis[1], &phone, &code, 2, 5).await;
+    guess(&apis[0], &phone, &code).await.expect(200);
+    // A stranger who had three left still has three.
+    for left in [2, 1, 0] {
+        let refused = guess(&apis[1], &phone, &wrong(&code, 9)).await;
+        assert_eq!(refused.problem(401, "otp_incorrect")["attempts_left"], left);
+    }
+    guess(&apis[1], &phone, &code).await.problem(429, "otp_attempts_exhausted");
+    // Its owner is not stopped by that.
+    apis[0].sign_in(&phone).await;
+}
+
+async fn p4_a_client_that_hangs_up_is_counted_all_the_same(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = new_phone();
+    let code = apis[0].fresh_code(&phone).await;
+    for n in 1..=30 {
+        let body = json!({ "phone_number": phone, "otp": wrong(&code, n) });
+        let hangs_up = apis[0].post("/v1/login", body);
+        let _ = tokio::time::timeout(Duration::from_millis(2), hangs_up).await;
+    }
+    let spent = crate::support::eventually("all guesses to be spent", Duration::from_secs(10), {
+        async || {
+            let refused = guess(&apis[1], &phone, &wrong(&code, 99)).await;
+            (refused.status == 429).then_some(refused)
+        }
+    });
+    let refused = spent.await;
+    assert!(
+        ["otp_attempts_exhausted", "too_many_requests"].contains(&refused.text("code").as_str())
+    );
+    assert_ne!(guess(&apis[1], &phone, &code).await.status, 200);
+}
+
+mod on_the_engines {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p4_a_restored_redis_gives_back_no_guess() {
+        let system = system(Side::Engines, &[]).await;
+        let apis = both(&system);
+        let phone = new_phone();
+        let code = apis[0].fresh_code(&phone).await;
+        let kept = kept_codes(&system).await;
+        spend(&apis[0], &phone, &code, 5, 5).await;
+        // The dump knows of no guess, and of the code: the database knows better, whatever is guessed.
+        restore_codes(&system, &kept).await;
+        assert_ne!(guess(&apis[1], &phone, &code).await.status, 200);
+        for n in 6..=8 {
+            let refused = guess(&apis[1], &phone, &wrong(&code, n)).await;
+            assert!([401, 429].contains(&refused.status), "{}", refused.body);
+        }
+        assert_ne!(guess(&apis[0], &phone, &code).await.status, 200);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p10_a_dump_of_redis_signs_nobody_in() {
+        let system = system(Side::Engines, &[("LATCHKEY_OTP_LENGTH", "10")]).await;
+        let api = system.api();
+        let phone = new_phone();
+        let code = api.fresh_code(&phone).await;
+        let mut redis = super::super::redis(&system.engines.as_ref().unwrap().redis_url).await;
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
+        assert!(!keys.is_empty());
+        for key in keys {
+            let dump: Option<Vec<u8>> =
+                redis::cmd("DUMP").arg(&key).query_async(&mut redis).await.unwrap();
+            let dump = dump.unwrap_or_default();
+            for secret in [code.as_str(), &phone[1..], &phone[3..]] {
+                assert!(!key.contains(secret), "{key}");
+                assert!(!dump.windows(secret.len()).any(|part| part == secret.as_bytes()), "{key}");
+            }
+        }
+    }
+}
+
+/// Everything in the test's Redis; nothing embedded, where no backup exists.
+async fn kept_codes(system: &System) -> Vec<(String, Vec<u8>)> {
+    let Some(engines) = &system.engines else { return Vec::new() };
+    let mut redis = super::redis(&engines.redis_url).await;
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
+    let mut kept = Vec::new();
+    for key in keys {
+        let dump = redis::cmd("DUMP").arg(&key).query_async(&mut redis).await.unwrap();
+        kept.push((key, dump));
+    }
+    kept
+}
+
+async fn restore_codes(system: &System, kept: &[(String, Vec<u8>)]) {
+    let Some(engines) = &system.engines else { return };
+    let mut redis = super::redis(&engines.redis_url).await;
+    redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
+    for (key, dump) in kept {
+        let mut restore = redis::cmd("RESTORE");
+        restore.arg(key).arg(300_000).arg(dump).query_async::<()>(&mut redis).await.unwrap();
+    }
+}

@@ -1,0 +1,37 @@
+//! What is thrown at the public port, with its outcome: over two gateways on the engines, in one process embedded.
+
+mod enumeration;
+mod failures;
+mod guessing;
+mod http;
+mod money;
+mod phones;
+mod streams;
+
+use deadpool_redis::redis;
+
+use crate::support::engines::Engines;
+use crate::support::http::Api;
+use crate::support::system::{Apart, Side, System};
+
+/// Two gateways and a worker of each kind on the engines; all in one embedded.
+async fn system(side: Side, more: &[(&str, &str)]) -> System {
+    match side {
+        Side::Embedded => System::start(side, more).await,
+        Side::Engines => {
+            let counts = Apart { gateways: 2, otp_workers: 1, sms_workers: 1 };
+            System::apart(Engines::shared().fresh().await, counts, more).await
+        }
+    }
+}
+
+/// A client of each gateway; embedded the same one twice.
+fn both(system: &System) -> [Api; 2] {
+    let second = usize::from(system.engines.is_some());
+    [system.api(), system.api_of(second)]
+}
+
+async fn redis(url: &str) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(url).expect("a Redis address");
+    client.get_multiplexed_async_connection().await.expect("the test's Redis answers")
+}

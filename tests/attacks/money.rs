@@ -1,0 +1,277 @@
+//! Ways to make somebody else pay for texts.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{both, system};
+use crate::both_sides;
+use crate::support::eventually;
+use crate::support::http::{Answer, Api, new_phone};
+use crate::support::system::Side;
+
+/// Only behind a proxy that is trusted may a header say who the client is.
+const BEHIND_A_PROXY: (&str, &str) = ("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32,10.0.0.0/8");
+
+both_sides!(
+    all_routes_and_channels_share_the_budget_of_a_phone,
+    one_block_of_numbers_is_stopped_and_others_are_served,
+    a_spoofed_address_is_not_believed,
+    behind_a_proxy_the_client_is_told_apart_and_one_network_is_one,
+    the_wait_is_right_to_the_second,
+    run_time_blocks_stop_every_ask,
+    names_are_in_no_text,
+    test_numbers_cost_nothing_and_have_no_limits,
+    one_key_is_one_text,
+);
+
+fn accepted(answers: &[Answer]) -> usize {
+    answers.iter().filter(|answer| answer.status == 202).count()
+}
+
+async fn ask_from(api: &Api, phone: &str, headers: &[(&str, &str)]) -> Answer {
+    api.post_with("/v1/otp", json!({ "phone_number": phone }), headers).await
+}
+
+async fn all_routes_and_channels_share_the_budget_of_a_phone(side: Side) {
+    let system = system(side, &[("LATCHKEY_SENDS_PER_PHONE_HOUR", "5")]).await;
+    let apis = both(&system);
+    let phone = &new_phone();
+    let asks = (0..20).map(|n| {
+        let api = &apis[n % 2];
+        async move {
+            match n % 3 {
+                0 => api.otp(phone).await,
+                1 => api.signup(phone, &format!("Name {n}"), "Same").await,
+                _ => {
+                    api.post("/v1/otp", json!({ "phone_number": phone, "channel": "voice" })).await
+                }
+            }
+        }
+    });
+    let answers = join_all(asks).await;
+    assert_eq!(accepted(&answers), 5);
+    for refused in answers.into_iter().filter(|answer| answer.status != 202) {
+        assert_eq!(refused.problem(429, "too_many_requests")["limit"], "phone_hour");
+    }
+    // A change of phone sends to the number too.
+    let access = apis[0].sign_in(&new_phone()).await["access"].as_str().unwrap().to_owned();
+    let body = Some(json!({ "phone_number": phone }));
+    let refused = apis[0].signed_in(Method::POST, "/v1/me/phone", &access, body).await;
+    assert_eq!(refused.problem(429, "too_many_requests")["limit"], "phone_hour");
+    eventually("five texts", Duration::from_secs(10), async || {
+        (apis[0].messages(phone).await.len() == 5).then_some(())
+    })
+    .await;
+}
+
+async fn one_block_of_numbers_is_stopped_and_others_are_served(side: Side) {
+    let limits = [("LATCHKEY_SENDS_PER_PREFIX_HOUR", "40"), BEHIND_A_PROXY];
+    let system = system(side, &limits).await;
+    let apis = both(&system);
+    // Numbers of one operator's block, each from an address of its own.
+    let asks = (0..200).map(|n| {
+        let api = &apis[n % 2];
+        async move {
+            let (phone, address) = (format!("+26377200{n:04}"), format!("203.0.113.{n}"));
+            ask_from(api, &phone, &[("x-forwarded-for", &address)]).await
+        }
+    });
+    let answers = join_all(asks).await;
+    // A machine that is too busy may turn some away; it accepts none more for that.
+    let turned_away = answers.iter().any(|answer| answer.status == 503);
+    assert!(accepted(&answers) == 40 || (accepted(&answers) < 40 && turned_away));
+    for refused in answers.into_iter().filter(|answer| answer.status == 429) {
+        let refused = refused.problem(429, "too_many_requests");
+        assert_eq!(refused["limit"], "prefix_hour");
+        assert!((3500..=3600).contains(&refused["retry_after"].as_u64().unwrap()));
+    }
+    for _ in 0..20 {
+        apis[0].otp(&new_phone()).await.expect(202);
+    }
+}
+
+async fn a_spoofed_address_is_not_believed(side: Side) {
+    let system = system(side, &[("LATCHKEY_SENDS_PER_IP_HOUR", "4")]).await;
+    let apis = both(&system);
+    for (n, header) in ["x-forwarded-for", "forwarded", "cf-connecting-ip", "x-real-ip"]
+        .into_iter()
+        .chain(["x-forwarded-for", "forwarded", "cf-connecting-ip", "true-client-ip"])
+        .enumerate()
+    {
+        let value = match header {
+            "forwarded" => format!("for=198.51.100.{n}"),
+            _ => format!("198.51.100.{n}"),
+        };
+        let answer = ask_from(&apis[n % 2], &new_phone(), &[(header, &value)]).await;
+        if n < 4 {
+            answer.expect(202);
+        } else {
+            assert_eq!(answer.problem(429, "too_many_requests")["limit"], "ip_hour", "{header}");
+        }
+    }
+}
+
+async fn behind_a_proxy_the_client_is_told_apart_and_one_network_is_one(side: Side) {
+    let system = system(side, &[("LATCHKEY_SENDS_PER_IP_HOUR", "2"), BEHIND_A_PROXY]).await;
+    let api = system.api();
+    let limited =
+        async |headers: &[(&str, &str)]| ask_from(&api, &new_phone(), headers).await.status == 429;
+    for (first, second, third) in [
+        // One /64 is one household; the next one is another.
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:2:a:b:c:d"),
+        ("192.0.2.7", "::ffff:192.0.2.7", "::ffff:c000:207"),
+        // What the client wrote itself stands left of what the proxies saw.
+        ("192.0.2.8", "203.0.113.1, 192.0.2.8", "8.8.8.8, 192.0.2.8, 10.1.1.1"),
+    ] {
+        assert!(!limited(&[("x-forwarded-for", first)]).await, "{first}");
+        assert!(!limited(&[("x-forwarded-for", second)]).await, "{second}");
+        assert!(limited(&[("x-forwarded-for", third)]).await, "{third}");
+    }
+    assert!(!limited(&[("x-forwarded-for", "2001:db8:1:3::1")]).await, "another /64");
+    // `Forwarded` wins over a header that the client may have added.
+    for n in 0..3 {
+        let spoofed = format!("198.51.100.{n}");
+        let headers =
+            [("forwarded", "for=\"[2001:db8:9::1]:4711\""), ("x-forwarded-for", spoofed.as_str())];
+        assert_eq!(limited(&headers).await, n == 2);
+    }
+}
+
+async fn the_wait_is_right_to_the_second(side: Side) {
+    let system = system(side, &[("LATCHKEY_RESEND_COOLDOWN_SECS", "2")]).await;
+    let api = system.api();
+    let phone = new_phone();
+    for cooldown in [2, 4] {
+        let asked = api.otp(&phone).await.expect(202);
+        assert_eq!(asked.body["resend_in"], cooldown);
+        let refused = api.otp(&phone).await.problem(429, "resend_too_soon");
+        let wait = refused["retry_after"].as_u64().unwrap();
+        assert!((cooldown - 1..=cooldown).contains(&wait), "{wait} of {cooldown}");
+        // Who waits as told is served: the wait itself is what is under test.
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+    }
+    api.otp(&phone).await.expect(202);
+    // A code that was used ends the doubling.
+    let code = api.code(&phone, 3).await;
+    api.login(&phone, &code).await.expect(200);
+    let wait = api.otp(&phone).await.problem(429, "resend_too_soon")["retry_after"].clone();
+    assert!(wait.as_u64().unwrap() <= 8);
+}
+
+async fn run_time_blocks_stop_every_ask(side: Side) {
+    let system = system(side, &[BEHIND_A_PROXY]).await;
+    let apis = both(&system);
+    let access = apis[0].sign_in(&new_phone()).await["access"].as_str().unwrap().to_owned();
+    let known = new_phone();
+    apis[0].sign_in(&known).await;
+    // In two hours, as the commands read a time.
+    let until =
+        common::timestamp::Timestamp::from_ms(common::clock::Clock::system().now_ms() + 7_200_000);
+    let cases = [
+        ("phone", known.clone(), known.clone(), "192.0.2.1"),
+        ("phone", "+905321112233".to_owned(), "+905321112233".to_owned(), "192.0.2.1"),
+        ("prefix", "23480".to_owned(), "+2348031234567".to_owned(), "192.0.2.1"),
+        ("country", "KE".to_owned(), "+254712345678".to_owned(), "192.0.2.1"),
+        ("ip", "198.51.100.0/24".to_owned(), new_phone(), "198.51.100.77"),
+    ];
+    for (kind, value, ..) in &cases {
+        let args = ["block", "add", kind, value, "--reason", "test", "--owner", "tests"];
+        system.run(&[&args[..], &["--until", &until.to_string()]].concat());
+    }
+    for (kind, _, phone, address) in &cases {
+        for api in &apis {
+            let asks: [(&str, Value); 2] = [
+                ("/v1/otp", json!({ "phone_number": phone })),
+                (
+                    "/v1/signup",
+                    json!({ "phone_number": phone, "first_name": "A", "last_name": "B" }),
+                ),
+            ];
+            for (path, body) in asks {
+                let refused = eventually("the block", Duration::from_secs(10), async || {
+                    let headers = [("x-forwarded-for", *address)];
+                    let answer = api.post_with(path, body.clone(), &headers).await;
+                    (answer.status != 202).then_some(answer)
+                })
+                .await
+                .problem(429, "too_many_requests");
+                assert_eq!(refused["limit"], "blocked", "{kind} {path}");
+                let wait = refused["retry_after"].as_u64().unwrap();
+                assert!((7100..=7200).contains(&wait), "{kind} {path}: {wait}");
+            }
+        }
+        if *kind != "ip" {
+            let body = Some(json!({ "phone_number": phone }));
+            let refused = apis[1].signed_in(Method::POST, "/v1/me/phone", &access, body).await;
+            assert_eq!(refused.problem(429, "too_many_requests")["limit"], "blocked", "{kind}");
+        }
+    }
+    ask_from(&apis[0], &new_phone(), &[("x-forwarded-for", "198.51.101.77")]).await.expect(202);
+    ask_from(&apis[0], "+905321112234", &[]).await.expect(202);
+}
+
+async fn names_are_in_no_text(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    for name in ["Ж".repeat(100), "Press 1 http://evil.example".to_owned(), "🎈".repeat(50)] {
+        let phone = new_phone();
+        api.signup(&phone, &name, &name).await.expect(202);
+        api.code(&phone, 1).await;
+        let text = api.messages(&phone).await[0]["text"].as_str().unwrap().to_owned();
+        assert!(!text.contains(&name[..4]), "{text}");
+        assert!(text.is_ascii() && text.len() <= 160, "one segment: {text}");
+    }
+}
+
+async fn test_numbers_cost_nothing_and_have_no_limits(side: Side) {
+    let numbers = "+15550100001=424242@2099-01-01,+9990000001=717171@2099-01-01";
+    let system = system(
+        side,
+        &[
+            ("LATCHKEY_TEST_NUMBERS", numbers),
+            ("LATCHKEY_SENDS_PER_PHONE_HOUR", "1"),
+            ("LATCHKEY_RESEND_COOLDOWN_SECS", "30"),
+        ],
+    )
+    .await;
+    let api = system.api();
+    for (phone, code) in [("+15550100001", "424242"), ("+9990000001", "717171")] {
+        let mut last = String::new();
+        for _ in 0..3 {
+            last = api.otp(phone).await.expect(202).text("request_id");
+        }
+        eventually("the status of a test number", Duration::from_secs(10), async || {
+            (api.status(&last).await.text("status") == "sent").then_some(())
+        })
+        .await;
+        api.login(phone, "000000").await.problem(401, "otp_incorrect");
+        api.login(phone, code).await.expect(200);
+        api.login(phone, code).await.problem(401, "otp_incorrect");
+        assert!(api.messages(phone).await.is_empty(), "no text");
+    }
+}
+
+async fn one_key_is_one_text(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = &new_phone();
+    let body = json!({ "phone_number": phone });
+    let key = [("idempotency-key", "double-tap")];
+    let taps = (0..20).map(|n| {
+        let (api, body, key) = (&apis[n % 2], body.clone(), &key);
+        async move { api.post_with("/v1/otp", body, key).await.expect(202).text("request_id") }
+    });
+    let mut requests = join_all(taps).await;
+    requests.dedup();
+    assert_eq!(requests.len(), 1);
+    let code = apis[0].code(phone, 1).await;
+    let other = json!({ "phone_number": phone, "channel": "voice" });
+    apis[1].post_with("/v1/otp", other, &key).await.problem(422, "idempotency_key_reused");
+    apis[0].login(phone, &code).await.expect(200);
+    let after = apis[1].post_with("/v1/otp", body, &key).await.expect(202);
+    assert_eq!(after.text("request_id"), requests[0], "also after the login");
+    assert_eq!(apis[0].messages(phone).await.len(), 1);
+}

@@ -1,0 +1,187 @@
+//! Event streams: what they tell, how many there may be, what they cost, and how they end.
+
+use std::time::{Duration, Instant};
+
+use deadpool_redis::redis;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{both, system};
+use crate::both_sides;
+use crate::support::eventually;
+use crate::support::http::new_phone;
+use crate::support::system::{STOP_LIMIT, Side};
+
+both_sides!(
+    a_stream_resumes_after_the_last_event_and_ends_with_the_last,
+    one_request_has_a_few_streams_and_others_have_theirs,
+    p12_streams_end_when_the_process_stops,
+);
+
+/// An open stream, read as it comes.
+pub(super) struct Stream {
+    socket: TcpStream,
+    pub text: String,
+}
+
+impl Stream {
+    pub(super) async fn open(url: &str, request: &str, last_event: Option<&str>) -> Self {
+        let address = url.trim_start_matches("http://");
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let last = last_event.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+        let head =
+            format!("GET /v1/otp/{request}/events HTTP/1.1\r\nHost: {address}\r\n{last}\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut stream = Self { socket, text: String::new() };
+        stream.until("\r\n\r\n").await;
+        stream
+    }
+
+    fn status(&self) -> u16 {
+        self.text.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    async fn more(&mut self) -> bool {
+        let mut piece = [0; 4096];
+        let length = self.socket.read(&mut piece).await.unwrap_or(0);
+        self.text.push_str(&String::from_utf8_lossy(&piece[..length]));
+        length > 0
+    }
+
+    async fn until(&mut self, mark: &str) {
+        while !self.text.contains(mark) {
+            assert!(self.more().await, "it ended before {mark:?}: {}", self.text);
+        }
+    }
+
+    /// Reads until the end of the body and gives its events.
+    pub(super) async fn to_its_end(mut self, within: Duration) -> Vec<Value> {
+        let ends = async { while !self.text.contains("\r\n0\r\n\r\n") && self.more().await {} };
+        timeout(within, ends).await.unwrap_or_else(|_| panic!("it goes on: {}", self.text));
+        self.events()
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let data = self.text.lines().filter_map(|line| line.strip_prefix("data:"));
+        data.map(|data| serde_json::from_str(data.trim()).unwrap()).collect()
+    }
+
+    fn ids(&self) -> Vec<&str> {
+        self.text.lines().filter_map(|line| line.strip_prefix("id:")).map(str::trim).collect()
+    }
+}
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn a_stream_resumes_after_the_last_event_and_ends_with_the_last(side: Side) {
+    let system = system(side, &[]).await;
+    let [api, other] = both(&system);
+    let phone = new_phone();
+    let request = api.otp(&phone).await.expect(202).text("request_id");
+    let mut first = Stream::open(&api.url, &request, None).await;
+    let head = first.text.to_lowercase();
+    assert_eq!(first.status(), 200);
+    assert!(head.contains("content-type: text/event-stream"), "{head}");
+    assert!(head.contains("cache-control: no-store"), "{head}");
+    let code = api.code(&phone, 1).await;
+    timeout(SOON, first.until("\"sent\"")).await.unwrap();
+    let rank = (*first.ids().last().unwrap()).to_owned();
+    drop(first);
+    // At another gateway, where it left off.
+    let resumed = Stream::open(&other.url, &request, Some(&rank)).await;
+    api.login_for(&phone, &code, &request).await.expect(200);
+    let events = resumed.to_its_end(SOON).await;
+    let statuses: Vec<_> = events.iter().map(|event| event["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses.last(), Some(&"verified"));
+    assert!(!statuses.contains(&"sent"), "{statuses:?}");
+    // Who saw the end has nothing to wait for; who saw nothing, or sends nonsense, is told the end.
+    let started = Instant::now();
+    assert!(Stream::open(&api.url, &request, Some("5")).await.to_its_end(SOON).await.is_empty());
+    for nonsense in ["999", "-7", "x", ""] {
+        let told = Stream::open(&api.url, &request, Some(nonsense)).await.to_its_end(SOON).await;
+        assert_eq!(told.len(), 1, "{nonsense}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(4), "at once: {:?}", started.elapsed());
+}
+
+async fn one_request_has_a_few_streams_and_others_have_theirs(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    let request = api.otp(&new_phone()).await.expect(202).text("request_id");
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        let stream = Stream::open(&api.url, &request, None).await;
+        assert_eq!(stream.status(), 200);
+        open.push(stream);
+    }
+    let refused = api.get(&format!("/v1/otp/{request}/events")).await;
+    refused.problem(503, "temporarily_unavailable");
+    let another = api.otp(&new_phone()).await.expect(202).text("request_id");
+    assert_eq!(Stream::open(&api.url, &another, None).await.status(), 200);
+    open.pop();
+    eventually("the place of a client that went away", SOON, async || {
+        (Stream::open(&api.url, &request, None).await.status() == 200).then_some(())
+    })
+    .await;
+}
+
+async fn p12_streams_end_when_the_process_stops(side: Side) {
+    let mut system = system(side, &[]).await;
+    let [_, api] = both(&system);
+    let request = api.otp(&new_phone()).await.expect(202).text("request_id");
+    let stream = Stream::open(&api.url, &request, Some("4")).await;
+    let stopped = Instant::now();
+    let index = system.processes.iter().position(|p| p.url.as_ref() == Some(&api.url)).unwrap();
+    let server = &mut system.processes[index].server;
+    server.signal("TERM");
+    assert!(stream.to_its_end(SOON).await.is_empty());
+    assert!(server.terminate(STOP_LIMIT).await.success());
+    assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
+}
+
+pub(super) mod on_the_engines {
+    use super::*;
+
+    /// How often Redis was asked for a status.
+    async fn reads(url: &str) -> u64 {
+        calls(url, "hmget").await
+    }
+
+    pub(in crate::attacks) async fn calls(url: &str, command: &str) -> u64 {
+        let mut redis = crate::attacks::redis(url).await;
+        let info: String =
+            redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await.unwrap();
+        let line = format!("cmdstat_{command}:calls=");
+        let calls = info.lines().find_map(|l| l.strip_prefix(line.as_str()));
+        calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn waiting_streams_are_kept_alive_and_ask_redis_nothing() {
+        let private =
+            crate::support::redis::Redis::start(crate::support::engines::Keeps::Nothing).await;
+        let mut engines = crate::support::engines::Engines::shared().fresh().await;
+        engines.redis_url = private.url(0);
+        let url = engines.redis_url.clone();
+        let system = crate::support::system::System::on(engines, &[]).await;
+        let api = system.api();
+        let mut open = Vec::new();
+        for _ in 0..50 {
+            let phone = new_phone();
+            let request = api.otp(&phone).await.expect(202).text("request_id");
+            api.code(&phone, 1).await;
+            for _ in 0..4 {
+                open.push(Stream::open(&api.url, &request, Some("4")).await);
+            }
+        }
+        let before = reads(&url).await;
+        // A heartbeat is due after 15 s; the wait for it is what is under test.
+        for stream in &mut open {
+            timeout(Duration::from_secs(20), stream.until(":\n")).await.expect("a heartbeat");
+        }
+        let asked = reads(&url).await - before;
+        assert!(asked < 20, "200 streams read a status {asked} times while nothing changed");
+    }
+}

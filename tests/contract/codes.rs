@@ -1,0 +1,697 @@
+//! The store of requests and codes: P3, P4, P5 and the limits, on memory and on Redis.
+
+use std::time::Duration;
+
+use common::clock::Clock;
+use common::config::{Limits, PumpingGuard};
+use common::guard::Place;
+use common::ids::{CodeId, RequestId, UserId};
+use common::keys::Keys;
+use common::otp::{
+    Admission, Admit, AskNote, Idempotency, Issue, Issued, Judged, KeptText, NewCode, OtpStore,
+    Scope, Verify,
+};
+use common::phone::Phone;
+use common::timestamp::Timestamp;
+use common::vocabulary::{Channel, Limit, Status};
+use secrecy::SecretString;
+
+use crate::support::engines::Engines;
+
+pub(crate) const TTL_MS: i64 = 300_000;
+pub(crate) const ATTEMPTS: u32 = 5;
+pub(crate) const PLACE: Place<'static> = Place { country: "IR", operator_prefix: "989123" };
+
+/// Every limit out of the way.
+pub(crate) fn no_limits() -> Limits {
+    Limits {
+        resend_cooldown_secs: 0,
+        sends_per_phone_hour: 0,
+        sends_per_phone_day: 0,
+        sends_per_ip_hour: 0,
+        sends_per_country_hour: 0,
+        sends_per_country_day: 0,
+        sends_per_prefix_hour: 0,
+        sends_per_prefix_day: 0,
+        sends_global_day: 0,
+        logins_per_ip_minute: 0,
+    }
+}
+
+/// A store of either kind, a clock that moves it, and one phone.
+pub(crate) struct Bench {
+    pub store: OtpStore,
+    pub clock: Clock,
+    pub keys: Keys,
+    pub phone: common::keys::PhoneKey,
+    pub limits: Limits,
+}
+
+/// What an ask was answered with.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub request: RequestId,
+    pub code: CodeId,
+    pub expires_at: Timestamp,
+}
+
+impl Bench {
+    pub(crate) fn memory() -> Self {
+        let clock = Clock::manual();
+        Self::of(OtpStore::memory(clock.clone()), clock)
+    }
+
+    pub(crate) async fn redis() -> Self {
+        let clock = Clock::manual();
+        let url = SecretString::from(Engines::shared().redis().await);
+        let store =
+            OtpStore::connect_redis(&url, clock.clone()).await.expect("the test's Redis answers");
+        Self::of(store, clock)
+    }
+
+    fn of(store: OtpStore, clock: Clock) -> Self {
+        let keys = Keys::from_secret(b"thirty-two bytes or more for tests", None);
+        let phone = keys.phone_key(&Phone::trusted("+989123456789").expect("an E.164 number"));
+        Self { store, clock, keys, phone, limits: no_limits() }
+    }
+
+    pub(crate) fn admit(&self) -> Admit<'_> {
+        Admit {
+            request_id: RequestId::new(&self.clock),
+            new_code_id: CodeId::new(&self.clock),
+            phone: &self.phone,
+            scope: Scope::Login,
+            ttl_ms: TTL_MS,
+            attempts: ATTEMPTS,
+            route: "otp",
+            idempotency: None,
+            ip_key: "an address",
+            country: "IR",
+            operator_prefix: "989123",
+            channel: Channel::Sms,
+            locale: None,
+            limits: &self.limits,
+            unlimited: false,
+            guard: PumpingGuard::Record,
+        }
+    }
+
+    pub(crate) async fn ask(&self) -> Asked {
+        let admit = self.admit();
+        match self.store.admit(&admit).await.unwrap() {
+            Admission::Admitted { code_id, expires_at, .. } => {
+                Asked { request: admit.request_id, code: code_id, expires_at }
+            }
+            other => panic!("not admitted: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn issue(&self, asked: &Asked, digits: &str) -> Issued {
+        self.issue_in(Scope::Login, asked, Some(digits)).await
+    }
+
+    async fn issue_in(&self, scope: Scope, asked: &Asked, digits: Option<&str>) -> Issued {
+        let issue = Issue {
+            request_id: asked.request,
+            code_id: asked.code,
+            phone: &self.phone,
+            scope,
+            expires_at: asked.expires_at,
+            code: digits.map(|digits| NewCode { digest: digits, sealed: digits }),
+            note: AskNote { channel: Channel::Sms, locale: None, profile: None },
+        };
+        self.store.issue(&issue).await.unwrap()
+    }
+
+    pub(crate) fn verify<'a>(&'a self, digits: &'a str) -> Verify<'a> {
+        Verify {
+            phone: &self.phone,
+            scope: Scope::Login,
+            digest: digits,
+            request_id: None,
+            attempts: ATTEMPTS,
+            ttl_ms: TTL_MS,
+            ip_key: "an address",
+            logins_per_ip_minute: 0,
+        }
+    }
+
+    pub(crate) async fn guess(&self, digits: &str) -> Judged {
+        self.store.verify(&self.verify(digits)).await.unwrap()
+    }
+
+    async fn left_after(&self, digits: &str) -> Option<u32> {
+        match self.guess(digits).await {
+            Judged::Wrong { attempts_left, .. } => Some(attempts_left),
+            _ => None,
+        }
+    }
+
+    async fn refusal(&self, admit: &Admit<'_>) -> Option<(Limit, u64)> {
+        match self.store.admit(admit).await.unwrap() {
+            Admission::Limited { limit, retry_after } => Some((limit, retry_after)),
+            Admission::Admitted { .. } => None,
+            other => panic!("neither admitted nor limited: {other:?}"),
+        }
+    }
+
+    fn pass(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+}
+
+/// Each rule is one body; here it meets both engines.
+macro_rules! on_both {
+    ($($rule:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test] async fn $rule() { super::$rule(super::Bench::memory()).await; })+
+        }
+        mod on_the_engines {
+            $(#[tokio::test] async fn $rule() { super::$rule(super::Bench::redis().await).await; })+
+        }
+    };
+}
+
+on_both!(
+    p3_a_code_is_right_only_until_it_is_closed,
+    p3_a_code_ends_with_its_life,
+    p3_a_code_of_one_scope_opens_no_other,
+    p3_a_guess_that_names_another_ask_is_wrong,
+    p4_a_guess_is_counted_before_it_is_compared,
+    p4_two_hundred_guesses_at_once_are_five,
+    p4_the_fifth_guess_is_accepted_if_right,
+    p4_a_spent_code_refuses_asks_until_its_expiry,
+    p4_a_refunded_guess_can_be_made_again,
+    p4_guesses_without_a_code_look_alike_and_stop_no_ask,
+    p5_a_resend_gives_the_same_code_and_moves_no_expiry,
+    p5_a_used_code_gives_no_text,
+    a_redelivered_ask_is_the_same_ask,
+    an_ask_that_redis_lost_is_issued_from_its_event,
+    an_older_ask_than_the_code_that_is_there_is_superseded,
+    a_place_without_a_code_counts_like_one_with_it,
+    a_cooldown_doubles_until_a_success,
+    limits_of_a_phone_slide,
+    limits_of_an_address_count_all_phones,
+    limits_of_prefix_country_and_world_name_themselves,
+    logins_of_an_address_slide,
+    an_unlimited_ask_is_neither_refused_nor_counted,
+    a_refused_ask_counts_nothing,
+    a_withdrawn_ask_leaves_no_trace,
+    an_idempotency_key_gives_the_first_answer_for_a_day,
+    a_status_only_rises,
+    a_lost_status_comes_back_with_the_next_word,
+    the_sweep_closes_what_stayed_open,
+    a_waiter_is_woken_by_a_change,
+    a_kept_text_is_kept_once,
+    a_forgotten_phone_has_no_code_and_no_texts,
+    starts_are_counted,
+);
+
+async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
+    let asked = bench.ask().await;
+    assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
+    let Judged::Right { code_id, asks, .. } = bench.guess("123456").await else {
+        panic!("the code is right")
+    };
+    assert_eq!((code_id, asks.len(), asks[0].0), (asked.code, 1, asked.request));
+    bench
+        .store
+        .close(&bench.phone, Scope::Login, code_id, Some(asked.request), PLACE)
+        .await
+        .unwrap();
+    assert_eq!(bench.left_after("123456").await, Some(4), "a used code is as none");
+    assert_eq!(bench.store.status(asked.request).await.unwrap().unwrap().status, Status::Verified);
+}
+
+async fn p3_a_code_ends_with_its_life(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    bench.pass(299);
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    bench.pass(1);
+    assert!(
+        matches!(bench.guess("123456").await, Judged::Wrong { code: None, .. }),
+        "at its expiry it is gone"
+    );
+    let next = bench.ask().await;
+    assert_ne!(next.code, asked.code);
+}
+
+async fn p3_a_code_of_one_scope_opens_no_other(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    let change = Scope::PhoneChange(UserId::new(&bench.clock));
+    let elsewhere = Verify { scope: change, ..bench.verify("123456") };
+    assert!(matches!(
+        bench.store.verify(&elsewhere).await.unwrap(),
+        Judged::Wrong { code: None, .. }
+    ));
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+}
+
+async fn p3_a_guess_that_names_another_ask_is_wrong(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    let stranger =
+        Verify { request_id: Some(RequestId::new(&bench.clock)), ..bench.verify("123456") };
+    assert!(matches!(
+        bench.store.verify(&stranger).await.unwrap(),
+        Judged::Wrong { attempts_left: 4, .. }
+    ));
+    let own = Verify { request_id: Some(asked.request), ..bench.verify("123456") };
+    assert!(matches!(
+        bench.store.verify(&own).await.unwrap(),
+        Judged::Right { attempts_left: 3, .. }
+    ));
+}
+
+async fn p4_a_guess_is_counted_before_it_is_compared(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    for left in [4, 3, 2, 1, 0] {
+        assert_eq!(bench.left_after("000000").await, Some(left));
+    }
+    let Judged::Exhausted { code, until, .. } = bench.guess("123456").await else {
+        panic!("no guess is left")
+    };
+    assert_eq!((code, until), (Some(asked.code), asked.expires_at));
+}
+
+async fn p4_two_hundred_guesses_at_once_are_five(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    let guesses = (0..200).map(|n| {
+        let (bench, digits) = (&bench, format!("{n:06}"));
+        async move { bench.guess(&digits).await }
+    });
+    let judged = futures::future::join_all(guesses).await;
+    assert_eq!(judged.iter().filter(|j| matches!(j, Judged::Wrong { .. })).count(), 5);
+    assert_eq!(judged.iter().filter(|j| matches!(j, Judged::Exhausted { .. })).count(), 195);
+}
+
+async fn p4_the_fifth_guess_is_accepted_if_right(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    for _ in 0..4 {
+        bench.guess("000000").await;
+    }
+    assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 0, .. }));
+}
+
+async fn p4_a_spent_code_refuses_asks_until_its_expiry(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    for _ in 0..5 {
+        bench.guess("000000").await;
+    }
+    bench.pass(100);
+    let refused = bench.store.admit(&bench.admit()).await.unwrap();
+    assert!(matches!(refused, Admission::Exhausted { retry_after: 200 | 199 }), "{refused:?}");
+    bench.pass(200);
+    let next = bench.ask().await;
+    bench.issue(&next, "654321").await;
+    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has guesses of its own");
+}
+
+async fn p4_a_refunded_guess_can_be_made_again(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    assert_eq!(bench.left_after("000000").await, Some(4));
+    bench.store.refund(&bench.phone, Scope::Login, Some(CodeId::new(&bench.clock))).await.unwrap();
+    assert_eq!(bench.left_after("000000").await, Some(3), "another code's refund changes nothing");
+    bench.store.refund(&bench.phone, Scope::Login, Some(asked.code)).await.unwrap();
+    assert_eq!(bench.left_after("000000").await, Some(3));
+}
+
+async fn p4_guesses_without_a_code_look_alike_and_stop_no_ask(bench: Bench) {
+    for left in [4, 3, 2, 1, 0] {
+        assert_eq!(bench.left_after("000000").await, Some(left));
+    }
+    let Judged::Exhausted { code: None, now, until } = bench.guess("000000").await else {
+        panic!("none is left")
+    };
+    assert!((1..=300).contains(&until.secs_from(now)));
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    assert_eq!(bench.left_after("000000").await, Some(4), "the next code starts with five");
+}
+
+async fn p5_a_resend_gives_the_same_code_and_moves_no_expiry(bench: Bench) {
+    let first = bench.ask().await;
+    bench.issue(&first, "123456").await;
+    bench.pass(60);
+    let second = bench.ask().await;
+    assert_eq!((second.code, second.expires_at), (first.code, first.expires_at));
+    assert_ne!(second.request, first.request);
+    assert_eq!(bench.issue(&second, "999999").await, Issued::Code("123456".into()));
+    assert!(matches!(bench.guess("999999").await, Judged::Wrong { .. }));
+    let Judged::Right { asks, .. } = bench.guess("123456").await else {
+        panic!("the first text signs in")
+    };
+    assert_eq!(asks.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [first.request, second.request]);
+}
+
+async fn p5_a_used_code_gives_no_text(bench: Bench) {
+    let (first, late) = (bench.ask().await, bench.ask().await);
+    bench.issue(&first, "123456").await;
+    assert!(bench.store.is_wanted(late.request).await.unwrap());
+    bench
+        .store
+        .close(&bench.phone, Scope::Login, first.code, Some(first.request), PLACE)
+        .await
+        .unwrap();
+    assert_eq!(bench.issue(&late, "999999").await, Issued::Used);
+    assert!(!bench.store.is_wanted(late.request).await.unwrap());
+    let next = bench.ask().await;
+    assert_ne!(next.code, first.code);
+    assert!(bench.store.is_wanted(next.request).await.unwrap());
+}
+
+async fn a_redelivered_ask_is_the_same_ask(bench: Bench) {
+    let asked = bench.ask().await;
+    for _ in 0..3 {
+        assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
+    }
+    let Judged::Right { asks, .. } = bench.guess("123456").await else {
+        panic!("the code is right")
+    };
+    assert_eq!(asks.len(), 1);
+}
+
+async fn an_ask_that_redis_lost_is_issued_from_its_event(bench: Bench) {
+    let asked = Asked {
+        request: RequestId::new(&bench.clock),
+        code: CodeId::new(&bench.clock),
+        expires_at: bench.clock.now().plus_secs(250),
+    };
+    assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    bench.pass(251);
+    assert_eq!(bench.issue(&asked, "123456").await, Issued::Expired);
+}
+
+async fn an_older_ask_than_the_code_that_is_there_is_superseded(bench: Bench) {
+    let old = Asked {
+        request: RequestId::new(&bench.clock),
+        code: CodeId::new(&bench.clock),
+        expires_at: bench.clock.now().plus_secs(300),
+    };
+    bench.pass(1);
+    let new = bench.ask().await;
+    bench.issue(&new, "123456").await;
+    assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+}
+
+async fn a_place_without_a_code_counts_like_one_with_it(bench: Bench) {
+    let asked = bench.ask().await;
+    assert_eq!(bench.issue_in(Scope::Login, &asked, None).await, Issued::Nothing);
+    for left in [4, 3, 2, 1, 0] {
+        let Judged::Wrong { code, attempts_left, .. } = bench.guess("").await else {
+            panic!("nothing matches")
+        };
+        assert_eq!((code.map(|(id, _)| id), attempts_left), (Some(asked.code), left));
+    }
+    assert!(matches!(
+        bench.store.admit(&bench.admit()).await.unwrap(),
+        Admission::Exhausted { .. }
+    ));
+}
+
+async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
+    bench.limits.resend_cooldown_secs = 30;
+    let mut last = None;
+    for wait in [30, 60, 120, 240, 480, 600, 600] {
+        let asked = bench.ask().await;
+        let (limit, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
+        assert!(
+            limit == Limit::Cooldown && (wait - 1..=wait).contains(&retry_after),
+            "{retry_after} of {wait}"
+        );
+        bench.pass(wait);
+        last = Some(asked);
+    }
+    let code = last.unwrap().code;
+    bench.store.close(&bench.phone, Scope::Login, code, None, PLACE).await.unwrap();
+    bench.ask().await;
+    let (_, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
+    assert!(
+        (29..=30).contains(&retry_after),
+        "after a success the first wait again, not {retry_after}"
+    );
+}
+
+async fn limits_of_a_phone_slide(mut bench: Bench) {
+    bench.limits.sends_per_phone_hour = 2;
+    bench.limits.sends_per_phone_day = 3;
+    bench.ask().await;
+    bench.pass(1800);
+    bench.ask().await;
+    let (limit, wait) = bench.refusal(&bench.admit()).await.expect("two an hour");
+    assert!(limit == Limit::PhoneHour && (1799..=1800).contains(&wait), "{wait}");
+    bench.pass(1800);
+    bench.ask().await;
+    bench.pass(3600);
+    let (limit, wait) = bench.refusal(&bench.admit()).await.expect("three a day");
+    assert!(
+        limit == Limit::PhoneDay && (86_400 - 7200 - 1..=86_400 - 7200).contains(&wait),
+        "{wait}"
+    );
+}
+
+async fn limits_of_an_address_count_all_phones(mut bench: Bench) {
+    bench.limits.sends_per_ip_hour = 2;
+    bench.ask().await;
+    let other = bench.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
+    assert_eq!(bench.refusal(&Admit { phone: &other, ..bench.admit() }).await, None);
+    let refused = bench.refusal(&bench.admit()).await.expect("two an hour");
+    assert!(refused.0 == Limit::IpHour && (3599..=3600).contains(&refused.1), "{refused:?}");
+    assert_eq!(bench.refusal(&Admit { ip_key: "another", ..bench.admit() }).await, None);
+}
+
+async fn limits_of_prefix_country_and_world_name_themselves(mut bench: Bench) {
+    bench.limits.sends_per_prefix_hour = 1;
+    bench.limits.sends_per_country_hour = 2;
+    bench.limits.sends_global_day = 3;
+    bench.ask().await;
+    let prefix = |of| Admit { operator_prefix: of, ..bench.admit() };
+    assert_eq!(
+        bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
+        Some(Limit::PrefixHour)
+    );
+    assert_eq!(bench.refusal(&prefix("989350")).await, None);
+    assert_eq!(
+        bench.refusal(&prefix("989360")).await.map(|(limit, _)| limit),
+        Some(Limit::CountryHour)
+    );
+    assert_eq!(bench.refusal(&Admit { country: "GB", ..prefix("447400") }).await, None);
+    let (limit, wait) =
+        bench.refusal(&Admit { country: "FR", ..prefix("336123") }).await.expect("three a day");
+    assert!(limit == Limit::GlobalDay && (86_399..=86_400).contains(&wait), "{wait}");
+    bench.pass(3600);
+    assert_eq!(
+        bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
+        Some(Limit::GlobalDay),
+        "the hour is over"
+    );
+}
+
+async fn logins_of_an_address_slide(bench: Bench) {
+    let guess = Verify { logins_per_ip_minute: 2, ..bench.verify("000000") };
+    assert!(matches!(
+        bench.store.verify(&guess).await.unwrap(),
+        Judged::Wrong { attempts_left: 4, .. }
+    ));
+    assert_eq!(
+        bench.store.count_login("an address", 2).await.unwrap(),
+        None,
+        "one count for all logins"
+    );
+    let Judged::Limited { retry_after } = bench.store.verify(&guess).await.unwrap() else {
+        panic!("two a minute")
+    };
+    assert!((59..=60).contains(&retry_after));
+    assert!(bench.store.count_login("an address", 2).await.unwrap().is_some());
+    assert_eq!(bench.store.count_login("another", 2).await.unwrap(), None);
+    bench.pass(60);
+    assert!(matches!(
+        bench.store.verify(&guess).await.unwrap(),
+        Judged::Wrong { attempts_left: 3, .. }
+    ));
+}
+
+async fn an_unlimited_ask_is_neither_refused_nor_counted(mut bench: Bench) {
+    bench.limits.resend_cooldown_secs = 30;
+    bench.limits.sends_per_ip_hour = 1;
+    for _ in 0..3 {
+        assert_eq!(bench.refusal(&Admit { unlimited: true, ..bench.admit() }).await, None);
+    }
+    bench.ask().await;
+}
+
+async fn a_refused_ask_counts_nothing(mut bench: Bench) {
+    bench.limits.sends_per_phone_hour = 1;
+    bench.limits.sends_per_ip_hour = 2;
+    bench.ask().await;
+    for _ in 0..5 {
+        assert_eq!(
+            bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
+            Some(Limit::PhoneHour)
+        );
+    }
+    let other = bench.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
+    assert_eq!(
+        bench.refusal(&Admit { phone: &other, ..bench.admit() }).await,
+        None,
+        "the address has one left"
+    );
+}
+
+async fn a_withdrawn_ask_leaves_no_trace(mut bench: Bench) {
+    bench.limits = Limits {
+        resend_cooldown_secs: 30,
+        sends_per_phone_hour: 1,
+        sends_per_ip_hour: 1,
+        sends_per_country_hour: 1,
+        sends_per_prefix_day: 1,
+        sends_global_day: 1,
+        ..no_limits()
+    };
+    let admit = Admit {
+        idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
+        ..bench.admit()
+    };
+    assert_eq!(bench.refusal(&admit).await, None);
+    bench.store.withdraw(&admit).await.unwrap();
+    assert_eq!(bench.store.status(admit.request_id).await.unwrap(), None);
+    assert_eq!(
+        bench.refusal(&Admit { request_id: RequestId::new(&bench.clock), ..admit.clone() }).await,
+        None
+    );
+    assert!(bench.refusal(&bench.admit()).await.is_some(), "the second one counts");
+}
+
+async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
+    bench.limits.resend_cooldown_secs = 30;
+    let keyed = |body: &str| Admit {
+        idempotency: Some(Idempotency { key: "k".into(), body: body.into() }),
+        ..bench.admit()
+    };
+    let first = keyed("b");
+    let Admission::Admitted { code_id, expires_at, resend_at, .. } =
+        bench.store.admit(&first).await.unwrap()
+    else {
+        panic!("admitted")
+    };
+    let Admission::Replayed(replay) = bench.store.admit(&keyed("b")).await.unwrap() else {
+        panic!("replayed")
+    };
+    assert_eq!(
+        (replay.request_id, replay.code_id, replay.published),
+        (first.request_id, code_id, false)
+    );
+    assert_eq!((replay.expires_at, replay.resend_at), (expires_at, resend_at));
+    bench.store.published(&first).await.unwrap();
+    let Admission::Replayed(replay) = bench.store.admit(&keyed("b")).await.unwrap() else {
+        panic!("replayed")
+    };
+    assert!(replay.published);
+    assert_eq!(bench.store.admit(&keyed("other")).await.unwrap(), Admission::KeyReused);
+    let elsewhere = Admit { route: "signup", ..keyed("other") };
+    assert_eq!(
+        bench.refusal(&elsewhere).await.map(|(limit, _)| limit),
+        Some(Limit::Cooldown),
+        "a key is of its route"
+    );
+}
+
+async fn a_status_only_rises(bench: Bench) {
+    let asked = bench.ask().await;
+    let raise = |status| bench.store.raise(asked.request, status, None, asked.expires_at);
+    assert!(raise(Status::Sent).await.unwrap());
+    for lower in [Status::Accepted, Status::Issued, Status::Sending, Status::Sent] {
+        assert!(!raise(lower).await.unwrap(), "{lower}");
+    }
+    assert!(raise(Status::Undelivered).await.unwrap());
+    assert!(raise(Status::Delivered).await.unwrap(), "it arrived after all");
+    for worse in [Status::Undelivered, Status::Failed] {
+        assert!(!raise(worse).await.unwrap(), "what arrived has arrived");
+    }
+    assert!(raise(Status::Verified).await.unwrap());
+    let found = bench.store.status(asked.request).await.unwrap().unwrap();
+    assert_eq!(
+        (found.status, found.expires_at, found.channel),
+        (Status::Verified, asked.expires_at, Channel::Sms)
+    );
+}
+
+async fn a_lost_status_comes_back_with_the_next_word(bench: Bench) {
+    let (lost, expires_at) = (RequestId::new(&bench.clock), bench.clock.now().plus_secs(100));
+    assert_eq!(bench.store.status(lost).await.unwrap(), None);
+    assert!(bench.store.raise(lost, Status::Sent, None, expires_at).await.unwrap());
+    let found = bench.store.status(lost).await.unwrap().unwrap();
+    assert_eq!((found.status, found.expires_at), (Status::Sent, expires_at));
+}
+
+async fn the_sweep_closes_what_stayed_open(bench: Bench) {
+    let (open, sent, done) = (bench.ask().await, bench.ask().await, bench.ask().await);
+    bench.store.raise(sent.request, Status::Sent, None, sent.expires_at).await.unwrap();
+    bench.store.raise(done.request, Status::Delivered, None, done.expires_at).await.unwrap();
+    assert_eq!(bench.store.sweep(100).await.unwrap(), [], "nothing is over yet");
+    bench.pass(301);
+    let mut swept = bench.store.sweep(100).await.unwrap();
+    swept.sort_by_key(|one| one.was.rank());
+    let told: Vec<_> = swept.iter().map(|one| (one.request_id, one.was)).collect();
+    assert_eq!(told, [(open.request, Status::Accepted), (sent.request, Status::Sent)]);
+    assert_eq!(bench.store.status(open.request).await.unwrap().unwrap().status, Status::Expired);
+    assert_eq!(bench.store.status(done.request).await.unwrap().unwrap().status, Status::Delivered);
+    assert_eq!(bench.store.sweep(100).await.unwrap(), []);
+}
+
+async fn a_waiter_is_woken_by_a_change(bench: Bench) {
+    let (mine, other) = (bench.ask().await, bench.ask().await);
+    let mut watch = bench.store.watch(mine.request);
+    // The store may wake everybody once, when its subscription begins: only the status itself counts.
+    let seen = async {
+        loop {
+            if bench.store.status(mine.request).await.unwrap().unwrap().status == Status::Issued {
+                return;
+            }
+            watch.changed().await;
+        }
+    };
+    let change = async {
+        bench.store.raise(other.request, Status::Sent, None, other.expires_at).await.unwrap();
+        tokio::task::yield_now().await;
+        bench.store.raise(mine.request, Status::Issued, None, mine.expires_at).await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(seen, change) })
+        .await
+        .expect("woken");
+}
+
+async fn a_kept_text_is_kept_once(bench: Bench) {
+    let message_id = common::ids::MessageId::new(&bench.clock);
+    for sealed in ["first", "second"] {
+        let text = KeptText { message_id, phone: bench.phone.clone(), sealed: sealed.into() };
+        bench.store.keep_text(&text).await.unwrap();
+    }
+    assert_eq!(bench.store.kept_texts(&bench.phone).await.unwrap(), ["first"]);
+}
+
+async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    let message_id = common::ids::MessageId::new(&bench.clock);
+    let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
+    bench.store.keep_text(&text).await.unwrap();
+    bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
+    assert!(matches!(bench.guess("123456").await, Judged::Wrong { code: None, .. }));
+    assert!(bench.store.kept_texts(&bench.phone).await.unwrap().is_empty());
+}
+
+async fn starts_are_counted(bench: Bench) {
+    assert_eq!(bench.store.count_start("a").await.unwrap(), 1);
+    assert_eq!(bench.store.count_start("a").await.unwrap(), 2);
+    assert_eq!(bench.store.count_start("b").await.unwrap(), 1);
+}

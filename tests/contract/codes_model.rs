@@ -1,0 +1,134 @@
+//! P3, P4, P5 over random lives of a code, held against a model of ten lines.
+
+use std::time::Duration;
+
+use common::otp::{Admission, Judged, Scope};
+use proptest::prelude::*;
+
+use super::codes::{ATTEMPTS, Asked, Bench, PLACE, TTL_MS};
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Ask,
+    GuessRight,
+    GuessWrong,
+    /// Seconds.
+    Wait(u64),
+    /// The guess was right and the login committed.
+    Use,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => Just(Act::Ask),
+        2 => Just(Act::GuessRight),
+        5 => Just(Act::GuessWrong),
+        2 => (1_u64..200).prop_map(Act::Wait),
+        1 => Just(Act::Use),
+    ];
+    prop::collection::vec(act, 1..40)
+}
+
+/// What is known of the live code: when it ends and how many guesses were made at it.
+#[derive(Clone, Copy)]
+struct Live {
+    until: i64,
+    tries: u32,
+}
+
+/// Plays the acts on the store and on the model; they must agree at every step.
+async fn agrees(bench: &Bench, acts: &[Act]) -> Result<(), TestCaseError> {
+    let (mut live, mut now, mut last): (Option<Live>, i64, Option<Asked>) = (None, 0, None);
+    for act in acts {
+        live = live.filter(|code| code.until > now);
+        match act {
+            Act::Wait(secs) => {
+                bench.clock.advance(Duration::from_secs(*secs));
+                now += i64::try_from(*secs).unwrap() * 1000;
+            }
+            Act::Ask => {
+                let admit = bench.admit();
+                match (bench.store.admit(&admit).await.unwrap(), live) {
+                    (Admission::Exhausted { .. }, Some(code)) if code.tries >= ATTEMPTS => {}
+                    (Admission::Admitted { code_id, expires_at, .. }, code)
+                        if code.is_none_or(|c| c.tries < ATTEMPTS) =>
+                    {
+                        let asked = Asked { request: admit.request_id, code: code_id, expires_at };
+                        bench.issue(&asked, "123456").await;
+                        if let (Some(_), Some(last)) = (live, &last) {
+                            prop_assert_eq!(last.code, asked.code, "a resend joins the live code");
+                            prop_assert_eq!(last.expires_at, asked.expires_at);
+                        }
+                        live = Some(code.unwrap_or(Live { until: now + TTL_MS, tries: 0 }));
+                        last = Some(asked);
+                    }
+                    (other, code) => {
+                        prop_assert!(false, "{other:?} with {:?} tries", code.map(|c| c.tries));
+                    }
+                }
+            }
+            Act::GuessRight | Act::GuessWrong => {
+                let digits = if matches!(act, Act::GuessRight) { "123456" } else { "000000" };
+                let judged = bench.guess(digits).await;
+                let Some(code) = &mut live else {
+                    prop_assert!(
+                        !matches!(judged, Judged::Right { .. }),
+                        "nothing is right without a code"
+                    );
+                    continue;
+                };
+                if code.tries >= ATTEMPTS {
+                    prop_assert!(
+                        matches!(judged, Judged::Exhausted { .. }),
+                        "{judged:?} after five"
+                    );
+                    continue;
+                }
+                code.tries += 1;
+                let right = matches!(judged, Judged::Right { .. });
+                prop_assert_eq!(
+                    right,
+                    matches!(act, Act::GuessRight),
+                    "guess {} of five",
+                    code.tries
+                );
+            }
+            Act::Use => {
+                if let (Some(_), Some(asked)) = (live, &last) {
+                    bench
+                        .store
+                        .close(&bench.phone, Scope::Login, asked.code, None, PLACE)
+                        .await
+                        .unwrap();
+                    live = None;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check(cases: u32, make: impl Fn(&tokio::runtime::Runtime) -> Bench) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases,
+        ..ProptestConfig::default()
+    });
+    let outcome = runner.run(&acts(), |acts| {
+        let bench = make(&runtime);
+        runtime.block_on(agrees(&bench, &acts))
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn p3_p4_p5_hold_over_random_lives_embedded() {
+    check(400, |_| Bench::memory());
+}
+
+#[test]
+fn p3_p4_p5_hold_over_random_lives_on_the_engines() {
+    check(40, |runtime| runtime.block_on(Bench::redis()));
+}

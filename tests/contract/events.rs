@@ -1,0 +1,288 @@
+//! The events' bytes: what an older process wrote must be read by a newer one, and the reverse. A file of
+//! `tests/golden/` is never edited; a breaking change is a new type with a file of its own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use common::event::{
+    Ask, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES, OtpRequested, OtpVerified,
+    SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, UserCreated, UserDeleted,
+    UserSignedUp,
+};
+use common::ids::EventId;
+use common::seal::Sealed;
+use common::timestamp::Timestamp;
+use common::vocabulary::{Channel, Purpose, Reason, Status};
+use serde_json::Value;
+
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const AT_MS: i64 = 1_772_000_000_123;
+
+/// An event of each type, and the reading of its file.
+struct Sample {
+    kind: &'static str,
+    written: Vec<u8>,
+    again: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
+}
+
+fn sample<E: Event>(number: u8, source: &'static str, trace: bool, data: E) -> Sample {
+    let trace = trace.then(|| TRACE.to_owned());
+    let event: EventId = id(0xe0, number);
+    let envelope = Envelope::with_id(event, at(1), source, trace, data);
+    Sample { kind: E::TYPE, written: envelope.encode().expect("small enough"), again: again::<E> }
+}
+
+fn again<E: Event>(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    Ok(Envelope::<E>::decode(bytes)?.encode().expect("it was small enough before"))
+}
+
+fn id<T: FromStr<Err: std::fmt::Debug>>(kind: u8, number: u8) -> T {
+    format!("019a0000-0000-7000-8000-0000000000{kind:02x}")
+        .replacen("019a0000-0000", &format!("019a0000-00{number:02x}"), 1)
+        .parse()
+        .expect("an id")
+}
+
+fn guard_changed() -> GuardChanged {
+    GuardChanged {
+        prefix: Some("989123".to_owned()),
+        country: "IR".to_owned(),
+        state: "blocked".to_owned(),
+        sends: 70,
+        verified: 0,
+        mode: "enforce".to_owned(),
+        at: at(0),
+        until: Some(at(900)),
+    }
+}
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_ms(AT_MS).plus_secs(secs)
+}
+
+fn sealed<T>() -> Sealed<T> {
+    Sealed::from_text("k1.c2VhbGVk".to_owned())
+}
+
+fn ask(purpose: Purpose, channel: Channel, locale: Option<&str>) -> Ask {
+    Ask {
+        request_id: id(0x01, 1),
+        code_id: id(0x02, 1),
+        purpose,
+        channel,
+        locale: locale.map(str::to_owned),
+        country: "IR".to_owned(),
+        requested_at: at(0),
+        expires_at: at(300),
+        sealed: sealed(),
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    vec![
+        sample(1, "gateway", true, OtpRequested(ask(Purpose::Login, Channel::Sms, Some("fa-IR")))),
+        sample(2, "gateway", false, UserSignedUp(ask(Purpose::Login, Channel::Voice, None))),
+        sample(
+            3,
+            "otp-worker",
+            true,
+            SmsRequested {
+                message_id: id(0x03, 1),
+                request_id: Some(id(0x01, 1)),
+                channel: Channel::Sms,
+                country: "IR".to_owned(),
+                not_after: at(300),
+                requested_at: Some(at(0)),
+                sealed: sealed(),
+            },
+        ),
+        sample(
+            4,
+            "sms-worker",
+            false,
+            SmsStatus {
+                message_id: id(0x03, 1),
+                request_id: Some(id(0x01, 1)),
+                status: Status::Undelivered,
+                reason: Some(Reason::CarrierBlocked),
+                provider: "twilio".to_owned(),
+                provider_message_id: Some("SM0123456789abcdef0123456789abcdef".to_owned()),
+                segments: Some(1),
+            },
+        ),
+        sample(
+            5,
+            "gateway",
+            false,
+            SmsReceipt {
+                provider: "twilio".to_owned(),
+                attempt_id: id(0x04, 1),
+                fields: [("ErrorCode", "30003"), ("MessageStatus", "undelivered")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
+            },
+        ),
+        sample(
+            6,
+            "gateway",
+            true,
+            UserCreated { user_id: id(0x05, 1), created_at: at(2), country: "IR".to_owned() },
+        ),
+        sample(7, "gateway", false, UserDeleted { user_id: id(0x05, 1), deleted_at: at(9) }),
+        sample(11, "gateway", false, guard_changed()),
+        sample(
+            8,
+            "gateway",
+            true,
+            OtpVerified {
+                request_id: Some(id(0x01, 1)),
+                purpose: Purpose::PhoneChange,
+                user_id: id(0x05, 1),
+                country: "IR".to_owned(),
+                verified_at: at(3),
+            },
+        ),
+        sample(
+            9,
+            "gateway",
+            false,
+            SessionStarted {
+                session_id: id(0x06, 1),
+                user_id: id(0x05, 1),
+                started_at: at(3),
+                method: "sms".to_owned(),
+            },
+        ),
+        sample(
+            10,
+            "gateway",
+            false,
+            SessionEnded {
+                session_id: id(0x06, 1),
+                user_id: id(0x05, 1),
+                ended_at: at(4),
+                reason: "logout".to_owned(),
+            },
+        ),
+    ]
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn golden(kind: &str) -> Vec<u8> {
+    let path = folder().join(format!("{kind}.json"));
+    fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// The same document with one member called otherwise, for each member at any depth.
+fn renamed(document: &Value) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    if let Value::Object(members) = document {
+        for (name, value) in members {
+            let mut other = members.clone();
+            other.remove(name);
+            other.insert(format!("{name}_"), value.clone());
+            found.push((name.clone(), Value::Object(other)));
+            for (inner, changed) in renamed(value) {
+                let mut other = members.clone();
+                other.insert(name.clone(), changed);
+                found.push((format!("{name}.{inner}"), Value::Object(other)));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_written_today_is_what_is_on_file() {
+    for sample in samples() {
+        let golden = golden(sample.kind);
+        assert_eq!(text(&sample.written), text(&golden), "{}", sample.kind);
+        assert!(golden.len() <= MAX_BYTES);
+    }
+}
+
+#[test]
+fn what_is_on_file_is_read_and_written_as_the_same_bytes() {
+    for sample in samples() {
+        let golden = golden(sample.kind);
+        assert_eq!(text(&(sample.again)(&golden).unwrap()), text(&golden), "{}", sample.kind);
+    }
+}
+
+#[test]
+fn every_file_belongs_to_an_event_and_every_event_has_a_file() {
+    let on_file: BTreeSet<String> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    let events = samples().iter().map(|sample| format!("{}.json", sample.kind)).collect();
+    assert_eq!(on_file, events);
+}
+
+#[test]
+fn a_renamed_field_does_not_pass_unseen() {
+    for sample in samples() {
+        let document: Value = serde_json::from_slice(&golden(sample.kind)).unwrap();
+        let mut tried = 0;
+        for (name, other) in renamed(&document) {
+            // The provider's own fields are names that we carry, not ours to fix.
+            if name.starts_with("data.fields.") {
+                continue;
+            }
+            let bytes = serde_json::to_vec(&other).unwrap();
+            let same = (sample.again)(&bytes)
+                .ok()
+                .map(|again| serde_json::from_slice::<Value>(&again).unwrap() == other);
+            assert_ne!(same, Some(true), "{}: {name} may be called anything", sample.kind);
+            tried += 1;
+        }
+        assert!(tried >= 9, "{}: only {tried} fields", sample.kind);
+    }
+}
+
+#[test]
+fn a_field_of_a_newer_version_is_passed_over() {
+    for sample in samples() {
+        let golden = golden(sample.kind);
+        let mut document: Value = serde_json::from_slice(&golden).unwrap();
+        document["data"]["of_tomorrow"] = 1.into();
+        document["extension"] = "x".into();
+        let bytes = serde_json::to_vec(&document).unwrap();
+        assert_eq!(text(&(sample.again)(&bytes).unwrap()), text(&golden));
+    }
+}
+
+#[test]
+fn another_version_is_told_from_what_cannot_be_read() {
+    for sample in samples() {
+        let golden = golden(sample.kind);
+        let newer = text(&golden).replacen(".v1\"", ".v2\"", 1);
+        let refused = (sample.again)(newer.as_bytes()).unwrap_err();
+        assert!(matches!(refused, DecodeError::UnknownVersion), "{}: {refused}", sample.kind);
+        for broken in [&golden[..golden.len() / 2], b"", b"null", b"[]", b"{}"] {
+            let refused = (sample.again)(broken).unwrap_err();
+            assert!(matches!(refused, DecodeError::Unreadable(_)), "{}: {refused}", sample.kind);
+        }
+    }
+}
+
+#[test]
+fn p10_no_event_holds_a_member_that_could_tell_a_phone_or_a_code() {
+    for sample in samples() {
+        let document: Value = serde_json::from_slice(&golden(sample.kind)).unwrap();
+        for (name, _) in renamed(&document) {
+            for secret in ["phone", "text", "otp", "token", "name", "password"] {
+                assert!(!name.contains(secret), "{}: {name}", sample.kind);
+            }
+        }
+    }
+}

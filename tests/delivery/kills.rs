@@ -1,0 +1,307 @@
+//! `kill -9` of sms-worker at each of its six points.
+
+use std::time::Duration;
+
+use common::db::Db;
+use common::db::ledger::{AttemptState, Ledger};
+use common::ids::{MessageId, RequestId};
+use common::vocabulary::Status;
+use fake_twilio::{Act, Fake, Script};
+use secrecy::SecretString;
+
+use super::{borrowed, code, settings, status};
+use crate::support::engines::{EngineSet, Engines};
+use crate::support::eventually;
+use crate::support::http::{Api, new_phone};
+use crate::support::process::Binary;
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::system::{Apart, System};
+
+/// Kills a point in the suite; `twenty_rounds` has as many as the name says.
+const ROUNDS: usize = 2;
+/// Texts that are in hand at each kill.
+const IN_HAND: usize = 3;
+/// P1: an end within this time of the last fault's.
+const SETTLES: Duration = Duration::from_secs(60);
+const ARRIVES: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Point {
+    BeforeTheSendingRow,
+    AfterTheSendingRow,
+    AcceptedAndAnswerSwallowed,
+    AnswerReadAndIdNotCommitted,
+    CommittedAndNotTold,
+    ToldAndNotAcked,
+}
+
+impl Point {
+    const ALL: [Self; 6] = [
+        Self::BeforeTheSendingRow,
+        Self::AfterTheSendingRow,
+        Self::AcceptedAndAnswerSwallowed,
+        Self::AnswerReadAndIdNotCommitted,
+        Self::CommittedAndNotTold,
+        Self::ToldAndNotAcked,
+    ];
+
+    /// What the provider does with the first call of a text.
+    fn act(self) -> Act {
+        match self {
+            Self::BeforeTheSendingRow => Act::Take,
+            Self::AfterTheSendingRow => Act::Hang,
+            _ => Act::TakeAndHold,
+        }
+    }
+
+    /// Texts that the provider takes in all. Two only in W1: it took one, and we never saw it say so.
+    fn texts(self) -> usize {
+        match self {
+            Self::AcceptedAndAnswerSwallowed | Self::AnswerReadAndIdNotCommitted => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// A Latchkey whose sms-worker reaches its database and its broker through proxies.
+struct Stage {
+    system: System,
+    api: Api,
+    fake: Fake,
+    ledger: Ledger,
+    database: Proxy,
+    broker: Proxy,
+    worker: usize,
+    vhost: String,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let engines = Engines::shared().fresh().await;
+        let fake = Fake::start().await.unwrap();
+        let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 0 };
+        let settings = settings(&fake, &fake.url());
+        let mut system = System::apart(engines.clone(), counts, &borrowed(&settings)).await;
+        let EngineSet { database_url, amqp_url, .. } = &engines;
+        let (database, through_database) = Proxy::before_url(database_url).await;
+        let (broker, through_broker) = Proxy::before_url(amqp_url).await;
+        let through = [("DATABASE_URL", &*through_database), ("AMQP_URL", &*through_broker)];
+        let worker = system.add(Binary::SmsWorker, &through).await;
+        let db = Db::postgres(&SecretString::from(database_url.clone())).await.unwrap();
+        let vhost = amqp_url.rsplit('/').next().unwrap().to_owned();
+        let (api, ledger) = (system.api(), Ledger::new(db));
+        Self { system, api, fake, ledger, database, broker, worker, vhost }
+    }
+
+    /// Messages of the worker's queue: ready, and in hand.
+    async fn queue(&self) -> Option<(u32, u32)> {
+        let node = Engines::shared().rabbit_node().await;
+        let columns = ["name", "messages_ready", "messages_unacknowledged"];
+        let mut arguments = vec!["-q", "list_queues", "-p", &self.vhost];
+        arguments.extend(columns);
+        let printed = node.ctl(&arguments).await;
+        let line = printed.lines().find(|line| line.starts_with("sms-worker\t"))?;
+        let mut counts = line.split('\t').skip(1).map(|count| count.trim().parse().unwrap());
+        Some((counts.next()?, counts.next()?))
+    }
+
+    /// Asks for codes, kills the worker at the point, starts it again and waits for the ends. A line of what came of each.
+    async fn round(&mut self, point: Point) -> Vec<String> {
+        let phones: Vec<String> = (0..IN_HAND).map(|_| new_phone()).collect();
+        for phone in &phones {
+            self.fake.script(phone, Script::of([point.act(), Act::Take]));
+        }
+        if point == Point::BeforeTheSendingRow {
+            self.database.set(Fault::SwallowRequests).await;
+        }
+        let mut requests = Vec::new();
+        for phone in &phones {
+            let request = self.api.otp(phone).await.expect(202).text("request_id");
+            requests.push((phone.clone(), request));
+        }
+        self.reach(point, &requests).await;
+        let worker = &mut self.system.processes[self.worker].server;
+        worker.kill9().await;
+        self.database.set(Fault::None).await;
+        self.broker.set(Fault::None).await;
+        // What is still held waits for nobody any more.
+        self.fake.release();
+        let process = &mut self.system.processes[self.worker];
+        process.server.spawn();
+        process.ready().await;
+        let mut lines = Vec::new();
+        for (phone, request) in &requests {
+            lines.push(self.agree(point, phone, request).await);
+        }
+        lines
+    }
+
+    async fn reach(&mut self, point: Point, requests: &[(String, String)]) {
+        let all = requests.len();
+        let fake = self.fake.clone();
+        let seen = |taken: bool, answered: bool| {
+            let calls = requests.iter().flat_map(|(phone, _)| fake.calls_to(phone));
+            calls.filter(|call| call.taken == taken && call.answered == answered).count() == all
+        };
+        let held = |taken: bool| {
+            let seen = &seen;
+            async move || seen(taken, false).then_some(())
+        };
+        match point {
+            Point::BeforeTheSendingRow => {
+                eventually("all jobs in the worker's hand", ARRIVES, async || {
+                    self.queue().await.filter(|(_, in_hand)| *in_hand as usize == all)
+                })
+                .await;
+                for (phone, request) in requests {
+                    assert!(fake.calls_to(phone).is_empty());
+                    let standing = self.ledger.standing(message(request)).await.unwrap();
+                    assert!(standing.is_none(), "its row is not there yet");
+                }
+            }
+            Point::AfterTheSendingRow => {
+                eventually("calls that are not taken", ARRIVES, held(false)).await;
+            }
+            Point::AcceptedAndAnswerSwallowed => {
+                eventually("texts that are taken", ARRIVES, held(true)).await;
+            }
+            Point::AnswerReadAndIdNotCommitted => {
+                eventually("texts that are taken", ARRIVES, held(true)).await;
+                self.database.set(Fault::SwallowRequests).await;
+                self.fake.release();
+                eventually("answers", ARRIVES, async || seen(true, true).then_some(())).await;
+                for (_, request) in requests {
+                    let attempts = self.ledger.attempts(message(request)).await.unwrap();
+                    assert_eq!(attempts[0].state, Some(AttemptState::Begun));
+                }
+            }
+            Point::CommittedAndNotTold => {
+                eventually("texts that are taken", ARRIVES, held(true)).await;
+                self.broker.set(Fault::SwallowRequests).await;
+                self.fake.release();
+                for (_, request) in requests {
+                    self.committed(request).await;
+                    assert_ne!(status(&self.api, request).await, "sent");
+                }
+            }
+            Point::ToldAndNotAcked => {
+                eventually("texts that are taken", ARRIVES, held(true)).await;
+                // `sending` is through, confirm and all: a channel whose confirm is swallowed is thrown away, and the
+                // one for the end could not be opened.
+                for (_, request) in requests {
+                    eventually("`sending` at the client", ARRIVES, async || {
+                        (status(&self.api, request).await == "sending").then_some(())
+                    })
+                    .await;
+                }
+                self.broker.set(Fault::SwallowAnswers).await;
+                self.fake.release();
+                for (_, request) in requests {
+                    self.committed(request).await;
+                    let told = async || (status(&self.api, request).await == "sent").then_some(());
+                    eventually("the status at the client", ARRIVES, told).await;
+                }
+            }
+        }
+    }
+
+    async fn committed(&self, request: &str) {
+        eventually("the commit", ARRIVES, async || {
+            let standing = self.ledger.standing(message(request)).await.unwrap()?;
+            (standing.status == Status::Sent).then_some(())
+        })
+        .await;
+    }
+
+    /// Ledger, provider and client say the same of one request.
+    async fn agree(&self, point: Point, phone: &str, request: &str) -> String {
+        eventually("`sent`", SETTLES, async || {
+            (status(&self.api, request).await == "sent").then_some(())
+        })
+        .await;
+        let calls = self.fake.calls_to(phone);
+        let taken: Vec<_> = calls.iter().filter(|call| call.taken).collect();
+        assert_eq!(taken.len(), point.texts(), "{point:?}: texts that were taken");
+        assert!(calls.iter().all(|call| code(call) == code(taken[0])), "one code");
+
+        let standing = self.ledger.standing(message(request)).await.unwrap().unwrap();
+        let attempts = self.ledger.attempts(message(request)).await.unwrap();
+        assert_eq!(standing.status, Status::Sent);
+        assert_eq!(attempts.len(), calls.len(), "an attempt for each call");
+        for (attempt, call) in attempts.iter().zip(&calls) {
+            let callback = call.callback().unwrap();
+            assert!(callback.ends_with(&attempt.attempt_id.to_string()), "{callback}");
+        }
+        let last = attempts.last().unwrap();
+        assert_eq!(last.state, Some(AttemptState::Accepted));
+        assert_eq!(last.provider_message_id.as_ref(), Some(&calls.last().unwrap().sid));
+        assert_eq!(standing.provider_message_id, last.provider_message_id);
+
+        self.api.login(phone, &code(taken[0])).await.expect(200);
+        format!(
+            "calls {}  texts {}  ledger {:?}  client sent",
+            calls.len(),
+            taken.len(),
+            standing.status
+        )
+    }
+}
+
+fn message(request: &str) -> MessageId {
+    MessageId::of_request(request.parse::<RequestId>().unwrap())
+}
+
+async fn kills(point: Point, rounds: usize) {
+    let mut stage = Stage::set().await;
+    for round in 1..=rounds {
+        let mut lines = stage.round(point).await;
+        lines.dedup();
+        for line in lines {
+            println!("{:28} round {round:2}  {line}", format!("{point:?}"));
+        }
+    }
+    eventually("an empty queue", SETTLES, async || {
+        stage.queue().await.filter(|counts| *counts == (0, 0))
+    })
+    .await;
+    let dead = stage.system.run(&["dead", "list", "sms-worker", "--json"]);
+    assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&dead).unwrap().len(), 0, "{dead}");
+}
+
+/// Each with `kill -9` of sms-worker; P2 but for the two points of W1.
+mod on_the_engines {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p2_a_death_before_the_sending_row_costs_nothing() {
+        kills(Point::BeforeTheSendingRow, ROUNDS).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p2_a_death_after_the_sending_row_costs_nothing() {
+        kills(Point::AfterTheSendingRow, ROUNDS).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn w1_a_death_with_the_answer_on_its_way_makes_two_texts_with_one_code() {
+        kills(Point::AcceptedAndAnswerSwallowed, ROUNDS).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn w1_a_death_before_the_id_is_committed_makes_two_texts_with_one_code() {
+        kills(Point::AnswerReadAndIdNotCommitted, ROUNDS).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p2_a_death_before_the_status_is_told_costs_nothing() {
+        kills(Point::CommittedAndNotTold, ROUNDS).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "takes about half an hour: cargo test -p latchkey --test main twenty_rounds -- --ignored --nocapture"]
+    async fn p2_twenty_rounds_at_each_point() {
+        for point in Point::ALL {
+            kills(point, 20).await;
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Receipts over HTTP: in every order, doubled, early, forged.
+
+use std::time::Duration;
+
+use common::db::Db;
+use common::db::ledger::Ledger;
+use common::ids::{MessageId, RequestId};
+use common::vocabulary::Status;
+use fake_twilio::callback::sign;
+use fake_twilio::{Act, Call, Fake, Script};
+use futures::future::join_all;
+use secrecy::SecretString;
+
+use super::{PUBLIC_URL, borrowed, settings, status};
+use crate::both_sides;
+use crate::support::eventually;
+use crate::support::http::{Api, new_phone};
+use crate::support::system::{Side, System};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+both_sides!(
+    receipts_in_every_order_and_doubled_come_to_one_end,
+    a_receipt_before_the_answer_counts,
+    a_forged_receipt_is_refused_and_changes_nothing,
+);
+
+struct Stage {
+    system: System,
+    api: Api,
+    fake: Fake,
+}
+
+impl Stage {
+    async fn set(side: Side) -> Self {
+        let fake = Fake::start().await.unwrap();
+        let settings = settings(&fake, &fake.url());
+        let system = System::start(side, &borrowed(&settings)).await;
+        let api = system.api();
+        fake.post_instead(PUBLIC_URL, &api.url);
+        Self { system, api, fake }
+    }
+
+    async fn ledger(&self) -> Ledger {
+        let db = match &self.system.engines {
+            Some(engines) => Db::postgres(&SecretString::from(engines.database_url.clone())).await,
+            None => Db::sqlite(self.system.env["LATCHKEY_DATA_DIR"].as_ref()).await,
+        };
+        Ledger::new(db.unwrap())
+    }
+
+    /// A request whose text was taken, and its call.
+    async fn sent(&self) -> (String, Call) {
+        let phone = new_phone();
+        let request = self.api.otp(&phone).await.expect(202).text("request_id");
+        self.reaches(&request, "sent").await;
+        let call = self.fake.calls_to(&phone).pop().unwrap();
+        (request, call)
+    }
+
+    async fn reaches(&self, request: &str, wanted: &str) {
+        eventually(wanted, LIMIT, async || {
+            (status(&self.api, request).await == wanted).then_some(())
+        })
+        .await;
+    }
+}
+
+fn permutations(states: &[&'static str]) -> Vec<Vec<&'static str>> {
+    if states.is_empty() {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for at in 0..states.len() {
+        let mut rest = states.to_vec();
+        let first = rest.remove(at);
+        for mut permutation in permutations(&rest) {
+            permutation.insert(0, first);
+            all.push(permutation);
+        }
+    }
+    all
+}
+
+async fn receipts_in_every_order_and_doubled_come_to_one_end(side: Side) {
+    let stage = Stage::set(side).await;
+    let ledger = stage.ledger().await;
+    let orders = permutations(&["queued", "sent", "undelivered", "delivered"]);
+    assert_eq!(orders.len(), 24);
+    let stage = &stage;
+    let runs = orders.iter().map(|order| async move {
+        let (request, call) = stage.sent().await;
+        for state in order.iter().flat_map(|state| [state, state]).chain(order) {
+            assert_eq!(stage.fake.post(&call, state).await, Some(204), "{order:?}");
+        }
+        (order, request)
+    });
+    for (order, request) in join_all(runs).await {
+        stage.reaches(&request, "delivered").await;
+        let message = MessageId::of_request(request.parse::<RequestId>().unwrap());
+        let standing = ledger.standing(message).await.unwrap().unwrap();
+        assert_eq!(standing.status, Status::Delivered, "{order:?}");
+        let history = ledger.history(message).await.unwrap();
+        let mut changes: Vec<_> = history.iter().map(|change| change.status.as_str()).collect();
+        let was_lost = order.iter().position(|s| *s == "undelivered")
+            < order.iter().position(|s| *s == "delivered");
+        let wanted = if was_lost {
+            &["sending", "sent", "undelivered", "delivered"][..]
+        } else {
+            &["sending", "sent", "delivered"]
+        };
+        assert_eq!(changes, wanted, "{order:?}: one row a change");
+        changes.dedup();
+        assert_eq!(changes.len(), history.len());
+    }
+}
+
+async fn a_receipt_before_the_answer_counts(side: Side) {
+    let stage = Stage::set(side).await;
+    let script = Script {
+        receipts: ["queued", "sent", "delivered"].map(str::to_owned).to_vec(),
+        doubled: true,
+        disordered: true,
+        early: true,
+        ..Script::of([Act::Take])
+    };
+    stage.fake.script("", script);
+    let phone = new_phone();
+    let request = stage.api.otp(&phone).await.expect(202).text("request_id");
+    stage.reaches(&request, "delivered").await;
+    assert_eq!(stage.fake.calls_to(&phone).len(), 1);
+}
+
+async fn a_forged_receipt_is_refused_and_changes_nothing(side: Side) {
+    let stage = Stage::set(side).await;
+    let (request, call) = stage.sent().await;
+    let (_, other) = stage.sent().await;
+    let url = call.callback().unwrap().to_owned();
+    let form = stage.fake.form(&call, "delivered");
+    let token = &stage.fake.account.auth_token;
+    let right = sign(token, &url, &form);
+    let mut bent = right.clone().into_bytes();
+    bent[3] = if bent[3] == b'A' { b'B' } else { b'A' };
+    let bent = String::from_utf8(bent).unwrap();
+    let local = url.replacen(PUBLIC_URL, &stage.api.url, 1);
+    let mut more = form.clone();
+    more.push(("ErrorCode".to_owned(), "30003".to_owned()));
+    let signature = |value: &str| vec![("X-Twilio-Signature", value.to_owned())];
+    let with = |value: &str, name: &'static str, claim: &str| {
+        vec![("X-Twilio-Signature", value.to_owned()), (name, claim.to_owned())]
+    };
+    let of_local = sign(token, &local, &form);
+    let forgeries = [
+        ("unsigned", &form, vec![]),
+        ("empty", &form, signature("")),
+        ("one byte off", &form, signature(&bent)),
+        ("another account's", &form, signature(&sign("another token", &url, &form))),
+        ("another attempt's", &form, signature(&sign(token, other.callback().unwrap(), &form))),
+        ("over another form", &form, signature(&sign(token, &url, &more))),
+        ("a field added", &more, signature(&right)),
+        ("over the address that answers", &form, signature(&of_local)),
+        ("with its host claimed", &form, with(&of_local, "X-Forwarded-Host", "auth.example.test")),
+        ("with the public host claimed", &form, with(&of_local, "Host", "auth.example.test")),
+    ];
+    for (forgery, form, headers) in forgeries {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
+        let answer = stage.fake.post_form(&url, form, &headers).await;
+        println!("{side:?}: {forgery:32} {answer:?}");
+        assert_eq!(answer, Some(403), "{forgery}");
+    }
+    assert_eq!(status(&stage.api, &request).await, "sent");
+    // The same with its own signature is taken, so it was the signatures that were refused.
+    assert_eq!(stage.fake.post(&call, "delivered").await, Some(204));
+    stage.reaches(&request, "delivered").await;
+}

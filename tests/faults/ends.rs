@@ -1,0 +1,139 @@
+//! P12: how a process ends, told to or not.
+
+mod on_the_engines {
+    use std::time::{Duration, Instant};
+
+    use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+    use lapin::types::FieldTable;
+    use lapin::{Channel, Connection, ConnectionProperties};
+
+    use super::super::judge;
+    use super::super::load::Load;
+    use super::super::provider::Provider;
+    use crate::journeys::TWICE;
+    use crate::support::engines::Engines;
+    use crate::support::http::{new_phone, status_of};
+    use crate::support::process::Binary;
+    use crate::support::proxy::{Fault, Proxy};
+    use crate::support::system::{Apart, STOP_LIMIT, System};
+    use crate::support::{eventually, in_time};
+
+    /// A rolling restart: each process in turn is told to stop and started again while clients ask.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_p2_p12_sigterm_under_load_ends_with_0_and_loses_nothing() {
+        let provider = Provider::start().await;
+        let mut system =
+            System::apart(Engines::shared().fresh().await, TWICE, &provider.settings()).await;
+        let apis = vec![system.api_of(0), system.api_of(1)];
+        let load = Load::on(apis);
+        for process in &mut system.processes {
+            load.more(10).await;
+            let start = Instant::now();
+            let status = process.server.terminate(STOP_LIMIT).await;
+            assert_eq!(status.code(), Some(0), "{}", process.server.output());
+            println!("{} stopped in {:?}", process.binary.name(), start.elapsed());
+            process.server.spawn();
+            process.ready().await;
+        }
+        load.more(10).await;
+        let told = load.stop().await;
+        judge(&system, &system.api_of(0), &provider, told, 1).await.assert_none();
+        assert!(!system.stop().await.contains("panicked"));
+    }
+
+    /// Everything at once: what waits in the queues is sent after the next start.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_p12_all_services_stopped_at_once_go_on_after_the_next_start() {
+        let provider = Provider::start().await;
+        let mut system =
+            System::apart(Engines::shared().fresh().await, TWICE, &provider.settings()).await;
+        let load = Load::on(vec![system.api_of(0), system.api_of(1)]);
+        load.more(40).await;
+        for process in &system.processes {
+            process.server.signal("TERM");
+        }
+        for process in &mut system.processes {
+            let status = process.server.terminate(STOP_LIMIT).await;
+            assert_eq!(status.code(), Some(0), "{}", process.server.output());
+        }
+        let told = load.stop().await;
+        for process in &mut system.processes {
+            process.server.spawn();
+        }
+        for process in &mut system.processes {
+            process.ready().await;
+        }
+        judge(&system, &system.api_of(0), &provider, told, 1).await.assert_none();
+    }
+
+    async fn channel(amqp_url: &str) -> (Connection, Channel) {
+        let connection =
+            Connection::connect(amqp_url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        (connection, channel)
+    }
+
+    /// A queue that is not ours: its declaration cannot be repeated.
+    async fn declare_otherwise(channel: &Channel, queue: &str) {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), durable, FieldTable::default()).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p12_a_part_that_dies_takes_its_process_down_with_a_failure() {
+        for queue in ["otp-worker", "sms-worker"] {
+            let mut system = System::on(Engines::shared().fresh().await, &[]).await;
+            let amqp_url = system.engines.as_ref().unwrap().amqp_url.clone();
+            // Away while the queue is declared anew, back for a start that cannot repeat the declaration.
+            system.processes[0].server.kill9().await;
+            let (_connection, channel) = channel(&amqp_url).await;
+            channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+            declare_otherwise(&channel, queue).await;
+            let process = &mut system.processes[0];
+            process.server.spawn();
+            let ended = in_time(Duration::from_secs(60), async || process.server.ended()).await;
+            let output = process.server.output();
+            let status = ended.unwrap_or_else(|| panic!("it goes on without {queue}:\n{output}"));
+            assert_eq!(status.code(), Some(1), "{output}");
+            assert!(output.lines().last().unwrap().contains(queue), "{output}");
+        }
+    }
+
+    /// Found declared otherwise after a loss of the broker: not ready, saying which queue, and on again once it is right.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p12_a_queue_that_was_changed_under_a_worker_is_named_and_healed_without_a_hand() {
+        let mut engines = Engines::shared().fresh().await;
+        let straight = engines.amqp_url.clone();
+        let (mut proxy, url) = Proxy::before_url(&straight).await;
+        engines.amqp_url = url;
+        let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 1 };
+        let mut system = System::apart(engines, counts, &[]).await;
+        proxy.set(Fault::Refuse).await;
+        let (_connection, channel) = channel(&straight).await;
+        let delete = async || {
+            channel.queue_delete("otp-worker".into(), QueueDeleteOptions::default()).await.unwrap()
+        };
+        delete().await;
+        declare_otherwise(&channel, "otp-worker").await;
+        proxy.set(Fault::None).await;
+        let worker = system.all(Binary::OtpWorker).next().unwrap();
+        let ready = format!("{}/readyz", worker.ops_url);
+        eventually("the queue's name in the log", Duration::from_secs(30), async || {
+            worker.server.output().contains("declare the queue otp-worker").then_some(())
+        })
+        .await;
+        assert_eq!(status_of(&ready).await, Some(503));
+        delete().await;
+        eventually("the worker's return", Duration::from_secs(60), async || {
+            (status_of(&ready).await == Some(200)).then_some(())
+        })
+        .await;
+        let api = system.api();
+        let phone = new_phone();
+        eventually("a sign-in's ask", Duration::from_secs(60), async || {
+            (api.otp(&phone).await.status == 202).then_some(())
+        })
+        .await;
+        api.code(&phone, 1).await;
+    }
+}

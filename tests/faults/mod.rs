@@ -1,0 +1,109 @@
+//! Faults under load on the engines: what dies, restarts, hangs, stops or forgets, while clients ask. The oracle is what
+//! the clients were told against what a provider of ours was handed.
+
+mod ends;
+mod engines;
+mod forgets;
+mod load;
+mod oracle;
+mod provider;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+
+use self::load::Told;
+use self::oracle::{Findings, Held};
+use self::provider::Provider;
+use crate::support::eventually;
+use crate::support::http::Api;
+use crate::support::system::System;
+
+/// P1, P12: an end for everything, and normal service, within this time of the last fault's end.
+pub(crate) const HEALED_WITHIN: Duration = Duration::from_mins(1);
+
+const QUEUES: [&str; 10] = [
+    "otp-worker",
+    "otp-worker.retry.1000",
+    "otp-worker.retry.5000",
+    "otp-worker.retry.30000",
+    "otp-worker.dead",
+    "sms-worker",
+    "sms-worker.retry.1000",
+    "sms-worker.retry.5000",
+    "sms-worker.retry.30000",
+    "sms-worker.dead",
+];
+
+/// Waits until every accepted ask has its end, then until nothing is on its way any more, and judges.
+pub(crate) async fn judge(
+    system: &System,
+    api: &Api,
+    provider: &Provider,
+    told: Vec<Told>,
+    at_most: usize,
+) -> Findings {
+    let start = Instant::now();
+    let mut held = Held { told, ..Held::default() };
+    let mut open: Vec<String> = held.told.iter().filter_map(Told::request).collect();
+    let mut statuses = BTreeMap::new();
+    let all_ended = crate::support::in_time(HEALED_WITHIN, async || {
+        let mut still = Vec::new();
+        for request in std::mem::take(&mut open) {
+            let answer = api.status(&request).await;
+            let status = if answer.status == 200 {
+                answer.text("status")
+            } else {
+                answer.status.to_string()
+            };
+            if !oracle::ENDS.contains(&status.as_str()) {
+                still.push(request.clone());
+            }
+            statuses.insert(request, status);
+        }
+        open = still;
+        open.is_empty().then_some(())
+    })
+    .await;
+    println!(
+        "every end after {:?} ({})",
+        start.elapsed(),
+        if all_ended.is_some() { "all" } else { "some are open" }
+    );
+    let amqp_url = &system.engines.as_ref().expect("it runs on the engines").amqp_url;
+    eventually("the queues to run dry", HEALED_WITHIN, async || {
+        let waiting = waiting(amqp_url).await;
+        waiting.iter().all(|(name, count)| name.ends_with(".dead") || *count == 0).then_some(())
+    })
+    .await;
+    let waiting = waiting(amqp_url).await;
+    let dead: u32 =
+        waiting.iter().filter(|(name, _)| name.ends_with(".dead")).map(|(_, n)| n).sum();
+    if dead > 0 {
+        println!("{}", system.run(&["dead", "list"]));
+    }
+    held.statuses = statuses;
+    held.texts = provider.taken();
+    held.dead_letters = dead;
+    held.at_most = at_most;
+    held.findings()
+}
+
+/// What waits in each queue.
+async fn waiting(amqp_url: &str) -> Vec<(&'static str, u32)> {
+    let connection =
+        Connection::connect(amqp_url, ConnectionProperties::default()).await.expect("connect");
+    let channel = connection.create_channel().await.expect("open a channel");
+    let mut found = Vec::new();
+    for name in QUEUES {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let queue = channel.queue_declare(name.into(), passive, FieldTable::default()).await;
+        found.push((name, queue.expect("every queue is declared").message_count()));
+    }
+    connection.close(200, "done".into()).await.expect("close");
+    found
+}

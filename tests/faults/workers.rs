@@ -1,0 +1,47 @@
+//! kill -9 of our own processes in mid-flow.
+
+mod on_the_engines {
+    use super::super::load::Load;
+    use super::super::provider::Provider;
+    use super::super::{judge, oracle};
+    use crate::journeys::TWICE;
+    use crate::support::engines::Engines;
+    use crate::support::process::Binary;
+    use crate::support::system::System;
+
+    /// Kills every process of a kind, one after the other, with asks going on; each is started again.
+    async fn killed_in_mid_flow(binary: Binary, at_most: usize) -> oracle::Findings {
+        let provider = Provider::start().await;
+        let engines = Engines::shared().fresh().await;
+        let mut system = System::apart(engines, TWICE, &provider.settings()).await;
+        let apis = vec![system.api_of(0), system.api_of(1)];
+        let load = Load::on(apis);
+        for round in 0..4 {
+            load.more(15).await;
+            let process = system.all(binary).nth(round % 2).expect("there are two");
+            process.restart().await;
+        }
+        load.more(15).await;
+        let told = load.stop().await;
+        judge(&system, &system.api_of(0), &provider, told, at_most).await
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_p2_otp_worker_killed_in_mid_flow_loses_nothing_and_texts_nobody_twice() {
+        killed_in_mid_flow(Binary::OtpWorker, 1).await.assert_none();
+    }
+
+    /// W1: a call in flight when its worker dies was perhaps taken; then a second text with the same code may follow.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_w1_sms_worker_killed_in_mid_flow_loses_nothing_and_texts_at_most_twice() {
+        let found = killed_in_mid_flow(Binary::SmsWorker, 2).await;
+        found.assert_none();
+        // Only what was in flight at one of the four kills: 20 asks a second, 40 ms a call.
+        assert!(found.twice <= 16, "{} phones were texted twice", found.twice);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_p2_gateway_killed_in_mid_flow_keeps_what_it_answered() {
+        killed_in_mid_flow(Binary::Gateway, 1).await.assert_none();
+    }
+}

@@ -1,0 +1,194 @@
+//! Answers that do not arrive, and the named windows that they open: W2, W3, W4, W6.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{Place, claims};
+use crate::everywhere;
+use crate::support::eventually;
+use crate::support::http::{Answer, Api, new_phone, wrong};
+use crate::support::proxy::{Fault, Proxy};
+
+everywhere!(
+    w2_the_same_key_gets_the_same_request_and_one_text,
+    p9_a_login_repeated_with_its_key_gives_the_same_session,
+    p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_session,
+    w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_most_by_others,
+    w6_a_login_whose_answer_was_lost_without_a_key_asks_again,
+);
+
+async fn otp_with(api: &Api, phone: &str, key: &str) -> Answer {
+    api.post_with("/v1/otp", json!({ "phone_number": phone }), &[("idempotency-key", key)]).await
+}
+
+async fn login_with(api: &Api, phone: &str, code: &str, key: &str) -> Answer {
+    let body = json!({ "phone_number": phone, "otp": code });
+    api.post_with("/v1/login", body, &[("idempotency-key", key)]).await
+}
+
+fn session(answer: &Answer) -> serde_json::Value {
+    claims(&answer.text("access"))["sid"].clone()
+}
+
+async fn w2_the_same_key_gets_the_same_request_and_one_text(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let (one, other) = (&apis[0], apis.last().unwrap());
+    let phone = new_phone();
+    let first = otp_with(one, &phone, "tap-1").await.expect(202);
+    let again = otp_with(other, &phone, "tap-1").await.expect(202);
+    assert_eq!(again.text("request_id"), first.text("request_id"));
+    assert_eq!(again.text("expires_at"), first.text("expires_at"));
+    otp_with(one, &new_phone(), "tap-1").await.expect(202);
+    let body = json!({ "phone_number": phone, "channel": "voice" });
+    let reused = other.post_with("/v1/otp", body, &[("idempotency-key", "tap-1")]).await;
+    reused.problem(422, "idempotency_key_reused");
+    let next = otp_with(other, &phone, "tap-2").await.expect(202);
+    assert_ne!(next.text("request_id"), first.text("request_id"));
+    let code = one.code(&phone, 2).await;
+    one.login(&phone, &code).await.expect(200);
+    let after = otp_with(one, &phone, "tap-1").await.expect(202);
+    assert_eq!(after.text("request_id"), first.text("request_id"), "also after the login");
+    assert_eq!(one.messages(&phone).await.len(), 2);
+}
+
+async fn p9_a_login_repeated_with_its_key_gives_the_same_session(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let (one, other) = (&apis[0], apis.last().unwrap());
+    let phone = new_phone();
+    let code = one.fresh_code(&phone).await;
+    let not_it = wrong(&code, 1);
+    login_with(one, &phone, &not_it, "try").await.problem(401, "otp_incorrect");
+    // A refusal is not remembered, so the key is free.
+    let first = login_with(one, &phone, &code, "try").await.expect(200);
+    let again = login_with(other, &phone, &code, "try").await.expect(200);
+    assert_eq!(session(&again), session(&first));
+    assert_eq!(again.body["user"], first.body["user"]);
+    let reused = login_with(other, &phone, &not_it, "try").await;
+    reused.problem(422, "idempotency_key_reused");
+    other.me(&again.text("access")).await.expect(200);
+    let refreshed = other.refresh(&again.text("refresh")).await.expect(200);
+    assert_eq!(session(&refreshed), session(&first));
+    let late = login_with(one, &phone, &code, "try").await;
+    late.problem(401, "otp_incorrect");
+    one.me(&refreshed.text("access")).await.expect(200);
+}
+
+async fn p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_session(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let (one, other) = (&apis[0], apis.last().unwrap());
+    let login = one.sign_in(&new_phone()).await;
+    let first = login["refresh"].as_str().unwrap();
+    let lost = one.refresh(first).await.expect(200);
+    let again = other.refresh(first).await.expect(200);
+    let gen_of = |answer: &Answer| claims(&answer.text("refresh"))["gen"].clone();
+    assert_eq!((session(&again), gen_of(&again)), (session(&lost), gen_of(&lost)));
+    let next = one.refresh(&again.text("refresh")).await.expect(200);
+    assert_eq!(session(&next), session(&lost));
+    other.refresh(first).await.problem(401, "refresh_reused");
+    one.refresh(&next.text("refresh")).await.problem(401, "session_revoked");
+    one.me(&next.text("access")).await.problem(401, "session_revoked");
+}
+
+async fn w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_most_by_others(
+    place: Place,
+) {
+    let (_system, apis) = place.open(&[]).await;
+    let login = apis[0].sign_in(&new_phone()).await;
+    let access = login["access"].as_str().unwrap();
+    apis[0].blacklist(login["refresh"].as_str().unwrap()).await.expect(200);
+    for api in &apis {
+        api.me(access).await.problem(401, "session_revoked");
+        api.verify(access).await.problem(401, "session_revoked");
+    }
+    // Who looks at the signature alone goes by these two.
+    let claims = claims(access);
+    let life = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
+    assert_eq!(life, 600);
+}
+
+async fn w6_a_login_whose_answer_was_lost_without_a_key_asks_again(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let api = &apis[0];
+    let (mut proxy, url) = Proxy::before_url(&format!("{}/", api.url)).await;
+    let behind = Api::new(url.trim_end_matches('/'));
+    let phone = new_phone();
+    let request = api.otp(&phone).await.expect(202).text("request_id");
+    let code = api.code(&phone, 1).await;
+    proxy.set(Fault::SwallowAnswers).await;
+    let login = {
+        let (phone, code) = (phone.clone(), code.clone());
+        tokio::spawn(async move {
+            let body = json!({ "phone_number": phone, "otp": code });
+            behind.try_call(Method::POST, "/v1/login", Some(&body), &[]).await.map(|a| a.status)
+        })
+    };
+    eventually("the login's commit", Duration::from_secs(10), async || {
+        let status = api.status(&request).await.expect(200).text("status");
+        (status == "verified").then_some(())
+    })
+    .await;
+    proxy.set(Fault::Refuse).await;
+    login.await.unwrap().unwrap_err();
+    let last = apis.last().unwrap();
+    last.login(&phone, &code).await.problem(401, "otp_incorrect");
+    last.sign_in(&phone).await;
+}
+
+mod on_the_engines {
+    use sqlx::Row as _;
+
+    use super::super::TWICE;
+    use super::*;
+    use crate::support::engines::Engines;
+    use crate::support::postgres;
+    use crate::support::system::System;
+
+    /// The size of W2: one request, one text, whatever the client was told in between.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn w2_an_ask_whose_confirm_was_lost_is_503_and_the_same_key_finds_it_again() {
+        let mut engines = Engines::shared().fresh().await;
+        let (mut proxy, url) = Proxy::before_url(&engines.amqp_url).await;
+        let straight = std::mem::replace(&mut engines.amqp_url, url);
+        // The gateway behind the proxy, the workers straight at the broker.
+        let counts = crate::support::system::Apart { otp_workers: 0, sms_workers: 0, ..TWICE };
+        let gateways = System::apart(engines.clone(), counts, &[]).await;
+        let secrets: Vec<(&str, &str)> = ["LATCHKEY_SECRET", "LATCHKEY_JWT_KEYS_DIR"]
+            .map(|name| (name, gateways.env[name].as_str()))
+            .into();
+        engines.amqp_url = straight;
+        let counts = crate::support::system::Apart { gateways: 0, ..TWICE };
+        let _workers = System::apart(engines.clone(), counts, &secrets).await;
+        let api = gateways.api();
+        let phone = new_phone();
+
+        proxy.set(Fault::SwallowAnswers).await;
+        let start = Instant::now();
+        otp_with(&api, &phone, "lost").await.problem(503, "temporarily_unavailable");
+        assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+        let code = api.code(&phone, 1).await;
+        proxy.set(Fault::None).await;
+        proxy.cut_all();
+
+        let found = eventually("the broker's return", Duration::from_secs(60), async || {
+            Some(otp_with(&api, &phone, "lost").await).filter(|answer| answer.status == 202)
+        })
+        .await;
+        let messages = api.messages(&phone).await;
+        assert_eq!(messages.len(), 1, "one text");
+        assert_eq!(messages[0]["request_id"], found.body["request_id"]);
+        eventually("the second event's end", Duration::from_secs(20), async || {
+            let queue = gateways.run(&["dead", "list", "--json"]);
+            let mut connection = postgres::connect(&engines.database_url).await.ok()?;
+            let row = sqlx::query("SELECT count(*) AS n FROM sms_attempts")
+                .fetch_one(&mut connection)
+                .await
+                .ok()?;
+            assert_eq!(row.get::<i64, _>("n"), 1, "the provider was called once");
+            (queue.trim() == "[]").then_some(())
+        })
+        .await;
+        api.login_for(&phone, &code, &found.text("request_id")).await.expect(200);
+    }
+}

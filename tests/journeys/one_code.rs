@@ -1,0 +1,169 @@
+//! One code a phone, one success a code, five guesses a code: whatever comes at once, from wherever.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use serde_json::json;
+
+use super::Place;
+use crate::everywhere;
+use crate::support::http::{Answer, Api, new_phone, wrong};
+
+everywhere!(
+    p5_ten_resends_are_ten_texts_with_one_code,
+    p5_ten_resends_at_once_are_ten_texts_with_one_code,
+    p3_of_50_parallel_logins_with_the_right_code_one_signs_in,
+    p4_of_200_parallel_wrong_guesses_five_are_judged,
+    p4_the_fifth_guess_is_accepted_if_it_is_right,
+    p4_a_resend_gives_no_guess_back,
+    p3_a_code_is_good_for_its_own_phone_only,
+);
+
+/// All at once, spread over the gateways.
+async fn at_once<F>(apis: &[Api], count: usize, call: impl Fn(Api, usize) -> F) -> Vec<Answer>
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let tasks = (0..count).map(|i| tokio::spawn(call(apis[i % apis.len()].clone(), i)));
+    join_all(tasks).await.into_iter().map(|answer| answer.expect("a call ends")).collect()
+}
+
+fn with_status(answers: &[Answer], status: u16) -> Vec<&Answer> {
+    answers.iter().filter(|answer| answer.status == status).collect()
+}
+
+/// The texts of a phone once so many came: each with its request, all with one code.
+async fn one_code(api: &Api, phone: &str, requests: &BTreeSet<String>) -> String {
+    let code = api.code(phone, requests.len()).await;
+    let messages = api.messages(phone).await;
+    assert_eq!(messages.len(), requests.len());
+    let texted: BTreeSet<String> =
+        messages.iter().map(|one| one["request_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(&texted, requests, "each ask has its own text");
+    assert!(messages.iter().all(|one| one["code"] == json!(code)), "{messages:?}");
+    code
+}
+
+async fn p5_ten_resends_are_ten_texts_with_one_code(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let phone = new_phone();
+    let mut answers = Vec::new();
+    for i in 0..10 {
+        answers.push(apis[i % apis.len()].otp(&phone).await.expect(202));
+    }
+    let expiries: BTreeSet<_> = answers.iter().map(|answer| answer.text("expires_at")).collect();
+    assert_eq!(expiries.len(), 1, "a resend does not prolong");
+    let requests: BTreeSet<_> = answers.iter().map(|answer| answer.text("request_id")).collect();
+    assert_eq!(requests.len(), 10);
+    let code = one_code(&apis[0], &phone, &requests).await;
+    let first = answers[0].text("request_id");
+    apis[0].login_for(&phone, &code, &first).await.expect(200);
+    for api in &apis {
+        api.login(&phone, &code).await.problem(401, "otp_incorrect");
+    }
+}
+
+async fn p5_ten_resends_at_once_are_ten_texts_with_one_code(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let phone = new_phone();
+    let asked = phone.clone();
+    let answers = at_once(&apis, 10, move |api, _| {
+        let phone = asked.clone();
+        async move { api.otp(&phone).await }
+    })
+    .await;
+    assert_eq!(with_status(&answers, 202).len(), 10);
+    let requests = answers.iter().map(|answer| answer.text("request_id")).collect();
+    let code = one_code(&apis[0], &phone, &requests).await;
+    apis[0].login(&phone, &code).await.expect(200);
+}
+
+async fn p3_of_50_parallel_logins_with_the_right_code_one_signs_in(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    for _ in 0..3 {
+        let phone = new_phone();
+        let code = apis[0].fresh_code(&phone).await;
+        let of = phone.clone();
+        let answers = at_once(&apis, 50, move |api, _| {
+            let (phone, code) = (of.clone(), code.clone());
+            async move { api.login(&phone, &code).await }
+        })
+        .await;
+        assert_eq!(with_status(&answers, 200).len(), 1);
+        let refused = with_status(&answers, 401).len() + with_status(&answers, 429).len();
+        assert_eq!(refused, 49);
+        let access = with_status(&answers, 200)[0].text("access");
+        let sessions = apis[0].signed_in(reqwest::Method::GET, "/v1/me/sessions", &access, None);
+        assert_eq!(sessions.await.expect(200).body.as_array().unwrap().len(), 1);
+    }
+}
+
+async fn p4_of_200_parallel_wrong_guesses_five_are_judged(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let phone = new_phone();
+    let code = apis[0].fresh_code(&phone).await;
+    let (of, right) = (phone.clone(), code.clone());
+    let answers = at_once(&apis, 200, move |api, i| {
+        let (phone, guess) = (of.clone(), wrong(&right, i as u64 + 1));
+        async move { api.login(&phone, &guess).await }
+    })
+    .await;
+    let judged = with_status(&answers, 401);
+    let left: BTreeSet<u64> = judged
+        .iter()
+        .map(|answer| (*answer).clone().problem(401, "otp_incorrect")["attempts_left"].as_u64())
+        .map(Option::unwrap)
+        .collect();
+    assert_eq!(judged.len(), 5);
+    // Two counts, the lower is told: guesses that overtake one another may be told the same, never too much.
+    assert!(left.contains(&0) && left.iter().all(|left| *left <= 4), "{left:?}");
+    let refused = with_status(&answers, 429);
+    assert_eq!(refused.len(), 195);
+    for answer in refused {
+        let problem = answer.clone().problem(429, "otp_attempts_exhausted");
+        assert!((1..=300).contains(&problem["retry_after"].as_u64().unwrap()));
+    }
+    for api in &apis {
+        api.login(&phone, &code).await.problem(429, "otp_attempts_exhausted");
+        api.otp(&phone).await.problem(429, "otp_attempts_exhausted");
+    }
+}
+
+async fn p4_the_fifth_guess_is_accepted_if_it_is_right(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let phone = new_phone();
+    let code = apis[0].fresh_code(&phone).await;
+    for i in 1..=4 {
+        let api = &apis[i % apis.len()];
+        let problem = api.login(&phone, &wrong(&code, i as u64)).await;
+        let problem = problem.problem(401, "otp_incorrect");
+        assert_eq!(problem["attempts_left"], 5 - i);
+    }
+    apis[0].login(&phone, &code).await.expect(200);
+}
+
+async fn p4_a_resend_gives_no_guess_back(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let phone = new_phone();
+    let code = apis[0].fresh_code(&phone).await;
+    for i in 1..=5 {
+        let api = &apis[i % apis.len()];
+        let problem = api.login(&phone, &wrong(&code, i as u64)).await;
+        assert_eq!(problem.problem(401, "otp_incorrect")["attempts_left"], 5 - i);
+        if i < 5 {
+            assert_eq!(api.fresh_code(&phone).await, code);
+        }
+    }
+    apis[0].login(&phone, &code).await.problem(429, "otp_attempts_exhausted");
+}
+
+async fn p3_a_code_is_good_for_its_own_phone_only(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let (phone, other) = (new_phone(), new_phone());
+    let code = apis[0].fresh_code(&phone).await;
+    let others = apis[0].fresh_code(&other).await;
+    if code != others {
+        apis[0].login(&other, &code).await.problem(401, "otp_incorrect");
+    }
+    apis[0].login(&phone, &code).await.expect(200);
+}

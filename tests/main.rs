@@ -1,0 +1,9 @@
+//! The integration tests of Latchkey, in one binary so that the private engines start once a run.
+mod support;
+
+mod accounts;
+mod attacks;
+mod contract;
+mod delivery;
+mod faults;
+mod journeys;
