@@ -1,0 +1,62 @@
+//! What a sign-in costs: private engines, the three services apart, a load from outside over HTTP, and a report.
+//! `bench/run` builds everything and starts this; the figures and how to read them are in `bench/README.md`.
+
+mod cost;
+mod delivery;
+mod limits;
+mod load;
+mod ring;
+mod steps;
+mod whole;
+
+// The private engines, processes and client of the tests.
+#[path = "../../tests/support/mod.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod support;
+
+use clap::Parser;
+
+use crate::ring::Ring;
+
+/// Measures Latchkey on private engines that are started for it and stopped at the end.
+#[derive(Parser)]
+struct Arguments {
+    /// Whole sign-ins: ask, text, login.
+    #[arg(long, default_value_t = 2_000)]
+    sign_ins: usize,
+    /// Begun each second, whatever became of those before.
+    #[arg(long, default_value_t = 50)]
+    rate: u32,
+    /// Logins, refreshes, and asks of each kind in the parts that measure one call.
+    #[arg(long, default_value_t = 1_000)]
+    calls: usize,
+    /// Only these parts.
+    #[arg(long, value_delimiter = ',', default_value = "whole,steps,delivery,limits")]
+    parts: Vec<String>,
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    common::service::install_crypto();
+    let arguments = Arguments::parse();
+    let wants = |part: &str| arguments.parts.iter().any(|wanted| wanted == part);
+    // Durable as in production: every figure pays for fsync.
+    let engines = ring::engines().await;
+    if wants("whole") {
+        let ring = Ring::start(&engines, &[]).await;
+        whole::report(&ring, arguments.sign_ins, arguments.rate).await;
+        ring.stop().await;
+    }
+    if wants("steps") {
+        let ring = Ring::start(&engines, &[]).await;
+        steps::report(&ring, arguments.calls, arguments.rate).await;
+        ring.stop().await;
+    }
+    if wants("delivery") {
+        delivery::report(&engines, arguments.calls, arguments.rate).await?;
+    }
+    if wants("limits") {
+        limits::report(&engines, arguments.calls).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! The system under load: one of each service, apart, on durable private engines.
+
+use crate::support::engines::{EngineSet, Keeps};
+use crate::support::http::Api;
+use crate::support::postgres::Postgres;
+use crate::support::rabbit::Rabbit;
+use crate::support::redis::Redis;
+use crate::support::server::Server;
+use crate::support::system::{Apart, System};
+
+/// Private engines that keep what they acknowledged.
+pub struct Servers {
+    postgres: Postgres,
+    redis: Redis,
+    rabbit: Rabbit,
+}
+
+pub async fn engines() -> Servers {
+    let (postgres, redis, rabbit) = tokio::join!(
+        Postgres::start(Keeps::Everything),
+        Redis::start(Keeps::Everything),
+        Rabbit::start(Keeps::Everything)
+    );
+    Servers { postgres, redis, rabbit }
+}
+
+/// A running system on places of its own in the engines.
+pub struct Ring<'a> {
+    engines: &'a Servers,
+    system: System,
+}
+
+impl<'a> Ring<'a> {
+    /// No limit is on but those in `more`.
+    pub async fn start(engines: &'a Servers, more: &[(&str, &str)]) -> Self {
+        let places = EngineSet {
+            database_url: engines.postgres.database().await,
+            redis_url: engines.redis.database(),
+            amqp_url: engines.rabbit.vhost().await,
+        };
+        let mut settings = vec![("RUST_LOG", "warn")];
+        settings.extend(more);
+        let one_each = Apart { gateways: 1, otp_workers: 1, sms_workers: 1 };
+        Self { engines, system: System::apart(places, one_each, &settings).await }
+    }
+
+    pub fn api(&self) -> Api {
+        self.system.api()
+    }
+
+    /// Our processes first, then the engines.
+    pub fn parts(&self) -> Vec<(&'static str, &Server)> {
+        let mut parts = self.ours();
+        parts.push(("PostgreSQL", &self.engines.postgres.server));
+        parts.push(("Redis", &self.engines.redis.server));
+        parts.push(("RabbitMQ", &self.engines.rabbit.server));
+        parts
+    }
+
+    pub fn ours(&self) -> Vec<(&'static str, &Server)> {
+        self.system
+            .processes
+            .iter()
+            .map(|process| (process.binary.name(), &process.server))
+            .collect()
+    }
+
+    pub async fn stop(self) {
+        self.system.stop().await;
+    }
+}
