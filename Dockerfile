@@ -1,0 +1,52 @@
+# One image with the four programs. Two ways to fill it:
+#   docker build --target runtime .                 builds them here (the default)
+#   docker build --target prebuilt -f Dockerfile D  takes them from the folder D, as tests/compose/run does for a short loop
+# In production pin the two bases by digest.
+
+FROM debian:trixie-slim AS base
+# libssl: the Twilio client in sms-worker links OpenSSL.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates libssl3t64 \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 10001 --home-dir /var/lib/latchkey --shell /usr/sbin/nologin latchkey \
+ # A named volume takes over the owner of the folder it is first mounted on.
+ && install -d -o latchkey -g latchkey -m 700 /var/lib/latchkey /var/lib/latchkey/keys
+# In a container the loopback is nobody's; compose publishes on the host's loopback only.
+ENV LATCHKEY_LISTEN=0.0.0.0:8080 LATCHKEY_OPS_LISTEN=0.0.0.0:9090
+WORKDIR /var/lib/latchkey
+USER latchkey
+EXPOSE 8080
+CMD ["latchkey"]
+
+FROM base AS prebuilt
+COPY latchkey gateway otp-worker sms-worker /usr/local/bin/
+
+FROM rust:1-slim-trixie AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends pkg-config libssl-dev \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+# Dependencies apart from our code: this layer is built again only when a manifest or the lock changes.
+COPY Cargo.toml Cargo.lock ./
+COPY common/Cargo.toml common/
+COPY gateway/Cargo.toml gateway/
+COPY otp-worker/Cargo.toml otp-worker/
+COPY sms-worker/Cargo.toml sms-worker/
+COPY bench/Cargo.toml bench/
+COPY fake-twilio/Cargo.toml fake-twilio/
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    for crate in . common gateway otp-worker sms-worker bench fake-twilio; do \
+      mkdir -p $crate/src && echo 'fn main() {}' >$crate/src/main.rs && : >$crate/src/lib.rs; \
+    done \
+ && rm src/lib.rs \
+ && cargo build --release --locked --workspace --exclude bench --exclude fake-twilio \
+ # What was built of the empty crates must not pass for the real ones, whose files are older.
+ && cargo clean --release --package latchkey --package common --package gateway --package otp-worker --package sms-worker \
+ && find . -path ./target -prune -o -name '*.rs' -exec rm {} +
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    cargo build --release --locked --workspace --exclude bench --exclude fake-twilio \
+ && install -D -t /out target/release/latchkey target/release/gateway target/release/otp-worker target/release/sms-worker
+
+FROM base AS runtime
+COPY --from=build /out/ /usr/local/bin/
