@@ -6,11 +6,6 @@
 pub mod dead;
 mod memory;
 mod rabbit;
-mod rabbit_confirm;
-mod rabbit_consume;
-mod rabbit_dead;
-mod rabbit_held;
-mod rabbit_publish;
 mod topology;
 
 use std::fmt;
@@ -181,7 +176,7 @@ impl fmt::Debug for Bus {
 pub struct Consumer(Source);
 
 enum Source {
-    Rabbit(rabbit_consume::Consumer),
+    Rabbit(rabbit::Consumer),
     Memory(memory::Consumer),
 }
 
@@ -239,7 +234,7 @@ pub struct Incoming {
 }
 
 enum Held {
-    Rabbit(rabbit_held::Held),
+    Rabbit(rabbit::Held),
     Memory(memory::Held),
     Nobody,
 }

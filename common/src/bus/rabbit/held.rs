@@ -8,10 +8,11 @@ use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
-use super::rabbit::{ENGINE, Rabbit, classify};
-use super::rabbit_publish::Outgoing;
-use super::topology::Queue;
-use super::{Glance, Incoming, PublishError, Settle};
+use super::link::{ENGINE, classify};
+use super::order::Outgoing;
+use super::publish::Publisher;
+use crate::bus::topology::Queue;
+use crate::bus::{Glance, Incoming, PublishError, Settle};
 use crate::clock::Clock;
 use crate::engine_error::EngineError;
 use crate::timestamp::Timestamp;
@@ -26,18 +27,18 @@ pub(super) const DEAD_AT: &str = "x-latchkey-dead-at";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A message of the broker's in our hands.
-pub(super) struct Held {
-    pub acker: Acker,
-    pub rabbit: Rabbit,
-    pub queue: Queue,
+pub(in crate::bus) struct Held {
+    pub(super) acker: Acker,
+    pub(super) publisher: Publisher,
+    pub(super) queue: Queue,
 }
 
 impl Held {
-    pub(super) fn is_stale(&self) -> bool {
+    pub(in crate::bus) fn is_stale(&self) -> bool {
         !self.acker.usable()
     }
 
-    pub(super) async fn settle(
+    pub(in crate::bus) async fn settle(
         &self,
         message: &Incoming,
         settle: Settle<'_>,
@@ -87,7 +88,7 @@ impl Held {
         headers: FieldTable,
     ) -> Result<(), EngineError> {
         let outgoing = copy_to(to, message, headers);
-        let copied = self.rabbit.publisher.publish(outgoing).await;
+        let copied = self.publisher.publish(outgoing).await;
         copied.map_err(|error: PublishError| {
             EngineError::away(ENGINE, anyhow::Error::new(error).context("copy a message on"))
         })

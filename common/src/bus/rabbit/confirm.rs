@@ -12,9 +12,9 @@ use lapin::options::{BasicPublishOptions, BasicQosOptions};
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::time::{Instant, timeout_at};
 
-use super::rabbit::short;
-use super::rabbit_publish::{Job, Order, Outgoing, refuse};
-use super::{PUBLISH_TIMEOUT, PublishError};
+use super::link::short;
+use super::order::{Job, Order, Outgoing, refuse};
+use crate::bus::{PUBLISH_TIMEOUT, PublishError};
 use crate::event::CONTENT_TYPE;
 
 const PING_TIMEOUT: Duration = Duration::from_secs(1);

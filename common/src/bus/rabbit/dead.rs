@@ -8,17 +8,18 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
 
-use super::dead::{DeadDetail, DeadLetter, Pick, redacted};
-use super::rabbit::{ENGINE, Rabbit, classify, short};
-use super::rabbit_held::{
+use super::Rabbit;
+use super::held::{
     DEAD_AT, FIRST_AT, REASON, copy_to, headers_of, kind_of, text_of, time_of, tries_of,
 };
-use super::topology::Queue;
-use super::{Incoming, name_for};
+use super::link::{ENGINE, classify, short};
+use crate::bus::dead::{DeadDetail, DeadLetter, Pick, redacted};
+use crate::bus::topology::Queue;
+use crate::bus::{Incoming, name_for};
 use crate::engine_error::EngineError;
 
 impl Rabbit {
-    pub(super) async fn dead_list(
+    pub(in crate::bus) async fn dead_list(
         &self,
         queue: Queue,
         limit: usize,
@@ -35,7 +36,7 @@ impl Rabbit {
         Ok(letters)
     }
 
-    pub(super) async fn dead_show(
+    pub(in crate::bus) async fn dead_show(
         &self,
         queue: Queue,
         id: &str,
@@ -54,11 +55,19 @@ impl Rabbit {
         Ok(found)
     }
 
-    pub(super) async fn dead_replay(&self, queue: Queue, pick: &Pick) -> Result<u64, EngineError> {
+    pub(in crate::bus) async fn dead_replay(
+        &self,
+        queue: Queue,
+        pick: &Pick,
+    ) -> Result<u64, EngineError> {
         self.empty(queue, pick, true).await
     }
 
-    pub(super) async fn dead_drop(&self, queue: Queue, pick: &Pick) -> Result<u64, EngineError> {
+    pub(in crate::bus) async fn dead_drop(
+        &self,
+        queue: Queue,
+        pick: &Pick,
+    ) -> Result<u64, EngineError> {
         self.empty(queue, pick, false).await
     }
 

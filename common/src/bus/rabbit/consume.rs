@@ -20,10 +20,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::rabbit::{Backoff, ENGINE, Rabbit, classify, close_later, declare, short};
-use super::rabbit_held::{FIRST_AT, Held, kind_of, number, time_of, tries_of};
-use super::topology::Queue;
-use super::{Attached, Incoming, name_for};
+use super::declare::declare;
+use super::held::{FIRST_AT, Held, kind_of, number, time_of, tries_of};
+use super::link::{Backoff, ENGINE, Link, classify, close_later, short};
+use super::publish::Publisher;
+use crate::bus::topology::Queue;
+use crate::bus::{Attached, Incoming, name_for};
 use crate::clock::Clock;
 use crate::engine_error::EngineError;
 
@@ -31,7 +33,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
-pub(super) struct Consumer {
+pub(in crate::bus) struct Consumer {
     messages: mpsc::UnboundedReceiver<Incoming>,
     attached: watch::Receiver<Attached>,
     dead_letters: Arc<AtomicU32>,
@@ -42,7 +44,8 @@ pub(super) struct Consumer {
 
 impl Consumer {
     pub(super) async fn start(
-        rabbit: Rabbit,
+        link: Arc<Link>,
+        publisher: Publisher,
         queue: Queue,
         prefetch: u16,
     ) -> Result<Self, EngineError> {
@@ -52,7 +55,8 @@ impl Consumer {
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
         let dead_letters = Arc::new(AtomicU32::new(0));
         let task = Task {
-            rabbit,
+            link,
+            publisher,
             queue,
             prefetch,
             messages: Some(sender),
@@ -68,11 +72,11 @@ impl Consumer {
         Ok(Self { messages, attached, dead_letters, stop, _gone: gone })
     }
 
-    pub(super) async fn next(&mut self) -> Option<Incoming> {
+    pub(in crate::bus) async fn next(&mut self) -> Option<Incoming> {
         self.messages.recv().await
     }
 
-    pub(super) async fn cancel(&mut self) -> Vec<Incoming> {
+    pub(in crate::bus) async fn cancel(&mut self) -> Vec<Incoming> {
         self.stop.cancel();
         let mut rest = Vec::new();
         let emptied = async {
@@ -86,17 +90,18 @@ impl Consumer {
         rest
     }
 
-    pub(super) fn attached(&self) -> watch::Receiver<Attached> {
+    pub(in crate::bus) fn attached(&self) -> watch::Receiver<Attached> {
         self.attached.clone()
     }
 
-    pub(super) fn dead_letters(&self) -> u32 {
+    pub(in crate::bus) fn dead_letters(&self) -> u32 {
         self.dead_letters.load(Ordering::Relaxed)
     }
 }
 
 struct Task {
-    rabbit: Rabbit,
+    link: Arc<Link>,
+    publisher: Publisher,
     queue: Queue,
     prefetch: u16,
     /// Gone once no more will come: the receiver sees the end while the connection stays for settling.
@@ -151,7 +156,7 @@ impl Task {
     }
 
     async fn attach(&self) -> Result<Attachment, EngineError> {
-        let connection = self.rabbit.link.connect(self.queue.name()).await?;
+        let connection = self.link.connect(self.queue.name()).await?;
         let attaching = async {
             declare(&connection).await?;
             let open = async || connection.create_channel().await;
@@ -265,9 +270,9 @@ impl Task {
             suspect: delivery.redelivered || returned,
             first_at: time_of(&headers, FIRST_AT).unwrap_or_else(|| Clock::system().now()),
             bytes,
-            held: super::Held::Rabbit(Held {
+            held: crate::bus::Held::Rabbit(Held {
                 acker: delivery.acker,
-                rabbit: self.rabbit.clone(),
+                publisher: self.publisher.clone(),
                 queue: self.queue,
             }),
         }

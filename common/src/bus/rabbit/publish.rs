@@ -1,21 +1,20 @@
-//! Publishing: one task owns the channel and sends batch after batch, so that confirms do not lie (`rabbit_confirm.rs`).
+//! Publishing: one task owns the channel and sends batch after batch, so that confirms do not lie (`confirm.rs`).
 //! A channel that saw anything but clean acks is thrown away, and a lost connection is built again for ever.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use bytes::Bytes;
 use lapin::options::ConfirmSelectOptions;
-use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::rabbit::{Backoff, ENGINE, Link, classify, close_later, declare};
-use super::rabbit_confirm::{Verdict, send};
-use super::{PUBLISH_TIMEOUT, PublishError};
+use super::confirm::{Verdict, send};
+use super::declare::declare;
+use super::link::{Backoff, ENGINE, Link, classify, close_later};
+use super::order::{Job, Order, Outgoing, Progress, Withdrawal, refuse};
+use crate::bus::{PUBLISH_TIMEOUT, PublishError};
 use crate::engine_error::EngineError;
 
 /// More gains nothing: at 256 the broker is busy and the batch's confirms come back together.
@@ -28,65 +27,12 @@ const DECLARE_EVERY: Duration = Duration::from_secs(2);
 /// AMQP's short strings.
 const MAX_NAME: usize = 255;
 
-/// A message to publish.
-pub(super) struct Outgoing {
-    pub exchange: &'static str,
-    pub key: String,
-    pub kind: String,
-    pub id: String,
-    pub headers: FieldTable,
-    pub bytes: Bytes,
-    pub mandatory: bool,
-}
-
 /// Hands messages to the task that owns the publishing channel. The task ends with the last clone.
 #[derive(Clone)]
 pub(super) struct Publisher {
     orders: mpsc::Sender<Order>,
     /// Why the broker is away, while it is.
     down: watch::Receiver<Option<String>>,
-}
-
-pub(super) enum Order {
-    Publish(Job),
-    Ping(oneshot::Sender<Result<(), EngineError>>),
-}
-
-pub(super) struct Job {
-    pub outgoing: Outgoing,
-    progress: Arc<Progress>,
-    pub reply: oneshot::Sender<Result<(), PublishError>>,
-}
-
-/// Who of the two came first: the task that sends or the caller that gives up. It decides whether a time-out is
-/// "surely not taken" or "may have been taken".
-struct Progress(AtomicU8);
-
-impl Progress {
-    const WAITING: u8 = 0;
-    const SENT: u8 = 1;
-    const WITHDRAWN: u8 = 2;
-
-    fn settle_as(&self, state: u8) -> bool {
-        let order = Ordering::AcqRel;
-        self.0.compare_exchange(Self::WAITING, state, order, Ordering::Acquire).is_ok()
-    }
-}
-
-impl Job {
-    /// Makes it the sender's: no longer to be withdrawn. False when its caller is gone.
-    pub(super) fn claim(&self) -> bool {
-        self.progress.settle_as(Progress::SENT)
-    }
-}
-
-/// A caller that goes away takes back what was not sent yet.
-struct Withdrawal(Arc<Progress>);
-
-impl Drop for Withdrawal {
-    fn drop(&mut self) {
-        self.0.settle_as(Progress::WITHDRAWN);
-    }
 }
 
 impl Publisher {
@@ -108,7 +54,7 @@ impl Publisher {
         Ok(Self { orders, down: is_down })
     }
 
-    /// See [`super::Bus::publish`].
+    /// See [`crate::bus::Bus::publish`].
     pub(super) async fn publish(&self, outgoing: Outgoing) -> Result<(), PublishError> {
         let deadline = Instant::now() + PUBLISH_TIMEOUT;
         let longest = outgoing.key.len().max(outgoing.id.len()).max(outgoing.kind.len());
@@ -116,7 +62,7 @@ impl Publisher {
             return Err(PublishError::Refused);
         }
         self.check_up().map_err(PublishError::Away)?;
-        let progress = Arc::new(Progress(AtomicU8::new(Progress::WAITING)));
+        let progress = Arc::new(Progress::new());
         let _withdrawal = Withdrawal(progress.clone());
         let (reply, answer) = oneshot::channel();
         let job = Job { outgoing, progress: progress.clone(), reply };
@@ -133,7 +79,7 @@ impl Publisher {
                     Ok(_) => anyhow!("publishing has ended"),
                     Err(_) => anyhow!("no confirm within {} s", PUBLISH_TIMEOUT.as_secs()),
                 };
-                let unsent = progress.settle_as(Progress::WITHDRAWN);
+                let unsent = progress.withdraw();
                 Err(if unsent { PublishError::Away(cause) } else { PublishError::Unknown(cause) })
             }
         }
@@ -321,13 +267,5 @@ impl Owner {
                 up.throw_channel_away();
             }
         }
-    }
-}
-
-pub(super) fn refuse(order: Order, why: &'static str) {
-    // A caller that is gone wants no answer, here and below.
-    match order {
-        Order::Publish(job) => drop(job.reply.send(Err(PublishError::Away(anyhow!(why))))),
-        Order::Ping(reply) => drop(reply.send(Err(EngineError::away(ENGINE, anyhow!(why))))),
     }
 }
