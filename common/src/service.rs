@@ -104,7 +104,7 @@ where
     let stop = stop_on_signal()?;
     let health = Health::default();
     for part in parts(config.role) {
-        health.not_ready(part, "starting");
+        health.starting(part);
     }
     let ops = TcpListener::bind(config.ops_listen)
         .await

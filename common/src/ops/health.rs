@@ -9,6 +9,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<RwLock<BTreeMap<&'static str, Option<String>>>>);
 
+const STARTING: &str = "starting";
+/// The reason of a part that was told to stop: as at the start, nothing to be woken for.
+pub const STOPPING: &str = "stopping";
+
 impl Health {
     /// Sets a part ready, or not ready for the reason given. The reason goes to the log alone: the ops port tells only
     /// that a part is not ready, since an engine's own words may hold its address.
@@ -19,14 +23,16 @@ impl Health {
         if parts.get(part) == Some(&trouble) {
             return;
         }
-        let known = parts.insert(part, trouble.clone());
+        let known = parts.insert(part, trouble.clone()).flatten();
         drop(parts);
-        match (known, trouble) {
-            (None, None) => tracing::debug!(part, "ready"),
-            (Some(_), None) => tracing::info!(part, "ready again"),
+        let troubled = known.is_some_and(|known| known != STARTING);
+        match trouble.as_deref() {
+            None if troubled => tracing::info!(part, "ready again"),
+            None => tracing::debug!(part, "ready"),
+            Some(STARTING | STOPPING) => tracing::debug!(part, reason = trouble, "not ready"),
             // One line when it goes, not one for each new wording of the same trouble.
-            (None | Some(None), Some(reason)) => tracing::warn!(part, reason, "not ready"),
-            (Some(Some(_)), Some(_)) => {}
+            Some(reason) if !troubled => tracing::warn!(part, reason, "not ready"),
+            Some(_) => {}
         }
     }
 
@@ -37,13 +43,18 @@ impl Health {
 
     /// What a part that knows nothing of the others is given to tell its own state by.
     pub fn reporter(&self, part: &'static str) -> Box<dyn Fn(Result<(), String>) + Send + Sync> {
-        self.not_ready(part, "starting");
+        self.starting(part);
         let health = self.clone();
         Box::new(move |state| health.set(part, state))
     }
 
     pub fn ready(&self, part: &'static str) {
         self.set(part, Ok::<_, &str>(()));
+    }
+
+    /// Not ready yet: nothing to be woken for.
+    pub fn starting(&self, part: &'static str) {
+        self.not_ready(part, STARTING);
     }
 
     pub fn not_ready(&self, part: &'static str, reason: impl Display) {

@@ -5,5 +5,5 @@ mod health;
 mod serve;
 
 pub use ask::ask;
-pub use health::Health;
+pub use health::{Health, STOPPING};
 pub use serve::serve;

@@ -22,6 +22,7 @@ use crate::bus::{Attached, Bus, Consumer, Delay, Incoming, PublishError, Queue, 
 use crate::clock::Clock;
 use crate::engine_error::EngineError;
 use crate::event::DecodeError;
+use crate::ops::STOPPING;
 
 /// What a worker does with each message of its queue.
 pub trait Handler: Send + Sync + 'static {
@@ -296,7 +297,7 @@ impl<H: Handler> Worker<H> {
 
     async fn drain(mut self) {
         let deadline = Instant::now() + self.options.drain;
-        (self.report)(Err("stopping".to_owned()));
+        (self.report)(Err(STOPPING.to_owned()));
         let mut back: Vec<Arc<Incoming>> = self.waiting.drain(..).collect();
         back.extend(self.consumer.cancel().await.into_iter().map(Arc::new));
         hand_back(self.queue, back).await;
