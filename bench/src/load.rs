@@ -1,6 +1,8 @@
 //! The load: open loops that keep their pace, closed loops that go as fast as they are answered.
 
+use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,9 +17,50 @@ const TEXT_LIMIT: Duration = Duration::from_secs(30);
 const FIRST_LOOK: Duration = Duration::from_millis(60);
 const NEXT_LOOK: Duration = Duration::from_millis(20);
 
-/// Begins `one` for each of 0 to `count`, so many a second, whatever became of those before: a slow system gets a queue
-/// and not a slower load. Gives what they gave, in their order.
-pub async fn open_loop<T, F>(count: usize, per_second: u32, one: impl Fn(usize) -> F) -> Vec<T>
+/// How a load is paced.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// An open loop: so many begin each second, whatever became of those before. A slow system gets a queue and not a
+    /// slower load.
+    ASecond(u32),
+    /// A closed loop: so many are under way at any time, and each begins when one ends.
+    AtOnce(usize),
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ASecond(rate) => write!(f, "{rate} begun a second"),
+            Self::AtOnce(many) => write!(f, "{many} at once"),
+        }
+    }
+}
+
+/// Runs `one` for each number of the range at this pace. Gives what they gave, in their order, and the seconds it took.
+pub async fn run<T, F>(
+    pace: Pace,
+    numbers: Range<usize>,
+    one: impl Fn(usize) -> F + Clone + Send + 'static,
+) -> (Vec<T>, f64)
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let started = Instant::now();
+    let mut done = match pace {
+        Pace::ASecond(rate) => open_loop(numbers, rate, one).await,
+        Pace::AtOnce(many) => closed_loop(numbers, many, one).await,
+    };
+    done.sort_by_key(|(number, _)| *number);
+    let took = started.elapsed().as_secs_f64();
+    (done.into_iter().map(|(_, value)| value).collect(), took)
+}
+
+async fn open_loop<T, F>(
+    numbers: Range<usize>,
+    per_second: u32,
+    one: impl Fn(usize) -> F,
+) -> Vec<(usize, T)>
 where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,
@@ -25,46 +68,40 @@ where
     let mut ticks = interval(Duration::from_secs(1) / per_second);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut running = JoinSet::new();
-    for number in 0..count {
+    for number in numbers {
         ticks.tick().await;
         let work = one(number);
         running.spawn(async move { (number, work.await) });
     }
-    in_order(running.join_all().await)
+    running.join_all().await
 }
 
-/// Runs `one` for each of 0 to `count`, `at_once` at a time. Gives the seconds that it took.
-pub async fn closed_loop<F>(
-    count: usize,
+async fn closed_loop<T, F>(
+    numbers: Range<usize>,
     at_once: usize,
     one: impl Fn(usize) -> F + Clone + Send + 'static,
-) -> f64
+) -> Vec<(usize, T)>
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
 {
-    let next = Arc::new(AtomicUsize::new(0));
-    let started = Instant::now();
+    let next = Arc::new(AtomicUsize::new(numbers.start));
     let mut running = JoinSet::new();
     for _ in 0..at_once {
         let (next, one) = (Arc::clone(&next), one.clone());
         running.spawn(async move {
+            let mut done = Vec::new();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    return;
+                if number >= numbers.end {
+                    return done;
                 }
                 let work = one(number);
-                work.await;
+                done.push((number, work.await));
             }
         });
     }
-    running.join_all().await;
-    started.elapsed().as_secs_f64()
-}
-
-fn in_order<T>(mut numbered: Vec<(usize, T)>) -> Vec<T> {
-    numbered.sort_by_key(|(number, _)| *number);
-    numbered.into_iter().map(|(_, value)| value).collect()
+    running.join_all().await.into_iter().flatten().collect()
 }
 
 /// The code in the only text to a phone, once it came.

@@ -16,6 +16,7 @@ mod support;
 
 use clap::Parser;
 
+use crate::load::Pace;
 use crate::ring::Ring;
 
 /// Measures Latchkey on private engines that are started for it and stopped at the end.
@@ -27,6 +28,9 @@ struct Arguments {
     /// Begun each second, whatever became of those before.
     #[arg(long, default_value_t = 50)]
     rate: u32,
+    /// Under way at any time, in the second half of `whole` and `steps`.
+    #[arg(long, default_value_t = 64)]
+    at_once: usize,
     /// Logins, refreshes, and asks of each kind in the parts that measure one call.
     #[arg(long, default_value_t = 1_000)]
     calls: usize,
@@ -40,16 +44,17 @@ async fn main() -> anyhow::Result<()> {
     common::service::install_crypto();
     let arguments = Arguments::parse();
     let wants = |part: &str| arguments.parts.iter().any(|wanted| wanted == part);
+    let paces = [Pace::ASecond(arguments.rate), Pace::AtOnce(arguments.at_once)];
     // Durable as in production: every figure pays for fsync.
     let engines = ring::engines().await;
     if wants("whole") {
         let ring = Ring::start(&engines, &[]).await;
-        whole::report(&ring, arguments.sign_ins, arguments.rate).await;
+        whole::report(&ring, arguments.sign_ins, &paces).await;
         ring.stop().await;
     }
     if wants("steps") {
         let ring = Ring::start(&engines, &[]).await;
-        steps::report(&ring, arguments.calls, arguments.rate).await;
+        steps::report(&ring, arguments.calls, &paces).await;
         ring.stop().await;
     }
     if wants("delivery") {

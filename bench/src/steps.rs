@@ -3,51 +3,62 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cost::Look;
-use crate::load::{only_code, open_loop};
+use crate::cost::{Look, Spent};
+use crate::load::{Pace, only_code, run};
 use crate::ring::Ring;
 use crate::support::http::new_phone;
 
 /// What the calls before have left over is done by then.
 const REST: Duration = Duration::from_secs(3);
 
-pub async fn report(ring: &Ring<'_>, count: usize, rate: u32) {
+pub async fn report(ring: &Ring<'_>, count: usize, paces: &[Pace]) {
+    println!("## One call\n");
+    for pace in paces {
+        let (login, refresh) = measure(ring, count, *pace).await;
+        println!("{count} logins, first of an account, {pace}:\n");
+        println!("{}\n", login.per_thousand(count, None));
+        println!("{count} refreshes, {pace}:\n\n{}\n", refresh.per_thousand(count, None));
+    }
+}
+
+async fn measure(ring: &Ring<'_>, count: usize, pace: Pace) -> (Spent, Spent) {
     let api = ring.api();
-    let codes = open_loop(count, rate, |_| {
-        let api = api.clone();
+    let client = api.clone();
+    let (codes, _) = run(Pace::AtOnce(32), 0..count, move |_| {
+        let api = client.clone();
         async move {
             let phone = new_phone();
             api.otp(&phone).await.expect(202);
             let code = only_code(&api, &phone).await;
             (phone, code)
         }
-    });
-    let codes = Arc::new(codes.await);
+    })
+    .await;
+    let codes = Arc::new(codes);
     tokio::time::sleep(REST).await;
 
     let before = Look::at(ring);
-    let sessions = open_loop(count, rate, |number| {
-        let (api, codes) = (api.clone(), Arc::clone(&codes));
+    let client = api.clone();
+    let (sessions, _) = run(pace, 0..count, move |number| {
+        let (api, codes) = (client.clone(), Arc::clone(&codes));
         async move {
             let (phone, code) = &codes[number];
             api.login(phone, code).await.expect(200).text("refresh")
         }
-    });
-    let sessions = Arc::new(sessions.await);
-    let login = before.until(&Look::at(ring));
+    })
+    .await;
+    let sessions = Arc::new(sessions);
+    // What a login leaves to the outbox is a part of its cost.
     tokio::time::sleep(REST).await;
+    let login = before.until(&Look::at(ring));
 
     let before = Look::at(ring);
-    open_loop(count, rate, |number| {
+    run(pace, 0..count, move |number| {
         let (api, sessions) = (api.clone(), Arc::clone(&sessions));
         async move {
             api.refresh(&sessions[number]).await.expect(200);
         }
     })
     .await;
-    let refresh = before.until(&Look::at(ring));
-
-    println!("## One call\n\n{count} of each, {rate} begun a second.\n");
-    println!("Login, first of an account:\n\n{}\n", login.per_thousand(count, None));
-    println!("Refresh:\n\n{}\n", refresh.per_thousand(count, None));
+    (login, before.until(&Look::at(ring)))
 }
