@@ -208,6 +208,14 @@ impl OtpStore {
         }
     }
 
+    /// Whether this key comes for the first time within `kept_secs`: once for each, however many ask at the same time.
+    pub async fn first_time(&self, key: &str, kept_secs: u64) -> Result<bool, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.first_time(key, kept_secs).await,
+            Side::Memory(memory) => Ok(memory.first_time(key, kept_secs)),
+        }
+    }
+
     /// Raises a request's status, or makes its record where the store lost it (design, ruling 30). A lower or equal
     /// rank changes nothing, but that of the ends of one rank the better stays ([`Status::order`]). Says whether it changed.
     pub async fn raise(
