@@ -11,8 +11,9 @@ use common::timestamp::Timestamp;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::bearer::BearerToken;
+use crate::authorization::SentToken;
 use crate::body::JsonBody;
+use crate::dpop;
 use crate::error::ApiError;
 use crate::validate;
 
@@ -60,17 +61,21 @@ impl FromRequestParts<App> for SignedIn {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = BearerToken::from_headers(&parts.headers)?;
+        let token = SentToken::from_headers(&parts.headers)?;
         let now = app.engines.clock.now();
         let claims = app.tokens.access(token.expose())?;
+        let proof = dpop::for_token(parts, app, &token, claims.jkt.as_deref())?;
         let live = app
             .engines
             .db
             .session(claims.session_id, now)
             .await?
             .ok_or(ApiError::SessionRevoked)?;
-        if live.user.id != claims.user_id {
+        if live.user.id != claims.user_id || live.session.jkt != claims.jkt {
             return Err(ApiError::TokenNotValid);
+        }
+        if let Some(proof) = proof {
+            dpop::use_up(app, &proof).await?;
         }
         Ok(Self {
             user: live.user,
