@@ -86,7 +86,8 @@ impl ClientKey {
         more: &[(&str, &str)],
     ) -> Answer {
         let proof = self.proof(&Method::POST, &format!("{}{path}", api.url), None);
-        let headers: Vec<_> = [("dpop", proof.as_str())].into_iter().chain(more.to_vec()).collect();
+        let headers: Vec<_> =
+            [("dpop", proof.as_str())].into_iter().chain(more.iter().copied()).collect();
         api.post_with(path, body, &headers).await
     }
 

@@ -54,6 +54,7 @@ struct Guard {
     news: News,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one a process, behind an Arc")]
 enum Side {
     Redis(redis::Redis),
     Memory(memory::Memory),
