@@ -3,17 +3,20 @@
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use super::client_key::{ClientKey, call};
 use super::inside::Inside;
 use crate::both_sides;
 use crate::support::http::{Answer, Api, new_phone};
-use crate::support::system::Side;
+use crate::support::postgres;
+use crate::support::system::{Side, System};
 
 both_sides!(
     p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owner_goes_on,
     a_bound_access_token_is_refused_without_a_right_proof,
     a_proof_of_a_protected_call_is_good_once,
+    a_token_that_names_no_key_is_worth_nothing_for_a_bound_session,
     a_proof_is_good_for_a_minute_either_way,
 );
 
@@ -188,6 +191,13 @@ async fn a_proof_of_a_protected_call_is_good_once(side: Side) {
         latchkey.advance(10);
         refused(send(&apis[1], &proof).await, "used, and old");
     }
+    // One from a clock that runs ahead is fresh for nearly two minutes, and remembered as long.
+    let mut ahead = key.claims(&Method::GET, &format!("{}/v1/me", apis[0].url), Some(&access));
+    ahead["iat"] = json!(ahead["iat"].as_i64().unwrap() + 56);
+    let ahead = key.sign(&key.header(), &ahead);
+    send(&apis[0], &ahead).await.expect(200);
+    latchkey.advance(110);
+    assert!(refused(send(&apis[1], &ahead).await, "used").contains("used before"));
     // The same id is another's to use, and with another key.
     let another = ClientKey::new(&latchkey.clock);
     let theirs = text(&another.sign_in(&apis[0], &phone).await, "access");
@@ -199,6 +209,34 @@ async fn a_proof_of_a_protected_call_is_good_once(side: Side) {
         let sent = [("authorization", &*format!("DPoP {access}")), ("dpop", &*proof)];
         call(&apis[0], Method::GET, "/v1/me", None, &sent).await.expect(200);
     }
+}
+
+/// As a gateway of a version before would make one, that refreshed a bound session.
+async fn a_token_that_names_no_key_is_worth_nothing_for_a_bound_session(side: Side) {
+    let system = System::start(side, &[]).await;
+    let api = system.api();
+    let pair = api.sign_in(&new_phone()).await;
+    let (access, refresh) = (text(&pair, "access"), text(&pair, "refresh"));
+    api.me(&access).await.expect(200);
+    let key = ClientKey::new(&common::clock::Clock::system());
+    let sql = "UPDATE sessions SET jkt = $1";
+    match &system.engines {
+        Some(engines) => {
+            let mut connection = postgres::connect(&engines.database_url).await.unwrap();
+            sqlx::query(sql).bind(key.thumbprint()).execute(&mut connection).await.unwrap();
+        }
+        None => {
+            let url = format!("sqlite://{}/latchkey.sqlite", system.env["LATCHKEY_DATA_DIR"]);
+            let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+            sqlx::query(sql).bind(key.thumbprint()).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+    api.me(&access).await.problem(401, "token_not_valid");
+    api.verify(&access).await.problem(401, "token_not_valid");
+    refused(api.refresh(&refresh).await, "unproven");
+    let bound = key.refresh(&api, &refresh).await.expect(200).text("access");
+    key.me(&api, &bound).await.expect(200);
 }
 
 async fn a_proof_is_good_for_a_minute_either_way(side: Side) {
@@ -246,7 +284,6 @@ mod on_the_engines {
     use crate::support::engines::Engines;
     use crate::support::eventually;
     use crate::support::proxy::{Fault, Proxy};
-    use crate::support::system::System;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p12_without_redis_no_proof_is_let_in_and_what_needs_no_memory_goes_on() {

@@ -51,7 +51,7 @@ async fn a_session_keeps_the_key_that_it_was_started_with(world: World) {
     assert_eq!(session.jkt.as_deref(), Some(KEY));
     let now = world.now();
     assert_eq!(world.db.session(session.id, now).await.unwrap().unwrap().session, session);
-    assert_eq!(world.db.sessions(user.id, now).await.unwrap(), [session.clone()]);
+    assert_eq!(world.db.sessions(user.id, now).await.unwrap(), std::slice::from_ref(&session));
     let replay = world.db.login_replay("key", now).await.unwrap().unwrap();
     assert_eq!(replay.session.unwrap().session, session);
 
