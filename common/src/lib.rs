@@ -10,6 +10,7 @@ pub mod clock;
 pub mod code;
 pub mod config;
 pub mod db;
+pub mod deletion;
 pub mod engine_error;
 pub mod engines;
 pub mod event;

@@ -65,6 +65,7 @@ impl App {
             auth_time: session.created_at,
             amr: &[session.method.as_str().to_owned()],
             session_ends_at: session.absolute_expires_at,
+            jkt: session.jkt.as_deref(),
         })
     }
 

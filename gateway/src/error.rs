@@ -5,6 +5,8 @@ use common::vocabulary::Limit;
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::proof::Flaw;
+
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
@@ -41,6 +43,14 @@ pub enum ApiError {
     TokenMissing,
     #[error("the token was not accepted")]
     TokenNotValid,
+    /// The token is bound to a key and came as a bearer's.
+    #[error("a bound token without its proof")]
+    TokenBound,
+    /// The token is bound to no key and came as one that is.
+    #[error("a token that is not bound, as one that is")]
+    TokenNotBound,
+    #[error("the proof was not accepted: {0:?}")]
+    ProofNotValid(Flaw),
     #[error("a refresh token was used twice")]
     RefreshReused,
     #[error("the session has ended")]
@@ -106,6 +116,9 @@ impl ApiError {
             Self::OtpIncorrect { .. }
             | Self::TokenMissing
             | Self::TokenNotValid
+            | Self::TokenBound
+            | Self::TokenNotBound
+            | Self::ProofNotValid(_)
             | Self::RefreshReused
             | Self::SessionRevoked
             | Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
@@ -133,7 +146,11 @@ impl ApiError {
             Self::InvalidPhoneNumber { .. } => "invalid_phone_number",
             Self::PhoneNumberNotSupported { .. } => "phone_number_not_supported",
             Self::OtpIncorrect { .. } => "otp_incorrect",
-            Self::TokenMissing | Self::TokenNotValid => "token_not_valid",
+            Self::TokenMissing
+            | Self::TokenNotValid
+            | Self::TokenBound
+            | Self::TokenNotBound
+            | Self::ProofNotValid(_) => "token_not_valid",
             Self::RefreshReused => "refresh_reused",
             Self::SessionRevoked => "session_revoked",
             Self::InvalidCredentials => "invalid_credentials",
@@ -160,7 +177,10 @@ impl ApiError {
             Self::InvalidPhoneNumber { .. } => "Not a phone number",
             Self::PhoneNumberNotSupported { .. } => "This phone number is not supported",
             Self::OtpIncorrect { .. } => "The code was not accepted",
-            Self::TokenMissing | Self::TokenNotValid => "The token is not valid",
+            Self::TokenMissing | Self::TokenNotValid | Self::TokenBound | Self::TokenNotBound => {
+                "The token is not valid"
+            }
+            Self::ProofNotValid(_) => "The proof of the key is not valid",
             Self::RefreshReused => "The refresh token was used before",
             Self::SessionRevoked => "The session has ended",
             Self::InvalidCredentials => "Phone number or password is wrong",
@@ -198,6 +218,13 @@ impl ApiError {
             Self::TokenNotValid => {
                 "Get a new access token with POST /v1/token/refresh, or sign in again."
             }
+            Self::TokenBound => {
+                "This token is bound to a key: send it as `Authorization: DPoP`, with a proof of the key in `DPoP`."
+            }
+            Self::TokenNotBound => {
+                "This token is not bound to a key: send it as `Authorization: Bearer`."
+            }
+            Self::ProofNotValid(flaw) => flaw.detail(),
             Self::RefreshReused => {
                 "This refresh token was replaced earlier, so its session was ended; sign in again."
             }

@@ -1,16 +1,25 @@
-//! Signing keys. The one file that calls jsonwebtoken: what is signed and what is believed stands in [`crate::verify`].
+//! Signing keys, and keys of clients. The one file that calls jsonwebtoken: what is signed and what is believed stands in
+//! [`crate::verify`] and [`crate::proof`].
 
 use std::fmt;
 
 use anyhow::{Context as _, anyhow, bail};
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use common::keys::{MacKey, hex};
 use jsonwebtoken::crypto;
-use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, OctetKeyPairParameters,
+    PublicKeyUse, RSAKeyParameters, ThumbprintHash,
+};
 use jsonwebtoken::{DecodingKey, EncodingKey};
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 /// The algorithms that we sign with, by the names of RFC 7518 and RFC 8037.
@@ -126,7 +135,7 @@ impl TokenKey {
     }
 
     /// The public part as a JWK (RFC 7517); a shared key has none.
-    pub fn public(&self) -> Option<serde_json::Value> {
+    pub fn public(&self) -> Option<Value> {
         self.public.as_ref().and_then(|jwk| serde_json::to_value(jwk).ok())
     }
 
@@ -158,13 +167,21 @@ pub fn check_kid(kid: &str) -> anyhow::Result<()> {
 pub fn generate(algorithm: Algorithm) -> anyhow::Result<(String, Zeroizing<String>)> {
     // The generator is the cryptographic library's own, as its API has no other.
     let rng = SystemRandom::new();
-    let document = match algorithm {
-        Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng),
-        Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&rng),
-        Algorithm::Rs256 | Algorithm::Hs256 => bail!("a new key is ES256 or EdDSA"),
-    }
-    .map_err(|_| anyhow!("make a {algorithm} key"))?;
-    let pem = pem(document.as_ref());
+    let failed = |_| anyhow!("make a {algorithm} key");
+    let pem = match algorithm {
+        Algorithm::Es256 => {
+            let pair = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng);
+            pem(pair.map_err(failed)?.as_ref())
+        }
+        Algorithm::EdDsa => pem(Ed25519KeyPair::generate_pkcs8v1(&rng).map_err(failed)?.as_ref()),
+        // 2048 bits: RFC 7518's least, and a larger key signs several times slower still.
+        Algorithm::Rs256 => {
+            let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+            let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+            pem(der.as_ref())
+        }
+        Algorithm::Hs256 => bail!("a new key is ES256, EdDSA or RS256"),
+    };
     let key = TokenKey::from_pem("new", pem.as_bytes())?;
     Ok((key.thumbprint()?, pem))
 }
@@ -176,6 +193,90 @@ impl TokenKey {
         let hash = URL_SAFE_NO_PAD.decode(coded).context("read a thumbprint")?;
         Ok(hex(&hash[..8]))
     }
+}
+
+/// The public key that a client names in a proof (RFC 9449), with the one algorithm that it is good for.
+pub struct ClientKey {
+    algorithm: Algorithm,
+    verifying: DecodingKey,
+    thumbprint: String,
+}
+
+impl fmt::Debug for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClientKey({} {})", self.algorithm, self.thumbprint)
+    }
+}
+
+impl ClientKey {
+    /// A key for an algorithm, from its JWK. `None` unless it is of that algorithm's kind, of a size that is both safe and
+    /// cheap, and holds nothing but public parts, each in its one writing, and what says that it is for signatures.
+    pub fn from_jwk(algorithm: Algorithm, members: &Map<String, Value>) -> Option<Self> {
+        let text = |name: &str| members.get(name).and_then(Value::as_str);
+        let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
+        // Of fixed length, so that one key has one thumbprint.
+        let coded = |name: &str| {
+            bytes(name).filter(|bytes| bytes.len() == 32).and(text(name)).map(str::to_owned)
+        };
+        let (kind, curve, parts, parameters) = match algorithm {
+            Algorithm::Es256 => {
+                let (curve, x, y) = (EllipticCurve::P256, coded("x")?, coded("y")?);
+                let point = EllipticCurveKeyParameters { curve, x, y, ..Default::default() };
+                let parameters = AlgorithmParameters::EllipticCurve(point);
+                ("EC", Some("P-256"), &["crv", "x", "y"][..], parameters)
+            }
+            Algorithm::EdDsa => {
+                let (curve, x) = (EllipticCurve::Ed25519, coded("x")?);
+                let pair = OctetKeyPairParameters { curve, x, ..Default::default() };
+                let parameters = AlgorithmParameters::OctetKeyPair(pair);
+                ("OKP", Some("Ed25519"), &["crv", "x"][..], parameters)
+            }
+            Algorithm::Rs256 => {
+                // 2048 to 4096 bits, written without a zero at the front; the exponent that all use, as a large one
+                // would be costly to check.
+                let modulus = bytes("n").filter(|n| (256..=512).contains(&n.len()) && n[0] != 0);
+                let n = modulus.and(text("n"))?.to_owned();
+                let e = text("e").filter(|e| *e == "AQAB")?.to_owned();
+                let parameters = RSAKeyParameters { n, e, ..Default::default() };
+                ("RSA", None, &["e", "n"][..], AlgorithmParameters::RSA(parameters))
+            }
+            Algorithm::Hs256 => return None,
+        };
+        let known = |(name, value): (&String, &Value)| match name.as_str() {
+            "kty" | "crv" => true,
+            "alg" => value == algorithm.as_str(),
+            "use" => value == "sig",
+            "key_ops" => *value == serde_json::json!(["verify"]),
+            "ext" => value.is_boolean(),
+            "kid" => value.is_string(),
+            name => parts.contains(&name),
+        };
+        if text("kty") != Some(kind) || members.get("crv") != curve.map(Value::from).as_ref() {
+            return None;
+        }
+        if !members.iter().all(known) {
+            return None;
+        }
+        let jwk = Jwk { common: Default::default(), algorithm: parameters };
+        let verifying = DecodingKey::from_jwk(&jwk).ok()?;
+        let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).ok()?;
+        Some(Self { algorithm, verifying, thumbprint })
+    }
+
+    /// RFC 7638's, of SHA-256 in base64url: `jkt`.
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    /// Whether `signature`, in base64url, is this key's over the bytes.
+    pub fn verify(&self, bytes: &[u8], signature: &str) -> bool {
+        crypto::verify(signature, bytes, &self.verifying, self.algorithm.jwt()).unwrap_or(false)
+    }
+}
+
+/// Whether a text has the form of a thumbprint.
+pub fn is_thumbprint(text: &str) -> bool {
+    URL_SAFE_NO_PAD.decode(text).is_ok_and(|hash| hash.len() == 32)
 }
 
 fn pem(der: &[u8]) -> Zeroizing<String> {

@@ -4,12 +4,13 @@
 
 mod app;
 mod ask;
-pub mod bearer;
+pub mod authorization;
 pub mod body;
 pub mod client_ip;
 mod deadline;
 pub mod device_token;
 pub mod django;
+mod dpop;
 pub mod error;
 mod events;
 pub mod fields;
@@ -34,6 +35,7 @@ pub mod password;
 pub mod password_rules;
 mod path;
 pub mod problem;
+pub mod proof;
 mod router;
 mod run;
 pub mod server;

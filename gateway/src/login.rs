@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::ask::{Caller, limited};
 use crate::body::JsonBody;
+use crate::dpop::ProvenKey;
 use crate::error::ApiError;
 use crate::guess::{Guess, Right, count};
 use crate::me::UserView;
@@ -37,11 +38,25 @@ struct Login {
     code: Code,
     request_id: Option<RequestId>,
     known_device: Option<UserId>,
+    /// The thumbprint of the key that the session is to be bound to (RFC 9449).
+    jkt: Option<String>,
+}
+
+impl Login {
+    /// What a repetition of it must agree with. Under another key, or under none, it is another login.
+    fn body(&self) -> String {
+        let said = (self.phone.e164(), self.code.expose(), self.request_id);
+        match &self.jkt {
+            None => format!("{said:?}"),
+            Some(jkt) => format!("{:?}", (said, jkt)),
+        }
+    }
 }
 
 pub(crate) async fn login(
     State(app): State<App>,
     caller: Caller,
+    ProvenKey(jkt): ProvenKey,
     JsonBody(mut fields): JsonBody,
 ) -> Result<Json<LoginView>, ApiError> {
     let writing = fields.string("phone_number");
@@ -61,16 +76,13 @@ pub(crate) async fn login(
     let now = app.engines.clock.now();
     let known_device =
         device.and_then(|token| device_token::check(&app.engines.keys, &token, &phone_key, now));
-    let login = Login { phone, code, request_id, known_device };
+    let login = Login { phone, code, request_id, known_device, jkt };
 
     let key = caller
         .idempotency
         .as_ref()
         .map(|key| app.engines.keys.index("login", &format!("{phone_key} {}", key.as_str())));
-    let body = app.engines.keys.index(
-        "login body",
-        &format!("{:?}", (login.phone.e164(), login.code.expose(), request_id)),
-    );
+    let body = app.engines.keys.index("login body", &login.body());
     if let Some(key) = &key
         && let Some(answer) = repeated(&app, &caller, &login, &phone_key, key, &body).await?
     {
@@ -146,6 +158,7 @@ async fn sign_in(
             ip: &caller.ip.cut(),
             idle_secs: app.config.tokens.refresh_idle_secs,
             max_secs: app.config.tokens.refresh_max_secs,
+            jkt: login.jkt.as_deref(),
         },
         key,
         traceparent: caller.traceparent.as_deref(),

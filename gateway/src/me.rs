@@ -5,15 +5,15 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use common::db::{Changes, Session, User};
-use common::former_phone;
+use common::deletion::Deletion;
 use common::ids::UserId;
-use common::phone::Phone;
 use common::timestamp::Timestamp;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::bearer::BearerToken;
+use crate::authorization::SentToken;
 use crate::body::JsonBody;
+use crate::dpop;
 use crate::error::ApiError;
 use crate::validate;
 
@@ -61,17 +61,21 @@ impl FromRequestParts<App> for SignedIn {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = BearerToken::from_headers(&parts.headers)?;
+        let token = SentToken::from_headers(&parts.headers)?;
         let now = app.engines.clock.now();
         let claims = app.tokens.access(token.expose())?;
+        let proof = dpop::for_token(parts, app, &token, claims.jkt.as_deref())?;
         let live = app
             .engines
             .db
             .session(claims.session_id, now)
             .await?
             .ok_or(ApiError::SessionRevoked)?;
-        if live.user.id != claims.user_id {
+        if live.user.id != claims.user_id || live.session.jkt != claims.jkt {
             return Err(ApiError::TokenNotValid);
+        }
+        if let Some(proof) = proof {
+            dpop::use_up(app, &proof).await?;
         }
         Ok(Self {
             user: live.user,
@@ -110,20 +114,10 @@ pub(crate) async fn delete(
     State(app): State<App>,
     signed_in: SignedIn,
 ) -> Result<StatusCode, ApiError> {
-    let phone = Phone::trusted(&signed_in.user.phone_number)?;
-    let phone_key = app.engines.keys.phone_key(&phone);
-    let pseudonym = app.engines.keys.index("deleted user", &signed_in.user.id.to_string());
-    let actor = signed_in.user.id.to_string();
-    let (user, now) = (signed_in.user.id, app.engines.clock.now());
-    let replaced = app.engines.db.replaced_phones(user, now).await?;
-    let former: Vec<String> = replaced
-        .iter()
-        .map(|replaced| former_phone::open(&app.engines.keys, user, replaced))
-        .filter_map(|opened| opened.ok().map(|phone| phone.e164().to_owned()))
-        .collect();
-    app.engines.db.delete_user(user, &pseudonym, &former, &actor, now).await?;
-    // What Redis holds ends by itself within a day; an outage there must not undo the deletion.
-    if let Err(error) = app.engines.otps.forget(&phone_key, user).await {
+    let (user, engines, now) = (&signed_in.user, &app.engines, app.engines.clock.now());
+    let deletion = Deletion::of(user, &engines.db, &engines.keys, now).await?;
+    deletion.from_database(&engines.db, &user.id.to_string(), now).await?;
+    if let Err(error) = deletion.from_store(&engines.otps).await {
         tracing::warn!(
             error = format!("{error:#}"),
             "what Redis holds of a deleted account is left to expire"

@@ -14,6 +14,7 @@ use common::vocabulary::Limit;
 use crate::app::App;
 use crate::ask::{Caller, limited};
 use crate::body::JsonBody;
+use crate::dpop::ProvenKey;
 use crate::error::ApiError;
 use crate::guess::not_yet;
 use crate::me::SignedIn;
@@ -67,6 +68,7 @@ pub(crate) async fn set(
 pub(crate) async fn sign_in(
     State(app): State<App>,
     caller: Caller,
+    ProvenKey(jkt): ProvenKey,
     JsonBody(mut fields): JsonBody,
 ) -> Result<Json<TokenPair>, ApiError> {
     let writing = fields.string("phone_number");
@@ -107,6 +109,7 @@ pub(crate) async fn sign_in(
             ip: &caller.ip.cut(),
             idle_secs: app.config.tokens.refresh_idle_secs,
             max_secs: app.config.tokens.refresh_max_secs,
+            jkt: jkt.as_deref(),
         },
         traceparent: caller.traceparent.as_deref(),
         now,

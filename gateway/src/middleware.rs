@@ -16,7 +16,7 @@ use common::clock::Clock;
 use common::rng;
 use futures::FutureExt as _;
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, REFERRER_POLICY, RETRY_AFTER,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Method, Uri};
@@ -27,7 +27,9 @@ use tracing::Instrument as _;
 
 use crate::client_ip::{Peer, TrustedProxies};
 use crate::deadline::in_time;
+use crate::dpop::DPOP;
 use crate::error::ApiError;
+use crate::path::without_slash;
 
 /// The whole public side, ready for [`crate::server::serve`].
 pub type Public = BoxCloneSyncService<Request, Response, Infallible>;
@@ -78,13 +80,9 @@ pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     Ok(BoxCloneSyncService::new(service))
 }
 
-/// `/v1/otp/` is `/v1/otp`: clients of the API that this one replaces write the slash.
+/// `/v1/otp/` is `/v1/otp`.
 fn without_trailing_slash(mut request: Request) -> Request {
-    let path = request.uri().path();
-    let Some(shorter) = path.strip_suffix('/').filter(|p| !p.is_empty() && !p.ends_with('/'))
-    else {
-        return request;
-    };
+    let Some(shorter) = without_slash(request.uri().path()) else { return request };
     let target = match request.uri().query() {
         Some(query) => format!("{shorter}?{query}"),
         None => shorter.to_owned(),
@@ -203,8 +201,8 @@ fn cors(origins: &[String]) -> anyhow::Result<Option<CorsLayer>> {
     let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY, X_REQUEST_ID])
-        .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, X_REQUEST_ID])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, DPOP, IDEMPOTENCY_KEY, X_REQUEST_ID])
+        .expose_headers([DATE, RETRY_AFTER, WWW_AUTHENTICATE, X_REQUEST_ID])
         .max_age(PREFLIGHT_AGE);
     Ok(Some(layer))
 }

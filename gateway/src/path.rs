@@ -1,4 +1,4 @@
-//! An id in a path.
+//! Paths: the id in one, and the slash at its end.
 
 use std::str::FromStr;
 
@@ -6,6 +6,11 @@ use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 
 use crate::error::ApiError;
+
+/// The path that a path with a slash at its end stands for: clients of the API that this one replaces write the slash.
+pub(crate) fn without_slash(path: &str) -> Option<&str> {
+    path.strip_suffix('/').filter(|shorter| !shorter.is_empty() && !shorter.ends_with('/'))
+}
 
 /// The one id of a path. One that can be none is as one that nobody has: 404 (design, ruling 23).
 pub(crate) struct PathId<T>(pub T);

@@ -103,8 +103,14 @@ impl ApiError {
         // RFC 6750, section 3: who sent no token is told the scheme, who sent a bad one also that.
         let challenge = match self {
             Self::TokenMissing => Some("Bearer"),
-            Self::TokenNotValid | Self::RefreshReused | Self::SessionRevoked => {
-                Some("Bearer error=\"invalid_token\"")
+            Self::TokenNotValid
+            | Self::TokenNotBound
+            | Self::RefreshReused
+            | Self::SessionRevoked => Some("Bearer error=\"invalid_token\""),
+            // RFC 9449, section 7.1.
+            Self::TokenBound => Some("DPoP error=\"invalid_token\", algs=\"ES256 EdDSA RS256\""),
+            Self::ProofNotValid(_) => {
+                Some("DPoP error=\"invalid_dpop_proof\", algs=\"ES256 EdDSA RS256\"")
             }
             _ => None,
         };
@@ -138,6 +144,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::proof::Flaw;
 
     async fn answer(error: ApiError) -> anyhow::Result<(http::response::Parts, Value)> {
         let (parts, body) = error.into_response().into_parts();
@@ -165,6 +172,9 @@ mod tests {
             (ApiError::OtpIncorrect { attempts_left: 0 }, 401, "otp_incorrect", &["attempts_left"]),
             (ApiError::TokenMissing, 401, "token_not_valid", &[]),
             (ApiError::TokenNotValid, 401, "token_not_valid", &[]),
+            (ApiError::TokenBound, 401, "token_not_valid", &[]),
+            (ApiError::TokenNotBound, 401, "token_not_valid", &[]),
+            (ApiError::ProofNotValid(Flaw::Url), 401, "token_not_valid", &[]),
             (ApiError::RefreshReused, 401, "refresh_reused", &[]),
             (ApiError::SessionRevoked, 401, "session_revoked", &[]),
             (ApiError::InvalidCredentials, 401, "invalid_credentials", &[]),

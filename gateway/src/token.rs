@@ -2,18 +2,25 @@
 
 use axum::Json;
 use axum::extract::State;
-use common::db::{BlacklistOutcome, RefreshOutcome};
+use common::db::{BlacklistOutcome, Presented, RefreshOutcome};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::JsonBody;
+use crate::dpop::ProvenKey;
 use crate::error::ApiError;
+use crate::proof::Flaw;
 use crate::tokens::{AnyClaims, TokenPair};
+use crate::verify::RefreshClaims;
 
 /// `POST /v1/token/refresh`: the next pair of the session. The last refresh may be repeated within the grace; an older
 /// token ends the session (P9; OAuth 2.0 Security Best Current Practice, RFC 9700, 4.14.2).
+///
+/// A bound session asks for a proof of its key. A proof may come again here, for a lost answer is repeated as it was:
+/// what is answered is bound to the key and so of no use to who has only copied the call.
 pub(crate) async fn refresh(
     State(app): State<App>,
+    proven: ProvenKey,
     JsonBody(mut fields): JsonBody,
 ) -> Result<Json<TokenPair>, ApiError> {
     let token = fields.string("refresh");
@@ -25,8 +32,7 @@ pub(crate) async fn refresh(
         .engines
         .db
         .refresh(
-            claims.session_id,
-            claims.generation,
+            presented(&claims, &proven),
             lives.refresh_grace_secs,
             lives.refresh_idle_secs,
             now,
@@ -41,10 +47,24 @@ pub(crate) async fn refresh(
             Err(ApiError::RefreshReused)
         }
         RefreshOutcome::Ended => Err(ApiError::SessionRevoked),
+        RefreshOutcome::Unproven => Err(unproven(&proven)),
     }
 }
 
-/// `POST /v1/token/verify`: whether a token, of either kind, is good and its session lives.
+fn presented<'a>(claims: &RefreshClaims, proven: &'a ProvenKey) -> Presented<'a> {
+    Presented {
+        session: claims.session_id,
+        generation: claims.generation,
+        jkt: proven.0.as_deref(),
+    }
+}
+
+fn unproven(proven: &ProvenKey) -> ApiError {
+    if proven.0.is_none() { Flaw::Missing.into() } else { Flaw::OtherKey.into() }
+}
+
+/// `POST /v1/token/verify`: whether a token, of either kind, is good and its session lives. No proof is asked for: whose
+/// key a bound token needs stands in its `cnf`, for the service that is shown it.
 pub(crate) async fn verify(
     State(app): State<App>,
     JsonBody(mut fields): JsonBody,
@@ -52,30 +72,32 @@ pub(crate) async fn verify(
     let token = fields.string("token");
     fields.finish()?;
     let now = app.engines.clock.now();
-    let (session, user) = match app.tokens.any(&token)? {
-        AnyClaims::Access(claims) => (claims.session_id, claims.user_id),
-        AnyClaims::Refresh(claims) => (claims.session_id, claims.user_id),
+    let (session, user, jkt) = match app.tokens.any(&token)? {
+        AnyClaims::Access(claims) => (claims.session_id, claims.user_id, Some(claims.jkt)),
+        AnyClaims::Refresh(claims) => (claims.session_id, claims.user_id, None),
     };
     let live = app.engines.db.session(session, now).await?.ok_or(ApiError::SessionRevoked)?;
-    if live.user.id != user {
+    if live.user.id != user || jkt.is_some_and(|jkt| jkt != live.session.jkt) {
         return Err(ApiError::TokenNotValid);
     }
     Ok(Json(json!({})))
 }
 
-/// `POST /v1/token/blacklist`: logout. By an older token the session ends too, but the answer says that it was reused
-/// (design, ruling 14).
+/// `POST /v1/token/blacklist`: logout, of a bound session by its key. By an older token the session ends too, but the
+/// answer says that it was reused (design, ruling 14).
 pub(crate) async fn blacklist(
     State(app): State<App>,
+    proven: ProvenKey,
     JsonBody(mut fields): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let token = fields.string("refresh");
     fields.finish()?;
     let now = app.engines.clock.now();
     let claims = app.tokens.refresh(&token)?;
-    match app.engines.db.blacklist(claims.session_id, claims.generation, now).await? {
+    match app.engines.db.blacklist(presented(&claims, &proven), now).await? {
         BlacklistOutcome::Ended => Ok(Json(json!({}))),
         BlacklistOutcome::Reused => Err(ApiError::RefreshReused),
         BlacklistOutcome::Gone => Err(ApiError::SessionRevoked),
+        BlacklistOutcome::Unproven => Err(unproven(&proven)),
     }
 }

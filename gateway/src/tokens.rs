@@ -39,6 +39,8 @@ pub struct Grant<'a> {
     pub amr: &'a [String],
     /// The session's absolute end: no token outlives it.
     pub session_ends_at: Timestamp,
+    /// The thumbprint of the key that the session is bound to.
+    pub jkt: Option<&'a str>,
 }
 
 /// The answer to a sign-in and to a refresh. Prints nothing of the tokens.
@@ -112,6 +114,9 @@ impl Tokens {
 
         let mut claims = self.claims(Kind::Access, grant, now, access_ends);
         claims["amr"] = json!(grant.amr);
+        if let Some(jkt) = grant.jkt {
+            claims["cnf"] = json!({ "jkt": jkt });
+        }
         let table = self.keys.table();
         let access = sign(table.active(), Kind::Access, &claims).context("sign an access token")?;
 
@@ -123,7 +128,8 @@ impl Tokens {
         Ok(TokenPair {
             access,
             refresh,
-            token_type: "Bearer",
+            // What a refresh token is bound to is the session's row to say: nobody but us reads that token.
+            token_type: if grant.jkt.is_some() { "DPoP" } else { "Bearer" },
             expires_in: access_ends - now,
             refresh_expires_in: refresh_ends - now,
         })

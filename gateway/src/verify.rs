@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::json;
-use crate::keys::{Algorithm, TokenKey};
+use crate::keys::{self, Algorithm, TokenKey};
 
 /// Longer texts are refused before any work is done. Ours have under 1 KiB.
 pub const TOKEN_MAX: usize = 8 * 1024;
@@ -65,6 +65,8 @@ pub struct AccessClaims {
     /// When the user last proved who he is, in seconds since the epoch.
     pub auth_time_secs: i64,
     pub amr: Vec<String>,
+    /// The thumbprint of the key that it is bound to: without a proof of it the token is worth nothing (RFC 9449).
+    pub jkt: Option<String>,
 }
 
 /// What an accepted refresh token says. That its generation is the session's current one is another question.
@@ -97,6 +99,7 @@ pub fn access(claims: &Claims) -> Result<AccessClaims, Refused> {
         expires_at_secs: claims.integer("exp")?,
         auth_time_secs: claims.integer("auth_time")?,
         amr: claims.amr()?,
+        jkt: claims.jkt()?,
     })
 }
 
@@ -177,7 +180,7 @@ impl Header {
 }
 
 /// base64url without padding, every bit of it used, over one JSON object.
-fn object(coded: &str) -> Result<Map<String, Value>, Refused> {
+pub(crate) fn object(coded: &str) -> Result<Map<String, Value>, Refused> {
     let Ok(bytes) = URL_SAFE_NO_PAD.decode(coded) else { return no("base64url") };
     json::object(&bytes).or_else(|_| no("json"))
 }
@@ -234,6 +237,18 @@ impl Claims {
             return no("sub is not user_id");
         }
         self.id("sub")
+    }
+
+    /// `cnf` with a key's thumbprint and nothing else (RFC 9449, section 6.1). A token that is bound to something that
+    /// we do not check is not taken for one that is bound to nothing.
+    fn jkt(&self) -> Result<Option<String>, Refused> {
+        let Some(confirmation) = self.0.get("cnf") else { return Ok(None) };
+        match confirmation.as_object().map(|members| (members.len(), members.get("jkt"))) {
+            Some((1, Some(Value::String(jkt)))) if keys::is_thumbprint(jkt) => {
+                Ok(Some(jkt.clone()))
+            }
+            _ => no("cnf"),
+        }
     }
 
     fn amr(&self) -> Result<Vec<String>, Refused> {

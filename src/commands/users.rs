@@ -2,9 +2,12 @@
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
+use common::config::Engines;
 use common::db::{Creation, NewUser, UndoOutcome, User};
+use common::deletion::Deletion;
 use common::former_phone;
 use common::ids::UserId;
+use common::otp::OtpStore;
 use common::phone::{Phone, Served};
 use serde_json::{Value, json};
 
@@ -198,26 +201,34 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Delete { user, yes, json } => {
             let user = find(&operator, &user).await?;
             confirm(yes, &format!("delete {} and every trace of its phone", user.id))?;
-            let pseudonym = operator.keys.index("deleted user", &user.id.to_string());
-            ensure!(
-                db.delete_user(user.id, &pseudonym, &former(&operator, &user).await?, ACTOR, now)
-                    .await?,
-                "the account is gone already"
-            );
-            say(
-                json,
-                &json!({ "user_id": user.id, "deleted": true }),
-                &format!("deleted {}", user.id),
-            )
+            delete(&operator, &user, json).await
         }
     }
 }
 
-/// The numbers that an account had and that are still kept.
-async fn former(operator: &Operator, user: &User) -> anyhow::Result<Vec<String>> {
-    let replaced = operator.db.replaced_phones(user.id, operator.clock.now()).await?;
-    let opened = replaced.iter().map(|one| former_phone::open(&operator.keys, user.id, one));
-    Ok(opened.filter_map(|phone| Some(phone.ok()?.e164().to_owned())).collect())
+/// What `DELETE /v1/me` does. The embedded default's store of codes is the running process's own memory, which no command
+/// reaches: it holds no number and no name, and forgets by itself.
+async fn delete(operator: &Operator, user: &User, json: bool) -> anyhow::Result<()> {
+    let Operator { config, db, keys, clock } = operator;
+    let deletion = Deletion::of(user, db, keys, clock.now()).await?;
+    ensure!(deletion.from_database(db, ACTOR, clock.now()).await?, "the account is gone already");
+    let forgotten = match &config.engines {
+        Engines::Embedded { .. } => None,
+        Engines::Services { redis_url, .. } => {
+            let forget = async {
+                let otps = OtpStore::connect_redis(redis_url, clock.clone()).await?;
+                deletion.from_store(&otps).await
+            };
+            Some(forget.await)
+        }
+    };
+    let mut text = format!("deleted {}", user.id);
+    if let Some(Err(error)) = &forgotten {
+        text = format!("{text}; what Redis holds of it ends within a day: {error:#}");
+    }
+    let forgotten = forgotten.map(|outcome| outcome.is_ok());
+    let told = json!({ "user_id": user.id, "deleted": true, "codes_forgotten": forgotten });
+    say(json, &told, &text)
 }
 
 /// The account of an id or a phone number.

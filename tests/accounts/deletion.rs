@@ -20,6 +20,7 @@ use crate::support::{eventually, postgres};
 
 both_sides!(
     a_deleted_account_leaves_no_trace_in_any_store,
+    an_account_that_staff_deleted_leaves_no_trace_in_any_store,
     a_deleted_accounts_tokens_are_refused_and_its_number_starts_anew,
 );
 
@@ -218,19 +219,39 @@ async fn a_full_life(system: &System, api: &Api) -> (String, String, [String; 3]
 
 async fn a_deleted_account_leaves_no_trace_in_any_store(side: Side) {
     let system = System::start(side, &[]).await;
+    leaves_no_trace(&system, async |_, access| {
+        system.api().signed_in(Method::DELETE, "/v1/me", access, None).await.expect(204);
+    })
+    .await;
+}
+
+async fn an_account_that_staff_deleted_leaves_no_trace_in_any_store(side: Side) {
+    let system = System::start(side, &[]).await;
+    leaves_no_trace(&system, async |id, _| {
+        let told = system.run(&["users", "delete", id, "--yes", "--json"]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        // Embedded, they are in the memory of the running process.
+        let forgotten = (side == Side::Engines).then_some(true);
+        assert_eq!(told, json!({ "user_id": id, "deleted": true, "codes_forgotten": forgotten }));
+    })
+    .await;
+}
+
+/// An account that did all that one can do is deleted, given its id and an access token.
+async fn leaves_no_trace(system: &System, delete: impl AsyncFn(&str, &str)) {
     let api = system.api();
     let (bystander, (id, access, phones)) =
-        (api.sign_in(&new_phone()).await, a_full_life(&system, &api).await);
-    let emptied = async || all_published(&system).await.then_some(());
+        (api.sign_in(&new_phone()).await, a_full_life(system, &api).await);
+    let emptied = async || all_published(system).await.then_some(());
     // The numbers that the account had; the one that it asked for and never proved is its owner's.
     let needles = needles(&[&phones[0], &phones[1]], &id);
     eventually("the events before", Duration::from_secs(10), emptied).await;
-    let before = found(&stores(&system).await, &needles);
+    let before = found(&stores(system).await, &needles);
     assert!(before.len() >= 4, "the search finds what is there: {before:#?}");
 
-    api.signed_in(Method::DELETE, "/v1/me", &access, None).await.expect(204);
+    delete(&id, &access).await;
     eventually("the events of the deletion", Duration::from_secs(10), emptied).await;
-    let after = found(&stores(&system).await, &needles);
+    let after = found(&stores(system).await, &needles);
     assert!(after.is_empty(), "{after:#?}");
     api.me(bystander["access"].as_str().unwrap()).await.expect(200);
     let bystander = bystander["user"]["id"].as_str().unwrap();

@@ -1,6 +1,9 @@
 //! Tokens, sessions and accounts over HTTP: what P9 promises, and the life of an account to its end.
 
 mod blocked;
+mod bound;
+mod bound_attacks;
+mod client_key;
 mod deletion;
 mod import;
 mod inside;

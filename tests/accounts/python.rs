@@ -1,4 +1,4 @@
-//! Other people's libraries verify our tokens by the JWKS alone: PyJWT and python-jose.
+//! Other people's libraries: PyJWT and python-jose verify our tokens by the JWKS alone, and PyJWT makes proofs of a key.
 
 use std::process::Command;
 
@@ -6,7 +6,10 @@ use crate::both_sides;
 use crate::support::http::new_phone;
 use crate::support::system::{Side, System};
 
-both_sides!(pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone);
+both_sides!(
+    pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone,
+    the_documented_example_of_a_bound_session_runs,
+);
 
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -41,6 +44,9 @@ forged = ".".join([head, body, signature[:-6] + ("AAAAAA" if signature[-6:] != "
 assert refused(lambda: pyjwt(forged)) and refused(lambda: pyjwt(token, audience="other"))
 
 if algorithm != "EdDSA":  # which python-jose does not know
+    if algorithm == "RS256":  # of a set with other kinds before it, python-jose would stumble over them
+        kid = jwt.get_unverified_header(token)["kid"]
+        keys = {"keys": [key for key in keys["keys"] if key["kid"] == kid]}
     def by_jose(token, audience="latchkey"):
         return jose.decode(token, keys, algorithms=[algorithm], audience=audience, issuer=issuer)
     assert by_jose(token) == claims
@@ -50,12 +56,13 @@ print("verified")
 
 async fn pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone(side: Side) {
     let mut system = System::start(side, &[("LATCHKEY_ISSUER", "http://latchkey.test")]).await;
-    for algorithm in ["ES256", "EdDSA"] {
-        if algorithm == "EdDSA" {
+    for (algorithm, kid) in [("ES256", None), ("EdDSA", Some("ed")), ("RS256", Some("rsa"))] {
+        if let Some(kid) = kid {
+            let kind = algorithm.to_ascii_lowercase();
             let made =
-                system.run(&["keys", "generate", "--algorithm", "eddsa", "--kid", "ed", "--json"]);
-            assert!(made.contains("ed"), "{made}");
-            system.run(&["keys", "activate", "ed"]);
+                system.run(&["keys", "generate", "--algorithm", &kind, "--kid", kid, "--json"]);
+            assert!(made.contains(kid), "{made}");
+            system.run(&["keys", "activate", kid]);
             for process in &mut system.processes {
                 process.restart().await;
             }
@@ -64,6 +71,24 @@ async fn pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone(side: Side) {
         let pair = api.sign_in(&new_phone()).await;
         verify(&api.url, pair["access"].as_str().unwrap(), algorithm);
     }
+}
+
+async fn the_documented_example_of_a_bound_session_runs(side: Side) {
+    let system = System::start(side, &[]).await;
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/dpop_client.py");
+    let run =
+        Command::new(PYTHON).args([example, &system.api().url, &new_phone()]).env_clear().output();
+    let output = run.unwrap_or_else(|e| panic!("{PYTHON} does not start ({e}): {MISSING}"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!complaint.contains("ModuleNotFoundError"), "{MISSING}\n{complaint}");
+    assert!(output.status.success(), "{complaint}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<_> = said.lines().collect();
+    let [signed_in, called, copied, refreshed, ended] = lines[..] else { panic!("{said}") };
+    assert!(signed_in.starts_with("signed in: DPoP, bound to "), "{said}");
+    assert!(called.starts_with("called: "), "{said}");
+    assert_eq!(copied, "without the key: 401 token_not_valid");
+    assert_eq!((refreshed, ended), ("refreshed: DPoP", "signed out"));
 }
 
 fn verify(url: &str, token: &str, algorithm: &str) {

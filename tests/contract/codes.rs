@@ -204,6 +204,7 @@ on_both!(
     a_waiter_is_woken_by_a_change,
     a_kept_text_is_kept_once,
     a_forgotten_phone_has_no_code_and_no_texts,
+    what_may_come_once_comes_once_of_fifty_until_it_is_forgotten,
     starts_are_counted,
 );
 
@@ -688,6 +689,19 @@ async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
     bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
     assert!(matches!(bench.guess("123456").await, Judged::Wrong { code: None, .. }));
     assert!(bench.store.kept_texts(&bench.phone).await.unwrap().is_empty());
+}
+
+async fn what_may_come_once_comes_once_of_fifty_until_it_is_forgotten(bench: Bench) {
+    let all = (0..50).map(|_| bench.store.first_time("a proof", 130));
+    let firsts =
+        futures::future::join_all(all).await.into_iter().filter(|first| *first.as_ref().unwrap());
+    assert_eq!(firsts.count(), 1);
+    assert!(bench.store.first_time("another", 130).await.unwrap());
+    bench.pass(129);
+    assert!(!bench.store.first_time("another", 130).await.unwrap());
+    bench.pass(1);
+    assert!(bench.store.first_time("another", 130).await.unwrap());
+    assert!(!bench.store.first_time("another", 130).await.unwrap());
 }
 
 async fn starts_are_counted(bench: Bench) {

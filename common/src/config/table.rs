@@ -128,7 +128,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
         setting("LATCHKEY_OPS_LISTEN", Told("`127.0.0.1:9090`; otp-worker `127.0.0.1:9091`, sms-worker `127.0.0.1:9092`"), Shape("an address and port other than LATCHKEY_LISTEN"),
             "Where `/livez`, `/readyz` and `/metrics` are served; not for the public."),
         setting("LATCHKEY_PUBLIC_URL", Nothing, Shape("an `http://` or `https://` URL without query, fragment, user or underscore in its host; `https://` in production"),
-            "The address that clients and providers reach the gateway by: for callbacks and the signatures over them."),
+            "The address that clients and providers reach the gateway by: for callbacks, the signatures over them, and the URLs in proofs of a key (DPoP)."),
         setting("LATCHKEY_TRUSTED_PROXIES", Nothing, Shape("networks and addresses separated by commas, such as `10.0.0.0/8,192.0.2.7`"),
             "The proxies whose `Forwarded` and `X-Forwarded-For` are believed."),
         setting("LATCHKEY_CORS_ORIGINS", Nothing, Shape("exact origins separated by commas, such as `https://app.example.com`; no `*`, no `null`, no path"),

@@ -38,6 +38,8 @@ pub struct NewSession<'a> {
     pub ip: &'a str,
     pub idle_secs: i64,
     pub max_secs: i64,
+    /// The thumbprint of the client's key that the session is to be bound to.
+    pub jkt: Option<&'a str>,
 }
 
 impl NewSession<'_> {
@@ -54,6 +56,7 @@ impl NewSession<'_> {
             last_seen_at: now,
             expires_at: now.plus_secs(self.idle_secs).min(absolute_expires_at),
             absolute_expires_at,
+            jkt: self.jkt.map(str::to_owned),
         }
     }
 }
@@ -217,7 +220,7 @@ impl Db {
                      (account).first_name, (account).last_name, (account).locale, (account).country, (account).role,
                      (account).created_at AS u_created_at, (account).blocked_at IS NOT NULL AS blocked
                  FROM latchkey_sign_in($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                     $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)",
+                     $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)",
                 args![
                     guesser.phone_number,
                     guesser.phone_key.as_str(),
@@ -252,6 +255,7 @@ impl Db {
                     events.ended.id,
                     &events.ended.body,
                     &detail,
+                    session.jkt.as_deref(),
                 ],
             )
             .await?;
@@ -427,8 +431,8 @@ pub(super) async fn make_room(
 pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sqlx::Error> {
     work.run(
         "INSERT INTO sessions (id, user_id, method, generation, rotated_at, device, ip, created_at, last_seen_at,
-             expires_at, absolute_expires_at)
-         VALUES ($1, $2, $3, $4, $7, $5, $6, $7, $7, $8, $9)",
+             expires_at, absolute_expires_at, jkt)
+         VALUES ($1, $2, $3, $4, $7, $5, $6, $7, $7, $8, $9, $10)",
         args![
             session.id,
             session.user_id,
@@ -439,6 +443,7 @@ pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sql
             session.created_at,
             session.expires_at,
             session.absolute_expires_at,
+            session.jkt.as_deref(),
         ],
     )
     .await?;

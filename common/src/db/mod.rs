@@ -53,7 +53,7 @@ pub use outbox::{OutboxEvent, Prepared};
 pub use passwords::{PasswordOutcome, PasswordSignIn, StoredPassword};
 pub use phone_change::{PhoneChange, PhoneChangeOutcome};
 pub use phone_undo::{ReplacedPhone, UNDO_SECS, Undo, UndoOutcome};
-pub use refresh::{BlacklistOutcome, RefreshOutcome};
+pub use refresh::{BlacklistOutcome, Presented, RefreshOutcome};
 pub use sessions::{LiveSession, Method, Session};
 pub use staff::StaffRole;
 pub use sweep::Swept;

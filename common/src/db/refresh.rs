@@ -7,6 +7,15 @@ use crate::engine_error::EngineError;
 use crate::ids::SessionId;
 use crate::timestamp::Timestamp;
 
+/// What a refresh token says, and the key whose holder presents it.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    pub session: SessionId,
+    pub generation: i64,
+    /// The thumbprint of the key that the client proved to hold. A session that is not bound asks for none.
+    pub jkt: Option<&'a str>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefreshOutcome {
     /// The token was the current one; the session holds the new generation.
@@ -17,6 +26,9 @@ pub enum RefreshOutcome {
     Reused,
     /// The session ended before, expired, or never was.
     Ended,
+    /// The session is bound to a key, and this one was not proven. Nothing changed, whatever the token's age: who has a
+    /// copy and not the key can neither use it nor end the session by it.
+    Unproven,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +39,15 @@ pub enum BlacklistOutcome {
     Reused,
     /// It ended before, expired, or never was.
     Gone,
+    /// As for [`RefreshOutcome::Unproven`].
+    Unproven,
+}
+
+impl Presented<'_> {
+    /// Whether the session asks for no key, or for the one that was proven.
+    fn proves(&self, session: &Session) -> bool {
+        session.jkt.is_none() || session.jkt.as_deref() == self.jkt
+    }
 }
 
 impl Db {
@@ -36,12 +57,12 @@ impl Db {
     /// the others are its repeats, as long as it is within `grace_secs` of the rotation.
     pub async fn refresh(
         &self,
-        id: SessionId,
-        presented: i64,
+        presented: Presented<'_>,
         grace_secs: i64,
         idle_secs: i64,
         now: Timestamp,
     ) -> Result<RefreshOutcome, EngineError> {
+        let Presented { session: id, generation, jkt } = presented;
         self.within("refresh a session", async {
             let mut work = self.statement().await?;
             let row = work
@@ -50,16 +71,17 @@ impl Db {
                         "UPDATE sessions SET generation = generation + 1, rotated_at = $3, last_seen_at = $3,
                              expires_at = CASE WHEN absolute_expires_at < $4 THEN absolute_expires_at ELSE $4 END
                          WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND expires_at > $3
+                           AND (jkt IS NULL OR jkt = $5)
                          RETURNING ",
                         session_returning!()
                     ),
-                    args![id, presented, now, now.plus_secs(idle_secs)],
+                    args![id, generation, now, now.plus_secs(idle_secs), jkt],
                 )
                 .await?;
             work.done().await?;
             match row {
                 Some(row) => Ok(RefreshOutcome::Rotated(sessions::session(&row)?)),
-                None => self.refresh_not_current(id, presented, grace_secs, now).await,
+                None => self.refresh_not_current(presented, grace_secs, now).await,
             }
         })
         .await
@@ -67,17 +89,21 @@ impl Db {
 
     async fn refresh_not_current(
         &self,
-        id: SessionId,
-        presented: i64,
+        presented: Presented<'_>,
         grace_secs: i64,
         now: Timestamp,
     ) -> Result<RefreshOutcome, sqlx::Error> {
         let mut work = self.transaction().await?;
-        let Some(row) = lock_live(&mut work, id, now).await? else {
+        let Some(row) = lock_live(&mut work, presented.session, now).await? else {
             work.undo().await?;
             return Ok(RefreshOutcome::Ended);
         };
         let session = sessions::session(&row)?;
+        if !presented.proves(&session) {
+            work.undo().await?;
+            return Ok(RefreshOutcome::Unproven);
+        }
+        let presented = presented.generation;
         let in_grace = now < row.time("rotated_at")?.plus_secs(grace_secs);
         if presented == session.generation - 1 && in_grace {
             work.undo().await?;
@@ -92,18 +118,21 @@ impl Db {
     /// Ends the session of a refresh token (ruling 14).
     pub async fn blacklist(
         &self,
-        id: SessionId,
-        presented: i64,
+        presented: Presented<'_>,
         now: Timestamp,
     ) -> Result<BlacklistOutcome, EngineError> {
         self.within("end a session by its token", async {
             let mut work = self.transaction().await?;
-            let Some(row) = lock_live(&mut work, id, now).await? else {
+            let Some(row) = lock_live(&mut work, presented.session, now).await? else {
                 work.undo().await?;
                 return Ok(BlacklistOutcome::Gone);
             };
             let session = sessions::session(&row)?;
-            let older = presented < session.generation - 1;
+            if !presented.proves(&session) {
+                work.undo().await?;
+                return Ok(BlacklistOutcome::Unproven);
+            }
+            let older = presented.generation < session.generation - 1;
             end_for(&mut work, &session, if older { REUSED } else { "logout" }, now).await?;
             work.done().await?;
             Ok(if older { BlacklistOutcome::Reused } else { BlacklistOutcome::Ended })

@@ -60,6 +60,8 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it ends though it is refreshed.
     pub absolute_expires_at: Timestamp,
+    /// The RFC 7638 thumbprint of the client's key that it is bound to (RFC 9449); none when it is not bound.
+    pub jkt: Option<String>,
 }
 
 /// A session that lives, and whose it is.
@@ -73,14 +75,14 @@ pub struct LiveSession {
 macro_rules! session_columns {
     () => {
         "s.id AS s_id, s.user_id, s.method, s.generation, s.device, s.ip, s.created_at AS s_created_at, \
-         s.last_seen_at, s.expires_at, s.absolute_expires_at"
+         s.last_seen_at, s.expires_at, s.absolute_expires_at, s.jkt"
     };
 }
 /// The same of the table that a statement changes.
 macro_rules! session_returning {
     () => {
         "id AS s_id, user_id, method, generation, device, ip, created_at AS s_created_at, last_seen_at, \
-         expires_at, absolute_expires_at"
+         expires_at, absolute_expires_at, jkt"
     };
 }
 pub(super) use {session_columns, session_returning};
@@ -97,6 +99,7 @@ pub(super) fn session(row: &Row) -> Result<Session, sqlx::Error> {
         last_seen_at: row.time("last_seen_at")?,
         expires_at: row.time("expires_at")?,
         absolute_expires_at: row.time("absolute_expires_at")?,
+        jkt: row.get("jkt")?,
     })
 }
 

@@ -44,6 +44,8 @@ struct Kept {
     texts: HashMap<PhoneKey, BTreeMap<MessageId, (i64, String)>>,
     starts: HashMap<String, (i64, u32)>,
     distinct: HashMap<String, (i64, HashSet<String>)>,
+    /// What may come once, and until when that is remembered.
+    once: HashMap<String, i64>,
     /// The numbers that users asked to change to, sealed.
     changes: HashMap<UserId, (i64, String)>,
     /// The pumping guard's nets: prefixes, countries.
@@ -445,6 +447,17 @@ impl Memory {
         true
     }
 
+    pub fn first_time(&self, key: &str, kept_secs: u64) -> bool {
+        let now = self.clock.now_ms();
+        let mut kept = self.lock();
+        let until = kept.once.entry(key.to_owned()).or_insert(now);
+        let first = *until <= now;
+        if first {
+            *until = now.saturating_add_unsigned(kept_secs * 1000);
+        }
+        first
+    }
+
     pub fn raise(
         &self,
         id: RequestId,
@@ -718,6 +731,7 @@ impl Kept {
         self.requests.retain(|_, request| request.expires + STATUS_KEPT_MS > now);
         self.changes.retain(|_, (until, _)| *until > now);
         self.distinct.retain(|_, (until, _)| *until > now);
+        self.once.retain(|_, until| *until > now);
         self.starts.retain(|_, (at, _)| *at + HOUR > now);
         for sends in self.sends.values_mut() {
             sends.retain(|(at, _)| *at > now - DAY);

@@ -54,6 +54,7 @@ struct Guard {
     news: News,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one a process, behind an Arc")]
 enum Side {
     Redis(redis::Redis),
     Memory(memory::Memory),
@@ -205,6 +206,14 @@ impl OtpStore {
         match &*self.side {
             Side::Redis(redis) => redis.count_distinct(key, member, most).await,
             Side::Memory(memory) => Ok(memory.count_distinct(key, member, most)),
+        }
+    }
+
+    /// Whether this key comes for the first time within `kept_secs`: once for each, however many ask at the same time.
+    pub async fn first_time(&self, key: &str, kept_secs: u64) -> Result<bool, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.first_time(key, kept_secs).await,
+            Side::Memory(memory) => Ok(memory.first_time(key, kept_secs)),
         }
     }
 

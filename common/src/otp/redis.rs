@@ -59,6 +59,7 @@ static ISSUE: LazyLock<Script> = script!("time", "issue");
 static VERIFY: LazyLock<Script> = script!("time", "logins", "verify");
 static COUNT_LOGIN: LazyLock<Script> = script!("time", "logins", "count_login");
 static COUNT_DISTINCT: LazyLock<Script> = script!("count_distinct");
+static FIRST_TIME: LazyLock<Script> = script!("time", "first_time");
 static REFUND: LazyLock<Script> = script!("refund");
 static RAISE: LazyLock<Script> = script!("time", "raise", "status");
 static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "close");
@@ -280,6 +281,12 @@ impl Redis {
     ) -> Result<bool, EngineError> {
         let mut call = COUNT_DISTINCT.key(format!("lk:distinct:{key}"));
         call.arg(member).arg(most).arg(DISTINCT_KEPT_SECS * 1000);
+        Ok(self.script::<i64>(call).await? == 1)
+    }
+
+    pub async fn first_time(&self, key: &str, kept_secs: u64) -> Result<bool, EngineError> {
+        let mut call = FIRST_TIME.key(format!("lk:once:{key}"));
+        call.arg(self.clock.ahead_ms()).arg(kept_secs * 1000);
         Ok(self.script::<i64>(call).await? == 1)
     }
 

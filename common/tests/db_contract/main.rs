@@ -1,6 +1,7 @@
 //! What the database promises: one body for each rule, run on SQLite and on a private PostgreSQL (P13).
 
 mod accounts;
+mod bound;
 mod engines;
 mod guard_history;
 mod guesses;

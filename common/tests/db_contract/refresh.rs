@@ -5,7 +5,7 @@ use common::ids::SessionId;
 use futures::future::join_all;
 
 use crate::contract;
-use crate::world::{DAY, GRACE, IDLE, MAX, Phone, World};
+use crate::world::{DAY, GRACE, IDLE, MAX, Phone, World, token};
 
 contract!(
     p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end,
@@ -20,7 +20,7 @@ contract!(
 );
 
 async fn refresh(world: &World, id: SessionId, generation: i64) -> RefreshOutcome {
-    world.db.refresh(id, generation, GRACE, IDLE, world.now()).await.unwrap()
+    world.db.refresh(token(id, generation), GRACE, IDLE, world.now()).await.unwrap()
 }
 
 #[track_caller]
@@ -35,7 +35,7 @@ async fn p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end(world: Wo
     let (_, first) = world.signed_in(&Phone::new()).await;
     world.advance(DAY);
     let now = world.now();
-    let second = rotated(world.db.refresh(first.id, 1, GRACE, IDLE, now).await.unwrap());
+    let second = rotated(world.db.refresh(token(first.id, 1), GRACE, IDLE, now).await.unwrap());
     assert_eq!(second.generation, 2);
     assert_eq!((second.last_seen_at, second.expires_at), (now, now.plus_secs(IDLE)));
     assert_eq!(second.created_at, first.created_at, "a refresh is no new sign-in");
@@ -72,7 +72,7 @@ async fn p9_an_older_token_ends_the_session_and_that_is_remembered(world: World)
     let restarted = world.another().await;
     assert!(restarted.session(session.id, world.now()).await.unwrap().is_none());
     assert_eq!(
-        restarted.refresh(session.id, 3, GRACE, IDLE, world.now()).await.unwrap(),
+        restarted.refresh(token(session.id, 3), GRACE, IDLE, world.now()).await.unwrap(),
         RefreshOutcome::Ended
     );
     rotated(refresh(&world, other.id, 1).await);
@@ -107,8 +107,8 @@ async fn p9_a_repeat_after_the_grace_is_reuse(world: World) {
 
     let (_, strict) = world.signed_in(&Phone::new()).await;
     let now = world.now();
-    rotated(world.db.refresh(strict.id, 1, 0, IDLE, now).await.unwrap());
-    let repeat = world.db.refresh(strict.id, 1, 0, IDLE, now).await.unwrap();
+    rotated(world.db.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap());
+    let repeat = world.db.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap();
     assert_eq!(repeat, RefreshOutcome::Reused, "a grace of 0 is none");
 }
 
@@ -118,7 +118,7 @@ async fn a_session_ends_idle_and_at_its_absolute_end(world: World) {
     assert!(world.db.session(idle.id, end.plus_ms(-1)).await.unwrap().is_some());
     assert!(world.db.session(idle.id, end).await.unwrap().is_none());
     assert_eq!(
-        world.db.refresh(idle.id, 1, GRACE, IDLE, end).await.unwrap(),
+        world.db.refresh(token(idle.id, 1), GRACE, IDLE, end).await.unwrap(),
         RefreshOutcome::Ended
     );
     assert!(world.db.sessions(user.id, end).await.unwrap().is_empty());
@@ -127,10 +127,13 @@ async fn a_session_ends_idle_and_at_its_absolute_end(world: World) {
     let mut last = busy.clone();
     while last.expires_at < last.absolute_expires_at {
         let at = last.expires_at.plus_secs(-1);
-        last = rotated(world.db.refresh(busy.id, last.generation, GRACE, IDLE, at).await.unwrap());
+        last = rotated(
+            world.db.refresh(token(busy.id, last.generation), GRACE, IDLE, at).await.unwrap(),
+        );
     }
     assert_eq!(last.expires_at, busy.created_at.plus_secs(MAX));
-    let after = world.db.refresh(busy.id, last.generation, GRACE, IDLE, last.expires_at).await;
+    let after =
+        world.db.refresh(token(busy.id, last.generation), GRACE, IDLE, last.expires_at).await;
     assert_eq!(after.unwrap(), RefreshOutcome::Ended);
 }
 
@@ -151,10 +154,10 @@ async fn blacklisting_ends_a_session_by_its_current_and_previous_token(world: Wo
         }
         world.advance(2 * GRACE);
         let now = world.now();
-        let ended = world.db.blacklist(session.id, presented, now).await.unwrap();
+        let ended = world.db.blacklist(token(session.id, presented), now).await.unwrap();
         assert_eq!(ended, BlacklistOutcome::Ended, "{presented} of {rotations}");
         assert!(world.db.session(session.id, now).await.unwrap().is_none());
-        let again = world.db.blacklist(session.id, presented, now).await.unwrap();
+        let again = world.db.blacklist(token(session.id, presented), now).await.unwrap();
         assert_eq!(again, BlacklistOutcome::Gone);
     }
 }
@@ -164,6 +167,9 @@ async fn blacklisting_by_an_older_token_is_reuse(world: World) {
     rotated(refresh(&world, session.id, 1).await);
     rotated(refresh(&world, session.id, 2).await);
     let now = world.now();
-    assert_eq!(world.db.blacklist(session.id, 1, now).await.unwrap(), BlacklistOutcome::Reused);
+    assert_eq!(
+        world.db.blacklist(token(session.id, 1), now).await.unwrap(),
+        BlacklistOutcome::Reused
+    );
     assert_eq!(refresh(&world, session.id, 3).await, RefreshOutcome::Ended);
 }

@@ -6,7 +6,7 @@ use common::ids::RequestId;
 use futures::future::join_all;
 
 use crate::contract;
-use crate::world::{DAY, LIMITS, Phone, World, signed_in};
+use crate::world::{DAY, LIMITS, Phone, World, signed_in, token};
 
 contract!(
     the_first_sign_in_makes_the_account_and_the_next_one_finds_it,
@@ -169,7 +169,7 @@ async fn the_fifty_first_session_ends_the_one_not_seen_for_longest(world: World)
     }
     world.advance(1);
     // The oldest is seen again: now the second has not been seen for longest.
-    world.db.refresh(sessions[0].id, 1, 30, DAY, world.now()).await.unwrap();
+    world.db.refresh(token(sessions[0].id, 1), 30, DAY, world.now()).await.unwrap();
     world.events().await;
     world.advance(1);
     let (user, newest) = world.signed_in(&phone).await;
@@ -225,7 +225,7 @@ async fn p9_a_repeated_login_finds_no_session_once_it_was_refreshed(world: World
                 world.db.end_session(user.id, session.id, "logout", world.now()).await.unwrap()
             );
         } else {
-            world.db.refresh(session.id, 1, 30, DAY, world.now()).await.unwrap();
+            world.db.refresh(token(session.id, 1), 30, DAY, world.now()).await.unwrap();
         }
         let replay = world.db.login_replay(key, world.now()).await.unwrap().unwrap();
         assert_eq!(replay.body_hash, "body");

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::clock::Clock;
 use common::db::{
-    Db, GuessKind, GuessLimits, GuessOutcome, Guesser, LoginOutcome, Method, NewSession, Session,
-    SignIn, UsedCode, User,
+    Db, GuessKind, GuessLimits, GuessOutcome, Guesser, LoginOutcome, Method, NewSession, Presented,
+    Session, SignIn, UsedCode, User,
 };
 use common::ids::{CodeId, SessionId, UserId};
 use common::keys::PhoneKey;
@@ -146,6 +146,7 @@ impl World {
             ip: "192.0.2.0",
             idle_secs: IDLE,
             max_secs: MAX,
+            jkt: None,
         }
     }
 
@@ -237,6 +238,11 @@ impl Raw {
             }
         }
     }
+}
+
+/// A refresh token whose sender proves no key.
+pub fn token(session: SessionId, generation: i64) -> Presented<'static> {
+    Presented { session, generation, jkt: None }
 }
 
 #[track_caller]

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use axum::routing::{get, post};
 use http::header::{ALLOW, RETRY_AFTER};
@@ -189,6 +191,32 @@ async fn exactly_the_listed_origins_are_allowed() {
             assert_eq!(parts.headers[X_CONTENT_TYPE_OPTIONS], "nosniff", "preflights too");
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_may_send_and_read_the_headers_that_the_api_speaks_with() {
+    let listed = "https://app.example.test";
+    let settings = || Settings { cors_origins: vec![listed.to_owned()], ..settings() };
+    let names = |parts: &http::response::Parts, header: &str| {
+        let names = parts.headers[header].to_str().unwrap().to_owned();
+        names.split(',').map(|name| name.trim().to_ascii_lowercase()).collect::<BTreeSet<_>>()
+    };
+    let (preflight, _) = send(settings(), with_origin("OPTIONS", listed)).await;
+    let sent = "authorization content-type dpop idempotency-key x-request-id";
+    assert!(
+        names(&preflight, "access-control-allow-headers")
+            .iter()
+            .map(String::as_str)
+            .eq(sent.split(' '))
+    );
+    let (answer, _) = send(settings(), with_origin("POST", listed)).await;
+    let read = "date retry-after www-authenticate x-request-id";
+    assert!(
+        names(&answer, "access-control-expose-headers")
+            .iter()
+            .map(String::as_str)
+            .eq(read.split(' '))
+    );
 }
 
 #[test]

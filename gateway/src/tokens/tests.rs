@@ -41,6 +41,7 @@ impl Bench {
             auth_time: self.clock.now().plus_secs(-60),
             amr,
             session_ends_at: self.clock.now().plus_secs(15_552_000),
+            jkt: None,
         }
     }
 }
@@ -97,6 +98,29 @@ fn what_was_issued_is_read_back() {
     assert!(bench.tokens.any("x").is_err());
     let again = bench.tokens.issue(&grant).unwrap();
     assert_ne!(part(&again.access, 1)["jti"], part(&pair.access, 1)["jti"], "an id of its own");
+}
+
+#[test]
+fn a_bound_pair_names_its_key_in_the_access_token_and_nothing_else_changes() {
+    let bench = bench();
+    let amr = ["sms".to_owned()];
+    let jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    let grant = bench.grant(&amr);
+    let (plain, bound) = (
+        bench.tokens.issue(&grant).unwrap(),
+        bench.tokens.issue(&Grant { jkt: Some(jkt), ..grant }).unwrap(),
+    );
+    assert_eq!((plain.token_type, bound.token_type), ("Bearer", "DPoP"));
+    let mut claims = part(&bound.access, 1);
+    assert_eq!(claims.as_object_mut().unwrap().remove("cnf"), Some(json!({ "jkt": jkt })));
+    let names = |claims: &Value| -> BTreeSet<String> {
+        claims.as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(names(&claims), names(&part(&plain.access, 1)));
+    assert_eq!(names(&part(&bound.refresh, 1)), names(&part(&plain.refresh, 1)));
+    assert_eq!(part(&bound.access, 0), part(&plain.access, 0));
+    assert_eq!(bench.tokens.access(&bound.access).unwrap().jkt.as_deref(), Some(jkt));
+    assert_eq!(bench.tokens.access(&plain.access).unwrap().jkt, None);
 }
 
 #[test]

@@ -312,6 +312,14 @@ fn claims_of_wrong_type_or_value_are_refused_however_well_signed() {
         json!({ "amr": [1] }),
         json!({ "amr": ["sms", null] }),
         json!({ "amr": null }),
+        json!({ "cnf": null }),
+        json!({ "cnf": {} }),
+        json!({ "cnf": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }),
+        json!({ "cnf": { "jkt": 1 } }),
+        json!({ "cnf": { "jkt": "0ZcOCORZNYy" } }),
+        json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4J" } }),
+        json!({ "cnf": { "x5t#S256": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } }),
+        json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", "jwk": {} } }),
     ];
     for claim in ["exp", "nbf", "iat", "auth_time"] {
         changes.push(json!({ claim: 1_799_999_999.5 }));

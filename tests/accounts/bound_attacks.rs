@@ -1,0 +1,319 @@
+//! What a thief can do with what he took from a bound session (RFC 9449, section 11): nothing, and harm nobody.
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+
+use super::client_key::{ClientKey, call};
+use super::inside::Inside;
+use crate::both_sides;
+use crate::support::http::{Answer, Api, new_phone};
+use crate::support::postgres;
+use crate::support::system::{Side, System};
+
+both_sides!(
+    p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owner_goes_on,
+    a_bound_access_token_is_refused_without_a_right_proof,
+    a_proof_of_a_protected_call_is_good_once,
+    a_token_that_names_no_key_is_worth_nothing_for_a_bound_session,
+    a_proof_is_good_for_a_minute_either_way,
+);
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap().to_owned()
+}
+
+/// A refusal that names what is wrong with the proof.
+#[track_caller]
+fn refused(answer: Answer, name: &str) -> String {
+    let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
+    assert!(challenge.starts_with(r#"DPoP error="invalid_dpop_proof""#), "{name}: {challenge}");
+    text(&Value::Object(answer.problem(401, "token_not_valid")), "detail")
+}
+
+async fn p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owner_goes_on(
+    side: Side,
+) {
+    let latchkey = Inside::start(side, 2).await;
+    let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
+    let (owner, thief) = (ClientKey::new(&latchkey.clock), ClientKey::new(&latchkey.clock));
+    let mut pair = owner.sign_in(&one, &new_phone()).await;
+    let mut stolen = vec![text(&pair, "refresh")];
+    for gap in [0, 29, 31, 500] {
+        latchkey.advance(gap);
+        for refresh in &stolen {
+            // Unproven, by a key of his own, by a proof for another call, and by one that he copied from the owner's
+            // access: in none is the token used, nor is its age held against its owner.
+            let url = format!("{}/v1/token/refresh", one.url);
+            let elsewhere = owner.proof(&Method::POST, &format!("{}/v1/login", one.url), None);
+            let method = owner.proof(&Method::GET, &url, None);
+            for proof in [&elsewhere, &method] {
+                let body = json!({ "refresh": refresh });
+                let headers = [("dpop", proof.as_str())];
+                refused(one.post_with("/v1/token/refresh", body.clone(), &headers).await, "copied");
+                refused(one.post_with("/v1/token/blacklist", body, &headers).await, "copied");
+            }
+            refused(other.refresh(refresh).await, "unproven");
+            refused(other.blacklist(refresh).await, "unproven");
+            refused(thief.refresh(&one, refresh).await, "his own key");
+            refused(thief.blacklist(&one, refresh).await, "his own key");
+        }
+        owner.me(&other, &text(&pair, "access")).await.expect(200);
+        pair = owner.refresh(&other, &text(&pair, "refresh")).await.expect(200).body;
+        stolen.push(text(&pair, "refresh"));
+    }
+    // By the key itself an old token still tells of a copy.
+    owner.refresh(&one, &stolen[0]).await.problem(401, "refresh_reused");
+    thief.refresh(&one, &text(&pair, "refresh")).await.problem(401, "session_revoked");
+}
+
+async fn a_bound_access_token_is_refused_without_a_right_proof(side: Side) {
+    let latchkey = Inside::start(side, 1).await;
+    let api = latchkey.api();
+    let (key, thief) = (ClientKey::new(&latchkey.clock), ClientKey::new(&latchkey.clock));
+    let phone = new_phone();
+    let (bound, second) = (key.sign_in(&api, &phone).await, key.sign_in(&api, &phone).await);
+    let plain = text(&api.sign_in(&phone).await, "access");
+    let (access, second) = (text(&bound, "access"), text(&second, "access"));
+    let me = format!("{}/v1/me", api.url);
+    let get = Method::GET;
+    let claims = || key.claims(&get, &me, Some(&access));
+    let with = |name: &str, value: Value| {
+        let mut claims = claims();
+        claims[name] = value;
+        key.sign(&key.header(), &claims)
+    };
+    let headed = |name: &str, value: Value| {
+        let mut header = key.header();
+        header[name] = value;
+        key.sign(&header, &claims())
+    };
+    let without = |name: &str| {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove(name);
+        key.sign(&key.header(), &claims)
+    };
+    let mut private = key.jwk();
+    private["d"] = json!("AAAA");
+    let now = latchkey.clock.now().secs();
+    let good = key.proof(&get, &me, Some(&access));
+    let table = [
+        ("by another key", thief.proof(&get, &me, Some(&access))),
+        ("by another key that names ours", thief.sign(&key.header(), &claims())),
+        ("of another method", key.proof(&Method::DELETE, &me, Some(&access))),
+        ("of another URL", key.proof(&get, &format!("{me}/sessions"), Some(&access))),
+        ("of another host", key.proof(&get, "http://evil.test/v1/me", Some(&access))),
+        ("with a query", key.proof(&get, &format!("{me}?x=y"), Some(&access))),
+        ("of another token", key.proof(&get, &me, Some(&second))),
+        ("of no token", key.proof(&get, &me, None)),
+        ("with an ath that is empty", with("ath", json!(""))),
+        ("too old", with("iat", json!(now - 70))),
+        ("too new", with("iat", json!(now + 70))),
+        ("with no time", without("iat")),
+        ("with a time as text", with("iat", json!(now.to_string()))),
+        ("with no id", without("jti")),
+        ("with an empty id", with("jti", json!(""))),
+        ("with a huge id", with("jti", json!("j".repeat(200)))),
+        ("with no method", without("htm")),
+        ("with no URL", without("htu")),
+        ("unsigned", format!("{}.", good.rsplit_once('.').unwrap().0)),
+        ("cut", good[..good.len() - 4].to_owned()),
+        ("an access token", access.clone()),
+        ("a refresh token", text(&bound, "refresh")),
+        ("of another type", headed("typ", json!("JWT"))),
+        ("of no algorithm", headed("alg", json!("none"))),
+        ("of a shared key's algorithm", headed("alg", json!("HS256"))),
+        ("of another key's algorithm", headed("alg", json!("RS256"))),
+        ("with a private key", headed("jwk", private)),
+        ("with another's key", headed("jwk", thief.jwk())),
+        ("with a key elsewhere", headed("jku", json!("https://evil.test/keys"))),
+        ("with crit", headed("crit", json!(["exp"]))),
+        ("huge", with("x", json!("x".repeat(5000)))),
+        ("text", "proof".to_owned()),
+        ("nothing", String::new()),
+    ];
+    let authorization = format!("DPoP {access}");
+    let send =
+        async |headers: &[(&str, &str)]| call(&api, Method::GET, "/v1/me", None, headers).await;
+    for (name, proof) in &table {
+        refused(send(&[("authorization", &authorization), ("dpop", proof)]).await, name);
+    }
+    refused(send(&[("authorization", &authorization)]).await, "no proof");
+    let fresh = key.proof(&get, &me, Some(&access));
+    let twice = [("authorization", &*authorization), ("dpop", &*good), ("dpop", &*fresh)];
+    refused(send(&twice).await, "two proofs");
+
+    // The downgrade, and the other way round: neither kind passes for the other, with a proof or without.
+    for proof in [None, Some(("dpop", good.as_str()))] {
+        let downgraded = format!("Bearer {access}");
+        let headers: Vec<_> =
+            [("authorization", downgraded.as_str())].into_iter().chain(proof).collect();
+        let answer = send(&headers).await;
+        let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
+        assert!(challenge.starts_with(r#"DPoP error="invalid_token""#), "{challenge}");
+        answer.problem(401, "token_not_valid");
+    }
+    let ours = key.proof(&get, &me, Some(&plain));
+    let upgraded = format!("DPoP {plain}");
+    let answer = send(&[("authorization", &upgraded), ("dpop", &ours)]).await;
+    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+    answer.problem(401, "token_not_valid");
+
+    // Nothing of it touched the session, and the proof that was never let in is still good.
+    send(&[("authorization", &authorization), ("dpop", &good)]).await.expect(200);
+    api.me(&plain).await.expect(200);
+}
+
+async fn a_proof_of_a_protected_call_is_good_once(side: Side) {
+    let latchkey = Inside::start(side, 2).await;
+    let apis = [latchkey.api_of(0), latchkey.api_of(1)];
+    let (key, phone) = (ClientKey::new(&latchkey.clock), new_phone());
+    let access = text(&key.sign_in(&apis[0], &phone).await, "access");
+    let authorization = format!("DPoP {access}");
+    // Both gateways are the same service, whose name is the first's.
+    let host = apis[0].url.trim_start_matches("http://");
+    let send = async |api: &Api, proof: &str| {
+        let headers = [("authorization", &*authorization), ("dpop", proof), ("host", host)];
+        call(api, Method::GET, "/v1/me", None, &headers).await
+    };
+    for _ in 0..5 {
+        let proof = key.proof(&Method::GET, &format!("{}/v1/me", apis[0].url), Some(&access));
+        let all = (0..20).map(|number| send(&apis[number % 2], &proof));
+        let answers = join_all(all).await;
+        let (good, bad): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.status == 200);
+        assert_eq!(good.len(), 1);
+        for answer in bad {
+            assert!(refused(answer, "used").contains("used before"));
+        }
+        latchkey.advance(55);
+        refused(send(&apis[1], &proof).await, "used, and fresh still");
+        latchkey.advance(10);
+        refused(send(&apis[1], &proof).await, "used, and old");
+    }
+    // One from a clock that runs ahead is fresh for nearly two minutes, and remembered as long.
+    let mut ahead = key.claims(&Method::GET, &format!("{}/v1/me", apis[0].url), Some(&access));
+    ahead["iat"] = json!(ahead["iat"].as_i64().unwrap() + 56);
+    let ahead = key.sign(&key.header(), &ahead);
+    send(&apis[0], &ahead).await.expect(200);
+    latchkey.advance(110);
+    assert!(refused(send(&apis[1], &ahead).await, "used").contains("used before"));
+    // The same id is another's to use, and with another key.
+    let another = ClientKey::new(&latchkey.clock);
+    let theirs = text(&another.sign_in(&apis[0], &phone).await, "access");
+    let me = format!("{}/v1/me", apis[0].url);
+    for (key, access) in [(&key, &access), (&another, &theirs)] {
+        let mut claims = key.claims(&Method::GET, &me, Some(access));
+        claims["jti"] = json!("one");
+        let proof = key.sign(&key.header(), &claims);
+        let sent = [("authorization", &*format!("DPoP {access}")), ("dpop", &*proof)];
+        call(&apis[0], Method::GET, "/v1/me", None, &sent).await.expect(200);
+    }
+}
+
+/// As a gateway of a version before would make one, that refreshed a bound session.
+async fn a_token_that_names_no_key_is_worth_nothing_for_a_bound_session(side: Side) {
+    let system = System::start(side, &[]).await;
+    let api = system.api();
+    let pair = api.sign_in(&new_phone()).await;
+    let (access, refresh) = (text(&pair, "access"), text(&pair, "refresh"));
+    api.me(&access).await.expect(200);
+    let key = ClientKey::new(&common::clock::Clock::system());
+    let sql = "UPDATE sessions SET jkt = $1";
+    match &system.engines {
+        Some(engines) => {
+            let mut connection = postgres::connect(&engines.database_url).await.unwrap();
+            sqlx::query(sql).bind(key.thumbprint()).execute(&mut connection).await.unwrap();
+        }
+        None => {
+            let url = format!("sqlite://{}/latchkey.sqlite", system.env["LATCHKEY_DATA_DIR"]);
+            let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+            sqlx::query(sql).bind(key.thumbprint()).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+    api.me(&access).await.problem(401, "token_not_valid");
+    api.verify(&access).await.problem(401, "token_not_valid");
+    refused(api.refresh(&refresh).await, "unproven");
+    let bound = key.refresh(&api, &refresh).await.expect(200).text("access");
+    key.me(&api, &bound).await.expect(200);
+}
+
+async fn a_proof_is_good_for_a_minute_either_way(side: Side) {
+    let latchkey = Inside::start(side, 1).await;
+    let api = latchkey.api();
+    let key = ClientKey::new(&latchkey.clock);
+    let mut pair = key.sign_in(&api, &new_phone()).await;
+    let path = "/v1/token/refresh";
+    let made = |ahead: i64| {
+        let mut claims = key.claims(&Method::POST, &format!("{}{path}", api.url), None);
+        claims["iat"] = json!(claims["iat"].as_i64().unwrap() + ahead);
+        key.sign(&key.header(), &claims)
+    };
+    // The clock runs on meanwhile, so some seconds are left to the test; to the second it is tested beside the check.
+    for (ahead, wait, good) in [
+        (0, 0, true),
+        (0, 56, true),
+        (0, 62, false),
+        (56, 0, true),
+        (65, 0, false),
+        (65, 8, true),
+        (56, 112, true),
+        (56, 120, false),
+        (-56, 0, true),
+        (-62, 0, false),
+    ] {
+        let proof = made(ahead);
+        latchkey.advance(wait);
+        let body = json!({ "refresh": text(&pair, "refresh") });
+        let answer = api.post_with(path, body, &[("dpop", &proof)]).await;
+        if good {
+            pair = answer.expect(200).body;
+        } else {
+            let date = answer.header("date").map(str::to_owned);
+            let detail = refused(answer, "skewed");
+            assert!(detail.contains("`iat`") && date.is_some(), "{detail}");
+        }
+    }
+}
+
+mod on_the_engines {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::support::engines::Engines;
+    use crate::support::eventually;
+    use crate::support::proxy::{Fault, Proxy};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p12_without_redis_no_proof_is_let_in_and_what_needs_no_memory_goes_on() {
+        let mut engines = Engines::shared().fresh().await;
+        let (mut proxy, url) = Proxy::before_url(&engines.redis_url).await;
+        engines.redis_url = url;
+        let system = System::on(engines, &[]).await;
+        let api = system.api();
+        let key = ClientKey::new(&common::clock::Clock::system());
+        let phone = new_phone();
+        let pair = key.sign_in(&api, &phone).await;
+        let (access, plain) = (text(&pair, "access"), text(&api.sign_in(&phone).await, "access"));
+        key.me(&api, &access).await.expect(200);
+        let proof = key.proof(&Method::GET, &format!("{}/v1/me", api.url), Some(&access));
+        let sent = [("authorization", &*format!("DPoP {access}")), ("dpop", &*proof)];
+
+        proxy.set(Fault::Refuse).await;
+        let asked = Instant::now();
+        call(&api, Method::GET, "/v1/me", None, &sent)
+            .await
+            .problem(503, "temporarily_unavailable");
+        assert!(asked.elapsed() < Duration::from_millis(2500), "{:?}", asked.elapsed());
+        api.me(&plain).await.expect(200);
+        let next = key.refresh(&api, &text(&pair, "refresh")).await.expect(200);
+
+        proxy.set(Fault::None).await;
+        let access = next.text("access");
+        eventually("bound calls after the heal", Duration::from_secs(60), async || {
+            (key.me(&api, &access).await.status == 200).then_some(())
+        })
+        .await;
+    }
+}
