@@ -691,7 +691,11 @@ async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
 }
 
 async fn starts_are_counted(bench: Bench) {
+    assert_eq!(bench.store.starts("a").await.unwrap(), 0);
     assert_eq!(bench.store.count_start("a").await.unwrap(), 1);
     assert_eq!(bench.store.count_start("a").await.unwrap(), 2);
     assert_eq!(bench.store.count_start("b").await.unwrap(), 1);
+    bench.store.forget_starts("b").await.unwrap();
+    let left = [bench.store.starts("a").await.unwrap(), bench.store.starts("b").await.unwrap()];
+    assert_eq!(left, [2, 0]);
 }
