@@ -35,7 +35,9 @@ impl Queue {
     /// must reach the queue and be dead-lettered as `unknown_version`, not come back to its publisher as unroutable.
     pub const fn bindings(self) -> &'static [&'static str] {
         match self {
-            Self::OtpWorker => &["otp.requested.*", "user.signed_up.*", "sms.status.*"],
+            Self::OtpWorker => {
+                &["otp.requested.*", "user.signed_up.*", "otp.texted.*", "sms.status.*"]
+            }
             Self::SmsWorker => &["sms.requested.*", "sms.receipt.*"],
         }
     }
