@@ -309,7 +309,7 @@ mod on_the_engines {
     /// All points at once, each on a stage of its own, and two for those whose rounds are mostly the wait until a call
     /// without an end is given up.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "takes about 8 minutes: cargo test -p latchkey --test main twenty_rounds -- --ignored --nocapture"]
+    #[ignore = "takes about 5 minutes: cargo test -p latchkey --test main twenty_rounds -- --ignored --nocapture"]
     async fn p2_twenty_rounds_at_each_point() {
         let stages = Point::ALL.into_iter().flat_map(|point| match point {
             Point::AfterTheSendingRow
