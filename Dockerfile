@@ -1,6 +1,7 @@
 # One image with the four programs. Two ways to fill it:
 #   docker build --target runtime .                 builds them here (the default)
 #   docker build --target prebuilt -f Dockerfile D  takes them from the folder D, as tests/compose/run does for a short loop
+# And, for the profile `test` only, one with the fake Twilio: --target fake-twilio or prebuilt-fake-twilio.
 # In production pin the two bases by digest.
 
 FROM debian:trixie-slim AS base
@@ -10,7 +11,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --home-dir /var/lib/latchkey --shell /usr/sbin/nologin latchkey \
  # A named volume takes over the owner of the folder it is first mounted on.
- && install -d -o latchkey -g latchkey -m 700 /var/lib/latchkey /var/lib/latchkey/keys
+ && install -d -o latchkey -g latchkey -m 700 /var/lib/latchkey /var/lib/latchkey/keys /var/lib/latchkey/certificates
 # In a container the loopback is nobody's; compose publishes on the host's loopback only.
 ENV LATCHKEY_LISTEN=0.0.0.0:8080 LATCHKEY_OPS_LISTEN=0.0.0.0:9090
 WORKDIR /var/lib/latchkey
@@ -20,6 +21,9 @@ CMD ["latchkey"]
 
 FROM base AS prebuilt
 COPY latchkey gateway otp-worker sms-worker /usr/local/bin/
+
+FROM base AS prebuilt-fake-twilio
+COPY fake-twilio /usr/local/bin/
 
 FROM rust:1-slim-trixie AS build
 RUN apt-get update \
@@ -48,5 +52,14 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --workspace --exclude bench --exclude fake-twilio \
  && install -D -t /out target/release/latchkey target/release/gateway target/release/otp-worker target/release/sms-worker
 
+FROM build AS build-fake-twilio
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    cargo build --release --locked --package fake-twilio \
+ && install -D -t /out/fake target/release/fake-twilio
+
+FROM base AS fake-twilio
+COPY --from=build-fake-twilio /out/fake/ /usr/local/bin/
+
+# The last one is what `docker build .` makes.
 FROM base AS runtime
 COPY --from=build /out/ /usr/local/bin/

@@ -82,6 +82,14 @@ fn v7(clock: &Clock) -> Uuid {
 }
 
 impl RequestId {
+    /// The id under which the call runs that follows this request's text. Always the same one, so that a redelivered
+    /// event makes no second call; known to nobody outside.
+    #[must_use]
+    pub fn of_its_call(self) -> Self {
+        // One of the random bits of a UUIDv7: the version, the time and with it the order stay.
+        Self(Uuid::from_u128(self.0.as_u128() ^ 1))
+    }
+
     /// When the ask was made, in milliseconds since the epoch, as the id itself tells.
     pub fn made_at_ms(self) -> i64 {
         let (secs, nanos) = self.0.get_timestamp().map_or((0, 0), |at| at.to_unix());

@@ -118,6 +118,8 @@ contract!(
     a_message_that_is_to_come_later_waits_and_counts_no_try,
     p11_poison_among_a_thousand_good_ones_harms_only_itself,
     p11_a_message_that_crashes_its_process_is_set_aside_and_its_neighbours_are_not,
+    p1_what_a_killed_worker_held_is_handled_side_by_side,
+    p11_messages_of_an_unsurvived_start_are_handled_one_at_a_time,
     p11_good_messages_that_came_back_often_are_not_set_aside,
     p12_a_dependency_that_is_away_pauses_the_worker_and_counts_no_try,
     p12_a_stop_ends_what_is_in_hand_and_hands_back_the_rest,
@@ -334,6 +336,10 @@ async fn a_message_that_is_to_come_later_waits_and_counts_no_try(side: Side) {
 struct Counted(Mutex<HashMap<String, u32>>);
 
 impl Crashes for Counted {
+    fn unsurvived<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>> {
+        Box::pin(async move { Ok(self.0.lock().unwrap().get(id).copied().unwrap_or(0)) })
+    }
+
     fn started<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>> {
         Box::pin(async move {
             let mut counts = self.0.lock().unwrap();
@@ -382,6 +388,69 @@ async fn p11_a_message_that_crashes_its_process_is_set_aside_and_its_neighbours_
     assert_eq!(side.dead().await.len(), 1, "no neighbour was set aside");
     let mut left = side.consumer().await;
     nothing_comes(&mut left).await;
+}
+
+/// A worker whose handlers wait at a gate, for messages that a lost consumer held.
+async fn of_a_lost_consumer(
+    side: &Side,
+    ids: &[String],
+    crashes: &Arc<Counted>,
+) -> (Arc<Script>, Arc<tokio::sync::Semaphore>, Running) {
+    let mut consumer = side.consumer().await;
+    for id in ids {
+        side.publish(id).await;
+        take(&mut consumer).await;
+    }
+    drop(consumer);
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let script = Arc::new(Script { gate: Some(gate.clone()), ..Script::default() });
+    let crashes: Arc<dyn Crashes> = crashes.clone();
+    let options = Options { crashes: Some(crashes), timeout: LONG, ..options(side, 16) };
+    let worker = Running::start(side, &script, options);
+    (script, gate, worker)
+}
+
+async fn begun(script: &Script, count: usize) {
+    within(async {
+        while script.begun().len() < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// One after the other they would take as many times as long, at a slow provider more than the minute of P1.
+async fn p1_what_a_killed_worker_held_is_handled_side_by_side(side: Side) {
+    let ids: Vec<_> = (0..12).map(|number| format!("held-{number}")).collect();
+    let crashes = Arc::default();
+    let (script, gate, worker) = of_a_lost_consumer(&side, &ids, &crashes).await;
+    begun(&script, 12).await; // none has ended
+    assert!(script.handled().is_empty());
+    gate.add_permits(12);
+    script.handled_once(12).await;
+    worker.stop().await;
+    assert!(crashes.0.lock().unwrap().is_empty(), "their starts are forgotten");
+    assert!(script.handled().values().all(|times| *times == 1));
+}
+
+async fn p11_messages_of_an_unsurvived_start_are_handled_one_at_a_time(side: Side) {
+    let ids: Vec<_> = (0..4).map(|number| format!("held-{number}")).collect();
+    let crashes = Arc::new(Counted(Mutex::new(ids.iter().map(|id| (id.clone(), 1)).collect())));
+    let (script, gate, worker) = of_a_lost_consumer(&side, &ids, &crashes).await;
+    begun(&script, 1).await;
+    side.publish("fresh").await;
+    // The fresh one passes; of the others none but the first has begun.
+    begun(&script, 2).await;
+    assert!(script.begun().contains("fresh"));
+    for ended in 1..=4 {
+        gate.add_permits(1 + usize::from(ended == 1));
+        script.handled_once(ended + 1).await;
+        begun(&script, (ended + 2).min(5)).await;
+        assert_eq!(script.begun().len(), (ended + 2).min(5), "one more");
+    }
+    worker.stop().await;
+    assert!(crashes.0.lock().unwrap().is_empty(), "their starts are forgotten");
+    assert!(side.dead().await.is_empty());
 }
 
 async fn p11_good_messages_that_came_back_often_are_not_set_aside(side: Side) {

@@ -179,9 +179,15 @@ impl Guess<'_> {
 }
 
 impl Right {
-    /// The ask that this sign-in answers: the one it named, or the newest (design, ruling 21).
+    /// The ask that this sign-in answers: the one it named, or the newest (design, ruling 21). A call that followed a
+    /// text by itself is nobody's ask.
     pub fn answered(&self, named: Option<RequestId>) -> Option<RequestId> {
-        named.or_else(|| self.asks.last().map(|(request, _)| *request))
+        let followed_a_text = |(request, note): &(RequestId, AskNote)| {
+            let texted = |(other, _): &(RequestId, AskNote)| other.of_its_call() == *request;
+            note.channel == Channel::Voice && self.asks.iter().any(texted)
+        };
+        let newest = || self.asks.iter().rev().find(|ask| !followed_a_text(ask));
+        named.or_else(|| newest().map(|(request, _)| *request))
     }
 
     /// The profile for a new account: the named ask's, or, when none is named, the one that all sign-ups of this code

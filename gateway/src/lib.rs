@@ -15,7 +15,6 @@ pub mod error;
 mod events;
 pub mod fields;
 mod forwarded;
-mod guard;
 mod guess;
 pub mod idempotency;
 mod inbox;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use common::config::Config;
 use common::engines::Engines;
+use common::guard;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::{guard, middleware, outbox, router, server};
+use crate::{middleware, outbox, router, server};
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -48,7 +49,7 @@ pub async fn serve(
     engines.health.ready("gateway");
     let serve = server::serve(listener, public, server::Limits::default(), stop.clone());
     let publish = outbox::run(engines.clone(), stop.clone());
-    let guard = guard::run(engines.clone(), config.pumping_guard, stop.clone());
+    let guard = guard::tell(engines.clone(), config.pumping_guard, "gateway", stop.clone());
     let blocks = app.blocks.clone().follow(engines.clone(), stop.clone());
     let keys = app.token_keys.watch(stop.clone());
     let sweep = sweep(app.clone(), stop.clone());

@@ -53,7 +53,10 @@ impl OtpWorker {
         match self.put(&place, Some(&fresh), note).await? {
             Issued::Code(sealed) => {
                 let code = self.open_code(&place, sealed)?;
-                self.hand_on(&event, &phone, &code).await?;
+                self.hand_on(ask, event.traceparent.clone(), &phone, &code).await?;
+                if ask.channel == Channel::Sms && self.config.sms.voice_fallback_secs > 0 {
+                    self.remember_to_call(&event, &recipient).await?;
+                }
                 self.raise(ask, Status::Issued).await
             }
             // Its status goes on to `expired` by itself, so that nobody learns from his own ask that somebody else
@@ -68,7 +71,7 @@ impl OtpWorker {
     }
 
     /// Stores a code for the ask, or a place without one, and tells what is there now.
-    async fn put(
+    pub(crate) async fn put(
         &self,
         place: &Place<'_>,
         code: Option<&Code>,
@@ -100,7 +103,7 @@ impl OtpWorker {
         Ok((digest, sealed))
     }
 
-    fn open_code(&self, place: &Place<'_>, sealed: String) -> Result<Code, Failure> {
+    pub(crate) fn open_code(&self, place: &Place<'_>, sealed: String) -> Result<Code, Failure> {
         let open = || {
             let digits: String = self
                 .engines
@@ -114,13 +117,14 @@ impl OtpWorker {
         open().map_err(Failure::Retry)
     }
 
-    async fn hand_on<E: IsAsk>(
+    /// Says the code to the phone by the ask's channel: a text's words and a call's are sms-worker's to deliver.
+    pub(crate) async fn hand_on(
         &self,
-        event: &Envelope<E>,
+        ask: &Ask,
+        traceparent: Option<String>,
         phone: &Phone,
         code: &Code,
     ) -> Result<(), Failure> {
-        let ask = event.data.ask();
         let (engines, locale) = (&self.engines, ask.locale.as_deref());
         let text = match ask.channel {
             Channel::Sms => self.texts.code(code, locale, self.config.otp.ttl_secs),
@@ -149,12 +153,11 @@ impl OtpWorker {
             sealed,
         };
         let now = engines.clock.now();
-        let envelope =
-            Envelope::with_id(event_id, now, "otp-worker", event.traceparent.clone(), requested);
+        let envelope = Envelope::with_id(event_id, now, "otp-worker", traceparent, requested);
         Ok(engines.bus.publish(&envelope).await?)
     }
 
-    async fn raise(&self, ask: &Ask, status: Status) -> Result<(), Failure> {
+    pub(crate) async fn raise(&self, ask: &Ask, status: Status) -> Result<(), Failure> {
         self.engines.otps.raise(ask.request_id, status, None, ask.expires_at).await?;
         Ok(())
     }
@@ -187,11 +190,11 @@ impl OtpWorker {
 }
 
 /// Where an ask's code stands.
-struct Place<'a> {
-    ask: &'a Ask,
-    phone: &'a Phone,
-    phone_key: &'a PhoneKey,
-    scope: Scope,
+pub(crate) struct Place<'a> {
+    pub ask: &'a Ask,
+    pub phone: &'a Phone,
+    pub phone_key: &'a PhoneKey,
+    pub scope: Scope,
 }
 
 impl Place<'_> {
@@ -206,7 +209,7 @@ impl Place<'_> {
     }
 }
 
-fn scope_of(ask: &Ask, recipient: &Recipient) -> Result<Scope, Failure> {
+pub(crate) fn scope_of(ask: &Ask, recipient: &Recipient) -> Result<Scope, Failure> {
     match (ask.purpose, recipient.user_id) {
         (Purpose::Login, _) => Ok(Scope::Login),
         (Purpose::PhoneChange, Some(user)) => Ok(Scope::PhoneChange(user)),

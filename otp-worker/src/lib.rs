@@ -1,6 +1,7 @@
 //! otp-worker: owns the life of a code request. Asks come in, codes go to Redis and texts to sms-worker; what becomes
 //! of the texts comes back, and what stays open is closed.
 
+mod fall_back;
 mod issue;
 mod sweep;
 mod track;
@@ -62,10 +63,17 @@ pub async fn run(
         report,
         stop.clone(),
     );
+    // With calls after texts this process admits asks too, and finds what the pumping guard shows of them.
+    let guard = worker.config.sms.voice_fallback_secs > 0;
+    let guard = guard.then(|| {
+        let mode = worker.config.pumping_guard;
+        common::guard::tell(engines.clone(), mode, "otp-worker", stop.clone())
+    });
     let beside = async {
         tokio::join!(
             blocks.follow(engines.clone(), stop.clone()),
-            sweep::run(worker, stop.clone())
+            sweep::run(worker, stop.clone()),
+            futures::future::OptionFuture::from(guard),
         );
         Ok(())
     };
@@ -78,6 +86,7 @@ impl Handler for OtpWorker {
         match message.family() {
             "otp.requested" => self.issue::<OtpRequested>(read(message)?).await,
             "user.signed_up" => self.issue::<UserSignedUp>(read(message)?).await,
+            "otp.texted" => self.fall_back(&read(message)?).await,
             "sms.status" => self.track(&read::<SmsStatus>(message)?).await,
             other => {
                 Err(Failure::Permanent("unknown_type", anyhow::anyhow!("no handler for {other}")))

@@ -123,10 +123,7 @@ pub fn routes(config: &Config, engines: &Engines) -> anyhow::Result<Routes> {
         };
         lines.push(Line::new(provider, &engines.clock));
     }
-    let names = |names: &[ProviderName]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>();
-    let by_prefix: Vec<_> =
-        named.by_prefix.iter().map(|(prefix, list)| (prefix.clone(), names(list))).collect();
-    Routes::new(lines, &names(&named.default), &by_prefix)
+    Routes::new(lines, named.clone())
 }
 
 impl Handler for SmsWorker {

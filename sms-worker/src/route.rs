@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use common::clock::Clock;
+use common::config::{self, ProviderName};
 
 use crate::breaker::Breaker;
 use crate::concurrency::Limiter;
@@ -30,48 +31,29 @@ impl Line {
     }
 }
 
-/// Lines by the start of the number; the longest start wins, and a line later in a list is used when those before it
-/// are not to be had.
+/// The lines of the configured routes. A line later in a route is used when those before it are not to be had.
 pub struct Routes {
     lines: Vec<Arc<Line>>,
-    default: Vec<Arc<Line>>,
-    by_prefix: Vec<(String, Vec<Arc<Line>>)>,
+    named: config::Routes,
 }
 
 impl Routes {
-    /// Routes that name the lines' providers. Prefixes are digits without `+`.
-    ///
     /// # Errors
     /// When a route names a provider that has no line.
-    pub fn new(
-        lines: Vec<Line>,
-        default: &[&str],
-        by_prefix: &[(String, Vec<&str>)],
-    ) -> anyhow::Result<Self> {
-        let lines: Vec<Arc<Line>> = lines.into_iter().map(Arc::new).collect();
-        let find = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| {
-                    let line = lines.iter().find(|line| line.name() == *name);
-                    line.cloned().with_context(|| format!("the provider {name} is not configured"))
-                })
-                .collect::<anyhow::Result<Vec<_>>>()
-        };
-        let default = find(default)?;
-        let mut by_prefix = by_prefix
-            .iter()
-            .map(|(prefix, names)| Ok((prefix.clone(), find(names)?)))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        by_prefix.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Ok(Self { lines, default, by_prefix })
+    pub fn new(lines: Vec<Line>, named: config::Routes) -> anyhow::Result<Self> {
+        let routes = Self { lines: lines.into_iter().map(Arc::new).collect(), named };
+        for name in ProviderName::ALL.into_iter().filter(|name| routes.named.names(*name)) {
+            routes
+                .line(name.as_str())
+                .with_context(|| format!("the provider {name} is not configured"))?;
+        }
+        Ok(routes)
     }
 
-    /// The lines for a number in E.164.
-    pub fn to(&self, e164: &str) -> &[Arc<Line>] {
-        let digits = e164.trim_start_matches('+');
-        let special = self.by_prefix.iter().find(|(prefix, _)| digits.starts_with(prefix.as_str()));
-        special.map_or(&self.default, |(_, lines)| lines)
+    /// The lines for a number in E.164. Who decides is [`config::Routes::of`], which `latchkey routes check` asks too.
+    pub fn to(&self, e164: &str) -> impl Iterator<Item = &Arc<Line>> + Clone {
+        let names = self.named.of(e164.trim_start_matches('+'));
+        names.iter().filter_map(|name| self.line(name.as_str()))
     }
 
     /// The line of a provider.
@@ -87,7 +69,7 @@ mod tests {
     use crate::provider::inbox::Inbox;
 
     #[test]
-    fn the_longest_prefix_wins_and_the_order_is_kept() -> anyhow::Result<()> {
+    fn the_configured_routes_decide_and_their_order_is_kept() -> anyhow::Result<()> {
         let clock = Clock::system();
         let lines = || {
             let keep: crate::ports::Keep = Arc::new(|_| Box::pin(async { Ok(()) }));
@@ -96,16 +78,19 @@ mod tests {
                 Line::new(Provider::Inbox(Inbox::new(keep)), &clock),
             ]
         };
-        let routes = Routes::new(
-            lines(),
-            &["inbox", "console"],
-            &[("98".to_owned(), vec!["console"]), ("98912".to_owned(), vec!["inbox"])],
-        )?;
-        let names = |e164: &str| routes.to(e164).iter().map(|l| l.name()).collect::<Vec<_>>();
+        let (console, inbox) = (ProviderName::Console, ProviderName::Inbox);
+        let named = config::Routes {
+            default: vec![inbox, console],
+            by_prefix: vec![("98912".to_owned(), vec![inbox]), ("98".to_owned(), vec![console])],
+        };
+        let routes = Routes::new(lines(), named)?;
+        let names = |e164: &str| routes.to(e164).map(|line| line.name()).collect::<Vec<_>>();
         assert_eq!(names("+14155550100"), ["inbox", "console"]);
         assert_eq!(names("+989350000000"), ["console"]);
         assert_eq!(names("+989120000000"), ["inbox"]);
-        let unknown = Routes::new(lines(), &["twilio"], &[]).err().context("it names no line")?;
+        let by_prefix = vec![("1".to_owned(), vec![ProviderName::Twilio])];
+        let named = config::Routes { default: vec![inbox], by_prefix };
+        let unknown = Routes::new(lines(), named).err().context("it names no line")?;
         assert!(unknown.to_string().contains("twilio"), "{unknown}");
         Ok(())
     }

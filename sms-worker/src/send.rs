@@ -195,8 +195,8 @@ impl SendSms {
     ) -> Result<(&Arc<Line>, Pass<'_>, Slot<'_>), Option<i64>> {
         let route = self.routes.to(message.phone_number);
         let doubtful = |line: &&Arc<Line>| tried.doubtful.iter().any(|name| name == line.name());
-        let fresh = route.iter().filter(|line| !doubtful(line));
-        let again = route.iter().filter(doubtful);
+        let fresh = route.clone().filter(|line| !doubtful(line));
+        let again = route.filter(doubtful);
         let mut shortest: Option<i64> = None;
         for line in fresh.chain(again).filter(|line| !tried.failed.contains(&line.name())) {
             let wait = match line.breaker.pass() {

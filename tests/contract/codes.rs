@@ -705,7 +705,11 @@ async fn what_may_come_once_comes_once_of_fifty_until_it_is_forgotten(bench: Ben
 }
 
 async fn starts_are_counted(bench: Bench) {
+    assert_eq!(bench.store.starts("a").await.unwrap(), 0);
     assert_eq!(bench.store.count_start("a").await.unwrap(), 1);
     assert_eq!(bench.store.count_start("a").await.unwrap(), 2);
     assert_eq!(bench.store.count_start("b").await.unwrap(), 1);
+    bench.store.forget_starts("b").await.unwrap();
+    let left = [bench.store.starts("a").await.unwrap(), bench.store.starts("b").await.unwrap()];
+    assert_eq!(left, [2, 0]);
 }

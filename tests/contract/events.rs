@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use common::event::{
-    Ask, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES, OtpRequested, OtpVerified,
-    SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, UserCreated, UserDeleted,
-    UserSignedUp,
+    Ask, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES, OtpRequested, OtpTexted,
+    OtpVerified, SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, UserCreated,
+    UserDeleted, UserSignedUp,
 };
 use common::ids::EventId;
 use common::seal::Sealed;
@@ -132,6 +132,7 @@ fn samples() -> Vec<Sample> {
         ),
         sample(7, "gateway", false, UserDeleted { user_id: id(0x05, 1), deleted_at: at(9) }),
         sample(11, "gateway", false, guard_changed()),
+        sample(12, "otp-worker", false, OtpTexted(ask(Purpose::Login, Channel::Sms, None))),
         sample(
             8,
             "gateway",

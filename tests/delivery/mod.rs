@@ -1,5 +1,6 @@
 //! Delivery through the fake Twilio: deaths of the worker, a provider that fails, receipts in any order.
 
+mod fallback;
 mod kills;
 mod receipts;
 mod unreliable;

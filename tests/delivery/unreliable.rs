@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 use fake_twilio::{Act, Fake, Script};
 use futures::future::join_all;
 
-use super::{borrowed, settings, status};
+use super::{borrowed, code, settings, status};
 use crate::both_sides;
+use crate::faults::HEALED_WITHIN;
+use crate::support::engines::Engines;
 use crate::support::http::new_phone;
-use crate::support::in_time;
-use crate::support::system::{Side, System};
+use crate::support::process::Binary;
+use crate::support::system::{Apart, Side, System};
+use crate::support::{eventually, in_time};
 
 const REQUESTS: usize = 60;
 /// A code's life, less what a text must have left of it.
@@ -57,5 +60,52 @@ async fn p2_every_text_arrives_in_its_life_from_a_provider_that_fails_and_is_slo
         let calls = fake.calls_to(phone);
         let taken: Vec<_> = calls.iter().filter(|call| call.taken).collect();
         assert_eq!(taken.len(), 1, "no text twice");
+    }
+}
+
+mod on_the_engines {
+    use super::*;
+
+    /// All that the worker held comes back to it. One after the other, at 2 s a call, it would take two minutes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_what_a_killed_worker_held_ends_within_a_minute_at_a_slow_provider() {
+        let fake = Fake::start().await.unwrap();
+        fake.script("", Script { delay_ms: 2_000, ..Script::default() });
+        let settings = settings(&fake, &fake.url());
+        let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 1 };
+        let engines = Engines::shared().fresh().await;
+        let mut system = System::apart(engines, counts, &borrowed(&settings)).await;
+        let api = system.api();
+        let asks = (0..REQUESTS).map(async |_| {
+            let phone = new_phone();
+            (api.otp(&phone).await.expect(202).text("request_id"), phone)
+        });
+        let asked = join_all(asks).await;
+        eventually("calls in flight", Duration::from_secs(20), async || {
+            (fake.calls().len() >= 16).then_some(())
+        })
+        .await;
+        system.all(Binary::SmsWorker).next().unwrap().restart().await;
+        let began = Instant::now();
+        let mut open: Vec<&str> = asked.iter().map(|(request, _)| request.as_str()).collect();
+        let ended = in_time(HEALED_WITHIN, async || {
+            let mut still = Vec::new();
+            for request in std::mem::take(&mut open) {
+                if status(&api, request).await != "sent" {
+                    still.push(request);
+                }
+            }
+            open = still;
+            open.is_empty().then_some(())
+        })
+        .await;
+        println!("{} of {REQUESTS} sent after {:?}", REQUESTS - open.len(), began.elapsed());
+        assert!(ended.is_some(), "{} are open", open.len());
+        for (_, phone) in &asked {
+            // W1: what was in flight at the kill was taken, and its answer was read by nobody.
+            let calls = fake.calls_to(phone);
+            assert!(calls.len() <= 2, "{} texts", calls.len());
+            assert!(calls.iter().all(|call| code(call) == code(&calls[0])), "one code");
+        }
     }
 }

@@ -22,6 +22,8 @@ pub enum Fault {
     SwallowRequests,
     /// The engine does what it is asked; its answers are swallowed.
     SwallowAnswers,
+    /// Of AMQP: what a consumer acks never reaches the broker. Publishes and their confirms pass.
+    SwallowAcks,
     /// Open connections are cut and nobody listens.
     Refuse,
 }
@@ -145,6 +147,13 @@ async fn serve(client: TcpStream, target: SocketAddr, state: watch::Receiver<Sta
     }
 }
 
+/// Whether a piece has a frame with `basic.ack` in it: its size of 13 bytes, class 60 and method 80 (AMQP 0-9-1). No text
+/// of ours has zero bytes, so nothing else looks like it.
+fn has_ack(piece: &[u8]) -> bool {
+    const ACK: [u8; 8] = [0, 0, 0, 13, 0, 60, 0, 80];
+    piece.windows(ACK.len()).any(|window| window == ACK)
+}
+
 /// Carries one way until it ends. A reader and a writer apart, so that latency delays and does not throttle.
 async fn pump(
     mut from: OwnedReadHalf,
@@ -159,6 +168,7 @@ async fn pump(
             let delay = match (state.borrow().fault, way) {
                 (Fault::SwallowRequests, Way::ToEngine)
                 | (Fault::SwallowAnswers, Way::ToClient) => continue,
+                (Fault::SwallowAcks, Way::ToEngine) if has_ack(&piece[..length]) => continue,
                 (Fault::Latency(delay), _) => delay,
                 _ => Duration::ZERO,
             };
@@ -243,6 +253,21 @@ mod tests {
         proxy.set(Fault::SwallowRequests).await;
         timeout(Duration::from_millis(100), ask(&mut stream)).await.unwrap_err();
         assert_eq!(*counted.borrow(), 1);
+    }
+
+    #[tokio::test]
+    async fn swallowed_acks_do_not_arrive_and_all_else_does() {
+        let (mut proxy, mut counted) = counting().await;
+        let mut stream = connect(&proxy).await;
+        proxy.set(Fault::SwallowAcks).await;
+        let ack = [1, 0, 1, 0, 0, 0, 13, 0, 60, 0, 80, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0xce];
+        stream.write_all(&ack).await.unwrap();
+        timeout(Duration::from_millis(100), stream.read_u8()).await.unwrap_err();
+        assert_eq!(ask(&mut stream).await.unwrap(), 8);
+        counted.wait_for(|count| *count == 1).await.unwrap();
+        proxy.set(Fault::None).await;
+        stream.write_all(&ack).await.unwrap();
+        counted.wait_for(|count| *count == 22).await.unwrap();
     }
 
     #[tokio::test]

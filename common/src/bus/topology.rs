@@ -35,7 +35,9 @@ impl Queue {
     /// must reach the queue and be dead-lettered as `unknown_version`, not come back to its publisher as unroutable.
     pub const fn bindings(self) -> &'static [&'static str] {
         match self {
-            Self::OtpWorker => &["otp.requested.*", "user.signed_up.*", "sms.status.*"],
+            Self::OtpWorker => {
+                &["otp.requested.*", "user.signed_up.*", "otp.texted.*", "sms.status.*"]
+            }
             Self::SmsWorker => &["sms.requested.*", "sms.receipt.*"],
         }
     }
@@ -89,12 +91,14 @@ pub enum Delay {
 impl Delay {
     pub const ALL: [Self; 3] = [Self::Second, Self::FiveSeconds, Self::HalfMinute];
 
-    /// The shortest delay that is not shorter than `wait`, else the longest.
+    /// The delay for a wait: the shortest that is not shorter, unless it is more than a quarter longer; then a shorter one,
+    /// after which there is another look. What waits for a provider must not oversleep its return.
     pub fn about(wait: std::time::Duration) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|delay| u128::from(delay.ms().unsigned_abs()) >= wait.as_millis())
-            .unwrap_or(Self::HalfMinute)
+        let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        let fits = |delay: &Self| delay.ms() >= wait_ms && delay.ms() * 4 <= wait_ms * 5;
+        let shorter = |delay: &Self| delay.ms() < wait_ms;
+        let found = Self::ALL.into_iter().find(fits);
+        found.or_else(|| Self::ALL.into_iter().rfind(shorter)).unwrap_or(Self::Second)
     }
 
     pub const fn ms(self) -> i64 {
@@ -173,6 +177,19 @@ mod tests {
         assert_eq!(of("user.created.v1"), []);
         assert_eq!(of("otp.requested"), []);
         assert_eq!(of("otp.requested.v1.more"), []);
+    }
+
+    #[test]
+    fn no_wait_is_overslept_by_more_than_a_quarter_and_a_second() {
+        let about = |ms| Delay::about(std::time::Duration::from_millis(ms));
+        for wait_ms in (0..60_000).step_by(50) {
+            let delay_ms = about(wait_ms).ms().unsigned_abs();
+            assert!(delay_ms <= (wait_ms * 5 / 4).max(1_000), "{wait_ms}: {delay_ms}");
+            assert!(delay_ms * 5 >= wait_ms.min(30_000), "{wait_ms}: few hops, {delay_ms}");
+        }
+        let shown = [900, 1_001, 3_999, 4_000, 5_000, 23_999, 24_000, 30_000].map(about);
+        let [s, f, h] = Delay::ALL;
+        assert_eq!(shown, [s, s, s, f, f, f, h, h]);
     }
 
     #[test]

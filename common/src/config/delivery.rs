@@ -54,6 +54,7 @@ pub(super) fn sms(r: &mut Reader, case: Case) -> Sms {
         unknown_outcome: r
             .word("LATCHKEY_UNKNOWN_OUTCOME", &words)
             .unwrap_or(UnknownOutcome::Resend),
+        voice_fallback_secs: r.number("LATCHKEY_VOICE_FALLBACK_SECS"),
     }
 }
 

@@ -160,6 +160,8 @@ pub struct Sms {
     pub twilio: Option<TwilioAccount>,
     pub http: Option<HttpProvider>,
     pub unknown_outcome: UnknownOutcome,
+    /// How long after a text without news of its delivery its code is said by a call; 0: never.
+    pub voice_fallback_secs: i64,
 }
 
 #[derive(Clone, Debug)]

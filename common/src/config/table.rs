@@ -208,6 +208,8 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "Who sends the texts; the longest matching prefix decides; on the engines sms-worker needs it."),
         setting("LATCHKEY_UNKNOWN_OUTCOME", Value("resend"), Words(&["resend", "wait"]),
             "What follows when a provider may or may not have taken a text: once more elsewhere, or nothing."),
+        setting("LATCHKEY_VOICE_FALLBACK_SECS", Value("0"), Allowed::Number { low: 10, high: 120, zero: Some("off") },
+            "After this long without a receipt of a text's delivery and without a sign-in, its code is said by a call as well, once; the call counts as a text does."),
         setting("TWILIO_ACCOUNT_SID", Nothing, Shape("`AC` and 32 hexadecimal digits"),
             "The Twilio account; needed when a route names `twilio`."),
         setting("TWILIO_AUTH_TOKEN", Nothing, Shape("visible ASCII characters without spaces"),

@@ -10,6 +10,7 @@ mod net;
 mod news;
 mod replay;
 mod rule;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -20,6 +21,7 @@ pub(crate) use news::{Added, Shown};
 pub use news::{Conversion, Found, News, Taken, Tally};
 pub use replay::{Replay, Report, Stop};
 pub use rule::{Rule, RuleError};
+pub use tell::tell;
 
 /// The unit in which sends and verifications are counted. Live counts, history and replay share it, so that a replay
 /// knows as much of the time of a send as the live guard did.

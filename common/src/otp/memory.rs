@@ -568,6 +568,10 @@ impl Memory {
         *starts
     }
 
+    pub fn starts(&self, message: &str) -> u32 {
+        self.lock().starts.get(message).map_or(0, |(_, starts)| *starts)
+    }
+
     pub fn forget_starts(&self, message: &str) {
         self.lock().starts.remove(message);
     }

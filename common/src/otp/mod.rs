@@ -313,6 +313,14 @@ impl OtpStore {
         }
     }
 
+    /// The starts of a message that were counted and not forgotten.
+    pub async fn starts(&self, message: &str) -> Result<u32, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.starts(message).await,
+            Side::Memory(memory) => Ok(memory.starts(message)),
+        }
+    }
+
     /// Forgets the starts of a message: the process survived it.
     pub async fn forget_starts(&self, message: &str) -> Result<(), EngineError> {
         match &*self.side {
@@ -334,6 +342,10 @@ impl OtpStore {
 }
 
 impl Crashes for OtpStore {
+    fn unsurvived<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>> {
+        Box::pin(self.starts(id))
+    }
+
     fn started<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>> {
         Box::pin(self.count_start(id))
     }

@@ -441,6 +441,12 @@ impl Redis {
         Ok(starts)
     }
 
+    pub async fn starts(&self, message: &str) -> Result<u32, EngineError> {
+        let key = format!("lk:starts:{message}");
+        let starts: Option<u32> = self.run(async |mut lane| lane.get(&key).await).await?;
+        Ok(starts.unwrap_or(0))
+    }
+
     pub async fn forget_starts(&self, message: &str) -> Result<(), EngineError> {
         let key = format!("lk:starts:{message}");
         self.run(async |mut lane| lane.del(&key).await).await

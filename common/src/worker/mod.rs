@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::one::{Fate, One};
 use self::seen::Seen;
-use self::suspects::next_to_start;
+use self::suspects::{Waiting, next_to_start};
 use crate::bus::{Attached, Bus, Consumer, Delay, Incoming, PublishError, Queue, Settle};
 use crate::clock::Clock;
 use crate::engine_error::EngineError;
@@ -77,6 +77,9 @@ impl From<PublishError> for Failure {
 /// Counts starts of suspects where a crash of this process does not reach. A suspect is a message that came back
 /// unsettled; one whose starts never end takes the process down each time.
 pub trait Crashes: Send + Sync + 'static {
+    /// How many starts of this message were not survived so far. Those that run now count as well.
+    fn unsurvived<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>>;
+
     /// Counts a start of this message, and tells how many there are with it.
     fn started<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>>;
 
@@ -165,7 +168,7 @@ struct Worker<H> {
     seen: Seen,
     consumer: Consumer,
     /// Taken and not begun.
-    waiting: VecDeque<Arc<Incoming>>,
+    waiting: VecDeque<Waiting>,
     running: Vec<Running>,
     tasks: JoinSet<(Arc<Incoming>, Fate)>,
     pause: Option<Pause>,
@@ -175,6 +178,7 @@ struct Worker<H> {
 
 struct Running {
     message: Arc<Incoming>,
+    alone: bool,
     task: AbortHandle,
 }
 
@@ -209,7 +213,7 @@ impl<H: Handler> Worker<H> {
                 message = self.consumer.next() => {
                     let message = message.with_context(|| format!("the consumer of {} ended", self.queue))?;
                     self.seen.taken(&message);
-                    self.waiting.push_back(Arc::new(message));
+                    self.waiting.push_back(Waiting::new(message));
                 }
                 Some(done) = self.tasks.join_next() => {
                     let (message, fate) = done.context("a message's task failed")?;
@@ -223,7 +227,8 @@ impl<H: Handler> Worker<H> {
                     self.tell();
                 }
                 _ = look.tick() => {
-                    let in_hand = self.waiting.iter().chain(self.running.iter().map(|r| &r.message));
+                    let waiting = self.waiting.iter().map(|one| &one.message);
+                    let in_hand = waiting.chain(self.running.iter().map(|one| &one.message));
                     self.seen.look(in_hand, self.consumer.dead_letters());
                 }
             }
@@ -238,17 +243,21 @@ impl<H: Handler> Worker<H> {
         }
         while self.running.len() < self.options.concurrency {
             // The broker has these back already, and they come again.
-            self.waiting.retain(|message| !message.is_stale());
-            let suspect_runs = self.running.iter().any(|one| one.message.suspect);
-            let Some(message) = next_to_start(&mut self.waiting, suspect_runs) else { return };
+            self.waiting.retain(|one| !one.message.is_stale());
+            let one_is_alone = self.running.iter().any(|one| one.alone);
+            let Some(Waiting { message, alone }) = next_to_start(&mut self.waiting, one_is_alone)
+            else {
+                return;
+            };
             let one = One {
                 handler: self.handler.clone(),
                 options: self.options.clone(),
                 queue: self.queue,
                 message: message.clone(),
+                alone,
             };
             let task = self.tasks.spawn(one.see_through());
-            self.running.push(Running { message, task });
+            self.running.push(Running { message, alone, task });
         }
     }
 
@@ -256,8 +265,9 @@ impl<H: Handler> Worker<H> {
         self.running.retain(|one| !Arc::ptr_eq(&one.message, &message));
         match fate {
             Fate::Settled => self.unanswered = 0,
+            Fate::Dangerous => self.waiting.push_front(Waiting { message, alone: true }),
             Fate::Away(error) => {
-                self.waiting.push_front(message);
+                self.waiting.push_front(Waiting { message, alone: false });
                 if self.pause.is_none() {
                     tracing::warn!(queue = %self.queue, error = format!("{error:#}"), "pausing: a dependency is away");
                     self.pause = Some(Pause::starting(self.unanswered));
@@ -298,13 +308,13 @@ impl<H: Handler> Worker<H> {
     async fn drain(mut self) {
         let deadline = Instant::now() + self.options.drain;
         (self.report)(Err(STOPPING.to_owned()));
-        let mut back: Vec<Arc<Incoming>> = self.waiting.drain(..).collect();
+        let mut back: Vec<Arc<Incoming>> = self.waiting.drain(..).map(|one| one.message).collect();
         back.extend(self.consumer.cancel().await.into_iter().map(Arc::new));
         hand_back(self.queue, back).await;
         while let Ok(Some(done)) = timeout_at(deadline, self.tasks.join_next()).await {
             let Ok((message, fate)) = done else { continue };
             self.running.retain(|one| !Arc::ptr_eq(&one.message, &message));
-            if let Fate::Away(_) = fate {
+            if let Fate::Away(_) | Fate::Dangerous = fate {
                 hand_back(self.queue, [message]).await;
             }
         }

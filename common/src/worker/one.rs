@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Crashes, Failure, Handler, Options};
 use crate::bus::{Delay, Incoming, Queue, Settle};
+use crate::engine_error::EngineError;
 
 /// The failure that sets a message aside.
 const LAST_TRY: u32 = 5;
@@ -24,6 +25,8 @@ pub(super) enum Fate {
     Settled,
     /// Still in hand: a dependency is away.
     Away(anyhow::Error),
+    /// Still in hand and not begun: a start of it was not survived, so it must not run beside others of its kind.
+    Dangerous,
 }
 
 pub(super) struct One<H> {
@@ -31,6 +34,8 @@ pub(super) struct One<H> {
     pub(super) options: Arc<Options>,
     pub(super) queue: Queue,
     pub(super) message: Arc<Incoming>,
+    /// Whether no other message with an unsurvived start runs beside it.
+    pub(super) alone: bool,
 }
 
 /// How a try went.
@@ -51,7 +56,8 @@ impl<H: Handler> One<H> {
 
     async fn fate(&self) -> Fate {
         let attempt = match self.count_start().await {
-            Ok(()) => self.attempt().await,
+            Ok(true) => self.attempt().await,
+            Ok(false) => return Fate::Dangerous,
             Err(attempt) => attempt,
         };
         let tries = self.message.tries.saturating_add(1);
@@ -138,21 +144,18 @@ impl<H: Handler> One<H> {
         self.options.crashes.as_deref().filter(|_| self.message.suspect)
     }
 
-    /// Counts the start of a suspect before its work starts.
-    async fn count_start(&self) -> Result<(), Try> {
-        let Some(crashes) = self.counted() else { return Ok(()) };
-        match timeout(COUNT_TIMEOUT, crashes.started(&self.message.id)).await {
-            Ok(Ok(starts)) if starts >= LAST_START => Err(Try::Hopeless(
+    /// Counts the start of a suspect before its work starts. False: it may not start now, and was not counted.
+    async fn count_start(&self) -> Result<bool, Try> {
+        let Some(crashes) = self.counted() else { return Ok(true) };
+        if !self.alone && in_time(crashes.unsurvived(&self.message.id)).await?.unwrap_or(0) > 0 {
+            return Ok(false);
+        }
+        match in_time(crashes.started(&self.message.id)).await? {
+            Some(starts) if starts >= LAST_START => Err(Try::Hopeless(
                 "crash_loop",
                 anyhow::anyhow!("{starts} starts, and none of those before was survived"),
             )),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if !error.is_away() => {
-                tracing::error!(error = %error, "count a suspect's start");
-                Ok(())
-            }
-            Ok(Err(error)) => Err(Try::Away(error.into())),
-            Err(_) => Err(Try::Away(anyhow::anyhow!("count a suspect's start: timed out"))),
+            _ => Ok(true),
         }
     }
 
@@ -163,6 +166,21 @@ impl<H: Handler> One<H> {
             Ok(Err(error)) => tracing::warn!(error = %error, "forget a suspect's starts"),
             Err(_) => tracing::warn!("forget a suspect's starts: timed out"),
         }
+    }
+}
+
+/// The count's answer; `None` when it cannot be had although its keeper is there, which holds no message up.
+async fn in_time(
+    count: impl Future<Output = Result<u32, EngineError>>,
+) -> Result<Option<u32>, Try> {
+    match timeout(COUNT_TIMEOUT, count).await {
+        Ok(Ok(count)) => Ok(Some(count)),
+        Ok(Err(error)) if !error.is_away() => {
+            tracing::error!(error = %error, "count a suspect's starts");
+            Ok(None)
+        }
+        Ok(Err(error)) => Err(Try::Away(error.into())),
+        Err(_) => Err(Try::Away(anyhow::anyhow!("count a suspect's starts: timed out"))),
     }
 }
 

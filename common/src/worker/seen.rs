@@ -6,7 +6,9 @@ use metrics::{describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::bus::{Incoming, Queue};
 use crate::clock::Clock;
-use crate::event::{Event, OtpRequested, SmsReceipt, SmsRequested, SmsStatus, UserSignedUp};
+use crate::event::{
+    Event, OtpRequested, OtpTexted, SmsReceipt, SmsRequested, SmsStatus, UserSignedUp,
+};
 
 const OLDEST: &str = "latchkey_queue_oldest_seconds";
 const LAG: &str = "latchkey_event_lag_seconds";
@@ -62,6 +64,7 @@ fn label(kind: &str) -> &'static str {
     let known = [
         OtpRequested::TYPE,
         UserSignedUp::TYPE,
+        OtpTexted::TYPE,
         SmsRequested::TYPE,
         SmsReceipt::TYPE,
         SmsStatus::TYPE,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::config::ProviderName;
 use common::ids::{AttemptId, MessageId, RequestId};
 use common::timestamp::Timestamp;
 use common::vocabulary::{Channel, Reason, Status};
@@ -101,12 +102,13 @@ pub struct Found {
 impl Provider {
     /// The name in routes, in the ledger and in events.
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Twilio(_) => "twilio",
-            Self::Http(_) => "http",
-            Self::Console(_) => "console",
-            Self::Inbox(_) => "inbox",
-        }
+        let name = match self {
+            Self::Twilio(_) => ProviderName::Twilio,
+            Self::Http(_) => ProviderName::Http,
+            Self::Console(_) => ProviderName::Console,
+            Self::Inbox(_) => ProviderName::Inbox,
+        };
+        name.as_str()
     }
 
     /// Hands the text over. Takes at most [`client::LIMIT`] (and [`client::CONNECT_LIMIT`] within it).

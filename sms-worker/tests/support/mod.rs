@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::bus::Delay;
 use common::clock::Clock;
-use common::config::{TwilioAccount, UnknownOutcome};
+use common::config::{self, ProviderName, TwilioAccount, UnknownOutcome};
 use common::db::Db;
 use common::db::ledger::Ledger;
 use common::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus, Text};
@@ -253,7 +253,10 @@ impl Delivery {
         let (ledger, clock) = (Ledger::new(db), Clock::manual());
         let lines: Vec<Line> =
             providers.into_iter().map(|provider| Line::new(provider, &clock)).collect();
-        let names: Vec<&str> = lines.iter().map(Line::name).collect();
+        let name_of =
+            |line: &Line| ProviderName::ALL.into_iter().find(|n| n.as_str() == line.name());
+        let default = lines.iter().filter_map(name_of).collect();
+        let named = config::Routes { default, by_prefix: Vec::new() };
         let statuses: Arc<Mutex<Vec<SmsStatus>>> = Arc::default();
         let sink = Arc::clone(&statuses);
         let publish: Publish = Arc::new(move |status| {
@@ -263,7 +266,7 @@ impl Delivery {
         let send = SendSms {
             keys: Arc::new(keys()),
             ledger: ledger.clone(),
-            routes: Arc::new(Routes::new(lines, &names, &[]).unwrap()),
+            routes: Arc::new(Routes::new(lines, named).unwrap()),
             publish: Arc::clone(&publish),
             wanted,
             clock: clock.clone(),

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use common::config::PumpingGuard;
-use common::engines::Engines;
-use common::event::{Envelope, GuardChanged};
-use common::guard::{Found, Kind, State};
-use common::timestamp::Timestamp;
+use super::{Found, Kind, State};
+use crate::config::PumpingGuard;
+use crate::engines::Engines;
+use crate::event::{Envelope, GuardChanged};
+use crate::timestamp::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 /// Counts of several seconds make one row of a prefix's minute, and one statement for all rows.
@@ -18,10 +18,16 @@ const SWEEP_EVERY_SECS: i64 = 3600;
 /// Changes that wait for the database at most.
 const MOST_UNTOLD: usize = 1000;
 
-/// Runs until `stop`, and writes what is left then.
-pub(crate) async fn run(engines: Engines, mode: PumpingGuard, stop: CancellationToken) {
-    let mut reporter =
-        Reporter { engines, mode, untold: Vec::new(), sweep_at: Timestamp::from_ms(0) };
+/// Tells on what this process finds until `stop`, and writes what is left then. Every process that admits asks runs it;
+/// `source` is the process, for the event.
+pub async fn tell(
+    engines: Engines,
+    mode: PumpingGuard,
+    source: &'static str,
+    stop: CancellationToken,
+) {
+    let sweep_at = Timestamp::from_ms(0);
+    let mut reporter = Reporter { engines, mode, source, untold: Vec::new(), sweep_at };
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -37,6 +43,7 @@ pub(crate) async fn run(engines: Engines, mode: PumpingGuard, stop: Cancellation
 struct Reporter {
     engines: Engines,
     mode: PumpingGuard,
+    source: &'static str,
     /// Changes that were told, but not noted in the database.
     untold: Vec<Found>,
     sweep_at: Timestamp,
@@ -103,7 +110,7 @@ impl Reporter {
             at: found.at,
             until: change.until,
         };
-        let envelope = Envelope::new(&self.engines.clock, "gateway", None, data);
+        let envelope = Envelope::new(&self.engines.clock, self.source, None, data);
         if let Err(error) = self.engines.bus.publish(&envelope).await {
             // The state is noted in the database all the same, which is what staff look at.
             tracing::warn!(error = %error, "a change of the guard went without its event");
@@ -115,16 +122,16 @@ impl Reporter {
 mod tests {
     use std::sync::Arc;
 
-    use common::bus::Bus;
-    use common::clock::Clock;
-    use common::config::{Config, Role};
-    use common::db::Db;
-    use common::ids::{CodeId, RequestId};
-    use common::keys::Keys;
-    use common::ops::Health;
-    use common::otp::{Admission, Admit, OtpStore, Scope};
-    use common::phone::Phone;
-    use common::vocabulary::Channel;
+    use crate::bus::Bus;
+    use crate::clock::Clock;
+    use crate::config::{Config, Role};
+    use crate::db::Db;
+    use crate::ids::{CodeId, RequestId};
+    use crate::keys::Keys;
+    use crate::ops::Health;
+    use crate::otp::{Admission, Admit, OtpStore, Scope};
+    use crate::phone::Phone;
+    use crate::vocabulary::Channel;
 
     use super::*;
 
@@ -168,8 +175,8 @@ mod tests {
             admitted += i64::from(matches!(answer, Admission::Admitted { .. }));
         }
         let sweep_at = Timestamp::from_ms(0);
-        let mut reporter =
-            Reporter { engines, mode: PumpingGuard::Enforce, untold: Vec::new(), sweep_at };
+        let (mode, source) = (PumpingGuard::Enforce, "gateway");
+        let mut reporter = Reporter { engines, mode, source, untold: Vec::new(), sweep_at };
         // Without its tables the database takes nothing.
         reporter.report().await.unwrap_err();
         db.migrate().await.unwrap();

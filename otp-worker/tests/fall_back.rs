@@ -1,0 +1,295 @@
+//! A text without news of its delivery is followed by a call: the service on the memory bus and a clock that is moved.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::bus::{Bus, Consumer, Queue, Settle};
+use common::clock::Clock;
+use common::config::{Config, Role};
+use common::db::Db;
+use common::engines::Engines;
+use common::event::{
+    Ask, Envelope, Event as _, OtpRequested, OtpTexted, Recipient, SmsRequested, Text,
+};
+use common::guard::Place;
+use common::ids::{CodeId, EventId, MessageId, RequestId};
+use common::keys::Keys;
+use common::ops::Health;
+use common::otp::{Admission, Admit, OtpStore, Scope};
+use common::phone::Phone;
+use common::rng;
+use common::timestamp::Timestamp;
+use common::vocabulary::{Channel, Limit, Purpose, Reason, Status};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How far the clock goes at a time, and how long that takes: the bus looks at it every few milliseconds.
+const STEP: Duration = Duration::from_secs(1);
+const STEP_TAKES: Duration = Duration::from_millis(60);
+const LONG: Duration = Duration::from_secs(30);
+const TTL_MS: i64 = 300_000;
+
+/// otp-worker, running; we are the gateway before it and sms-worker behind it.
+struct Stage {
+    engines: Engines,
+    config: Arc<Config>,
+    jobs: Consumer,
+    stop: CancellationToken,
+    service: JoinHandle<anyhow::Result<()>>,
+    folder: std::path::PathBuf,
+}
+
+/// What sms-worker was handed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Job {
+    phone: String,
+    channel: Channel,
+    digits: String,
+    message: MessageId,
+}
+
+/// An ask as the gateway admitted it.
+#[derive(Clone)]
+struct Asked {
+    ask: Ask,
+    recipient: Recipient,
+}
+
+impl Stage {
+    async fn set(settings: &[(&str, &str)]) -> Self {
+        let folder = std::env::temp_dir()
+            .join(format!("latchkey-call-{:016x}", u64::from_be_bytes(rng::bytes())));
+        let mut given: BTreeMap<_, _> = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        given.insert("LATCHKEY_DATA_DIR".into(), folder.display().to_string());
+        given.insert("LATCHKEY_RESEND_COOLDOWN_SECS".into(), "0".into());
+        let config = Arc::new(Config::from_map(Role::AllInOne, &given).unwrap());
+        let (clock, db) = (Clock::manual(), Db::sqlite(&folder).await.unwrap());
+        db.migrate().await.unwrap();
+        let engines = Engines {
+            bus: Bus::memory(clock.clone()),
+            otps: OtpStore::memory(clock.clone()),
+            db,
+            keys: Arc::new(Keys::from_secret(&[7; 32], None)),
+            clock,
+            health: Health::default(),
+        };
+        let stop = CancellationToken::new();
+        let jobs = engines.bus.consume(Queue::SmsWorker, 1000).await.unwrap();
+        let service =
+            tokio::spawn(otp_worker::run(Arc::clone(&config), engines.clone(), stop.clone()));
+        Self { engines, config, jobs, stop, service, folder }
+    }
+
+    async fn admit(&self, phone: &str, channel: Channel, ttl_ms: i64) -> Result<Asked, Limit> {
+        let (clock, parsed) = (&self.engines.clock, Phone::trusted(phone).unwrap());
+        let request_id = RequestId::new(clock);
+        let admit = Admit {
+            request_id,
+            new_code_id: CodeId::new(clock),
+            phone: &self.engines.keys.phone_key(&parsed),
+            scope: Scope::Login,
+            ttl_ms,
+            attempts: 5,
+            route: "otp",
+            idempotency: None,
+            ip_key: "an address",
+            country: parsed.region(),
+            operator_prefix: parsed.operator_prefix(),
+            channel,
+            locale: None,
+            limits: &self.config.limits,
+            unlimited: false,
+            guard: self.config.pumping_guard,
+        };
+        match self.engines.otps.admit(&admit).await.unwrap() {
+            Admission::Admitted { code_id, now, expires_at, .. } => {
+                let recipient =
+                    Recipient { phone_number: phone.to_owned(), user_id: None, profile: None };
+                let ask = Ask {
+                    request_id,
+                    code_id,
+                    purpose: Purpose::Login,
+                    channel,
+                    locale: None,
+                    country: parsed.region().to_owned(),
+                    requested_at: now,
+                    expires_at,
+                    sealed: self.seal(
+                        OtpRequested::TYPE,
+                        EventId::new(clock),
+                        request_id,
+                        expires_at,
+                        &recipient,
+                    ),
+                };
+                Ok(Asked { ask, recipient })
+            }
+            Admission::Limited { limit, .. } => Err(limit),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn seal(
+        &self,
+        kind: &str,
+        event: EventId,
+        request: RequestId,
+        expires_at: Timestamp,
+        recipient: &Recipient,
+    ) -> common::seal::Sealed<Recipient> {
+        Ask::seal(&self.engines.keys.event, kind, event, request, expires_at, recipient).unwrap()
+    }
+
+    /// Publishes an event about the ask, made by `of`.
+    async fn publish<E: common::event::IsAsk>(&self, asked: &Asked) {
+        let (clock, ask) = (&self.engines.clock, &asked.ask);
+        let event = EventId::new(clock);
+        let sealed = self.seal(E::TYPE, event, ask.request_id, ask.expires_at, &asked.recipient);
+        let data = E::of(Ask { sealed, ..ask.clone() });
+        let envelope = Envelope::with_id(event, clock.now(), "test", None, data);
+        self.engines.bus.publish(&envelope).await.unwrap();
+    }
+
+    /// Asks, and takes the text that follows.
+    async fn texted(&mut self, phone: &str) -> (Asked, Job) {
+        let asked = self.admit(phone, Channel::Sms, TTL_MS).await.unwrap();
+        self.publish::<OtpRequested>(&asked).await;
+        let job = self.job().await;
+        assert_eq!((job.phone.as_str(), job.channel), (phone, Channel::Sms));
+        (asked, job)
+    }
+
+    async fn job(&mut self) -> Job {
+        let next = tokio::time::timeout(LONG, self.jobs.next()).await.expect("a job in time");
+        let message = next.unwrap();
+        let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
+        let Text { phone_number, text } = envelope.text(&self.engines.keys.event).unwrap();
+        message.settle(Settle::Done).await.unwrap();
+        let digits: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
+        let data = envelope.data;
+        Job { phone: phone_number, channel: data.channel, digits, message: data.message_id }
+    }
+
+    /// Moves the clock until a call is handed on to this phone; all jobs until then.
+    async fn until_called(&mut self, phone: &str) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for _ in 0..300 {
+            self.engines.clock.advance(STEP);
+            while let Ok(job) = tokio::time::timeout(STEP_TAKES, self.job()).await {
+                let is_it = job.phone == phone && job.channel == Channel::Voice;
+                jobs.push(job);
+                if is_it {
+                    return jobs;
+                }
+            }
+        }
+        panic!("{phone} is not called: {jobs:?}");
+    }
+
+    /// Ends the service, what it has in hand included; the jobs that were left.
+    async fn end(mut self) -> Vec<Job> {
+        self.stop.cancel();
+        self.service.await.unwrap().unwrap();
+        let mut left = Vec::new();
+        while let Ok(Some(message)) = tokio::time::timeout(STEP_TAKES, self.jobs.next()).await {
+            let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
+            let text = envelope.text(&self.engines.keys.event).unwrap();
+            let (channel, message) = (envelope.data.channel, envelope.data.message_id);
+            left.push(Job { phone: text.phone_number, channel, digits: String::new(), message });
+        }
+        self.engines.db.close().await;
+        drop(std::fs::remove_dir_all(&self.folder));
+        left
+    }
+}
+
+fn called(jobs: &[Job]) -> Vec<&str> {
+    jobs.iter().filter(|job| job.channel == Channel::Voice).map(|job| job.phone.as_str()).collect()
+}
+
+const ON: (&str, &str) = ("LATCHKEY_VOICE_FALLBACK_SECS", "20");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_only_a_text_without_news_is_followed_by_a_call_and_by_one() {
+    let mut stage = Stage::set(&[ON]).await;
+    let otps = stage.engines.otps.clone();
+    let raise = async |asked: &Asked, status, reason| {
+        otps.raise(asked.ask.request_id, status, reason, asked.ask.expires_at).await.unwrap();
+    };
+    let began_ms = stage.engines.clock.now_ms();
+    let (_, silent) = stage.texted("+989120000001").await;
+    let (blocked, _) = stage.texted("+989120000002").await;
+    raise(&blocked, Status::Undelivered, Some(Reason::CarrierBlocked)).await;
+    let (delivered, _) = stage.texted("+989120000003").await;
+    raise(&delivered, Status::Delivered, None).await;
+    let (stopped, _) = stage.texted("+989120000004").await;
+    raise(&stopped, Status::Failed, Some(Reason::RecipientOptedOut)).await;
+    let (used, _) = stage.texted("+989120000005").await;
+    let key = stage.engines.keys.phone_key(&Phone::trusted("+989120000005").unwrap());
+    let place = Place { country: "IR", operator_prefix: "989120" };
+    otps.close(&key, Scope::Login, used.ask.code_id, None, place).await.unwrap();
+    // Asked for as a call by its client: that is the one call.
+    let by_voice = stage.admit("+989120000006", Channel::Voice, TTL_MS).await.unwrap();
+    stage.publish::<OtpRequested>(&by_voice).await;
+    assert_eq!(stage.job().await.channel, Channel::Voice);
+    // Under 10 s of life are left when it is due.
+    let late = stage.admit("+989120000007", Channel::Sms, 29_000).await.unwrap();
+    stage.publish::<OtpRequested>(&late).await;
+    stage.job().await;
+    // Two asks share a code, and the first one's event comes twice.
+    let (twice, _) = stage.texted("+989120000008").await;
+    stage.texted("+989120000008").await;
+    stage.publish::<OtpTexted>(&twice).await;
+    // The last one's call comes after all others would have.
+    stage.texted("+989120000009").await;
+
+    let jobs = stage.until_called("+989120000009").await;
+    let waited_ms = stage.engines.clock.now_ms() - began_ms;
+    assert!(waited_ms >= 20_000, "called after {waited_ms} ms");
+    let ids: Vec<_> = jobs.iter().filter(|job| job.phone.ends_with('8')).collect();
+    assert!(ids.iter().all(|job| job.message == ids[0].message), "one call, whoever hands it on");
+    let call = jobs.iter().find(|job| job.phone == silent.phone).unwrap();
+    assert_eq!(call.digits, silent.digits, "the same code");
+    assert_ne!(call.message, silent.message);
+    let mut phones = called(&jobs);
+    phones.dedup();
+    phones.sort_unstable();
+    phones.dedup();
+    let wanted = ["+989120000001", "+989120000002", "+989120000008", "+989120000009"];
+    assert_eq!(phones, wanted);
+    let left = stage.end().await;
+    assert!(called(&left).iter().all(|phone| wanted.contains(phone)), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_after_a_text_counts_against_the_budgets_and_is_left_out_when_they_are_used_up() {
+    let budget = ("LATCHKEY_SENDS_PER_PHONE_HOUR", "2");
+    let mut stage = Stage::set(&[ON, budget]).await;
+    let spent = "+989120000011";
+    stage.texted(spent).await;
+    stage.texted(spent).await;
+    let (asked, _) = stage.texted("+989120000012").await;
+    let jobs = stage.until_called("+989120000012").await;
+    assert_eq!(called(&jobs), ["+989120000012"]);
+    // A text and a call are two; and the call's own record is the asker's no more than his status is the call's.
+    let refused = stage.admit("+989120000012", Channel::Sms, TTL_MS).await;
+    assert_eq!(refused.err(), Some(Limit::PhoneHour));
+    let status = stage.engines.otps.status(asked.ask.request_id).await.unwrap().unwrap();
+    assert_eq!((status.status, status.channel), (Status::Issued, Channel::Sms));
+    assert!(called(&stage.end().await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_setting_nothing_waits_for_a_call() {
+    let mut stage = Stage::set(&[]).await;
+    let bus = stage.engines.bus.clone();
+    stage.texted("+989120000021").await;
+    stage.end().await;
+    let mut left = bus.consume(Queue::OtpWorker, 10).await.unwrap();
+    let next = tokio::time::timeout(STEP_TAKES, left.next()).await;
+    assert!(next.is_err(), "{next:?}");
+}

@@ -1,0 +1,39 @@
+//! `LATCHKEY_VOICE_FALLBACK_SECS`: the code of a text without news is said by a call.
+
+use std::time::Duration;
+
+use common::vocabulary::Status;
+use fake_twilio::Fake;
+
+use super::{borrowed, code, settings, status};
+use crate::both_sides;
+use crate::support::eventually;
+use crate::support::http::new_phone;
+use crate::support::system::{Side, System};
+
+both_sides!(p2_a_text_without_a_receipt_is_followed_by_one_call_with_its_code);
+
+async fn p2_a_text_without_a_receipt_is_followed_by_one_call_with_its_code(side: Side) {
+    let fake = Fake::start().await.unwrap();
+    let mut settings = settings(&fake, &fake.url());
+    // The shortest that may be set: here the broker's own clock decides.
+    settings.push(("LATCHKEY_VOICE_FALLBACK_SECS", "10".to_owned()));
+    let system = System::start(side, &borrowed(&settings)).await;
+    let (api, phone) = (system.api(), new_phone());
+    let request = api.otp(&phone).await.expect(202).text("request_id");
+    let calls = eventually("a call after the text", Duration::from_secs(40), async || {
+        Some(fake.calls_to(&phone)).filter(|calls| calls.len() == 2)
+    })
+    .await;
+    assert_eq!([calls[0].voice, calls[1].voice], [false, true]);
+    let after_ms = calls[1].at_ms - calls[0].at_ms;
+    assert!((9_500..20_000).contains(&after_ms), "{after_ms} ms after the text");
+    let said: String = calls[1].text().chars().filter(char::is_ascii_digit).collect();
+    assert!(said.contains(&code(&calls[0])), "the same code");
+    // Named or not, the ask that its client knows is the one that was answered.
+    api.login(&phone, &code(&calls[0])).await.expect(200);
+    eventually("the status of the ask", Duration::from_secs(10), async || {
+        (status(&api, &request).await == Status::Verified.as_str()).then_some(())
+    })
+    .await;
+}
