@@ -3,7 +3,7 @@
 mod blocked;
 mod deletion;
 mod import;
-mod inside;
+pub(crate) mod inside;
 mod lossy;
 mod passwords;
 mod phone_change;
