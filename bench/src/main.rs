@@ -5,6 +5,7 @@ mod cost;
 mod delivery;
 mod limits;
 mod load;
+#[expect(dead_code, reason = "the timing test uses more of it")]
 mod ring;
 mod steps;
 mod whole;

@@ -48,6 +48,11 @@ impl<'a> Ring<'a> {
         self.system.api()
     }
 
+    /// The system itself, for operator's commands.
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
     /// Our processes first, then the engines.
     pub fn parts(&self) -> Vec<(&'static str, &Server)> {
         let mut parts = self.ours();

@@ -22,6 +22,20 @@ pub fn verify(password: &str, kept: &str) -> anyhow::Result<bool> {
     Ok(pbkdf2::verify(algorithm, iterations, salt.as_bytes(), password.as_bytes(), &hash).is_ok())
 }
 
+/// The iterations of a hash that [`verify`] reads.
+pub fn iterations(kept: &str) -> Option<u32> {
+    parse(kept).ok().map(|(iterations, ..)| iterations.get())
+}
+
+/// Does what so many iterations of [`verify`] do, for nothing but the time that it takes.
+pub fn work(password: &str, iterations: u32) {
+    let Some(iterations) = NonZeroU32::new(iterations.min(ITERATIONS_MAX)) else { return };
+    let mut hash = [0; 32];
+    let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
+    pbkdf2::derive(algorithm, iterations, b"nobody's salt", password.as_bytes(), &mut hash);
+    std::hint::black_box(hash);
+}
+
 /// Whether this is a hash that [`verify`] reads.
 pub fn is_well_formed(kept: &str) -> bool {
     parse(kept).is_ok()

@@ -99,7 +99,7 @@ impl Guess<'_> {
         {
             // More failures than Redis knows of: it was restored or flushed, and lowered nothing.
             Ok(GuessOutcome::Counted { code_failures, .. }) if code_failures > limits.attempts => {
-                exhausted(expires_at.secs_from(now))
+                self.spent(app, code_id, expires_at, now).await
             }
             Ok(GuessOutcome::Counted { code_failures, .. }) => {
                 wrong(attempts_left.min(limits.attempts.saturating_sub(code_failures)))
@@ -112,6 +112,42 @@ impl Guess<'_> {
             }
             Err(error) => self.unanswered(app, Some(code_id), error).await,
         }
+    }
+
+    /// A code that was right in the store and that the database did not accept: used before, by a login that we raced
+    /// with or that Redis forgot, and then as wrong as any other; or spent, and then answered as every guess at it.
+    pub async fn refused(&self, app: &App, right: &Right) -> ApiError {
+        let code = right.code_id;
+        match app.engines.db.code_is_spent(code, app.guess_limits()).await {
+            Ok(true) => self.spent(app, code, right.expires_at, right.now).await,
+            Ok(false) => {
+                self.close(app, code, None).await;
+                count("used");
+                ApiError::OtpIncorrect { attempts_left: right.attempts_left }
+            }
+            Err(error) => self.unanswered(app, Some(code), error).await,
+        }
+    }
+
+    /// The database knows that the code's guesses are spent, and Redis, restored from before, did not. It is told, so
+    /// that asks too wait for the code's end (design, rulings 3 and 28).
+    async fn spent(
+        &self,
+        app: &App,
+        code: CodeId,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> ApiError {
+        let attempts = app.config.otp.attempts;
+        let told = app.engines.otps.spend(self.phone_key, self.scope, code, attempts).await;
+        if let Err(error) = told {
+            // The next guess finds the same count in the database.
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "a spent code could not be noted in Redis"
+            );
+        }
+        self.exhausted(app, now, expires_at).await
     }
 
     async fn gate(&self, app: &App, now: Timestamp) -> Result<Option<Closed>, EngineError> {

@@ -176,12 +176,7 @@ async fn sign_in(
             count("blocked");
             Err(ApiError::AccountBlocked)
         }
-        // Used before, by a login that we raced with or that Redis forgot: as wrong as any other.
-        Ok(LoginOutcome::CodeUsed) => {
-            guess.close(app, code, None).await;
-            count("used");
-            Err(ApiError::OtpIncorrect { attempts_left: right.attempts_left })
-        }
+        Ok(LoginOutcome::CodeUsed) => Err(guess.refused(app, &right).await),
         Ok(LoginOutcome::Wait { until }) => {
             Err(guess.unjudged(app, Some(code), Closed::Wait { until }, right.now).await)
         }

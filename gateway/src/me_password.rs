@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use common::db::{
-    Closed, GuessKind, GuessOutcome, Guesser, Method, NewSession, PasswordOutcome, PasswordSignIn,
+    Closed, GuessKind, GuessOutcome, Guesser, Method, NewSession, PasswordLook, PasswordOutcome,
+    PasswordSignIn,
 };
 use common::ids::SessionId;
 use common::phone::Phone;
@@ -48,7 +49,8 @@ pub(crate) async fn set(
             known_device: Some(signed_in.user.id),
         };
         refuse_if_closed(&app, guesser, now).await?;
-        if app.passwords.verify(Password::new(current), Some(was.clone())).await? == Verdict::Wrong
+        if app.passwords.verify(Password::new(current), Some(was.clone()), 0).await?
+            == Verdict::Wrong
         {
             return Err(failed(&app, guesser, now).await);
         }
@@ -87,12 +89,11 @@ pub(crate) async fn sign_in(
     let now = app.engines.clock.now();
     refuse_if_closed(&app, guesser, now).await?;
 
-    let stored = app.engines.db.password_of(phone.e164()).await?;
+    let PasswordLook { stored, imported_iterations } =
+        app.engines.db.password_of(phone.e164()).await?;
     let password = Password::new(password);
-    let verdict = app
-        .passwords
-        .verify(password.clone(), stored.as_ref().map(|stored| stored.hash.clone()))
-        .await?;
+    let hash = stored.as_ref().map(|stored| stored.hash.clone());
+    let verdict = app.passwords.verify(password.clone(), hash, imported_iterations).await?;
     let Some(stored) = stored.filter(|_| verdict != Verdict::Wrong) else {
         return Err(failed(&app, guesser, now).await);
     };

@@ -112,10 +112,7 @@ pub(crate) async fn confirm(
             guess.close(&app, code, right.answered(None)).await;
             Err(ApiError::PhoneNumberTaken)
         }
-        Ok(PhoneChangeOutcome::CodeUsed) => {
-            guess.close(&app, code, None).await;
-            Err(ApiError::OtpIncorrect { attempts_left: right.attempts_left })
-        }
+        Ok(PhoneChangeOutcome::CodeUsed) => Err(guess.refused(&app, &right).await),
         Ok(PhoneChangeOutcome::Gone) => Err(ApiError::SessionRevoked),
         Ok(PhoneChangeOutcome::Wait { until }) => {
             Err(guess.unjudged(&app, Some(code), Closed::Wait { until }, right.now).await)

@@ -130,12 +130,16 @@ impl Passwords {
 
     /// Judges a password against what is kept: a hash of ours, Django's `pbkdf2_sha256`, or `None` where there is no
     /// account or no password, which takes the same work.
+    ///
+    /// `imported_iterations` are the most that any imported hash has: while there are some, whoever is asked for does
+    /// both kinds of work, so that the time tells neither that there is an account nor that it was imported (P6).
     pub async fn verify(
         &self,
         password: Password,
         kept: Option<String>,
+        imported_iterations: u32,
     ) -> Result<Verdict, PasswordError> {
-        self.run(move || judge(&password, kept.as_deref())).await
+        self.run(move || judge(&password, kept.as_deref(), imported_iterations)).await
     }
 
     async fn run<T: Send + 'static>(
@@ -200,11 +204,27 @@ fn argon2() -> anyhow::Result<Argon2<'static>> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-fn judge(password: &Password, kept: Option<&str>) -> anyhow::Result<Verdict> {
-    if let Some(imported) = kept.filter(|kept| kept.starts_with(django::PREFIX)) {
-        let right = django::verify(password.expose(), imported)?;
-        return Ok(if right { Verdict::RightButOld } else { Verdict::Wrong });
+fn judge(
+    password: &Password,
+    kept: Option<&str>,
+    imported_iterations: u32,
+) -> anyhow::Result<Verdict> {
+    let imported = kept.filter(|kept| kept.starts_with(django::PREFIX));
+    let Some(imported) = imported else {
+        let verdict = judge_ours(password, kept)?;
+        django::work(password.expose(), imported_iterations);
+        return Ok(verdict);
+    };
+    let right = django::verify(password.expose(), imported)?;
+    if imported_iterations > 0 {
+        let own = django::iterations(imported).unwrap_or_default();
+        django::work(password.expose(), imported_iterations.saturating_sub(own));
+        judge_ours(password, None)?;
     }
+    Ok(if right { Verdict::RightButOld } else { Verdict::Wrong })
+}
+
+fn judge_ours(password: &Password, kept: Option<&str>) -> anyhow::Result<Verdict> {
     let parse = |text: &str| {
         PasswordHash::new(text).map_err(|error| anyhow!("read a kept password hash: {error}"))
     };
@@ -248,7 +268,7 @@ mod tests {
             ("", Verdict::Wrong),
         ] {
             assert_eq!(
-                pool.verify(password(text), Some(kept.clone())).await.unwrap(),
+                pool.verify(password(text), Some(kept.clone()), 0).await.unwrap(),
                 verdict,
                 "{text}"
             );
@@ -263,9 +283,55 @@ mod tests {
         assert!(is_current(&hash), "the same cost as a real one");
         for text in ["", "password", NOBODYS] {
             assert_eq!(
-                Passwords::default().verify(password(text), None).await.unwrap(),
+                Passwords::default().verify(password(text), None, 0).await.unwrap(),
                 Verdict::Wrong
             );
+        }
+    }
+
+    /// As Django writes it, of a password that nobody knows.
+    fn imported(iterations: u32) -> String {
+        format!("pbkdf2_sha256${iterations}$salt$brQtzE2QmD69w+BHgyhGe4LaPH2Dmdublca205taFJQ=")
+    }
+
+    #[test]
+    fn p6_while_there_are_imported_passwords_all_cost_the_same() {
+        const MOST: u32 = 200_000;
+        let pool = Passwords::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let hash = runtime.block_on(pool.hash(password("another"))).unwrap();
+        let kinds = [None, Some(hash), Some(imported(MOST)), Some(imported(MOST / 4))];
+        let median = |kept: &Option<String>, most: u32| {
+            let mut times: Vec<Duration> = (0..5)
+                .map(|_| {
+                    let started = std::time::Instant::now();
+                    let verdict = judge(&password("not it"), kept.as_deref(), most).unwrap();
+                    assert_eq!(verdict, Verdict::Wrong);
+                    started.elapsed()
+                })
+                .collect();
+            times.sort();
+            times[2]
+        };
+        let costs = kinds.each_ref().map(|kept| median(kept, MOST));
+        let (least, most) = (costs.iter().min().unwrap(), costs.iter().max().unwrap());
+        // A busy machine blurs it; without the work of the other kind they are three and more times apart.
+        assert!(*most < *least * 2, "{costs:?}");
+        let without = median(&None, 0);
+        assert!(without * 2 < *least, "and that work is there to be seen: {without:?} {costs:?}");
+    }
+
+    #[tokio::test]
+    async fn an_imported_password_is_right_but_old_whatever_the_others_cost() {
+        let pool = Passwords::default();
+        let kept = "pbkdf2_sha256$260000$Zr4kSaltSalt$/w0y118jq5ZlvQGkz1yTkgHUAqAH75fYOo6Ru1KD5aY=";
+        for most in [0, 1000, 260_000, 300_000] {
+            for (text, verdict) in
+                [("vq7 blue kite 9", Verdict::RightButOld), ("vq7 blue kite 8", Verdict::Wrong)]
+            {
+                let judged = pool.verify(password(text), Some(kept.to_owned()), most).await;
+                assert_eq!(judged.unwrap(), verdict, "{text} {most}");
+            }
         }
     }
 
@@ -275,23 +341,27 @@ mod tests {
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let kept = weak.hash_password_with_salt(b"vq7 blue kite 9", &[7; 16]).unwrap().to_string();
         let pool = Passwords::default();
-        let judged = pool.verify(password("vq7 blue kite 9"), Some(kept.clone())).await.unwrap();
+        let judged = pool.verify(password("vq7 blue kite 9"), Some(kept.clone()), 0).await.unwrap();
         assert_eq!(judged, Verdict::RightButOld);
-        assert_eq!(pool.verify(password("vq7"), Some(kept)).await.unwrap(), Verdict::Wrong);
-        assert!(pool.verify(password("x"), Some("nonsense".to_owned())).await.is_err());
+        assert_eq!(pool.verify(password("vq7"), Some(kept), 0).await.unwrap(), Verdict::Wrong);
+        assert!(pool.verify(password("x"), Some("nonsense".to_owned()), 0).await.is_err());
     }
 
     #[tokio::test]
     async fn p4_of_200_at_once_a_few_run_a_few_wait_and_the_rest_are_told_to_come_back() {
         let pool = Passwords::with_places(2, 4);
-        let all = (0..200).map(|_| pool.verify(password("x"), None));
+        let all = (0..200).map(|_| pool.verify(password("x"), None, 0));
         let verdicts = join_all(all).await;
         let judged = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
         assert!((2..=6).contains(&judged), "{judged} were judged");
         let error = verdicts.into_iter().find_map(Result::err).unwrap();
         assert_eq!(ApiError::from(error).status(), 503);
         assert_eq!(pool.waiting.load(Ordering::SeqCst), 0, "nobody is counted who left");
-        assert_eq!(pool.verify(password("x"), None).await.unwrap(), Verdict::Wrong, "open again");
+        assert_eq!(
+            pool.verify(password("x"), None, 0).await.unwrap(),
+            Verdict::Wrong,
+            "open again"
+        );
     }
 
     #[tokio::test]
@@ -300,7 +370,7 @@ mod tests {
         for _ in 0..3 {
             let asked = tokio::spawn({
                 let pool = pool.clone();
-                async move { pool.verify(password("x"), None).await }
+                async move { pool.verify(password("x"), None, 0).await }
             });
             tokio::task::yield_now().await;
             asked.abort();

@@ -23,7 +23,7 @@ use crate::support::http::Api;
 use crate::support::system::Side;
 
 /// Gateways and both workers, all on one clock. They end when it is dropped.
-pub(super) struct Inside {
+pub(crate) struct Inside {
     pub clock: Clock,
     pub engines: Engines,
     urls: Vec<String>,

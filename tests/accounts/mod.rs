@@ -6,7 +6,7 @@ mod bound_attacks;
 mod client_key;
 mod deletion;
 mod import;
-mod inside;
+pub(crate) mod inside;
 mod lossy;
 mod passwords;
 mod phone_change;

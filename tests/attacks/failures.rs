@@ -247,6 +247,34 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p10_a_message_that_comes_back_is_not_told_with_its_body() {
+        let engines = Engines::shared().fresh().await;
+        let amqp_url = engines.amqp_url.clone();
+        let counts = Apart { gateways: 1, otp_workers: 0, sms_workers: 0 };
+        let system = System::apart(engines, counts, &[("RUST_LOG", "trace")]).await;
+        let properties = lapin::ConnectionProperties::default();
+        let connection = lapin::Connection::connect(&amqp_url, properties).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let options = lapin::options::QueueDeleteOptions::default();
+        channel.queue_delete("otp-worker".into(), options).await.unwrap();
+        let refused = system.api().otp(&new_phone()).await;
+        refused.problem(503, "temporarily_unavailable");
+        let output = system.output();
+        assert!(output.contains("request not served"), "who asked is told: {output}");
+        assert!(!output.contains("returned us a message"), "the broker's word is not repeated");
+        assert!(!output.contains("specversion"), "nor is the event");
+        // The topology is made again, and nobody has to help.
+        is_accepted_again(&system.api()).await;
+    }
+
+    async fn is_accepted_again(api: &Api) {
+        eventually("an accepted ask", BACK_WITHIN, async || {
+            (api.otp(&new_phone()).await.status == 202).then_some(())
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_ask_with_every_limit_on_is_one_round_trip_to_redis() {
         let private = Redis::start(Keeps::Nothing).await;
         let mut engines = Engines::shared().fresh().await;

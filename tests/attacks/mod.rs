@@ -1,11 +1,15 @@
 //! What is thrown at the public port, with its outcome: over two gateways on the engines, in one process embedded.
 
+mod at_once;
+mod counting;
 mod enumeration;
 mod failures;
 mod guessing;
 mod http;
+mod hundred;
 mod money;
 mod phones;
+mod pumping;
 mod streams;
 
 use deadpool_redis::redis;

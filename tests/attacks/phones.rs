@@ -1,7 +1,9 @@
 //! Writings that are no number, numbers that cost money, and one subscriber under many writings.
 
+use reqwest::Method;
 use serde_json::json;
 
+use super::money::access;
 use super::system;
 use crate::both_sides;
 use crate::support::system::Side;
@@ -16,6 +18,7 @@ both_sides!(
 async fn what_is_no_plain_writing_is_refused(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
+    let access = access(&api).await;
     let digits = "1".repeat(1_000_000);
     for writing in [
         "tel:+14155552672",
@@ -40,15 +43,15 @@ async fn what_is_no_plain_writing_is_refused(side: Side) {
         "+",
         "",
     ] {
-        for path in ["/v1/otp", "/v1/signup", "/v1/login", "/v1/token"] {
+        for path in ["/v1/otp", "/v1/signup", "/v1/login", "/v1/token", "/v1/me/phone"] {
             let body = json!({ "phone_number": writing, "first_name": "A", "last_name": "B" });
             let body = match path {
-                "/v1/otp" => json!({ "phone_number": writing }),
+                "/v1/otp" | "/v1/me/phone" => json!({ "phone_number": writing }),
                 "/v1/signup" => body,
                 "/v1/login" => json!({ "phone_number": writing, "otp": "123456" }),
                 _ => json!({ "phone_number": writing, "password": "a password of somebody" }),
             };
-            let answer = api.post(path, body).await;
+            let answer = api.signed_in(Method::POST, path, &access, Some(body)).await;
             assert_eq!(answer.status, 400, "{path} {writing:?}: {}", answer.body);
             let code = answer.text("code");
             assert!(
@@ -64,6 +67,7 @@ async fn what_is_no_plain_writing_is_refused(side: Side) {
 async fn numbers_that_cost_money_or_reach_no_handset_are_refused(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
+    let access = access(&api).await;
     for number in [
         "+881612345678",
         "+870773111632",
@@ -80,13 +84,13 @@ async fn numbers_that_cost_money_or_reach_no_handset_are_refused(side: Side) {
         "+447640123456",
         "+441212345678",
     ] {
-        for path in ["/v1/otp", "/v1/signup"] {
+        for path in ["/v1/otp", "/v1/signup", "/v1/me/phone"] {
             let mut body = json!({ "phone_number": number });
             if path == "/v1/signup" {
                 body["first_name"] = "A".into();
                 body["last_name"] = "B".into();
             }
-            let answer = api.post(path, body).await;
+            let answer = api.signed_in(Method::POST, path, &access, Some(body)).await;
             assert_eq!(answer.status, 400, "{path} {number}: {}", answer.body);
             assert!(
                 ["invalid_phone_number", "phone_number_not_supported"]

@@ -45,6 +45,8 @@ pub(crate) struct Bench {
     pub keys: Keys,
     pub phone: common::keys::PhoneKey,
     pub limits: Limits,
+    /// Where the store is kept, when it outlives its process.
+    url: Option<SecretString>,
 }
 
 /// What an ask was answered with.
@@ -58,7 +60,7 @@ pub(crate) struct Asked {
 impl Bench {
     pub(crate) fn memory() -> Self {
         let clock = Clock::manual();
-        Self::of(OtpStore::memory(clock.clone()), clock)
+        Self::of(OtpStore::memory(clock.clone()), clock, None)
     }
 
     pub(crate) async fn redis() -> Self {
@@ -66,13 +68,23 @@ impl Bench {
         let url = SecretString::from(Engines::shared().redis().await);
         let store =
             OtpStore::connect_redis(&url, clock.clone()).await.expect("the test's Redis answers");
-        Self::of(store, clock)
+        Self::of(store, clock, Some(url))
     }
 
-    fn of(store: OtpStore, clock: Clock) -> Self {
+    /// The process starts anew. Says whether the store is what it was: Redis is, memory is empty.
+    pub(crate) async fn restart(&mut self) -> bool {
+        let clock = self.clock.clone();
+        self.store = match &self.url {
+            Some(url) => OtpStore::connect_redis(url, clock).await.expect("Redis still answers"),
+            None => OtpStore::memory(clock),
+        };
+        self.url.is_some()
+    }
+
+    fn of(store: OtpStore, clock: Clock, url: Option<SecretString>) -> Self {
         let keys = Keys::from_secret(b"thirty-two bytes or more for tests", None);
         let phone = keys.phone_key(&Phone::trusted("+989123456789").expect("an E.164 number"));
-        Self { store, clock, keys, phone, limits: no_limits() }
+        Self { store, clock, keys, phone, limits: no_limits(), url }
     }
 
     pub(crate) fn admit(&self) -> Admit<'_> {
@@ -182,6 +194,7 @@ on_both!(
     p4_the_fifth_guess_is_accepted_if_right,
     p4_a_spent_code_refuses_asks_until_its_expiry,
     p4_a_refunded_guess_can_be_made_again,
+    p4_a_code_that_the_database_knows_to_be_spent_is_spent,
     p4_guesses_without_a_code_look_alike_and_stop_no_ask,
     p5_a_resend_gives_the_same_code_and_moves_no_expiry,
     p5_a_used_code_gives_no_text,
@@ -322,6 +335,31 @@ async fn p4_a_refunded_guess_can_be_made_again(bench: Bench) {
     assert_eq!(bench.left_after("000000").await, Some(3), "another code's refund changes nothing");
     bench.store.refund(&bench.phone, Scope::Login, Some(asked.code)).await.unwrap();
     assert_eq!(bench.left_after("000000").await, Some(3));
+}
+
+async fn p4_a_code_that_the_database_knows_to_be_spent_is_spent(bench: Bench) {
+    let asked = bench.ask().await;
+    bench.issue(&asked, "123456").await;
+    let spend = async |code| {
+        bench.store.spend(&bench.phone, Scope::Login, code, ATTEMPTS).await.unwrap();
+    };
+    spend(CodeId::new(&bench.clock)).await;
+    assert_eq!(bench.left_after("000000").await, Some(4), "another code's end changes nothing");
+    for _ in 0..2 {
+        spend(asked.code).await;
+        let judged = bench.guess("123456").await;
+        let Judged::Exhausted { code: Some(code), until, .. } = judged else {
+            panic!("it is spent: {judged:?}")
+        };
+        assert_eq!((code, until), (asked.code, asked.expires_at));
+    }
+    let refused = bench.store.admit(&bench.admit()).await.unwrap();
+    assert!(matches!(refused, Admission::Exhausted { retry_after: 299 | 300 }), "{refused:?}");
+    bench.pass(300);
+    let next = bench.ask().await;
+    bench.issue(&next, "654321").await;
+    spend(asked.code).await;
+    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has guesses of its own");
 }
 
 async fn p4_guesses_without_a_code_look_alike_and_stop_no_ask(bench: Bench) {

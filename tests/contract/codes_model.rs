@@ -16,6 +16,8 @@ enum Act {
     Wait(u64),
     /// The guess was right and the login committed.
     Use,
+    /// The process starts anew.
+    Restart,
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -25,6 +27,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         5 => Just(Act::GuessWrong),
         2 => (1_u64..200).prop_map(Act::Wait),
         1 => Just(Act::Use),
+        1 => Just(Act::Restart),
     ];
     prop::collection::vec(act, 1..40)
 }
@@ -37,7 +40,7 @@ struct Live {
 }
 
 /// Plays the acts on the store and on the model; they must agree at every step.
-async fn agrees(bench: &Bench, acts: &[Act]) -> Result<(), TestCaseError> {
+async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
     let (mut live, mut now, mut last): (Option<Live>, i64, Option<Asked>) = (None, 0, None);
     for act in acts {
         live = live.filter(|code| code.until > now);
@@ -45,6 +48,11 @@ async fn agrees(bench: &Bench, acts: &[Act]) -> Result<(), TestCaseError> {
             Act::Wait(secs) => {
                 bench.clock.advance(Duration::from_secs(*secs));
                 now += i64::try_from(*secs).unwrap() * 1000;
+            }
+            Act::Restart => {
+                if !bench.restart().await {
+                    (live, last) = (None, None);
+                }
             }
             Act::Ask => {
                 let admit = bench.admit();
@@ -115,8 +123,8 @@ fn check(cases: u32, make: impl Fn(&tokio::runtime::Runtime) -> Bench) {
         ..ProptestConfig::default()
     });
     let outcome = runner.run(&acts(), |acts| {
-        let bench = make(&runtime);
-        runtime.block_on(agrees(&bench, &acts))
+        let mut bench = make(&runtime);
+        runtime.block_on(agrees(&mut bench, &acts))
     });
     if let Err(error) = outcome {
         panic!("{error}");

@@ -167,6 +167,26 @@ impl Db {
         .await
     }
 
+    /// Whether a code's id has spent its guesses here, whatever another store knows of them (design, ruling 28).
+    pub async fn code_is_spent(
+        &self,
+        code: CodeId,
+        limits: GuessLimits,
+    ) -> Result<bool, EngineError> {
+        self.within("read the count of a code's guesses", async {
+            let mut work = self.reading().await?;
+            let row = work
+                .optional(
+                    "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2",
+                    args![code, limits.attempts],
+                )
+                .await?;
+            work.done().await?;
+            Ok(row.is_some())
+        })
+        .await
+    }
+
     /// Staff opens a phone: both counts start anew. Says whether there was one.
     pub async fn reset_failures(
         &self,

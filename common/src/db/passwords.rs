@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde_json::json;
+use uuid::Uuid;
 
 use super::gate::{self, Closed, GuessLimits};
 use super::guesses::{GuessKind, Guesser};
@@ -30,6 +31,16 @@ impl fmt::Debug for StoredPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredPassword").field("user_id", &self.user_id).finish_non_exhaustive()
     }
+}
+
+/// What a sign-in by password finds.
+#[derive(Clone, Debug)]
+pub struct PasswordLook {
+    /// The password of the phone's account, when it has one.
+    pub stored: Option<StoredPassword>,
+    /// The most iterations of all imported hashes that are left, 0 where there is none: what every comparison has to
+    /// cost so that its time does not tell whose it was (P6).
+    pub imported_iterations: u32,
 }
 
 /// A sign-in whose password was found right.
@@ -75,30 +86,50 @@ impl From<Closed> for PasswordOutcome {
     }
 }
 
+/// The look of [`Db::password_of`], with the iterations of an imported hash as the index of
+/// `0007_imported_passwords.sql` has them: so the most of them is one look into it, however many there are.
+macro_rules! look {
+    ($iterations:literal) => {
+        concat!(
+            "SELECT u.id, u.password_hash, u.blocked_at IS NOT NULL AS blocked,
+                 (SELECT ",
+            $iterations,
+            " FROM users WHERE substr(password_hash, 1, 14) = 'pbkdf2_sha256$' AND ",
+            $iterations,
+            " IS NOT NULL ORDER BY ",
+            $iterations,
+            " DESC LIMIT 1) AS imported_iterations
+             FROM (SELECT 1 AS one) AS one
+             LEFT JOIN users u ON u.phone_number = $1 AND u.password_hash IS NOT NULL"
+        )
+    };
+}
+
 impl Db {
-    /// The password of a phone's account, when it has one.
-    pub async fn password_of(
-        &self,
-        phone_number: &str,
-    ) -> Result<Option<StoredPassword>, EngineError> {
+    /// The password of a phone's account, when it has one, and what the imported ones cost. One statement, one row.
+    pub async fn password_of(&self, phone_number: &str) -> Result<PasswordLook, EngineError> {
         self.within("read a password's hash", async {
             let mut work = self.reading().await?;
-            let row = work
-                .optional(
-                    "SELECT id, password_hash, blocked_at IS NOT NULL AS blocked FROM users
-                     WHERE phone_number = $1 AND password_hash IS NOT NULL",
-                    args![phone_number],
-                )
-                .await?;
+            let sql = if work.is_postgres() {
+                look!("substring(password_hash from '^pbkdf2_sha256[$]([0-9]{1,9})[$]')::bigint")
+            } else {
+                look!("CAST(substr(password_hash, 15) AS INTEGER)")
+            };
+            let row = work.one(sql, args![phone_number]).await?;
             work.done().await?;
-            row.map(|row| {
-                Ok(StoredPassword {
-                    user_id: UserId::from_uuid(row.get("id")?),
+            let stored = match row.get::<Option<Uuid>>("id")? {
+                Some(id) => Some(StoredPassword {
+                    user_id: UserId::from_uuid(id),
                     hash: row.get("password_hash")?,
                     blocked: row.get("blocked")?,
-                })
+                }),
+                None => None,
+            };
+            let most = row.get::<Option<i64>>("imported_iterations")?.unwrap_or_default();
+            Ok(PasswordLook {
+                stored,
+                imported_iterations: u32::try_from(most).unwrap_or_default(),
             })
-            .transpose()
         })
         .await
     }

@@ -154,6 +154,24 @@ impl OtpStore {
         }
     }
 
+    /// Notes that a code has no guess left, `attempts` of them being spent by the database's count: a store that was
+    /// restored knows of fewer. From then on guesses and asks are answered as at any spent code (design, ruling 28).
+    pub async fn spend(
+        &self,
+        phone: &PhoneKey,
+        scope: Scope,
+        code: CodeId,
+        attempts: u32,
+    ) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.spend(phone, scope, code, attempts).await,
+            Side::Memory(memory) => {
+                memory.spend(phone, scope, code, attempts);
+                Ok(())
+            }
+        }
+    }
+
     /// Closes a used code: nothing is accepted by it any more (P5), texts that still wait for it are not wanted, and
     /// the request `verified` is told so. Its send no longer counts as unanswered, and counts as converted for the pumping
     /// guard's nets at `place`.

@@ -3,7 +3,8 @@
 //! `RUST_LOG` chooses what *our* crates tell, down to `trace`. The crates below us are held at `warn` whatever it says:
 //! at `debug` and `trace` they print what passes through them (frames of the broker, statements, headers, URLs), and
 //! with it codes, phones and tokens (P10). No setting opens them. Records of the older `log` crate are not taken up at
-//! all, for the same reason.
+//! all, for the same reason. One of theirs is silent at every level: lapin tells a message that came back unroutable
+//! with its whole body, at `warn`.
 
 use std::io::IsTerminal as _;
 
@@ -21,6 +22,10 @@ const DEFAULT_FILTER: &str = "info";
 
 /// Our crates: whose log lines are written under the rule that no secret is in them.
 const OURS: [&str; 6] = ["common", "gateway", "otp_worker", "sms_worker", "latchkey", "bench"];
+
+/// What tells the bodies of messages at a level that the others may use. Who published such a message gets an error,
+/// and that is told.
+const SILENT: &str = "lapin::returned_messages";
 
 #[derive(Clone, Copy)]
 enum Form {
@@ -72,7 +77,7 @@ where
 }
 
 fn may_be_told(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() <= Level::WARN || is_ours(metadata.target())
+    metadata.target() != SILENT && (*metadata.level() <= Level::WARN || is_ours(metadata.target()))
 }
 
 fn is_ours(target: &str) -> bool {
@@ -116,6 +121,8 @@ mod tests {
             tracing::trace!(target: "gateway::login", "own trace");
         });
         tracing::warn!(target: "redis::client", "their warning");
+        tracing::warn!(target: "lapin::returned_messages", "SECRET body");
+        tracing::error!(target: "lapin::returned_messages", "SECRET body");
     }
 
     #[test]
@@ -124,6 +131,7 @@ mod tests {
             "trace",
             "trace,lapin=trace,sqlx=trace,hyper=trace",
             "info,reqwest=trace,gateway=trace",
+            "trace,lapin::returned_messages=trace",
         ] {
             for form in [Form::Json, Form::Readable] {
                 let text = told(Some(filter), form, everybody_talks);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::config::PumpingGuard;
 use crate::vocabulary::Limit;
 
 /// Seconds of answers and hand-overs: 1 ms to 30 s, with the promises' 2.5 s among them (P1).
@@ -87,6 +88,14 @@ fn describe() {
         "From an accepted ask to the provider taking its text"
     );
     describe_gauge!("latchkey_conversion_ratio", "Share of a country's codes that were used");
+    describe_counter!(
+        "latchkey_guard_blocks_total",
+        "Times that the pumping guard shut a prefix or a country, or would have, by its mode"
+    );
+    describe_counter!(
+        "latchkey_guard_would_refuse_total",
+        "Asks for a code that a recording pumping guard let through and would have refused"
+    );
     describe_counter!("latchkey_limited_total", "Requests turned away, by the limit that did");
 }
 
@@ -96,6 +105,10 @@ fn show_at_zero() {
     }
     for outcome in OTP_VERIFICATION_OUTCOMES {
         counter!("latchkey_otp_verifications_total", "outcome" => outcome).increment(0);
+    }
+    counter!("latchkey_guard_would_refuse_total").increment(0);
+    for mode in [PumpingGuard::Record, PumpingGuard::Enforce] {
+        counter!("latchkey_guard_blocks_total", "mode" => mode.as_str()).increment(0);
     }
     for limit in Limit::ALL {
         counter!("latchkey_limited_total", "limit" => limit.as_str()).increment(0);
@@ -115,6 +128,9 @@ mod tests {
             "latchkey_otp_requests_total{outcome=\"accepted\"} ",
             "latchkey_otp_verifications_total{outcome=\"wrong\"} ",
             "latchkey_limited_total{limit=\"phone_hour\"} ",
+            "latchkey_guard_blocks_total{mode=\"enforce\"} ",
+            "# HELP latchkey_guard_blocks_total ",
+            "# HELP latchkey_guard_would_refuse_total ",
             "# TYPE latchkey_http_request_seconds histogram",
             "latchkey_http_request_seconds_bucket{route=\"/test\",le=\"0.0025\"} 0",
             "latchkey_http_request_seconds_bucket{route=\"/test\",le=\"0.005\"} 1",

@@ -192,7 +192,7 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
         assert!(world.db.session(session.id, world.now()).await.unwrap().is_none());
     }
     assert!(world.db.user(user.id).await.unwrap().is_none());
-    assert!(world.db.password_of(&phone.number).await.unwrap().is_none());
+    assert!(world.db.password_of(&phone.number).await.unwrap().stored.is_none());
     let kinds = world.kinds().await;
     assert_eq!(kinds, ["session.ended.v1", "session.ended.v1", "user.deleted.v1"]);
     let lines = world.db.audit_page(Some("pseudonym-1"), None, 10).await.unwrap();
@@ -243,7 +243,7 @@ async fn an_account_that_staff_makes_is_found_by_its_first_sign_in(world: World)
     assert_eq!(world.db.create_user(again, "cli", world.now()).await.unwrap(), Creation::Exists);
     assert_eq!(world.kinds().await, ["user.created.v1"]);
     assert_eq!(world.signed_in(&phone).await.0, user);
-    assert_eq!(world.db.password_of(&phone.number).await.unwrap().unwrap().user_id, user.id);
+    assert_eq!(world.db.password_of(&phone.number).await.unwrap().stored.unwrap().user_id, user.id);
     let (second, _) = world.signed_in(&Phone::new()).await;
     let page = world.db.users_page(None, 1).await.unwrap();
     assert_eq!(page, [user]);

@@ -11,6 +11,7 @@ contract!(
     a_right_password_starts_a_session_and_ends_its_failures,
     p4_a_right_password_waits_like_a_wrong_one,
     a_password_that_changed_or_a_blocked_account_starts_no_session,
+    p6_every_look_tells_the_dearest_of_the_imported_passwords,
 );
 
 fn ask<'a>(
@@ -36,13 +37,13 @@ async fn setting_a_password_ends_the_other_sessions(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     let (_, other) = world.signed_in(&phone).await;
-    assert!(world.db.password_of(&phone.number).await.unwrap().is_none());
+    assert!(world.db.password_of(&phone.number).await.unwrap().stored.is_none());
     assert_eq!(world.db.password_hash(user.id).await.unwrap(), None);
     let now = world.now();
     assert!(world.db.set_password(user.id, None, "hash-1", mine.id, now).await.unwrap());
     assert!(world.db.session(mine.id, now).await.unwrap().is_some());
     assert!(world.db.session(other.id, now).await.unwrap().is_none());
-    let stored = world.db.password_of(&phone.number).await.unwrap().unwrap();
+    let stored = world.db.password_of(&phone.number).await.unwrap().stored.unwrap();
     assert_eq!((stored.user_id, stored.hash.as_str(), stored.blocked), (user.id, "hash-1", false));
     assert!(!format!("{stored:?}").contains("hash-1"));
     assert_eq!(world.db.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
@@ -104,8 +105,41 @@ async fn a_password_that_changed_or_a_blocked_account_starts_no_session(world: W
     let old = world.db.start_password_session(ask(&world, &phone, user.id, "hash-0")).await;
     assert_eq!(old.unwrap(), PasswordOutcome::Changed);
     world.db.block_user(user.id, "fraud", "staff:1", world.now()).await.unwrap();
-    assert!(world.db.password_of(&phone.number).await.unwrap().unwrap().blocked);
+    assert!(world.db.password_of(&phone.number).await.unwrap().stored.unwrap().blocked);
     let blocked = world.db.start_password_session(ask(&world, &phone, user.id, "hash-1")).await;
     assert_eq!(blocked.unwrap(), PasswordOutcome::Blocked);
     assert!(world.db.sessions(user.id, world.now()).await.unwrap().is_empty());
+}
+
+async fn p6_every_look_tells_the_dearest_of_the_imported_passwords(world: World) {
+    let most = async || {
+        let nobodys = world.db.password_of(&Phone::new().number).await.unwrap();
+        assert!(nobodys.stored.is_none());
+        nobodys.imported_iterations
+    };
+    assert_eq!(most().await, 0);
+    let imported = |iterations: &str| format!("pbkdf2_sha256${iterations}$salt$hash");
+    let mut users = Vec::new();
+    // As numbers, not as texts; what is no number costs nothing; our own hashes are none of them.
+    for (hash, expected) in [
+        (imported("870000"), 870_000),
+        (imported("1200000"), 1_200_000),
+        (imported("many"), 1_200_000),
+        ("$argon2id$v=19$m=19456,t=2,p=1$pbkdf2_sha256$9999999$".to_owned(), 1_200_000),
+    ] {
+        let phone = Phone::new();
+        let (user, mine) = world.signed_in(&phone).await;
+        let now = world.now();
+        assert!(world.db.set_password(user.id, None, &hash, mine.id, now).await.unwrap());
+        assert_eq!(most().await, expected, "{hash}");
+        let own = world.db.password_of(&phone.number).await.unwrap();
+        assert_eq!((own.stored.unwrap().hash, own.imported_iterations), (hash.clone(), expected));
+        users.push((user.id, hash));
+    }
+    // Hashed anew at their next use, they cost nobody anything any more.
+    for (n, expected) in [(1, 870_000), (0, 0)] {
+        let (id, was) = &users[n];
+        assert!(world.db.rehash_password(*id, was, "$argon2id$new", world.now()).await.unwrap());
+        assert_eq!(most().await, expected);
+    }
 }

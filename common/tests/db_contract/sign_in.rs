@@ -106,11 +106,16 @@ async fn p4_the_fifth_guess_is_accepted_and_a_spent_code_is_not(world: World) {
         assert_eq!(world.guess(phone.stranger(), Some(code)).await, counted);
     }
     signed_in(world.login(&phone, code).await);
+    let is_spent =
+        async |code: common::db::UsedCode| world.db.code_is_spent(code.id, LIMITS).await.unwrap();
+    assert!(!is_spent(code).await, "it was used, which is another thing");
 
     let spent = world.code();
     for _ in 0..5 {
+        assert!(!is_spent(spent).await);
         world.guess(phone.stranger(), Some(spent)).await;
     }
+    assert!(is_spent(spent).await);
     assert_eq!(world.login(&phone, spent).await, LoginOutcome::CodeUsed);
     world.signed_in(&phone).await;
 }

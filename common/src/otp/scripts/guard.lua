@@ -3,7 +3,7 @@
 -- counted), sends and verified (sums of the window), and s<minute> and v<minute>.
 local SCALARS = { 'state', 'level', 'until', 'last', 'probes', 'probes_verified', 'first', 'sends', 'verified' }
 
--- The nets and the rule of one act. `rule` is Rule's numbers in the order of redis.rs, parted by commas.
+-- The nets and the rule of one act. `rule` is Rule's numbers in the order of redis/keys.rs, parted by commas.
 local function guard_nets(prefix_key, country_key, rule, now)
   local n = {}
   for number in string.gmatch(rule, '%d+') do n[#n + 1] = tonumber(number) end

@@ -1,0 +1,174 @@
+//! Codes: issued, guessed at, closed, forgotten.
+
+use super::{Code, Memory, Void, secs_up};
+use crate::guard::{Added, Place, Shown, minute_of};
+use crate::ids::{CodeId, RequestId, UserId};
+use crate::keys::PhoneKey;
+use crate::otp::Guard;
+use crate::otp::types::{Issue, Issued, Judged, Scope, Verify};
+use crate::timestamp::Timestamp;
+use crate::vocabulary::Status;
+
+impl Memory {
+    pub fn issue(&self, issue: &Issue<'_>) -> Issued {
+        let now = self.clock.now_ms();
+        if now >= issue.expires_at.ms() {
+            return Issued::Expired;
+        }
+        let mut kept = self.lock();
+        let fresh = || Code::at(issue.code_id, issue.expires_at.ms());
+        let code = kept.codes.entry((issue.phone.clone(), issue.scope)).or_insert_with(fresh);
+        if code.id > issue.code_id {
+            return Issued::Superseded;
+        }
+        if code.id < issue.code_id {
+            *code = fresh();
+        }
+        if code.used {
+            return Issued::Used;
+        }
+        match code.asks.iter_mut().find(|(request, _)| *request == issue.request_id) {
+            Some((_, note)) => *note = issue.note.clone(),
+            None => code.asks.push((issue.request_id, issue.note.clone())),
+        }
+        code.channel = issue.note.channel;
+        if let Some(sealed) = &code.sealed {
+            return Issued::Code(sealed.clone());
+        }
+        let Some(new) = issue.code else { return Issued::Nothing };
+        code.digest = Some(new.digest.to_owned());
+        code.sealed = Some(new.sealed.to_owned());
+        Issued::Code(new.sealed.to_owned())
+    }
+
+    pub fn verify(&self, guess: &Verify<'_>) -> Judged {
+        let now_ms = self.clock.now_ms();
+        let now = Timestamp::from_ms(now_ms);
+        let mut kept = self.lock();
+        if let Some(wait) = kept.count_login(guess.ip_key, now_ms, guess.logins_per_ip_minute) {
+            return Judged::Limited { retry_after: secs_up(wait) };
+        }
+        let place = (guess.phone.clone(), guess.scope);
+        if let Some(code) = kept.codes.get_mut(&place).filter(|code| code.is_live(now_ms)) {
+            let expires_at = Timestamp::from_ms(code.expires);
+            if code.tries >= guess.attempts {
+                return Judged::Exhausted { code: Some(code.id), now, until: expires_at };
+            }
+            code.tries += 1;
+            let attempts_left = guess.attempts - code.tries;
+            let named = guess
+                .request_id
+                .is_none_or(|id| code.asks.iter().any(|(request, _)| *request == id));
+            if named && code.digest.as_deref() == Some(guess.digest) {
+                return Judged::Right {
+                    code_id: code.id,
+                    now,
+                    expires_at,
+                    attempts_left,
+                    asks: code.asks.clone(),
+                    channel: code.channel,
+                };
+            }
+            return Judged::Wrong { code: Some((code.id, expires_at)), now, attempts_left };
+        }
+        let void = kept.voids.entry(place).or_insert(Void { guesses: 0, until: 0 });
+        if void.until <= now_ms {
+            *void = Void { guesses: 0, until: now_ms + guess.ttl_ms };
+        }
+        if void.guesses >= guess.attempts {
+            return Judged::Exhausted { code: None, now, until: Timestamp::from_ms(void.until) };
+        }
+        void.guesses += 1;
+        Judged::Wrong { code: None, now, attempts_left: guess.attempts - void.guesses }
+    }
+
+    pub fn refund(&self, phone: &PhoneKey, scope: Scope, code: Option<CodeId>) {
+        let mut kept = self.lock();
+        let place = (phone.clone(), scope);
+        match code {
+            Some(id) => {
+                if let Some(code) = kept.codes.get_mut(&place).filter(|code| code.id == id) {
+                    code.tries = code.tries.saturating_sub(1);
+                }
+            }
+            None => {
+                if let Some(void) = kept.voids.get_mut(&place) {
+                    void.guesses = void.guesses.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    pub fn spend(&self, phone: &PhoneKey, scope: Scope, id: CodeId, attempts: u32) {
+        let mut kept = self.lock();
+        if let Some(code) = kept.codes.get_mut(&(phone.clone(), scope)).filter(|code| code.id == id)
+        {
+            code.tries = code.tries.max(attempts);
+        }
+    }
+
+    pub fn close(
+        &self,
+        phone: &PhoneKey,
+        scope: Scope,
+        id: CodeId,
+        verified: Option<RequestId>,
+        place: Place<'_>,
+        guard: &Guard,
+    ) {
+        let now = self.clock.now_ms();
+        let mut kept = self.lock();
+        if let Some(cool) = kept.cools.get_mut(phone) {
+            cool.unanswered = 0;
+        }
+        if let Some(request) = verified
+            && kept.raise(request, Status::Verified, None, now)
+        {
+            self.hub.wake(request);
+        }
+        let Some(code) = kept.codes.get_mut(&(phone.clone(), scope)).filter(|code| code.id == id)
+        else {
+            return;
+        };
+        if code.used {
+            return;
+        }
+        code.used = true;
+        code.digest = None;
+        code.sealed = None;
+        let proves = code.guard.take();
+        let (wrong, until) = (code.tries.saturating_sub(1), code.expires);
+        let asks = std::mem::take(&mut code.asks);
+        let void = kept.voids.entry((phone.clone(), scope)).or_insert(Void { guesses: 0, until });
+        if void.until <= until {
+            // A stranger who counted down goes on counting: he does not learn that the code was used.
+            *void = Void { guesses: wrong, until };
+        }
+        for (request, _) in asks {
+            if let Some(request) = kept.requests.get_mut(&request) {
+                request.closed = true;
+            }
+        }
+        if let Some(proves) = proves {
+            let mut nets = kept.nets(place);
+            let changes = nets.verify(&guard.rule, proves.prefix, proves.country, now);
+            let added = Added { verified: 1, ..Added::default() };
+            let (minute, at, country) =
+                (minute_of(now), Timestamp::from_ms(now), nets.country.counts());
+            guard
+                .news
+                .note(place, Shown { minute, at, country, would_refuse: false, changes, added });
+        }
+    }
+
+    pub fn forget(&self, phone: &PhoneKey, user: UserId) {
+        let mut kept = self.lock();
+        kept.changes.remove(&user);
+        kept.codes.retain(|(of, _), _| of != phone);
+        kept.voids.retain(|(of, _), _| of != phone);
+        kept.firsts.retain(|(of, ..), _| of != phone);
+        kept.cools.remove(phone);
+        kept.sends.remove(&format!("phone {phone}"));
+        kept.texts.remove(phone);
+    }
+}

@@ -1,0 +1,4 @@
+-- Every sign-in by password does the work of the dearest imported hash, while there is one: found in one look.
+CREATE INDEX users_imported_passwords
+    ON users (CAST(substr(password_hash, 15) AS INTEGER))
+    WHERE substr(password_hash, 1, 14) = 'pbkdf2_sha256$';

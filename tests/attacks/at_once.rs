@@ -1,0 +1,120 @@
+//! Many at once: exactly as many guesses are judged, and exactly one login is let in, whatever the concurrency.
+//!
+//! A system that is well turns nobody away for it, and the counts are exact. A machine whose cores do other work at the
+//! moment may answer some 503, which is what is promised where 2.5 s do not suffice (P12): such a round shows only that
+//! nobody got more for it, and it is made again with another phone. One round of three must be exact.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt as _;
+use futures::future::{join, join_all};
+use tokio::sync::Barrier;
+
+use super::{both, system};
+use crate::both_sides;
+use crate::support::http::{Answer, Api, new_phone, wrong};
+use crate::support::system::{Side, System};
+
+both_sides!(
+    p4_two_hundred_guesses_at_once_are_five,
+    p3_fifty_logins_with_the_right_code_are_one,
+    p3_the_right_code_twice_at_once_is_one_in_each_of_200_rounds,
+);
+
+/// A login whose code is its own, so that many can be made before they are sent.
+async fn guess(api: &Api, phone: &str, otp: String) -> Answer {
+    api.login(phone, &otp).await
+}
+
+/// Makes rounds until one turned nobody away, three at most. Each is judged by itself; it gives its statuses.
+pub(super) async fn an_exact_round(
+    system: &System,
+    mut round: impl AsyncFnMut() -> BTreeMap<u16, usize>,
+) {
+    for _ in 0..3 {
+        let statuses = round().await;
+        if !statuses.contains_key(&503) {
+            return;
+        }
+        println!("not an exact round: {statuses:?}\n{}", refusals(system));
+    }
+    panic!("somebody was turned away in every round");
+}
+
+/// How many answers have each status.
+pub(super) fn counted(answers: &[Answer]) -> BTreeMap<u16, usize> {
+    let mut statuses = BTreeMap::new();
+    for answer in answers {
+        *statuses.entry(answer.status).or_default() += 1;
+    }
+    statuses
+}
+
+/// Why something was turned away, in the words of the processes.
+fn refusals(system: &System) -> String {
+    let output = system.output();
+    let lines = output
+        .lines()
+        .filter(|line| line.contains("request failed") || line.contains("request not served"));
+    lines.take(20).collect::<Vec<_>>().join("\n")
+}
+
+async fn p4_two_hundred_guesses_at_once_are_five(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = &both(&system);
+    an_exact_round(&system, async || {
+        let phone = &new_phone();
+        let code = &apis[0].fresh_code(phone).await;
+        let guesses =
+            (1..=200).map(|n| guess(&apis[usize::from(n % 2 == 0)], phone, wrong(code, n)));
+        let statuses = counted(&join_all(guesses).await);
+        let judged = statuses.get(&401).copied().unwrap_or_default();
+        assert!(judged <= 5, "{statuses:?}");
+        if !statuses.contains_key(&503) {
+            assert_eq!(statuses, BTreeMap::from([(401, 5), (429, 195)]));
+            guess(&apis[1], phone, code.clone()).await.problem(429, "otp_attempts_exhausted");
+        }
+        statuses
+    })
+    .await;
+}
+
+async fn p3_fifty_logins_with_the_right_code_are_one(side: Side) {
+    let system = system(side, &[("LATCHKEY_OTP_ATTEMPTS", "10")]).await;
+    let apis = &both(&system);
+    an_exact_round(&system, async || {
+        let phone = &new_phone();
+        let code = &apis[0].fresh_code(phone).await;
+        let logins = (0..50).map(|n| guess(&apis[n % 2], phone, code.clone()));
+        let statuses = counted(&join_all(logins).await);
+        let accepted = statuses.get(&200).copied().unwrap_or_default();
+        assert!(accepted <= 1, "{statuses:?}");
+        if !statuses.contains_key(&503) {
+            // The others came to a code that was used, or beyond its ten guesses.
+            let refused =
+                [401, 429].iter().filter_map(|status| statuses.get(status)).sum::<usize>();
+            assert_eq!((accepted, refused), (1, 49), "{statuses:?}");
+        }
+        statuses
+    })
+    .await;
+}
+
+async fn p3_the_right_code_twice_at_once_is_one_in_each_of_200_rounds(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = &both(&system);
+    let rounds = (0..200).map(|_| async {
+        let phone = &new_phone();
+        let code = &apis[0].fresh_code(phone).await;
+        let barrier = &Barrier::new(2);
+        let [one, other] = [0, 1].map(|n| async move {
+            barrier.wait().await;
+            guess(&apis[n], phone, code.clone()).await
+        });
+        let (one, other) = join(one, other).await;
+        let (accepted, refused) = if one.status == 200 { (one, other) } else { (other, one) };
+        accepted.expect(200);
+        refused.problem(401, "otp_incorrect");
+    });
+    futures::stream::iter(rounds).buffer_unordered(8).collect::<()>().await;
+}

@@ -1,0 +1,105 @@
+//! Guesses one after the other: counted at the phone and at the address, whichever way they come.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::guessing::{guess, spent_until_its_expiry};
+use super::{both, system};
+use crate::both_sides;
+use crate::support::http::{Answer, Api, new_phone, wrong};
+use crate::support::system::Side;
+
+both_sides!(
+    p4_counting_up_on_one_connection_finds_nothing,
+    p4_guesses_at_a_change_of_phone_are_counted_over_sessions_and_gateways,
+    p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways,
+);
+
+async fn p4_counting_up_on_one_connection_finds_nothing(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    let phone = new_phone();
+    let code = api.fresh_code(&phone).await;
+    // A thousandth of all codes, the right one in their midst.
+    for n in 0..1_000 {
+        let answer = guess(&api, &phone, &wrong(&code, 1_000_000 - 500 + n)).await;
+        if n < 5 {
+            assert_eq!(answer.problem(401, "otp_incorrect")["attempts_left"], 4 - n);
+        } else {
+            spent_until_its_expiry(answer);
+        }
+    }
+}
+
+async fn p4_guesses_at_a_change_of_phone_are_counted_over_sessions_and_gateways(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let (mine, wanted) = (new_phone(), new_phone());
+    let mut sessions = Vec::new();
+    for api in &apis {
+        sessions.push(api.sign_in(&mine).await["access"].as_str().unwrap().to_owned());
+    }
+    let body = Some(json!({ "phone_number": wanted }));
+    let ask = async |n: usize| {
+        let (api, access) = (&apis[n % 2], &sessions[n / 2 % 2]);
+        api.signed_in(Method::POST, "/v1/me/phone", access, body.clone()).await
+    };
+    let confirm = async |n: usize, otp: &str| {
+        let (api, access, body) = (&apis[n % 2], &sessions[n / 2 % 2], json!({ "otp": otp }));
+        api.signed_in(Method::POST, "/v1/me/phone/confirm", access, Some(body)).await
+    };
+    ask(0).await.expect(202);
+    let code = apis[0].code(&wanted, 1).await;
+    for n in 0..5 {
+        let refused = confirm(n, &wrong(&code, n as u64 + 1)).await.problem(401, "otp_incorrect");
+        assert_eq!(refused["attempts_left"], 4 - n);
+        if n < 4 {
+            ask(n + 1).await.expect(202);
+        }
+    }
+    for n in 0..4 {
+        spent_until_its_expiry(confirm(n, &code).await);
+        spent_until_its_expiry(ask(n).await);
+    }
+    // Another purpose has a code, and guesses, of its own.
+    apis[1].sign_in(&wanted).await;
+}
+
+/// A login by password: its answer.
+async fn token(api: &Api, phone: &str) -> Answer {
+    api.post("/v1/token", json!({ "phone_number": phone, "password": "whatever it may be" })).await
+}
+
+async fn p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways(side: Side) {
+    let system = system(side, &[("LATCHKEY_LOGINS_PER_IP_MINUTE", "7")]).await;
+    let apis = both(&system);
+    let (mine, other) = (new_phone(), new_phone());
+    let access = apis[0].sign_in(&mine).await["access"].as_str().unwrap().to_owned();
+    let code = apis[0].fresh_code(&other).await;
+    let confirm = async |api: &Api| {
+        let body = Some(json!({ "otp": "000000" }));
+        api.signed_in(Method::POST, "/v1/me/phone/confirm", &access, body).await
+    };
+    for api in &apis {
+        guess(api, &new_phone(), "000000").await.problem(401, "otp_incorrect");
+        token(api, &new_phone()).await.problem(401, "invalid_credentials");
+        confirm(api).await.problem(401, "otp_incorrect");
+    }
+    // The right code is no exception, and what no address may send is believed to be another.
+    for api in &apis {
+        let body = json!({ "phone_number": other, "otp": code });
+        let spoofed = [("x-forwarded-for", "198.51.100.9"), ("forwarded", "for=198.51.100.9")];
+        for answer in [
+            guess(api, &other, &code).await,
+            api.post_with("/v1/login", body, &spoofed).await,
+            token(api, &mine).await,
+            confirm(api).await,
+        ] {
+            let refused = answer.problem(429, "too_many_requests");
+            assert_eq!(refused["limit"], "logins_ip");
+            assert!((1..=60).contains(&refused["retry_after"].as_u64().unwrap()));
+        }
+    }
+    // Asks are no logins.
+    apis[1].otp(&new_phone()).await.expect(202);
+}

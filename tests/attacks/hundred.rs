@@ -1,0 +1,180 @@
+//! A hundred failures in a row at one phone: over HTTP, with the default limits, and a clock that is moved (P4; design,
+//! rulings 3 and 4).
+
+use std::time::Duration;
+
+use common::phone::Phone;
+use serde_json::json;
+
+use crate::accounts::inside::Inside;
+use crate::both_sides;
+use crate::support::eventually;
+use crate::support::http::{Answer, Api, new_phone, wrong};
+use crate::support::system::Side;
+
+both_sides!(
+    p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it,
+    p4_the_last_ten_failures_are_kept_for_a_known_device,
+    p4_a_locked_phone_opens_a_day_after_its_last_judged_guess,
+);
+
+/// The guesses of one code, and its life and a second.
+const ATTEMPTS: u64 = 5;
+const A_CODES_LIFE_SECS: u64 = 301;
+/// From the 91st on only a known device's guesses are judged.
+const FOR_STRANGERS: u64 = 90;
+const FOR_ALL: u64 = 100;
+/// `LATCHKEY_FAILURE_RESET_SECS`.
+const RESET_SECS: u64 = 86_400;
+/// What a slow machine may take between two calls: the time runs on while the clock is not moved.
+const SLACK_SECS: u64 = 20;
+
+/// A subscriber's phone, his device, and how often in a row somebody guessed wrong.
+struct Siege {
+    latchkey: Inside,
+    apis: [Api; 2],
+    phone: String,
+    device: String,
+    failures: u64,
+}
+
+/// How long the next guess waits.
+fn wait_after(failures: u64) -> u64 {
+    match failures {
+        0..=9 => 0,
+        10 => 30,
+        11 => 60,
+        12 => 120,
+        13 => 240,
+        14 => 480,
+        _ => 900,
+    }
+}
+
+impl Siege {
+    async fn begin(side: Side) -> Self {
+        let latchkey = Inside::start(side, 2).await;
+        let apis = [latchkey.api_of(0), latchkey.api_of(1)];
+        let phone = new_phone();
+        let device = apis[0].sign_in(&phone).await["device_token"].as_str().unwrap().to_owned();
+        Self { latchkey, apis, phone, device, failures: 0 }
+    }
+
+    /// The code of an ask that is answered as ever.
+    async fn code(&self) -> String {
+        let api = &self.apis[0];
+        let request = api.otp(&self.phone).await.expect(202).text("request_id");
+        eventually("the text of that ask", Duration::from_secs(10), async || {
+            let messages = api.messages(&self.phone).await;
+            let text = messages.into_iter().find(|text| text["request_id"] == request)?;
+            Some(text["code"].as_str()?.to_owned())
+        })
+        .await
+    }
+
+    /// A guess by either gateway in turns; with a token, by that device.
+    async fn guess(&self, otp: &str, device: Option<&str>) -> Answer {
+        let mut body = json!({ "phone_number": self.phone, "otp": otp });
+        if let Some(device) = device {
+            body["device_token"] = device.into();
+        }
+        self.apis[usize::from(self.failures.is_multiple_of(2))].post("/v1/login", body).await
+    }
+
+    /// Fails once more, no sooner than it is judged; then the right code too is too soon.
+    async fn fail(&mut self, device: Option<&str>) {
+        self.latchkey.advance(wait_after(self.failures));
+        let code = self.code().await;
+        self.guess(&wrong(&code, 1), device).await.problem(401, "otp_incorrect");
+        self.failures += 1;
+        if self.failures <= 10 && self.failures.is_multiple_of(ATTEMPTS) {
+            // Here the code is spent, which lasts longer than the first wait.
+            self.guess(&code, device).await.problem(429, "otp_attempts_exhausted");
+            self.latchkey.advance(A_CODES_LIFE_SECS);
+        } else if self.failures > 10 {
+            let last = if device.is_some() { FOR_ALL } else { FOR_STRANGERS };
+            let wait = if self.failures == last { RESET_SECS } else { wait_after(self.failures) };
+            self.is_closed(&code, device, wait).await;
+        }
+    }
+
+    /// The right code is not judged for so long.
+    async fn is_closed(&self, code: &str, device: Option<&str>, secs: u64) {
+        let refused = self.guess(code, device).await.problem(429, "too_many_requests");
+        assert_eq!(refused["limit"], "guesses");
+        let told = refused["retry_after"].as_u64().unwrap();
+        let in_time = secs.saturating_sub(SLACK_SECS)..=secs;
+        assert!(in_time.contains(&told), "{told} of {secs} after {} failures", self.failures);
+    }
+
+    /// A stranger fails as often as he may.
+    async fn until_strangers_are_locked_out(&mut self) {
+        while self.failures < FOR_STRANGERS {
+            self.fail(None).await;
+        }
+    }
+}
+
+async fn p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it(side: Side) {
+    let mut siege = Siege::begin(side).await;
+    siege.until_strangers_are_locked_out().await;
+    let device = siege.device.clone();
+    while siege.failures < FOR_ALL {
+        siege.fail(Some(&device)).await;
+    }
+    // The wait is over, the lock is not; asks are answered as ever.
+    siege.latchkey.advance(900);
+    let code = siege.code().await;
+    for device in [None, Some(device.as_str())] {
+        siege.is_closed(&code, device, RESET_SECS - 900).await;
+    }
+    // What `latchkey users unlock` does: the command itself is tested where the limit is lower.
+    let engines = &siege.latchkey.engines;
+    let phone_key = engines.keys.phone_key(&Phone::trusted(&siege.phone).unwrap());
+    let now = engines.clock.now();
+    assert!(engines.db.reset_failures(&phone_key, "staff", now).await.unwrap());
+    siege.guess(&code, None).await.expect(200);
+}
+
+async fn p4_the_last_ten_failures_are_kept_for_a_known_device(side: Side) {
+    let mut siege = Siege::begin(side).await;
+    let others = siege.apis[0].sign_in(&new_phone()).await;
+    siege.until_strangers_are_locked_out().await;
+    siege.latchkey.advance(898);
+    let code = siege.code().await;
+    // Another's device, a made-up one and none are strangers; the owner's own waits like everybody.
+    for stranger in [None, Some(""), Some("dt1.forged"), others["device_token"].as_str()] {
+        siege.is_closed(&code, stranger, RESET_SECS - 898).await;
+    }
+    siege.latchkey.advance(2);
+    for (otp, status) in [(wrong(&code, 1), 401), (code.clone(), 429)] {
+        siege.guess(&otp, Some(&siege.device)).await.expect(status);
+    }
+    siege.latchkey.advance(900);
+    let code = siege.code().await;
+    siege.is_closed(&code, None, RESET_SECS - 900).await;
+    siege.guess(&code, Some(&siege.device)).await.expect(200);
+    // A success ends the failures in a row, for strangers too.
+    let code = siege.code().await;
+    siege.guess(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
+    siege.guess(&code, None).await.expect(200);
+}
+
+async fn p4_a_locked_phone_opens_a_day_after_its_last_judged_guess(side: Side) {
+    let mut siege = Siege::begin(side).await;
+    siege.until_strangers_are_locked_out().await;
+    // Guesses that are not judged do not move the end.
+    for passed in [40_000, 80_000] {
+        siege.latchkey.advance(40_000);
+        let code = siege.code().await;
+        siege.is_closed(&code, None, RESET_SECS - passed).await;
+    }
+    siege.latchkey.advance(RESET_SECS - 80_000 - 60);
+    let code = siege.code().await;
+    siege.is_closed(&code, None, 60).await;
+    siege.latchkey.advance(60);
+    // It starts anew, and not at the edge of the next wait.
+    siege.guess(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
+    siege.guess(&wrong(&code, 2), None).await.problem(401, "otp_incorrect");
+    siege.guess(&code, None).await.expect(200);
+}
