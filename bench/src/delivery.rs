@@ -180,7 +180,7 @@ async fn take(
     let code = text.split(|c: char| !c.is_ascii_digit()).find(|digits| digits.len() == 6);
     provider.note(phone, |(seen, known)| {
         seen.taken = true;
-        *known = code.unwrap_or_default().to_owned();
+        code.unwrap_or_default().clone_into(known);
     });
     (StatusCode::OK, Json(json!({ "id": body["attempt_id"] })))
 }

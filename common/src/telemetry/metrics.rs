@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::config::PumpingGuard;
@@ -32,7 +32,9 @@ pub struct MetricsHandle(PrometheusHandle);
 impl MetricsHandle {
     /// The text format of Prometheus.
     pub fn render(&self) -> String {
-        self.0.render()
+        let mut text = self.0.render();
+        text.push_str(&described_only(&text));
+        text
     }
 
     /// Folds recorded samples into their histograms every 5 s, for ever. Without it they pile up between two scrapes.
@@ -73,30 +75,63 @@ fn builder() -> PrometheusBuilder {
         .expect("the buckets are not empty")
 }
 
-/// The workers describe what they show of their queues themselves (`worker`).
-fn describe() {
-    describe_histogram!("latchkey_http_request_seconds", Unit::Seconds, "Time to answer a request");
-    describe_counter!("latchkey_otp_requests_total", "Asks for a code, by what became of them");
-    describe_counter!(
-        "latchkey_otp_verifications_total",
-        "Guesses at a code, by what became of them"
-    );
-    describe_counter!("latchkey_sms_total", "Attempts at a text, by provider, status and country");
-    describe_histogram!(
+/// A metric of the system: its name, its kind as Prometheus names it, and what it tells.
+type Metric = (&'static str, &'static str, &'static str);
+
+/// Every metric of every service (design, section 11). A process describes also those that it has no values of, so that
+/// any ops port tells an operator what there is to be watched.
+const METRICS: [Metric; 12] = [
+    ("latchkey_http_request_seconds", "histogram", "Time to answer a request"),
+    ("latchkey_otp_requests_total", "counter", "Asks for a code, by what became of them"),
+    ("latchkey_otp_verifications_total", "counter", "Guesses at a code, by what became of them"),
+    ("latchkey_sms_total", "counter", "Attempts at a text, by provider, status and country"),
+    (
         "latchkey_request_to_sent_seconds",
-        Unit::Seconds,
-        "From an accepted ask to the provider taking its text"
-    );
-    describe_gauge!("latchkey_conversion_ratio", "Share of a country's codes that were used");
-    describe_counter!(
+        "histogram",
+        "From an accepted ask to the provider taking its text",
+    ),
+    ("latchkey_conversion_ratio", "gauge", "Share of a country's codes that were used"),
+    (
         "latchkey_guard_blocks_total",
-        "Times that the pumping guard shut a prefix or a country, or would have, by its mode"
-    );
-    describe_counter!(
+        "counter",
+        "Times that the pumping guard shut a prefix or a country, or would have, by its mode",
+    ),
+    (
         "latchkey_guard_would_refuse_total",
-        "Asks for a code that a recording pumping guard let through and would have refused"
-    );
-    describe_counter!("latchkey_limited_total", "Requests turned away, by the limit that did");
+        "counter",
+        "Asks for a code that a recording pumping guard let through and would have refused",
+    ),
+    ("latchkey_limited_total", "counter", "Requests turned away, by the limit that did"),
+    (
+        "latchkey_queue_oldest_seconds",
+        "gauge",
+        "Age of the oldest message that a worker has in hand, by its event's time",
+    ),
+    (
+        "latchkey_event_lag_seconds",
+        "histogram",
+        "Time from an event to the worker that takes it for the first time",
+    ),
+    ("latchkey_dead_letters", "gauge", "Messages that were set aside for an operator"),
+];
+
+fn describe() {
+    for (name, kind, help) in METRICS {
+        match kind {
+            "histogram" => describe_histogram!(name, help),
+            "gauge" => describe_gauge!(name, help),
+            _ => describe_counter!(name, help),
+        }
+    }
+}
+
+/// The descriptions of what this process has no values of.
+fn described_only(rendered: &str) -> String {
+    let absent =
+        METRICS.iter().filter(|(name, _, _)| !rendered.contains(&format!("# TYPE {name} ")));
+    absent
+        .map(|(name, kind, help)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n\n"))
+        .collect()
 }
 
 fn show_at_zero() {
@@ -137,6 +172,10 @@ mod tests {
             "# HELP latchkey_http_request_seconds ",
         ] {
             assert!(text.contains(line), "{line} is missing:\n{text}");
+        }
+        for (name, kind, _) in METRICS {
+            let line = format!("# TYPE {name} {kind}\n");
+            assert_eq!(text.matches(&line).count(), 1, "{name}:\n{text}");
         }
         assert!(
             handle.render().contains("{route=\"/test\",le=\"0.005\"} 1"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use metrics::{describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{gauge, histogram};
 
 use crate::bus::{Incoming, Queue};
 use crate::clock::Clock;
@@ -22,15 +22,6 @@ pub(super) struct Seen {
 impl Seen {
     /// Registers the metrics, so that they are there before the first message is.
     pub(super) fn register(queue: Queue, clock: Clock) -> Self {
-        describe_gauge!(
-            OLDEST,
-            "Age of the oldest message that a worker has in hand, by its event's time"
-        );
-        describe_histogram!(
-            LAG,
-            "Time from an event to the worker that takes it for the first time"
-        );
-        describe_gauge!(DEAD, "Messages that were set aside for an operator");
         let seen = Self { queue, clock };
         seen.look([], 0);
         seen
