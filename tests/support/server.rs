@@ -293,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_killed_takes_its_children_along() {
         let folder = Folder::new("kill");
-        let mut server = shell(&folder, "setsid sleep 1000 & echo up; wait");
+        let mut server = shell(&folder, "setsid sleep 60 & echo up; wait");
         server.spawn();
         let log = server.log().to_owned();
         server
@@ -320,7 +320,7 @@ mod tests {
     async fn the_processor_time_of_children_is_counted_before_and_after_their_end() {
         let folder = Folder::new("busy");
         let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done";
-        let mut server = shell(&folder, &format!("sh -c '{spin}'; echo done; exec sleep 1000"));
+        let mut server = shell(&folder, &format!("sh -c '{spin}'; echo done; exec sleep 60"));
         server.spawn();
         eventually("time spent by the child", Duration::from_secs(30), async || {
             (server.cpu_secs() > 0.02).then_some(())
