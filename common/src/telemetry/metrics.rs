@@ -127,11 +127,15 @@ fn describe() {
 
 /// The descriptions of what this process has no values of.
 fn described_only(rendered: &str) -> String {
-    let absent =
-        METRICS.iter().filter(|(name, _, _)| !rendered.contains(&format!("# TYPE {name} ")));
-    absent
-        .map(|(name, kind, help)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n\n"))
-        .collect()
+    let mut text = String::new();
+    for (name, kind, help) in METRICS {
+        if !rendered.contains(&format!("# TYPE {name} ")) {
+            for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n\n"] {
+                text.push_str(part);
+            }
+        }
+    }
+    text
 }
 
 fn show_at_zero() {
