@@ -12,28 +12,26 @@ pub const PREFIX: &str = "pbkdf2_sha256$";
 /// Django 5.2 uses a million. What is far above would be a hole in the pool, not a password.
 const ITERATIONS_MAX: u32 = 5_000_000;
 
-/// Whether the password is the one that was imported.
+/// Whether the password is the one that was imported, and the iterations that it took to tell.
 ///
 /// # Errors
 /// When the text is not in Django's form. It is not repeated.
-pub fn verify(password: &str, kept: &str) -> anyhow::Result<bool> {
+pub fn verify(password: &str, kept: &str) -> anyhow::Result<(bool, u32)> {
     let (iterations, salt, hash) = parse(kept).context("read an imported password hash")?;
     let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
-    Ok(pbkdf2::verify(algorithm, iterations, salt.as_bytes(), password.as_bytes(), &hash).is_ok())
+    let told = pbkdf2::verify(algorithm, iterations, salt.as_bytes(), password.as_bytes(), &hash);
+    Ok((told.is_ok(), iterations.get()))
 }
 
-/// The iterations of a hash that [`verify`] reads.
-pub fn iterations(kept: &str) -> Option<u32> {
-    parse(kept).ok().map(|(iterations, ..)| iterations.get())
-}
-
-/// Does what so many iterations of [`verify`] do, for nothing but the time that it takes.
-pub fn work(password: &str, iterations: u32) {
-    let Some(iterations) = NonZeroU32::new(iterations.min(ITERATIONS_MAX)) else { return };
+/// Does what so many iterations of [`verify`] do, for nothing but the time that it takes. Gives those it did: no more than
+/// a hash may have.
+pub fn work(password: &str, iterations: u32) -> u32 {
+    let Some(iterations) = NonZeroU32::new(iterations.min(ITERATIONS_MAX)) else { return 0 };
     let mut hash = [0; 32];
     let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
     pbkdf2::derive(algorithm, iterations, b"nobody's salt", password.as_bytes(), &mut hash);
     std::hint::black_box(hash);
+    iterations.get()
 }
 
 /// Whether this is a hash that [`verify`] reads.
@@ -64,9 +62,9 @@ mod tests {
 
     #[test]
     fn djangos_own_hash_is_verified() {
-        assert!(verify("vq7 blue kite 9", KEPT).unwrap());
-        assert!(!verify("vq7 blue kite 8", KEPT).unwrap());
-        assert!(!verify("", KEPT).unwrap());
+        assert!(verify("vq7 blue kite 9", KEPT).unwrap().0);
+        assert!(!verify("vq7 blue kite 8", KEPT).unwrap().0);
+        assert!(!verify("", KEPT).unwrap().0);
     }
 
     #[test]
