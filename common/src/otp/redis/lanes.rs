@@ -95,10 +95,12 @@ impl Redis {
             .map_err(|_| EngineError::away(ENGINE, anyhow!("no connection in time")))?
             .map_err(|e| EngineError::away(ENGINE, anyhow!("connect: {e}")))?;
         // Taken out of the pool: this lane keeps it, and drops it when it breaks.
-        let connection = Connected {
-            connection: deadpool_redis::Connection::take(pooled),
-            made: self.next.fetch_add(LANES, Ordering::Relaxed),
-        };
+        let mut connection = deadpool_redis::Connection::take(pooled);
+        // The client's own bound is half a second: a burst on a busy machine would be turned away, and its connection
+        // thrown away, while Redis is well. Ours is the one around it.
+        connection.set_response_timeout(ANSWER_WITHIN);
+        let connection =
+            Connected { connection, made: self.next.fetch_add(LANES, Ordering::Relaxed) };
         *slot = Some(connection.clone());
         Ok(connection)
     }
