@@ -12,7 +12,7 @@ use common::phone::{Phone, Refusal, Served};
 use common::texts::Texts;
 use tokio_util::sync::CancellationToken;
 
-use crate::client_ip::TrustedProxies;
+use crate::client_ip::{ClientIp, TrustedProxies};
 use crate::error::ApiError;
 use crate::jwks::TokenKeys;
 use crate::middleware;
@@ -54,6 +54,12 @@ impl App {
             max_failures: otp.max_failures,
             failure_reset_secs: otp.failure_reset_secs,
         }
+    }
+
+    /// What a limit on addresses counts an address by. The limit's own number is a part of it: one that was changed counts
+    /// anew, so that what an operator sets holds as it stands from the first request on.
+    pub(crate) fn ip_key(&self, ip: ClientIp, limit: u64) -> String {
+        self.engines.keys.index("ip", &format!("{} {limit}", ip.limit_key()))
     }
 
     /// The tokens of a session as it is. A refresh is no new sign-in: `auth_time` stays the session's start.

@@ -92,7 +92,7 @@ pub(crate) async fn ask<E: IsAsk>(
         return Err(limited(Limit::Blocked, until.secs_from(app.engines.clock.now()).max(1)));
     }
     let phone_key = keys.phone_key(&wanted.phone);
-    let ip_key = keys.index("ip", &caller.ip.limit_key());
+    let ip_key = app.ip_key(caller.ip, app.config.limits.sends_per_ip_hour);
     let admit = Admit {
         request_id: RequestId::new(&app.engines.clock),
         new_code_id: CodeId::new(&app.engines.clock),

@@ -54,7 +54,8 @@ impl Guess<'_> {
     pub async fn judge(&self, app: &App, caller: &Caller) -> Result<Right, ApiError> {
         let digest =
             app.engines.keys.code_digest(&self.scope.to_string(), self.phone, self.code)?;
-        let ip_key = app.engines.keys.index("ip", &caller.ip.limit_key());
+        let per_ip = app.config.limits.logins_per_ip_minute;
+        let ip_key = app.ip_key(caller.ip, per_ip);
         let verify = Verify {
             phone: self.phone_key,
             scope: self.scope,
@@ -63,7 +64,7 @@ impl Guess<'_> {
             attempts: app.config.otp.attempts,
             ttl_ms: app.config.otp.ttl_secs * 1000,
             ip_key: &ip_key,
-            logins_per_ip_minute: app.config.limits.logins_per_ip_minute,
+            logins_per_ip_minute: per_ip,
         };
         match app.engines.otps.verify(&verify).await? {
             Judged::Right { code_id, now, expires_at, attempts_left, asks, channel } => {

@@ -108,9 +108,8 @@ async fn repeated(
         return Ok(None);
     };
     let engines = &app.engines;
-    let ip_key = engines.keys.index("ip", &caller.ip.limit_key());
     let per_ip = app.config.limits.logins_per_ip_minute;
-    if let Some(wait) = engines.otps.count_login(&ip_key, per_ip).await? {
+    if let Some(wait) = engines.otps.count_login(&app.ip_key(caller.ip, per_ip), per_ip).await? {
         return Err(limited(Limit::LoginsIp, wait.max(1)));
     }
     let tried = engines.keys.index("login repeated", &format!("{key} {}", first.body_hash));

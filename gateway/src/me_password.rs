@@ -78,10 +78,9 @@ pub(crate) async fn sign_in(
     fields.finish()?;
     let phone = app.phone(&writing)?;
     let keys = &app.engines.keys;
-    let ip_key = keys.index("ip", &caller.ip.limit_key());
-    if let Some(wait) =
-        app.engines.otps.count_login(&ip_key, app.config.limits.logins_per_ip_minute).await?
-    {
+    let per_ip = app.config.limits.logins_per_ip_minute;
+    let ip_key = app.ip_key(caller.ip, per_ip);
+    if let Some(wait) = app.engines.otps.count_login(&ip_key, per_ip).await? {
         return Err(limited(Limit::LoginsIp, wait.max(1)));
     }
     let phone_key = keys.phone_key(&phone);

@@ -103,3 +103,33 @@ async fn p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways(sid
     // Asks are no logins.
     apis[1].otp(&new_phone()).await.expect(202);
 }
+
+mod on_the_engines {
+    use super::*;
+    use crate::support::engines::Engines;
+    use crate::support::system::System;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p4_a_changed_limit_of_an_address_holds_as_it_stands() {
+        let engines = Engines::shared().fresh().await;
+        // Back at the former number, its own count is still there.
+        for (limit, left) in [(3, 3), (5, 5), (3, 0)] {
+            let number = limit.to_string();
+            let settings = [
+                ("LATCHKEY_LOGINS_PER_IP_MINUTE", number.as_str()),
+                ("LATCHKEY_SENDS_PER_IP_HOUR", number.as_str()),
+            ];
+            let system = System::on(engines.clone(), &settings).await;
+            let api = system.api();
+            let (mut judged, mut asked) = (0, 0);
+            for _ in 0..=limit {
+                judged += usize::from(guess(&api, &new_phone(), "000000").await.status == 401);
+                asked += usize::from(api.otp(&new_phone()).await.status == 202);
+            }
+            assert_eq!(asked, left, "asks with a limit of {limit}");
+            // The minute of the first three may be over by now.
+            assert!(judged == left || left == 0, "{judged} guesses with a limit of {limit}");
+            system.stop().await;
+        }
+    }
+}
