@@ -112,12 +112,14 @@ mod on_the_engines {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p4_a_changed_limit_of_an_address_holds_as_it_stands() {
         let engines = Engines::shared().fresh().await;
+        let secret = "one secret for all of them: an address has one key";
         // Back at the former number, its own count is still there.
         for (limit, left) in [(3, 3), (5, 5), (3, 0)] {
             let number = limit.to_string();
             let settings = [
                 ("LATCHKEY_LOGINS_PER_IP_MINUTE", number.as_str()),
                 ("LATCHKEY_SENDS_PER_IP_HOUR", number.as_str()),
+                ("LATCHKEY_SECRET", secret),
             ];
             let system = System::on(engines.clone(), &settings).await;
             let api = system.api();
