@@ -2,7 +2,7 @@
 
 use super::Db;
 use super::gate::GuessLimits;
-use super::sql::{Arg, args};
+use super::sql::args;
 use crate::engine_error::EngineError;
 use crate::timestamp::Timestamp;
 
@@ -31,62 +31,52 @@ impl Db {
         let codes_before = now.plus_ms(-CODE_MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
         let mut swept = Swept::default();
-        self.sweep_one(
-            &mut swept,
-            "DELETE FROM used_codes WHERE code_id IN (
-                 SELECT code_id FROM used_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-            args![codes_before, BATCH],
-        )
-        .await?;
-        self.sweep_one(
-            &mut swept,
-            "DELETE FROM code_guesses WHERE code_id IN (
-                 SELECT code_id FROM code_guesses WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-            args![codes_before, BATCH],
-        )
-        .await?;
-        self.sweep_one(
-            &mut swept,
-            "DELETE FROM login_keys WHERE key_hash IN (
-                 SELECT key_hash FROM login_keys WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-            args![now, BATCH],
-        )
-        .await?;
-        self.sweep_one(
-            &mut swept,
-            "DELETE FROM outbox WHERE id IN (
-                 SELECT id FROM outbox WHERE published_at < $1 ORDER BY published_at LIMIT $2)",
-            args![now.plus_ms(-PUBLISHED_MS), BATCH],
-        )
-        .await?;
-        self.sweep_one(
-            &mut swept,
-            "DELETE FROM sessions WHERE id IN (
-                 SELECT id FROM sessions WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)",
-            args![sessions_before, BATCH],
-        )
-        .await?;
-        self.sweep_one(
-            &mut swept,
-            "DELETE FROM sessions WHERE id IN (
-                 SELECT id FROM sessions WHERE absolute_expires_at < $1 ORDER BY absolute_expires_at LIMIT $2)",
-            args![sessions_before, BATCH],
-        )
-        .await?;
-        self.sweep_one(
-            &mut swept,
-            "DELETE FROM phone_changes WHERE id IN (
-                 SELECT id FROM phone_changes WHERE undo_until <= $1 ORDER BY undo_until LIMIT $2)",
-            args![now, BATCH],
-        )
-        .await?;
+        for (sql, before) in [
+            (
+                "DELETE FROM used_codes WHERE code_id IN (
+                     SELECT code_id FROM used_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+                codes_before,
+            ),
+            (
+                "DELETE FROM code_guesses WHERE code_id IN (
+                     SELECT code_id FROM code_guesses WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+                codes_before,
+            ),
+            (
+                "DELETE FROM login_keys WHERE key_hash IN (
+                     SELECT key_hash FROM login_keys WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+                now,
+            ),
+            (
+                "DELETE FROM outbox WHERE id IN (
+                     SELECT id FROM outbox WHERE published_at < $1 ORDER BY published_at LIMIT $2)",
+                now.plus_ms(-PUBLISHED_MS),
+            ),
+            (
+                "DELETE FROM sessions WHERE id IN (
+                     SELECT id FROM sessions WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)",
+                sessions_before,
+            ),
+            (
+                "DELETE FROM sessions WHERE id IN (
+                     SELECT id FROM sessions WHERE absolute_expires_at < $1 ORDER BY absolute_expires_at LIMIT $2)",
+                sessions_before,
+            ),
+            (
+                "DELETE FROM phone_changes WHERE id IN (
+                     SELECT id FROM phone_changes WHERE undo_until <= $1 ORDER BY undo_until LIMIT $2)",
+                now,
+            ),
+        ] {
+            self.sweep_one(&mut swept, sql, before).await?;
+        }
         if limits.failure_reset_secs > 0 {
             // The condition is asked again of the row itself: a guess may just have been counted.
             self.sweep_one(
                 &mut swept,
                 "DELETE FROM guesses WHERE last_judged_at < $1 AND phone_key IN (
                      SELECT phone_key FROM guesses WHERE last_judged_at < $1 ORDER BY last_judged_at LIMIT $2)",
-                args![now.plus_ms(-limits.reset_ms()), BATCH],
+                now.plus_ms(-limits.reset_ms()),
             )
             .await?;
         }
@@ -96,16 +86,17 @@ impl Db {
         Ok(swept)
     }
 
+    /// Runs one removal: `$1` is the time before which rows are over, `$2` the most that are taken.
     async fn sweep_one(
         &self,
         swept: &mut Swept,
         sql: &'static str,
-        args: &[Arg<'_>],
+        before: Timestamp,
     ) -> Result<(), EngineError> {
         let removed = self
             .within("sweep", async {
                 let mut work = self.statement().await?;
-                let removed = work.run(sql, args).await?;
+                let removed = work.run(sql, args![before, BATCH]).await?;
                 work.done().await?;
                 Ok(removed)
             })
