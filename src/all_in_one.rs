@@ -57,7 +57,7 @@ async fn wait_for_all(
 fn welcome(address: &str) {
     println!(
         "\nLatchkey listens on http://{address}. Sign in with three calls (any mobile number will do; texts stay here):\n\n\
-         \x20 curl -s http://{address}/v1/otp -H 'content-type: application/json' -d '{{\"phone_number\":\"+14155552671\"}}'\n\
+         \x20 curl -s http://{address}/v1/signup -H 'content-type: application/json' -d '{{\"phone_number\":\"+14155552671\",\"first_name\":\"Ada\",\"last_name\":\"Lovelace\"}}'\n\
          \x20 curl -s 'http://{address}/inbox/messages?phone_number=%2B14155552671'\n\
          \x20 curl -s http://{address}/v1/login -H 'content-type: application/json' -d '{{\"phone_number\":\"+14155552671\",\"otp\":\"<code>\"}}'\n"
     );

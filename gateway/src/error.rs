@@ -72,6 +72,8 @@ pub enum ApiError {
     MethodNotAllowed { allow: Option<&'static str> },
     #[error("the body is too large")]
     PayloadTooLarge,
+    #[error("the request line or a header is too long")]
+    HeadTooLarge,
     #[error("the body's media type is not taken")]
     UnsupportedMediaType { detail: &'static str },
     #[error("an Idempotency-Key came with another body")]
@@ -129,6 +131,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::PhoneNumberTaken => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::ResendTooSoon { .. }
@@ -160,7 +163,7 @@ impl ApiError {
             Self::PhoneNumberTaken => "phone_number_taken",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
-            Self::PayloadTooLarge => "payload_too_large",
+            Self::PayloadTooLarge | Self::HeadTooLarge => "payload_too_large",
             Self::UnsupportedMediaType { .. } => "unsupported_media_type",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::ResendTooSoon { .. } => "resend_too_soon",
@@ -191,6 +194,7 @@ impl ApiError {
             Self::NotFound => "Not found",
             Self::MethodNotAllowed { .. } => "Method not allowed",
             Self::PayloadTooLarge => "The body is too large",
+            Self::HeadTooLarge => "Headers too large",
             Self::UnsupportedMediaType { .. } => "Unsupported media type",
             Self::IdempotencyKeyReused => "The Idempotency-Key was used for another body",
             Self::ResendTooSoon { .. } => "Asked again too soon",
@@ -240,9 +244,12 @@ impl ApiError {
             Self::PhoneNumberTaken => {
                 "Sign in with that number instead, or confirm a number without an account."
             }
-            Self::NotFound => "Check path and id; /docs lists every call.",
+            Self::NotFound => {
+                "Check path and id: the call is spelled otherwise, or what it names is gone."
+            }
             Self::MethodNotAllowed { .. } => "Use a method that the `Allow` header names.",
             Self::PayloadTooLarge => "Send a body of 16 KiB at most.",
+            Self::HeadTooLarge => "Send fewer and shorter headers, 128 KiB at most.",
             Self::UnsupportedMediaType { detail } => detail,
             Self::IdempotencyKeyReused => "Use a new key for a new request.",
             Self::ResendTooSoon { .. } => {

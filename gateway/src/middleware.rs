@@ -16,12 +16,13 @@ use common::clock::Clock;
 use common::rng;
 use futures::FutureExt as _;
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, REFERRER_POLICY, RETRY_AFTER,
-    STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
+    CONTENT_TYPE, DATE, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Method, Uri};
 use tower::util::BoxCloneSyncService;
-use tower::{ServiceBuilder, ServiceExt as _};
+use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument as _;
 
@@ -30,6 +31,7 @@ use crate::deadline::in_time;
 use crate::dpop::DPOP;
 use crate::error::ApiError;
 use crate::path::without_slash;
+use crate::server::FramedTwice;
 
 /// The whole public side, ready for [`crate::server::serve`].
 pub type Public = BoxCloneSyncService<Request, Response, Infallible>;
@@ -66,18 +68,46 @@ pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     let cors = cors(&settings.cors_origins)?;
     let settings = Arc::new(settings);
     let around = move |request: Request, next: Next| around(settings.clone(), request, next);
-    let layers = ServiceBuilder::new()
-        .layer(from_fn(around))
-        .option_layer(cors)
+    let inside = ServiceBuilder::new()
+        .layer(from_fn(refuse_form))
         .layer(from_fn(in_time))
         .layer(from_fn(no_panic));
     let router = router
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed { allow: None })
-        .layer(layers);
+        .layer(inside);
+    let plain = router.clone().layer(from_fn(around.clone()));
+    let shared = router.layer(ServiceBuilder::new().layer(from_fn(around)).option_layer(cors));
     // Before the router: a layer inside would see the request after its route was chosen.
-    let service = router.map_request(without_trailing_slash);
+    let service = service_fn(move |request: Request| {
+        // The CORS layer takes every OPTIONS for a preflight, also on paths that do not exist.
+        let asks = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let router = if request.method() == Method::OPTIONS && !asks { &plain } else { &shared };
+        router.clone().oneshot(without_trailing_slash(request))
+    });
     Ok(BoxCloneSyncService::new(service))
+}
+
+/// What is refused whatever the route: a length told in two ways, and an encoding. Nothing is ever inflated: what looks
+/// small would grow by a thousand (design, ruling 17).
+async fn refuse_form(request: Request, next: Next) -> Response {
+    if request.extensions().get::<FramedTwice>().is_some() {
+        let mut response = ApiError::field(
+            "Content-Length",
+            "conflicting_framing",
+            "Send either Content-Length or Transfer-Encoding.",
+        )
+        .into_response();
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
+    if request.headers().contains_key(CONTENT_ENCODING) {
+        return ApiError::UnsupportedMediaType {
+            detail: "Send the body as it is, without Content-Encoding.",
+        }
+        .into_response();
+    }
+    next.run(request).await
 }
 
 /// `/v1/otp/` is `/v1/otp`.

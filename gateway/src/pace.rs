@@ -16,6 +16,8 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use crate::error::ApiError;
+
 /// The bounds; see [`crate::server::Limits`].
 #[derive(Clone, Copy, Debug)]
 pub struct Paces {
@@ -142,18 +144,20 @@ fn has_content_length(head: &[u8]) -> bool {
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_millis(500);
 
-/// A socket that tells its pace what it does, and ends without a reset.
+/// A socket that tells its pace what it does, words hyper's own refusals, and ends without a reset.
 #[derive(Debug)]
 pub struct Paced<T> {
     inner: T,
     pace: Pace,
+    /// What is written instead of hyper's refusal, and how much of it was.
+    refusal: Option<(Vec<u8>, usize)>,
     /// Since our side of the socket was closed.
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl<T> Paced<T> {
     pub fn new(inner: T, pace: Pace) -> Self {
-        Self { inner, pace, lingering: None }
+        Self { inner, pace, refusal: None, lingering: None }
     }
 }
 
@@ -176,6 +180,57 @@ impl<T: AsyncRead + Unpin> Paced<T> {
     }
 }
 
+impl<T: AsyncWrite + Unpin> Paced<T> {
+    /// Writes our own words where hyper would refuse what is no request, with an empty answer. `None`: these bytes are
+    /// not that.
+    fn poll_refusal(
+        &mut self,
+        context: &mut Context<'_>,
+        first: &[u8],
+        length: usize,
+    ) -> Option<Poll<io::Result<usize>>> {
+        if self.refusal.is_none() {
+            self.refusal = Some((refusal(first)?.last_words(date_of(first)), 0));
+        }
+        let (words, written) = self.refusal.as_mut()?;
+        while *written < words.len() {
+            match Pin::new(&mut self.inner).poll_write(context, &words[*written..]) {
+                Poll::Ready(Ok(0)) => {
+                    return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into())));
+                }
+                Poll::Ready(Ok(taken)) => *written += taken,
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        Some(Poll::Ready(Ok(length)))
+    }
+}
+
+/// What hyper refuses before it is a request. An answer of ours has a type; hyper's own has no body to have one.
+fn refusal(answer: &[u8]) -> Option<ApiError> {
+    let head = std::str::from_utf8(answer).ok()?;
+    let (line, headers) = head.split_once("\r\n")?;
+    let status = line.split(' ').nth(1)?;
+    if !line.starts_with("HTTP/1.") || headers.contains("content-type:") {
+        return None;
+    }
+    match status {
+        "400" => Some(ApiError::field(
+            "request",
+            "not_http",
+            "Send a request line and headers as RFC 9112 spells them.",
+        )),
+        "414" | "431" => Some(ApiError::HeadTooLarge),
+        _ => None,
+    }
+}
+
+/// The line of hyper's answer that tells the time.
+fn date_of(answer: &[u8]) -> Option<&str> {
+    std::str::from_utf8(answer).ok()?.split("\r\n").find(|line| line.starts_with("date:"))
+}
+
 impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -195,7 +250,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        let written = self
+            .poll_refusal(context, bytes, bytes.len())
+            .unwrap_or_else(|| Pin::new(&mut self.inner).poll_write(context, bytes));
         self.pace.written(written.is_ready());
         written
     }
@@ -205,7 +262,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        let first = slices.first().map_or(&[][..], |slice| slice);
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        let written = self
+            .poll_refusal(context, first, length)
+            .unwrap_or_else(|| Pin::new(&mut self.inner).poll_write_vectored(context, slices));
         self.pace.written(written.is_ready());
         written
     }

@@ -43,35 +43,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
         let retry_after = self.retry_after();
-        let problem = Problem {
-            r#type: format!("{TYPE_PREFIX}{}", self.code()),
-            title: self.title(),
-            status: self.status().as_u16(),
-            detail: self.detail(),
-            code: self.code(),
-            errors: match &self {
-                Self::InvalidRequest(errors) => Some(errors),
-                _ => None,
-            },
-            field: match self {
-                Self::InvalidPhoneNumber { field } | Self::PhoneNumberNotSupported { field } => {
-                    Some(field)
-                }
-                _ => None,
-            },
-            attempts_left: match self {
-                Self::OtpIncorrect { attempts_left } => Some(attempts_left),
-                _ => None,
-            },
-            retry_after,
-            limit: match self {
-                Self::ResendTooSoon { .. } => Some(Limit::Cooldown),
-                Self::TooManyRequests { limit, .. } => Some(limit),
-                _ => None,
-            },
-        };
-        let body = serde_json::to_vec(&problem).expect("names and numbers always serialize");
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(Body::from(self.document(retry_after)));
         *response.status_mut() = self.status();
         self.set_headers(response.headers_mut(), retry_after);
         response
@@ -79,6 +51,55 @@ impl IntoResponse for ApiError {
 }
 
 impl ApiError {
+    /// The problem document (RFC 9457), as bytes of JSON.
+    fn document(&self, retry_after: Option<u64>) -> Vec<u8> {
+        let problem = Problem {
+            r#type: format!("{TYPE_PREFIX}{}", self.code()),
+            title: self.title(),
+            status: self.status().as_u16(),
+            detail: self.detail(),
+            code: self.code(),
+            errors: match self {
+                Self::InvalidRequest(errors) => Some(errors),
+                _ => None,
+            },
+            field: match *self {
+                Self::InvalidPhoneNumber { field } | Self::PhoneNumberNotSupported { field } => {
+                    Some(field)
+                }
+                _ => None,
+            },
+            attempts_left: match *self {
+                Self::OtpIncorrect { attempts_left } => Some(attempts_left),
+                _ => None,
+            },
+            retry_after,
+            limit: match *self {
+                Self::ResendTooSoon { .. } => Some(Limit::Cooldown),
+                Self::TooManyRequests { limit, .. } => Some(limit),
+                _ => None,
+            },
+        };
+        serde_json::to_vec(&problem).expect("names and numbers always serialize")
+    }
+
+    /// The whole answer as bytes of HTTP/1.1, after which the connection ends: for what is refused before it is a
+    /// request. `date` is a header line without its end.
+    pub(crate) fn last_words(&self, date: Option<&str>) -> Vec<u8> {
+        let (status, document) = (self.status(), self.document(None));
+        let mut lines = vec![
+            format!("HTTP/1.1 {status}"),
+            "content-type: application/problem+json".to_owned(),
+            format!("content-length: {}", document.len()),
+            "cache-control: no-store".to_owned(),
+            "x-content-type-options: nosniff".to_owned(),
+            "referrer-policy: no-referrer".to_owned(),
+            "connection: close".to_owned(),
+        ];
+        lines.extend(date.map(str::to_owned));
+        [format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes(), document].concat()
+    }
+
     /// Whole seconds, at least 1: what body and header both tell.
     fn retry_after(&self) -> Option<u64> {
         let secs = match self {
@@ -185,6 +206,7 @@ mod tests {
             (ApiError::NotFound, 404, "not_found", &[]),
             (ApiError::MethodNotAllowed { allow: None }, 405, "method_not_allowed", &[]),
             (ApiError::PayloadTooLarge, 413, "payload_too_large", &[]),
+            (ApiError::HeadTooLarge, 431, "payload_too_large", &[]),
             (ApiError::UnsupportedMediaType { detail: "x" }, 415, "unsupported_media_type", &[]),
             (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused", &[]),
             (

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::response::{IntoResponse as _, Response};
-use http::HeaderValue;
-use http::header::{CONNECTION, TRANSFER_ENCODING};
+use axum::response::Response;
+use http::header::TRANSFER_ENCODING;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,7 +21,6 @@ use tower::{Service, ServiceExt as _};
 
 use crate::body::BodyLimits;
 use crate::client_ip::Peer;
-use crate::error::ApiError;
 use crate::pace::{Pace, Paced, PacedBody, Paces};
 
 /// Bounds on what a connection may cost.
@@ -30,7 +28,8 @@ use crate::pace::{Pace, Paced, PacedBody, Paces};
 pub struct Limits {
     /// From a request's first byte, or from the connection's start, to its last header (design, ruling 19).
     pub headers_within: Duration,
-    /// Bytes of request line and headers. Above, hyper answers 431.
+    /// Bytes of request line and headers. Above, the answer is 431. Long enough that a token of any length that is
+    /// tried comes to who judges tokens.
     pub header_bytes: usize,
     /// Between two requests. Longer than the 60 s that load balancers keep a connection, so that it is they who close
     /// it, and none of their requests meets a closed one.
@@ -48,7 +47,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             headers_within: Duration::from_secs(10),
-            header_bytes: 16 * 1024,
+            header_bytes: 128 * 1024,
             idle_within: Duration::from_secs(75),
             stalled_within: Duration::from_secs(30),
             connections: 10_000,
@@ -152,17 +151,13 @@ async fn connection<S>(
             let answering = Answering(pace.clone());
             let service = service.clone();
             async move {
-                let response = if framed_twice {
-                    refuse_framing()
-                } else {
-                    let mut request = request.map(axum::body::Body::new);
-                    request.extensions_mut().insert(peer);
-                    request.extensions_mut().insert(limits.body);
-                    match service.oneshot(request).await {
-                        Ok(response) => response,
-                        Err(never) => match never {},
-                    }
-                };
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(peer);
+                request.extensions_mut().insert(limits.body);
+                if framed_twice {
+                    request.extensions_mut().insert(FramedTwice);
+                }
+                let response = service.oneshot(request).await?;
                 Ok::<_, Infallible>(response.map(|body| PacedBody::new(body, answering)))
             }
         })
@@ -200,18 +195,10 @@ impl Drop for Answering {
     }
 }
 
-/// A request with both lengths: what a proxy before us took for its end may be another place than what we take (RFC
-/// 9112, section 6.3). The connection ends with the answer.
-fn refuse_framing() -> Response {
-    let mut response = ApiError::field(
-        "Content-Length",
-        "conflicting_framing",
-        "Send either Content-Length or Transfer-Encoding.",
-    )
-    .into_response();
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
-}
+/// In the extensions of a request that tells its length in two ways: what a proxy before us took for its end may be
+/// another place than what we take (RFC 9112, section 6.3). It is to be refused, and its connection ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FramedTwice;
 
 #[cfg(test)]
 mod tests;

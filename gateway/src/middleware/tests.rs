@@ -241,3 +241,28 @@ async fn the_client_behind_a_trusted_proxy_reaches_the_handler() {
         assert_eq!(send(settings, request).await.1, wanted);
     }
 }
+
+#[tokio::test]
+async fn an_encoded_request_is_refused_whatever_its_method_and_encoding() {
+    for method in ["GET", "DELETE", "PATCH"] {
+        for encoding in ["gzip", "identity", "br", ""] {
+            let mut request = request(method, "/v1/me");
+            let value = HeaderValue::from_str(encoding).unwrap();
+            request.headers_mut().insert(CONTENT_ENCODING, value);
+            let (parts, body) = send(settings(), request).await;
+            let refused = (parts.status.as_u16(), code(&body));
+            assert_eq!(refused, (415, "unsupported_media_type".into()), "{method} {encoding}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_options_that_asks_for_no_leave_is_a_method_like_any_other() {
+    let settings =
+        || Settings { cors_origins: vec!["https://app.example.test".into()], ..settings() };
+    for (path, status) in [("/v1/me", 405), ("/v1/nope", 404)] {
+        let (parts, body) = send(settings(), request("OPTIONS", path)).await;
+        assert_eq!(parts.status, status, "{path} {body}");
+        assert_eq!(parts.headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+}

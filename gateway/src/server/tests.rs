@@ -195,7 +195,7 @@ async fn a_request_with_both_lengths_is_refused_and_its_connection_ended() {
             "POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{lengths}\r\n{smuggled}"
         );
         let answer = server.exchange(text.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{lengths} {answer}");
+        assert_eq!(problem_of(&answer).0, 400, "{lengths} {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing smuggled: {lengths} {answer}");
     }
     for lengths in [
@@ -207,7 +207,7 @@ async fn a_request_with_both_lengths_is_refused_and_its_connection_ended() {
     ] {
         let text = format!("POST /json HTTP/1.1\r\nHost: a\r\n{lengths}\r\n{smuggled}");
         let answer = server.exchange(text.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{lengths} {answer}");
+        assert_eq!(problem_of(&answer).0, 400, "{lengths} {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lengths} {answer}");
     }
     let one = "POST /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
@@ -252,17 +252,44 @@ async fn bodies_above_the_bound_are_413_in_one_piece_or_in_chunks() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
-#[tokio::test]
-async fn headers_above_the_bound_are_refused() {
-    let server = Server::start(limits()).await;
-    let long = format!("GET /me HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(20_000));
-    assert!(server.exchange(long.as_bytes()).await.starts_with("HTTP/1.1 431 "));
-    let many = format!("GET /me HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(200));
-    assert!(server.exchange(many.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+/// The answer's status, if its body is a problem and its head as every answer's.
+fn problem_of(answer: &str) -> (u16, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    for line in [
+        "content-type: application/problem+json",
+        "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "connection: close",
+        &format!("content-length: {}", body.len()),
+    ] {
+        assert!(head.contains(line), "{line}: {head}");
+    }
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    let status = problem["status"].as_u64().unwrap();
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    (u16::try_from(status).unwrap(), problem["code"].as_str().unwrap().to_owned())
 }
 
 #[tokio::test]
-async fn what_is_no_http_gets_400_and_ends_nothing() {
+async fn p8_headers_above_the_bound_are_refused_with_a_problem() {
+    let server = Server::start(limits()).await;
+    let long = |bytes| {
+        format!(
+            "GET /me HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: {}\r\n\r\n",
+            "y".repeat(bytes)
+        )
+    };
+    assert!(server.exchange(long(100_000).as_bytes()).await.ends_with("\r\n\r\nme"));
+    let many = format!("GET /me HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(200));
+    for head in [long(200_000), many, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000))] {
+        let answer = server.exchange(head.as_bytes()).await;
+        assert_eq!(problem_of(&answer), (431, "payload_too_large".to_owned()), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn p8_what_is_no_http_gets_a_problem_and_ends_nothing() {
     let server = Server::start(limits()).await;
     for bytes in [
         &b"hello\r\n\r\n"[..],
@@ -273,8 +300,10 @@ async fn what_is_no_http_gets_400_and_ends_nothing() {
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
         let answer = server.exchange(bytes).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        let refused = answer.is_empty() || problem_of(&answer) == (400, "invalid_request".into());
+        assert!(refused, "{answer}");
     }
+    assert_eq!(problem_of(&server.exchange(b"hello\r\n\r\n").await).0, 400);
     let mut stream = server.open().await;
     stream.write_all(GET_ME).await.unwrap();
     until_contains(&mut stream, "\r\n\r\nme").await;
