@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use common::bus::{Bus, PublishError, Settle};
 use common::engine_error::EngineError;
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::support_rabbit::{Node, confirm_rounds, shared};
@@ -90,6 +90,43 @@ async fn p12_a_queue_that_somebody_deletes_is_declared_and_consumed_again() {
     within(attached.wait_for(Result::is_ok)).await.unwrap();
     publish(&bus, "after").await.unwrap();
     assert_eq!(take(&mut consumer).await.id, "after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_a_message_with_large_headers_or_an_endless_type_keeps_no_neighbour_from_coming() {
+    let url = vhost().await;
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    let (_connection, channel) = open(&url).await;
+    let send = async |id: &str, headers: FieldTable, body: &str| {
+        let properties =
+            BasicProperties::default().with_message_id(id.into()).with_headers(headers);
+        let options = BasicPublishOptions::default();
+        let queue = QUEUE.name().into();
+        let sent = channel.basic_publish("".into(), queue, options, body.as_bytes(), properties);
+        sent.await.unwrap();
+    };
+    let mut large = FieldTable::default();
+    large.insert("x-large".into(), AMQPValue::LongString("x".repeat(100_000).into()));
+    send("large", large, "{}").await;
+    let endless = format!(r#"{{"type":"{}"}}"#, "x".repeat(2_000));
+    send("endless", FieldTable::default(), &endless).await;
+    publish(&bus, "neighbour").await.unwrap();
+    let mut consumer = bus.consume(QUEUE, 10).await.unwrap();
+    let mut seen = BTreeSet::new();
+    while seen.len() < 3 {
+        let message = take(&mut consumer).await;
+        let settle = match message.id.as_str() {
+            "neighbour" => Settle::Done,
+            _ => Settle::Dead { reason: "unreadable", tries: 1 },
+        };
+        // Those of the attachment that was lost are no longer ours.
+        if message.settle(settle).await.is_ok() {
+            seen.insert(message.id.clone());
+        }
+    }
+    let dead = within(bus.dead_list(QUEUE, 10)).await.unwrap();
+    let dead: BTreeSet<_> = dead.iter().map(|letter| letter.id.as_str()).collect();
+    assert_eq!(dead, BTreeSet::from(["endless", "large"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::declare::declare;
 use super::held::{FIRST_AT, Held, kind_of, number, time_of, tries_of};
-use super::link::{Backoff, ENGINE, Link, classify, close_later, short};
+use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later, short};
 use super::publish::Publisher;
 use crate::bus::topology::Queue;
 use crate::bus::{Attached, Incoming, name_for};
@@ -123,12 +123,17 @@ impl Task {
     async fn run(mut self, first: oneshot::Sender<Result<(), EngineError>>) {
         let mut first = Some(first);
         let mut backoff = Backoff::new();
+        let mut frames = Frames::Ours;
         while !self.stop.is_cancelled() {
             let stop = self.stop.clone();
-            let Some(attached) = stop.run_until_cancelled(self.attach()).await else { return };
+            let attaching = stop.run_until_cancelled(self.attach(frames));
+            let Some(attached) = attaching.await else { return };
             let reason = match attached {
                 Ok(attachment) => {
                     backoff = Backoff::new();
+                    // Should this attachment be lost, it may be for a message that somebody gave a large header: it
+                    // comes again, and would end the next one too.
+                    frames = Frames::Anybodys;
                     drop(self.state.send_replace(Ok(())));
                     if let Some(first) = first.take() {
                         drop(first.send(Ok(())));
@@ -155,8 +160,8 @@ impl Task {
         }
     }
 
-    async fn attach(&self) -> Result<Attachment, EngineError> {
-        let connection = self.link.connect(self.queue.name()).await?;
+    async fn attach(&self, frames: Frames) -> Result<Attachment, EngineError> {
+        let connection = self.link.connect(self.queue.name(), frames).await?;
         let attaching = async {
             declare(&connection).await?;
             let open = async || connection.create_channel().await;

@@ -12,7 +12,7 @@ use super::Rabbit;
 use super::held::{
     DEAD_AT, FIRST_AT, REASON, copy_to, headers_of, kind_of, text_of, time_of, tries_of,
 };
-use super::link::{ENGINE, classify, short};
+use super::link::{ENGINE, Frames, classify, short};
 use crate::bus::dead::{DeadDetail, DeadLetter, Pick, redacted};
 use crate::bus::topology::Queue;
 use crate::bus::{Incoming, name_for};
@@ -123,7 +123,7 @@ struct Grave {
 
 impl Grave {
     async fn open(rabbit: &Rabbit, queue: Queue) -> Result<Self, EngineError> {
-        let connection = rabbit.link.connect("dead letters").await?;
+        let connection = rabbit.link.connect("dead letters", Frames::Anybodys).await?;
         let open = || connection.create_channel();
         let channel = open().await.map_err(|e| classify(e, "open a channel"))?;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

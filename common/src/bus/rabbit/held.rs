@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::link::{ENGINE, classify};
 use super::order::Outgoing;
-use super::publish::Publisher;
+use super::publish::{MAX_NAME, Publisher};
 use crate::bus::topology::Queue;
 use crate::bus::{Glance, Incoming, PublishError, Settle};
 use crate::clock::Clock;
@@ -152,13 +152,12 @@ pub(super) fn tries_of(headers: &FieldTable) -> u32 {
 
 /// The routing key is the type, unless the message came through a waiting queue: then it is the queue's name.
 pub(super) fn kind_of(headers: &FieldTable, key: &str, queue: Queue, bytes: &[u8]) -> String {
-    if let Some(kind) = text_of(headers, KIND) {
-        return kind;
-    }
-    if key != queue.name() && key != queue.dead() {
-        return key.to_owned();
-    }
-    Glance::at(bytes).kind.unwrap_or_else(|| "unknown".to_owned())
+    let kind = text_of(headers, KIND).or_else(|| {
+        let is_key = key != queue.name() && key != queue.dead();
+        if is_key { Some(key.to_owned()) } else { Glance::at(bytes).kind }
+    });
+    // A copy of the message must be able to carry it.
+    kind.filter(|kind| kind.len() <= MAX_NAME).unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]
@@ -182,6 +181,8 @@ mod tests {
         let body = br#"{"type":"sms.receipt.v1"}"#;
         assert_eq!(kind_of(&none, "sms-worker", queue, body), "sms.receipt.v1");
         assert_eq!(kind_of(&none, "sms-worker", queue, b"?"), "unknown");
+        let long = format!(r#"{{"type":"{}"}}"#, "x".repeat(256));
+        assert_eq!(kind_of(&none, "sms-worker", queue, long.as_bytes()), "unknown");
         assert_eq!(tries_of(&none), 0);
     }
 }

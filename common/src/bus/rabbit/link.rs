@@ -14,9 +14,18 @@ use crate::rng;
 pub(super) const ENGINE: &str = "RabbitMQ";
 /// Seconds. A peer that went without a word is noticed within two of them.
 const HEARTBEAT_SECS: u16 = 10;
-/// Bytes. lapin keeps buffers of 64 frames for each connection: at RabbitMQ's own 128 KiB they are 8 MiB, for events that
-/// are 4 KiB at most.
-const FRAME_MAX: u32 = 16 * 1024;
+
+/// How large a frame may be that the broker sends. It splits a message's body, and never its headers: a larger one ends
+/// the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frames {
+    /// 16 KiB, for our own events, which are 4 KiB at most. lapin keeps buffers of 64 frames for each connection.
+    Ours,
+    /// Whatever the broker itself takes, for what others may have sent: at its own 128 KiB the buffers are 8 MiB.
+    Anybodys,
+}
+
+const OUR_FRAME_MAX: u32 = 16 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two attempts to connect: lapin's own recovery reaches 60 s and gives up, which was 35 s of needless outage.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -38,15 +47,22 @@ impl Link {
             )
         })?;
         uri.query.heartbeat = Some(HEARTBEAT_SECS);
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Ok(Self { uri, role })
     }
 
     /// A connection of its own, without lapin's recovery: what was in flight must fail, not be sent again unseen.
-    pub(super) async fn connect(&self, purpose: &str) -> Result<Connection, EngineError> {
+    pub(super) async fn connect(
+        &self,
+        purpose: &str,
+        frames: Frames,
+    ) -> Result<Connection, EngineError> {
         let name = format!("latchkey {} {purpose}", self.role);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connecting = Connection::connect_uri(self.uri.clone(), properties);
+        let mut uri = self.uri.clone();
+        if frames == Frames::Ours {
+            uri.query.frame_max.get_or_insert(OUR_FRAME_MAX);
+        }
+        let connecting = Connection::connect_uri(uri, properties);
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(done) => done.map_err(|error| classify(error, "connect to the broker")),
             Err(_) => {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::confirm::{Verdict, send};
 use super::declare::declare;
-use super::link::{Backoff, ENGINE, Link, classify, close_later};
+use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later};
 use super::order::{Job, Order, Outgoing, Progress, Withdrawal, refuse};
 use crate::bus::{PUBLISH_TIMEOUT, PublishError};
 use crate::engine_error::EngineError;
@@ -25,7 +25,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(1);
 /// An unroutable event may mean that somebody deleted a binding: the topology is declared again, this often at most.
 const DECLARE_EVERY: Duration = Duration::from_secs(2);
 /// AMQP's short strings.
-const MAX_NAME: usize = 255;
+pub(super) const MAX_NAME: usize = 255;
 
 /// Hands messages to the task that owns the publishing channel. The task ends with the last clone.
 #[derive(Clone)]
@@ -117,7 +117,7 @@ struct Up {
 
 impl Up {
     async fn open(link: &Link) -> Result<Self, EngineError> {
-        let connection = link.connect("publishing").await?;
+        let connection = link.connect("publishing", Frames::Ours).await?;
         declare(&connection).await?;
         let channel = confirming(&connection).await?;
         Ok(Self { connection, channel: Some(channel), declared_at: Instant::now() })
