@@ -25,7 +25,7 @@ async fn start(start: Start) -> anyhow::Result<()> {
         welcome(&listener.local_addr()?.to_string());
     }
     // Before the workers look at the tables: they would wait for them, and say so.
-    gateway::migrate(&engines, &stop).await?;
+    engines.migrate(&stop).await.context("migrate the database")?;
     let mut parts = JoinSet::new();
     parts.spawn(gateway::serve(Arc::clone(&config), engines.clone(), listener, stop.clone()));
     parts.spawn(otp_worker::run(Arc::clone(&config), engines.clone(), stop.clone()));

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Block, BlockKind};
 use crate::engine_error::EngineError;
-use crate::engines::Engines;
+use crate::engines::{Engines, wait_for};
 use crate::keys::Keys;
 use crate::phone::Phone;
 use crate::timestamp::Timestamp;
@@ -40,10 +40,13 @@ enum What {
 }
 
 impl Blocklist {
-    /// The list as the database has it now.
-    pub async fn load(engines: &Engines) -> Result<Self, EngineError> {
+    /// The list as the database has it now; a database that is away is waited for.
+    ///
+    /// # Errors
+    /// When the database makes no sense, or when `stop` comes first.
+    pub async fn load(engines: &Engines, stop: &CancellationToken) -> anyhow::Result<Self> {
         let list = Self { keys: engines.keys.clone(), rules: Arc::default() };
-        list.reload(engines).await?;
+        wait_for(&engines.health, "blocks", stop, || list.reload(engines)).await?;
         Ok(list)
     }
 

@@ -58,6 +58,14 @@ impl Engines {
         Ok(Self { bus, otps, db, keys, clock, health })
     }
 
+    /// Brings the schema up to this version. Safe when several do it at once: the migration holds a lock of its own.
+    ///
+    /// # Errors
+    /// When a migration fails, or when `stop` comes first.
+    pub async fn migrate(&self, stop: &CancellationToken) -> anyhow::Result<()> {
+        wait_for(&self.health, "schema", stop, || self.db.migrate()).await
+    }
+
     /// Waits until the gateway or `latchkey migrate` has made the tables: services start in any order.
     pub async fn wait_for_schema(&self, stop: &CancellationToken) -> anyhow::Result<()> {
         wait_for(&self.health, "schema", stop, async || {
@@ -70,7 +78,8 @@ impl Engines {
         .await
     }
 
-    /// Watches the engines for `/readyz` until `stop`.
+    /// Watches the engines for `/readyz` until `stop`, or until a part of ours is found dead that nothing but a new
+    /// process brings back.
     pub async fn watch(self, stop: CancellationToken) {
         loop {
             let (db, otps, bus) =
@@ -78,6 +87,9 @@ impl Engines {
             self.health.report("database", db.err());
             self.health.report("redis", otps.err());
             self.health.report("rabbitmq", bus.err());
+            if self.bus.is_dead() {
+                return;
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(Duration::from_secs(2)) => {}
@@ -91,7 +103,11 @@ impl Engines {
 #[error("stopped while waiting for {0}")]
 pub struct Stopped(&'static str);
 
-async fn wait_for<T, F>(
+/// Does it as soon as the engine is there.
+///
+/// # Errors
+/// What waiting does not mend, or [`Stopped`].
+pub(crate) async fn wait_for<T, F>(
     health: &Health,
     part: &'static str,
     stop: &CancellationToken,

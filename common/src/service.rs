@@ -111,9 +111,11 @@ where
         .with_context(|| format!("LATCHKEY_OPS_LISTEN: cannot listen on {}", config.ops_listen))?;
     tracing::info!(service.name = name, ops = %ops.local_addr()?, "starting");
     let ops_stop = CancellationToken::new();
-    let ops = tokio::spawn(ops::serve(ops, health.clone(), telemetry::metrics(), ops_stop.clone()));
+    let mut ops =
+        tokio::spawn(ops::serve(ops, health.clone(), telemetry::metrics(), ops_stop.clone()));
 
-    let outcome = run_connected(name, config, health, stop.clone(), run).await;
+    let run = run_connected(name, config, health, stop.clone(), run);
+    let outcome = unless_it_ends(run, &mut ops, "the ops port").await;
     ops_stop.cancel();
     // The ops port has nothing left to tell; how its task ended changes nothing.
     let _ = tokio::time::timeout(Duration::from_secs(1), ops).await;
@@ -151,7 +153,16 @@ where
         Err(error) => return Err(error),
     };
     let watch = tokio::spawn(engines.clone().watch(stop.clone()));
+    let end_watch = watch.abort_handle();
     let running = run(Start { config, engines, stop: stop.clone() });
+    let running = async {
+        // A stop ends the watch too, and the service then has its time.
+        let watch = async {
+            let ended = watch.await;
+            if stop.is_cancelled() { std::future::pending().await } else { ended }
+        };
+        unless_it_ends(running, watch, "what watches the engines").await
+    };
     tokio::pin!(running);
     let outcome = tokio::select! {
         outcome = &mut running => outcome,
@@ -164,10 +175,23 @@ where
         bail!("a part of {name} ended by itself");
     }
     stop.cancel();
-    watch.abort();
+    end_watch.abort();
     match outcome {
         Err(error) if error.is::<Stopped>() => Ok(()),
         outcome => outcome,
+    }
+}
+
+/// A part that runs beside the service for as long as it does: its end is the service's (P12).
+async fn unless_it_ends<T>(
+    service: impl Future<Output = anyhow::Result<T>>,
+    part: impl Future,
+    named: &str,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        biased;
+        outcome = service => outcome,
+        _ = part => bail!("{named} ended by itself"),
     }
 }
 
@@ -201,4 +225,18 @@ pub async fn health(config: &Config) -> anyhow::Result<()> {
     anyhow::ensure!(status == 200, "{address} is not ready: /readyz answers {status}");
     println!("ready");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn p12_a_part_that_ends_takes_the_service_with_it() {
+        let error = unless_it_ends(pending::<anyhow::Result<()>>(), ready(()), "a part").await;
+        assert_eq!(error.unwrap_err().to_string(), "a part ended by itself");
+        assert_eq!(unless_it_ends(ready(Ok(7)), pending::<()>(), "a part").await.unwrap(), 7);
+    }
 }

@@ -108,7 +108,7 @@ impl App {
             refresh_idle_secs: config.tokens.refresh_idle_secs,
         };
         let tokens = Tokens::new(settings, keys.clone(), &engines.keys, engines.clock.clone())?;
-        let blocks = Blocklist::load(&engines).await.context("read the blocks")?;
+        let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
         Ok(Self {
             phones: Arc::new(Served::of(config)),
             blocks,

@@ -100,7 +100,7 @@ mod tests {
 
     fn slow(takes: Duration, done: Arc<AtomicBool>) -> Router {
         let handler = move |body: Bytes| async move {
-            tokio::time::sleep(takes).await;
+            sleep(takes).await;
             done.store(true, Ordering::SeqCst);
             body
         };
@@ -114,14 +114,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn p12_a_late_answer_is_503_and_the_work_goes_on_to_its_end() {
         let done = Arc::new(AtomicBool::new(false));
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let router = slow(Duration::from_secs(4), done.clone());
         let answer = router.oneshot(request(Body::from("x"))).await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(answer.headers().contains_key("retry-after"));
         assert!(started.elapsed() < Duration::from_millis(2500));
         assert!(!done.load(Ordering::SeqCst));
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(2)).await;
         assert!(done.load(Ordering::SeqCst));
     }
 
@@ -130,14 +130,14 @@ mod tests {
         let done = Arc::new(AtomicBool::new(false));
         let answer = slow(Duration::from_secs(1), done.clone()).oneshot(request(Body::from("x")));
         tokio::time::timeout(Duration::from_millis(10), answer).await.unwrap_err();
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(2)).await;
         assert!(done.load(Ordering::SeqCst));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_does_not_use_up_the_time_of_the_answer() {
         let pieces = futures::stream::iter(0..4).then(async |_| {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            sleep(Duration::from_secs(2)).await;
             Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
         });
         let router = slow(Duration::from_secs(1), Arc::default());
@@ -155,17 +155,17 @@ mod tests {
             _: &mut http::request::Parts,
             _: &S,
         ) -> Result<Self, Self::Rejection> {
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            sleep(Duration::from_millis(1_500)).await;
             Ok(Self)
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn p12_what_is_asked_before_the_body_is_read_counts() {
-        let handler = async |_: Known, _: Bytes| tokio::time::sleep(Duration::from_secs(1)).await;
+        let handler = async |_: Known, _: Bytes| sleep(Duration::from_secs(1)).await;
         for body in [Body::from("x"), Body::empty()] {
             let router = Router::new().route("/", post(handler)).layer(from_fn(in_time));
-            let started = tokio::time::Instant::now();
+            let started = Instant::now();
             let answer = router.oneshot(request(body)).await.unwrap();
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());

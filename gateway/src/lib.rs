@@ -47,4 +47,4 @@ pub mod validate;
 pub mod verify;
 mod webhook;
 
-pub use self::run::{migrate, run, serve};
+pub use self::run::{run, serve};

@@ -38,8 +38,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr().context("read the bound address")?;
-    // Safe with several gateways: the migration holds a lock of its own.
-    migrate(&engines, &stop).await?;
+    engines.migrate(&stop).await.context("migrate the database")?;
 
     let app = App::build(&config, engines.clone(), address, stop.clone()).await?;
     common::phone::warm_up();
@@ -57,29 +56,6 @@ pub async fn serve(
     Ok(())
 }
 
-/// Brings the schema up to this version, waiting for a database that is away. Safe when several do it at once.
-///
-/// # Errors
-/// When a migration fails.
-pub async fn migrate(engines: &Engines, stop: &CancellationToken) -> anyhow::Result<()> {
-    loop {
-        match engines.db.migrate().await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_away() => {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "the database is not ready to be migrated, trying again"
-                );
-            }
-            Err(error) => return Err(anyhow::Error::from(error).context("migrate the database")),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
-    }
-}
-
 /// Drops rows whose time is over, a batch at a time.
 async fn sweep(app: App, stop: CancellationToken) {
     loop {
@@ -88,8 +64,7 @@ async fn sweep(app: App, stop: CancellationToken) {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
         let now = app.engines.clock.now();
-        while matches!(app.engines.db.sweep(app.guess_limits(), now).await, Ok(swept) if swept.more)
-        {
-        }
+        let sweep = async || app.engines.db.sweep(app.guess_limits(), now).await;
+        while !stop.is_cancelled() && matches!(sweep().await, Ok(swept) if swept.more) {}
     }
 }

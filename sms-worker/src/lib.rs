@@ -59,7 +59,7 @@ pub async fn run(
     let routes = Arc::new(routes(&config, &engines)?);
     let report = engines.health.reporter("consumer.sms-worker");
     engines.wait_for_schema(&stop).await?;
-    let blocks = Blocklist::load(&engines).await.context("read the blocks")?;
+    let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
     let ledger = Ledger::new(engines.db.clone());
     let publish = ports::publish_on(&engines);
     let worker = SmsWorker {

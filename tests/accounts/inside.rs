@@ -67,7 +67,7 @@ impl Inside {
             Engines::connect(&config, "latchkey", clock.clone(), health, &stop).await.unwrap()
         };
         let engines = connect().await;
-        gateway::migrate(&engines, &stop).await.unwrap();
+        engines.migrate(&stop).await.unwrap();
         let (mut tasks, mut urls) = (JoinSet::new(), Vec::new());
         for number in 0..gateways {
             let own = number > 0 && side == Side::Engines;

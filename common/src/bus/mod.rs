@@ -121,6 +121,14 @@ impl Bus {
         }
     }
 
+    /// Whether publishing has ended for good: only a new process publishes again.
+    pub(crate) fn is_dead(&self) -> bool {
+        match &self.0 {
+            Engine::Rabbit(rabbit) => rabbit.is_dead(),
+            Engine::Memory(_) => false,
+        }
+    }
+
     /// The first `limit` dead letters of a queue. Those that another command is looking at are not among them.
     pub async fn dead_list(
         &self,

@@ -68,6 +68,10 @@ impl Rabbit {
         Consumer::start(self.link.clone(), self.publisher.clone(), queue, prefetch).await
     }
 
+    pub(super) fn is_dead(&self) -> bool {
+        self.publisher.is_dead()
+    }
+
     pub(super) async fn ready(&self) -> Result<(), EngineError> {
         self.publisher.ready().await
     }

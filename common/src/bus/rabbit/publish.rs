@@ -100,6 +100,11 @@ impl Publisher {
         }
     }
 
+    /// Whether the task that owns the channel is gone.
+    pub(super) fn is_dead(&self) -> bool {
+        self.orders.is_closed()
+    }
+
     fn check_up(&self) -> anyhow::Result<()> {
         match &*self.down.borrow() {
             None => Ok(()),
@@ -267,5 +272,19 @@ impl Owner {
                 up.throw_channel_away();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p12_a_publisher_whose_owner_is_gone_is_dead() {
+        let (orders, taken) = mpsc::channel(1);
+        let publisher = Publisher { orders, down: watch::channel(None).1 };
+        assert!(!publisher.is_dead());
+        drop(taken);
+        assert!(publisher.is_dead());
     }
 }
