@@ -42,9 +42,7 @@ impl FromRequestParts<App> for Caller {
             ip,
             user_agent: header("user-agent").unwrap_or_default().to_owned(),
             idempotency: IdempotencyKey::from_headers(&parts.headers)?,
-            traceparent: header("traceparent")
-                .and_then(TraceContext::from_header)
-                .map(|trace| trace.child().to_header()),
+            traceparent: parts.extensions.get().map(TraceContext::to_header),
         })
     }
 }

@@ -14,6 +14,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use common::clock::Clock;
 use common::rng;
+use common::telemetry::TraceContext;
 use futures::FutureExt as _;
 use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
@@ -138,11 +139,14 @@ async fn around(settings: Arc<Settings>, mut request: Request, next: Next) -> Re
         request.extensions_mut().insert(client);
     }
     request.extensions_mut().insert(HttpRequestId(id.clone()));
+    let trace = trace_of(&request);
+    request.extensions_mut().insert(trace);
     let span = tracing::info_span!(
         "request",
         http.method = method,
         http.route = route,
-        http.request_id = &*id
+        http.request_id = &*id,
+        trace.id = trace.trace_id()
     );
     let mut response = next.run(request).instrument(span).await;
     let headers = response.headers_mut();
@@ -183,6 +187,14 @@ fn request_id(request: &Request, clock: &Clock) -> Arc<str> {
         let ms = u64::try_from(clock.now_ms()).unwrap_or_default();
         uuid::Builder::from_unix_timestamp_millis(ms, &rng::bytes()).into_uuid().to_string().into()
     })
+}
+
+/// Our step of the client's trace, or the first one of a new trace: events carry it on (design, section 11).
+fn trace_of(request: &Request) -> TraceContext {
+    let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    header
+        .and_then(TraceContext::from_header)
+        .map_or_else(TraceContext::new_root, |trace| trace.child())
 }
 
 /// A label of few values, whatever methods are made up.

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::routing::{get, post};
 use http::header::{ALLOW, RETRY_AFTER};
@@ -25,7 +26,8 @@ fn public(settings: Settings) -> Public {
         .route("/v1/me", get(async || "me").patch(async || "patched").delete(async || "gone"))
         .route("/keys", get(async || ([(CACHE_CONTROL, "public, max-age=300")], "keys")))
         .route("/panic", get(panics))
-        .route("/ip", get(async |ip: ClientIp| ip.limit_key()));
+        .route("/ip", get(async |ip: ClientIp| ip.limit_key()))
+        .route("/trace", get(async |Extension(trace): Extension<TraceContext>| trace.to_header()));
     finish(router, settings).unwrap()
 }
 
@@ -264,5 +266,26 @@ async fn an_options_that_asks_for_no_leave_is_a_method_like_any_other() {
         let (parts, body) = send(settings(), request("OPTIONS", path)).await;
         assert_eq!(parts.status, status, "{path} {body}");
         assert_eq!(parts.headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+}
+
+#[tokio::test]
+async fn a_request_goes_on_with_its_clients_trace_or_begins_one() {
+    let theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut traced = request("GET", "/trace");
+    traced.headers_mut().insert("traceparent", HeaderValue::from_static(theirs));
+    let (_, ours) = send(settings(), traced).await;
+    assert_eq!(ours[..36], theirs[..36], "the same trace");
+    assert_ne!(ours, theirs, "a step of our own");
+    for header in [None, Some("nonsense")] {
+        let mut request = request("GET", "/trace");
+        if let Some(header) = header {
+            request.headers_mut().insert("traceparent", HeaderValue::from_static(header));
+        }
+        let (_, first) = send(settings(), request).await;
+        assert!(
+            TraceContext::from_header(&first).is_some_and(|trace| trace.is_sampled()),
+            "{first}"
+        );
     }
 }
