@@ -1,10 +1,11 @@
 //! One message from its start to its settling.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::time::{sleep, timeout};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{Crashes, Failure, Handler, Options};
 use crate::bus::{Delay, Incoming, Queue, Settle};
@@ -94,11 +95,10 @@ impl<H: Handler> One<H> {
     }
 
     async fn attempt(&self) -> Try {
-        let (handler, message) = (self.handler.clone(), self.message.clone());
         let limit = self.options.timeout;
-        // A task of its own, so that a panic ends there; it does not outlive this one.
-        let handling = tokio::spawn(async move { timeout(limit, handler.handle(&message)).await });
-        match AbortOnDropHandle::new(handling).await {
+        // A panic ends here. What it leaves half done is the handler's, and handling is idempotent.
+        let handling = AssertUnwindSafe(timeout(limit, self.handler.handle(&self.message)));
+        match handling.catch_unwind().await {
             Ok(Ok(Ok(()))) => Try::Good,
             Ok(Ok(Err(Failure::Away(error)))) => Try::Away(error),
             Ok(Ok(Err(Failure::Later(wait)))) => Try::Later(wait),
