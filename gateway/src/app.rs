@@ -10,6 +10,7 @@ use common::db::{GuessLimits, Session};
 use common::engines::Engines;
 use common::phone::{Phone, Refusal, Served};
 use common::texts::Texts;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::client_ip::{ClientIp, TrustedProxies};
@@ -34,6 +35,8 @@ pub struct App {
     /// Without a slash at its end.
     pub(crate) public_url: Arc<str>,
     pub(crate) streams: Streams,
+    /// Told when an event was written that somebody waits for: the outbox then does not wait for its beat.
+    pub(crate) outbox_filled: Arc<Notify>,
     /// Cancelled when the process stops: what waits without end ends then.
     pub(crate) stop: CancellationToken,
 }
@@ -120,6 +123,7 @@ impl App {
             ),
             public_url: public_url.into(),
             streams: Streams::default(),
+            outbox_filled: Arc::default(),
             stop,
             config: config.clone(),
             engines,

@@ -105,6 +105,8 @@ pub(crate) async fn confirm(
     let code = right.code_id;
     match app.engines.db.change_phone(change).await {
         Ok(PhoneChangeOutcome::Changed(user)) => {
+            // The old number is told at once: if it was not its owner who did this, each second counts.
+            app.outbox_filled.notify_one();
             guess.close(&app, code, right.answered(None)).await;
             Ok(Json(user.into()))
         }

@@ -1,11 +1,13 @@
 //! The outbox: events that a database transaction wrote, published once it is committed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::bus::PublishError;
 use common::db::OutboxEvent;
 use common::engines::Engines;
 use common::ids::EventId;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 const BATCH: u32 = 200;
@@ -13,10 +15,10 @@ const BATCH: u32 = 200;
 const EVERY: Duration = Duration::from_millis(500);
 const WHEN_AWAY: Duration = Duration::from_secs(2);
 
-/// Publishes what the outbox holds until `stop`. Any number of gateways may: each takes rows of its own, and what one
-/// took and did not finish is taken again.
-pub(crate) async fn run(engines: Engines, stop: CancellationToken) {
-    loop {
+/// Publishes what the outbox holds until `stop`, on its beat or as soon as it is told that it was filled. Any number of
+/// gateways may: each takes rows of its own, and what one took and did not finish is taken again.
+pub(crate) async fn run(engines: Engines, filled: Arc<Notify>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
         let pause = match drain(&engines).await {
             Ok(BATCH) => continue,
             Ok(_) => EVERY,
@@ -27,6 +29,7 @@ pub(crate) async fn run(engines: Engines, stop: CancellationToken) {
         };
         tokio::select! {
             () = stop.cancelled() => return,
+            () = filled.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

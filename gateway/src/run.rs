@@ -47,7 +47,7 @@ pub async fn serve(
     tracing::info!(url = %app.public_url, address = %address, "listening");
     engines.health.ready("gateway");
     let serve = server::serve(listener, public, server::Limits::default(), stop.clone());
-    let publish = outbox::run(engines.clone(), stop.clone());
+    let publish = outbox::run(engines.clone(), app.outbox_filled.clone(), stop.clone());
     let guard = guard::tell(engines.clone(), config.pumping_guard, "gateway", stop.clone());
     let blocks = app.blocks.clone().follow(engines.clone(), stop.clone());
     let keys = app.token_keys.watch(stop.clone());
