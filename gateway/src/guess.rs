@@ -7,7 +7,7 @@ use common::event::Profile;
 use common::guard::Place;
 use common::ids::{CodeId, RequestId, UserId};
 use common::keys::PhoneKey;
-use common::otp::{AskNote, Judged, Scope, Verify};
+use common::otp::{AskNote, Judged, Refund, Scope, Verify};
 use common::phone::Phone;
 use common::timestamp::Timestamp;
 use common::vocabulary::{Channel, Limit};
@@ -76,8 +76,8 @@ impl Guess<'_> {
             Judged::Wrong { code: None, now, attempts_left } => {
                 Err(match self.gate(app, now).await {
                     Ok(None) => wrong(attempts_left),
-                    Ok(Some(closed)) => self.unjudged(app, None, closed, now).await,
-                    Err(error) => self.unanswered(app, None, error).await,
+                    Ok(Some(closed)) => self.unjudged(app, Refund::NoCode, closed, now).await,
+                    Err(error) => self.unanswered(app, Refund::NoCode, error).await,
                 })
             }
             Judged::Exhausted { now, until, .. } => Err(self.exhausted(app, now, until).await),
@@ -95,7 +95,7 @@ impl Guess<'_> {
         attempts_left: u32,
     ) -> ApiError {
         let limits = app.guess_limits();
-        let code = Some((code_id, expires_at));
+        let (code, refund) = (Some((code_id, expires_at)), Refund::Guess(code_id));
         match app.engines.db.guess_failed(self.guesser(), GuessKind::Code, code, limits, now).await
         {
             // More failures than Redis knows of: it was restored or flushed, and lowered nothing.
@@ -106,12 +106,12 @@ impl Guess<'_> {
                 wrong(attempts_left.min(limits.attempts.saturating_sub(code_failures)))
             }
             Ok(GuessOutcome::Wait { until }) => {
-                self.unjudged(app, Some(code_id), Closed::Wait { until }, now).await
+                self.unjudged(app, refund, Closed::Wait { until }, now).await
             }
             Ok(GuessOutcome::Locked { until }) => {
-                self.unjudged(app, Some(code_id), Closed::Locked { until }, now).await
+                self.unjudged(app, refund, Closed::Locked { until }, now).await
             }
-            Err(error) => self.unanswered(app, Some(code_id), error).await,
+            Err(error) => self.unanswered(app, refund, error).await,
         }
     }
 
@@ -126,7 +126,7 @@ impl Guess<'_> {
                 count("used");
                 ApiError::OtpIncorrect { attempts_left: right.attempts_left }
             }
-            Err(error) => self.unanswered(app, Some(code), error).await,
+            Err(error) => self.unanswered(app, Refund::Guess(code), error).await,
         }
     }
 
@@ -171,27 +171,22 @@ impl Guess<'_> {
     pub async fn unjudged(
         &self,
         app: &App,
-        code: Option<CodeId>,
+        refund: Refund,
         closed: Closed,
         now: Timestamp,
     ) -> ApiError {
-        self.refund(app, code).await;
+        self.refund(app, refund).await;
         not_yet(closed, now)
     }
 
     /// The database could not say: nothing is accepted, and nothing is charged.
-    pub async fn unanswered(
-        &self,
-        app: &App,
-        code: Option<CodeId>,
-        error: EngineError,
-    ) -> ApiError {
-        self.refund(app, code).await;
+    pub async fn unanswered(&self, app: &App, refund: Refund, error: EngineError) -> ApiError {
+        self.refund(app, refund).await;
         error.into()
     }
 
-    async fn refund(&self, app: &App, code: Option<CodeId>) {
-        if let Err(error) = app.engines.otps.refund(self.phone_key, self.scope, code).await {
+    async fn refund(&self, app: &App, refund: Refund) {
+        if let Err(error) = app.engines.otps.refund(self.phone_key, self.scope, refund).await {
             // The guess stays counted, which is the safe side.
             tracing::warn!(
                 error = format!("{error:#}"),

@@ -8,7 +8,7 @@ use common::db::{
 };
 use common::ids::{RequestId, SessionId, UserId};
 use common::keys::PhoneKey;
-use common::otp::Scope;
+use common::otp::{Refund, Scope};
 use common::phone::Phone;
 use common::vocabulary::{Channel, Limit};
 use serde::Serialize;
@@ -177,12 +177,13 @@ async fn sign_in(
         }
         Ok(LoginOutcome::CodeUsed) => Err(guess.refused(app, &right).await),
         Ok(LoginOutcome::Wait { until }) => {
-            Err(guess.unjudged(app, Some(code), Closed::Wait { until }, right.now).await)
+            Err(guess.unjudged(app, Refund::Unused(code), Closed::Wait { until }, right.now).await)
         }
-        Ok(LoginOutcome::Locked { until }) => {
-            Err(guess.unjudged(app, Some(code), Closed::Locked { until }, right.now).await)
-        }
-        Err(error) => Err(guess.unanswered(app, Some(code), error).await),
+        Ok(LoginOutcome::Locked { until }) => Err(guess
+            .unjudged(app, Refund::Unused(code), Closed::Locked { until }, right.now)
+            .await),
+        // It may have been committed all the same.
+        Err(error) => Err(guess.unanswered(app, Refund::Guess(code), error).await),
     }
 }
 

@@ -9,7 +9,7 @@ use common::ids::{CodeId, RequestId, UserId};
 use common::keys::Keys;
 use common::otp::{
     Admission, Admit, AskNote, Idempotency, Issue, Issued, Judged, KeptText, NewCode, OtpStore,
-    Scope, Verify,
+    Refund, Scope, Verify,
 };
 use common::phone::Phone;
 use common::timestamp::Timestamp;
@@ -198,6 +198,8 @@ on_both!(
     p4_guesses_without_a_code_look_alike_and_stop_no_ask,
     p5_a_resend_gives_the_same_code_and_moves_no_expiry,
     p5_a_used_code_gives_no_text,
+    p5_no_ask_joins_a_code_that_a_login_may_have_used,
+    p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks,
     a_redelivered_ask_is_the_same_ask,
     an_ask_that_redis_lost_is_issued_from_its_event,
     an_older_ask_than_the_code_that_is_there_is_superseded,
@@ -331,9 +333,12 @@ async fn p4_a_refunded_guess_can_be_made_again(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
     assert_eq!(bench.left_after("000000").await, Some(4));
-    bench.store.refund(&bench.phone, Scope::Login, Some(CodeId::new(&bench.clock))).await.unwrap();
+    let refund = async |code| {
+        bench.store.refund(&bench.phone, Scope::Login, Refund::Guess(code)).await.unwrap();
+    };
+    refund(CodeId::new(&bench.clock)).await;
     assert_eq!(bench.left_after("000000").await, Some(3), "another code's refund changes nothing");
-    bench.store.refund(&bench.phone, Scope::Login, Some(asked.code)).await.unwrap();
+    refund(asked.code).await;
     assert_eq!(bench.left_after("000000").await, Some(3));
 }
 
@@ -404,6 +409,50 @@ async fn p5_a_used_code_gives_no_text(bench: Bench) {
     let next = bench.ask().await;
     assert_ne!(next.code, first.code);
     assert!(bench.store.is_wanted(next.request).await.unwrap());
+}
+
+async fn p5_no_ask_joins_a_code_that_a_login_may_have_used(bench: Bench) {
+    let first = bench.ask().await;
+    bench.issue(&first, "123456").await;
+    for left in [4, 3, 2, 1] {
+        assert_eq!(bench.left_after("000000").await, Some(left));
+    }
+    // Its login's outcome was not heard of. Should it not have been committed, the same code is right once more.
+    for _ in 0..2 {
+        assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 0, .. }));
+        let refund = Refund::Guess(first.code);
+        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+    }
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    bench.pass(1);
+    let next = bench.ask().await;
+    assert_ne!(next.code, first.code, "asks are not refused either");
+    assert!(next.expires_at > first.expires_at);
+    assert!(!bench.store.is_wanted(first.request).await.unwrap(), "nothing tells of the old code");
+    assert_eq!(bench.issue(&next, "654321").await, Issued::Code("654321".into()));
+    assert_eq!(bench.issue(&first, "123456").await, Issued::Superseded);
+    let resend = bench.ask().await;
+    assert_eq!((resend.code, resend.expires_at), (next.code, next.expires_at));
+    // The login was committed after all: that ends its own code and no other.
+    bench.store.close(&bench.phone, Scope::Login, first.code, None, PLACE).await.unwrap();
+    assert!(matches!(bench.guess("654321").await, Judged::Right { attempts_left: 4, .. }));
+}
+
+async fn p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks(bench: Bench) {
+    let first = bench.ask().await;
+    bench.issue(&first, "123456").await;
+    let refund = async |refund| {
+        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+    };
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    refund(Refund::Unused(first.code)).await;
+    assert_eq!(bench.ask().await.code, first.code);
+    // One of two that were right at once may have been used: what the other waits for does not say that it was not.
+    for _ in 0..2 {
+        assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    }
+    refund(Refund::Unused(first.code)).await;
+    assert_ne!(bench.ask().await.code, first.code);
 }
 
 async fn a_redelivered_ask_is_the_same_ask(bench: Bench) {

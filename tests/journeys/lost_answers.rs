@@ -137,13 +137,62 @@ async fn w6_a_login_whose_answer_was_lost_without_a_key_asks_again(place: Place)
 }
 
 mod on_the_engines {
-    use sqlx::Row as _;
+    use sqlx::{Connection as _, Row as _};
 
     use super::super::TWICE;
     use super::*;
     use crate::support::engines::Engines;
     use crate::support::postgres;
     use crate::support::system::System;
+
+    /// The size of W6 where the gateway itself did not hear of the commit: one ask, and no wait for the old code's end,
+    /// although the guess was its last.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn w6_a_login_whose_commit_the_gateway_did_not_hear_of_asks_again() {
+        let mut engines = Engines::shared().fresh().await;
+        let direct = engines.database_url.clone();
+        let (mut proxy, url) = Proxy::before_url(&engines.database_url).await;
+        engines.database_url = url;
+        let system = System::on(engines, &[]).await;
+        let api = system.api();
+        let phone = new_phone();
+        let code = api.fresh_code(&phone).await;
+        for n in 1..=4 {
+            api.login(&phone, &wrong(&code, n)).await.problem(401, "otp_incorrect");
+        }
+        // The sign-in stands before a lock while its answer's way is closed; then it is let through.
+        let (mut session, mut look) =
+            (postgres::connect(&direct).await.unwrap(), postgres::connect(&direct).await.unwrap());
+        let mut locked = session.begin().await.unwrap();
+        let lock = "LOCK TABLE used_codes IN ACCESS EXCLUSIVE MODE";
+        sqlx::query(lock).execute(&mut *locked).await.unwrap();
+        let login = {
+            let (api, phone, code) = (api.clone(), phone.clone(), code.clone());
+            tokio::spawn(async move { api.login(&phone, &code).await })
+        };
+        let count = async |look: &mut sqlx::PgConnection, sql: &'static str| {
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(look).await.unwrap()
+        };
+        eventually("the sign-in at the lock", Duration::from_secs(10), async || {
+            let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            (count(&mut look, waiting).await > 0).then_some(())
+        })
+        .await;
+        proxy.set(Fault::SwallowAnswers).await;
+        locked.rollback().await.unwrap();
+        login.await.unwrap().problem(503, "temporarily_unavailable");
+        assert_eq!(count(&mut look, "SELECT count(*) FROM used_codes").await, 1, "committed");
+        proxy.set(Fault::None).await;
+        proxy.cut_all();
+
+        let asked = api.otp(&phone).await.expect(202).text("request_id");
+        let fresh = api.code(&phone, 2).await;
+        let login = eventually("the database's return", Duration::from_secs(60), async || {
+            Some(api.login_for(&phone, &fresh, &asked).await).filter(|answer| answer.status != 503)
+        });
+        login.await.expect(200);
+    }
 
     /// The size of W2: one request, one text, whatever the client was told in between.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

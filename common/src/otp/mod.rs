@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 pub use self::hub::Watch;
 pub use self::types::{
-    Admission, Admit, AskNote, Idempotency, Issue, Issued, Judged, KeptText, NewCode, Replay,
-    RequestStatus, Scope, Swept, Verify,
+    Admission, Admit, AskNote, Idempotency, Issue, Issued, Judged, KeptText, NewCode, Refund,
+    Replay, RequestStatus, Scope, Swept, Verify,
 };
 
 use self::hub::Hub;
@@ -129,7 +129,9 @@ impl OtpStore {
         }
     }
 
-    /// Counts a guess, then compares it (P4). Counts the login against its address first.
+    /// Counts a guess, then compares it (P4). Counts the login against its address first. From a right guess on no ask
+    /// joins the code, until the guess is given back as [`Refund::Unused`]: an ask opens a new code in its place, so
+    /// that who asks again never gets a code that a login used up unheard (W6).
     pub async fn verify(&self, guess: &Verify<'_>) -> Result<Judged, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.verify(guess).await,
@@ -138,17 +140,16 @@ impl OtpStore {
     }
 
     /// Gives a counted guess back: it was not judged in the end (a wait was in force, or the database was away).
-    /// `code` is `None` for a guess at a phone without a live code.
     pub async fn refund(
         &self,
         phone: &PhoneKey,
         scope: Scope,
-        code: Option<CodeId>,
+        refund: Refund,
     ) -> Result<(), EngineError> {
         match &*self.side {
-            Side::Redis(redis) => redis.refund(phone, scope, code).await,
+            Side::Redis(redis) => redis.refund(phone, scope, refund).await,
             Side::Memory(memory) => {
-                memory.refund(phone, scope, code);
+                memory.refund(phone, scope, refund);
                 Ok(())
             }
         }

@@ -211,6 +211,17 @@ pub enum Judged {
     Limited { retry_after: u64 },
 }
 
+/// A counted guess that is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refund {
+    /// At a phone without a live code.
+    NoCode,
+    /// At this code: wrong, or right and its login may have been committed although nobody heard so (W6).
+    Guess(CodeId),
+    /// Right at this code, and surely not used.
+    Unused(CodeId),
+}
+
 /// How a request fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestStatus {

@@ -25,7 +25,7 @@ impl Memory {
             }
         }
         let place = (ask.phone.clone(), ask.scope);
-        let live = kept.codes.get(&place).filter(|code| code.is_live(now));
+        let live = kept.codes.get(&place).filter(|code| code.is_joined(now));
         if let Some(code) = live
             && code.tries >= ask.attempts
         {
@@ -50,8 +50,14 @@ impl Memory {
             }
             resend = kept.count(ask, now);
         }
+        if let Some(code) = kept.codes.get_mut(&place).filter(|code| code.is_live(now))
+            && !code.is_joined(now)
+        {
+            let asks = std::mem::take(&mut code.asks);
+            kept.unwant(asks);
+        }
         let code = kept.codes.entry(place).or_insert_with(|| Code::at(ask.new_code_id, now));
-        if !code.is_live(now) {
+        if !code.is_joined(now) {
             *code = Code::at(ask.new_code_id, now + ask.ttl_ms);
             code.channel = ask.channel;
         }

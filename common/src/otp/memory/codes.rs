@@ -5,7 +5,7 @@ use crate::guard::{Added, Place, Shown, minute_of};
 use crate::ids::{CodeId, RequestId, UserId};
 use crate::keys::PhoneKey;
 use crate::otp::Guard;
-use crate::otp::types::{Issue, Issued, Judged, Scope, Verify};
+use crate::otp::types::{Issue, Issued, Judged, Refund, Scope, Verify};
 use crate::timestamp::Timestamp;
 use crate::vocabulary::Status;
 
@@ -60,6 +60,7 @@ impl Memory {
                 .request_id
                 .is_none_or(|id| code.asks.iter().any(|(request, _)| *request == id));
             if named && code.digest.as_deref() == Some(guess.digest) {
+                code.right += 1;
                 return Judged::Right {
                     code_id: code.id,
                     now,
@@ -82,16 +83,18 @@ impl Memory {
         Judged::Wrong { code: None, now, attempts_left: guess.attempts - void.guesses }
     }
 
-    pub fn refund(&self, phone: &PhoneKey, scope: Scope, code: Option<CodeId>) {
+    pub fn refund(&self, phone: &PhoneKey, scope: Scope, refund: Refund) {
         let mut kept = self.lock();
         let place = (phone.clone(), scope);
-        match code {
-            Some(id) => {
+        match refund {
+            Refund::Guess(id) | Refund::Unused(id) => {
                 if let Some(code) = kept.codes.get_mut(&place).filter(|code| code.id == id) {
                     code.tries = code.tries.saturating_sub(1);
+                    let unused = matches!(refund, Refund::Unused(_));
+                    code.right = code.right.saturating_sub(u32::from(unused));
                 }
             }
-            None => {
+            Refund::NoCode => {
                 if let Some(void) = kept.voids.get_mut(&place) {
                     void.guesses = void.guesses.saturating_sub(1);
                 }
@@ -104,6 +107,7 @@ impl Memory {
         if let Some(code) = kept.codes.get_mut(&(phone.clone(), scope)).filter(|code| code.id == id)
         {
             code.tries = code.tries.max(attempts);
+            code.right = 0;
         }
     }
 
@@ -144,11 +148,7 @@ impl Memory {
             // A stranger who counted down goes on counting: he does not learn that the code was used.
             *void = Void { guesses: wrong, until };
         }
-        for (request, _) in asks {
-            if let Some(request) = kept.requests.get_mut(&request) {
-                request.closed = true;
-            }
-        }
+        kept.unwant(asks);
         if let Some(proves) = proves {
             let mut nets = kept.nets(place);
             let changes = nets.verify(&guard.rule, proves.prefix, proves.country, now);

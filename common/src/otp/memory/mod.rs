@@ -54,6 +54,8 @@ struct Code {
     id: CodeId,
     expires: i64,
     tries: u32,
+    /// Right guesses that may have used it up.
+    right: u32,
     used: bool,
     digest: Option<String>,
     sealed: Option<String>,
@@ -72,6 +74,11 @@ struct Proves {
 impl Code {
     fn is_live(&self, now: i64) -> bool {
         self.expires > now && !self.used
+    }
+
+    /// Live, and no right guess may have used it up although nobody heard so (W6): an ask joins it.
+    fn is_joined(&self, now: i64) -> bool {
+        self.is_live(now) && self.right == 0
     }
 }
 
@@ -131,6 +138,7 @@ impl Code {
             id,
             expires,
             tries: 0,
+            right: 0,
             used: false,
             digest,
             sealed,
@@ -142,6 +150,15 @@ impl Code {
 }
 
 impl Kept {
+    /// The asks of a code that is of no use any more: what still waits to be sent for them is not wanted.
+    fn unwant(&mut self, asks: Vec<(RequestId, AskNote)>) {
+        for (request, _) in asks {
+            if let Some(request) = self.requests.get_mut(&request) {
+                request.closed = true;
+            }
+        }
+    }
+
     fn nets(&mut self, place: Place<'_>) -> Nets<'_> {
         let prefix = self.prefixes.entry(place.operator_prefix.to_owned()).or_default();
         let country = self.countries.entry(place.country.to_owned()).or_default();

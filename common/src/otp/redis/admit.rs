@@ -6,13 +6,13 @@ use deadpool_redis::redis::{AsyncCommands as _, Script};
 
 use super::Redis;
 use super::answer::{Answer, encode, odd};
-use super::keys::{ask_keys, idempotency_key, rule_words};
+use super::keys::{REQUEST, ask_keys, idempotency_key, rule_words};
 use crate::config::PumpingGuard;
 use crate::engine_error::EngineError;
 use crate::otp::types::{Admission, Admit, AskNote, Replay};
 use crate::otp::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
 
-static ADMIT: LazyLock<Script> = script!("time", "guard", "admit");
+static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "admit");
 static WITHDRAW: LazyLock<Script> = script!("time", "guard", "withdraw");
 
 impl Redis {
@@ -44,7 +44,8 @@ impl Redis {
             .arg(STATUS_KEPT_MS)
             .arg(IDEMPOTENCY_MS)
             .arg(if ask.unlimited { PumpingGuard::Off } else { ask.guard }.as_str())
-            .arg(rule_words(&guard.rule));
+            .arg(rule_words(&guard.rule))
+            .arg(REQUEST);
         let answer = Answer(self.script(call).await?);
         Ok(match answer.word(0)? {
             "admitted" => {

@@ -15,13 +15,13 @@ use crate::guard::Place;
 use crate::ids::{CodeId, RequestId, UserId};
 use crate::keys::PhoneKey;
 use crate::otp::Guard;
-use crate::otp::types::{Issue, Issued, Judged, Scope, Verify};
+use crate::otp::types::{Issue, Issued, Judged, Refund, Scope, Verify};
 
 static ISSUE: LazyLock<Script> = script!("time", "issue");
 static VERIFY: LazyLock<Script> = script!("time", "logins", "verify");
 static REFUND: LazyLock<Script> = script!("refund");
 static SPEND: LazyLock<Script> = script!("spend");
-static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "close");
+static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "unwant", "close");
 static FORGET: LazyLock<Script> = script!("forget");
 
 impl Redis {
@@ -90,10 +90,17 @@ impl Redis {
         &self,
         phone: &PhoneKey,
         scope: Scope,
-        code: Option<CodeId>,
+        refund: Refund,
     ) -> Result<(), EngineError> {
+        let (code, unused) = match refund {
+            Refund::NoCode => (None, false),
+            Refund::Guess(code) => (Some(code), false),
+            Refund::Unused(code) => (Some(code), true),
+        };
         let mut call = REFUND.key(code_key(phone, scope));
-        call.key(void_key(phone, scope)).arg(code.map_or_else(String::new, |id| id.to_string()));
+        call.key(void_key(phone, scope))
+            .arg(code.map_or_else(String::new, |id| id.to_string()))
+            .arg(u8::from(unused));
         self.script::<i64>(call).await.map(drop)
     }
 

@@ -15,13 +15,7 @@ if tonumber(redis.call('HGET', KEYS[3], 'until') or '0') <= tonumber(code[4]) an
   redis.call('PEXPIRE', KEYS[3], math.ceil(code[4] - now))
 end
 redis.call('HDEL', KEYS[1], 'digest', 'sealed', 'guard')
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if string.sub(field, 1, 2) == 'r:' then
-    local request = ARGV[4] .. string.sub(field, 3)
-    if redis.call('EXISTS', request) == 1 then redis.call('HSET', request, 'closed', 1) end
-    redis.call('HDEL', KEYS[1], field)
-  end
-end
+unwant(KEYS[1], ARGV[4])
 if not code[5] then return {} end
 local prefix, country = guard_nets(KEYS[4], KEYS[5], ARGV[5], now)
 if string.find(code[5], 'p') then guard_verify(prefix) end
