@@ -103,7 +103,12 @@ impl Guess<'_> {
                 self.spent(app, code_id, expires_at, now).await
             }
             Ok(GuessOutcome::Counted { code_failures, .. }) => {
-                wrong(attempts_left.min(limits.attempts.saturating_sub(code_failures)))
+                let left = limits.attempts.saturating_sub(code_failures);
+                if left == 0 && attempts_left > 0 {
+                    // This was the last one, and Redis would go on joining asks to a code that is refused.
+                    self.spend(app, code_id).await;
+                }
+                wrong(attempts_left.min(left))
             }
             Ok(GuessOutcome::Wait { until }) => {
                 self.unjudged(app, refund, Closed::Wait { until }, now).await
@@ -130,8 +135,7 @@ impl Guess<'_> {
         }
     }
 
-    /// The database knows that the code's guesses are spent, and Redis, restored from before, did not. It is told, so
-    /// that asks too wait for the code's end (design, rulings 3 and 28).
+    /// The database knows that the code's guesses are spent, and Redis, restored from before, did not.
     async fn spent(
         &self,
         app: &App,
@@ -139,6 +143,12 @@ impl Guess<'_> {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> ApiError {
+        self.spend(app, code).await;
+        self.exhausted(app, now, expires_at).await
+    }
+
+    /// Tells Redis that the code's guesses are spent, so that asks too wait for its end (design, rulings 3 and 28).
+    async fn spend(&self, app: &App, code: CodeId) {
         let attempts = app.config.otp.attempts;
         let told = app.engines.otps.spend(self.phone_key, self.scope, code, attempts).await;
         if let Err(error) = told {
@@ -148,7 +158,6 @@ impl Guess<'_> {
                 "a spent code could not be noted in Redis"
             );
         }
-        self.exhausted(app, now, expires_at).await
     }
 
     async fn gate(&self, app: &App, now: Timestamp) -> Result<Option<Closed>, EngineError> {
