@@ -1,9 +1,12 @@
 //! Answers that do not arrive, and the named windows that they open: W2, W3, W4, W6.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::Barrier;
 
 use super::{Place, claims};
 use crate::everywhere;
@@ -14,6 +17,8 @@ use crate::support::proxy::{Fault, Proxy};
 everywhere!(
     w2_the_same_key_gets_the_same_request_and_one_text,
     p9_a_login_repeated_with_its_key_gives_the_same_session,
+    p9_logins_at_once_with_one_key_are_one_session,
+    p9_a_login_with_another_device_token_is_another_body,
     p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_session,
     w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_most_by_others,
     w6_a_login_whose_answer_was_lost_without_a_key_asks_again,
@@ -26,6 +31,10 @@ async fn otp_with(api: &Api, phone: &str, key: &str) -> Answer {
 async fn login_with(api: &Api, phone: &str, code: &str, key: &str) -> Answer {
     let body = json!({ "phone_number": phone, "otp": code });
     api.post_with("/v1/login", body, &[("idempotency-key", key)]).await
+}
+
+fn session_text(answer: &Answer) -> String {
+    session(answer).to_string()
 }
 
 fn session(answer: &Answer) -> serde_json::Value {
@@ -73,6 +82,45 @@ async fn p9_a_login_repeated_with_its_key_gives_the_same_session(place: Place) {
     let late = login_with(one, &phone, &code, "try").await;
     late.problem(401, "otp_incorrect");
     one.me(&refreshed.text("access")).await.expect(200);
+}
+
+async fn p9_logins_at_once_with_one_key_are_one_session(place: Place) {
+    // One login is counted once, whether it was let in or found its session afterwards.
+    let (_system, apis) = place.open(&[("LATCHKEY_LOGINS_PER_IP_MINUTE", "40")]).await;
+    for _ in 0..10 {
+        let phone = &new_phone();
+        let code = &apis[0].fresh_code(phone).await;
+        let barrier = &Barrier::new(4);
+        let logins = (0..4).map(|n| {
+            let api = &apis[n % apis.len()];
+            async move {
+                barrier.wait().await;
+                login_with(api, phone, code, "double-tap").await.expect(200)
+            }
+        });
+        let sessions: BTreeSet<_> = join_all(logins).await.iter().map(session_text).collect();
+        assert_eq!(sessions.len(), 1);
+    }
+}
+
+async fn p9_a_login_with_another_device_token_is_another_body(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let (one, other) = (&apis[0], apis.last().unwrap());
+    let phone = new_phone();
+    let known = one.sign_in(&phone).await["device_token"].as_str().unwrap().to_owned();
+    let code = one.fresh_code(&phone).await;
+    let login = async |api: &Api, token: Option<&str>| {
+        let mut body = json!({ "phone_number": phone, "otp": code });
+        if let Some(token) = token {
+            body["device_token"] = json!(token);
+        }
+        api.post_with("/v1/login", body, &[("idempotency-key", "device")]).await
+    };
+    let first = login(one, Some(&known)).await.expect(200);
+    login(other, None).await.problem(422, "idempotency_key_reused");
+    login(other, Some("another")).await.problem(422, "idempotency_key_reused");
+    let again = login(other, Some(&known)).await.expect(200);
+    assert_eq!(session(&again), session(&first));
 }
 
 async fn p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_session(place: Place) {
