@@ -7,7 +7,7 @@ use common::event::Profile;
 use common::guard::Place;
 use common::ids::{CodeId, RequestId, UserId};
 use common::keys::PhoneKey;
-use common::otp::{AskNote, Judged, Refund, Scope, Verify};
+use common::otp::{AskNote, Closing, Judged, Refund, Scope, Verify};
 use common::phone::Phone;
 use common::timestamp::Timestamp;
 use common::vocabulary::{Channel, Limit};
@@ -127,7 +127,7 @@ impl Guess<'_> {
         match app.engines.db.code_is_spent(code, app.guess_limits()).await {
             Ok(true) => self.spent(app, code, right.expires_at, right.now).await,
             Ok(false) => {
-                self.close(app, code, None).await;
+                self.close(app, code, Closing::Refused).await;
                 count("used");
                 ApiError::OtpIncorrect { attempts_left: right.attempts_left }
             }
@@ -205,11 +205,11 @@ impl Guess<'_> {
     }
 
     /// Closes the code in Redis. The fence in the database decides already; this spares others the question.
-    pub async fn close(&self, app: &App, code: CodeId, verified: Option<RequestId>) {
+    pub async fn close(&self, app: &App, code: CodeId, closing: Closing) {
         let place =
             Place { country: self.phone.region(), operator_prefix: self.phone.operator_prefix() };
         if let Err(error) =
-            app.engines.otps.close(self.phone_key, self.scope, code, verified, place).await
+            app.engines.otps.close(self.phone_key, self.scope, code, closing, place).await
         {
             tracing::warn!(
                 error = format!("{error:#}"),

@@ -9,7 +9,7 @@ use common::db::{
 };
 use common::ids::{RequestId, SessionId, UserId};
 use common::keys::PhoneKey;
-use common::otp::{Refund, Scope};
+use common::otp::{Closing, Refund, Scope};
 use common::phone::Phone;
 use common::vocabulary::{Channel, Limit};
 use serde::Serialize;
@@ -202,12 +202,12 @@ async fn sign_in(
     let code = right.code_id;
     match app.engines.db.sign_in(sign_in).await {
         Ok(LoginOutcome::SignedIn { user, session, .. }) => {
-            guess.close(app, code, right.answered(login.request_id)).await;
+            guess.close(app, code, Closing::Used(right.answered(login.request_id))).await;
             count("right");
             answer(app, &login.phone, phone_key, user, &session)
         }
         Ok(LoginOutcome::Blocked) => {
-            guess.close(app, code, None).await;
+            guess.close(app, code, Closing::Used(None)).await;
             count("blocked");
             Err(ApiError::AccountBlocked)
         }

@@ -8,7 +8,7 @@ use common::db::{Closed, PhoneChange, PhoneChangeOutcome, Prepared, Undo, UsedCo
 use common::event::{Envelope, OtpRequested, SmsRequested, Text};
 use common::former_phone;
 use common::ids::{EventId, MessageId};
-use common::otp::{Refund, Scope};
+use common::otp::{Closing, Refund, Scope};
 use common::phone::Phone;
 use common::seal::Sealed;
 use common::vocabulary::Channel;
@@ -105,11 +105,11 @@ pub(crate) async fn confirm(
     let code = right.code_id;
     match app.engines.db.change_phone(change).await {
         Ok(PhoneChangeOutcome::Changed(user)) => {
-            guess.close(&app, code, right.answered(None)).await;
+            guess.close(&app, code, Closing::Used(right.answered(None))).await;
             Ok(Json(user.into()))
         }
         Ok(PhoneChangeOutcome::Taken) => {
-            guess.close(&app, code, right.answered(None)).await;
+            guess.close(&app, code, Closing::Used(right.answered(None))).await;
             Err(ApiError::PhoneNumberTaken)
         }
         Ok(PhoneChangeOutcome::CodeUsed) => Err(guess.refused(&app, &right).await),

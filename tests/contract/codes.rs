@@ -8,8 +8,8 @@ use common::guard::Place;
 use common::ids::{CodeId, RequestId, UserId};
 use common::keys::Keys;
 use common::otp::{
-    Admission, Admit, AskNote, Idempotency, Issue, Issued, Judged, KeptText, NewCode, OtpStore,
-    Refund, Scope, Verify,
+    Admission, Admit, AskNote, Closing, Idempotency, Issue, Issued, Judged, KeptText, NewCode,
+    OtpStore, Refund, Scope, Verify,
 };
 use common::phone::Phone;
 use common::timestamp::Timestamp;
@@ -194,6 +194,7 @@ on_both!(
     p4_the_fifth_guess_is_accepted_if_right,
     p4_a_spent_code_refuses_asks_until_its_expiry,
     p4_a_refunded_guess_can_be_made_again,
+    p4_a_right_guess_that_was_refused_is_a_failure_like_any_other,
     p4_a_code_that_the_database_knows_to_be_spent_is_spent,
     p4_guesses_without_a_code_look_alike_and_stop_no_ask,
     p5_a_resend_gives_the_same_code_and_moves_no_expiry,
@@ -232,7 +233,7 @@ async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
     assert_eq!((code_id, asks.len(), asks[0].0), (asked.code, 1, asked.request));
     bench
         .store
-        .close(&bench.phone, Scope::Login, code_id, Some(asked.request), PLACE)
+        .close(&bench.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
         .await
         .unwrap();
     assert_eq!(bench.left_after("123456").await, Some(4), "a used code is as none");
@@ -342,6 +343,18 @@ async fn p4_a_refunded_guess_can_be_made_again(bench: Bench) {
     assert_eq!(bench.left_after("000000").await, Some(3));
 }
 
+async fn p4_a_right_guess_that_was_refused_is_a_failure_like_any_other(bench: Bench) {
+    for (closing, left) in [(Closing::Refused, 2), (Closing::Used(None), 3)] {
+        let asked = bench.ask().await;
+        bench.issue(&asked, "123456").await;
+        assert_eq!(bench.left_after("000000").await, Some(4));
+        assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 3, .. }));
+        bench.store.close(&bench.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
+        assert_eq!(bench.left_after("000000").await, Some(left), "{closing:?}");
+        bench.pass(301);
+    }
+}
+
 async fn p4_a_code_that_the_database_knows_to_be_spent_is_spent(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
@@ -401,7 +414,7 @@ async fn p5_a_used_code_gives_no_text(bench: Bench) {
     assert!(bench.store.is_wanted(late.request).await.unwrap());
     bench
         .store
-        .close(&bench.phone, Scope::Login, first.code, Some(first.request), PLACE)
+        .close(&bench.phone, Scope::Login, first.code, Closing::Used(Some(first.request)), PLACE)
         .await
         .unwrap();
     assert_eq!(bench.issue(&late, "999999").await, Issued::Used);
@@ -434,7 +447,11 @@ async fn p5_no_ask_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     let resend = bench.ask().await;
     assert_eq!((resend.code, resend.expires_at), (next.code, next.expires_at));
     // The login was committed after all: that ends its own code and no other.
-    bench.store.close(&bench.phone, Scope::Login, first.code, None, PLACE).await.unwrap();
+    bench
+        .store
+        .close(&bench.phone, Scope::Login, first.code, Closing::Used(None), PLACE)
+        .await
+        .unwrap();
     assert!(matches!(bench.guess("654321").await, Judged::Right { attempts_left: 4, .. }));
 }
 
@@ -520,7 +537,7 @@ async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
         last = Some(asked);
     }
     let code = last.unwrap().code;
-    bench.store.close(&bench.phone, Scope::Login, code, None, PLACE).await.unwrap();
+    bench.store.close(&bench.phone, Scope::Login, code, Closing::Used(None), PLACE).await.unwrap();
     bench.ask().await;
     let (_, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
     assert!(

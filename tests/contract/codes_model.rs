@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::otp::{Admission, Judged, Scope};
+use common::otp::{Admission, Closing, Judged, Scope};
 use proptest::prelude::*;
 
 use super::codes::{ATTEMPTS, Asked, Bench, PLACE, TTL_MS};
@@ -122,7 +122,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                 if let (Some(_), Some(asked)) = (live, &last) {
                     bench
                         .store
-                        .close(&bench.phone, Scope::Login, asked.code, None, PLACE)
+                        .close(&bench.phone, Scope::Login, asked.code, Closing::Used(None), PLACE)
                         .await
                         .unwrap();
                     live = None;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 pub use self::hub::Watch;
 pub use self::types::{
-    Admission, Admit, AskNote, Idempotency, Issue, Issued, Judged, KeptText, NewCode, Refund,
-    Replay, RequestStatus, Scope, Swept, Verify,
+    Admission, Admit, AskNote, Closing, Idempotency, Issue, Issued, Judged, KeptText, NewCode,
+    Refund, Replay, RequestStatus, Scope, Swept, Verify,
 };
 
 use self::hub::Hub;
@@ -174,22 +174,23 @@ impl OtpStore {
     }
 
     /// Closes a used code: nothing is accepted by it any more (P5), texts that still wait for it are not wanted, and
-    /// the request `verified` is told so. Its send no longer counts as unanswered, and counts as converted for the pumping
+    /// the ask that it answered is told so. Who guesses on has as many guesses left as before: he does not learn that it
+    /// was used. Its send no longer counts as unanswered, and counts as converted for the pumping
     /// guard's nets at `place`.
     pub async fn close(
         &self,
         phone: &PhoneKey,
         scope: Scope,
         code: CodeId,
-        verified: Option<RequestId>,
+        closing: Closing,
         place: Place<'_>,
     ) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => {
-                redis.close(phone, scope, code, verified, place, &self.guard).await
+                redis.close(phone, scope, code, closing, place, &self.guard).await
             }
             Side::Memory(memory) => {
-                memory.close(phone, scope, code, verified, place, &self.guard);
+                memory.close(phone, scope, code, closing, place, &self.guard);
                 Ok(())
             }
         }

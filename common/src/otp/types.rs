@@ -211,6 +211,32 @@ pub enum Judged {
     Limited { retry_after: u64 },
 }
 
+/// Why a code is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// A right guess used it up, and answered this ask.
+    Used(Option<RequestId>),
+    /// A right guess was refused, for the code had been used before: it is as wrong as any other.
+    Refused,
+}
+
+impl Closing {
+    pub(super) const fn verified(self) -> Option<RequestId> {
+        match self {
+            Self::Used(verified) => verified,
+            Self::Refused => None,
+        }
+    }
+
+    /// How many of the code's guesses were no failure.
+    pub(super) const fn successes(self) -> u32 {
+        match self {
+            Self::Used(_) => 1,
+            Self::Refused => 0,
+        }
+    }
+}
+
 /// A counted guess that is given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refund {

@@ -2,10 +2,10 @@
 
 use super::{Code, Memory, Void, secs_up};
 use crate::guard::{Added, Place, Shown, minute_of};
-use crate::ids::{CodeId, RequestId, UserId};
+use crate::ids::{CodeId, UserId};
 use crate::keys::PhoneKey;
 use crate::otp::Guard;
-use crate::otp::types::{Issue, Issued, Judged, Refund, Scope, Verify};
+use crate::otp::types::{Closing, Issue, Issued, Judged, Refund, Scope, Verify};
 use crate::timestamp::Timestamp;
 use crate::vocabulary::Status;
 
@@ -116,7 +116,7 @@ impl Memory {
         phone: &PhoneKey,
         scope: Scope,
         id: CodeId,
-        verified: Option<RequestId>,
+        closing: Closing,
         place: Place<'_>,
         guard: &Guard,
     ) {
@@ -125,7 +125,7 @@ impl Memory {
         if let Some(cool) = kept.cools.get_mut(phone) {
             cool.unanswered = 0;
         }
-        if let Some(request) = verified
+        if let Some(request) = closing.verified()
             && kept.raise(request, Status::Verified, None, now)
         {
             self.hub.wake(request);
@@ -141,7 +141,7 @@ impl Memory {
         code.digest = None;
         code.sealed = None;
         let proves = code.guard.take();
-        let (wrong, until) = (code.tries.saturating_sub(1), code.expires);
+        let (wrong, until) = (code.tries.saturating_sub(closing.successes()), code.expires);
         let asks = std::mem::take(&mut code.asks);
         let void = kept.voids.entry((phone.clone(), scope)).or_insert(Void { guesses: 0, until });
         if void.until <= until {

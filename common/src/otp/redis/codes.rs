@@ -12,10 +12,10 @@ use super::keys::{
 use super::{Redis, unique};
 use crate::engine_error::EngineError;
 use crate::guard::Place;
-use crate::ids::{CodeId, RequestId, UserId};
+use crate::ids::{CodeId, UserId};
 use crate::keys::PhoneKey;
 use crate::otp::Guard;
-use crate::otp::types::{Issue, Issued, Judged, Refund, Scope, Verify};
+use crate::otp::types::{Closing, Issue, Issued, Judged, Refund, Scope, Verify};
 
 static ISSUE: LazyLock<Script> = script!("time", "issue");
 static VERIFY: LazyLock<Script> = script!("time", "logins", "verify");
@@ -121,7 +121,7 @@ impl Redis {
         phone: &PhoneKey,
         scope: Scope,
         code: CodeId,
-        verified: Option<RequestId>,
+        closing: Closing,
         place: Place<'_>,
         guard: &Guard,
     ) -> Result<(), EngineError> {
@@ -132,9 +132,10 @@ impl Redis {
             .key(net_key("c", place.country))
             .arg(self.clock.ahead_ms())
             .arg(code.to_string())
-            .arg(verified.map_or_else(String::new, |id| id.to_string()))
+            .arg(closing.verified().map_or_else(String::new, |id| id.to_string()))
             .arg(REQUEST)
-            .arg(rule_words(&guard.rule));
+            .arg(rule_words(&guard.rule))
+            .arg(closing.successes());
         let answer = Answer(self.script(call).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.verified = 1;
