@@ -217,6 +217,7 @@ on_both!(
     a_status_only_rises,
     a_lost_status_comes_back_with_the_next_word,
     the_sweep_closes_what_stayed_open,
+    the_sweep_tells_of_more_behind_what_has_its_end,
     a_waiter_is_woken_by_a_change,
     a_kept_text_is_kept_once,
     a_forgotten_phone_has_no_code_and_no_texts,
@@ -742,15 +743,33 @@ async fn the_sweep_closes_what_stayed_open(bench: Bench) {
     let (open, sent, done) = (bench.ask().await, bench.ask().await, bench.ask().await);
     bench.store.raise(sent.request, Status::Sent, None, sent.expires_at).await.unwrap();
     bench.store.raise(done.request, Status::Delivered, None, done.expires_at).await.unwrap();
-    assert_eq!(bench.store.sweep(100).await.unwrap(), [], "nothing is over yet");
+    assert_eq!(bench.store.sweep(100).await.unwrap().closed, [], "nothing is over yet");
     bench.pass(301);
-    let mut swept = bench.store.sweep(100).await.unwrap();
+    let mut swept = bench.store.sweep(100).await.unwrap().closed;
     swept.sort_by_key(|one| one.was.rank());
     let told: Vec<_> = swept.iter().map(|one| (one.request_id, one.was)).collect();
     assert_eq!(told, [(open.request, Status::Accepted), (sent.request, Status::Sent)]);
     assert_eq!(bench.store.status(open.request).await.unwrap().unwrap().status, Status::Expired);
     assert_eq!(bench.store.status(done.request).await.unwrap().unwrap().status, Status::Delivered);
-    assert_eq!(bench.store.sweep(100).await.unwrap(), []);
+    assert_eq!(bench.store.sweep(100).await.unwrap().closed, []);
+}
+
+async fn the_sweep_tells_of_more_behind_what_has_its_end(bench: Bench) {
+    for _ in 0..5 {
+        let done = bench.ask().await;
+        bench.store.raise(done.request, Status::Delivered, None, done.expires_at).await.unwrap();
+    }
+    let open = bench.ask().await;
+    bench.pass(301);
+    let mut closed = Vec::new();
+    loop {
+        let sweep = bench.store.sweep(2).await.unwrap();
+        closed.extend(sweep.closed.into_iter().map(|one| one.request_id));
+        if sweep.looked_at < 2 {
+            break;
+        }
+    }
+    assert_eq!(closed, [open.request]);
 }
 
 async fn a_waiter_is_woken_by_a_change(bench: Bench) {

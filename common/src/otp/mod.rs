@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub use self::hub::Watch;
 pub use self::types::{
     Admission, Admit, AskNote, Closing, Idempotency, Issue, Issued, Judged, KeptText, NewCode,
-    Refund, Replay, RequestStatus, Scope, Swept, Verify,
+    Refund, Replay, RequestStatus, Scope, Sweep, Swept, Verify,
 };
 
 use self::hub::Hub;
@@ -273,8 +273,8 @@ impl OtpStore {
         }
     }
 
-    /// Closes up to `most` requests that are past their expiry and in no end state, and tells which.
-    pub async fn sweep(&self, most: u32) -> Result<Vec<Swept>, EngineError> {
+    /// Looks at up to `most` requests that are past their expiry, closes those that are in no end state, and tells which.
+    pub async fn sweep(&self, most: u32) -> Result<Sweep, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.sweep(most).await,
             Side::Memory(memory) => Ok(memory.sweep(most, &self.guard.rule)),

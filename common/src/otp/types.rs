@@ -271,6 +271,14 @@ impl RequestStatus {
     }
 }
 
+/// What a sweep found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    /// The requests that it looked at, also those that had their end: as many as were asked for while there may be more.
+    pub looked_at: usize,
+    pub closed: Vec<Swept>,
+}
+
 /// A request that the sweep closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swept {

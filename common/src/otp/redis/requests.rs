@@ -10,7 +10,7 @@ use super::keys::{OPEN, REQUEST, change_key, inbox_key, request_key};
 use crate::engine_error::EngineError;
 use crate::ids::{RequestId, UserId};
 use crate::keys::PhoneKey;
-use crate::otp::types::{KeptText, RequestStatus, Swept};
+use crate::otp::types::{KeptText, RequestStatus, Sweep, Swept};
 use crate::otp::{STATUS_KEPT_MS, TEXT_KEPT_MS};
 use crate::timestamp::Timestamp;
 use crate::vocabulary::{Reason, Status};
@@ -65,13 +65,17 @@ impl Redis {
         Ok(!closed)
     }
 
-    pub async fn sweep(&self, most: u32) -> Result<Vec<Swept>, EngineError> {
+    pub async fn sweep(&self, most: u32) -> Result<Sweep, EngineError> {
         let mut call = SWEEP.key(OPEN);
         call.arg(self.clock.ahead_ms()).arg(most).arg(REQUEST);
         let answer = Answer(self.script(call).await?);
-        (0..answer.0.len() / 2)
-            .map(|i| Ok(Swept { request_id: answer.parse(2 * i)?, was: answer.parse(2 * i + 1)? }))
-            .collect()
+        let closed = (1..answer.0.len())
+            .step_by(2)
+            .map(|i| Ok(Swept { request_id: answer.parse(i)?, was: answer.parse(i + 1)? }));
+        Ok(Sweep {
+            looked_at: answer.parse(0)?,
+            closed: closed.collect::<Result<_, EngineError>>()?,
+        })
     }
 
     pub async fn keep_text(&self, text: &KeptText) -> Result<(), EngineError> {
