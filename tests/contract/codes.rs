@@ -213,6 +213,7 @@ on_both!(
     an_unlimited_ask_is_neither_refused_nor_counted,
     a_refused_ask_counts_nothing,
     a_withdrawn_ask_leaves_no_trace,
+    p1_an_ask_that_another_call_may_have_published_is_not_withdrawn,
     an_idempotency_key_gives_the_first_answer_for_a_day,
     a_status_only_rises,
     a_lost_status_comes_back_with_the_next_word,
@@ -675,6 +676,32 @@ async fn a_withdrawn_ask_leaves_no_trace(mut bench: Bench) {
         None
     );
     assert!(bench.refusal(&bench.admit()).await.is_some(), "the second one counts");
+}
+
+async fn p1_an_ask_that_another_call_may_have_published_is_not_withdrawn(mut bench: Bench) {
+    bench.limits.sends_per_ip_hour = 1;
+    for published in [false, true] {
+        let key = format!("published {published}");
+        let keyed = || Admit {
+            idempotency: Some(Idempotency { key: key.clone(), body: "b".into() }),
+            ip_key: &key,
+            ..bench.admit()
+        };
+        let (first, again) = (keyed(), keyed());
+        assert_eq!(bench.refusal(&first).await, None);
+        assert!(matches!(bench.store.admit(&again).await.unwrap(), Admission::Replayed(_)));
+        if published {
+            bench.store.published(&first).await.unwrap();
+        }
+        bench.store.withdraw(&first).await.unwrap();
+        assert!(bench.store.status(first.request_id).await.unwrap().is_some());
+        let Admission::Replayed(replay) = bench.store.admit(&keyed()).await.unwrap() else {
+            panic!("the first answer stands")
+        };
+        assert_eq!((replay.request_id, replay.published), (first.request_id, published));
+        let another = Admit { ip_key: &key, ..bench.admit() };
+        assert_eq!(bench.refusal(&another).await.map(|(limit, _)| limit), Some(Limit::IpHour));
+    }
 }
 
 async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {

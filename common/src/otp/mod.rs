@@ -99,7 +99,8 @@ impl OtpStore {
         }
     }
 
-    /// Takes an admitted ask back, its counts too: its event surely never reached the broker.
+    /// Takes an admitted ask back, its counts too: its event surely never reached the broker. An ask whose key came again
+    /// meanwhile stays: the other call may have published it.
     pub async fn withdraw(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.withdraw(ask, &self.guard).await,

@@ -97,6 +97,8 @@ struct Cool {
 struct First {
     body: String,
     replay: Replay,
+    /// The calls that were answered with it.
+    replays: u32,
     until: i64,
 }
 

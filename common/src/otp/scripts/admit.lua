@@ -16,6 +16,8 @@ if key_given then
   local first = redis.call('HMGET', KEYS[4], 'body', 'request', 'code', 'channel', 'expires', 'resend', 'published')
   if first[1] then
     if first[1] ~= body then return { 'reused' } end
+    -- Its caller may publish the same request: from now on it is not the first one's alone to take back.
+    redis.call('HINCRBY', KEYS[4], 'replays', 1)
     return { 'replayed', first[2], first[3], first[4], int(now), first[5], first[6], first[7] }
   end
 end
