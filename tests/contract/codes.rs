@@ -854,6 +854,85 @@ async fn what_may_come_once_comes_once_of_fifty_until_it_is_forgotten(bench: Ben
     assert!(!bench.store.first_time("another", 130).await.unwrap());
 }
 
+/// Rules that only a look into the engine can show.
+mod in_redis {
+    use deadpool_redis::redis::{self, AsyncCommands as _};
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    async fn look(bench: &Bench) -> redis::aio::MultiplexedConnection {
+        let url = bench.url.as_ref().expect("kept in Redis").expose_secret();
+        let client = redis::Client::open(url).expect("a Redis address");
+        client.get_multiplexed_async_connection().await.expect("the test's Redis answers")
+    }
+
+    #[tokio::test]
+    async fn every_key_gets_its_expiry_in_the_act_that_writes_it() {
+        let mut bench = Bench::redis().await;
+        bench.limits = Limits {
+            resend_cooldown_secs: 1,
+            sends_per_phone_day: 10,
+            sends_per_ip_hour: 10,
+            sends_per_prefix_hour: 10,
+            sends_per_country_day: 10,
+            sends_global_day: 10,
+            ..no_limits()
+        };
+        let mut redis = look(&bench).await;
+        let keyed = Admit {
+            idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
+            ..bench.admit()
+        };
+        let Admission::Admitted { code_id, expires_at, .. } =
+            bench.store.admit(&keyed).await.unwrap()
+        else {
+            panic!("admitted")
+        };
+        let asked = Asked { request: keyed.request_id, code: code_id, expires_at };
+        bench.issue(&asked, "123456").await;
+        let (user, guess) = (UserId::new(&bench.clock), bench.verify("000000"));
+        let written_late = async || {
+            let store = &bench.store;
+            store.published(&keyed).await.unwrap();
+            assert!(matches!(store.admit(&keyed).await.unwrap(), Admission::Replayed(_)));
+            store.verify(&Verify { logins_per_ip_minute: 9, ..guess.clone() }).await.unwrap();
+            let refund = Refund::Guess(asked.code);
+            store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+            store.spend(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
+            store.raise(asked.request, Status::Sent, None, expires_at).await.unwrap();
+            let (closing, code) = (Closing::Used(Some(asked.request)), asked.code);
+            store.close(&bench.phone, Scope::Login, code, closing, PLACE).await.unwrap();
+            let message_id = common::ids::MessageId::new(&bench.clock);
+            let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
+            store.keep_text(&text).await.unwrap();
+            store.count_start("a message").await.unwrap();
+            store.count_distinct("a key", "a member", 5).await.unwrap();
+            store.first_time("a proof", 130).await.unwrap();
+            store.note_change(user, "sealed", 1000).await.unwrap();
+        };
+        written_late().await;
+        all_end(&mut redis).await;
+        // What is written about something that a flush took makes nothing that stays.
+        redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
+        let store = &bench.store;
+        store.published(&keyed).await.unwrap();
+        let refund = Refund::Unused(asked.code);
+        store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        store.spend(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
+        store.withdraw(&keyed).await.unwrap();
+        all_end(&mut redis).await;
+    }
+
+    async fn all_end(redis: &mut redis::aio::MultiplexedConnection) {
+        let keys: Vec<String> = redis.keys("lk:*").await.unwrap();
+        for key in keys {
+            let ends_in: i64 = redis.pttl(&key).await.unwrap();
+            assert!(ends_in > 0, "{key} stays for ever");
+        }
+    }
+}
+
 async fn starts_are_counted(bench: Bench) {
     assert_eq!(bench.store.starts("a").await.unwrap(), 0);
     assert_eq!(bench.store.count_start("a").await.unwrap(), 1);

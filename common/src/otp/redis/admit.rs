@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use deadpool_redis::redis::{AsyncCommands as _, Script};
+use deadpool_redis::redis::Script;
 
 use super::Redis;
 use super::answer::{Answer, encode, odd};
@@ -14,6 +14,7 @@ use crate::otp::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
 
 static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "admit");
 static WITHDRAW: LazyLock<Script> = script!("time", "guard", "withdraw");
+static PUBLISHED: LazyLock<Script> = script!("published");
 
 impl Redis {
     pub async fn admit(&self, ask: &Admit<'_>, guard: &Guard) -> Result<Admission, EngineError> {
@@ -101,7 +102,8 @@ impl Redis {
     }
 
     pub async fn published(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
-        let key = idempotency_key(ask);
-        self.run(async |mut lane| lane.hset(&key, "published", 1).await).await
+        let mut call = PUBLISHED.key(idempotency_key(ask));
+        call.arg(ask.request_id.to_string());
+        self.script::<i64>(call).await.map(drop)
     }
 }

@@ -17,6 +17,7 @@ use crate::vocabulary::{Reason, Status};
 
 static RAISE: LazyLock<Script> = script!("time", "raise", "status");
 static SWEEP: LazyLock<Script> = script!("time", "raise", "sweep");
+static KEEP_TEXT: LazyLock<Script> = script!("keep_text");
 
 impl Redis {
     pub async fn raise(
@@ -79,17 +80,9 @@ impl Redis {
     }
 
     pub async fn keep_text(&self, text: &KeptText) -> Result<(), EngineError> {
-        let key = inbox_key(&text.phone);
-        self.run(async |mut lane| {
-            redis::pipe()
-                .hset_nx(&key, text.message_id.to_string(), &text.sealed)
-                .ignore()
-                .pexpire(&key, TEXT_KEPT_MS)
-                .ignore()
-                .query_async(&mut lane)
-                .await
-        })
-        .await
+        let mut call = KEEP_TEXT.key(inbox_key(&text.phone));
+        call.arg(text.message_id.to_string()).arg(&text.sealed).arg(TEXT_KEPT_MS);
+        self.script::<i64>(call).await.map(drop)
     }
 
     pub async fn kept_texts(&self, phone: &PhoneKey) -> Result<Vec<String>, EngineError> {
