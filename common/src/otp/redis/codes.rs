@@ -145,7 +145,6 @@ impl Redis {
     }
 
     pub async fn forget(&self, phone: &PhoneKey, user: UserId) -> Result<(), EngineError> {
-        // Of another hash slot than the phone's keys.
         let change = change_key(user);
         self.run(async |mut lane| lane.del::<_, i64>(&change).await).await?;
         let mut call = FORGET.key(code_key(phone, Scope::Login));
