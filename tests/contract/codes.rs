@@ -222,6 +222,8 @@ on_both!(
     a_waiter_is_woken_by_a_change,
     a_kept_text_is_kept_once,
     a_forgotten_phone_has_no_code_and_no_texts,
+    p13_what_is_forgotten_is_the_accounts_own,
+    a_forgotten_phone_keeps_its_limits,
     what_may_come_once_comes_once_of_fifty_until_it_is_forgotten,
     starts_are_counted,
 );
@@ -839,6 +841,43 @@ async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
     bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
     assert!(matches!(bench.guess("123456").await, Judged::Wrong { code: None, .. }));
     assert!(bench.store.kept_texts(&bench.phone).await.unwrap().is_empty());
+    assert!(!bench.store.is_wanted(asked.request).await.unwrap(), "its text is still on its way");
+}
+
+async fn p13_what_is_forgotten_is_the_accounts_own(bench: Bench) {
+    let (leaves, other) = (UserId::new(&bench.clock), UserId::new(&bench.clock));
+    for user in [leaves, other] {
+        bench.store.note_change(user, "sealed", TTL_MS).await.unwrap();
+    }
+    // Another user is about to change to the number.
+    let change = Scope::PhoneChange(other);
+    let admit = Admit { scope: change, ..bench.admit() };
+    let Admission::Admitted { code_id, expires_at, .. } = bench.store.admit(&admit).await.unwrap()
+    else {
+        panic!("admitted")
+    };
+    let asked = Asked { request: admit.request_id, code: code_id, expires_at };
+    bench.issue_in(change, &asked, Some("123456")).await;
+    bench.store.forget(&bench.phone, leaves).await.unwrap();
+    assert_eq!(bench.store.noted_change(leaves).await.unwrap(), None);
+    assert_eq!(bench.store.noted_change(other).await.unwrap().as_deref(), Some("sealed"));
+    assert!(bench.store.is_wanted(asked.request).await.unwrap());
+    let guess = Verify { scope: change, ..bench.verify("123456") };
+    assert!(matches!(bench.store.verify(&guess).await.unwrap(), Judged::Right { .. }));
+}
+
+async fn a_forgotten_phone_keeps_its_limits(mut bench: Bench) {
+    bench.limits.resend_cooldown_secs = 30;
+    bench.limits.sends_per_phone_hour = 1;
+    let forget =
+        async || bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
+    bench.ask().await;
+    forget().await;
+    let limit = async || bench.refusal(&bench.admit()).await.map(|(limit, _)| limit);
+    assert_eq!(limit().await, Some(Limit::Cooldown));
+    bench.pass(30);
+    forget().await;
+    assert_eq!(limit().await, Some(Limit::PhoneHour));
 }
 
 async fn what_may_come_once_comes_once_of_fifty_until_it_is_forgotten(bench: Bench) {

@@ -197,8 +197,9 @@ impl OtpStore {
         }
     }
 
-    /// Forgets all that is kept under a phone (codes, counts of sends, kept texts), and the number that its user asked
-    /// to change to.
+    /// Forgets what an account leaves under its phone (its code, kept texts, first answers) and the number that its user
+    /// asked to change to; what still waits to be sent of the code is not wanted. Stays: when the phone was sent texts, for
+    /// a deletion must not open its limits, and another user's change to this number.
     pub async fn forget(&self, phone: &PhoneKey, user: UserId) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.forget(phone, user).await,

@@ -164,11 +164,12 @@ impl Memory {
     pub fn forget(&self, phone: &PhoneKey, user: UserId) {
         let mut kept = self.lock();
         kept.changes.remove(&user);
-        kept.codes.retain(|(of, _), _| of != phone);
-        kept.voids.retain(|(of, _), _| of != phone);
+        let place = (phone.clone(), Scope::Login);
+        if let Some(code) = kept.codes.remove(&place) {
+            kept.unwant(code.asks);
+        }
+        kept.voids.remove(&place);
         kept.firsts.retain(|(of, ..), _| of != phone);
-        kept.cools.remove(phone);
-        kept.sends.remove(&format!("phone {phone}"));
         kept.texts.remove(phone);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
-use deadpool_redis::redis::{AsyncCommands as _, Script};
+use deadpool_redis::redis::Script;
 
 use super::answer::{Answer, encode, odd, read_asks};
 use super::keys::{
     REQUEST, change_key, code_key, cool_key, firsts_key, inbox_key, logins_key, net_key,
-    rule_words, sends_key, void_key,
+    rule_words, void_key,
 };
 use super::{Redis, unique};
 use crate::engine_error::EngineError;
@@ -22,7 +22,7 @@ static VERIFY: LazyLock<Script> = script!("time", "logins", "verify");
 static REFUND: LazyLock<Script> = script!("refund");
 static SPEND: LazyLock<Script> = script!("spend");
 static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "unwant", "close");
-static FORGET: LazyLock<Script> = script!("forget");
+static FORGET: LazyLock<Script> = script!("unwant", "forget");
 
 impl Redis {
     pub async fn issue(&self, issue: &Issue<'_>) -> Result<Issued, EngineError> {
@@ -145,14 +145,12 @@ impl Redis {
     }
 
     pub async fn forget(&self, phone: &PhoneKey, user: UserId) -> Result<(), EngineError> {
-        let change = change_key(user);
-        self.run(async |mut lane| lane.del::<_, i64>(&change).await).await?;
         let mut call = FORGET.key(code_key(phone, Scope::Login));
         call.key(void_key(phone, Scope::Login))
-            .key(cool_key(phone))
-            .key(sends_key(phone))
             .key(inbox_key(phone))
-            .key(firsts_key(phone));
+            .key(firsts_key(phone))
+            .key(change_key(user))
+            .arg(REQUEST);
         self.script::<i64>(call).await.map(drop)
     }
 }
