@@ -204,6 +204,7 @@ on_both!(
     a_redelivered_ask_is_the_same_ask,
     an_ask_that_redis_lost_is_issued_from_its_event,
     an_older_ask_than_the_code_that_is_there_is_superseded,
+    the_newer_code_ends_later_whatever_the_gateways_clocks_say,
     a_place_without_a_code_counts_like_one_with_it,
     a_cooldown_doubles_until_a_success,
     limits_of_a_phone_slide,
@@ -508,6 +509,22 @@ async fn an_older_ask_than_the_code_that_is_there_is_superseded(bench: Bench) {
     bench.pass(1);
     let new = bench.ask().await;
     bench.issue(&new, "123456").await;
+    assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+}
+
+async fn the_newer_code_ends_later_whatever_the_gateways_clocks_say(bench: Bench) {
+    let ahead = Clock::manual();
+    ahead.advance(Duration::from_secs(3600));
+    let made_by = |clock, ends_in| Asked {
+        request: RequestId::new(clock),
+        code: CodeId::new(clock),
+        expires_at: bench.clock.now().plus_secs(ends_in),
+    };
+    let (old, new) = (made_by(&ahead, 100), made_by(&bench.clock, 300));
+    assert!(old.code > new.code);
+    assert_eq!(bench.issue(&old, "999999").await, Issued::Code("999999".into()));
+    assert_eq!(bench.issue(&new, "123456").await, Issued::Code("123456".into()));
     assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
 }
