@@ -136,7 +136,9 @@ impl Repetition<'_> {
     /// What the login before left under this key.
     async fn first(&self) -> Result<Option<LoginReplay>, ApiError> {
         let engines = &self.app.engines;
-        Ok(engines.db.login_replay(self.key.key_hash, engines.clock.now()).await?)
+        // By the clock that the first login was noted by: ours may be wrong.
+        let now = engines.otps.now().await?;
+        Ok(engines.db.login_replay(self.key.key_hash, now).await?)
     }
 
     /// Its session once more, unless that was refreshed or ended since.

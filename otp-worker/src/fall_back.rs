@@ -13,7 +13,6 @@ use common::ids::{CodeId, EventId};
 use common::keys::PhoneKey;
 use common::otp::{Admission, Admit, AskNote, Idempotency, Issued};
 use common::phone::Phone;
-use common::timestamp::Timestamp;
 use common::vocabulary::{Channel, Reason, Status};
 use common::worker::Failure;
 
@@ -63,9 +62,7 @@ impl OtpWorker {
         let phone = Phone::trusted(&recipient.phone_number)
             .map_err(|e| Failure::Permanent("unreadable", e))?;
         let scope = scope_of(texted, &recipient)?;
-        if self.blocks.covers(&phone, None, now).is_some()
-            || !self.wants_a_call(texted, now).await?
-        {
+        if self.blocks.covers(&phone, None, now).is_some() || !self.wants_a_call(texted).await? {
             return Ok(());
         }
 
@@ -88,14 +85,14 @@ impl OtpWorker {
     }
 
     /// Whether the ask is still open: no news of the text's delivery, its code not used, and time enough.
-    async fn wants_a_call(&self, texted: &Ask, now: Timestamp) -> Result<bool, Failure> {
-        if texted.expires_at.ms() - now.ms() < LEAST_LIFE_MS {
-            return Ok(false);
-        }
+    async fn wants_a_call(&self, texted: &Ask) -> Result<bool, Failure> {
         let otps = &self.engines.otps;
         // Without its record nobody knows whether it was used: better no call than one too many.
         let Some(found) = otps.status(texted.request_id).await? else { return Ok(false) };
-        let found = found.as_of(now);
+        if texted.expires_at.ms() - found.now.ms() < LEAST_LIFE_MS {
+            return Ok(false);
+        }
+        let found = found.shown();
         let heard = match found.status {
             Status::Delivered | Status::Verified | Status::Expired | Status::Superseded => true,
             // He wrote STOP: a call is no better to him than a text.

@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use common::clock::Clock;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use tokio::sync::Barrier;
 
 use super::{Place, claims};
-use crate::everywhere;
+use crate::accounts::inside::Inside;
 use crate::support::eventually;
 use crate::support::http::{Answer, Api, new_phone, wrong};
 use crate::support::proxy::{Fault, Proxy};
+use crate::support::system::Side;
+use crate::{both_sides, everywhere};
 
 everywhere!(
     w2_the_same_key_gets_the_same_request_and_one_text,
@@ -182,6 +185,39 @@ async fn w6_a_login_whose_answer_was_lost_without_a_key_asks_again(place: Place)
     let last = apis.last().unwrap();
     last.login(&phone, &code).await.problem(401, "otp_incorrect");
     last.sign_in(&phone).await;
+}
+
+both_sides!(p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others);
+
+async fn p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others(side: Side) {
+    let mut latchkey = Inside::start(side, 1).await;
+    let (ahead, behind) = (Clock::manual(), Clock::manual());
+    latchkey.advance(3600);
+    ahead.advance(Duration::from_secs(7200));
+    for clock in [ahead, behind] {
+        let number = latchkey.add_with_clock(clock).await;
+        let (odd, even) = (latchkey.api_of(number), latchkey.api());
+        let phone = new_phone();
+        let request = odd.otp(&phone).await.expect(202).text("request_id");
+        let code = odd.code(&phone, 1).await;
+        for api in [&odd, &even] {
+            assert_ne!(api.status(&request).await.expect(200).text("status"), "expired");
+        }
+        let first = login_with(&odd, &phone, &code, "odd").await.expect(200);
+        for api in [&odd, &even] {
+            let again = login_with(api, &phone, &code, "odd").await.expect(200);
+            assert_eq!(session(&again), session(&first));
+        }
+        latchkey.advance(31);
+        for api in [&odd, &even] {
+            login_with(api, &phone, &code, "odd").await.problem(401, "otp_incorrect");
+        }
+        let request = odd.otp(&phone).await.expect(202).text("request_id");
+        latchkey.advance(301);
+        for api in [&odd, &even] {
+            assert_eq!(api.status(&request).await.expect(200).text("status"), "expired");
+        }
+    }
 }
 
 mod on_the_engines {

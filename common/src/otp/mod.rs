@@ -262,6 +262,14 @@ impl OtpStore {
         }
     }
 
+    /// The store's own time, which all processes share: what one of them noted and another compares goes by it.
+    pub async fn now(&self) -> Result<Timestamp, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.now().await,
+            Side::Memory(memory) => Ok(memory.now()),
+        }
+    }
+
     /// Wakes when a request's status may have changed. One connection serves all who wait in this process.
     pub fn watch(&self, request: RequestId) -> Watch {
         self.hub.watch(request)

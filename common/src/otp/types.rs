@@ -256,13 +256,15 @@ pub struct RequestStatus {
     pub updated_at: Timestamp,
     pub expires_at: Timestamp,
     pub channel: Channel,
+    /// The store's time when it was read. The expiry is of its clock, from which ours may differ.
+    pub now: Timestamp,
 }
 
 impl RequestStatus {
-    /// As seen at `now`: past its expiry a request without an end is expired, whether or not the sweep was there.
+    /// As it is to be shown: past its expiry a request without an end is expired, whether or not the sweep was there.
     #[must_use]
-    pub fn as_of(mut self, now: Timestamp) -> Self {
-        if now >= self.expires_at && !self.status.is_end() {
+    pub fn shown(mut self) -> Self {
+        if self.now >= self.expires_at && !self.status.is_end() {
             self.status = Status::Expired;
             self.reason = None;
             self.updated_at = self.expires_at;

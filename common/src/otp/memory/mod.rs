@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::guard::{Counted, Net, Nets, Place};
 use crate::ids::{CodeId, MessageId, RequestId, UserId};
 use crate::keys::PhoneKey;
+use crate::timestamp::Timestamp;
 use crate::vocabulary::{Channel, Limit, Reason, Status};
 
 const MINUTE: i64 = 60_000;
@@ -126,6 +127,10 @@ fn secs_up(ms: i64) -> u64 {
 impl Memory {
     pub fn new(clock: Clock, hub: Hub) -> Self {
         Self { clock, hub, kept: Mutex::default() }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

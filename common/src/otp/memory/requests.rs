@@ -50,6 +50,7 @@ impl Memory {
             updated_at: Timestamp::from_ms(found.updated),
             expires_at: Timestamp::from_ms(found.expires),
             channel: found.channel,
+            now: Timestamp::from_ms(now),
         })
     }
 

@@ -12,6 +12,7 @@ use self::lanes::Lane;
 use super::hub::Hub;
 use crate::clock::Clock;
 use crate::engine_error::EngineError;
+use crate::timestamp::Timestamp;
 
 macro_rules! script {
     ($($part:literal),+) => {
@@ -37,6 +38,9 @@ const LANES: usize = 4;
 /// After this a command counts as unanswered: half of what a client may wait for its 503 (P12).
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// The server's own time: seconds, and microseconds of the last one.
+type Time = (i64, i64);
 
 pub(super) struct Redis {
     pool: Pool,
@@ -88,6 +92,16 @@ impl Redis {
 
     pub async fn ready(&self) -> Result<(), EngineError> {
         self.run(async |mut lane| redis::cmd("PING").query_async::<()>(&mut lane).await).await
+    }
+
+    pub async fn now(&self) -> Result<Timestamp, EngineError> {
+        let time = self.run(async |mut lane| redis::cmd("TIME").query_async(&mut lane).await);
+        Ok(self.time(time.await?))
+    }
+
+    /// As the scripts read it.
+    fn time(&self, (secs, micros): Time) -> Timestamp {
+        Timestamp::from_ms(secs * 1000 + micros / 1000 + self.clock.ahead_ms())
     }
 
     async fn script<T: redis::FromRedisValue>(

@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use deadpool_redis::redis::{self, AsyncCommands as _, Script};
 
-use super::Redis;
 use super::answer::{Answer, parse};
 use super::keys::{OPEN, REQUEST, change_key, inbox_key, request_key};
+use super::{Redis, Time};
 use crate::engine_error::EngineError;
 use crate::ids::{RequestId, UserId};
 use crate::keys::PhoneKey;
@@ -43,11 +43,14 @@ impl Redis {
     pub async fn status(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {
         const FIELDS: [&str; 5] = ["status", "reason", "updated", "expires", "channel"];
         let key = request_key(request);
-        let [status, reason, updated, expires, channel]: [Option<String>; 5] = self
+        let (fields, time): ([Option<String>; 5], Time) = self
             .run(async |mut lane| {
-                redis::cmd("HMGET").arg(&key).arg(&FIELDS).query_async(&mut lane).await
+                let mut both = redis::pipe();
+                both.cmd("HMGET").arg(&key).arg(&FIELDS).cmd("TIME");
+                both.query_async(&mut lane).await
             })
             .await?;
+        let [status, reason, updated, expires, channel] = fields;
         let (Some(status), Some(updated), Some(expires)) = (status, updated, expires) else {
             return Ok(None);
         };
@@ -57,6 +60,7 @@ impl Redis {
             updated_at: Timestamp::from_ms(parse(&updated)?),
             expires_at: Timestamp::from_ms(parse(&expires)?),
             channel: channel.as_deref().map_or(Ok(crate::vocabulary::Channel::Sms), parse)?,
+            now: self.time(time),
         }))
     }
 
