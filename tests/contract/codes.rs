@@ -916,6 +916,9 @@ mod in_redis {
     use secrecy::ExposeSecret as _;
 
     use super::*;
+    use crate::support::engines::Keeps;
+    use crate::support::eventually;
+    use crate::support::redis::Redis;
 
     async fn look(bench: &Bench) -> redis::aio::MultiplexedConnection {
         let url = bench.url.as_ref().expect("kept in Redis").expose_secret();
@@ -978,6 +981,36 @@ mod in_redis {
         store.spend(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
         store.withdraw(&keyed).await.unwrap();
         all_end(&mut redis).await;
+    }
+
+    #[tokio::test]
+    async fn only_a_process_with_a_waiter_hears_of_changes() {
+        // Subscriptions are of the whole server.
+        let private = Redis::start(Keeps::Nothing).await;
+        let url = SecretString::from(private.url(0));
+        let store = async || OtpStore::connect_redis(&url, Clock::manual()).await.unwrap();
+        let (gateway, worker) = (store().await, store().await);
+        let client = redis::Client::open(private.url(0)).unwrap();
+        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let subscribed = async |redis: &mut redis::aio::MultiplexedConnection| {
+            let mut ask = redis::cmd("PUBSUB");
+            ask.arg("NUMSUB").arg("lk:status");
+            ask.query_async::<(String, i64)>(redis).await.unwrap().1
+        };
+        let request = RequestId::new(&Clock::manual());
+        let expires_at = Clock::manual().now().plus_secs(100);
+        worker.raise(request, Status::Sending, None, expires_at).await.unwrap();
+        assert_eq!(subscribed(&mut redis).await, 0);
+        let mut watches = [gateway.watch(request), gateway.watch(request)];
+        eventually("a subscription", Duration::from_secs(10), async || {
+            (subscribed(&mut redis).await > 0).then_some(())
+        })
+        .await;
+        worker.raise(request, Status::Sent, None, expires_at).await.unwrap();
+        for watch in &mut watches {
+            tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("woken");
+        }
+        assert_eq!(subscribed(&mut redis).await, 1, "one for all who wait in a process");
     }
 
     async fn all_end(redis: &mut redis::aio::MultiplexedConnection) {

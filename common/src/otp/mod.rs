@@ -54,7 +54,6 @@ struct Guard {
     news: News,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one a process, behind an Arc")]
 enum Side {
     Redis(redis::Redis),
     Memory(memory::Memory),
@@ -67,7 +66,7 @@ impl OtpStore {
     /// When Redis cannot be reached, or its `maxmemory-policy` is not `noeviction`.
     pub async fn connect_redis(url: &SecretString, clock: Clock) -> Result<Self, EngineError> {
         let hub = Hub::default();
-        let redis = redis::Redis::connect(url, clock, hub.clone()).await?;
+        let redis = redis::Redis::connect(url, clock).await?;
         Ok(Self { side: Arc::new(Side::Redis(redis)), hub, guard: Guard::default() })
     }
 
@@ -270,9 +269,14 @@ impl OtpStore {
         }
     }
 
-    /// Wakes when a request's status may have changed. One connection serves all who wait in this process.
+    /// Wakes when a request's status may have changed. One connection serves all who wait in this process; it is made for
+    /// the first of them.
     pub fn watch(&self, request: RequestId) -> Watch {
-        self.hub.watch(request)
+        let watch = self.hub.watch(request);
+        if let Side::Redis(redis) = &*self.side {
+            redis.hear(&self.hub);
+        }
+        watch
     }
 
     /// Whether a text for this request is still of use: its code was not used since (design, ruling 31).
