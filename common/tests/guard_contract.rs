@@ -142,6 +142,7 @@ impl Bench {
         Admit {
             request_id: asker.request,
             new_code_id: asker.code,
+            only_code: None,
             phone: &asker.phone,
             scope: Scope::Login,
             ttl_ms: 300_000,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::config::Limits;
 use common::event::{Ask, Envelope, Event as _, IsAsk, OtpTexted, Recipient};
-use common::ids::{CodeId, EventId};
+use common::ids::EventId;
 use common::keys::PhoneKey;
 use common::otp::{Admission, Admit, AskNote, Idempotency, Issued};
 use common::phone::Phone;
@@ -110,19 +110,14 @@ impl OtpWorker {
             Limits { resend_cooldown_secs: 0, sends_per_ip_hour: 0, ..self.config.limits.clone() };
         let admit = self.as_ask(place, &limits, place.phone_key);
         match otps.admit(&admit).await? {
-            Admission::Admitted { code_id, .. } if code_id == call.code_id => Ok(true),
-            Admission::Admitted { .. } => {
-                // Used or replaced a moment ago: a code of its own is not what it is for.
-                otps.withdraw(&admit).await?;
-                Ok(false)
-            }
+            Admission::Admitted { .. } => Ok(true),
             Admission::Replayed(first) => Ok(first.request_id == call.request_id),
             Admission::Limited { limit, .. } => {
                 metrics::counter!("latchkey_limited_total", "limit" => limit.as_str()).increment(1);
                 tracing::info!(request.id = %call.request_id, limit = limit.as_str(), "no call after a text: a limit is reached");
                 Ok(false)
             }
-            Admission::Exhausted { .. } | Admission::KeyReused => Ok(false),
+            Admission::Exhausted { .. } | Admission::KeyReused | Admission::Gone => Ok(false),
         }
     }
 
@@ -135,7 +130,8 @@ impl OtpWorker {
         let ask = place.ask;
         Admit {
             request_id: ask.request_id,
-            new_code_id: CodeId::new(&self.engines.clock),
+            new_code_id: ask.code_id,
+            only_code: Some(ask.code_id),
             phone,
             scope: place.scope,
             ttl_ms: self.config.otp.ttl_secs * 1000,

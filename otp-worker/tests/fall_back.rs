@@ -90,6 +90,7 @@ impl Stage {
         let admit = Admit {
             request_id,
             new_code_id: CodeId::new(clock),
+            only_code: None,
             phone: &self.engines.keys.phone_key(&parsed),
             scope: Scope::Login,
             ttl_ms,

@@ -91,6 +91,7 @@ impl Bench {
         Admit {
             request_id: RequestId::new(&self.clock),
             new_code_id: CodeId::new(&self.clock),
+            only_code: None,
             phone: &self.phone,
             scope: Scope::Login,
             ttl_ms: TTL_MS,
@@ -201,6 +202,7 @@ on_both!(
     p5_a_used_code_gives_no_text,
     p5_no_ask_joins_a_code_that_a_login_may_have_used,
     p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks,
+    p5_an_ask_for_one_code_disturbs_no_other,
     a_redelivered_ask_is_the_same_ask,
     an_ask_that_redis_lost_is_issued_from_its_event,
     an_older_ask_than_the_code_that_is_there_is_superseded,
@@ -475,6 +477,29 @@ async fn p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks(bench: Be
     }
     refund(Refund::Unused(first.code)).await;
     assert_ne!(bench.ask().await.code, first.code);
+}
+
+async fn p5_an_ask_for_one_code_disturbs_no_other(mut bench: Bench) {
+    bench.limits.sends_per_phone_hour = 2;
+    let first = bench.ask().await;
+    bench.issue(&first, "123456").await;
+    let only = async |code| {
+        let admit = Admit { only_code: Some(code), ..bench.admit() };
+        bench.store.admit(&admit).await.unwrap()
+    };
+    assert_eq!(only(CodeId::new(&bench.clock)).await, Admission::Gone);
+    // Its login may have used it up. Should it not, the code is as good as before.
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert_eq!(only(first.code).await, Admission::Gone);
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    for _ in 0..2 {
+        let refund = Refund::Unused(first.code);
+        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+    }
+    let Admission::Admitted { code_id, .. } = only(first.code).await else {
+        panic!("what was refused was not counted")
+    };
+    assert_eq!(code_id, first.code);
 }
 
 async fn a_redelivered_ask_is_the_same_ask(bench: Bench) {

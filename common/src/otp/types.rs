@@ -52,6 +52,8 @@ pub struct Admit<'a> {
     pub request_id: RequestId,
     /// The id for a new code, if none is live.
     pub new_code_id: CodeId,
+    /// The one code that it is for: it joins that one, or is not admitted.
+    pub only_code: Option<CodeId>,
     pub phone: &'a PhoneKey,
     pub scope: Scope,
     pub ttl_ms: i64,
@@ -111,6 +113,8 @@ pub enum Admission {
     Exhausted {
         retry_after: u64,
     },
+    /// The one code that it was for takes no ask any more; nothing was counted.
+    Gone,
 }
 
 /// The first answer to an `Idempotency-Key`.

@@ -27,6 +27,9 @@ impl Memory {
         }
         let place = (ask.phone.clone(), ask.scope);
         let live = kept.codes.get(&place).filter(|code| code.is_joined(now));
+        if ask.only_code.is_some_and(|only| live.is_none_or(|code| code.id != only)) {
+            return Admission::Gone;
+        }
         if let Some(code) = live
             && code.tries >= ask.attempts
         {

@@ -46,7 +46,8 @@ impl Redis {
             .arg(IDEMPOTENCY_MS)
             .arg(if ask.unlimited { PumpingGuard::Off } else { ask.guard }.as_str())
             .arg(rule_words(&guard.rule))
-            .arg(REQUEST);
+            .arg(REQUEST)
+            .arg(ask.only_code.map_or_else(String::new, |id| id.to_string()));
         let answer = Answer(self.script(call).await?);
         Ok(match answer.word(0)? {
             "admitted" => {
@@ -80,6 +81,7 @@ impl Redis {
                 }
                 Admission::Limited { limit: answer.parse(1)?, retry_after: answer.secs(2)? }
             }
+            "gone" => Admission::Gone,
             "exhausted" => Admission::Exhausted { retry_after: answer.secs(1)? },
             other => return Err(odd(other)),
         })

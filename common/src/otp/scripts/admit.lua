@@ -8,7 +8,7 @@ local cooldown, cap = tonumber(ARGV[9]), tonumber(ARGV[10])
 local phone_hour, phone_day, ip_hour = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 local windows = { { KEYS[7], 'prefix', ARGV[16], ARGV[17] }, { KEYS[6], 'country', ARGV[14], ARGV[15] }, { KEYS[8], 'global', '0', ARGV[18] } }
 local channel, note, status_kept, idempotency_kept = ARGV[19], ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
-local guard, rule, requests = ARGV[23], ARGV[24], ARGV[25]
+local guard, rule, requests, only_code = ARGV[23], ARGV[24], ARGV[25], ARGV[26]
 local HOUR, DAY = 3600000, 86400000
 local now = now_ms(ahead)
 
@@ -27,6 +27,7 @@ local expires = tonumber(code[2] or '0')
 local live = code[1] and expires > now and code[4] ~= '1'
 -- A right guess may have used it up although nobody heard so (W6): no ask joins it, a new code takes its place.
 local perhaps_used = live and tonumber(code[5] or '0') > 0
+if only_code ~= '' and (not live or perhaps_used or code[1] ~= only_code) then return { 'gone' } end
 if live and not perhaps_used and tonumber(code[3] or '0') >= attempts then
   return { 'exhausted', int(expires - now) }
 end
