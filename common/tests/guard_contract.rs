@@ -12,7 +12,7 @@ use common::db::Db;
 use common::guard::{Found, Kind, Place, Replay, Report, Rule, State, Tally};
 use common::ids::{CodeId, RequestId};
 use common::keys::{Keys, PhoneKey};
-use common::otp::{Admission, Admit, Idempotency, OtpStore, Scope};
+use common::otp::{Admission, Admit, Closing, Idempotency, OtpStore, Scope};
 use common::phone::Phone;
 use common::timestamp::Timestamp;
 use common::vocabulary::{Channel, Limit};
@@ -142,6 +142,7 @@ impl Bench {
         Admit {
             request_id: asker.request,
             new_code_id: asker.code,
+            only_code: None,
             phone: &asker.phone,
             scope: Scope::Login,
             ttl_ms: 300_000,
@@ -183,9 +184,9 @@ impl Bench {
     }
 
     async fn close(&self, asker: &Asker) {
-        let verified = Some(asker.request);
+        let closing = Closing::Used(Some(asker.request));
         self.store
-            .close(&asker.phone, Scope::Login, asker.code, verified, asker.place())
+            .close(&asker.phone, Scope::Login, asker.code, closing, asker.place())
             .await
             .unwrap();
     }

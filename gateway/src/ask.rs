@@ -94,6 +94,7 @@ pub(crate) async fn ask<E: IsAsk>(
     let admit = Admit {
         request_id: RequestId::new(&app.engines.clock),
         new_code_id: CodeId::new(&app.engines.clock),
+        only_code: None,
         phone: &phone_key,
         scope: wanted.scope,
         ttl_ms: app.config.otp.ttl_secs * 1000,
@@ -126,6 +127,9 @@ pub(crate) async fn ask<E: IsAsk>(
             published: false,
         },
         Admission::Replayed(replay) => replay,
+        Admission::Gone => {
+            return Err(anyhow::anyhow!("an ask that is for any code was for one").into());
+        }
         Admission::KeyReused => return Err(ApiError::IdempotencyKeyReused),
         Admission::Limited { limit, retry_after } => {
             return Err(limited(limit, retry_after.max(1)));

@@ -24,7 +24,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The store's subscription wakes a stream, and tells when it missed something; this is for what nobody thought of.
 /// Rare, so that thousands who wait do not ask one by one.
 const READ_AGAIN: Duration = Duration::from_mins(2);
-/// After an expiry, so that the store's clock and ours may differ by as much.
+/// After an expiry, so that the store has passed it: the way to it takes a moment, and our clock may run faster.
 const PAST_EXPIRY_SECS: i64 = 1;
 
 /// Streams each state once, in order of rank. A client that comes back with `Last-Event-ID` is told only what is newer:
@@ -49,6 +49,7 @@ pub(crate) async fn stream(
         request,
         watch,
         expires_at: found.expires_at,
+        ahead_ms: 0,
         told: told.unwrap_or(-1),
         ended: false,
         _place: place,
@@ -63,6 +64,8 @@ struct Follower {
     request: RequestId,
     watch: Watch,
     expires_at: Timestamp,
+    /// How far the store's clock was ahead of ours at the last look.
+    ahead_ms: i64,
     /// The rank that was told last.
     told: i8,
     ended: bool,
@@ -88,7 +91,8 @@ impl Follower {
     /// stops: the client comes back to another one with its `Last-Event-ID`.
     async fn woken(&mut self) -> bool {
         let expires_in = self.expires_at.plus_secs(PAST_EXPIRY_SECS);
-        let expires_in = Duration::from_secs(expires_in.secs_from(self.app.engines.clock.now()));
+        let now = self.app.engines.clock.now().plus_ms(self.ahead_ms);
+        let expires_in = Duration::from_secs(expires_in.secs_from(now));
         // Past the expiry every state is an end: only a store that is away can keep a stream open until then.
         let quiet =
             if expires_in.is_zero() { Duration::from_secs(5) } else { expires_in.min(READ_AGAIN) };
@@ -108,6 +112,7 @@ impl Follower {
             self.ended = true;
             return None;
         };
+        self.ahead_ms = found.now.ms() - self.app.engines.clock.now_ms();
         let view = view(&self.app, self.request, found);
         let rank = i8::try_from(view.rank()).unwrap_or(i8::MAX);
         self.ended = view.is_last;

@@ -7,7 +7,7 @@ use common::event::Profile;
 use common::guard::Place;
 use common::ids::{CodeId, RequestId, UserId};
 use common::keys::PhoneKey;
-use common::otp::{AskNote, Judged, Scope, Verify};
+use common::otp::{AskNote, Closing, Judged, Refund, Scope, Verify};
 use common::phone::Phone;
 use common::timestamp::Timestamp;
 use common::vocabulary::{Channel, Limit};
@@ -76,8 +76,8 @@ impl Guess<'_> {
             Judged::Wrong { code: None, now, attempts_left } => {
                 Err(match self.gate(app, now).await {
                     Ok(None) => wrong(attempts_left),
-                    Ok(Some(closed)) => self.unjudged(app, None, closed, now).await,
-                    Err(error) => self.unanswered(app, None, error).await,
+                    Ok(Some(closed)) => self.unjudged(app, Refund::NoCode, closed, now).await,
+                    Err(error) => self.unanswered(app, Refund::NoCode, error).await,
                 })
             }
             Judged::Exhausted { now, until, .. } => Err(self.exhausted(app, now, until).await),
@@ -95,7 +95,7 @@ impl Guess<'_> {
         attempts_left: u32,
     ) -> ApiError {
         let limits = app.guess_limits();
-        let code = Some((code_id, expires_at));
+        let (code, refund) = (Some((code_id, expires_at)), Refund::Guess(code_id));
         match app.engines.db.guess_failed(self.guesser(), GuessKind::Code, code, limits, now).await
         {
             // More failures than Redis knows of: it was restored or flushed, and lowered nothing.
@@ -103,15 +103,20 @@ impl Guess<'_> {
                 self.spent(app, code_id, expires_at, now).await
             }
             Ok(GuessOutcome::Counted { code_failures, .. }) => {
-                wrong(attempts_left.min(limits.attempts.saturating_sub(code_failures)))
+                let left = limits.attempts.saturating_sub(code_failures);
+                if left == 0 && attempts_left > 0 {
+                    // This was the last one, and Redis would go on joining asks to a code that is refused.
+                    self.spend(app, code_id).await;
+                }
+                wrong(attempts_left.min(left))
             }
             Ok(GuessOutcome::Wait { until }) => {
-                self.unjudged(app, Some(code_id), Closed::Wait { until }, now).await
+                self.unjudged(app, refund, Closed::Wait { until }, now).await
             }
             Ok(GuessOutcome::Locked { until }) => {
-                self.unjudged(app, Some(code_id), Closed::Locked { until }, now).await
+                self.unjudged(app, refund, Closed::Locked { until }, now).await
             }
-            Err(error) => self.unanswered(app, Some(code_id), error).await,
+            Err(error) => self.unanswered(app, refund, error).await,
         }
     }
 
@@ -122,16 +127,15 @@ impl Guess<'_> {
         match app.engines.db.code_is_spent(code, app.guess_limits()).await {
             Ok(true) => self.spent(app, code, right.expires_at, right.now).await,
             Ok(false) => {
-                self.close(app, code, None).await;
+                self.close(app, code, Closing::Refused).await;
                 count("used");
                 ApiError::OtpIncorrect { attempts_left: right.attempts_left }
             }
-            Err(error) => self.unanswered(app, Some(code), error).await,
+            Err(error) => self.unanswered(app, Refund::Guess(code), error).await,
         }
     }
 
-    /// The database knows that the code's guesses are spent, and Redis, restored from before, did not. It is told, so
-    /// that asks too wait for the code's end (design, rulings 3 and 28).
+    /// The database knows that the code's guesses are spent, and Redis, restored from before, did not.
     async fn spent(
         &self,
         app: &App,
@@ -139,6 +143,12 @@ impl Guess<'_> {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> ApiError {
+        self.spend(app, code).await;
+        self.exhausted(app, now, expires_at).await
+    }
+
+    /// Tells Redis that the code's guesses are spent, so that asks too wait for its end (design, rulings 3 and 28).
+    async fn spend(&self, app: &App, code: CodeId) {
         let attempts = app.config.otp.attempts;
         let told = app.engines.otps.spend(self.phone_key, self.scope, code, attempts).await;
         if let Err(error) = told {
@@ -148,7 +158,6 @@ impl Guess<'_> {
                 "a spent code could not be noted in Redis"
             );
         }
-        self.exhausted(app, now, expires_at).await
     }
 
     async fn gate(&self, app: &App, now: Timestamp) -> Result<Option<Closed>, EngineError> {
@@ -171,27 +180,22 @@ impl Guess<'_> {
     pub async fn unjudged(
         &self,
         app: &App,
-        code: Option<CodeId>,
+        refund: Refund,
         closed: Closed,
         now: Timestamp,
     ) -> ApiError {
-        self.refund(app, code).await;
+        self.refund(app, refund).await;
         not_yet(closed, now)
     }
 
     /// The database could not say: nothing is accepted, and nothing is charged.
-    pub async fn unanswered(
-        &self,
-        app: &App,
-        code: Option<CodeId>,
-        error: EngineError,
-    ) -> ApiError {
-        self.refund(app, code).await;
+    pub async fn unanswered(&self, app: &App, refund: Refund, error: EngineError) -> ApiError {
+        self.refund(app, refund).await;
         error.into()
     }
 
-    async fn refund(&self, app: &App, code: Option<CodeId>) {
-        if let Err(error) = app.engines.otps.refund(self.phone_key, self.scope, code).await {
+    async fn refund(&self, app: &App, refund: Refund) {
+        if let Err(error) = app.engines.otps.refund(self.phone_key, self.scope, refund).await {
             // The guess stays counted, which is the safe side.
             tracing::warn!(
                 error = format!("{error:#}"),
@@ -201,11 +205,11 @@ impl Guess<'_> {
     }
 
     /// Closes the code in Redis. The fence in the database decides already; this spares others the question.
-    pub async fn close(&self, app: &App, code: CodeId, verified: Option<RequestId>) {
+    pub async fn close(&self, app: &App, code: CodeId, closing: Closing) {
         let place =
             Place { country: self.phone.region(), operator_prefix: self.phone.operator_prefix() };
         if let Err(error) =
-            app.engines.otps.close(self.phone_key, self.scope, code, verified, place).await
+            app.engines.otps.close(self.phone_key, self.scope, code, closing, place).await
         {
             tracing::warn!(
                 error = format!("{error:#}"),

@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use common::code::Code;
 use common::db::{
-    Closed, LoginKey, LoginOutcome, Method, NewSession, Session, SignIn, UsedCode, User,
+    Closed, LoginKey, LoginOutcome, LoginReplay, Method, NewSession, Session, SignIn, UsedCode,
+    User,
 };
 use common::ids::{RequestId, SessionId, UserId};
 use common::keys::PhoneKey;
-use common::otp::Scope;
+use common::otp::{Closing, Refund, Scope};
 use common::phone::Phone;
 use common::vocabulary::{Channel, Limit};
 use serde::Serialize;
@@ -38,6 +39,8 @@ struct Login {
     code: Code,
     request_id: Option<RequestId>,
     known_device: Option<UserId>,
+    /// As it was sent.
+    device_token: Option<String>,
     /// The thumbprint of the key that the session is to be bound to (RFC 9449).
     jkt: Option<String>,
 }
@@ -46,9 +49,12 @@ impl Login {
     /// What a repetition of it must agree with. Under another key, or under none, it is another login.
     fn body(&self) -> String {
         let said = (self.phone.e164(), self.code.expose(), self.request_id);
-        match &self.jkt {
-            None => format!("{said:?}"),
-            Some(jkt) => format!("{:?}", (said, jkt)),
+        // What a login without a device token comes to is what it was before tokens counted: gateways of both versions
+        // agree on it while this one is rolled out.
+        match (&self.jkt, &self.device_token) {
+            (None, None) => format!("{said:?}"),
+            (Some(jkt), None) => format!("{:?}", (said, jkt)),
+            (jkt, Some(token)) => format!("{:?}", (said, jkt, token)),
         }
     }
 }
@@ -74,53 +80,85 @@ pub(crate) async fn login(
         .ok_or_else(|| ApiError::field("otp", "invalid", "Not a code."))?;
     let phone_key = app.engines.keys.phone_key(&phone);
     let now = app.engines.clock.now();
-    let known_device =
-        device.and_then(|token| device_token::check(&app.engines.keys, &token, &phone_key, now));
-    let login = Login { phone, code, request_id, known_device, jkt };
+    let known_device = device
+        .as_ref()
+        .and_then(|token| device_token::check(&app.engines.keys, token, &phone_key, now));
+    let login = Login { phone, code, request_id, known_device, device_token: device, jkt };
 
     let key = caller
         .idempotency
         .as_ref()
         .map(|key| app.engines.keys.index("login", &format!("{phone_key} {}", key.as_str())));
     let body = app.engines.keys.index("login body", &login.body());
-    if let Some(key) = &key
-        && let Some(answer) = repeated(&app, &caller, &login, &phone_key, key, &body).await?
-    {
-        return Ok(Json(answer));
+    let Some(key_hash) = &key else {
+        return sign_in(&app, &caller, &login, &phone_key, None).await.map(Json);
+    };
+    let key = LoginKey { key_hash, body_hash: &body };
+    let repetition = Repetition { app: &app, login: &login, phone_key: &phone_key, key };
+    if let Some(first) = repetition.first().await? {
+        count_login(&app, &caller).await?;
+        if let Some(answer) = repetition.answer(first).await? {
+            return Ok(Json(answer));
+        }
     }
-    let key = key.as_deref().map(|key_hash| LoginKey { key_hash, body_hash: &body });
-    sign_in(&app, &caller, &login, &phone_key, key).await.map(Json)
+    let refused = match sign_in(&app, &caller, &login, &phone_key, Some(key)).await {
+        Err(refused @ (ApiError::OtpIncorrect { .. } | ApiError::OtpAttemptsExhausted { .. })) => {
+            refused
+        }
+        answer => return answer.map(Json),
+    };
+    // Of logins that came at once with this key one was let in, and used the code up for the others: they are its
+    // repetitions (P9). Their address was counted with the guess.
+    match repetition.first().await? {
+        Some(first) => repetition.answer(first).await?.map(Json).ok_or(refused),
+        None => Err(refused),
+    }
+}
+
+/// Counts the login against its address.
+async fn count_login(app: &App, caller: &Caller) -> Result<(), ApiError> {
+    let per_ip = app.config.limits.logins_per_ip_minute;
+    match app.engines.otps.count_login(&app.ip_key(caller.ip, per_ip), per_ip).await? {
+        Some(wait) => Err(limited(Limit::LoginsIp, wait.max(1))),
+        None => Ok(()),
+    }
 }
 
 /// The same login once more, its answer lost: an equivalent pair of the same session (P9, design ruling 32).
-///
-/// The key is the client's to choose, and some choose one that others can guess: so a repetition is counted like a
-/// guess before its code is compared, else 30 seconds of answers would tell the code (P4). The same body counts once.
-async fn repeated(
-    app: &App,
-    caller: &Caller,
-    login: &Login,
-    phone_key: &PhoneKey,
-    key: &str,
-    body: &str,
-) -> Result<Option<LoginView>, ApiError> {
-    let Some(first) = app.engines.db.login_replay(key, app.engines.clock.now()).await? else {
-        return Ok(None);
-    };
-    let engines = &app.engines;
-    let per_ip = app.config.limits.logins_per_ip_minute;
-    if let Some(wait) = engines.otps.count_login(&app.ip_key(caller.ip, per_ip), per_ip).await? {
-        return Err(limited(Limit::LoginsIp, wait.max(1)));
+struct Repetition<'a> {
+    app: &'a App,
+    login: &'a Login,
+    phone_key: &'a PhoneKey,
+    key: LoginKey<'a>,
+}
+
+impl Repetition<'_> {
+    /// What the login before left under this key.
+    async fn first(&self) -> Result<Option<LoginReplay>, ApiError> {
+        let engines = &self.app.engines;
+        // By the clock that the first login was noted by: ours may be wrong.
+        let now = engines.otps.now().await?;
+        Ok(engines.db.login_replay(self.key.key_hash, now).await?)
     }
-    let tried = engines.keys.index("login repeated", &format!("{key} {}", first.body_hash));
-    if !engines.otps.count_distinct(&tried, body, app.config.otp.attempts).await? {
-        return Err(limited(Limit::Guesses, common::otp::DISTINCT_KEPT_SECS));
+
+    /// Its session once more, unless that was refreshed or ended since.
+    ///
+    /// The key is the client's to choose, and some choose one that others can guess: so a repetition is counted like a
+    /// guess before its code is compared, else 30 seconds of answers would tell the code (P4). The same body counts
+    /// once.
+    async fn answer(&self, first: LoginReplay) -> Result<Option<LoginView>, ApiError> {
+        let (app, LoginKey { key_hash, body_hash }) = (self.app, self.key);
+        let tried = format!("{key_hash} {}", first.body_hash);
+        let tried = app.engines.keys.index("login repeated", &tried);
+        if !app.engines.otps.count_distinct(&tried, body_hash, app.config.otp.attempts).await? {
+            return Err(limited(Limit::Guesses, common::otp::DISTINCT_KEPT_SECS));
+        }
+        if first.body_hash != body_hash {
+            return Err(ApiError::IdempotencyKeyReused);
+        }
+        let Some(live) = first.session else { return Ok(None) };
+        answer(app, &self.login.phone, self.phone_key, live.user, &live.session).map(Some)
     }
-    if first.body_hash != body {
-        return Err(ApiError::IdempotencyKeyReused);
-    }
-    let Some(live) = first.session else { return Ok(None) };
-    answer(app, &login.phone, phone_key, live.user, &live.session).map(Some)
 }
 
 async fn sign_in(
@@ -166,23 +204,24 @@ async fn sign_in(
     let code = right.code_id;
     match app.engines.db.sign_in(sign_in).await {
         Ok(LoginOutcome::SignedIn { user, session, .. }) => {
-            guess.close(app, code, right.answered(login.request_id)).await;
+            guess.close(app, code, Closing::Used(right.answered(login.request_id))).await;
             count("right");
             answer(app, &login.phone, phone_key, user, &session)
         }
         Ok(LoginOutcome::Blocked) => {
-            guess.close(app, code, None).await;
+            guess.close(app, code, Closing::Used(None)).await;
             count("blocked");
             Err(ApiError::AccountBlocked)
         }
         Ok(LoginOutcome::CodeUsed) => Err(guess.refused(app, &right).await),
         Ok(LoginOutcome::Wait { until }) => {
-            Err(guess.unjudged(app, Some(code), Closed::Wait { until }, right.now).await)
+            Err(guess.unjudged(app, Refund::Unused(code), Closed::Wait { until }, right.now).await)
         }
-        Ok(LoginOutcome::Locked { until }) => {
-            Err(guess.unjudged(app, Some(code), Closed::Locked { until }, right.now).await)
-        }
-        Err(error) => Err(guess.unanswered(app, Some(code), error).await),
+        Ok(LoginOutcome::Locked { until }) => Err(guess
+            .unjudged(app, Refund::Unused(code), Closed::Locked { until }, right.now)
+            .await),
+        // It may have been committed all the same.
+        Err(error) => Err(guess.unanswered(app, Refund::Guess(code), error).await),
     }
 }
 

@@ -8,7 +8,7 @@ use common::db::{Closed, PhoneChange, PhoneChangeOutcome, Prepared, Undo, UsedCo
 use common::event::{Envelope, OtpRequested, SmsRequested, Text};
 use common::former_phone;
 use common::ids::{EventId, MessageId};
-use common::otp::Scope;
+use common::otp::{Closing, Refund, Scope};
 use common::phone::Phone;
 use common::seal::Sealed;
 use common::vocabulary::Channel;
@@ -107,22 +107,23 @@ pub(crate) async fn confirm(
         Ok(PhoneChangeOutcome::Changed(user)) => {
             // The old number is told at once: if it was not its owner who did this, each second counts.
             app.outbox_filled.notify_one();
-            guess.close(&app, code, right.answered(None)).await;
+            guess.close(&app, code, Closing::Used(right.answered(None))).await;
             Ok(Json(user.into()))
         }
         Ok(PhoneChangeOutcome::Taken) => {
-            guess.close(&app, code, right.answered(None)).await;
+            guess.close(&app, code, Closing::Used(right.answered(None))).await;
             Err(ApiError::PhoneNumberTaken)
         }
         Ok(PhoneChangeOutcome::CodeUsed) => Err(guess.refused(&app, &right).await),
         Ok(PhoneChangeOutcome::Gone) => Err(ApiError::SessionRevoked),
         Ok(PhoneChangeOutcome::Wait { until }) => {
-            Err(guess.unjudged(&app, Some(code), Closed::Wait { until }, right.now).await)
+            Err(guess.unjudged(&app, Refund::Unused(code), Closed::Wait { until }, right.now).await)
         }
-        Ok(PhoneChangeOutcome::Locked { until }) => {
-            Err(guess.unjudged(&app, Some(code), Closed::Locked { until }, right.now).await)
-        }
-        Err(error) => Err(guess.unanswered(&app, Some(code), error).await),
+        Ok(PhoneChangeOutcome::Locked { until }) => Err(guess
+            .unjudged(&app, Refund::Unused(code), Closed::Locked { until }, right.now)
+            .await),
+        // It may have been committed all the same.
+        Err(error) => Err(guess.unanswered(&app, Refund::Guess(code), error).await),
     }
 }
 

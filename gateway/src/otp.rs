@@ -73,8 +73,8 @@ pub(crate) async fn status(
 /// What the asker may see. In `silent` mode nothing but that the ask was worked on: from there on a known phone's status
 /// goes its own way, step by step with the provider, and an unknown one's stands still (P6).
 pub(crate) fn view(app: &App, request_id: RequestId, found: RequestStatus) -> StatusView {
-    let RequestStatus { mut status, mut reason, mut updated_at, expires_at, channel } =
-        found.as_of(app.engines.clock.now());
+    let RequestStatus { mut status, mut reason, mut updated_at, expires_at, channel, .. } =
+        found.shown();
     let mut is_last = status.is_end();
     if app.config.unknown_phone == UnknownPhone::Silent && status != Status::Accepted {
         status = Status::Sent;

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use common::config::Limits;
 use common::event::{Ask, Envelope, Event as _, IsAsk, OtpTexted, Recipient};
-use common::ids::{CodeId, EventId};
+use common::ids::EventId;
 use common::keys::PhoneKey;
 use common::otp::{Admission, Admit, AskNote, Idempotency, Issued};
 use common::phone::Phone;
-use common::timestamp::Timestamp;
 use common::vocabulary::{Channel, Reason, Status};
 use common::worker::Failure;
 
@@ -63,9 +62,7 @@ impl OtpWorker {
         let phone = Phone::trusted(&recipient.phone_number)
             .map_err(|e| Failure::Permanent("unreadable", e))?;
         let scope = scope_of(texted, &recipient)?;
-        if self.blocks.covers(&phone, None, now).is_some()
-            || !self.wants_a_call(texted, now).await?
-        {
+        if self.blocks.covers(&phone, None, now).is_some() || !self.wants_a_call(texted).await? {
             return Ok(());
         }
 
@@ -88,14 +85,14 @@ impl OtpWorker {
     }
 
     /// Whether the ask is still open: no news of the text's delivery, its code not used, and time enough.
-    async fn wants_a_call(&self, texted: &Ask, now: Timestamp) -> Result<bool, Failure> {
-        if texted.expires_at.ms() - now.ms() < LEAST_LIFE_MS {
-            return Ok(false);
-        }
+    async fn wants_a_call(&self, texted: &Ask) -> Result<bool, Failure> {
         let otps = &self.engines.otps;
         // Without its record nobody knows whether it was used: better no call than one too many.
         let Some(found) = otps.status(texted.request_id).await? else { return Ok(false) };
-        let found = found.as_of(now);
+        if texted.expires_at.ms() - found.now.ms() < LEAST_LIFE_MS {
+            return Ok(false);
+        }
+        let found = found.shown();
         let heard = match found.status {
             Status::Delivered | Status::Verified | Status::Expired | Status::Superseded => true,
             // He wrote STOP: a call is no better to him than a text.
@@ -113,19 +110,14 @@ impl OtpWorker {
             Limits { resend_cooldown_secs: 0, sends_per_ip_hour: 0, ..self.config.limits.clone() };
         let admit = self.as_ask(place, &limits, place.phone_key);
         match otps.admit(&admit).await? {
-            Admission::Admitted { code_id, .. } if code_id == call.code_id => Ok(true),
-            Admission::Admitted { .. } => {
-                // Used or replaced a moment ago: a code of its own is not what it is for.
-                otps.withdraw(&admit).await?;
-                Ok(false)
-            }
+            Admission::Admitted { .. } => Ok(true),
             Admission::Replayed(first) => Ok(first.request_id == call.request_id),
             Admission::Limited { limit, .. } => {
                 metrics::counter!("latchkey_limited_total", "limit" => limit.as_str()).increment(1);
                 tracing::info!(request.id = %call.request_id, limit = limit.as_str(), "no call after a text: a limit is reached");
                 Ok(false)
             }
-            Admission::Exhausted { .. } | Admission::KeyReused => Ok(false),
+            Admission::Exhausted { .. } | Admission::KeyReused | Admission::Gone => Ok(false),
         }
     }
 
@@ -138,7 +130,8 @@ impl OtpWorker {
         let ask = place.ask;
         Admit {
             request_id: ask.request_id,
-            new_code_id: CodeId::new(&self.engines.clock),
+            new_code_id: ask.code_id,
+            only_code: Some(ask.code_id),
             phone,
             scope: place.scope,
             ttl_ms: self.config.otp.ttl_secs * 1000,

@@ -127,7 +127,11 @@ impl OtpWorker {
     ) -> Result<(), Failure> {
         let (engines, locale) = (&self.engines, ask.locale.as_deref());
         let text = match ask.channel {
-            Channel::Sms => self.texts.code(code, locale, self.config.otp.ttl_secs),
+            Channel::Sms => {
+                // A resend has less than the whole life left (P5). By the ask, so that a redelivery says the same.
+                let life_secs = (ask.expires_at.ms() - ask.requested_at.ms()) / 1000;
+                self.texts.code(code, locale, life_secs)
+            }
             Channel::Voice => self.texts.voice(code, locale),
         };
         let (event_id, message_id) =

@@ -18,8 +18,8 @@ pub(crate) async fn run(worker: Arc<OtpWorker>, stop: CancellationToken) {
             () = tokio::time::sleep(EVERY) => {}
         }
         // Redis away is told by the consumer already; the next turn comes soon.
-        while let Ok(swept) = worker.engines.otps.sweep(BATCH).await {
-            for one in &swept {
+        while let Ok(sweep) = worker.engines.otps.sweep(BATCH).await {
+            for one in &sweep.closed {
                 // A text that was sent and not used is everyday life; one that never left is not.
                 if one.was.rank() < Status::Sent.rank() {
                     metrics::counter!("latchkey_otp_requests_total", "outcome" => "expired_unsent")
@@ -27,7 +27,8 @@ pub(crate) async fn run(worker: Arc<OtpWorker>, stop: CancellationToken) {
                     tracing::warn!(request.id = %one.request_id, was = %one.was, "a request expired before its text was sent");
                 }
             }
-            if swept.len() < BATCH as usize {
+            // Most of a batch has its end already: what counts is how many were looked at.
+            if sweep.looked_at < BATCH as usize || stop.is_cancelled() {
                 break;
             }
         }

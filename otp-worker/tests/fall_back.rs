@@ -16,7 +16,7 @@ use common::guard::Place;
 use common::ids::{CodeId, EventId, MessageId, RequestId};
 use common::keys::Keys;
 use common::ops::Health;
-use common::otp::{Admission, Admit, OtpStore, Scope};
+use common::otp::{Admission, Admit, Closing, OtpStore, Scope};
 use common::phone::Phone;
 use common::rng;
 use common::timestamp::Timestamp;
@@ -90,6 +90,7 @@ impl Stage {
         let admit = Admit {
             request_id,
             new_code_id: CodeId::new(clock),
+            only_code: None,
             phone: &self.engines.keys.phone_key(&parsed),
             scope: Scope::Login,
             ttl_ms,
@@ -231,7 +232,7 @@ async fn p2_only_a_text_without_news_is_followed_by_a_call_and_by_one() {
     let (used, _) = stage.texted("+989120000005").await;
     let key = stage.engines.keys.phone_key(&Phone::trusted("+989120000005").unwrap());
     let place = Place { country: "IR", operator_prefix: "989120" };
-    otps.close(&key, Scope::Login, used.ask.code_id, None, place).await.unwrap();
+    otps.close(&key, Scope::Login, used.ask.code_id, Closing::Used(None), place).await.unwrap();
     // Asked for as a call by its client: that is the one call.
     let by_voice = stage.admit("+989120000006", Channel::Voice, TTL_MS).await.unwrap();
     stage.publish::<OtpRequested>(&by_voice).await;

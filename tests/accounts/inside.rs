@@ -26,8 +26,10 @@ use crate::support::system::Side;
 pub(crate) struct Inside {
     pub clock: Clock,
     pub engines: Engines,
+    config: Arc<Config>,
+    stop: CancellationToken,
     urls: Vec<String>,
-    _tasks: JoinSet<anyhow::Result<()>>,
+    tasks: JoinSet<anyhow::Result<()>>,
     _home: Folder,
 }
 
@@ -78,15 +80,31 @@ impl Inside {
         }
         tasks.spawn(otp_worker::run(config.clone(), engines.clone(), stop.clone()));
         tasks.spawn(sms_worker::run(config.clone(), engines.clone(), stop.clone()));
-        let inside = Self { clock, engines, urls, _tasks: tasks, _home: home };
+        let inside = Self { clock, engines, config, stop, urls, tasks, _home: home };
         for number in 0..gateways {
-            let url = format!("{}/.well-known/jwks.json", inside.api_of(number).url);
-            eventually("a gateway", Duration::from_secs(30), async || {
-                crate::support::http::status_of(&url).await.filter(|status| *status == 200)
-            })
-            .await;
+            inside.answers(number).await;
         }
         inside
+    }
+
+    /// A gateway more on the same engines, on a host whose clock differs; gives its number.
+    pub async fn add_with_clock(&mut self, clock: Clock) -> usize {
+        let engines = Engines { clock, ..self.engines.clone() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.urls.push(format!("http://{}", listener.local_addr().unwrap()));
+        let stop = self.stop.clone();
+        self.tasks.spawn(gateway::serve(self.config.clone(), engines, listener, stop));
+        let number = self.urls.len() - 1;
+        self.answers(number).await;
+        number
+    }
+
+    async fn answers(&self, number: usize) {
+        let url = format!("{}/.well-known/jwks.json", self.api_of(number).url);
+        eventually("a gateway", Duration::from_secs(30), async || {
+            crate::support::http::status_of(&url).await.filter(|status| *status == 200)
+        })
+        .await;
     }
 
     pub fn api(&self) -> Api {

@@ -363,6 +363,24 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p4_the_last_guess_over_a_restored_redis_stops_asks() {
+        let system = system(Side::Engines, &[]).await;
+        let apis = both(&system);
+        let phone = new_phone();
+        let code = apis[0].fresh_code(&phone).await;
+        let kept = kept_codes(&system).await;
+        spend(&apis[0], &phone, &code, 4, 5).await;
+        // Redis knows of no guess any more; the database counts the fifth.
+        restore_codes(&system, &kept).await;
+        let last = guess(&apis[1], &phone, &wrong(&code, 5)).await.problem(401, "otp_incorrect");
+        assert_eq!(last["attempts_left"], 0);
+        // No text goes out with a code that is refused.
+        spent_until_its_expiry(apis[0].otp(&phone).await);
+        spent_until_its_expiry(apis[1].signup(&phone, "A", "B").await);
+        spent_until_its_expiry(guess(&apis[0], &phone, &code).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p10_a_dump_of_redis_signs_nobody_in() {
         let system = system(Side::Engines, &[("LATCHKEY_OTP_LENGTH", "10")]).await;
         let api = system.api();

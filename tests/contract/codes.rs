@@ -8,8 +8,8 @@ use common::guard::Place;
 use common::ids::{CodeId, RequestId, UserId};
 use common::keys::Keys;
 use common::otp::{
-    Admission, Admit, AskNote, Idempotency, Issue, Issued, Judged, KeptText, NewCode, OtpStore,
-    Scope, Verify,
+    Admission, Admit, AskNote, Closing, Idempotency, Issue, Issued, Judged, KeptText, NewCode,
+    OtpStore, Refund, Scope, Verify,
 };
 use common::phone::Phone;
 use common::timestamp::Timestamp;
@@ -91,6 +91,7 @@ impl Bench {
         Admit {
             request_id: RequestId::new(&self.clock),
             new_code_id: CodeId::new(&self.clock),
+            only_code: None,
             phone: &self.phone,
             scope: Scope::Login,
             ttl_ms: TTL_MS,
@@ -194,13 +195,18 @@ on_both!(
     p4_the_fifth_guess_is_accepted_if_right,
     p4_a_spent_code_refuses_asks_until_its_expiry,
     p4_a_refunded_guess_can_be_made_again,
+    p4_a_right_guess_that_was_refused_is_a_failure_like_any_other,
     p4_a_code_that_the_database_knows_to_be_spent_is_spent,
     p4_guesses_without_a_code_look_alike_and_stop_no_ask,
     p5_a_resend_gives_the_same_code_and_moves_no_expiry,
     p5_a_used_code_gives_no_text,
+    p5_no_ask_joins_a_code_that_a_login_may_have_used,
+    p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks,
+    p5_an_ask_for_one_code_disturbs_no_other,
     a_redelivered_ask_is_the_same_ask,
     an_ask_that_redis_lost_is_issued_from_its_event,
     an_older_ask_than_the_code_that_is_there_is_superseded,
+    the_newer_code_ends_later_whatever_the_gateways_clocks_say,
     a_place_without_a_code_counts_like_one_with_it,
     a_cooldown_doubles_until_a_success,
     limits_of_a_phone_slide,
@@ -210,13 +216,17 @@ on_both!(
     an_unlimited_ask_is_neither_refused_nor_counted,
     a_refused_ask_counts_nothing,
     a_withdrawn_ask_leaves_no_trace,
+    p1_an_ask_that_another_call_may_have_published_is_not_withdrawn,
     an_idempotency_key_gives_the_first_answer_for_a_day,
     a_status_only_rises,
     a_lost_status_comes_back_with_the_next_word,
     the_sweep_closes_what_stayed_open,
+    the_sweep_tells_of_more_behind_what_has_its_end,
     a_waiter_is_woken_by_a_change,
     a_kept_text_is_kept_once,
     a_forgotten_phone_has_no_code_and_no_texts,
+    p13_what_is_forgotten_is_the_accounts_own,
+    a_forgotten_phone_keeps_its_limits,
     what_may_come_once_comes_once_of_fifty_until_it_is_forgotten,
     starts_are_counted,
 );
@@ -230,7 +240,7 @@ async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
     assert_eq!((code_id, asks.len(), asks[0].0), (asked.code, 1, asked.request));
     bench
         .store
-        .close(&bench.phone, Scope::Login, code_id, Some(asked.request), PLACE)
+        .close(&bench.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
         .await
         .unwrap();
     assert_eq!(bench.left_after("123456").await, Some(4), "a used code is as none");
@@ -331,10 +341,25 @@ async fn p4_a_refunded_guess_can_be_made_again(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
     assert_eq!(bench.left_after("000000").await, Some(4));
-    bench.store.refund(&bench.phone, Scope::Login, Some(CodeId::new(&bench.clock))).await.unwrap();
+    let refund = async |code| {
+        bench.store.refund(&bench.phone, Scope::Login, Refund::Guess(code)).await.unwrap();
+    };
+    refund(CodeId::new(&bench.clock)).await;
     assert_eq!(bench.left_after("000000").await, Some(3), "another code's refund changes nothing");
-    bench.store.refund(&bench.phone, Scope::Login, Some(asked.code)).await.unwrap();
+    refund(asked.code).await;
     assert_eq!(bench.left_after("000000").await, Some(3));
+}
+
+async fn p4_a_right_guess_that_was_refused_is_a_failure_like_any_other(bench: Bench) {
+    for (closing, left) in [(Closing::Refused, 2), (Closing::Used(None), 3)] {
+        let asked = bench.ask().await;
+        bench.issue(&asked, "123456").await;
+        assert_eq!(bench.left_after("000000").await, Some(4));
+        assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 3, .. }));
+        bench.store.close(&bench.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
+        assert_eq!(bench.left_after("000000").await, Some(left), "{closing:?}");
+        bench.pass(301);
+    }
 }
 
 async fn p4_a_code_that_the_database_knows_to_be_spent_is_spent(bench: Bench) {
@@ -396,7 +421,7 @@ async fn p5_a_used_code_gives_no_text(bench: Bench) {
     assert!(bench.store.is_wanted(late.request).await.unwrap());
     bench
         .store
-        .close(&bench.phone, Scope::Login, first.code, Some(first.request), PLACE)
+        .close(&bench.phone, Scope::Login, first.code, Closing::Used(Some(first.request)), PLACE)
         .await
         .unwrap();
     assert_eq!(bench.issue(&late, "999999").await, Issued::Used);
@@ -404,6 +429,77 @@ async fn p5_a_used_code_gives_no_text(bench: Bench) {
     let next = bench.ask().await;
     assert_ne!(next.code, first.code);
     assert!(bench.store.is_wanted(next.request).await.unwrap());
+}
+
+async fn p5_no_ask_joins_a_code_that_a_login_may_have_used(bench: Bench) {
+    let first = bench.ask().await;
+    bench.issue(&first, "123456").await;
+    for left in [4, 3, 2, 1] {
+        assert_eq!(bench.left_after("000000").await, Some(left));
+    }
+    // Its login's outcome was not heard of. Should it not have been committed, the same code is right once more.
+    for _ in 0..2 {
+        assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 0, .. }));
+        let refund = Refund::Guess(first.code);
+        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+    }
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    bench.pass(1);
+    let next = bench.ask().await;
+    assert_ne!(next.code, first.code, "asks are not refused either");
+    assert!(next.expires_at > first.expires_at);
+    assert!(!bench.store.is_wanted(first.request).await.unwrap(), "nothing tells of the old code");
+    assert_eq!(bench.issue(&next, "654321").await, Issued::Code("654321".into()));
+    assert_eq!(bench.issue(&first, "123456").await, Issued::Superseded);
+    let resend = bench.ask().await;
+    assert_eq!((resend.code, resend.expires_at), (next.code, next.expires_at));
+    // The login was committed after all: that ends its own code and no other.
+    bench
+        .store
+        .close(&bench.phone, Scope::Login, first.code, Closing::Used(None), PLACE)
+        .await
+        .unwrap();
+    assert!(matches!(bench.guess("654321").await, Judged::Right { attempts_left: 4, .. }));
+}
+
+async fn p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks(bench: Bench) {
+    let first = bench.ask().await;
+    bench.issue(&first, "123456").await;
+    let refund = async |refund| {
+        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+    };
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    refund(Refund::Unused(first.code)).await;
+    assert_eq!(bench.ask().await.code, first.code);
+    // One of two that were right at once may have been used: what the other waits for does not say that it was not.
+    for _ in 0..2 {
+        assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    }
+    refund(Refund::Unused(first.code)).await;
+    assert_ne!(bench.ask().await.code, first.code);
+}
+
+async fn p5_an_ask_for_one_code_disturbs_no_other(mut bench: Bench) {
+    bench.limits.sends_per_phone_hour = 2;
+    let first = bench.ask().await;
+    bench.issue(&first, "123456").await;
+    let only = async |code| {
+        let admit = Admit { only_code: Some(code), ..bench.admit() };
+        bench.store.admit(&admit).await.unwrap()
+    };
+    assert_eq!(only(CodeId::new(&bench.clock)).await, Admission::Gone);
+    // Its login may have used it up. Should it not, the code is as good as before.
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert_eq!(only(first.code).await, Admission::Gone);
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    for _ in 0..2 {
+        let refund = Refund::Unused(first.code);
+        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+    }
+    let Admission::Admitted { code_id, .. } = only(first.code).await else {
+        panic!("what was refused was not counted")
+    };
+    assert_eq!(code_id, first.code);
 }
 
 async fn a_redelivered_ask_is_the_same_ask(bench: Bench) {
@@ -442,6 +538,22 @@ async fn an_older_ask_than_the_code_that_is_there_is_superseded(bench: Bench) {
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
 }
 
+async fn the_newer_code_ends_later_whatever_the_gateways_clocks_say(bench: Bench) {
+    let ahead = Clock::manual();
+    ahead.advance(Duration::from_secs(3600));
+    let made_by = |clock, ends_in| Asked {
+        request: RequestId::new(clock),
+        code: CodeId::new(clock),
+        expires_at: bench.clock.now().plus_secs(ends_in),
+    };
+    let (old, new) = (made_by(&ahead, 100), made_by(&bench.clock, 300));
+    assert!(old.code > new.code);
+    assert_eq!(bench.issue(&old, "999999").await, Issued::Code("999999".into()));
+    assert_eq!(bench.issue(&new, "123456").await, Issued::Code("123456".into()));
+    assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
+    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+}
+
 async fn a_place_without_a_code_counts_like_one_with_it(bench: Bench) {
     let asked = bench.ask().await;
     assert_eq!(bench.issue_in(Scope::Login, &asked, None).await, Issued::Nothing);
@@ -471,7 +583,7 @@ async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
         last = Some(asked);
     }
     let code = last.unwrap().code;
-    bench.store.close(&bench.phone, Scope::Login, code, None, PLACE).await.unwrap();
+    bench.store.close(&bench.phone, Scope::Login, code, Closing::Used(None), PLACE).await.unwrap();
     bench.ask().await;
     let (_, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
     assert!(
@@ -610,6 +722,32 @@ async fn a_withdrawn_ask_leaves_no_trace(mut bench: Bench) {
     assert!(bench.refusal(&bench.admit()).await.is_some(), "the second one counts");
 }
 
+async fn p1_an_ask_that_another_call_may_have_published_is_not_withdrawn(mut bench: Bench) {
+    bench.limits.sends_per_ip_hour = 1;
+    for published in [false, true] {
+        let key = format!("published {published}");
+        let keyed = || Admit {
+            idempotency: Some(Idempotency { key: key.clone(), body: "b".into() }),
+            ip_key: &key,
+            ..bench.admit()
+        };
+        let (first, again) = (keyed(), keyed());
+        assert_eq!(bench.refusal(&first).await, None);
+        assert!(matches!(bench.store.admit(&again).await.unwrap(), Admission::Replayed(_)));
+        if published {
+            bench.store.published(&first).await.unwrap();
+        }
+        bench.store.withdraw(&first).await.unwrap();
+        assert!(bench.store.status(first.request_id).await.unwrap().is_some());
+        let Admission::Replayed(replay) = bench.store.admit(&keyed()).await.unwrap() else {
+            panic!("the first answer stands")
+        };
+        assert_eq!((replay.request_id, replay.published), (first.request_id, published));
+        let another = Admit { ip_key: &key, ..bench.admit() };
+        assert_eq!(bench.refusal(&another).await.map(|(limit, _)| limit), Some(Limit::IpHour));
+    }
+}
+
 async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
     bench.limits.resend_cooldown_secs = 30;
     let keyed = |body: &str| Admit {
@@ -676,15 +814,33 @@ async fn the_sweep_closes_what_stayed_open(bench: Bench) {
     let (open, sent, done) = (bench.ask().await, bench.ask().await, bench.ask().await);
     bench.store.raise(sent.request, Status::Sent, None, sent.expires_at).await.unwrap();
     bench.store.raise(done.request, Status::Delivered, None, done.expires_at).await.unwrap();
-    assert_eq!(bench.store.sweep(100).await.unwrap(), [], "nothing is over yet");
+    assert_eq!(bench.store.sweep(100).await.unwrap().closed, [], "nothing is over yet");
     bench.pass(301);
-    let mut swept = bench.store.sweep(100).await.unwrap();
+    let mut swept = bench.store.sweep(100).await.unwrap().closed;
     swept.sort_by_key(|one| one.was.rank());
     let told: Vec<_> = swept.iter().map(|one| (one.request_id, one.was)).collect();
     assert_eq!(told, [(open.request, Status::Accepted), (sent.request, Status::Sent)]);
     assert_eq!(bench.store.status(open.request).await.unwrap().unwrap().status, Status::Expired);
     assert_eq!(bench.store.status(done.request).await.unwrap().unwrap().status, Status::Delivered);
-    assert_eq!(bench.store.sweep(100).await.unwrap(), []);
+    assert_eq!(bench.store.sweep(100).await.unwrap().closed, []);
+}
+
+async fn the_sweep_tells_of_more_behind_what_has_its_end(bench: Bench) {
+    for _ in 0..5 {
+        let done = bench.ask().await;
+        bench.store.raise(done.request, Status::Delivered, None, done.expires_at).await.unwrap();
+    }
+    let open = bench.ask().await;
+    bench.pass(301);
+    let mut closed = Vec::new();
+    loop {
+        let sweep = bench.store.sweep(2).await.unwrap();
+        closed.extend(sweep.closed.into_iter().map(|one| one.request_id));
+        if sweep.looked_at < 2 {
+            break;
+        }
+    }
+    assert_eq!(closed, [open.request]);
 }
 
 async fn a_waiter_is_woken_by_a_change(bench: Bench) {
@@ -727,6 +883,43 @@ async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
     bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
     assert!(matches!(bench.guess("123456").await, Judged::Wrong { code: None, .. }));
     assert!(bench.store.kept_texts(&bench.phone).await.unwrap().is_empty());
+    assert!(!bench.store.is_wanted(asked.request).await.unwrap(), "its text is still on its way");
+}
+
+async fn p13_what_is_forgotten_is_the_accounts_own(bench: Bench) {
+    let (leaves, other) = (UserId::new(&bench.clock), UserId::new(&bench.clock));
+    for user in [leaves, other] {
+        bench.store.note_change(user, "sealed", TTL_MS).await.unwrap();
+    }
+    // Another user is about to change to the number.
+    let change = Scope::PhoneChange(other);
+    let admit = Admit { scope: change, ..bench.admit() };
+    let Admission::Admitted { code_id, expires_at, .. } = bench.store.admit(&admit).await.unwrap()
+    else {
+        panic!("admitted")
+    };
+    let asked = Asked { request: admit.request_id, code: code_id, expires_at };
+    bench.issue_in(change, &asked, Some("123456")).await;
+    bench.store.forget(&bench.phone, leaves).await.unwrap();
+    assert_eq!(bench.store.noted_change(leaves).await.unwrap(), None);
+    assert_eq!(bench.store.noted_change(other).await.unwrap().as_deref(), Some("sealed"));
+    assert!(bench.store.is_wanted(asked.request).await.unwrap());
+    let guess = Verify { scope: change, ..bench.verify("123456") };
+    assert!(matches!(bench.store.verify(&guess).await.unwrap(), Judged::Right { .. }));
+}
+
+async fn a_forgotten_phone_keeps_its_limits(mut bench: Bench) {
+    bench.limits.resend_cooldown_secs = 30;
+    bench.limits.sends_per_phone_hour = 1;
+    let forget =
+        async || bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
+    bench.ask().await;
+    forget().await;
+    let limit = async || bench.refusal(&bench.admit()).await.map(|(limit, _)| limit);
+    assert_eq!(limit().await, Some(Limit::Cooldown));
+    bench.pass(30);
+    forget().await;
+    assert_eq!(limit().await, Some(Limit::PhoneHour));
 }
 
 async fn what_may_come_once_comes_once_of_fifty_until_it_is_forgotten(bench: Bench) {
@@ -740,6 +933,118 @@ async fn what_may_come_once_comes_once_of_fifty_until_it_is_forgotten(bench: Ben
     bench.pass(1);
     assert!(bench.store.first_time("another", 130).await.unwrap());
     assert!(!bench.store.first_time("another", 130).await.unwrap());
+}
+
+/// Rules that only a look into the engine can show.
+mod in_redis {
+    use deadpool_redis::redis::{self, AsyncCommands as _};
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::support::engines::Keeps;
+    use crate::support::eventually;
+    use crate::support::redis::Redis;
+
+    async fn look(bench: &Bench) -> redis::aio::MultiplexedConnection {
+        let url = bench.url.as_ref().expect("kept in Redis").expose_secret();
+        let client = redis::Client::open(url).expect("a Redis address");
+        client.get_multiplexed_async_connection().await.expect("the test's Redis answers")
+    }
+
+    #[tokio::test]
+    async fn every_key_gets_its_expiry_in_the_act_that_writes_it() {
+        let mut bench = Bench::redis().await;
+        bench.limits = Limits {
+            resend_cooldown_secs: 1,
+            sends_per_phone_day: 10,
+            sends_per_ip_hour: 10,
+            sends_per_prefix_hour: 10,
+            sends_per_country_day: 10,
+            sends_global_day: 10,
+            ..no_limits()
+        };
+        let mut redis = look(&bench).await;
+        let keyed = Admit {
+            idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
+            ..bench.admit()
+        };
+        let Admission::Admitted { code_id, expires_at, .. } =
+            bench.store.admit(&keyed).await.unwrap()
+        else {
+            panic!("admitted")
+        };
+        let asked = Asked { request: keyed.request_id, code: code_id, expires_at };
+        bench.issue(&asked, "123456").await;
+        let (user, guess) = (UserId::new(&bench.clock), bench.verify("000000"));
+        let written_late = async || {
+            let store = &bench.store;
+            store.published(&keyed).await.unwrap();
+            assert!(matches!(store.admit(&keyed).await.unwrap(), Admission::Replayed(_)));
+            store.verify(&Verify { logins_per_ip_minute: 9, ..guess.clone() }).await.unwrap();
+            let refund = Refund::Guess(asked.code);
+            store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+            store.spend(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
+            store.raise(asked.request, Status::Sent, None, expires_at).await.unwrap();
+            let (closing, code) = (Closing::Used(Some(asked.request)), asked.code);
+            store.close(&bench.phone, Scope::Login, code, closing, PLACE).await.unwrap();
+            let message_id = common::ids::MessageId::new(&bench.clock);
+            let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
+            store.keep_text(&text).await.unwrap();
+            store.count_start("a message").await.unwrap();
+            store.count_distinct("a key", "a member", 5).await.unwrap();
+            store.first_time("a proof", 130).await.unwrap();
+            store.note_change(user, "sealed", 1000).await.unwrap();
+        };
+        written_late().await;
+        all_end(&mut redis).await;
+        // What is written about something that a flush took makes nothing that stays.
+        redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
+        let store = &bench.store;
+        store.published(&keyed).await.unwrap();
+        let refund = Refund::Unused(asked.code);
+        store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        store.spend(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
+        store.withdraw(&keyed).await.unwrap();
+        all_end(&mut redis).await;
+    }
+
+    #[tokio::test]
+    async fn only_a_process_with_a_waiter_hears_of_changes() {
+        // Subscriptions are of the whole server.
+        let private = Redis::start(Keeps::Nothing).await;
+        let url = SecretString::from(private.url(0));
+        let store = async || OtpStore::connect_redis(&url, Clock::manual()).await.unwrap();
+        let (gateway, worker) = (store().await, store().await);
+        let client = redis::Client::open(private.url(0)).unwrap();
+        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let subscribed = async |redis: &mut redis::aio::MultiplexedConnection| {
+            let mut ask = redis::cmd("PUBSUB");
+            ask.arg("NUMSUB").arg("lk:status");
+            ask.query_async::<(String, i64)>(redis).await.unwrap().1
+        };
+        let request = RequestId::new(&Clock::manual());
+        let expires_at = Clock::manual().now().plus_secs(100);
+        worker.raise(request, Status::Sending, None, expires_at).await.unwrap();
+        assert_eq!(subscribed(&mut redis).await, 0);
+        let mut watches = [gateway.watch(request), gateway.watch(request)];
+        eventually("a subscription", Duration::from_secs(10), async || {
+            (subscribed(&mut redis).await > 0).then_some(())
+        })
+        .await;
+        worker.raise(request, Status::Sent, None, expires_at).await.unwrap();
+        for watch in &mut watches {
+            tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("woken");
+        }
+        assert_eq!(subscribed(&mut redis).await, 1, "one for all who wait in a process");
+    }
+
+    async fn all_end(redis: &mut redis::aio::MultiplexedConnection) {
+        let keys: Vec<String> = redis.keys("lk:*").await.unwrap();
+        for key in keys {
+            let ends_in: i64 = redis.pttl(&key).await.unwrap();
+            assert!(ends_in > 0, "{key} stays for ever");
+        }
+    }
 }
 
 async fn starts_are_counted(bench: Bench) {

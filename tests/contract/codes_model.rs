@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::otp::{Admission, Judged, Scope};
+use common::otp::{Admission, Closing, Judged, Scope};
 use proptest::prelude::*;
 
 use super::codes::{ATTEMPTS, Asked, Bench, PLACE, TTL_MS};
@@ -37,6 +37,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 struct Live {
     until: i64,
     tries: u32,
+    /// A guess was right: it may have been used.
+    right: bool,
 }
 
 /// Plays the acts on the store and on the model; they must agree at every step.
@@ -57,17 +59,31 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
             Act::Ask => {
                 let admit = bench.admit();
                 match (bench.store.admit(&admit).await.unwrap(), live) {
-                    (Admission::Exhausted { .. }, Some(code)) if code.tries >= ATTEMPTS => {}
+                    (Admission::Exhausted { .. }, Some(code))
+                        if code.tries >= ATTEMPTS && !code.right => {}
                     (Admission::Admitted { code_id, expires_at, .. }, code)
-                        if code.is_none_or(|c| c.tries < ATTEMPTS) =>
+                        if code.is_none_or(|c| c.right || c.tries < ATTEMPTS) =>
                     {
                         let asked = Asked { request: admit.request_id, code: code_id, expires_at };
                         bench.issue(&asked, "123456").await;
+                        let code = code.filter(|code| !code.right);
                         if let (Some(_), Some(last)) = (live, &last) {
+                            let joined = last.code == asked.code;
+                            prop_assert_eq!(
+                                joined,
+                                code.is_some(),
+                                "what may be used is not joined"
+                            );
+                        }
+                        if let (Some(_), Some(last)) = (code, &last) {
                             prop_assert_eq!(last.code, asked.code, "a resend joins the live code");
                             prop_assert_eq!(last.expires_at, asked.expires_at);
                         }
-                        live = Some(code.unwrap_or(Live { until: now + TTL_MS, tries: 0 }));
+                        live = Some(code.unwrap_or(Live {
+                            until: now + TTL_MS,
+                            tries: 0,
+                            right: false,
+                        }));
                         last = Some(asked);
                     }
                     (other, code) => {
@@ -94,6 +110,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                 }
                 code.tries += 1;
                 let right = matches!(judged, Judged::Right { .. });
+                code.right |= right;
                 prop_assert_eq!(
                     right,
                     matches!(act, Act::GuessRight),
@@ -105,7 +122,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                 if let (Some(_), Some(asked)) = (live, &last) {
                     bench
                         .store
-                        .close(&bench.phone, Scope::Login, asked.code, None, PLACE)
+                        .close(&bench.phone, Scope::Login, asked.code, Closing::Used(None), PLACE)
                         .await
                         .unwrap();
                     live = None;

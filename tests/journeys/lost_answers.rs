@@ -1,19 +1,27 @@
 //! Answers that do not arrive, and the named windows that they open: W2, W3, W4, W6.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use common::clock::Clock;
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::Barrier;
 
 use super::{Place, claims};
-use crate::everywhere;
+use crate::accounts::inside::Inside;
 use crate::support::eventually;
 use crate::support::http::{Answer, Api, new_phone, wrong};
 use crate::support::proxy::{Fault, Proxy};
+use crate::support::system::Side;
+use crate::{both_sides, everywhere};
 
 everywhere!(
     w2_the_same_key_gets_the_same_request_and_one_text,
     p9_a_login_repeated_with_its_key_gives_the_same_session,
+    p9_logins_at_once_with_one_key_are_one_session,
+    p9_a_login_with_another_device_token_is_another_body,
     p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_session,
     w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_most_by_others,
     w6_a_login_whose_answer_was_lost_without_a_key_asks_again,
@@ -26,6 +34,10 @@ async fn otp_with(api: &Api, phone: &str, key: &str) -> Answer {
 async fn login_with(api: &Api, phone: &str, code: &str, key: &str) -> Answer {
     let body = json!({ "phone_number": phone, "otp": code });
     api.post_with("/v1/login", body, &[("idempotency-key", key)]).await
+}
+
+fn session_text(answer: &Answer) -> String {
+    session(answer).to_string()
 }
 
 fn session(answer: &Answer) -> serde_json::Value {
@@ -73,6 +85,45 @@ async fn p9_a_login_repeated_with_its_key_gives_the_same_session(place: Place) {
     let late = login_with(one, &phone, &code, "try").await;
     late.problem(401, "otp_incorrect");
     one.me(&refreshed.text("access")).await.expect(200);
+}
+
+async fn p9_logins_at_once_with_one_key_are_one_session(place: Place) {
+    // One login is counted once, whether it was let in or found its session afterwards.
+    let (_system, apis) = place.open(&[("LATCHKEY_LOGINS_PER_IP_MINUTE", "40")]).await;
+    for _ in 0..10 {
+        let phone = &new_phone();
+        let code = &apis[0].fresh_code(phone).await;
+        let barrier = &Barrier::new(4);
+        let logins = (0..4).map(|n| {
+            let api = &apis[n % apis.len()];
+            async move {
+                barrier.wait().await;
+                login_with(api, phone, code, "double-tap").await.expect(200)
+            }
+        });
+        let sessions: BTreeSet<_> = join_all(logins).await.iter().map(session_text).collect();
+        assert_eq!(sessions.len(), 1);
+    }
+}
+
+async fn p9_a_login_with_another_device_token_is_another_body(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let (one, other) = (&apis[0], apis.last().unwrap());
+    let phone = new_phone();
+    let known = one.sign_in(&phone).await["device_token"].as_str().unwrap().to_owned();
+    let code = one.fresh_code(&phone).await;
+    let login = async |api: &Api, token: Option<&str>| {
+        let mut body = json!({ "phone_number": phone, "otp": code });
+        if let Some(token) = token {
+            body["device_token"] = json!(token);
+        }
+        api.post_with("/v1/login", body, &[("idempotency-key", "device")]).await
+    };
+    let first = login(one, Some(&known)).await.expect(200);
+    login(other, None).await.problem(422, "idempotency_key_reused");
+    login(other, Some("another")).await.problem(422, "idempotency_key_reused");
+    let again = login(other, Some(&known)).await.expect(200);
+    assert_eq!(session(&again), session(&first));
 }
 
 async fn p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_session(place: Place) {
@@ -136,14 +187,96 @@ async fn w6_a_login_whose_answer_was_lost_without_a_key_asks_again(place: Place)
     last.sign_in(&phone).await;
 }
 
+both_sides!(p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others);
+
+async fn p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others(side: Side) {
+    let mut latchkey = Inside::start(side, 1).await;
+    let (ahead, behind) = (Clock::manual(), Clock::manual());
+    latchkey.advance(3600);
+    ahead.advance(Duration::from_secs(7200));
+    for clock in [ahead, behind] {
+        let number = latchkey.add_with_clock(clock).await;
+        let (odd, even) = (latchkey.api_of(number), latchkey.api());
+        let phone = new_phone();
+        let request = odd.otp(&phone).await.expect(202).text("request_id");
+        let code = odd.code(&phone, 1).await;
+        for api in [&odd, &even] {
+            assert_ne!(api.status(&request).await.expect(200).text("status"), "expired");
+        }
+        let first = login_with(&odd, &phone, &code, "odd").await.expect(200);
+        for api in [&odd, &even] {
+            let again = login_with(api, &phone, &code, "odd").await.expect(200);
+            assert_eq!(session(&again), session(&first));
+        }
+        latchkey.advance(31);
+        for api in [&odd, &even] {
+            login_with(api, &phone, &code, "odd").await.problem(401, "otp_incorrect");
+        }
+        let request = odd.otp(&phone).await.expect(202).text("request_id");
+        latchkey.advance(301);
+        for api in [&odd, &even] {
+            assert_eq!(api.status(&request).await.expect(200).text("status"), "expired");
+        }
+    }
+}
+
 mod on_the_engines {
-    use sqlx::Row as _;
+    use sqlx::{Connection as _, Row as _};
 
     use super::super::TWICE;
     use super::*;
     use crate::support::engines::Engines;
     use crate::support::postgres;
     use crate::support::system::System;
+
+    /// The size of W6 where the gateway itself did not hear of the commit: one ask, and no wait for the old code's end,
+    /// although the guess was its last.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn w6_a_login_whose_commit_the_gateway_did_not_hear_of_asks_again() {
+        let mut engines = Engines::shared().fresh().await;
+        let direct = engines.database_url.clone();
+        let (mut proxy, url) = Proxy::before_url(&engines.database_url).await;
+        engines.database_url = url;
+        let system = System::on(engines, &[]).await;
+        let api = system.api();
+        let phone = new_phone();
+        let code = api.fresh_code(&phone).await;
+        for n in 1..=4 {
+            api.login(&phone, &wrong(&code, n)).await.problem(401, "otp_incorrect");
+        }
+        // The sign-in stands before a lock while its answer's way is closed; then it is let through.
+        let (mut session, mut look) =
+            (postgres::connect(&direct).await.unwrap(), postgres::connect(&direct).await.unwrap());
+        let mut locked = session.begin().await.unwrap();
+        let lock = "LOCK TABLE used_codes IN ACCESS EXCLUSIVE MODE";
+        sqlx::query(lock).execute(&mut *locked).await.unwrap();
+        let login = {
+            let (api, phone, code) = (api.clone(), phone.clone(), code.clone());
+            tokio::spawn(async move { api.login(&phone, &code).await })
+        };
+        let count = async |look: &mut sqlx::PgConnection, sql: &'static str| {
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(look).await.unwrap()
+        };
+        eventually("the sign-in at the lock", Duration::from_secs(10), async || {
+            let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            (count(&mut look, waiting).await > 0).then_some(())
+        })
+        .await;
+        proxy.set(Fault::SwallowAnswers).await;
+        locked.rollback().await.unwrap();
+        login.await.unwrap().problem(503, "temporarily_unavailable");
+        assert_eq!(count(&mut look, "SELECT count(*) FROM used_codes").await, 1, "committed");
+        proxy.set(Fault::None).await;
+        proxy.cut_all();
+
+        let asked = api.otp(&phone).await.expect(202).text("request_id");
+        let fresh = api.code(&phone, 2).await;
+        let login = eventually("the database's return", Duration::from_secs(60), async || {
+            Some(api.login_for(&phone, &fresh, &asked).await).filter(|answer| answer.status != 503)
+        });
+        login.await.expect(200);
+    }
 
     /// The size of W2: one request, one text, whatever the client was told in between.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Place;
-use crate::everywhere;
+use crate::accounts::inside::Inside;
 use crate::support::http::{Answer, Api, new_phone, wrong};
+use crate::support::system::Side;
+use crate::{both_sides, everywhere};
 
 everywhere!(
     p5_ten_resends_are_ten_texts_with_one_code,
@@ -26,6 +28,26 @@ where
 {
     let tasks = (0..count).map(|i| tokio::spawn(call(apis[i % apis.len()].clone(), i)));
     join_all(tasks).await.into_iter().map(|answer| answer.expect("a call ends")).collect()
+}
+
+both_sides!(p5_a_resends_text_tells_the_time_that_is_left);
+
+async fn p5_a_resends_text_tells_the_time_that_is_left(side: Side) {
+    let latchkey = Inside::start(side, 1).await;
+    let (api, phone) = (latchkey.api(), new_phone());
+    let code = api.fresh_code(&phone).await;
+    latchkey.advance(130);
+    assert_eq!(api.fresh_code(&phone).await, code);
+    let mut told: Vec<_> = api.messages(&phone).await.iter().map(numbers).collect();
+    told.sort();
+    assert_eq!(told, [[code.clone(), "2".to_owned()], [code, "5".to_owned()]]);
+}
+
+/// The numbers that a text says, in their order.
+fn numbers(message: &Value) -> Vec<String> {
+    let text = message["text"].as_str().unwrap();
+    let digits = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    digits.map(str::to_owned).collect()
 }
 
 fn with_status(answers: &[Answer], status: u16) -> Vec<&Answer> {

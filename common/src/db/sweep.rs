@@ -9,8 +9,9 @@ use crate::timestamp::Timestamp;
 /// At most this many rows of a table in one go, so that no sweep holds locks for long.
 const BATCH: u32 = 500;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// A used or spent code is remembered this much longer than it lived: clocks differ, and Redis may come back from a backup.
-const CODE_MARGIN_MS: i64 = DAY_MS;
+/// What guards sign-ins is kept this much longer than it is of use: who sweeps goes by his own clock, which may be wrong,
+/// and Redis may come back from a backup. What is over is judged so when it is read.
+const MARGIN_MS: i64 = DAY_MS;
 /// For whoever looks into why an event did not arrive.
 const PUBLISHED_MS: i64 = DAY_MS;
 /// Sessions that are over stay for three months, the time that PCI DSS 4.0 (10.5.1) wants of a history that is
@@ -28,24 +29,24 @@ impl Db {
     /// Removes a batch of what is over: used codes, counts of codes, counts of phones that start anew anyway, keys of
     /// logins, published events, sessions, replaced numbers that can no longer be put back.
     pub async fn sweep(&self, limits: GuessLimits, now: Timestamp) -> Result<Swept, EngineError> {
-        let codes_before = now.plus_ms(-CODE_MARGIN_MS);
+        let before = now.plus_ms(-MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
         let mut swept = Swept::default();
-        for (sql, before) in [
+        for (sql, until) in [
             (
                 "DELETE FROM used_codes WHERE code_id IN (
                      SELECT code_id FROM used_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-                codes_before,
+                before,
             ),
             (
                 "DELETE FROM code_guesses WHERE code_id IN (
                      SELECT code_id FROM code_guesses WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-                codes_before,
+                before,
             ),
             (
                 "DELETE FROM login_keys WHERE key_hash IN (
                      SELECT key_hash FROM login_keys WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-                now,
+                before,
             ),
             (
                 "DELETE FROM outbox WHERE id IN (
@@ -68,7 +69,7 @@ impl Db {
                 now,
             ),
         ] {
-            self.sweep_one(&mut swept, sql, before).await?;
+            self.sweep_one(&mut swept, sql, until).await?;
         }
         if limits.failure_reset_secs > 0 {
             // The condition is asked again of the row itself: a guess may just have been counted.
@@ -76,7 +77,7 @@ impl Db {
                 &mut swept,
                 "DELETE FROM guesses WHERE last_judged_at < $1 AND phone_key IN (
                      SELECT phone_key FROM guesses WHERE last_judged_at < $1 ORDER BY last_judged_at LIMIT $2)",
-                now.plus_ms(-limits.reset_ms()),
+                before.plus_ms(-limits.reset_ms()),
             )
             .await?;
         }

@@ -156,6 +156,7 @@ mod tests {
             let admit = Admit {
                 request_id: RequestId::new(&clock),
                 new_code_id: CodeId::new(&clock),
+                only_code: None,
                 phone: &phone_key,
                 scope: Scope::Login,
                 ttl_ms: 300_000,

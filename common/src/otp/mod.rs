@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 pub use self::hub::Watch;
 pub use self::types::{
-    Admission, Admit, AskNote, Idempotency, Issue, Issued, Judged, KeptText, NewCode, Replay,
-    RequestStatus, Scope, Swept, Verify,
+    Admission, Admit, AskNote, Closing, Idempotency, Issue, Issued, Judged, KeptText, NewCode,
+    Refund, Replay, RequestStatus, Scope, Sweep, Swept, Verify,
 };
 
 use self::hub::Hub;
@@ -54,7 +54,6 @@ struct Guard {
     news: News,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one a process, behind an Arc")]
 enum Side {
     Redis(redis::Redis),
     Memory(memory::Memory),
@@ -67,7 +66,7 @@ impl OtpStore {
     /// When Redis cannot be reached, or its `maxmemory-policy` is not `noeviction`.
     pub async fn connect_redis(url: &SecretString, clock: Clock) -> Result<Self, EngineError> {
         let hub = Hub::default();
-        let redis = redis::Redis::connect(url, clock, hub.clone()).await?;
+        let redis = redis::Redis::connect(url, clock).await?;
         Ok(Self { side: Arc::new(Side::Redis(redis)), hub, guard: Guard::default() })
     }
 
@@ -99,7 +98,8 @@ impl OtpStore {
         }
     }
 
-    /// Takes an admitted ask back, its counts too: its event surely never reached the broker.
+    /// Takes an admitted ask back, its counts too: its event surely never reached the broker. An ask whose key came again
+    /// meanwhile stays: the other call may have published it.
     pub async fn withdraw(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.withdraw(ask, &self.guard).await,
@@ -129,7 +129,9 @@ impl OtpStore {
         }
     }
 
-    /// Counts a guess, then compares it (P4). Counts the login against its address first.
+    /// Counts a guess, then compares it (P4). Counts the login against its address first. From a right guess on no ask
+    /// joins the code, until the guess is given back as [`Refund::Unused`]: an ask opens a new code in its place, so
+    /// that who asks again never gets a code that a login used up unheard (W6).
     pub async fn verify(&self, guess: &Verify<'_>) -> Result<Judged, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.verify(guess).await,
@@ -138,17 +140,16 @@ impl OtpStore {
     }
 
     /// Gives a counted guess back: it was not judged in the end (a wait was in force, or the database was away).
-    /// `code` is `None` for a guess at a phone without a live code.
     pub async fn refund(
         &self,
         phone: &PhoneKey,
         scope: Scope,
-        code: Option<CodeId>,
+        refund: Refund,
     ) -> Result<(), EngineError> {
         match &*self.side {
-            Side::Redis(redis) => redis.refund(phone, scope, code).await,
+            Side::Redis(redis) => redis.refund(phone, scope, refund).await,
             Side::Memory(memory) => {
-                memory.refund(phone, scope, code);
+                memory.refund(phone, scope, refund);
                 Ok(())
             }
         }
@@ -173,29 +174,31 @@ impl OtpStore {
     }
 
     /// Closes a used code: nothing is accepted by it any more (P5), texts that still wait for it are not wanted, and
-    /// the request `verified` is told so. Its send no longer counts as unanswered, and counts as converted for the pumping
+    /// the ask that it answered is told so. Who guesses on has as many guesses left as before: he does not learn that it
+    /// was used. Its send no longer counts as unanswered, and counts as converted for the pumping
     /// guard's nets at `place`.
     pub async fn close(
         &self,
         phone: &PhoneKey,
         scope: Scope,
         code: CodeId,
-        verified: Option<RequestId>,
+        closing: Closing,
         place: Place<'_>,
     ) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => {
-                redis.close(phone, scope, code, verified, place, &self.guard).await
+                redis.close(phone, scope, code, closing, place, &self.guard).await
             }
             Side::Memory(memory) => {
-                memory.close(phone, scope, code, verified, place, &self.guard);
+                memory.close(phone, scope, code, closing, place, &self.guard);
                 Ok(())
             }
         }
     }
 
-    /// Forgets all that is kept under a phone (codes, counts of sends, kept texts), and the number that its user asked
-    /// to change to.
+    /// Forgets what an account leaves under its phone (its code, kept texts, first answers) and the number that its user
+    /// asked to change to; what still waits to be sent of the code is not wanted. Stays: when the phone was sent texts, for
+    /// a deletion must not open its limits, and another user's change to this number.
     pub async fn forget(&self, phone: &PhoneKey, user: UserId) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.forget(phone, user).await,
@@ -258,9 +261,22 @@ impl OtpStore {
         }
     }
 
-    /// Wakes when a request's status may have changed. One connection serves all who wait in this process.
+    /// The store's own time, which all processes share: what one of them noted and another compares goes by it.
+    pub async fn now(&self) -> Result<Timestamp, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.now().await,
+            Side::Memory(memory) => Ok(memory.now()),
+        }
+    }
+
+    /// Wakes when a request's status may have changed. One connection serves all who wait in this process; it is made for
+    /// the first of them.
     pub fn watch(&self, request: RequestId) -> Watch {
-        self.hub.watch(request)
+        let watch = self.hub.watch(request);
+        if let Side::Redis(redis) = &*self.side {
+            redis.hear(&self.hub);
+        }
+        watch
     }
 
     /// Whether a text for this request is still of use: its code was not used since (design, ruling 31).
@@ -271,8 +287,8 @@ impl OtpStore {
         }
     }
 
-    /// Closes up to `most` requests that are past their expiry and in no end state, and tells which.
-    pub async fn sweep(&self, most: u32) -> Result<Vec<Swept>, EngineError> {
+    /// Looks at up to `most` requests that are past their expiry, closes those that are in no end state, and tells which.
+    pub async fn sweep(&self, most: u32) -> Result<Sweep, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.sweep(most).await,
             Side::Memory(memory) => Ok(memory.sweep(most, &self.guard.rule)),

@@ -52,6 +52,8 @@ pub struct Admit<'a> {
     pub request_id: RequestId,
     /// The id for a new code, if none is live.
     pub new_code_id: CodeId,
+    /// The one code that it is for: it joins that one, or is not admitted.
+    pub only_code: Option<CodeId>,
     pub phone: &'a PhoneKey,
     pub scope: Scope,
     pub ttl_ms: i64,
@@ -111,6 +113,8 @@ pub enum Admission {
     Exhausted {
         retry_after: u64,
     },
+    /// The one code that it was for takes no ask any more; nothing was counted.
+    Gone,
 }
 
 /// The first answer to an `Idempotency-Key`.
@@ -211,6 +215,43 @@ pub enum Judged {
     Limited { retry_after: u64 },
 }
 
+/// Why a code is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// A right guess used it up, and answered this ask.
+    Used(Option<RequestId>),
+    /// A right guess was refused, for the code had been used before: it is as wrong as any other.
+    Refused,
+}
+
+impl Closing {
+    pub(super) const fn verified(self) -> Option<RequestId> {
+        match self {
+            Self::Used(verified) => verified,
+            Self::Refused => None,
+        }
+    }
+
+    /// How many of the code's guesses were no failure.
+    pub(super) const fn successes(self) -> u32 {
+        match self {
+            Self::Used(_) => 1,
+            Self::Refused => 0,
+        }
+    }
+}
+
+/// A counted guess that is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refund {
+    /// At a phone without a live code.
+    NoCode,
+    /// At this code: wrong, or right and its login may have been committed although nobody heard so (W6).
+    Guess(CodeId),
+    /// Right at this code, and surely not used.
+    Unused(CodeId),
+}
+
 /// How a request fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestStatus {
@@ -219,19 +260,29 @@ pub struct RequestStatus {
     pub updated_at: Timestamp,
     pub expires_at: Timestamp,
     pub channel: Channel,
+    /// The store's time when it was read. The expiry is of its clock, from which ours may differ.
+    pub now: Timestamp,
 }
 
 impl RequestStatus {
-    /// As seen at `now`: past its expiry a request without an end is expired, whether or not the sweep was there.
+    /// As it is to be shown: past its expiry a request without an end is expired, whether or not the sweep was there.
     #[must_use]
-    pub fn as_of(mut self, now: Timestamp) -> Self {
-        if now >= self.expires_at && !self.status.is_end() {
+    pub fn shown(mut self) -> Self {
+        if self.now >= self.expires_at && !self.status.is_end() {
             self.status = Status::Expired;
             self.reason = None;
             self.updated_at = self.expires_at;
         }
         self
     }
+}
+
+/// What a sweep found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    /// The requests that it looked at, also those that had their end: as many as were asked for while there may be more.
+    pub looked_at: usize,
+    pub closed: Vec<Swept>,
 }
 
 /// A request that the sweep closed.

@@ -5,7 +5,7 @@ use common::ids::UserId;
 use futures::future::join_all;
 
 use crate::contract;
-use crate::world::{DAY, LIMITS, Phone, World, signed_in};
+use crate::world::{DAY, LIMITS, Phone, Raw, World, signed_in};
 
 contract!(
     p4_the_gate_judges_every_guess_alike,
@@ -252,6 +252,38 @@ async fn p4_a_guess_that_waits_leaves_the_codes_count_alone(world: World) {
     }
     world.advance(30);
     signed_in(world.login(&phone, code).await);
+}
+
+/// SQLite has one writer at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p4_a_failure_beside_a_success_is_counted_after_it() {
+    use sqlx::{Connection as _, PgConnection};
+
+    let world = World::postgres().await;
+    let phone = Phone::new();
+    world.set_failures(&phone, 3, 60).await;
+    let Raw::Postgres(mut session) = world.raw().await else { unreachable!("a PostgreSQL") };
+    let Raw::Postgres(mut look) = world.raw().await else { unreachable!("a PostgreSQL") };
+    // What a sign-in does to the count: it locks it when it is judged, and ends it when it is let in.
+    let mut success = session.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM guesses FOR UPDATE").execute(&mut *success).await.unwrap();
+    let failure = async { world.guess(phone.stranger(), None).await };
+    let sign_in = async {
+        let waiting = async |look: &mut PgConnection| {
+            let sql = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(look).await.unwrap()
+        };
+        while waiting(&mut look).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        sqlx::query("DELETE FROM guesses").execute(&mut *success).await.unwrap();
+        success.commit().await.unwrap();
+    };
+    let (counted, ()) = tokio::join!(failure, sign_in);
+    assert_eq!(counted, GuessOutcome::Counted { failures: 1, code_failures: 0 });
+    let next = world.guess(phone.stranger(), None).await;
+    assert_eq!(next, GuessOutcome::Counted { failures: 2, code_failures: 0 });
 }
 
 async fn staff_opens_a_locked_phone(world: World) {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use common::db::{GuessKind, Swept};
+use common::db::{GuessKind, GuessOutcome, LoginKey, Swept};
 use futures::future::join_all;
 
 use crate::contract;
-use crate::world::{DAY, GRACE, IDLE, LIMITS, Phone, World, token};
+use crate::world::{DAY, GRACE, IDLE, LIMITS, Phone, World, signed_in, token};
 
 contract!(
     p1_an_event_is_claimed_by_one_of_two_drainers,
@@ -15,6 +15,7 @@ contract!(
     the_audit_refuses_change_and_removal,
     a_sweep_removes_what_is_over_and_nothing_else,
     a_sweep_works_in_batches,
+    p4_p9_a_sweep_by_a_clock_that_is_an_hour_ahead_takes_nothing_that_counts,
 );
 
 async fn p1_an_event_is_claimed_by_one_of_two_drainers(world: World) {
@@ -100,7 +101,7 @@ async fn a_sweep_removes_what_is_over_and_nothing_else(world: World) {
         + (SELECT COUNT(*) FROM guesses) + (SELECT COUNT(*) FROM sessions) + (SELECT COUNT(*) FROM outbox)";
     // Two used codes, one guessed; two counts; two sessions; five published events (of two sign-ins) and one that waits.
     assert_eq!(raw.number(rows).await, 2 + 1 + 2 + 2 + 5 + 1);
-    let swept = world.db.sweep(LIMITS, now.plus_secs(2 * DAY)).await.unwrap();
+    let swept = world.db.sweep(LIMITS, now.plus_secs(2 * DAY + 1)).await.unwrap();
     assert_eq!(swept, Swept { removed: 2 + 1 + 2 + 5, more: false });
     let swept = world.db.sweep(LIMITS, now.plus_secs(89 * DAY)).await.unwrap();
     assert_eq!(swept, Swept::default(), "sessions stay for three months");
@@ -109,6 +110,20 @@ async fn a_sweep_removes_what_is_over_and_nothing_else(world: World) {
     let refreshed = world.db.refresh(token(live.id, 1), GRACE, IDLE, world.now()).await.unwrap();
     assert!(matches!(refreshed, common::db::RefreshOutcome::Rotated(_)));
     assert_eq!(raw.number(rows).await, 2, "the live session and the event that waits");
+}
+
+async fn p4_p9_a_sweep_by_a_clock_that_is_an_hour_ahead_takes_nothing_that_counts(world: World) {
+    let (locked, phone) = (Phone::new(), Phone::new());
+    let mut ask = world.ask(&phone, world.code());
+    ask.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
+    signed_in(world.db.sign_in(ask).await.unwrap());
+    // It opens in half an hour.
+    world.set_failures(&locked, 100, DAY - 1800).await;
+    world.db.sweep(LIMITS, world.now().plus_secs(3600)).await.unwrap();
+    let guess = world.guess(locked.stranger(), None).await;
+    assert!(matches!(guess, GuessOutcome::Locked { until: Some(_) }), "{guess:?}");
+    let replay = world.db.login_replay("key", world.now()).await.unwrap();
+    assert!(replay.expect("within 30 s").session.is_some());
 }
 
 async fn a_sweep_works_in_batches(world: World) {

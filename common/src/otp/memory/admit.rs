@@ -14,10 +14,11 @@ impl Memory {
         let mut kept = self.lock();
         if let Some(given) = &ask.idempotency {
             let slot = (ask.phone.clone(), ask.route, given.key.clone());
-            if let Some(first) = kept.firsts.get(&slot).filter(|first| first.until > now) {
+            if let Some(first) = kept.firsts.get_mut(&slot).filter(|first| first.until > now) {
                 if first.body != given.body {
                     return Admission::KeyReused;
                 }
+                first.replays += 1;
                 return Admission::Replayed(Replay {
                     now: Timestamp::from_ms(now),
                     ..first.replay.clone()
@@ -25,7 +26,10 @@ impl Memory {
             }
         }
         let place = (ask.phone.clone(), ask.scope);
-        let live = kept.codes.get(&place).filter(|code| code.is_live(now));
+        let live = kept.codes.get(&place).filter(|code| code.is_joined(now));
+        if ask.only_code.is_some_and(|only| live.is_none_or(|code| code.id != only)) {
+            return Admission::Gone;
+        }
         if let Some(code) = live
             && code.tries >= ask.attempts
         {
@@ -50,8 +54,14 @@ impl Memory {
             }
             resend = kept.count(ask, now);
         }
+        if let Some(code) = kept.codes.get_mut(&place).filter(|code| code.is_live(now))
+            && !code.is_joined(now)
+        {
+            let asks = std::mem::take(&mut code.asks);
+            kept.unwant(asks);
+        }
         let code = kept.codes.entry(place).or_insert_with(|| Code::at(ask.new_code_id, now));
-        if !code.is_live(now) {
+        if !code.is_joined(now) {
             *code = Code::at(ask.new_code_id, now + ask.ttl_ms);
             code.channel = ask.channel;
         }
@@ -86,7 +96,8 @@ impl Memory {
                 resend_at: Timestamp::from_ms(resend),
                 published: false,
             };
-            let first = First { body: given.body.clone(), replay, until: now + IDEMPOTENCY_MS };
+            let first =
+                First { body: given.body.clone(), replay, replays: 0, until: now + IDEMPOTENCY_MS };
             kept.firsts.insert((ask.phone.clone(), ask.route, given.key.clone()), first);
         }
         Admission::Admitted {
@@ -100,6 +111,12 @@ impl Memory {
     pub fn withdraw(&self, ask: &Admit<'_>, guard: &Guard) {
         let now = self.clock.now_ms();
         let mut kept = self.lock();
+        // Another call with its key may have published it.
+        if let Some(first) = kept.first_of(ask)
+            && (first.replay.published || first.replays > 0)
+        {
+            return;
+        }
         let place = (ask.phone.clone(), ask.scope);
         let Some(code) = kept.codes.get_mut(&place) else { return };
         let before = code.asks.len();
@@ -140,22 +157,28 @@ impl Memory {
                 Shown { minute, at, country, would_refuse: false, changes, added },
             );
         }
-        if let Some(given) = &ask.idempotency {
+        if let Some(given) = &ask.idempotency
+            && kept.first_of(ask).is_some()
+        {
             kept.firsts.remove(&(ask.phone.clone(), ask.route, given.key.clone()));
         }
     }
 
     pub fn published(&self, ask: &Admit<'_>) {
-        if let Some(given) = &ask.idempotency
-            && let Some(first) =
-                self.lock().firsts.get_mut(&(ask.phone.clone(), ask.route, given.key.clone()))
-        {
+        if let Some(first) = self.lock().first_of(ask) {
             first.replay.published = true;
         }
     }
 }
 
 impl Kept {
+    /// What is kept of the first answer to this ask's key, while it is of this ask.
+    fn first_of(&mut self, ask: &Admit<'_>) -> Option<&mut First> {
+        let given = ask.idempotency.as_ref()?;
+        let first = self.firsts.get_mut(&(ask.phone.clone(), ask.route, given.key.clone()))?;
+        (first.replay.request_id == ask.request_id).then_some(first)
+    }
+
     /// The guard's word on an ask, told on.
     fn judge(&mut self, ask: &Admit<'_>, guard: &Guard, now: i64) -> Verdict {
         let enforced = ask.guard == PumpingGuard::Enforce;

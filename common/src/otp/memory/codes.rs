@@ -2,10 +2,10 @@
 
 use super::{Code, Memory, Void, secs_up};
 use crate::guard::{Added, Place, Shown, minute_of};
-use crate::ids::{CodeId, RequestId, UserId};
+use crate::ids::{CodeId, UserId};
 use crate::keys::PhoneKey;
 use crate::otp::Guard;
-use crate::otp::types::{Issue, Issued, Judged, Scope, Verify};
+use crate::otp::types::{Closing, Issue, Issued, Judged, Refund, Scope, Verify};
 use crate::timestamp::Timestamp;
 use crate::vocabulary::Status;
 
@@ -18,10 +18,11 @@ impl Memory {
         let mut kept = self.lock();
         let fresh = || Code::at(issue.code_id, issue.expires_at.ms());
         let code = kept.codes.entry((issue.phone.clone(), issue.scope)).or_insert_with(fresh);
-        if code.id > issue.code_id {
-            return Issued::Superseded;
-        }
-        if code.id < issue.code_id {
+        if code.id != issue.code_id {
+            // Not by their ids alone: gateways make them by clocks that may differ by more than a code's life.
+            if (code.expires, code.id) > (issue.expires_at.ms(), issue.code_id) {
+                return Issued::Superseded;
+            }
             *code = fresh();
         }
         if code.used {
@@ -60,6 +61,7 @@ impl Memory {
                 .request_id
                 .is_none_or(|id| code.asks.iter().any(|(request, _)| *request == id));
             if named && code.digest.as_deref() == Some(guess.digest) {
+                code.right += 1;
                 return Judged::Right {
                     code_id: code.id,
                     now,
@@ -82,16 +84,18 @@ impl Memory {
         Judged::Wrong { code: None, now, attempts_left: guess.attempts - void.guesses }
     }
 
-    pub fn refund(&self, phone: &PhoneKey, scope: Scope, code: Option<CodeId>) {
+    pub fn refund(&self, phone: &PhoneKey, scope: Scope, refund: Refund) {
         let mut kept = self.lock();
         let place = (phone.clone(), scope);
-        match code {
-            Some(id) => {
+        match refund {
+            Refund::Guess(id) | Refund::Unused(id) => {
                 if let Some(code) = kept.codes.get_mut(&place).filter(|code| code.id == id) {
                     code.tries = code.tries.saturating_sub(1);
+                    let unused = matches!(refund, Refund::Unused(_));
+                    code.right = code.right.saturating_sub(u32::from(unused));
                 }
             }
-            None => {
+            Refund::NoCode => {
                 if let Some(void) = kept.voids.get_mut(&place) {
                     void.guesses = void.guesses.saturating_sub(1);
                 }
@@ -104,6 +108,7 @@ impl Memory {
         if let Some(code) = kept.codes.get_mut(&(phone.clone(), scope)).filter(|code| code.id == id)
         {
             code.tries = code.tries.max(attempts);
+            code.right = 0;
         }
     }
 
@@ -112,7 +117,7 @@ impl Memory {
         phone: &PhoneKey,
         scope: Scope,
         id: CodeId,
-        verified: Option<RequestId>,
+        closing: Closing,
         place: Place<'_>,
         guard: &Guard,
     ) {
@@ -121,7 +126,7 @@ impl Memory {
         if let Some(cool) = kept.cools.get_mut(phone) {
             cool.unanswered = 0;
         }
-        if let Some(request) = verified
+        if let Some(request) = closing.verified()
             && kept.raise(request, Status::Verified, None, now)
         {
             self.hub.wake(request);
@@ -137,18 +142,14 @@ impl Memory {
         code.digest = None;
         code.sealed = None;
         let proves = code.guard.take();
-        let (wrong, until) = (code.tries.saturating_sub(1), code.expires);
+        let (wrong, until) = (code.tries.saturating_sub(closing.successes()), code.expires);
         let asks = std::mem::take(&mut code.asks);
         let void = kept.voids.entry((phone.clone(), scope)).or_insert(Void { guesses: 0, until });
         if void.until <= until {
             // A stranger who counted down goes on counting: he does not learn that the code was used.
             *void = Void { guesses: wrong, until };
         }
-        for (request, _) in asks {
-            if let Some(request) = kept.requests.get_mut(&request) {
-                request.closed = true;
-            }
-        }
+        kept.unwant(asks);
         if let Some(proves) = proves {
             let mut nets = kept.nets(place);
             let changes = nets.verify(&guard.rule, proves.prefix, proves.country, now);
@@ -164,11 +165,12 @@ impl Memory {
     pub fn forget(&self, phone: &PhoneKey, user: UserId) {
         let mut kept = self.lock();
         kept.changes.remove(&user);
-        kept.codes.retain(|(of, _), _| of != phone);
-        kept.voids.retain(|(of, _), _| of != phone);
+        let place = (phone.clone(), Scope::Login);
+        if let Some(code) = kept.codes.remove(&place) {
+            kept.unwant(code.asks);
+        }
+        kept.voids.remove(&place);
         kept.firsts.retain(|(of, ..), _| of != phone);
-        kept.cools.remove(phone);
-        kept.sends.remove(&format!("phone {phone}"));
         kept.texts.remove(phone);
     }
 }

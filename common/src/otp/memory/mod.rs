@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::guard::{Counted, Net, Nets, Place};
 use crate::ids::{CodeId, MessageId, RequestId, UserId};
 use crate::keys::PhoneKey;
+use crate::timestamp::Timestamp;
 use crate::vocabulary::{Channel, Limit, Reason, Status};
 
 const MINUTE: i64 = 60_000;
@@ -54,6 +55,8 @@ struct Code {
     id: CodeId,
     expires: i64,
     tries: u32,
+    /// Right guesses that may have used it up.
+    right: u32,
     used: bool,
     digest: Option<String>,
     sealed: Option<String>,
@@ -73,6 +76,11 @@ impl Code {
     fn is_live(&self, now: i64) -> bool {
         self.expires > now && !self.used
     }
+
+    /// Live, and no right guess may have used it up although nobody heard so (W6): an ask joins it.
+    fn is_joined(&self, now: i64) -> bool {
+        self.is_live(now) && self.right == 0
+    }
 }
 
 struct Void {
@@ -90,6 +98,8 @@ struct Cool {
 struct First {
     body: String,
     replay: Replay,
+    /// The calls that were answered with it.
+    replays: u32,
     until: i64,
 }
 
@@ -119,6 +129,10 @@ impl Memory {
         Self { clock, hub, kept: Mutex::default() }
     }
 
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,6 +145,7 @@ impl Code {
             id,
             expires,
             tries: 0,
+            right: 0,
             used: false,
             digest,
             sealed,
@@ -142,6 +157,15 @@ impl Code {
 }
 
 impl Kept {
+    /// The asks of a code that is of no use any more: what still waits to be sent for them is not wanted.
+    fn unwant(&mut self, asks: Vec<(RequestId, AskNote)>) {
+        for (request, _) in asks {
+            if let Some(request) = self.requests.get_mut(&request) {
+                request.closed = true;
+            }
+        }
+    }
+
     fn nets(&mut self, place: Place<'_>) -> Nets<'_> {
         let prefix = self.prefixes.entry(place.operator_prefix.to_owned()).or_default();
         let country = self.countries.entry(place.country.to_owned()).or_default();

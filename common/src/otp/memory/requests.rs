@@ -4,7 +4,7 @@ use super::{DAY, HOUR, Kept, MINUTE, Memory, Request};
 use crate::guard::Rule;
 use crate::ids::{RequestId, UserId};
 use crate::keys::PhoneKey;
-use crate::otp::types::{KeptText, RequestStatus, Swept};
+use crate::otp::types::{KeptText, RequestStatus, Sweep, Swept};
 use crate::otp::{STATUS_KEPT_MS, TEXT_KEPT_MS};
 use crate::timestamp::Timestamp;
 use crate::vocabulary::{Channel, Reason, Status};
@@ -50,6 +50,7 @@ impl Memory {
             updated_at: Timestamp::from_ms(found.updated),
             expires_at: Timestamp::from_ms(found.expires),
             channel: found.channel,
+            now: Timestamp::from_ms(now),
         })
     }
 
@@ -57,7 +58,7 @@ impl Memory {
         self.lock().requests.get(&request).is_none_or(|request| !request.closed)
     }
 
-    pub fn sweep(&self, most: u32, rule: &Rule) -> Vec<Swept> {
+    pub fn sweep(&self, most: u32, rule: &Rule) -> Sweep {
         let now = self.clock.now_ms();
         let mut kept = self.lock();
         let over: Vec<RequestId> = kept
@@ -67,7 +68,8 @@ impl Memory {
             .map(|(id, _)| *id)
             .take(most as usize)
             .collect();
-        let swept = over
+        let looked_at = over.len();
+        let closed = over
             .into_iter()
             .map(|request_id| {
                 let was = kept
@@ -80,7 +82,7 @@ impl Memory {
             })
             .collect();
         kept.drop_old(now, rule);
-        swept
+        Sweep { looked_at, closed }
     }
 
     pub fn keep_text(&self, text: &KeptText) {

@@ -2,18 +2,19 @@
 
 use std::sync::LazyLock;
 
-use deadpool_redis::redis::{AsyncCommands as _, Script};
+use deadpool_redis::redis::Script;
 
 use super::Redis;
 use super::answer::{Answer, encode, odd};
-use super::keys::{ask_keys, idempotency_key, rule_words};
+use super::keys::{REQUEST, ask_keys, idempotency_key, rule_words};
 use crate::config::PumpingGuard;
 use crate::engine_error::EngineError;
 use crate::otp::types::{Admission, Admit, AskNote, Replay};
 use crate::otp::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
 
-static ADMIT: LazyLock<Script> = script!("time", "guard", "admit");
+static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "admit");
 static WITHDRAW: LazyLock<Script> = script!("time", "guard", "withdraw");
+static PUBLISHED: LazyLock<Script> = script!("published");
 
 impl Redis {
     pub async fn admit(&self, ask: &Admit<'_>, guard: &Guard) -> Result<Admission, EngineError> {
@@ -44,7 +45,9 @@ impl Redis {
             .arg(STATUS_KEPT_MS)
             .arg(IDEMPOTENCY_MS)
             .arg(if ask.unlimited { PumpingGuard::Off } else { ask.guard }.as_str())
-            .arg(rule_words(&guard.rule));
+            .arg(rule_words(&guard.rule))
+            .arg(REQUEST)
+            .arg(ask.only_code.map_or_else(String::new, |id| id.to_string()));
         let answer = Answer(self.script(call).await?);
         Ok(match answer.word(0)? {
             "admitted" => {
@@ -78,6 +81,7 @@ impl Redis {
                 }
                 Admission::Limited { limit: answer.parse(1)?, retry_after: answer.secs(2)? }
             }
+            "gone" => Admission::Gone,
             "exhausted" => Admission::Exhausted { retry_after: answer.secs(1)? },
             other => return Err(odd(other)),
         })
@@ -100,7 +104,8 @@ impl Redis {
     }
 
     pub async fn published(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
-        let key = idempotency_key(ask);
-        self.run(async |mut lane| lane.hset(&key, "published", 1).await).await
+        let mut call = PUBLISHED.key(idempotency_key(ask));
+        call.arg(ask.request_id.to_string());
+        self.script::<i64>(call).await.map(drop)
     }
 }

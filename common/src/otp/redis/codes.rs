@@ -2,27 +2,27 @@
 
 use std::sync::LazyLock;
 
-use deadpool_redis::redis::{AsyncCommands as _, Script};
+use deadpool_redis::redis::Script;
 
 use super::answer::{Answer, encode, odd, read_asks};
 use super::keys::{
     REQUEST, change_key, code_key, cool_key, firsts_key, inbox_key, logins_key, net_key,
-    rule_words, sends_key, void_key,
+    rule_words, void_key,
 };
 use super::{Redis, unique};
 use crate::engine_error::EngineError;
 use crate::guard::Place;
-use crate::ids::{CodeId, RequestId, UserId};
+use crate::ids::{CodeId, UserId};
 use crate::keys::PhoneKey;
 use crate::otp::Guard;
-use crate::otp::types::{Issue, Issued, Judged, Scope, Verify};
+use crate::otp::types::{Closing, Issue, Issued, Judged, Refund, Scope, Verify};
 
 static ISSUE: LazyLock<Script> = script!("time", "issue");
 static VERIFY: LazyLock<Script> = script!("time", "logins", "verify");
 static REFUND: LazyLock<Script> = script!("refund");
 static SPEND: LazyLock<Script> = script!("spend");
-static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "close");
-static FORGET: LazyLock<Script> = script!("forget");
+static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "unwant", "close");
+static FORGET: LazyLock<Script> = script!("unwant", "forget");
 
 impl Redis {
     pub async fn issue(&self, issue: &Issue<'_>) -> Result<Issued, EngineError> {
@@ -90,10 +90,17 @@ impl Redis {
         &self,
         phone: &PhoneKey,
         scope: Scope,
-        code: Option<CodeId>,
+        refund: Refund,
     ) -> Result<(), EngineError> {
+        let (code, unused) = match refund {
+            Refund::NoCode => (None, false),
+            Refund::Guess(code) => (Some(code), false),
+            Refund::Unused(code) => (Some(code), true),
+        };
         let mut call = REFUND.key(code_key(phone, scope));
-        call.key(void_key(phone, scope)).arg(code.map_or_else(String::new, |id| id.to_string()));
+        call.key(void_key(phone, scope))
+            .arg(code.map_or_else(String::new, |id| id.to_string()))
+            .arg(u8::from(unused));
         self.script::<i64>(call).await.map(drop)
     }
 
@@ -114,7 +121,7 @@ impl Redis {
         phone: &PhoneKey,
         scope: Scope,
         code: CodeId,
-        verified: Option<RequestId>,
+        closing: Closing,
         place: Place<'_>,
         guard: &Guard,
     ) -> Result<(), EngineError> {
@@ -125,9 +132,10 @@ impl Redis {
             .key(net_key("c", place.country))
             .arg(self.clock.ahead_ms())
             .arg(code.to_string())
-            .arg(verified.map_or_else(String::new, |id| id.to_string()))
+            .arg(closing.verified().map_or_else(String::new, |id| id.to_string()))
             .arg(REQUEST)
-            .arg(rule_words(&guard.rule));
+            .arg(rule_words(&guard.rule))
+            .arg(closing.successes());
         let answer = Answer(self.script(call).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.verified = 1;
@@ -137,15 +145,12 @@ impl Redis {
     }
 
     pub async fn forget(&self, phone: &PhoneKey, user: UserId) -> Result<(), EngineError> {
-        // Of another hash slot than the phone's keys.
-        let change = change_key(user);
-        self.run(async |mut lane| lane.del::<_, i64>(&change).await).await?;
         let mut call = FORGET.key(code_key(phone, Scope::Login));
         call.key(void_key(phone, Scope::Login))
-            .key(cool_key(phone))
-            .key(sends_key(phone))
             .key(inbox_key(phone))
-            .key(firsts_key(phone));
+            .key(firsts_key(phone))
+            .key(change_key(user))
+            .arg(REQUEST);
         self.script::<i64>(call).await.map(drop)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use deadpool_redis::redis::{self, AsyncCommands as _, Script};
+use deadpool_redis::redis::{AsyncCommands as _, Script};
 
 use super::keys::logins_key;
 use super::{Redis, secs_up, unique};
@@ -13,6 +13,10 @@ use crate::otp::DISTINCT_KEPT_SECS;
 static COUNT_LOGIN: LazyLock<Script> = script!("time", "logins", "count_login");
 static COUNT_DISTINCT: LazyLock<Script> = script!("count_distinct");
 static FIRST_TIME: LazyLock<Script> = script!("time", "first_time");
+static COUNT_START: LazyLock<Script> = script!("count_start");
+
+/// How long the starts of a message are remembered.
+const STARTS_KEPT_MS: i64 = 3_600_000;
 
 impl Redis {
     pub async fn count_login(&self, ip_key: &str, most: u64) -> Result<Option<u64>, EngineError> {
@@ -43,13 +47,9 @@ impl Redis {
     }
 
     pub async fn count_start(&self, message: &str) -> Result<u32, EngineError> {
-        let key = format!("lk:starts:{message}");
-        let (starts,): (u32,) = self
-            .run(async |mut lane| {
-                redis::pipe().incr(&key, 1).expire(&key, 3600).ignore().query_async(&mut lane).await
-            })
-            .await?;
-        Ok(starts)
+        let mut call = COUNT_START.key(format!("lk:starts:{message}"));
+        call.arg(STARTS_KEPT_MS);
+        self.script(call).await
     }
 
     pub async fn starts(&self, message: &str) -> Result<u32, EngineError> {

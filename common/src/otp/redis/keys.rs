@@ -51,7 +51,8 @@ pub(super) fn rule_words(rule: &Rule) -> String {
     )
 }
 
-// The braces make all keys of one phone fall into one slot of a Redis Cluster.
+// The braces only group a phone's keys for who looks at them. An ask is one script over keys of its phone, address, country
+// and prefix, which no slot of a Redis Cluster holds together.
 pub(super) fn code_key(phone: &PhoneKey, scope: Scope) -> String {
     format!("lk:{{{phone}}}:code:{scope}")
 }

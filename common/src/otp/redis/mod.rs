@@ -1,5 +1,6 @@
 //! The store on Redis: the one folder that speaks to it. Every act is one script; the scripts stand beside it.
 
+use std::sync::Once;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use self::lanes::Lane;
 use super::hub::Hub;
 use crate::clock::Clock;
 use crate::engine_error::EngineError;
+use crate::timestamp::Timestamp;
 
 macro_rules! script {
     ($($part:literal),+) => {
@@ -38,15 +40,21 @@ const LANES: usize = 4;
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
+/// The server's own time: seconds, and microseconds of the last one.
+type Time = (i64, i64);
+
 pub(super) struct Redis {
     pool: Pool,
     lanes: [Lane; LANES],
     next: AtomicUsize,
     clock: Clock,
+    client: redis::Client,
+    /// Done once it hears of changes.
+    hears: Once,
 }
 
 impl Redis {
-    pub async fn connect(url: &SecretString, clock: Clock, hub: Hub) -> Result<Self, EngineError> {
+    pub async fn connect(url: &SecretString, clock: Clock) -> Result<Self, EngineError> {
         let mut config = Config::from_url(url.expose_secret());
         config.pool = Some(deadpool_redis::PoolConfig::new(LANES));
         let pool = config
@@ -58,13 +66,21 @@ impl Redis {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| EngineError::broken(ENGINE, e))?;
-        let redis = Self { pool, lanes: Default::default(), next: AtomicUsize::new(0), clock };
-        redis.refuse_eviction().await?;
         let client = redis::Client::open(url.expose_secret()).map_err(|_| {
             EngineError::broken(ENGINE, anyhow!("REDIS_URL is not a Redis address"))
         })?;
-        tokio::spawn(hear::follow(client, hub));
+        let (lanes, next) = (Default::default(), AtomicUsize::new(0));
+        let redis = Self { pool, lanes, next, clock, client, hears: Once::new() };
+        redis.refuse_eviction().await?;
         Ok(redis)
+    }
+
+    /// Hears of changes of statuses from the first call on. A process without a waiter needs no connection for it, and is
+    /// not woken by every status of all.
+    pub fn hear(&self, hub: &Hub) {
+        self.hears.call_once(|| {
+            tokio::spawn(hear::follow(self.client.clone(), hub.clone()));
+        });
     }
 
     /// An evicting server would drop guesses and used codes under memory pressure, silently.
@@ -88,6 +104,16 @@ impl Redis {
 
     pub async fn ready(&self) -> Result<(), EngineError> {
         self.run(async |mut lane| redis::cmd("PING").query_async::<()>(&mut lane).await).await
+    }
+
+    pub async fn now(&self) -> Result<Timestamp, EngineError> {
+        let time = self.run(async |mut lane| redis::cmd("TIME").query_async(&mut lane).await);
+        Ok(self.time(time.await?))
+    }
+
+    /// As the scripts read it.
+    fn time(&self, (secs, micros): Time) -> Timestamp {
+        Timestamp::from_ms(secs * 1000 + micros / 1000 + self.clock.ahead_ms())
     }
 
     async fn script<T: redis::FromRedisValue>(

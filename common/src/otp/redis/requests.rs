@@ -4,19 +4,20 @@ use std::sync::LazyLock;
 
 use deadpool_redis::redis::{self, AsyncCommands as _, Script};
 
-use super::Redis;
 use super::answer::{Answer, parse};
 use super::keys::{OPEN, REQUEST, change_key, inbox_key, request_key};
+use super::{Redis, Time};
 use crate::engine_error::EngineError;
 use crate::ids::{RequestId, UserId};
 use crate::keys::PhoneKey;
-use crate::otp::types::{KeptText, RequestStatus, Swept};
+use crate::otp::types::{KeptText, RequestStatus, Sweep, Swept};
 use crate::otp::{STATUS_KEPT_MS, TEXT_KEPT_MS};
 use crate::timestamp::Timestamp;
 use crate::vocabulary::{Reason, Status};
 
 static RAISE: LazyLock<Script> = script!("time", "raise", "status");
 static SWEEP: LazyLock<Script> = script!("time", "raise", "sweep");
+static KEEP_TEXT: LazyLock<Script> = script!("keep_text");
 
 impl Redis {
     pub async fn raise(
@@ -42,11 +43,14 @@ impl Redis {
     pub async fn status(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {
         const FIELDS: [&str; 5] = ["status", "reason", "updated", "expires", "channel"];
         let key = request_key(request);
-        let [status, reason, updated, expires, channel]: [Option<String>; 5] = self
+        let (fields, time): ([Option<String>; 5], Time) = self
             .run(async |mut lane| {
-                redis::cmd("HMGET").arg(&key).arg(&FIELDS).query_async(&mut lane).await
+                let mut both = redis::pipe();
+                both.cmd("HMGET").arg(&key).arg(&FIELDS).cmd("TIME");
+                both.query_async(&mut lane).await
             })
             .await?;
+        let [status, reason, updated, expires, channel] = fields;
         let (Some(status), Some(updated), Some(expires)) = (status, updated, expires) else {
             return Ok(None);
         };
@@ -56,6 +60,7 @@ impl Redis {
             updated_at: Timestamp::from_ms(parse(&updated)?),
             expires_at: Timestamp::from_ms(parse(&expires)?),
             channel: channel.as_deref().map_or(Ok(crate::vocabulary::Channel::Sms), parse)?,
+            now: self.time(time),
         }))
     }
 
@@ -65,27 +70,23 @@ impl Redis {
         Ok(!closed)
     }
 
-    pub async fn sweep(&self, most: u32) -> Result<Vec<Swept>, EngineError> {
+    pub async fn sweep(&self, most: u32) -> Result<Sweep, EngineError> {
         let mut call = SWEEP.key(OPEN);
         call.arg(self.clock.ahead_ms()).arg(most).arg(REQUEST);
         let answer = Answer(self.script(call).await?);
-        (0..answer.0.len() / 2)
-            .map(|i| Ok(Swept { request_id: answer.parse(2 * i)?, was: answer.parse(2 * i + 1)? }))
-            .collect()
+        let closed = (1..answer.0.len())
+            .step_by(2)
+            .map(|i| Ok(Swept { request_id: answer.parse(i)?, was: answer.parse(i + 1)? }));
+        Ok(Sweep {
+            looked_at: answer.parse(0)?,
+            closed: closed.collect::<Result<_, EngineError>>()?,
+        })
     }
 
     pub async fn keep_text(&self, text: &KeptText) -> Result<(), EngineError> {
-        let key = inbox_key(&text.phone);
-        self.run(async |mut lane| {
-            redis::pipe()
-                .hset_nx(&key, text.message_id.to_string(), &text.sealed)
-                .ignore()
-                .pexpire(&key, TEXT_KEPT_MS)
-                .ignore()
-                .query_async(&mut lane)
-                .await
-        })
-        .await
+        let mut call = KEEP_TEXT.key(inbox_key(&text.phone));
+        call.arg(text.message_id.to_string()).arg(&text.sealed).arg(TEXT_KEPT_MS);
+        self.script::<i64>(call).await.map(drop)
     }
 
     pub async fn kept_texts(&self, phone: &PhoneKey) -> Result<Vec<String>, EngineError> {

@@ -8,7 +8,7 @@ local cooldown, cap = tonumber(ARGV[9]), tonumber(ARGV[10])
 local phone_hour, phone_day, ip_hour = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 local windows = { { KEYS[7], 'prefix', ARGV[16], ARGV[17] }, { KEYS[6], 'country', ARGV[14], ARGV[15] }, { KEYS[8], 'global', '0', ARGV[18] } }
 local channel, note, status_kept, idempotency_kept = ARGV[19], ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
-local guard, rule = ARGV[23], ARGV[24]
+local guard, rule, requests, only_code = ARGV[23], ARGV[24], ARGV[25], ARGV[26]
 local HOUR, DAY = 3600000, 86400000
 local now = now_ms(ahead)
 
@@ -16,14 +16,19 @@ if key_given then
   local first = redis.call('HMGET', KEYS[4], 'body', 'request', 'code', 'channel', 'expires', 'resend', 'published')
   if first[1] then
     if first[1] ~= body then return { 'reused' } end
+    -- Its caller may publish the same request: from now on it is not the first one's alone to take back.
+    redis.call('HINCRBY', KEYS[4], 'replays', 1)
     return { 'replayed', first[2], first[3], first[4], int(now), first[5], first[6], first[7] }
   end
 end
 
-local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'tries', 'used')
+local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'tries', 'used', 'right')
 local expires = tonumber(code[2] or '0')
 local live = code[1] and expires > now and code[4] ~= '1'
-if live and tonumber(code[3] or '0') >= attempts then
+-- A right guess may have used it up although nobody heard so (W6): no ask joins it, a new code takes its place.
+local perhaps_used = live and tonumber(code[5] or '0') > 0
+if only_code ~= '' and (not live or perhaps_used or code[1] ~= only_code) then return { 'gone' } end
+if live and not perhaps_used and tonumber(code[3] or '0') >= attempts then
   return { 'exhausted', int(expires - now) }
 end
 
@@ -100,7 +105,8 @@ if not unlimited then
 end
 
 local id = code[1]
-if not live then
+if not live or perhaps_used then
+  if perhaps_used then unwant(KEYS[1], requests) end
   id, expires = new_code, now + ttl
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 0, 'channel', channel)

@@ -1,5 +1,6 @@
 -- Closes a used code. KEYS: code, cool-down, guesses without a code, the guard's nets of prefix and country.
--- ARGV: ahead, code id, verified request ('' for none), prefix of request keys, the guard's rule
+-- ARGV: ahead, code id, verified request ('' for none), prefix of request keys, the guard's rule,
+-- how many of the code's guesses were no failure
 -- Gives the guard's words, or nothing where the code's sends were not the guard's or it was closed before.
 local now = now_ms(ARGV[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'unanswered', 0) end
@@ -11,17 +12,11 @@ if code[1] ~= ARGV[2] or code[2] == '1' then return {} end
 redis.call('HSET', KEYS[1], 'used', 1)
 -- A stranger who counted down goes on counting: he does not learn that the code was used.
 if tonumber(redis.call('HGET', KEYS[3], 'until') or '0') <= tonumber(code[4]) and tonumber(code[4]) > now then
-  redis.call('HSET', KEYS[3], 'guesses', math.max(tonumber(code[3] or '0') - 1, 0), 'until', code[4])
+  redis.call('HSET', KEYS[3], 'guesses', math.max(tonumber(code[3] or '0') - tonumber(ARGV[6]), 0), 'until', code[4])
   redis.call('PEXPIRE', KEYS[3], math.ceil(code[4] - now))
 end
 redis.call('HDEL', KEYS[1], 'digest', 'sealed', 'guard')
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if string.sub(field, 1, 2) == 'r:' then
-    local request = ARGV[4] .. string.sub(field, 3)
-    if redis.call('EXISTS', request) == 1 then redis.call('HSET', request, 'closed', 1) end
-    redis.call('HDEL', KEYS[1], field)
-  end
-end
+unwant(KEYS[1], ARGV[4])
 if not code[5] then return {} end
 local prefix, country = guard_nets(KEYS[4], KEYS[5], ARGV[5], now)
 if string.find(code[5], 'p') then guard_verify(prefix) end

@@ -1,4 +1,6 @@
--- Forgets what is kept under a phone. KEYS: the phone's keys, the last of them the list of its first answers
-for _, first in ipairs(redis.call('SMEMBERS', KEYS[#KEYS])) do redis.call('DEL', first) end
+-- Forgets what an account leaves under its phone. KEYS: code, guesses without a code, texts, first answers, the number that
+-- its user asked to change to. ARGV: prefix of request keys
+unwant(KEYS[1], ARGV[1])
+for _, first in ipairs(redis.call('SMEMBERS', KEYS[4])) do redis.call('DEL', first) end
 redis.call('DEL', unpack(KEYS))
 return 1

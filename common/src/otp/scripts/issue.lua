@@ -4,9 +4,11 @@ local request, id, expires = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now = now_ms(ARGV[1])
 if now >= expires then return { 'expired' } end
 local there = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'sealed')
--- Ids are UUIDv7: the larger is the newer.
+-- The newer one ends later, by this server's clock: ids are made by the gateways', which may differ by more than a code's
+-- life. They decide only between codes of the same millisecond.
 if there[1] and there[1] ~= id then
-  if there[1] > id then return { 'superseded' } end
+  local ends = tonumber(there[2])
+  if ends > expires or (ends == expires and there[1] > id) then return { 'superseded' } end
   redis.call('DEL', KEYS[1])
   there = {}
 end

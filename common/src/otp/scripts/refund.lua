@@ -1,8 +1,11 @@
--- Gives back a guess that was counted but not judged. KEYS: code, guesses without a code. ARGV: code id ('' for none)
+-- Gives back a guess that was counted but not judged. KEYS: code, guesses without a code.
+-- ARGV: code id ('' for none), 1 if the guess was right and is surely not used
 if ARGV[1] == '' then
   if tonumber(redis.call('HGET', KEYS[2], 'guesses') or '0') > 0 then redis.call('HINCRBY', KEYS[2], 'guesses', -1) end
   return 1
 end
-local code = redis.call('HMGET', KEYS[1], 'id', 'tries')
-if code[1] == ARGV[1] and tonumber(code[2] or '0') > 0 then redis.call('HINCRBY', KEYS[1], 'tries', -1) end
+local code = redis.call('HMGET', KEYS[1], 'id', 'tries', 'right')
+if code[1] ~= ARGV[1] then return 1 end
+if tonumber(code[2] or '0') > 0 then redis.call('HINCRBY', KEYS[1], 'tries', -1) end
+if ARGV[2] == '1' and tonumber(code[3] or '0') > 0 then redis.call('HINCRBY', KEYS[1], 'right', -1) end
 return 1

@@ -1,7 +1,9 @@
 -- Closes requests past their expiry that reached no end. KEYS: open requests. ARGV: ahead, most, prefix of request keys
+-- Gives how many were looked at, and those that were closed with where they had stopped.
 local now = now_ms(ARGV[1])
-local swept = {}
-for _, request in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[2]))) do
+local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[2]))
+local swept = { int(#over) }
+for _, request in ipairs(over) do
   local key = ARGV[3] .. request
   local at = redis.call('HMGET', key, 'status', 'rank')
   if at[1] and tonumber(at[2]) < 4 then

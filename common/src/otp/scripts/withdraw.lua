@@ -1,7 +1,11 @@
 -- Takes an admitted ask back with its counts: its event surely never reached the broker.
 -- KEYS: as in admit.lua. ARGV: request, 1 if a key was given, 1 if limits were counted, 1 if the cool-down is on, ahead, the guard's rule
--- Gives the guard's words where it had counted the ask.
+-- Gives the guard's words where it had counted the ask. Does nothing where another call with its key may have published it.
 local request = ARGV[1]
+if ARGV[2] == '1' then
+  local first = redis.call('HMGET', KEYS[4], 'request', 'published', 'replays')
+  if first[1] == request and (first[2] == '1' or first[3]) then return {} end
+end
 if redis.call('HDEL', KEYS[1], 'r:' .. request) == 0 then return {} end
 if redis.call('HGET', KEYS[1], 'asks') == '1' then redis.call('DEL', KEYS[1]) end
 if ARGV[3] == '1' and ARGV[4] == '1' then
@@ -20,7 +24,7 @@ end
 local minute, marks = string.match(redis.call('HGET', KEYS[9], 'guard') or '', '^(%d+) (%a*)$')
 redis.call('DEL', KEYS[9])
 redis.call('ZREM', KEYS[10], request)
-if ARGV[2] == '1' then redis.call('DEL', KEYS[4]) end
+if ARGV[2] == '1' and redis.call('HGET', KEYS[4], 'request') == request then redis.call('DEL', KEYS[4]) end
 if not minute then return {} end
 local prefix, country = guard_nets(KEYS[12], KEYS[13], ARGV[6], now_ms(ARGV[5]))
 minute = tonumber(minute)
