@@ -50,7 +50,10 @@ pub use guard_history::NetRow;
 pub use guesses::{GuessKind, GuessOutcome, Guesser};
 pub use login::{LoginKey, LoginOutcome, LoginReplay, NewSession, SignIn, UsedCode};
 pub use outbox::{OutboxEvent, Prepared};
-pub use passwords::{PasswordLook, PasswordOutcome, PasswordSignIn, StoredPassword};
+pub use passwords::{
+    PasswordChange, PasswordChangeOutcome, PasswordLook, PasswordOutcome, PasswordSignIn,
+    StoredPassword,
+};
 pub use phone_change::{PhoneChange, PhoneChangeOutcome};
 pub use phone_undo::{ReplacedPhone, UNDO_SECS, Undo, UndoOutcome};
 pub use refresh::{BlacklistOutcome, Presented, RefreshOutcome};

@@ -133,7 +133,7 @@ async fn changed(world: &World, old: &Phone, new: &Phone) -> User {
         PhoneChange { undo: Some(undo), ..change(world, user.id, mine.id, new, world.code()) };
     let outcome = world.db.change_phone(asked).await.unwrap();
     let PhoneChangeOutcome::Changed(changed) = outcome else { panic!("{outcome:?}") };
-    world.db.set_password(user.id, None, "the thief's", mine.id, world.now()).await.unwrap();
+    world.set_password(&mine, None, "the thief's").await;
     changed
 }
 
@@ -182,7 +182,7 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
     ask.profile = Some(("To", "Forget"));
     let (user, mine) = signed_in(world.db.sign_in(ask).await.unwrap());
     let (_, other) = world.signed_in(&phone).await;
-    world.db.set_password(user.id, None, "hash", mine.id, world.now()).await.unwrap();
+    world.set_password(&mine, None, "hash").await;
     world.signed_in(&phone).await;
     world.events().await;
     let own = user.id.to_string();
