@@ -1,13 +1,19 @@
 //! `latchkey block`: stops asks at run time. In force in every process within 10 s.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
 use common::db::{Block, BlockKind};
 use common::phone::Served;
 use common::timestamp::Timestamp;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::json;
 
 use super::operator::{ACTOR, Operator, confirm, print_json, print_table, say};
+
+/// What stands before an IPv4 address that is written as IPv6: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -132,11 +138,7 @@ fn place(
             (kind, digits.to_owned(), digits.to_owned())
         }
         BlockKind::Ip => {
-            let net = value
-                .parse::<ipnet::IpNet>()
-                .or_else(|_| value.parse::<std::net::IpAddr>().map(Into::into));
-            let net =
-                net.ok().context("an address, or a range as 203.0.113.0/24")?.trunc().to_string();
+            let net = net(value).context("an address, or a range as 203.0.113.0/24")?.to_string();
             (kind, net.clone(), net)
         }
         BlockKind::Country => {
@@ -147,4 +149,37 @@ fn place(
             (kind, region.clone(), region)
         }
     })
+}
+
+/// An address or a range, as the gateway has them: IPv4 is IPv4 also when it is written as IPv6 (`::ffff:203.0.113.9`).
+fn net(value: &str) -> Option<IpNet> {
+    let net = value.parse().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    let IpNet::V6(v6) = net else { return Some(net.trunc()) };
+    let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= MAPPED_BITS);
+    let v4 = mapped.and_then(|v4| Ipv4Net::new(v4, v6.prefix_len() - MAPPED_BITS).ok());
+    Some(v4.map_or(net, IpNet::V4).trunc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_blocked_in_whatever_writing_it_is_given() {
+        for (given, kept) in [
+            ("203.0.113.9", "203.0.113.9/32"),
+            ("203.0.113.9/24", "203.0.113.0/24"),
+            ("::ffff:203.0.113.9", "203.0.113.9/32"),
+            ("::ffff:203.0.113.9/120", "203.0.113.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:203.0.113.9/95", "::fffe:0:0/95"),
+            ("2001:db8::1", "2001:db8::1/128"),
+            ("2001:db8::1/64", "2001:db8::/64"),
+        ] {
+            assert_eq!(net(given).map(|net| net.to_string()).as_deref(), Some(kept), "{given}");
+        }
+        for odd in ["", "203.0.113", "203.0.113.9/33", "::/129", "example.com"] {
+            assert_eq!(net(odd), None, "{odd}");
+        }
+    }
 }
