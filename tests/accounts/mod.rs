@@ -4,6 +4,7 @@ mod blocked;
 mod bound;
 mod bound_attacks;
 mod client_key;
+mod commands;
 mod deletion;
 mod import;
 pub(crate) mod inside;

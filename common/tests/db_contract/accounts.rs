@@ -39,6 +39,18 @@ async fn a_profile_changes_in_what_is_given(world: World) {
     assert_eq!(world.db.user(user.id).await.unwrap(), Some(two));
     let nobody = UserId::new(&world.clock);
     assert_eq!(world.db.update_profile(nobody, changes, world.now()).await.unwrap(), None);
+    let nothing = world.db.update_profile(user.id, Changes::default(), world.now()).await;
+    assert!(nothing.unwrap().is_some());
+    // The audit tells which fields, and of none what it says; where nothing changed it has no line.
+    let lines = world.db.audit_page(Some(&user.id.to_string()), None, 2).await.unwrap();
+    let told: Vec<_> = lines.iter().map(|line| (line.act.as_str(), line.detail.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("profile_changed", r#"{"fields":["last_name","locale"]}"#),
+            ("profile_changed", r#"{"fields":["first_name"]}"#),
+        ]
+    );
 }
 
 fn change<'a>(
