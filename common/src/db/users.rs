@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::json;
 
-use super::outbox::Prepared;
+use super::outbox::{self, Prepared};
 use super::sessions::Ending;
 use super::sql::{Row, Work, args};
 use super::{Db, audit, erase, sessions};
@@ -257,7 +257,8 @@ impl Db {
         .await
     }
 
-    /// Deletes the account, its sessions, and its number wherever it stands. Says whether there was one.
+    /// Deletes the account, its sessions, its number wherever it stands, and texts to it that the broker has not taken
+    /// yet. Says whether there was one.
     ///
     /// What stays: the fence (a code's id), the counts of guesses and run-time blocks (the phone's key, for neither may
     /// be shaken off by deleting an account), and the audit. That names the account by `pseudonym`, in the lines of
@@ -284,6 +285,7 @@ impl Db {
                 for number in former {
                     erase::phone(&mut work, number).await?;
                 }
+                outbox::take_back_texts(&mut work, id).await?;
                 let gone = UserDeleted { user_id: id, deleted_at: now };
                 Prepared::of(now, None, gone)?.write(&mut work, now).await?;
                 let own = actor == id.to_string();

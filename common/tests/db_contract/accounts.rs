@@ -5,7 +5,7 @@ use common::db::{
     Undo, UndoOutcome, UsedCode, User,
 };
 use common::event::{Envelope, UserDeleted};
-use common::ids::{SessionId, UserId};
+use common::ids::{EventId, SessionId, UserId};
 
 use crate::contract;
 use crate::world::{LIMITS, Phone, World, signed_in};
@@ -19,6 +19,7 @@ contract!(
     a_changed_number_is_not_put_back_when_it_is_taken_or_too_late,
     a_deleted_account_leaves_no_number_behind,
     deletion_erases_the_number_from_the_ledger,
+    deletion_takes_back_texts_that_the_broker_has_not_taken,
     an_account_that_staff_makes_is_found_by_its_first_sign_in,
 );
 
@@ -215,6 +216,35 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
     let (again, _) = world.signed_in(&phone).await;
     assert_ne!(again.id, user.id);
     assert_eq!((again.first_name.as_str(), again.last_name.as_str()), ("", ""));
+}
+
+async fn deletion_takes_back_texts_that_the_broker_has_not_taken(world: World) {
+    let mut users = Vec::new();
+    for n in 0..2 {
+        let (old, new) = (Phone::new(), Phone::new());
+        let (user, mine) = world.signed_in(&old).await;
+        let notice = Prepared {
+            id: EventId::new(&world.clock),
+            kind: "sms.requested.v1",
+            addressed: true,
+            body: serde_json::json!({ "to": n }).to_string(),
+        };
+        let code = world.code();
+        let asked =
+            PhoneChange { notice: Some(&notice), ..change(&world, user.id, mine.id, &new, code) };
+        let changed = world.db.change_phone(asked).await.unwrap();
+        assert!(matches!(changed, PhoneChangeOutcome::Changed(_)));
+        users.push(user.id);
+    }
+    assert!(world.db.delete_user(users[0], "pseudonym-3", &[], "cli", world.now()).await.unwrap());
+    let events = world.events().await;
+    let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == "sms.requested.v1").collect();
+    assert_eq!(texts.len(), 1);
+    assert_eq!(texts[0].1["to"], 1, "another's goes on its way");
+    assert!(events.iter().any(|(kind, _)| kind == "user.deleted.v1"), "what names no number stays");
+    // What was published keeps no id of whose it was: he may be deleted next.
+    let ids = "SELECT COUNT(*) FROM outbox WHERE user_id IS NOT NULL";
+    assert_eq!(world.raw().await.number(ids).await, 0);
 }
 
 async fn deletion_erases_the_number_from_the_ledger(world: World) {
