@@ -8,6 +8,8 @@ use crate::timestamp::Timestamp;
 
 /// At most this many rows of a table in one go, so that no sweep holds locks for long.
 const BATCH: u32 = 500;
+/// At most this many where each row has an event to write: a statement each, all within [`super::LIMIT`].
+const BATCH_WITH_EVENTS: u32 = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// A used or spent code is remembered this much longer than it lived: clocks differ, and Redis may come back from a backup.
 const CODE_MARGIN_MS: i64 = DAY_MS;
@@ -25,12 +27,13 @@ pub struct Swept {
 }
 
 impl Db {
-    /// Removes a batch of what is over: used codes, counts of codes, counts of phones that start anew anyway, keys of
+    /// Ends a batch of the sessions whose time is over, and removes a batch of what is over: used codes, counts of codes, counts of phones that start anew anyway, keys of
     /// logins, published events, sessions, replaced numbers that can no longer be put back.
     pub async fn sweep(&self, limits: GuessLimits, now: Timestamp) -> Result<Swept, EngineError> {
         let codes_before = now.plus_ms(-CODE_MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
-        let mut swept = Swept::default();
+        let expired = self.end_expired_sessions(BATCH_WITH_EVENTS, now).await?;
+        let mut swept = Swept { removed: 0, more: expired >= u64::from(BATCH_WITH_EVENTS) };
         for (sql, before) in [
             (
                 "DELETE FROM used_codes WHERE code_id IN (
