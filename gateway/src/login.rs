@@ -75,7 +75,7 @@ pub(crate) async fn login(
     let phone_key = app.engines.keys.phone_key(&phone);
     let now = app.engines.clock.now();
     let known_device =
-        device.and_then(|token| device_token::check(&app.engines.keys, &token, &phone_key, now));
+        device.and_then(|token| device_token::check(&app.engines.keys, &token, &phone, now));
     let login = Login { phone, code, request_id, known_device, jkt };
 
     let key = caller
@@ -84,7 +84,7 @@ pub(crate) async fn login(
         .map(|key| app.engines.keys.index("login", &format!("{phone_key} {}", key.as_str())));
     let body = app.engines.keys.index("login body", &login.body());
     if let Some(key) = &key
-        && let Some(answer) = repeated(&app, &caller, &login, &phone_key, key, &body).await?
+        && let Some(answer) = repeated(&app, &caller, &login, key, &body).await?
     {
         return Ok(Json(answer));
     }
@@ -100,7 +100,6 @@ async fn repeated(
     app: &App,
     caller: &Caller,
     login: &Login,
-    phone_key: &PhoneKey,
     key: &str,
     body: &str,
 ) -> Result<Option<LoginView>, ApiError> {
@@ -120,7 +119,7 @@ async fn repeated(
         return Err(ApiError::IdempotencyKeyReused);
     }
     let Some(live) = first.session else { return Ok(None) };
-    answer(app, &login.phone, phone_key, live.user, &live.session).map(Some)
+    answer(app, &login.phone, live.user, &live.session).map(Some)
 }
 
 async fn sign_in(
@@ -130,9 +129,11 @@ async fn sign_in(
     phone_key: &PhoneKey,
     key: Option<LoginKey<'_>>,
 ) -> Result<LoginView, ApiError> {
+    let former_key = app.engines.keys.former_phone_key(&login.phone);
     let guess = Guess {
         phone: &login.phone,
         phone_key,
+        former_key: former_key.as_ref(),
         scope: Scope::Login,
         code: &login.code,
         request_id: login.request_id,
@@ -168,7 +169,7 @@ async fn sign_in(
         Ok(LoginOutcome::SignedIn { user, session, .. }) => {
             guess.close(app, code, right.answered(login.request_id)).await;
             count("right");
-            answer(app, &login.phone, phone_key, user, &session)
+            answer(app, &login.phone, user, &session)
         }
         Ok(LoginOutcome::Blocked) => {
             guess.close(app, code, None).await;
@@ -194,15 +195,9 @@ fn method(right: &Right) -> Method {
     }
 }
 
-fn answer(
-    app: &App,
-    phone: &Phone,
-    phone_key: &PhoneKey,
-    user: User,
-    session: &Session,
-) -> Result<LoginView, ApiError> {
+fn answer(app: &App, phone: &Phone, user: User, session: &Session) -> Result<LoginView, ApiError> {
     let now = app.engines.clock.now();
-    let device_token = device_token::issue(&app.engines.keys, user.id, phone_key, now)?;
+    let device_token = device_token::issue(&app.engines.keys, user.id, phone, now)?;
     let tokens = app.pair(session)?;
     Ok(LoginView { tokens, user: UserView::of(user, phone.e164()), device_token })
 }

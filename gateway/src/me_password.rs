@@ -43,6 +43,7 @@ pub(crate) async fn set(
 
     let new = NewPassword {
         phone_key: app.engines.keys.phone_key(&phone),
+        former_key: app.engines.keys.former_phone_key(&phone),
         phone,
         current: current.map(Password::new),
     };
@@ -67,6 +68,7 @@ pub(crate) async fn set(
 struct NewPassword {
     phone: Phone,
     phone_key: PhoneKey,
+    former_key: Option<PhoneKey>,
     current: Option<Password>,
 }
 
@@ -75,6 +77,7 @@ impl NewPassword {
         Guesser {
             phone_number: self.phone.e164(),
             phone_key: &self.phone_key,
+            former_key: self.former_key.as_ref(),
             known_device: Some(signed_in.user.id),
         }
     }
@@ -129,8 +132,13 @@ pub(crate) async fn sign_in(
     if let Some(wait) = app.engines.otps.count_login(&ip_key, per_ip).await? {
         return Err(limited(Limit::LoginsIp, wait.max(1)));
     }
-    let phone_key = keys.phone_key(&phone);
-    let guesser = Guesser { phone_number: phone.e164(), phone_key: &phone_key, known_device: None };
+    let (phone_key, former_key) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
+    let guesser = Guesser {
+        phone_number: phone.e164(),
+        phone_key: &phone_key,
+        former_key: former_key.as_ref(),
+        known_device: None,
+    };
     let now = app.engines.clock.now();
     refuse_if_closed(&app, guesser, now).await?;
 

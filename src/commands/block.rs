@@ -66,20 +66,21 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                 })
                 .transpose()?;
             ensure!(until.is_none_or(|until| until > now), "--until lies in the past");
-            let (kind, value, display) = place(&operator, &kind, &value)?;
+            let Place { kind, value, display, former: _ } = place(&operator, &kind, &value)?;
             let block = Block { kind, value, display, reason, owner, until, created_at: now };
             operator.db.block_add(&block, ACTOR).await.context("set the block")?;
             told(json, "blocked", &block)
         }
         Command::List { json } => list(&operator, json).await,
         Command::Remove { kind, value, yes, json } => {
-            let (kind, value, display) = place(&operator, &kind, &value)?;
+            let Place { kind, value, display, former } = place(&operator, &kind, &value)?;
             confirm(yes, &format!("remove the block of {kind} {display}"))?;
-            let removed = operator
-                .db
-                .block_remove(kind, &value, ACTOR, operator.clock.now())
-                .await
-                .context("remove the block")?;
+            let (db, now) = (&operator.db, operator.clock.now());
+            let mut removed = false;
+            for value in [Some(value), former].iter().flatten() {
+                let one = db.block_remove(kind, value, ACTOR, now).await;
+                removed |= one.context("remove the block")?;
+            }
             ensure!(removed, "there is no block of {kind} {display}");
             let removed = json!({ "removed": display, "kind": kind.as_str() });
             say(json, &removed, &format!("removed: {kind} {display}"))
@@ -115,38 +116,47 @@ fn as_json(block: &Block) -> serde_json::Value {
 }
 
 /// What is blocked, as it is stored and as it is shown. A phone is stored by its key only.
-fn place(
-    operator: &Operator,
-    kind: &str,
-    value: &str,
-) -> anyhow::Result<(BlockKind, String, String)> {
+struct Place {
+    kind: BlockKind,
+    value: String,
+    display: String,
+    /// A phone's key under the secret before this one, during a rotation: a block may stand under it still.
+    former: Option<String>,
+}
+
+fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> {
     let kind: BlockKind = kind.parse().ok().context("KIND is phone, prefix, ip or country")?;
     let value = value.trim();
+    let same = |value: String| Place { kind, display: value.clone(), value, former: None };
     Ok(match kind {
         BlockKind::Phone => {
             let served = Served::of(&operator.config).everywhere();
             let phone = served
                 .parse(value, operator.clock.now())
                 .map_err(|_| anyhow::anyhow!("not a mobile number: write it as +989123456789"))?;
-            (kind, operator.keys.phone_key(&phone).to_string(), phone.to_string())
+            Place {
+                kind,
+                value: operator.keys.phone_key(&phone).to_string(),
+                display: phone.to_string(),
+                former: operator.keys.former_phone_key(&phone).map(|key| key.to_string()),
+            }
         }
         BlockKind::Prefix => {
             let digits = value.trim_start_matches('+');
             let fits =
                 (1..=12).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
             ensure!(fits, "a prefix is 1 to 12 digits, calling code first");
-            (kind, digits.to_owned(), digits.to_owned())
+            same(digits.to_owned())
         }
         BlockKind::Ip => {
-            let net = net(value).context("an address, or a range as 203.0.113.0/24")?.to_string();
-            (kind, net.clone(), net)
+            same(net(value).context("an address, or a range as 203.0.113.0/24")?.to_string())
         }
         BlockKind::Country => {
             let region = value.to_ascii_uppercase();
             if region.len() != 2 || !region.bytes().all(|b| b.is_ascii_uppercase()) {
                 bail!("a country is two letters of ISO 3166, as IR");
             }
-            (kind, region.clone(), region)
+            same(region)
         }
     })
 }

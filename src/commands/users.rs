@@ -152,7 +152,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Unlock { phone_number, json } => {
             let phone = phone(&operator, &phone_number)?;
-            let had = db.reset_failures(&operator.keys.phone_key(&phone), ACTOR, now).await?;
+            let keys = &operator.keys;
+            let (key, former) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
+            let had = db.reset_failures(&key, former.as_ref(), ACTOR, now).await?;
             let text = if had {
                 "opened: its wrong guesses are forgotten"
             } else {

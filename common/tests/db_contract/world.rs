@@ -57,7 +57,12 @@ impl Phone {
     }
 
     pub fn stranger(&self) -> Guesser<'_> {
-        Guesser { phone_number: &self.number, phone_key: &self.key, known_device: None }
+        Guesser {
+            phone_number: &self.number,
+            phone_key: &self.key,
+            former_key: None,
+            known_device: None,
+        }
     }
 
     pub fn known(&self, user: UserId) -> Guesser<'_> {
