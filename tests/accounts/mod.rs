@@ -13,4 +13,5 @@ mod passwords;
 mod phone_change;
 mod python;
 mod refresh;
+mod rotation;
 mod sessions;
