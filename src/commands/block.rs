@@ -120,7 +120,8 @@ struct Place {
     kind: BlockKind,
     value: String,
     display: String,
-    /// A phone's key under the secret before this one, during a rotation: a block may stand under it still.
+    /// What a block from before may stand under still: a phone's key under the secret before this one, during a
+    /// rotation; IPv4 as IPv6, which this command once stored as it was given.
     former: Option<String>,
 }
 
@@ -149,7 +150,10 @@ fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> 
             same(digits.to_owned())
         }
         BlockKind::Ip => {
-            same(net(value).context("an address, or a range as 203.0.113.0/24")?.to_string())
+            let given = net(value).context("an address, or a range as 203.0.113.0/24")?;
+            let canonical = canonical(given).to_string();
+            let former = Some(given.to_string()).filter(|given| *given != canonical);
+            Place { former, ..same(canonical) }
         }
         BlockKind::Country => {
             let region = value.to_ascii_uppercase();
@@ -161,13 +165,18 @@ fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> 
     })
 }
 
-/// An address or a range, as the gateway has them: IPv4 is IPv4 also when it is written as IPv6 (`::ffff:203.0.113.9`).
+/// An address or a range, without what stands behind the range's length.
 fn net(value: &str) -> Option<IpNet> {
-    let net = value.parse().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).ok()?;
-    let IpNet::V6(v6) = net else { return Some(net.trunc()) };
+    let net = value.parse().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).ok();
+    net.map(|net| net.trunc())
+}
+
+/// As the gateway has addresses: IPv4 is IPv4 also when it is written as IPv6 (`::ffff:203.0.113.9`).
+fn canonical(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
     let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= MAPPED_BITS);
     let v4 = mapped.and_then(|v4| Ipv4Net::new(v4, v6.prefix_len() - MAPPED_BITS).ok());
-    Some(v4.map_or(net, IpNet::V4).trunc())
+    v4.map_or(net, IpNet::V4)
 }
 
 #[cfg(test)]
@@ -186,7 +195,8 @@ mod tests {
             ("2001:db8::1", "2001:db8::1/128"),
             ("2001:db8::1/64", "2001:db8::/64"),
         ] {
-            assert_eq!(net(given).map(|net| net.to_string()).as_deref(), Some(kept), "{given}");
+            let net = net(given).map(canonical).map(|net| net.to_string());
+            assert_eq!(net.as_deref(), Some(kept), "{given}");
         }
         for odd in ["", "203.0.113", "203.0.113.9/33", "::/129", "example.com"] {
             assert_eq!(net(odd), None, "{odd}");
