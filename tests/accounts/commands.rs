@@ -13,6 +13,7 @@ use crate::support::system::{Side, System};
 both_sides!(
     commands_are_written_to_the_audit_and_print_json,
     an_account_that_staff_makes_keeps_the_rules_of_a_sign_up,
+    a_blocked_address_is_kept_as_the_gateway_sees_it,
 );
 
 fn home(system: &System) -> &Path {
@@ -70,6 +71,11 @@ async fn commands_are_written_to_the_audit_and_print_json(side: Side) {
         system.processes[0].server.env(),
     );
     assert_eq!(serde_json::from_str::<Value>(&health).unwrap(), json!({ "ready": true }));
+    let mut nobody = std::process::Command::new(Binary::Latchkey.path());
+    nobody.args(["health", "--json"]).env_clear().envs(&system.env);
+    let nobody = nobody.env("LATCHKEY_OPS_LISTEN", "127.0.0.1:1").output().unwrap();
+    assert!(!nobody.status.success());
+    assert_eq!(serde_json::from_slice::<Value>(&nobody.stdout).unwrap()["ready"], false);
 
     let lines = audit(&system).await.split_off(before);
     let told: Vec<_> =
@@ -112,6 +118,16 @@ async fn an_account_that_staff_makes_keeps_the_rules_of_a_sign_up(side: Side) {
     }
     assert!(create(&["--first-name", "Ada", "--locale", "en-GB"]).0);
     assert!(create(&[]).0, "names may be left out");
+}
+
+async fn a_blocked_address_is_kept_as_the_gateway_sees_it(side: Side) {
+    let system = System::start(side, &[]).await;
+    let why = ["--reason", "test", "--owner", "ops", "--json"];
+    let add = [&["block", "add", "ip", "::ffff:203.0.113.9"][..], &why].concat();
+    assert_eq!(printed(&system, &add)["value"], "203.0.113.9/32");
+    let remove = ["block", "remove", "ip", "::ffff:203.0.113.9", "--yes", "--json"];
+    assert_eq!(printed(&system, &remove)["removed"], "203.0.113.9/32");
+    assert_eq!(printed(&system, &["block", "list", "--json"]), json!([]));
 }
 
 mod on_the_engines {

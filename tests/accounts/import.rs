@@ -122,6 +122,19 @@ async fn imported_passwords_stay_right_while_a_sign_in_beside_hashes_them_anew(s
     }
     let kept = hash_of(&system, &phone).await.unwrap();
     assert!(kept.starts_with("$argon2id$"));
+
+    // As the password that is shown for a new one: compared once the sign-ins before it were.
+    let phone = new_phone();
+    let path = file(&system, "two.csv", &format!("phone_number,password\n{phone},{KEPT}\n"));
+    assert!(users(&system, &["import", &path]).0);
+    let access = api.sign_in(&phone).await["access"].as_str().unwrap().to_owned();
+    let logins =
+        (0..cores).map(|_| api.post("/v1/token", password_login(&phone, "vq7 blue kite 9")));
+    let body = json!({ "password": "another kite, nine lakes away", "current_password": "vq7 blue kite 9" });
+    let change = api.signed_in(reqwest::Method::PUT, "/v1/me/password", &access, Some(body));
+    // A sign-in may find the new password there, and is refused then. The change is not.
+    let (_, changed) = tokio::join!(futures::future::join_all(logins), change);
+    changed.expect(204);
 }
 
 async fn hash_of(system: &System, phone: &str) -> Option<String> {
