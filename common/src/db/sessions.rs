@@ -165,11 +165,12 @@ const EXPIRED: &str = "expired";
 const SWEEP: &str = "sweep";
 
 impl Db {
-    /// Ends up to `limit` sessions whose time, idle or absolute, is over: as of the moment when it was, with an event
+    /// Ends up to `limit` sessions whose time, idle or absolute, was over at `before`: as of the moment when it was, with an event
     /// each and a line in the audit for each account. They were refused since then anyway. Tells how many there were.
     pub(super) async fn end_expired_sessions(
         &self,
         limit: u32,
+        before: Timestamp,
         now: Timestamp,
     ) -> Result<u64, EngineError> {
         self.within("end expired sessions", async {
@@ -187,7 +188,7 @@ impl Db {
                      ORDER BY expires_at LIMIT $2)
                  RETURNING id, user_id, ended_at"
             };
-            let rows = work.rows(sql, args![now, limit, EXPIRED]).await?;
+            let rows = work.rows(sql, args![before, limit, EXPIRED]).await?;
             let mut by_user: BTreeMap<UserId, Vec<SessionId>> = BTreeMap::new();
             for row in &rows {
                 let session_id = SessionId::from_uuid(row.get("id")?);

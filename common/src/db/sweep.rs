@@ -11,6 +11,9 @@ const BATCH: u32 = 500;
 /// At most this many where each row has an event to write: a statement each, all within [`super::LIMIT`].
 const BATCH_WITH_EVENTS: u32 = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// A session is told to have run out this much later: a sweep whose host's clock is ahead must not end one for good that
+/// the others would still refresh.
+const EXPIRED_MARGIN_MS: i64 = 60 * 60 * 1000;
 /// A used or spent code is remembered this much longer than it lived: clocks differ, and Redis may come back from a backup.
 const CODE_MARGIN_MS: i64 = DAY_MS;
 /// For whoever looks into why an event did not arrive.
@@ -32,7 +35,8 @@ impl Db {
     pub async fn sweep(&self, limits: GuessLimits, now: Timestamp) -> Result<Swept, EngineError> {
         let codes_before = now.plus_ms(-CODE_MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
-        let expired = self.end_expired_sessions(BATCH_WITH_EVENTS, now).await?;
+        let expired_before = now.plus_ms(-EXPIRED_MARGIN_MS);
+        let expired = self.end_expired_sessions(BATCH_WITH_EVENTS, expired_before, now).await?;
         let mut swept = Swept { removed: 0, more: expired >= u64::from(BATCH_WITH_EVENTS) };
         for (sql, before) in [
             (
