@@ -80,7 +80,12 @@ fn is_common(password: &str) -> bool {
         || is_row(&lower)
         || repeats(&lower)
         // `password123456!`: a common one and a tail that everybody adds.
-        || (!core.is_empty() && core != lower && (COMMON.contains(core) || repeats(core)))
+        || (!core.is_empty()
+            && core != lower
+            && (COMMON.contains(core)
+                || repeats(core)
+                // Each letter alone is a run: only longer ones say something.
+                || (core.chars().count() >= SHORT_UNIT && is_row(core))))
 }
 
 /// A unit over and over, the last time perhaps not whole: any short one, or a longer one that is common itself.
@@ -158,6 +163,8 @@ mod tests {
             "121212121212121212",
             "1q2w3e4r5t6y7u8i9o0p",
             "q1w2e3r4t5y6u7i8o9p0",
+            "zxcvbnmasdfghjkl123",
+            "qazwsxedcrfvtgbyhn2026!",
             "qazwsxedcrfvtgb",
             "asdfasdfasdfasdf",
             "asdfasdfasdfasdf2026!",
