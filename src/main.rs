@@ -24,7 +24,7 @@ struct Latchkey {
 #[derive(Subcommand)]
 enum Command {
     /// Brings the database's schema up to this version. Safe to run twice and side by side.
-    Migrate,
+    Migrate(commands::migrate::Arguments),
     /// Prints the settings in effect, secrets masked, and refuses what a start would refuse.
     Config(commands::config::Arguments),
     /// Prints the limits in effect, by the names that refusals carry.
@@ -33,7 +33,7 @@ enum Command {
         json: bool,
     },
     /// Asks the running process's ops port whether it is ready: exit 0 or 1.
-    Health,
+    Health(commands::health::Arguments),
     /// Signing keys of access tokens, and the bundles of derived keys for services apart.
     #[command(subcommand)]
     Keys(commands::keys::Command),
@@ -68,11 +68,11 @@ fn main() -> ExitCode {
 fn run(command: Option<Command>) -> anyhow::Result<()> {
     match command {
         None => service::block_on(all_in_one::run(Config::load(Role::AllInOne)?)),
-        Some(Command::Migrate) => service::block_on(commands::migrate::run()),
+        Some(Command::Migrate(arguments)) => service::block_on(commands::migrate::run(&arguments)),
         Some(Command::Config(arguments)) => commands::config::run(&arguments),
         Some(Command::Limits { json }) => commands::limits::run(json),
-        Some(Command::Health) => service::block_on(service::health(&Config::load_as_found()?)),
-        Some(Command::Keys(command)) => commands::keys::run(command),
+        Some(Command::Health(arguments)) => service::block_on(commands::health::run(&arguments)),
+        Some(Command::Keys(command)) => service::block_on(commands::keys::run(command)),
         Some(Command::Dead(command)) => service::block_on(commands::dead::run(command)),
         Some(Command::Block(command)) => service::block_on(commands::block::run(command)),
         Some(Command::Guard(command)) => service::block_on(commands::guard::run(command)),

@@ -76,10 +76,15 @@ impl Blocklist {
             return None;
         }
         let key = self.keys.phone_key(phone);
+        // Blocks that were set before the secret was rotated name the phone by its former key.
+        let former = self.keys.former_phone_key(phone);
         let covers = |rule: &&Rule| {
             rule.until.is_none_or(|until| until > now)
                 && match &rule.what {
-                    What::Phone(value) => value == key.as_str(),
+                    What::Phone(value) => {
+                        value == key.as_str()
+                            || former.as_ref().is_some_and(|key| value == key.as_str())
+                    }
                     What::Prefix(digits) => phone.e164()[1..].starts_with(digits.as_str()),
                     What::Ip(net) => ip.is_some_and(|ip| net.contains(&ip)),
                     What::Country(region) => region == phone.region(),
@@ -99,5 +104,30 @@ impl Rule {
             BlockKind::Ip => What::Ip(block.value.parse().ok()?),
         };
         Some(Self { what, until: block.until })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn a_blocked_phone_stays_blocked_when_the_secret_is_rotated() {
+        const BEFORE: &[u8] = b"a secret of at least 32 bytes, for tests";
+        const NOW: &[u8] = b"another secret of at least 32 bytes, too";
+        let phone = Phone::trusted("+989121234567").unwrap();
+        let other = Phone::trusted("+989121234568").unwrap();
+        let kept = Keys::from_secret(BEFORE, None).phone_key(&phone).to_string();
+        let now = Clock::manual().now();
+        let covers = |keys: Keys, phone: &Phone| {
+            let rule = Rule { what: What::Phone(kept.clone()), until: Some(now.plus_secs(60)) };
+            let list = Blocklist { keys: Arc::new(keys), rules: Arc::new(RwLock::new(vec![rule])) };
+            list.covers(phone, None, now).is_some()
+        };
+        assert!(covers(Keys::from_secret(BEFORE, None), &phone));
+        assert!(covers(Keys::from_secret(NOW, Some(BEFORE)), &phone));
+        assert!(!covers(Keys::from_secret(NOW, Some(BEFORE)), &other));
+        assert!(!covers(Keys::from_secret(NOW, None), &phone), "the rotation is over");
     }
 }

@@ -51,9 +51,10 @@ impl<'a> Deletion<'a> {
     pub async fn from_store(&self, otps: &OtpStore) -> anyhow::Result<()> {
         let now = Phone::trusted(&self.user.phone_number).context("read the account's number")?;
         for phone in self.former.iter().chain([&now]) {
-            otps.forget(&self.keys.phone_key(phone), self.user.id)
-                .await
-                .context("forget a phone")?;
+            let keys = [Some(self.keys.phone_key(phone)), self.keys.former_phone_key(phone)];
+            for key in keys.iter().flatten() {
+                otps.forget(key, self.user.id).await.context("forget a phone")?;
+            }
         }
         Ok(())
     }

@@ -153,7 +153,7 @@ pub struct Rotating {
 #[derive(Debug)]
 pub struct Keys {
     pub event: Seal,
-    index: MacKey,
+    index: Rotating,
     pepper: Option<MacKey>,
     code: Option<Seal>,
     refresh: Option<Rotating>,
@@ -166,6 +166,10 @@ pub struct Keys {
 pub struct PhoneKey(String);
 
 impl PhoneKey {
+    fn under(key: &MacKey, phone: &Phone) -> Self {
+        Self(hex(&key.tag(&[b"phone", phone.e164().as_bytes()])[..16]))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -245,7 +249,7 @@ impl Keys {
         };
         Ok(Self {
             event: seal(Use::Event).context("the event key is missing")?,
-            index: now.get(&Use::Index).map(MacKey::new).context("the index key is missing")?,
+            index: rotating(Use::Index).context("the index key is missing")?,
             pepper: now.get(&Use::Pepper).map(MacKey::new),
             code: seal(Use::Code),
             refresh: rotating(Use::Refresh),
@@ -254,13 +258,18 @@ impl Keys {
     }
 
     pub fn phone_key(&self, phone: &Phone) -> PhoneKey {
-        let tag = self.index.tag(&[b"phone", phone.e164().as_bytes()]);
-        PhoneKey(hex(&tag[..16]))
+        PhoneKey::under(&self.index.current, phone)
+    }
+
+    /// The key that the phone had under the secret before this one, during a rotation: what was kept by it stands under
+    /// it still.
+    pub fn former_phone_key(&self, phone: &Phone) -> Option<PhoneKey> {
+        self.index.previous.as_ref().map(|key| PhoneKey::under(key, phone))
     }
 
     /// A key for any other text that a store should not hold plainly: an address, an `Idempotency-Key`.
     pub fn index(&self, kind: &str, text: &str) -> String {
-        hex(&self.index.tag(&[kind.as_bytes(), text.as_bytes()])[..16])
+        hex(&self.index.current.tag(&[kind.as_bytes(), text.as_bytes()])[..16])
     }
 
     /// The digest by which the gateway checks a code: HMAC-SHA-256(pepper, purpose, phone, code), in hex.
@@ -364,6 +373,23 @@ mod tests {
         assert_eq!(worker.event.open(&sealed, &["x"])?, 1);
         assert_eq!(whole.index("a", "b"), worker.index("a", "b"));
         assert_ne!(whole.index("a", "b"), whole.index("ab", ""));
+        Ok(())
+    }
+
+    #[test]
+    fn a_rotated_secret_still_knows_the_keys_of_phones_and_a_bundle_does_too() -> anyhow::Result<()>
+    {
+        const NEXT: &[u8] = b"another secret of at least 32 bytes, too";
+        let phone = Phone::trusted("+989121234567")?;
+        let before = Keys::from_secret(SECRET, None);
+        assert_eq!(before.former_phone_key(&phone), None);
+        let whole = Keys::from_secret(NEXT, Some(SECRET));
+        assert_eq!(whole.former_phone_key(&phone), Some(before.phone_key(&phone)));
+        for service in [Service::Gateway, Service::OtpWorker, Service::SmsWorker] {
+            let apart = Keys::from_bundle(&derive_bundle(NEXT, Some(SECRET), service)?)?;
+            assert_eq!(apart.phone_key(&phone), whole.phone_key(&phone));
+            assert_eq!(apart.former_phone_key(&phone), Some(before.phone_key(&phone)));
+        }
         Ok(())
     }
 

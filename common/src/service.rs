@@ -38,7 +38,8 @@ where
             .map_err(Into::into)
             .and_then(|config| block_on(serve(name, config, run))),
         ["health"] => {
-            Config::load(role).map_err(Into::into).and_then(|config| block_on(health(&config)))
+            let asked = Config::load(role).map_err(Into::into).and_then(|c| block_on(health(&c)));
+            asked.map(|()| println!("ready"))
         }
         ["--help" | "-h" | "help"] => {
             println!("{}", usage(name));
@@ -223,7 +224,6 @@ pub async fn health(config: &Config) -> anyhow::Result<()> {
     let status =
         ops::ask(address, "/readyz").await.with_context(|| format!("no answer from {address}"))?;
     anyhow::ensure!(status == 200, "{address} is not ready: /readyz answers {status}");
-    println!("ready");
     Ok(())
 }
 

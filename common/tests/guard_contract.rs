@@ -59,7 +59,7 @@ contract!(
 struct Bench {
     store: OtpStore,
     clock: Clock,
-    keys: Keys,
+    keys: Box<Keys>,
     limits: Limits,
     mode: PumpingGuard,
     next: std::cell::Cell<u64>,
@@ -114,7 +114,7 @@ impl Bench {
         // At the begin of a minute: what is young then does not hang on when the test was started.
         let into = u64::try_from(clock.now_ms() % 60_000).unwrap();
         clock.advance(Duration::from_millis(60_000 - into));
-        let keys = Keys::from_secret(b"thirty-two bytes or more for tests", None);
+        let keys = Box::new(Keys::from_secret(b"thirty-two bytes or more for tests", None));
         Self {
             store,
             clock,

@@ -90,9 +90,12 @@ impl Fields {
         parsed
     }
 
-    /// Puts down a fault that the route itself found.
+    /// Puts down a fault that the route itself found, unless the field has one already: what was read of such a field
+    /// is a stand-in, and a fault found in that would send its sender the wrong way.
     pub fn refuse(&mut self, field: &'static str, code: &'static str, detail: impl Into<String>) {
-        self.errors.push(FieldError::new(field, code, detail));
+        if self.errors.iter().all(|error| error.field != field) {
+            self.errors.push(FieldError::new(field, code, detail));
+        }
     }
 
     /// Refuses what was collected, and every field that nobody read, by name.
@@ -177,5 +180,14 @@ mod tests {
         let mut f = fields(r#"{"first_name":""}"#);
         f.checked("first_name", validate::name);
         assert_eq!(faults(f.finish()), [("first_name".to_owned(), "required")]);
+        for (body, code) in
+            [(r#"{"request_id":"x"}"#, "invalid"), (r#"{"request_id":5}"#, "wrong_type")]
+        {
+            let mut f = fields(body);
+            if f.optional_parsed::<Channel>("request_id", "an id").is_none() {
+                f.refuse("request_id", "required", "Name the ask.");
+            }
+            assert_eq!(faults(f.finish()), [("request_id".to_owned(), code)]);
+        }
     }
 }

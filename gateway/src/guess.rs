@@ -20,6 +20,8 @@ use crate::error::ApiError;
 pub(crate) struct Guess<'a> {
     pub phone: &'a Phone,
     pub phone_key: &'a PhoneKey,
+    /// As in [`Guesser`].
+    pub former_key: Option<&'a PhoneKey>,
     pub scope: Scope,
     pub code: &'a Code,
     pub request_id: Option<RequestId>,
@@ -43,6 +45,7 @@ impl Guess<'_> {
         Guesser {
             phone_number: self.phone.e164(),
             phone_key: self.phone_key,
+            former_key: self.former_key,
             known_device: self.known_device,
         }
     }

@@ -82,7 +82,7 @@ pub(crate) async fn login(
     let now = app.engines.clock.now();
     let known_device = device
         .as_ref()
-        .and_then(|token| device_token::check(&app.engines.keys, token, &phone_key, now));
+        .and_then(|token| device_token::check(&app.engines.keys, token, &phone, now));
     let login = Login { phone, code, request_id, known_device, device_token: device, jkt };
 
     let key = caller
@@ -94,7 +94,7 @@ pub(crate) async fn login(
         return sign_in(&app, &caller, &login, &phone_key, None).await.map(Json);
     };
     let key = LoginKey { key_hash, body_hash: &body };
-    let repetition = Repetition { app: &app, login: &login, phone_key: &phone_key, key };
+    let repetition = Repetition { app: &app, login: &login, key };
     if let Some(first) = repetition.first().await? {
         count_login(&app, &caller).await?;
         if let Some(answer) = repetition.answer(first).await? {
@@ -128,7 +128,6 @@ async fn count_login(app: &App, caller: &Caller) -> Result<(), ApiError> {
 struct Repetition<'a> {
     app: &'a App,
     login: &'a Login,
-    phone_key: &'a PhoneKey,
     key: LoginKey<'a>,
 }
 
@@ -157,7 +156,7 @@ impl Repetition<'_> {
             return Err(ApiError::IdempotencyKeyReused);
         }
         let Some(live) = first.session else { return Ok(None) };
-        answer(app, &self.login.phone, self.phone_key, live.user, &live.session).map(Some)
+        answer(app, &self.login.phone, live.user, &live.session).map(Some)
     }
 }
 
@@ -168,9 +167,11 @@ async fn sign_in(
     phone_key: &PhoneKey,
     key: Option<LoginKey<'_>>,
 ) -> Result<LoginView, ApiError> {
+    let former_key = app.engines.keys.former_phone_key(&login.phone);
     let guess = Guess {
         phone: &login.phone,
         phone_key,
+        former_key: former_key.as_ref(),
         scope: Scope::Login,
         code: &login.code,
         request_id: login.request_id,
@@ -206,7 +207,7 @@ async fn sign_in(
         Ok(LoginOutcome::SignedIn { user, session, .. }) => {
             guess.close(app, code, Closing::Used(right.answered(login.request_id))).await;
             count("right");
-            answer(app, &login.phone, phone_key, user, &session)
+            answer(app, &login.phone, user, &session)
         }
         Ok(LoginOutcome::Blocked) => {
             guess.close(app, code, Closing::Used(None)).await;
@@ -233,15 +234,9 @@ fn method(right: &Right) -> Method {
     }
 }
 
-fn answer(
-    app: &App,
-    phone: &Phone,
-    phone_key: &PhoneKey,
-    user: User,
-    session: &Session,
-) -> Result<LoginView, ApiError> {
+fn answer(app: &App, phone: &Phone, user: User, session: &Session) -> Result<LoginView, ApiError> {
     let now = app.engines.clock.now();
-    let device_token = device_token::issue(&app.engines.keys, user.id, phone_key, now)?;
+    let device_token = device_token::issue(&app.engines.keys, user.id, phone, now)?;
     let tokens = app.pair(session)?;
     Ok(LoginView { tokens, user: UserView::of(user, phone.e164()), device_token })
 }

@@ -76,9 +76,11 @@ pub(crate) async fn confirm(
     // is the same as for a wrong one.
     let phone = wanted_phone(&app, &signed_in).await?;
     let phone_key = app.engines.keys.phone_key(&phone);
+    let former_key = app.engines.keys.former_phone_key(&phone);
     let guess = Guess {
         phone: &phone,
         phone_key: &phone_key,
+        former_key: former_key.as_ref(),
         scope: Scope::PhoneChange(user),
         code: &code,
         request_id: None,

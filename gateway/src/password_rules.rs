@@ -15,14 +15,23 @@ static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     lines.filter(|line| !line.starts_with('#') && !line.is_empty()).collect()
 });
 
-/// Rows along which fingers run.
-const ROWS: [&str; 7] = [
+/// A password that repeats a unit of so many characters is worth no more than the unit, which is too short for one.
+const SHORT_UNIT: usize = 8;
+
+/// Rows along which fingers run, one by one, two together, or from row to row.
+const ROWS: [&str; 13] = [
     "01234567890123456789",
     "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
     "qwertyuiopqwertyuiop",
     "asdfghjklasdfghjkl",
     "zxcvbnmzxcvbnm",
     "qwertyuiopasdfghjklzxcvbnm",
+    "qazwsxedcrfvtgbyhnujmikolp",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
+    "1q2w3e4r5t6y7u8i9o0p",
+    "q1w2e3r4t5y6u7i8o9p0",
+    "1a2s3d4f5g6h7j8k9l",
+    "a1b2c3d4e5f6g7h8i9j0",
     "йцукенгшщзхъфывапролджэячсмитьбю",
 ];
 
@@ -68,22 +77,26 @@ fn is_common(password: &str) -> bool {
     let lower = password.to_lowercase();
     let core = lower.trim_end_matches(|c: char| c.is_ascii_digit() || c.is_ascii_punctuation());
     COMMON.contains(lower.as_str())
-        // `password123456!`: a common one and a tail that everybody adds.
-        || (!core.is_empty() && repeats_common(core))
-        || repeats_common(&lower)
         || is_row(&lower)
+        || repeats(&lower)
+        // `password123456!`: a common one and a tail that everybody adds.
+        || (!core.is_empty()
+            && core != lower
+            && (COMMON.contains(core)
+                || repeats(core)
+                // Each letter alone is a run: only longer ones say something.
+                || (core.chars().count() >= SHORT_UNIT && is_row(core))))
 }
 
-/// One character, or one entry of the list, over and over.
-fn repeats_common(text: &str) -> bool {
-    let first = text.chars().next();
-    text.chars().all(|c| Some(c) == first)
-        || text.char_indices().skip(1).map(|(at, _)| at).chain([text.len()]).any(|length| {
-            let (unit, rest) = text.split_at(length);
-            COMMON.contains(unit) && rest.len().is_multiple_of(length) && {
-                rest.as_bytes().chunks(length).all(|piece| piece == unit.as_bytes())
-            }
-        })
+/// A unit over and over, the last time perhaps not whole: any short one, or a longer one that is common itself.
+fn repeats(text: &str) -> bool {
+    let chars: Vec<char> = text.chars().collect();
+    let is_period =
+        |&period: &usize| chars[period..].iter().zip(&chars).all(|(later, former)| later == former);
+    // Half of the unit at least comes again: that the first character is also the last is no repetition.
+    let longest = chars.len() * 2 / 3;
+    let Some(period) = (1..=longest.max(1)).find(is_period) else { return false };
+    period <= SHORT_UNIT || is_common(&chars[..period].iter().collect::<String>())
 }
 
 /// A run along a row of keys, the alphabet or the digits, either way.
@@ -110,7 +123,8 @@ mod tests {
             "kite 9123456780 blue",
             "🐢🐢🐇🐇🐢🐇🐢🐢🐇🐢🐇🐢🐇🐇🐢",
             "               a",
-            &"Qw9#".repeat(64),
+            "kite 9 over the lake, kite 9 over the lake",
+            &"vq7 blue kite 9 over the".repeat(10),
         ] {
             assert_eq!(code(password), None, "{password}");
         }
@@ -144,6 +158,23 @@ mod tests {
             "correcthorsebatterystaple",
             "Correct Horse Battery Staple",
             "supercalifragilisticexpialidocious",
+            "123456789123456",
+            "123123123123123",
+            "121212121212121212",
+            "1q2w3e4r5t6y7u8i9o0p",
+            "q1w2e3r4t5y6u7i8o9p0",
+            "zxcvbnmasdfghjkl123",
+            "qazwsxedcrfvtgbyhn2026!",
+            "qazwsxedcrfvtgb",
+            "asdfasdfasdfasdf",
+            "asdfasdfasdfasdf2026!",
+            "password1password1",
+            "password1passwo",
+            "password123password123",
+            "12345678987654321",
+            "zaq12wsxcde34rfv",
+            "x7!qx7!qx7!qx7!q",
+            "x7!qPw2zx7!qPw2",
         ] {
             assert_eq!(code(password), Some("too_common"), "{password}");
         }
@@ -152,6 +183,20 @@ mod tests {
             ["password", "P@ssw0rd", "12345678", "qwertyui", "trustno1", "sunshine", "iloveyou2"]
         {
             assert_eq!(at_eight(password), Some("too_common"), "{password}");
+        }
+    }
+
+    #[test]
+    fn the_longest_password_is_judged_at_once() {
+        // Units within units, each with a tail: what a search of every repetition in every other would not end with.
+        let mut nested = "b".to_owned();
+        while nested.len() < MAX_CHARS {
+            nested = format!("{nested}a1{nested}");
+        }
+        for password in [nested, format!("axyz{}", "a".repeat(252)), "a1".repeat(128)] {
+            let started = std::time::Instant::now();
+            let _ = is_common(&password[..MAX_CHARS]);
+            assert!(started.elapsed() < std::time::Duration::from_secs(1));
         }
     }
 

@@ -1,13 +1,19 @@
 //! `latchkey block`: stops asks at run time. In force in every process within 10 s.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
 use common::db::{Block, BlockKind};
 use common::phone::Served;
 use common::timestamp::Timestamp;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::json;
 
 use super::operator::{ACTOR, Operator, confirm, print_json, print_table, say};
+
+/// What stands before an IPv4 address that is written as IPv6: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -60,20 +66,21 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                 })
                 .transpose()?;
             ensure!(until.is_none_or(|until| until > now), "--until lies in the past");
-            let (kind, value, display) = place(&operator, &kind, &value)?;
+            let Place { kind, value, display, former: _ } = place(&operator, &kind, &value)?;
             let block = Block { kind, value, display, reason, owner, until, created_at: now };
             operator.db.block_add(&block, ACTOR).await.context("set the block")?;
             told(json, "blocked", &block)
         }
         Command::List { json } => list(&operator, json).await,
         Command::Remove { kind, value, yes, json } => {
-            let (kind, value, display) = place(&operator, &kind, &value)?;
+            let Place { kind, value, display, former } = place(&operator, &kind, &value)?;
             confirm(yes, &format!("remove the block of {kind} {display}"))?;
-            let removed = operator
-                .db
-                .block_remove(kind, &value, ACTOR, operator.clock.now())
-                .await
-                .context("remove the block")?;
+            let (db, now) = (&operator.db, operator.clock.now());
+            let mut removed = false;
+            for value in [Some(value), former].iter().flatten() {
+                let one = db.block_remove(kind, value, ACTOR, now).await;
+                removed |= one.context("remove the block")?;
+            }
             ensure!(removed, "there is no block of {kind} {display}");
             let removed = json!({ "removed": display, "kind": kind.as_str() });
             say(json, &removed, &format!("removed: {kind} {display}"))
@@ -109,42 +116,90 @@ fn as_json(block: &Block) -> serde_json::Value {
 }
 
 /// What is blocked, as it is stored and as it is shown. A phone is stored by its key only.
-fn place(
-    operator: &Operator,
-    kind: &str,
-    value: &str,
-) -> anyhow::Result<(BlockKind, String, String)> {
+struct Place {
+    kind: BlockKind,
+    value: String,
+    display: String,
+    /// What a block from before may stand under still: a phone's key under the secret before this one, during a
+    /// rotation; IPv4 as IPv6, which this command once stored as it was given.
+    former: Option<String>,
+}
+
+fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> {
     let kind: BlockKind = kind.parse().ok().context("KIND is phone, prefix, ip or country")?;
     let value = value.trim();
+    let same = |value: String| Place { kind, display: value.clone(), value, former: None };
     Ok(match kind {
         BlockKind::Phone => {
             let served = Served::of(&operator.config).everywhere();
             let phone = served
                 .parse(value, operator.clock.now())
                 .map_err(|_| anyhow::anyhow!("not a mobile number: write it as +989123456789"))?;
-            (kind, operator.keys.phone_key(&phone).to_string(), phone.to_string())
+            Place {
+                kind,
+                value: operator.keys.phone_key(&phone).to_string(),
+                display: phone.to_string(),
+                former: operator.keys.former_phone_key(&phone).map(|key| key.to_string()),
+            }
         }
         BlockKind::Prefix => {
             let digits = value.trim_start_matches('+');
             let fits =
                 (1..=12).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
             ensure!(fits, "a prefix is 1 to 12 digits, calling code first");
-            (kind, digits.to_owned(), digits.to_owned())
+            same(digits.to_owned())
         }
         BlockKind::Ip => {
-            let net = value
-                .parse::<ipnet::IpNet>()
-                .or_else(|_| value.parse::<std::net::IpAddr>().map(Into::into));
-            let net =
-                net.ok().context("an address, or a range as 203.0.113.0/24")?.trunc().to_string();
-            (kind, net.clone(), net)
+            let given = net(value).context("an address, or a range as 203.0.113.0/24")?;
+            let canonical = canonical(given).to_string();
+            let former = Some(given.to_string()).filter(|given| *given != canonical);
+            Place { former, ..same(canonical) }
         }
         BlockKind::Country => {
             let region = value.to_ascii_uppercase();
             if region.len() != 2 || !region.bytes().all(|b| b.is_ascii_uppercase()) {
                 bail!("a country is two letters of ISO 3166, as IR");
             }
-            (kind, region.clone(), region)
+            same(region)
         }
     })
+}
+
+/// An address or a range, without what stands behind the range's length.
+fn net(value: &str) -> Option<IpNet> {
+    let net = value.parse().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).ok();
+    net.map(|net| net.trunc())
+}
+
+/// As the gateway has addresses: IPv4 is IPv4 also when it is written as IPv6 (`::ffff:203.0.113.9`).
+fn canonical(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= MAPPED_BITS);
+    let v4 = mapped.and_then(|v4| Ipv4Net::new(v4, v6.prefix_len() - MAPPED_BITS).ok());
+    v4.map_or(net, IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_blocked_in_whatever_writing_it_is_given() {
+        for (given, kept) in [
+            ("203.0.113.9", "203.0.113.9/32"),
+            ("203.0.113.9/24", "203.0.113.0/24"),
+            ("::ffff:203.0.113.9", "203.0.113.9/32"),
+            ("::ffff:203.0.113.9/120", "203.0.113.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:203.0.113.9/95", "::fffe:0:0/95"),
+            ("2001:db8::1", "2001:db8::1/128"),
+            ("2001:db8::1/64", "2001:db8::/64"),
+        ] {
+            let net = net(given).map(canonical).map(|net| net.to_string());
+            assert_eq!(net.as_deref(), Some(kept), "{given}");
+        }
+        for odd in ["", "203.0.113", "203.0.113.9/33", "::/129", "example.com"] {
+            assert_eq!(net(odd), None, "{odd}");
+        }
+    }
 }

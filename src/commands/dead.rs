@@ -3,10 +3,10 @@
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use common::bus::{Bus, Pick, Queue};
-use common::config::{Config, Engines, Role};
+use common::config::{Config, Engines};
 use serde_json::json;
 
-use super::operator::{confirm, print_json, print_table, say};
+use super::operator::{Audit, confirm, print_json, print_table, say};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -50,10 +50,14 @@ impl Picked {
     fn pick(&self) -> Pick {
         self.id.clone().map_or(Pick::All, Pick::One)
     }
+
+    fn detail(&self, count: u64) -> serde_json::Value {
+        json!({ "message": self.id, "count": count })
+    }
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
-    let config = Config::load(Role::AllInOne)?;
+    let config = Config::load_as_found()?;
     let Engines::Services { amqp_url, .. } = &config.engines else {
         bail!(
             "the embedded default keeps its messages in the running process: set AMQP_URL (and the other two) to look at a broker"
@@ -74,13 +78,17 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Replay(picked) => {
             let queue = queue_of(&picked.queue)?;
             confirm(picked.yes, &format!("put dead letters of {queue} back into work"))?;
+            let audit = Audit::open(&config.engines).await?;
             let count = bus.dead_replay(queue, &picked.pick()).await?;
+            audit.note("dead_letters_replayed", queue.name(), &picked.detail(count)).await?;
             told(&picked, "replayed", count)
         }
         Command::Drop(picked) => {
             let queue = queue_of(&picked.queue)?;
             confirm(picked.yes, &format!("throw dead letters of {queue} away"))?;
+            let audit = Audit::open(&config.engines).await?;
             let count = bus.dead_drop(queue, &picked.pick()).await?;
+            audit.note("dead_letters_dropped", queue.name(), &picked.detail(count)).await?;
             told(&picked, "dropped", count)
         }
     }

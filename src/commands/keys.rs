@@ -11,7 +11,7 @@ use gateway::keys::Algorithm;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::operator::{confirm, print_json, print_table, say};
+use super::operator::{Audit, confirm, print_json, print_table, say};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -20,7 +20,8 @@ pub(crate) enum Command {
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Makes a key. The newest one signs unless another is activated.
+    /// Makes a key. The first one of the folder signs at once; a later one signs once it is activated, which is after
+    /// every service has read it (300 s).
     Generate {
         #[arg(long, value_enum, default_value_t = Kind::Es256)]
         algorithm: Kind,
@@ -61,14 +62,14 @@ pub(crate) enum Kind {
     Rs256,
 }
 
-pub(crate) fn run(command: Command) -> anyhow::Result<()> {
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Derive { service, json } => derive(&service, json),
-        other => on_folder(other),
+        Command::Derive { service, json } => derive(&service, json).await,
+        other => on_folder(other).await,
     }
 }
 
-fn on_folder(command: Command) -> anyhow::Result<()> {
+async fn on_folder(command: Command) -> anyhow::Result<()> {
     let config = Config::load_as_found()?;
     let dir = folder(&config)?;
     let active = config.jwt_active_kid.as_deref();
@@ -80,19 +81,25 @@ fn on_folder(command: Command) -> anyhow::Result<()> {
                 Kind::Eddsa => Algorithm::EdDsa,
                 Kind::Rs256 => Algorithm::Rs256,
             };
+            let audit = Audit::open(&config.engines).await?;
             let kid = key_folder::generate(&dir, algorithm, kid.as_deref())?;
+            audit.note("key_generated", &kid, &json!({ "algorithm": algorithm.as_str() })).await?;
             say(json, &json!({ "kid": kid }), &format!("made {kid}"))
         }
         Command::Activate { kid, json } => {
             if active.is_some() {
                 bail!("LATCHKEY_JWT_ACTIVE_KID names the key that signs: change it there");
             }
+            let audit = Audit::open(&config.engines).await?;
             key_folder::activate(&dir, &kid)?;
+            audit.note("key_activated", &kid, &json!({})).await?;
             say(json, &json!({ "kid": kid, "active": true }), &format!("{kid} signs"))
         }
         Command::Retire { kid, yes, json } => {
             confirm(yes, &format!("retire {kid}: every token that it signed is refused"))?;
+            let audit = Audit::open(&config.engines).await?;
             key_folder::retire(&dir, &kid, active)?;
+            audit.note("key_retired", &kid, &json!({})).await?;
             say(json, &json!({ "kid": kid, "retired": true }), &format!("retired {kid}"))
         }
         Command::Derive { .. } => Ok(()),
@@ -120,12 +127,19 @@ fn list(dir: &Path, active: Option<&str>, json: bool) -> anyhow::Result<()> {
     print_table(&["KID", "ALGORITHM", "STATE"], &rows)
 }
 
-fn derive(service: &str, json: bool) -> anyhow::Result<()> {
+/// The machine that cuts bundles needs no database, nor any setting but the secret; where it has all of them the
+/// audit tells of it.
+async fn derive(service: &str, json: bool) -> anyhow::Result<()> {
     let service: Service = service.parse()?;
     let Secrets::Master { current, previous } = Config::load_secrets()? else {
         bail!("set LATCHKEY_SECRET: bundles are cut from it");
     };
     let previous = previous.as_ref().map(|secret| secret.expose_secret().as_bytes());
+    let audit = match Config::load_as_found() {
+        Ok(config) => Audit::open(&config.engines).await?,
+        Err(_) => Audit::none(),
+    };
     let bundle = derive_bundle(current.expose_secret().as_bytes(), previous, service)?;
+    audit.note("keys_derived", service.as_str(), &json!({})).await?;
     say(json, &json!({ "service": service.as_str(), "keys": bundle.as_str() }), &bundle)
 }

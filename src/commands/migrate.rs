@@ -1,8 +1,20 @@
 //! `latchkey migrate`.
 
-use super::operator::{Operator, print};
+use clap::Args;
+use serde_json::json;
 
-pub(crate) async fn run() -> anyhow::Result<()> {
-    Operator::connect().await?;
-    print(&format!("the schema is that of latchkey {}\n", env!("CARGO_PKG_VERSION")))
+use super::operator::{Operator, say};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let operator = Operator::connect().await?;
+    let version = env!("CARGO_PKG_VERSION");
+    operator.note("migrated", "schema", &json!({ "version": version })).await?;
+    let text = format!("the schema is that of latchkey {version}");
+    say(arguments.json, &json!({ "version": version }), &text)
 }

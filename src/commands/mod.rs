@@ -4,6 +4,7 @@ pub(crate) mod block;
 pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod guard;
+pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod migrate;

@@ -4,9 +4,10 @@ use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, bail};
 use common::clock::Clock;
-use common::config::Config;
+use common::config::{Config, Engines};
 use common::db::Db;
 use common::keys::Keys;
+use common::timestamp::Timestamp;
 use serde_json::Value;
 
 /// What a command works with.
@@ -21,10 +22,60 @@ impl Operator {
     /// Connects with the settings that the services have, to the schema of this version.
     pub async fn connect() -> anyhow::Result<Self> {
         let config = Config::load_as_found()?;
-        let db = Db::connect(&config.engines).await.context("connect to the database")?;
-        db.migrate().await.context("migrate the database")?;
+        let db = connect(&config.engines).await?;
         let keys = config.keys()?;
         Ok(Self { config, db, keys, clock: Clock::system() })
+    }
+
+    /// Writes into the audit who read what. Before it is printed: what cannot be written down is not shown.
+    pub async fn note(&self, act: &str, subject: &str, detail: &Value) -> anyhow::Result<()> {
+        note(&self.db, self.clock.now(), act, subject, detail).await
+    }
+}
+
+async fn connect(engines: &Engines) -> anyhow::Result<Db> {
+    let db = Db::connect(engines).await.context("connect to the database")?;
+    db.migrate().await.context("migrate the database")?;
+    Ok(db)
+}
+
+async fn note(
+    db: &Db,
+    now: Timestamp,
+    act: &str,
+    subject: &str,
+    detail: &Value,
+) -> anyhow::Result<()> {
+    db.audit_add(now, ACTOR, act, subject, detail).await.context("write the audit")
+}
+
+/// The audit of what a command does outside the database. Opened before the act: where the line could not be written,
+/// nothing is done.
+pub(crate) struct Audit(Option<Db>);
+
+impl Audit {
+    /// On the engines, their database. The embedded default's only when it is there: its first start makes it, and a
+    /// key can be made before.
+    pub async fn open(engines: &Engines) -> anyhow::Result<Self> {
+        let there = match engines {
+            Engines::Services { .. } => true,
+            Engines::Embedded { data_dir } => Db::sqlite_is_in(data_dir),
+        };
+        Ok(Self(if there { Some(connect(engines).await?) } else { None }))
+    }
+
+    /// Where no database is configured.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    pub async fn note(&self, act: &str, subject: &str, detail: &Value) -> anyhow::Result<()> {
+        match &self.0 {
+            Some(db) => note(db, Clock::system().now(), act, subject, detail)
+                .await
+                .context("it is done, and missing in the audit"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use common::clock::Clock;
-use common::config::{Config, ProviderName, Role};
+use common::config::{Config, ProviderName};
 use common::phone::Served;
 use serde_json::json;
 
@@ -20,7 +20,7 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     let Command::Check { phone_number, json } = command;
-    let config = Config::load(Role::AllInOne)?;
+    let config = Config::load_as_found()?;
     let routes = &config.sms.routes;
     let mut rows: Vec<(String, String)> = routes
         .by_prefix

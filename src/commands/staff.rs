@@ -66,6 +66,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::List { json } => {
             let staff = operator.db.staff().await?;
+            operator.note("staff_read", "all", &json!({})).await?;
             if json {
                 return print_json(&staff.iter().map(shown).collect());
             }

@@ -79,7 +79,11 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Prints all that is kept about an account, as JSON; without one, all accounts as CSV.
-    Export { user: Option<String> },
+    Export {
+        user: Option<String>,
+        #[arg(long, help = "Print JSON, as it does for one account anyway")]
+        json: bool,
+    },
     /// Makes accounts of a CSV file or of a Django dump. Passwords in Django's PBKDF2 form keep working.
     Import(users_import::Arguments),
     /// Deletes an account and every trace of its phone.
@@ -98,12 +102,15 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Find { phone_number: user, json } | Command::Show { user, json } => {
             let user = find(&operator, &user).await?;
+            operator.note("user_read", &user.id.to_string(), &json!({})).await?;
             if json { print_json(&shown(&user)) } else { print_user(&user) }
         }
         Command::Create { phone_number, first_name, last_name, locale, json } => {
             let phone = Served::of(&operator.config)
                 .parse(&phone_number, now)
                 .map_err(|_| anyhow::anyhow!("not a mobile number that this deployment serves"))?;
+            users_import::check_profile(&first_name, &last_name, &locale)
+                .map_err(anyhow::Error::msg)?;
             let new = NewUser {
                 id: UserId::new(&operator.clock),
                 phone_number: phone.e164(),
@@ -145,7 +152,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Unlock { phone_number, json } => {
             let phone = phone(&operator, &phone_number)?;
-            let had = db.reset_failures(&operator.keys.phone_key(&phone), ACTOR, now).await?;
+            let keys = &operator.keys;
+            let (key, former) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
+            let had = db.reset_failures(&key, former.as_ref(), ACTOR, now).await?;
             let text = if had {
                 "opened: its wrong guesses are forgotten"
             } else {
@@ -174,6 +183,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Sessions { user, json } => {
             let user = find(&operator, &user).await?;
             let sessions = sessions(&operator, &user).await?;
+            operator.note("sessions_read", &user.id.to_string(), &json!({})).await?;
             if json {
                 return print_json(&sessions.into());
             }
@@ -192,10 +202,18 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Import(users_import::Arguments { file, format, dry_run, json }) => {
             users_import::import(&operator, &file, format, dry_run, json).await
         }
-        Command::Export { user: None } => users_import::export_all(&operator).await,
-        Command::Export { user: Some(user) } => {
+        Command::Export { user: None, json } => {
+            operator.note("users_exported", "all", &json!({})).await?;
+            if json {
+                users_import::export_all_json(&operator).await
+            } else {
+                users_import::export_all(&operator).await
+            }
+        }
+        Command::Export { user: Some(user), json: _ } => {
             let user = find(&operator, &user).await?;
             let sessions = sessions(&operator, &user).await?;
+            operator.note("user_exported", &user.id.to_string(), &json!({})).await?;
             print_json(&json!({ "user": shown(&user), "sessions": sessions }))
         }
         Command::Delete { user, yes, json } => {

@@ -3,7 +3,7 @@
 //! The whole file is read before the first account is made, so that one that cannot be read makes none. Each account is
 //! made in a transaction of its own: it is whole or not there, and an import that was cut off is simply run again.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -16,6 +16,7 @@ use gateway::{django, validate};
 use serde_json::json;
 
 use super::operator::{ACTOR, Operator, print_json};
+use super::users::shown;
 use super::users_file::{self, Row};
 
 /// Rows of the export that are read at once.
@@ -96,18 +97,23 @@ struct Account<'a> {
     password_lost: bool,
 }
 
+/// The names, which may be left out, and the locale of an account that staff makes.
+pub(super) fn check_profile(first_name: &str, last_name: &str, locale: &str) -> Result<(), String> {
+    for (field, name) in [("first_name", first_name), ("last_name", last_name)] {
+        if !name.is_empty() {
+            validate::name(name).map_err(|fault| format!("{field}: {}", fault.detail))?;
+        }
+    }
+    validate::locale(locale).map_err(|fault| format!("locale: {}", fault.detail))
+}
+
 /// The rules that a sign-up has. What is wrong is told without the value: it may be a number or a name.
 fn check<'a>(row: &'a Row, served: &Served, now: Timestamp) -> Result<Account<'a>, String> {
     let phone = served
         .parse(&row.phone_number, now)
         .map_err(|_| "its phone number is not a mobile number that can be served".to_owned())?;
-    for (field, name) in [("first_name", &row.first_name), ("last_name", &row.last_name)] {
-        if !name.is_empty() {
-            validate::name(name).map_err(|fault| format!("{field}: {}", fault.detail))?;
-        }
-    }
     let locale = if row.locale.is_empty() { "en" } else { &row.locale };
-    validate::locale(locale).map_err(|fault| format!("locale: {}", fault.detail))?;
+    check_profile(&row.first_name, &row.last_name, locale)?;
     let created_at = match row.created_at.as_str() {
         "" => None,
         text => Some(
@@ -189,18 +195,38 @@ pub(crate) async fn export_all(operator: &Operator) -> anyhow::Result<()> {
     let mut out = csv::Writer::from_writer(std::io::stdout().lock());
     let head = ["id", "phone_number", "first_name", "last_name", "locale", "created_at", "active"];
     out.write_record(head)?;
+    each_user(operator, |user| Ok(out.write_record(cells(user))?)).await?;
+    out.flush().context("write the export")
+}
+
+/// All accounts as a JSON list of what `users show` prints, one a line.
+pub(crate) async fn export_all_json(operator: &Operator) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut before = "[\n";
+    each_user(operator, |user| {
+        write!(out, "{before}{}", shown(user))?;
+        before = ",\n";
+        Ok(())
+    })
+    .await?;
+    // Without an account the list is still one.
+    let end = if before == ",\n" { "\n]" } else { "[]" };
+    writeln!(out, "{end}").context("write the export")
+}
+
+async fn each_user(
+    operator: &Operator,
+    mut tell: impl FnMut(&User) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut after = None;
     loop {
         let page = operator.db.users_page(after, PAGE).await.context("read accounts")?;
-        for user in &page {
-            out.write_record(cells(user))?;
-        }
+        page.iter().try_for_each(&mut tell)?;
         match page.last() {
             Some(last) => after = Some(last.id),
-            None => break,
+            None => return Ok(()),
         }
     }
-    out.flush().context("write the export")
 }
 
 fn cells(user: &User) -> [String; 7] {

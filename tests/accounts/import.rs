@@ -12,6 +12,7 @@ use crate::support::system::{Side, System};
 
 both_sides!(
     a_django_dump_is_imported_and_its_passwords_go_on_working,
+    imported_passwords_stay_right_while_a_sign_in_beside_hashes_them_anew,
     bad_rows_are_named_by_their_line_and_left_out,
     a_file_that_cannot_be_read_to_its_end_makes_no_account,
     what_is_exported_can_be_imported,
@@ -101,6 +102,39 @@ async fn a_django_dump_is_imported_and_its_passwords_go_on_working(side: Side) {
     }
     let of_blocked = api.post("/v1/token", password_login(&blocked, "vq7 blue kite 9")).await;
     of_blocked.problem(403, "account_blocked");
+}
+
+async fn imported_passwords_stay_right_while_a_sign_in_beside_hashes_them_anew(side: Side) {
+    let system = System::start(side, &[]).await;
+    let api = system.api();
+    let phone = new_phone();
+    let path = file(&system, "one.csv", &format!("phone_number,password\n{phone},{KEPT}\n"));
+    let (done, _, complaint) = users(&system, &["import", &path]);
+    assert!(done, "{complaint}");
+    // One more than are compared at once: it is compared with the old hash while the first one's takes its place.
+    let cores = std::thread::available_parallelism().unwrap().get().max(2);
+    let logins = (0..=cores).map(|_| {
+        let (api, login) = (api.clone(), password_login(&phone, "vq7 blue kite 9"));
+        async move { api.post("/v1/token", login).await }
+    });
+    for answer in futures::future::join_all(logins).await {
+        answer.expect(200);
+    }
+    let kept = hash_of(&system, &phone).await.unwrap();
+    assert!(kept.starts_with("$argon2id$"));
+
+    // As the password that is shown for a new one: compared once the sign-ins before it were.
+    let phone = new_phone();
+    let path = file(&system, "two.csv", &format!("phone_number,password\n{phone},{KEPT}\n"));
+    assert!(users(&system, &["import", &path]).0);
+    let access = api.sign_in(&phone).await["access"].as_str().unwrap().to_owned();
+    let logins =
+        (0..cores).map(|_| api.post("/v1/token", password_login(&phone, "vq7 blue kite 9")));
+    let body = json!({ "password": "another kite, nine lakes away", "current_password": "vq7 blue kite 9" });
+    let change = api.signed_in(reqwest::Method::PUT, "/v1/me/password", &access, Some(body));
+    // A sign-in may find the new password there, and is refused then. The change is not.
+    let (_, changed) = tokio::join!(futures::future::join_all(logins), change);
+    changed.expect(204);
 }
 
 async fn hash_of(system: &System, phone: &str) -> Option<String> {

@@ -15,6 +15,7 @@ use crate::support::system::{Side, System};
 both_sides!(
     a_password_is_taken_or_refused_by_its_rules,
     a_new_password_ends_the_other_sessions_and_the_old_one_no_longer_works,
+    p4_a_right_current_password_is_judged_like_a_sign_in_and_ends_the_failures_in_a_row,
     p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a_while,
     p12_200_password_logins_at_once_leave_the_rest_answering_and_memory_bounded,
 );
@@ -111,6 +112,39 @@ async fn p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a
     latchkey.advance(31);
     try_password(&apis[0], &phone, GOOD).await.expect(200);
     try_password(&apis[1], &phone, "a wrong guess").await.problem(401, "invalid_credentials");
+}
+
+async fn p4_a_right_current_password_is_judged_like_a_sign_in_and_ends_the_failures_in_a_row(
+    side: Side,
+) {
+    let latchkey = Inside::start(side, 2).await;
+    let apis = [latchkey.api_of(0), latchkey.api_of(1)];
+    let access = text(&apis[0].sign_in(&new_phone()).await, "access");
+    let show = |guess: usize, current: &str| {
+        let body = json!({ "password": GOOD, "current_password": current });
+        let (api, access) = (apis[guess % 2].clone(), access.clone());
+        async move { set(&api, &access, body).await }
+    };
+    set(&apis[0], &access, json!({ "password": GOOD })).await.expect(204);
+    // Nine failures bring no wait yet; had the right one not ended them, the second round would end in one.
+    for _ in 0..2 {
+        for guess in 0..9 {
+            show(guess, "a wrong guess").await.problem(401, "invalid_credentials");
+        }
+        show(0, GOOD).await.expect(204);
+    }
+    for guess in 0..10 {
+        show(guess, "a wrong guess").await.problem(401, "invalid_credentials");
+    }
+    show(0, GOOD).await.problem(429, "too_many_requests");
+    latchkey.advance(31);
+    // Together at the wait's end: however many come, at most one wrong one is judged, and after it not the right one.
+    let answers = join_all((0..12).map(|guess| show(guess, "another guess"))).await;
+    let judged = answers.iter().filter(|answer| answer.status == 401).count();
+    assert_eq!(judged, 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
+    show(1, GOOD).await.problem(429, "too_many_requests");
+    latchkey.advance(61);
+    show(1, GOOD).await.expect(204);
 }
 
 /// The most memory that a process has had so far, in MiB.

@@ -132,7 +132,7 @@ async fn p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it(side: S
     let engines = &siege.latchkey.engines;
     let phone_key = engines.keys.phone_key(&Phone::trusted(&siege.phone).unwrap());
     let now = engines.clock.now();
-    assert!(engines.db.reset_failures(&phone_key, "staff", now).await.unwrap());
+    assert!(engines.db.reset_failures(&phone_key, None, "staff", now).await.unwrap());
     siege.guess(&code, None).await.expect(200);
 }
 

@@ -114,4 +114,13 @@ bytes in ascending order). It requires `LATCHKEY_COUNTRIES`; `LATCHKEY_ISSUER` o
 On the engines a process needs `LATCHKEY_SECRET`, or, when it is one of the three services, `LATCHKEY_SERVICE_KEYS`: what
 `latchkey keys derive gateway`, `otp-worker` or `sms-worker` printed for it, and no more. A new secret has 32 random bytes:
 `openssl rand -hex 32`.
+
+To rotate the secret set the new one as `LATCHKEY_SECRET` and the old one as `LATCHKEY_SECRET_PREVIOUS`, derive the bundles
+of services apart from both, and restart all services together: until the last one runs with the new secret, some cannot
+read what others seal for them. Sessions, device tokens, blocks of phones, counts of wrong guesses and numbers that can
+still be put back are taken over. Codes that are out must be asked for again, sends are counted anew, and an
+`Idempotency-Key` of before is forgotten. Take `LATCHKEY_SECRET_PREVIOUS` away once refresh tokens of before have ended
+(`LATCHKEY_REFRESH_IDLE_SECS`, 30 days): from then on device tokens of before are as none, blocks of phones that were set
+before no longer hold (set those without an end anew, under the new secret), and with `LATCHKEY_FAILURE_RESET_SECS=0` the
+counts of phones that nobody guessed at meanwhile are forgotten.
 ";

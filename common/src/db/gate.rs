@@ -86,6 +86,37 @@ pub(super) fn judge(
     Ok(past.failures)
 }
 
+/// Takes the count of a phone over from the key that it had under the secret before this one, which no rotation is to
+/// forget (P4). Failures under both keys, as services change their secret one after the other, are added up.
+pub(super) async fn carry_over(
+    work: &mut Work,
+    guesser: Guesser<'_>,
+    kind: GuessKind,
+    limits: GuessLimits,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let Some(former) = guesser.former_key else { return Ok(()) };
+    let kept = work
+        .optional(
+            "DELETE FROM guesses WHERE phone_key = $1 AND kind = $2 RETURNING failures, last_judged_at",
+            args![former.as_str(), kind.as_str()],
+        )
+        .await?;
+    let Some(kept) = kept else { return Ok(()) };
+    let (failures, last): (i64, _) = (kept.get("failures")?, kept.time("last_judged_at")?);
+    if limits.failure_reset_secs > 0 && now >= last.plus_ms(limits.reset_ms()) {
+        return Ok(());
+    }
+    work.run(
+        "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (phone_key, kind) DO UPDATE SET failures = guesses.failures + $3,
+             last_judged_at = CASE WHEN guesses.last_judged_at < $4 THEN $4 ELSE guesses.last_judged_at END",
+        args![guesser.phone_key.as_str(), kind.as_str(), failures, last],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Judges in a transaction. The count stays locked until its end, so that parallel guesses stand in line.
 pub(super) async fn judge_locked(
     work: &mut Work,
@@ -94,6 +125,7 @@ pub(super) async fn judge_locked(
     limits: GuessLimits,
     now: Timestamp,
 ) -> Result<Result<i64, Closed>, sqlx::Error> {
+    carry_over(work, guesser, kind, limits, now).await?;
     let row = work
         .optional(
             "UPDATE guesses SET failures = failures WHERE phone_key = $1 AND kind = $2

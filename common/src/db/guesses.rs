@@ -29,6 +29,8 @@ impl GuessKind {
 pub struct Guesser<'a> {
     pub phone_number: &'a str,
     pub phone_key: &'a PhoneKey,
+    /// The key that the phone had under the secret before this one, during a rotation.
+    pub former_key: Option<&'a PhoneKey>,
     /// Whose device it is, by a device token that was valid for this account and this phone. Taken back here when the
     /// account is gone or has another number now.
     pub known_device: Option<UserId>,
@@ -69,6 +71,7 @@ impl Db {
             if !self.is_postgres() {
                 return self.guess_failed_sqlite(guesser, kind, code, limits, now).await;
             }
+            self.carry_over(guesser, kind, limits, now).await?;
             let mut work = self.statement().await?;
             let row = work
                 .one(
@@ -146,6 +149,7 @@ impl Db {
         now: Timestamp,
     ) -> Result<Option<Closed>, EngineError> {
         self.within("read the count of guesses", async {
+            self.carry_over(guesser, kind, limits, now).await?;
             let mut work = self.reading().await?;
             let row = work
                 .optional(
@@ -187,17 +191,37 @@ impl Db {
         .await
     }
 
-    /// Staff opens a phone: both counts start anew. Says whether there was one.
+    /// During a rotation, for the acts that are one statement: see [`gate::carry_over`].
+    pub(super) async fn carry_over(
+        &self,
+        guesser: Guesser<'_>,
+        kind: GuessKind,
+        limits: GuessLimits,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        if guesser.former_key.is_none() {
+            return Ok(());
+        }
+        let mut work = self.transaction().await?;
+        gate::carry_over(&mut work, guesser, kind, limits, now).await?;
+        work.done().await
+    }
+
+    /// Staff opens a phone: both counts start anew. Says whether there was one. `former_key` as in [`Guesser`].
     pub async fn reset_failures(
         &self,
         phone_key: &PhoneKey,
+        former_key: Option<&PhoneKey>,
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         self.within("open a locked phone", async {
             let mut work = self.transaction().await?;
             let reset = work
-                .run("DELETE FROM guesses WHERE phone_key = $1", args![phone_key.as_str()])
+                .run(
+                    "DELETE FROM guesses WHERE phone_key = $1 OR phone_key = $2",
+                    args![phone_key.as_str(), former_key.map(PhoneKey::as_str)],
+                )
                 .await?;
             audit::write(&mut work, now, actor, "phone_unlocked", phone_key.as_str(), "{}").await?;
             work.done().await?;

@@ -199,6 +199,8 @@ impl Db {
     pub async fn sign_in(&self, sign_in: SignIn<'_>) -> Result<LoginOutcome, EngineError> {
         self.within("sign in", async {
             if self.is_postgres() {
+                let SignIn { guesser, limits, now, .. } = sign_in;
+                self.carry_over(guesser, GuessKind::Code, limits, now).await?;
                 Box::pin(self.sign_in_postgres(&sign_in)).await
             } else {
                 Box::pin(self.sign_in_sqlite(&sign_in)).await

@@ -50,7 +50,10 @@ pub use guard_history::NetRow;
 pub use guesses::{GuessKind, GuessOutcome, Guesser};
 pub use login::{LoginKey, LoginOutcome, LoginReplay, NewSession, SignIn, UsedCode};
 pub use outbox::{OutboxEvent, Prepared};
-pub use passwords::{PasswordLook, PasswordOutcome, PasswordSignIn, StoredPassword};
+pub use passwords::{
+    PasswordChange, PasswordChangeOutcome, PasswordLook, PasswordOutcome, PasswordSignIn,
+    StoredPassword,
+};
 pub use phone_change::{PhoneChange, PhoneChangeOutcome};
 pub use phone_undo::{ReplacedPhone, UNDO_SECS, Undo, UndoOutcome};
 pub use refresh::{BlacklistOutcome, Presented, RefreshOutcome};
@@ -138,7 +141,7 @@ impl Db {
     /// Write-ahead log with `synchronous = NORMAL`: what was answered survives the death of the process; a power cut
     /// may take the last moments, as the embedded default says of itself.
     pub async fn sqlite(data_dir: &Path) -> Result<Self, EngineError> {
-        let file = data_dir.join("latchkey.sqlite");
+        let file = sqlite_file(data_dir);
         make_private(data_dir, &file).map_err(|cause| EngineError::away(SQLITE, cause))?;
         let options = SqliteConnectOptions::new()
             .filename(&file)
@@ -165,6 +168,11 @@ impl Db {
         let read = within(SQLITE, "open the file to read", reading).await?;
         let lock = data_dir.join("latchkey.sqlite.lock");
         Ok(Self { engine: Engine::Sqlite { write, read, lock } })
+    }
+
+    /// Whether [`Db::sqlite`] has made a database in this folder.
+    pub fn sqlite_is_in(data_dir: &Path) -> bool {
+        sqlite_file(data_dir).is_file()
     }
 
     /// Whether the database answers and can be written to.
@@ -245,6 +253,10 @@ async fn within<T>(
         Ok(Err(cause)) => Err(error::judged(engine, act, cause)),
         Err(_) => Err(EngineError::away(engine, anyhow!("{act}: no answer within {LIMIT:?}"))),
     }
+}
+
+fn sqlite_file(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("latchkey.sqlite")
 }
 
 /// SQLite gives its log and its index the rights of the file, so the file is made before it is opened.

@@ -9,8 +9,8 @@ use uuid::{Builder, Uuid};
 use super::Db;
 use super::sql::{Work, args};
 use crate::engine_error::EngineError;
-use crate::event::{Envelope, Event, UserDeleted};
-use crate::ids::EventId;
+use crate::event::{Envelope, Event, SmsRequested, UserDeleted};
+use crate::ids::{EventId, UserId};
 use crate::rng;
 use crate::timestamp::Timestamp;
 
@@ -46,13 +46,44 @@ impl Prepared {
     }
 
     pub(super) async fn write(&self, work: &mut Work, now: Timestamp) -> Result<(), sqlx::Error> {
+        self.write_of(work, None, now).await
+    }
+
+    /// Writes a text to a user, which [`take_back_texts`] finds while it waits.
+    pub(super) async fn write_for(
+        &self,
+        work: &mut Work,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        self.write_of(work, Some(user), now).await
+    }
+
+    async fn write_of(
+        &self,
+        work: &mut Work,
+        user: Option<UserId>,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
         work.run(
-            "INSERT INTO outbox (id, kind, addressed, body, created_at) VALUES ($1, $2, $3, $4, $5)",
-            args![self.id, self.kind, self.addressed, &self.body, now],
+            "INSERT INTO outbox (id, kind, addressed, body, created_at, user_id)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            args![self.id, self.kind, self.addressed, &self.body, now, user],
         )
         .await?;
         Ok(())
     }
+}
+
+/// Removes the texts to a user that the broker has not taken yet: sent later, they would put his number back into the
+/// ledger of deliveries.
+pub(super) async fn take_back_texts(work: &mut Work, user: UserId) -> Result<(), sqlx::Error> {
+    work.run(
+        "DELETE FROM outbox WHERE user_id = $1 AND kind = $2 AND published_at IS NULL",
+        args![user, SmsRequested::TYPE],
+    )
+    .await?;
+    Ok(())
 }
 
 /// The id of an event, and of a block: a UUIDv7 of the caller's time.
@@ -155,16 +186,19 @@ impl Db {
         self.within(act, async {
             let ids = serde_json::to_string(ids).map_err(|e| sqlx::Error::Encode(e.into()))?;
             let mut work = self.statement().await?;
-            // What was published is told by kind and time; a body would keep a deleted account's id for a day.
+            // What was published is told by kind and time; a body, or whose text it was, would keep a deleted account's
+            // id for a day.
             let sql = if work.is_postgres() {
                 "UPDATE outbox SET published_at = $2, claimed_until = 0,
-                     body = CASE WHEN $2::bigint IS NULL THEN body ELSE '' END
+                     body = CASE WHEN $2::bigint IS NULL THEN body ELSE '' END,
+                     user_id = CASE WHEN $2::bigint IS NULL THEN user_id END
                  WHERE published_at IS NULL
                  AND id IN (SELECT value::uuid FROM json_array_elements_text($1::json))
                  RETURNING kind"
             } else {
                 "UPDATE outbox SET published_at = $2, claimed_until = 0,
-                     body = CASE WHEN $2 IS NULL THEN body ELSE '' END
+                     body = CASE WHEN $2 IS NULL THEN body ELSE '' END,
+                     user_id = CASE WHEN $2 IS NULL THEN user_id END
                  WHERE published_at IS NULL
                  AND id IN (SELECT unhex(value, '-') FROM json_each($1))
                  RETURNING kind"

@@ -56,6 +56,30 @@ pub struct PasswordSignIn<'a> {
     pub now: Timestamp,
 }
 
+/// A new password for an account.
+#[derive(Clone, Copy)]
+pub struct PasswordChange<'a> {
+    pub user_id: UserId,
+    /// The hash that is to be replaced, when there is one.
+    pub was: Option<&'a str>,
+    /// In PHC form.
+    pub hash: &'a str,
+    /// Whose guess it was that the shown password is the one of `was`; `None` where none had to be shown.
+    pub guess: Option<(Guesser<'a>, GuessLimits)>,
+    /// The session that makes the change: the others end.
+    pub keep: SessionId,
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordChangeOutcome {
+    Set,
+    /// The password is no longer the one of `was`, or the account went. Nothing changed.
+    Changed,
+    /// The guess may not be judged yet: the caller must not tell that it was right. Nothing changed.
+    Closed(Closed),
+}
+
 #[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PasswordOutcome {
@@ -146,34 +170,44 @@ impl Db {
         .await
     }
 
-    /// Sets the password, unless it changed since `was` was read, and ends the other sessions. Says whether it did.
+    /// Sets the password, unless it changed since `was` was read, and ends the other sessions. A password that was
+    /// shown for it is judged like one that signs in: also a right one waits, and ends the failures in a row.
     pub async fn set_password(
         &self,
-        user: UserId,
-        was: Option<&str>,
-        hash: &str,
-        keep: SessionId,
-        now: Timestamp,
-    ) -> Result<bool, EngineError> {
+        change: PasswordChange<'_>,
+    ) -> Result<PasswordChangeOutcome, EngineError> {
+        let PasswordChange { user_id, now, .. } = change;
         self.within("set a password", async {
             let mut work = self.transaction().await?;
+            if let Some((guesser, limits)) = change.guess {
+                let kind = GuessKind::Password;
+                if let Err(closed) =
+                    gate::judge_locked(&mut work, guesser, kind, limits, now).await?
+                {
+                    work.undo().await?;
+                    return Ok(PasswordChangeOutcome::Closed(closed));
+                }
+            }
             let set = work
                 .run(
                     "UPDATE users SET password_hash = $2, updated_at = $3
                      WHERE id = $1 AND COALESCE(password_hash, '') = COALESCE($4, '')",
-                    args![user, hash, now, was],
+                    args![user_id, change.hash, now, change.was],
                 )
                 .await?;
             if set == 0 {
                 work.undo().await?;
-                return Ok(false);
+                return Ok(PasswordChangeOutcome::Changed);
             }
-            let others = Ending::others(keep, "password_changed");
-            sessions::end(&mut work, user, others, None, now).await?;
-            let user = user.to_string();
+            if let Some((guesser, _)) = change.guess {
+                login::forget_failures(&mut work, guesser, GuessKind::Password).await?;
+            }
+            let others = Ending::others(change.keep, "password_changed");
+            sessions::end(&mut work, user_id, others, None, now).await?;
+            let user = user_id.to_string();
             audit::write(&mut work, now, &user, "password_set", &user, "{}").await?;
             work.done().await?;
-            Ok(true)
+            Ok(PasswordChangeOutcome::Set)
         })
         .await
     }

@@ -133,7 +133,7 @@ impl Db {
             };
             Prepared::of(now, None, verified)?.write(&mut work, now).await?;
             if let Some(notice) = change.notice {
-                notice.write(&mut work, now).await?;
+                notice.write_for(&mut work, user_id, now).await?;
             }
             audit::write(&mut work, now, &name, "phone_changed", &name, "{}").await?;
             work.done().await?;

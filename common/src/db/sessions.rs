@@ -1,5 +1,7 @@
 //! Sessions: one row each, from sign-in to its end.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::outbox::Prepared;
@@ -158,7 +160,55 @@ pub(super) async fn end(
     Ok(ended.len() as u64)
 }
 
+const EXPIRED: &str = "expired";
+/// Who the audit names for it: nobody asked.
+const SWEEP: &str = "sweep";
+
 impl Db {
+    /// Ends up to `limit` sessions whose time, idle or absolute, was over at `before`: as of the moment when it was, with an event
+    /// each and a line in the audit for each account. They were refused since then anyway. Tells how many there were.
+    pub(super) async fn end_expired_sessions(
+        &self,
+        limit: u32,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, EngineError> {
+        self.within("end expired sessions", async {
+            let mut work = self.transaction().await?;
+            // No account is locked for it: the endings of one look for sessions that live and pass these by, and
+            // another sweep takes others.
+            let sql = if work.is_postgres() {
+                "UPDATE sessions SET ended_at = expires_at, ended_reason = $3 WHERE id IN (
+                     SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= $1
+                     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+                 RETURNING id, user_id, ended_at"
+            } else {
+                "UPDATE sessions SET ended_at = expires_at, ended_reason = $3 WHERE id IN (
+                     SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= $1
+                     ORDER BY expires_at LIMIT $2)
+                 RETURNING id, user_id, ended_at"
+            };
+            let rows = work.rows(sql, args![before, limit, EXPIRED]).await?;
+            let mut by_user: BTreeMap<UserId, Vec<SessionId>> = BTreeMap::new();
+            for row in &rows {
+                let session_id = SessionId::from_uuid(row.get("id")?);
+                let user_id = UserId::from_uuid(row.get("user_id")?);
+                let (ended_at, reason) = (row.time("ended_at")?, EXPIRED.to_owned());
+                let event = SessionEnded { session_id, user_id, ended_at, reason };
+                Prepared::of(now, None, event)?.write(&mut work, now).await?;
+                by_user.entry(user_id).or_default().push(session_id);
+            }
+            for (user, ended) in by_user {
+                let detail = json!({ "reason": EXPIRED, "sessions": ended }).to_string();
+                let user = user.to_string();
+                audit::write(&mut work, now, SWEEP, "session_ended", &user, &detail).await?;
+            }
+            work.done().await?;
+            Ok(rows.len() as u64)
+        })
+        .await
+    }
+
     /// The session and its account, when it lives: what an access token is held against. One round trip.
     pub async fn session(
         &self,

@@ -8,10 +8,15 @@ use crate::timestamp::Timestamp;
 
 /// At most this many rows of a table in one go, so that no sweep holds locks for long.
 const BATCH: u32 = 500;
+/// At most this many where each row has an event to write: a statement each, all within [`super::LIMIT`].
+const BATCH_WITH_EVENTS: u32 = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// What guards sign-ins is kept this much longer than it is of use: who sweeps goes by his own clock, which may be wrong,
 /// and Redis may come back from a backup. What is over is judged so when it is read.
 const MARGIN_MS: i64 = DAY_MS;
+/// A session is told to have run out this much later: a sweep whose host's clock is ahead must not end one for good that
+/// the others would still refresh.
+const EXPIRED_MARGIN_MS: i64 = 60 * 60 * 1000;
 /// For whoever looks into why an event did not arrive.
 const PUBLISHED_MS: i64 = DAY_MS;
 /// Sessions that are over stay for three months, the time that PCI DSS 4.0 (10.5.1) wants of a history that is
@@ -26,12 +31,15 @@ pub struct Swept {
 }
 
 impl Db {
-    /// Removes a batch of what is over: used codes, counts of codes, counts of phones that start anew anyway, keys of
-    /// logins, published events, sessions, replaced numbers that can no longer be put back.
+    /// Ends a batch of the sessions whose time is over, and removes a batch of what is over: used codes, counts of codes,
+    /// counts of phones that start anew anyway, keys of logins, published events, sessions, replaced numbers that can no
+    /// longer be put back.
     pub async fn sweep(&self, limits: GuessLimits, now: Timestamp) -> Result<Swept, EngineError> {
         let before = now.plus_ms(-MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
-        let mut swept = Swept::default();
+        let expired_before = now.plus_ms(-EXPIRED_MARGIN_MS);
+        let expired = self.end_expired_sessions(BATCH_WITH_EVENTS, expired_before, now).await?;
+        let mut swept = Swept { removed: 0, more: expired >= u64::from(BATCH_WITH_EVENTS) };
         for (sql, until) in [
             (
                 "DELETE FROM used_codes WHERE code_id IN (

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::outbox::Prepared;
+use serde_json::json;
+
+use super::outbox::{self, Prepared};
 use super::sessions::Ending;
 use super::sql::{Row, Work, args};
 use super::{Db, audit, erase, sessions};
@@ -78,6 +80,18 @@ pub struct Changes<'a> {
     pub first_name: Option<&'a str>,
     pub last_name: Option<&'a str>,
     pub locale: Option<&'a str>,
+}
+
+impl Changes<'_> {
+    /// The names of the fields that change: the audit tells no more, for it outlives the account.
+    fn fields(&self) -> Vec<&'static str> {
+        let fields = [
+            ("first_name", self.first_name),
+            ("last_name", self.last_name),
+            ("locale", self.locale),
+        ];
+        fields.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
+    }
 }
 
 /// An account that staff makes or imports; a user's own is made by his first sign-in.
@@ -219,7 +233,7 @@ impl Db {
         now: Timestamp,
     ) -> Result<Option<User>, EngineError> {
         self.within("change a profile", async {
-            let mut work = self.statement().await?;
+            let mut work = self.transaction().await?;
             let row = work
                 .optional(
                     concat!(
@@ -232,13 +246,19 @@ impl Db {
                     args![id, changes.first_name, changes.last_name, changes.locale, now],
                 )
                 .await?;
+            let fields = changes.fields();
+            if row.is_some() && !fields.is_empty() {
+                let (id, detail) = (id.to_string(), json!({ "fields": fields }).to_string());
+                audit::write(&mut work, now, &id, "profile_changed", &id, &detail).await?;
+            }
             work.done().await?;
             row.as_ref().map(user).transpose()
         })
         .await
     }
 
-    /// Deletes the account, its sessions, and its number wherever it stands. Says whether there was one.
+    /// Deletes the account, its sessions, its number wherever it stands, and texts to it that the broker has not taken
+    /// yet. Says whether there was one.
     ///
     /// What stays: the fence (a code's id), the counts of guesses and run-time blocks (the phone's key, for neither may
     /// be shaken off by deleting an account), and the audit. That names the account by `pseudonym`, in the lines of
@@ -265,6 +285,7 @@ impl Db {
                 for number in former {
                     erase::phone(&mut work, number).await?;
                 }
+                outbox::take_back_texts(&mut work, id).await?;
                 let gone = UserDeleted { user_id: id, deleted_at: now };
                 Prepared::of(now, None, gone)?.write(&mut work, now).await?;
                 let own = actor == id.to_string();

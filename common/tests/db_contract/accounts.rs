@@ -5,7 +5,7 @@ use common::db::{
     Undo, UndoOutcome, UsedCode, User,
 };
 use common::event::{Envelope, UserDeleted};
-use common::ids::{SessionId, UserId};
+use common::ids::{EventId, SessionId, UserId};
 
 use crate::contract;
 use crate::world::{LIMITS, Phone, World, signed_in};
@@ -19,6 +19,7 @@ contract!(
     a_changed_number_is_not_put_back_when_it_is_taken_or_too_late,
     a_deleted_account_leaves_no_number_behind,
     deletion_erases_the_number_from_the_ledger,
+    deletion_takes_back_texts_that_the_broker_has_not_taken,
     an_account_that_staff_makes_is_found_by_its_first_sign_in,
 );
 
@@ -39,6 +40,18 @@ async fn a_profile_changes_in_what_is_given(world: World) {
     assert_eq!(world.db.user(user.id).await.unwrap(), Some(two));
     let nobody = UserId::new(&world.clock);
     assert_eq!(world.db.update_profile(nobody, changes, world.now()).await.unwrap(), None);
+    let nothing = world.db.update_profile(user.id, Changes::default(), world.now()).await;
+    assert!(nothing.unwrap().is_some());
+    // The audit tells which fields, and of none what it says; where nothing changed it has no line.
+    let lines = world.db.audit_page(Some(&user.id.to_string()), None, 2).await.unwrap();
+    let told: Vec<_> = lines.iter().map(|line| (line.act.as_str(), line.detail.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("profile_changed", r#"{"fields":["last_name","locale"]}"#),
+            ("profile_changed", r#"{"fields":["first_name"]}"#),
+        ]
+    );
 }
 
 fn change<'a>(
@@ -133,7 +146,7 @@ async fn changed(world: &World, old: &Phone, new: &Phone) -> User {
         PhoneChange { undo: Some(undo), ..change(world, user.id, mine.id, new, world.code()) };
     let outcome = world.db.change_phone(asked).await.unwrap();
     let PhoneChangeOutcome::Changed(changed) = outcome else { panic!("{outcome:?}") };
-    world.db.set_password(user.id, None, "the thief's", mine.id, world.now()).await.unwrap();
+    world.set_password(&mine, None, "the thief's").await;
     changed
 }
 
@@ -182,7 +195,7 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
     ask.profile = Some(("To", "Forget"));
     let (user, mine) = signed_in(world.db.sign_in(ask).await.unwrap());
     let (_, other) = world.signed_in(&phone).await;
-    world.db.set_password(user.id, None, "hash", mine.id, world.now()).await.unwrap();
+    world.set_password(&mine, None, "hash").await;
     world.signed_in(&phone).await;
     world.events().await;
     let own = user.id.to_string();
@@ -203,6 +216,35 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
     let (again, _) = world.signed_in(&phone).await;
     assert_ne!(again.id, user.id);
     assert_eq!((again.first_name.as_str(), again.last_name.as_str()), ("", ""));
+}
+
+async fn deletion_takes_back_texts_that_the_broker_has_not_taken(world: World) {
+    let mut users = Vec::new();
+    for n in 0..2 {
+        let (old, new) = (Phone::new(), Phone::new());
+        let (user, mine) = world.signed_in(&old).await;
+        let notice = Prepared {
+            id: EventId::new(&world.clock),
+            kind: "sms.requested.v1",
+            addressed: true,
+            body: serde_json::json!({ "to": n }).to_string(),
+        };
+        let code = world.code();
+        let asked =
+            PhoneChange { notice: Some(&notice), ..change(&world, user.id, mine.id, &new, code) };
+        let changed = world.db.change_phone(asked).await.unwrap();
+        assert!(matches!(changed, PhoneChangeOutcome::Changed(_)));
+        users.push(user.id);
+    }
+    assert!(world.db.delete_user(users[0], "pseudonym-3", &[], "cli", world.now()).await.unwrap());
+    let events = world.events().await;
+    let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == "sms.requested.v1").collect();
+    assert_eq!(texts.len(), 1);
+    assert_eq!(texts[0].1["to"], 1, "another's goes on its way");
+    assert!(events.iter().any(|(kind, _)| kind == "user.deleted.v1"), "what names no number stays");
+    // What was published keeps no id of whose it was: he may be deleted next.
+    let ids = "SELECT COUNT(*) FROM outbox WHERE user_id IS NOT NULL";
+    assert_eq!(world.raw().await.number(ids).await, 0);
 }
 
 async fn deletion_erases_the_number_from_the_ledger(world: World) {

@@ -55,7 +55,10 @@ async fn a_session_keeps_the_key_that_it_was_started_with(world: World) {
     let replay = world.db.login_replay("key", now).await.unwrap().unwrap();
     assert_eq!(replay.session.unwrap().session, session);
 
-    assert!(world.db.set_password(user.id, None, "hash", session.id, now).await.unwrap());
+    assert_eq!(
+        world.set_password(&session, None, "hash").await,
+        common::db::PasswordChangeOutcome::Set
+    );
     let mut started = world.new_session();
     (started.method, started.jkt) = (Method::Pwd, Some(OTHER));
     let by_password = PasswordSignIn {

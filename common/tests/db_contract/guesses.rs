@@ -1,6 +1,10 @@
 //! Failed guesses: counts, soft waits, the lock and its share.
 
-use common::db::{Closed, GuessKind, GuessLimits, GuessOutcome, LoginOutcome};
+use common::db::{
+    Closed, GuessKind, GuessLimits, GuessOutcome, Guesser, LoginOutcome, PasswordChange,
+    PasswordChangeOutcome, PasswordOutcome, PasswordSignIn, PhoneChange, PhoneChangeOutcome,
+    SignIn,
+};
 use common::ids::UserId;
 use futures::future::join_all;
 
@@ -17,6 +21,7 @@ contract!(
     p4_codes_and_passwords_have_counts_of_their_own,
     p4_a_guess_that_waits_leaves_the_codes_count_alone,
     staff_opens_a_locked_phone,
+    p4_a_rotation_of_the_secret_forgets_no_failure,
 );
 
 /// What a phone's past makes of the next guess.
@@ -290,10 +295,114 @@ async fn staff_opens_a_locked_phone(world: World) {
     let phone = Phone::new();
     world.set_failures(&phone, 100, 0).await;
     assert!(matches!(world.guess(phone.stranger(), None).await, GuessOutcome::Locked { .. }));
-    assert!(world.db.reset_failures(&phone.key, "staff:1", world.now()).await.unwrap());
+    assert!(world.db.reset_failures(&phone.key, None, "staff:1", world.now()).await.unwrap());
     world.signed_in(&phone).await;
-    assert!(!world.db.reset_failures(&phone.key, "staff:1", world.now()).await.unwrap());
+    assert!(!world.db.reset_failures(&phone.key, None, "staff:1", world.now()).await.unwrap());
     let lines = world.db.audit_page(Some(phone.key.as_str()), None, 10).await.unwrap();
     assert_eq!(lines.len(), 2);
     assert_eq!((lines[0].act.as_str(), lines[0].actor.as_str()), ("phone_unlocked", "staff:1"));
+}
+
+/// A phone under two secrets.
+struct Rotated {
+    before: Phone,
+    now: Phone,
+}
+
+impl Rotated {
+    /// With ten failures that were counted under the former.
+    async fn new(world: &World, kind: GuessKind) -> Self {
+        let before = Phone::new();
+        let now = Phone { number: before.number.clone(), key: Phone::new().key };
+        for _ in 0..10 {
+            let guess = world.db.guess_failed(before.stranger(), kind, None, LIMITS, world.now());
+            assert!(matches!(guess.await.unwrap(), GuessOutcome::Counted { .. }));
+        }
+        Self { before, now }
+    }
+
+    fn guesser(&self) -> Guesser<'_> {
+        Guesser { former_key: Some(&self.before.key), ..self.now.stranger() }
+    }
+}
+
+async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
+    let (owner, mine) = world.signed_in(&Phone::new()).await;
+    let rotated = async |kind| Rotated::new(&world, kind).await;
+
+    for kind in [GuessKind::Code, GuessKind::Password] {
+        let phone = rotated(kind).await;
+        let gate = world.db.guess_gate(phone.guesser(), kind, LIMITS, world.now()).await.unwrap();
+        assert!(matches!(gate, Some(Closed::Wait { .. })));
+        // It stands under the new key from then on.
+        let gate =
+            world.db.guess_gate(phone.now.stranger(), kind, LIMITS, world.now()).await.unwrap();
+        assert!(matches!(gate, Some(Closed::Wait { .. })));
+        let phone = rotated(kind).await;
+        let guesser = phone.guesser();
+        let guess = world.db.guess_failed(guesser, kind, None, LIMITS, world.now()).await.unwrap();
+        assert!(matches!(guess, GuessOutcome::Wait { .. }));
+    }
+
+    let phone = rotated(GuessKind::Code).await;
+    let sign_in = SignIn { guesser: phone.guesser(), ..world.ask(&phone.now, world.code()) };
+    let outcome = world.db.sign_in(sign_in).await.unwrap();
+    assert!(matches!(outcome, LoginOutcome::Wait { .. }));
+
+    let phone = rotated(GuessKind::Code).await;
+    let change = PhoneChange {
+        user_id: owner.id,
+        guesser: phone.guesser(),
+        country: "IR",
+        code: world.code(),
+        request_id: None,
+        limits: LIMITS,
+        keep: mine.id,
+        notice: None,
+        undo: None,
+        now: world.now(),
+    };
+    let outcome = world.db.change_phone(change).await.unwrap();
+    assert!(matches!(outcome, PhoneChangeOutcome::Wait { .. }));
+
+    let phone = rotated(GuessKind::Password).await;
+    let change = PasswordChange {
+        user_id: owner.id,
+        was: None,
+        hash: "hash",
+        guess: Some((phone.guesser(), LIMITS)),
+        keep: mine.id,
+        now: world.now(),
+    };
+    let outcome = world.db.set_password(change).await.unwrap();
+    assert!(matches!(outcome, PasswordChangeOutcome::Closed(Closed::Wait { .. })));
+
+    let phone = rotated(GuessKind::Password).await;
+    let sign_in = PasswordSignIn {
+        guesser: phone.guesser(),
+        user_id: owner.id,
+        hash: "hash",
+        limits: LIMITS,
+        session: world.new_session(),
+        traceparent: None,
+        now: world.now(),
+    };
+    let outcome = world.db.start_password_session(sign_in).await.unwrap();
+    assert!(matches!(outcome, PasswordOutcome::Wait { .. }));
+
+    // Under both keys, as services change over one after the other: added up. What is over stays so.
+    let phone = rotated(GuessKind::Code).await;
+    for (before_failures, ago, now_failures, counted) in [(4, 0, 3, 8), (50, DAY, 3, 4)] {
+        world.set_failures(&phone.before, before_failures, ago).await;
+        world.set_failures(&phone.now, now_failures, 0).await;
+        let counted = GuessOutcome::Counted { failures: counted, code_failures: 0 };
+        assert_eq!(world.guess(phone.guesser(), None).await, counted);
+    }
+
+    let phone = rotated(GuessKind::Code).await;
+    let opened =
+        world.db.reset_failures(&phone.now.key, Some(&phone.before.key), "cli", world.now()).await;
+    assert!(opened.unwrap());
+    let first = GuessOutcome::Counted { failures: 1, code_failures: 0 };
+    assert_eq!(world.guess(phone.guesser(), None).await, first);
 }

@@ -6,7 +6,7 @@ use common::db::{GuessKind, GuessOutcome, LoginKey, Swept};
 use futures::future::join_all;
 
 use crate::contract;
-use crate::world::{DAY, GRACE, IDLE, LIMITS, Phone, World, signed_in, token};
+use crate::world::{DAY, GRACE, IDLE, LIMITS, MAX, Phone, World, signed_in, token};
 
 contract!(
     p1_an_event_is_claimed_by_one_of_two_drainers,
@@ -88,6 +88,7 @@ async fn a_sweep_removes_what_is_over_and_nothing_else(world: World) {
     let phone = Phone::new();
     let (user, ended) = world.signed_in(&phone).await;
     let (_, live) = world.signed_in(&phone).await;
+    world.db.refresh(token(live.id, 1), GRACE, MAX, world.now()).await.unwrap();
     world.guess(phone.stranger(), Some(world.code())).await;
     let guess =
         world.db.guess_failed(phone.stranger(), GuessKind::Password, None, LIMITS, world.now());
@@ -107,7 +108,7 @@ async fn a_sweep_removes_what_is_over_and_nothing_else(world: World) {
     assert_eq!(swept, Swept::default(), "sessions stay for three months");
     let swept = world.db.sweep(LIMITS, now.plus_secs(91 * DAY)).await.unwrap();
     assert_eq!(swept.removed, 1);
-    let refreshed = world.db.refresh(token(live.id, 1), GRACE, IDLE, world.now()).await.unwrap();
+    let refreshed = world.db.refresh(token(live.id, 2), GRACE, IDLE, world.now()).await.unwrap();
     assert!(matches!(refreshed, common::db::RefreshOutcome::Rotated(_)));
     assert_eq!(raw.number(rows).await, 2, "the live session and the event that waits");
 }

@@ -1,6 +1,9 @@
 //! Passwords.
 
-use common::db::{GuessKind, PasswordOutcome, PasswordSignIn};
+use common::db::{
+    Closed, GuessKind, GuessOutcome, PasswordChange, PasswordChangeOutcome, PasswordOutcome,
+    PasswordSignIn,
+};
 
 use crate::contract;
 use crate::world::{LIMITS, Phone, World};
@@ -10,6 +13,7 @@ contract!(
     a_password_is_set_only_over_the_one_that_was_read,
     a_right_password_starts_a_session_and_ends_its_failures,
     p4_a_right_password_waits_like_a_wrong_one,
+    p4_a_right_current_password_waits_like_a_wrong_one_and_ends_its_failures,
     a_password_that_changed_or_a_blocked_account_starts_no_session,
     p6_every_look_tells_the_dearest_of_the_imported_passwords,
 );
@@ -40,7 +44,7 @@ async fn setting_a_password_ends_the_other_sessions(world: World) {
     assert!(world.db.password_of(&phone.number).await.unwrap().stored.is_none());
     assert_eq!(world.db.password_hash(user.id).await.unwrap(), None);
     let now = world.now();
-    assert!(world.db.set_password(user.id, None, "hash-1", mine.id, now).await.unwrap());
+    assert_eq!(world.set_password(&mine, None, "hash-1").await, PasswordChangeOutcome::Set);
     assert!(world.db.session(mine.id, now).await.unwrap().is_some());
     assert!(world.db.session(other.id, now).await.unwrap().is_none());
     let stored = world.db.password_of(&phone.number).await.unwrap().stored.unwrap();
@@ -50,18 +54,23 @@ async fn setting_a_password_ends_the_other_sessions(world: World) {
 }
 
 async fn a_password_is_set_only_over_the_one_that_was_read(world: World) {
-    let (user, mine) = world.signed_in(&Phone::new()).await;
-    let now = world.now();
-    assert!(world.db.set_password(user.id, None, "hash-1", mine.id, now).await.unwrap());
-    assert!(!world.db.set_password(user.id, None, "hash-2", mine.id, now).await.unwrap());
-    assert!(!world.db.set_password(user.id, Some("x"), "hash-2", mine.id, now).await.unwrap());
-    assert!(world.db.set_password(user.id, Some("hash-1"), "hash-2", mine.id, now).await.unwrap());
+    let (_, mine) = world.signed_in(&Phone::new()).await;
+    assert_eq!(world.set_password(&mine, None, "hash-1").await, PasswordChangeOutcome::Set);
+    assert_eq!(world.set_password(&mine, None, "hash-2").await, PasswordChangeOutcome::Changed);
+    assert_eq!(
+        world.set_password(&mine, Some("x"), "hash-2").await,
+        PasswordChangeOutcome::Changed
+    );
+    assert_eq!(
+        world.set_password(&mine, Some("hash-1"), "hash-2").await,
+        PasswordChangeOutcome::Set
+    );
 }
 
 async fn a_right_password_starts_a_session_and_ends_its_failures(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
-    world.db.set_password(user.id, None, "hash-1", mine.id, world.now()).await.unwrap();
+    world.set_password(&mine, None, "hash-1").await;
     let guess = |kind| world.db.guess_failed(phone.stranger(), kind, None, LIMITS, world.now());
     guess(GuessKind::Password).await.unwrap();
     guess(GuessKind::Code).await.unwrap();
@@ -75,7 +84,7 @@ async fn a_right_password_starts_a_session_and_ends_its_failures(world: World) {
     let events = world.events().await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].1["data"]["method"], "pwd");
-    let counted = |failures| common::db::GuessOutcome::Counted { failures, code_failures: 0 };
+    let counted = |failures| GuessOutcome::Counted { failures, code_failures: 0 };
     assert_eq!(guess(GuessKind::Password).await.unwrap(), counted(1));
     assert_eq!(guess(GuessKind::Code).await.unwrap(), counted(2));
 }
@@ -84,7 +93,7 @@ async fn p4_a_right_password_waits_like_a_wrong_one(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     let now = world.now();
-    world.db.set_password(user.id, None, "hash-1", mine.id, now).await.unwrap();
+    world.set_password(&mine, None, "hash-1").await;
     for _ in 0..10 {
         let guess = world.db.guess_failed(phone.stranger(), GuessKind::Password, None, LIMITS, now);
         guess.await.unwrap();
@@ -98,10 +107,43 @@ async fn p4_a_right_password_waits_like_a_wrong_one(world: World) {
     assert!(matches!(outcome, PasswordOutcome::SignedIn { .. }));
 }
 
+async fn p4_a_right_current_password_waits_like_a_wrong_one_and_ends_its_failures(world: World) {
+    let phone = Phone::new();
+    let (user, mine) = world.signed_in(&phone).await;
+    let now = world.now();
+    assert_eq!(world.set_password(&mine, None, "hash-1").await, PasswordChangeOutcome::Set);
+    let guesser = phone.known(user.id);
+    let fail = |at| world.db.guess_failed(guesser, GuessKind::Password, None, LIMITS, at);
+    for _ in 0..10 {
+        fail(now).await.unwrap();
+    }
+    let change = PasswordChange {
+        user_id: user.id,
+        was: Some("hash-1"),
+        hash: "hash-2",
+        guess: Some((guesser, LIMITS)),
+        keep: mine.id,
+        now,
+    };
+    let until = now.plus_secs(30);
+    let closed = PasswordChangeOutcome::Closed(Closed::Wait { until });
+    assert_eq!(world.db.set_password(change).await.unwrap(), closed);
+    assert_eq!(world.db.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
+    // Of those that come together at the wait's end one is judged, right or wrong; the others find the next wait.
+    fail(until).await.unwrap();
+    let change = PasswordChange { now: until, ..change };
+    let closed = PasswordChangeOutcome::Closed(Closed::Wait { until: until.plus_secs(60) });
+    assert_eq!(world.db.set_password(change).await.unwrap(), closed);
+    let change = PasswordChange { now: until.plus_secs(60), ..change };
+    assert_eq!(world.db.set_password(change).await.unwrap(), PasswordChangeOutcome::Set);
+    let first = GuessOutcome::Counted { failures: 1, code_failures: 0 };
+    assert_eq!(fail(until.plus_secs(60)).await.unwrap(), first);
+}
+
 async fn a_password_that_changed_or_a_blocked_account_starts_no_session(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
-    world.db.set_password(user.id, None, "hash-1", mine.id, world.now()).await.unwrap();
+    world.set_password(&mine, None, "hash-1").await;
     let old = world.db.start_password_session(ask(&world, &phone, user.id, "hash-0")).await;
     assert_eq!(old.unwrap(), PasswordOutcome::Changed);
     world.db.block_user(user.id, "fraud", "staff:1", world.now()).await.unwrap();
@@ -129,8 +171,7 @@ async fn p6_every_look_tells_the_dearest_of_the_imported_passwords(world: World)
     ] {
         let phone = Phone::new();
         let (user, mine) = world.signed_in(&phone).await;
-        let now = world.now();
-        assert!(world.db.set_password(user.id, None, &hash, mine.id, now).await.unwrap());
+        assert_eq!(world.set_password(&mine, None, &hash).await, PasswordChangeOutcome::Set);
         assert_eq!(most().await, expected, "{hash}");
         let own = world.db.password_of(&phone.number).await.unwrap();
         assert_eq!((own.stored.unwrap().hash, own.imported_iterations), (hash.clone(), expected));

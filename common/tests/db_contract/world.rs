@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::clock::Clock;
 use common::db::{
-    Db, GuessKind, GuessLimits, GuessOutcome, Guesser, LoginOutcome, Method, NewSession, Presented,
-    Session, SignIn, UsedCode, User,
+    Db, GuessKind, GuessLimits, GuessOutcome, Guesser, LoginOutcome, Method, NewSession,
+    PasswordChange, PasswordChangeOutcome, Presented, Session, SignIn, UsedCode, User,
 };
 use common::ids::{CodeId, SessionId, UserId};
 use common::keys::PhoneKey;
@@ -57,7 +57,12 @@ impl Phone {
     }
 
     pub fn stranger(&self) -> Guesser<'_> {
-        Guesser { phone_number: &self.number, phone_key: &self.key, known_device: None }
+        Guesser {
+            phone_number: &self.number,
+            phone_key: &self.key,
+            former_key: None,
+            known_device: None,
+        }
     }
 
     pub fn known(&self, user: UserId) -> Guesser<'_> {
@@ -175,6 +180,24 @@ impl World {
     /// Signs in with a fresh code.
     pub async fn signed_in(&self, phone: &Phone) -> (User, Session) {
         signed_in(self.login(phone, self.code()).await)
+    }
+
+    /// Sets an account's password over the one with the hash `was`, with nothing shown for it.
+    pub async fn set_password(
+        &self,
+        session: &Session,
+        was: Option<&str>,
+        hash: &str,
+    ) -> PasswordChangeOutcome {
+        let change = PasswordChange {
+            user_id: session.user_id,
+            was,
+            hash,
+            guess: None,
+            keep: session.id,
+            now: self.now(),
+        };
+        self.db.set_password(change).await.unwrap()
     }
 
     pub async fn guess(&self, guesser: Guesser<'_>, code: Option<UsedCode>) -> GuessOutcome {

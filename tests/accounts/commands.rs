@@ -1,0 +1,163 @@
+//! The operator's commands: what each leaves in the audit, what it prints for programs, and with which settings it runs.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+
+use crate::both_sides;
+use crate::support::http::new_phone;
+use crate::support::process::{self, Binary};
+use crate::support::system::{Side, System};
+
+both_sides!(
+    commands_are_written_to_the_audit_and_print_json,
+    an_account_that_staff_makes_keeps_the_rules_of_a_sign_up,
+    a_blocked_address_is_kept_as_the_gateway_sees_it,
+);
+
+fn home(system: &System) -> &Path {
+    Path::new(&system.env["LATCHKEY_DATA_DIR"]).parent().unwrap()
+}
+
+fn printed(system: &System, args: &[&str]) -> Value {
+    let text = system.run(args);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}: {text}"))
+}
+
+/// What the operator did, in order: act, subject, detail.
+async fn audit(system: &System) -> Vec<(String, String, String)> {
+    const SQL: &str = "SELECT act, subject, detail FROM audit WHERE actor = 'operator' ORDER BY id";
+    match &system.engines {
+        Some(engines) => {
+            let mut open = sqlx::PgConnection::connect(&engines.database_url).await.unwrap();
+            sqlx::query_as(SQL).fetch_all(&mut open).await.unwrap()
+        }
+        None => {
+            let file = home(system).join("data/latchkey.sqlite");
+            let mut open = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display()))
+                .await
+                .unwrap();
+            sqlx::query_as(SQL).fetch_all(&mut open).await.unwrap()
+        }
+    }
+}
+
+async fn commands_are_written_to_the_audit_and_print_json(side: Side) {
+    let system = System::start(side, &[]).await;
+    let before = audit(&system).await.len();
+    let made = printed(&system, &["users", "create", &new_phone(), "--json"]);
+    let id = made["id"].as_str().unwrap();
+    for args in [&["users", "find", made["phone_number"].as_str().unwrap()], &["users", "show", id]]
+    {
+        assert_eq!(printed(&system, &[args, &["--json"][..]].concat())["id"], id);
+    }
+    assert_eq!(printed(&system, &["users", "sessions", id, "--json"]), json!([]));
+    assert_eq!(printed(&system, &["users", "export", id, "--json"])["user"]["id"], id);
+    assert_eq!(printed(&system, &["users", "export", "--json"])[0]["id"], id);
+    assert_eq!(printed(&system, &["staff", "list", "--json"]), json!([]));
+    assert!(printed(&system, &["migrate", "--json"])["version"].is_string());
+    let kid = printed(&system, &["keys", "generate", "--kid", "next", "--json"])["kid"].clone();
+    assert_eq!(kid, "next");
+    let old = printed(&system, &["keys", "list", "--json"]);
+    let old = old.as_array().unwrap().iter().find(|key| key["active"] == true).unwrap();
+    let old = old["kid"].as_str().unwrap();
+    printed(&system, &["keys", "activate", "next", "--json"]);
+    printed(&system, &["keys", "retire", old, "--yes", "--json"]);
+    let health = process::run(
+        Binary::Latchkey,
+        &["health", "--json"],
+        home(&system),
+        system.processes[0].server.env(),
+    );
+    assert_eq!(serde_json::from_str::<Value>(&health).unwrap(), json!({ "ready": true }));
+    let mut nobody = std::process::Command::new(Binary::Latchkey.path());
+    nobody.args(["health", "--json"]).env_clear().envs(&system.env);
+    let nobody = nobody.env("LATCHKEY_OPS_LISTEN", "127.0.0.1:1").output().unwrap();
+    assert!(!nobody.status.success());
+    assert_eq!(serde_json::from_slice::<Value>(&nobody.stdout).unwrap()["ready"], false);
+
+    let lines = audit(&system).await.split_off(before);
+    let told: Vec<_> =
+        lines.iter().map(|(act, subject, _)| (act.as_str(), subject.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("user_created", id),
+            ("user_read", id),
+            ("user_read", id),
+            ("sessions_read", id),
+            ("user_exported", id),
+            ("users_exported", "all"),
+            ("staff_read", "all"),
+            ("migrated", "schema"),
+            ("key_generated", "next"),
+            ("key_activated", "next"),
+            ("key_retired", old),
+        ]
+    );
+}
+
+async fn an_account_that_staff_makes_keeps_the_rules_of_a_sign_up(side: Side) {
+    let system = System::start(side, &[]).await;
+    let create = |more: &[&str]| {
+        let phone = new_phone();
+        let mut command = std::process::Command::new(Binary::Latchkey.path());
+        command.args(["users", "create", &phone]).args(more).env_clear().envs(&system.env);
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let long = "x".repeat(101);
+    for (more, field) in [
+        (["--first-name", &long], "first_name"),
+        (["--last-name", "\u{202e}gnp.exe"], "last_name"),
+        (["--locale", "en_US"], "locale"),
+    ] {
+        let (made, complaint) = create(&more);
+        assert!(!made && complaint.contains(field), "{complaint}");
+    }
+    assert!(create(&["--first-name", "Ada", "--locale", "en-GB"]).0);
+    assert!(create(&[]).0, "names may be left out");
+}
+
+async fn a_blocked_address_is_kept_as_the_gateway_sees_it(side: Side) {
+    let system = System::start(side, &[]).await;
+    let why = ["--reason", "test", "--owner", "ops", "--json"];
+    let add = [&["block", "add", "ip", "::ffff:203.0.113.9"][..], &why].concat();
+    assert_eq!(printed(&system, &add)["value"], "203.0.113.9/32");
+    let remove = ["block", "remove", "ip", "::ffff:203.0.113.9", "--yes", "--json"];
+    assert_eq!(printed(&system, &remove)["removed"], "203.0.113.9/32");
+    assert_eq!(printed(&system, &["block", "list", "--json"]), json!([]));
+}
+
+mod on_the_engines {
+    use super::*;
+    use crate::support::engines::Engines;
+    use crate::support::system::Apart;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn commands_run_with_the_settings_of_a_service_and_dead_letters_are_audited() {
+        let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 1 };
+        let system = System::apart(Engines::shared().fresh().await, counts, &[]).await;
+        let bundle = system.run(&["keys", "derive", "gateway"]);
+        let mut env = system.env.clone();
+        env.remove("LATCHKEY_SECRET");
+        env.insert("LATCHKEY_SERVICE_KEYS".into(), bundle.trim().to_owned());
+        let run = |args: &[&str]| process::run(Binary::Latchkey, args, home(&system), &env);
+        run(&["dead", "list", "--json"]);
+        run(&["routes", "check", "--json"]);
+        run(&["dead", "replay", "otp-worker", "--all", "--yes"]);
+        run(&["dead", "drop", "sms-worker", "--all", "--yes"]);
+        let lines = audit(&system).await;
+        let detail = json!({ "message": null, "count": 0 }).to_string();
+        let dead = |act: &str, queue: &str| (act.to_owned(), queue.to_owned(), detail.clone());
+        assert_eq!(
+            lines[lines.len() - 3..],
+            [
+                ("keys_derived".to_owned(), "gateway".to_owned(), "{}".to_owned()),
+                dead("dead_letters_replayed", "otp-worker"),
+                dead("dead_letters_dropped", "sms-worker"),
+            ]
+        );
+    }
+}
