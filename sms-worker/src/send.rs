@@ -118,20 +118,25 @@ impl SendSms {
                 UnknownOutcome::Wait => 1,
             };
             let now = self.clock.now();
-            let number =
-                match self.ledger.begin(message, attempt_id, line.name(), most, now).await? {
-                    Begin::Start { number, .. } => number,
-                    Begin::Settled(standing) => {
-                        return announce(&self.publish, &standing).await;
-                    }
-                    Begin::Spent => return self.end(message, Reason::Unknown).await,
-                    Begin::InDoubt { attempt_id, provider, started_at } => {
-                        drop(pass);
-                        self.settle(attempt_id, started_at).await?;
-                        tried.doubtful.push(provider);
-                        continue;
-                    }
-                };
+            let begun = self.ledger.begin(message, attempt_id, line.name(), most, now).await;
+            if begun.is_err() {
+                // Perhaps it is committed all the same. Nobody will call for it, and only this process knows.
+                let end = End::of(&Outcome::Unavailable("not begun"), line, now);
+                self.unwritten.put(attempt_id, end, now);
+            }
+            let number = match begun? {
+                Begin::Start { number, .. } => number,
+                Begin::Settled(standing) => {
+                    return announce(&self.publish, &standing).await;
+                }
+                Begin::Spent => return self.end(message, Reason::Unknown).await,
+                Begin::InDoubt { attempt_id, provider, started_at } => {
+                    drop(pass);
+                    self.settle(attempt_id, started_at).await?;
+                    tried.doubtful.push(provider);
+                    continue;
+                }
+            };
             let now = self.clock.now();
             if message.not_after.ms() - now.ms() < LEAST_LIFE_MS {
                 // Waiting for a place at the provider and for the ledger took what was left.

@@ -1,5 +1,7 @@
-//! Delivery through the fake Twilio: deaths of the worker, a provider that fails, receipts in any order.
+//! Delivery through the fake Twilio: deaths of the worker, a database or a provider that fails,
+//! receipts in any order.
 
+mod begins;
 mod fallback;
 mod kills;
 mod receipts;

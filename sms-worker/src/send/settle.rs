@@ -28,7 +28,7 @@ impl SendSms {
         attempt_id: AttemptId,
         end: End,
     ) -> Result<Option<Moved>, Failure> {
-        self.unwritten.put(attempt_id, end.clone());
+        self.unwritten.put(attempt_id, end.clone(), self.clock.now());
         let mut tries = 1;
         loop {
             match self.ledger.finish(attempt_id, &end.finish(), self.clock.now()).await {

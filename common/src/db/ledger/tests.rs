@@ -362,6 +362,123 @@ async fn texts_older_than_thirty_days_are_counted_up_and_dropped(b: &Bench) -> a
     Ok(())
 }
 
+async fn p2_many_texts_at_once_are_as_one_by_one(b: &Bench) -> anyhow::Result<()> {
+    let messages: Vec<_> = (0..200).map(|_| b.message()).collect();
+    // Each job comes twice in one burst: no two of one message may go in one statement.
+    let jobs = messages.iter().chain(&messages).map(|message| async {
+        let attempt = AttemptId::new(&b.clock);
+        Ok::<_, anyhow::Error>((message.message_id, attempt, b.begin(message, attempt).await?))
+    });
+    let mut started = std::collections::HashMap::new();
+    for (message, attempt, begin) in futures::future::try_join_all(jobs).await? {
+        match begin {
+            Begin::Start { number: 1, risked: 0 } => {
+                assert!(started.insert(message, attempt).is_none(), "begun twice");
+            }
+            Begin::InDoubt { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(started.len(), messages.len());
+    if b.ledger.db.is_postgres() {
+        let commits = commits(b).await?;
+        assert!(commits <= 20, "{commits} commits for 200 texts");
+    }
+    let ends = started.values().enumerate().map(|(n, attempt)| {
+        let accepted = n % 2 == 0;
+        b.finish(*attempt, if accepted { AttemptState::Accepted } else { AttemptState::Throttled })
+    });
+    let moved = futures::future::try_join_all(ends).await?;
+    for ((n, (message, attempt)), moved) in started.iter().enumerate().zip(moved) {
+        let (status, state) = if n % 2 == 0 {
+            (Status::Sent, AttemptState::Accepted)
+        } else {
+            (Status::Sending, AttemptState::Throttled)
+        };
+        assert_eq!((moved.standing.message_id, moved.standing.status), (*message, status));
+        assert_eq!(moved.changed, status == Status::Sent);
+        let attempts = b.ledger.attempts(*message).await?;
+        let found: Vec<_> = attempts.iter().map(|a| (a.attempt_id, a.state, a.number)).collect();
+        assert_eq!(found, [(*attempt, Some(state), 1)]);
+        let history = b.ledger.history(*message).await?.len();
+        assert_eq!(history, if status == Status::Sent { 2 } else { 1 });
+    }
+    if b.ledger.db.is_postgres() {
+        let commits = commits(b).await?;
+        assert!(commits <= 20, "{commits} commits for 200 ends");
+    }
+    Ok(())
+}
+
+/// How many transactions the attempts' rows were last written by.
+async fn commits(b: &Bench) -> anyhow::Result<i64> {
+    let mut work = b.ledger.db.statement().await?;
+    let row = work.one("SELECT count(DISTINCT xmin::text) AS n FROM sms_attempts", &[]).await?;
+    work.done().await?;
+    Ok(row.get("n")?)
+}
+
+async fn w1_two_ends_of_one_message_at_once_are_both_written(b: &Bench) -> anyhow::Result<()> {
+    for _ in 0..20 {
+        let (message, first) = b.begun().await?;
+        b.finish(first, AttemptState::Unknown).await?;
+        let second = AttemptId::new(&b.clock);
+        assert_eq!(b.begin(&message, second).await?, Begin::Start { number: 2, risked: 1 });
+        // One that is under way, so that both ends of the message wait and go together.
+        let (_, other) = b.begun().await?;
+        let (_, one, two) = tokio::try_join!(
+            b.finish(other, AttemptState::Accepted),
+            b.finish(first, AttemptState::Accepted),
+            b.finish(second, AttemptState::Accepted),
+        )?;
+        assert_eq!(usize::from(one.changed) + usize::from(two.changed), 1, "told once");
+        for moved in [one, two] {
+            assert_eq!(moved.standing.message_id, message.message_id);
+            assert_eq!(moved.standing.status, Status::Sent);
+        }
+        for attempt in b.ledger.attempts(message.message_id).await? {
+            assert_eq!(attempt.state, Some(AttemptState::Accepted));
+            assert_eq!(attempt.provider_message_id.as_deref(), Some("SM1"));
+        }
+    }
+    Ok(())
+}
+
+async fn p11_a_row_that_cannot_be_written_harms_no_neighbour(b: &Bench) -> anyhow::Result<()> {
+    let (_, taken) = b.begun().await?;
+    let messages: Vec<_> = (0..40).map(|_| b.message()).collect();
+    let begins = messages.iter().enumerate().map(|(n, message)| {
+        // The id of an attempt that there is: no row can be written for it.
+        b.begin(message, if n == 20 { taken } else { AttemptId::new(&b.clock) })
+    });
+    for (n, begun) in futures::future::join_all(begins).await.into_iter().enumerate() {
+        assert_eq!(begun.is_err(), n == 20, "{n}: {begun:?}");
+    }
+    let mut attempts = Vec::new();
+    for message in &messages {
+        attempts.extend(b.ledger.attempts(message.message_id).await?);
+    }
+    assert_eq!(attempts.len(), 39);
+    let ends = attempts.iter().enumerate().map(|(n, attempt)| {
+        // PostgreSQL has no text with a NUL in it; SQLite has.
+        let id = if n == 20 { "SM\0" } else { "SM2" };
+        let finish = Finish {
+            state: AttemptState::Accepted,
+            provider_message_id: Some(id),
+            provider_code: None,
+            segments: None,
+            status: Some((Status::Sent, None)),
+            follow_up_at: None,
+        };
+        let (ledger, now) = (b.ledger.clone(), b.clock.now());
+        async move { ledger.finish(attempt.attempt_id, &finish, now).await }
+    });
+    for (n, ended) in futures::future::join_all(ends).await.into_iter().enumerate() {
+        assert_eq!(ended.is_err(), n == 20 && b.ledger.db.is_postgres(), "{n}: {ended:?}");
+    }
+    Ok(())
+}
+
 async fn totals(b: &Bench) -> anyhow::Result<(i64, i64)> {
     let mut work = b.ledger.db.statement().await?;
     let row = work
@@ -429,6 +546,9 @@ rules!(
     a_receipt_before_the_answer_settles_an_unknown_call,
     a_receipt_of_an_unknown_attempt_is_kept_for_its_send,
     one_failed_text_of_two_says_nothing_of_the_message,
+    p2_many_texts_at_once_are_as_one_by_one,
+    w1_two_ends_of_one_message_at_once_are_both_written,
+    p11_a_row_that_cannot_be_written_harms_no_neighbour,
     a_missing_final_state_is_asked_for_by_one_worker,
     what_was_sent_can_be_looked_up_until_its_phone_is_erased,
     texts_older_than_thirty_days_are_counted_up_and_dropped,
@@ -449,10 +569,10 @@ async fn make_tables(db: &Db, script: &'static str) -> anyhow::Result<()> {
 }
 
 /// A folder that goes with the test.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let name = format!("latchkey-ledger-{:016x}", u64::from_be_bytes(rng::bytes()));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
