@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::clock::Clock;
 use common::db::ledger::{Applied, FollowUp, Ledger, Receipt};
 use common::worker::Failure;
+use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::{announce, counted};
@@ -16,6 +17,8 @@ use crate::route::Routes;
 /// The first wait before a question is asked again; it doubles.
 const AGAIN_AFTER_MS: i64 = 120_000;
 const AT_ONCE: u32 = 20;
+/// Questions to providers that run side by side: one after another, a few texts a second would be more than are asked.
+const SIDE_BY_SIDE: usize = 8;
 const EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY_MS: i64 = 60 * 60 * 1000;
 /// As [`Ledger::sweep`] says.
@@ -32,11 +35,24 @@ pub struct FollowUps {
 impl FollowUps {
     /// Runs until it is stopped. Nothing here is urgent: what fails is tried again later.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut swept_at_ms = None;
+        // Dropped in the middle of a question, a claim comes again by itself: a stop need not wait for providers (P12).
+        let both = async { tokio::join!(self.ask(), self.forget_the_old()) };
+        stop.run_until_cancelled(both).await;
+    }
+
+    async fn ask(&self) {
         loop {
             if let Err(failure) = self.once().await {
                 tracing::debug!(?failure, "follow-ups wait");
             }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Beside the questions, not after them: they may have no end while many texts are sent.
+    async fn forget_the_old(&self) {
+        let mut swept_at_ms = None;
+        loop {
             let now_ms = self.clock.now_ms();
             if swept_at_ms.is_none_or(|at| now_ms - at >= SWEEP_EVERY_MS) {
                 match self.sweep().await {
@@ -44,9 +60,7 @@ impl FollowUps {
                     Err(failure) => tracing::debug!(?failure, "the sweep waits"),
                 }
             }
-            if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
-                return;
-            }
+            tokio::time::sleep(EVERY).await;
         }
     }
 
@@ -57,8 +71,11 @@ impl FollowUps {
             if due.is_empty() {
                 return Ok(());
             }
-            for follow_up in &due {
-                self.follow_up(follow_up).await?;
+            let mut asked = futures::stream::iter(due)
+                .map(async |due| self.follow_up(&due).await)
+                .buffer_unordered(SIDE_BY_SIDE);
+            while let Some(done) = asked.next().await {
+                done?;
             }
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::config::UnknownOutcome::Resend;
+use common::db::ledger::Search;
 use common::inbox::KeptMessage;
 use common::vocabulary::{Channel, Reason, Status};
 use sms_worker::ports::Keep;
@@ -15,6 +16,7 @@ use sms_worker::provider::Provider;
 use sms_worker::provider::console::Console;
 use sms_worker::provider::inbox::Inbox;
 use support::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio, twilio_with_key};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn an_api_key_signs_and_a_messaging_service_sends_for_the_account() {
@@ -83,6 +85,32 @@ async fn a_final_state_that_does_not_come_is_asked_for_and_then_the_text_is_forg
     delivery.clock.advance(Duration::from_hours(24));
     delivery.follow_ups.once().await.unwrap();
     assert_eq!(fake.calls().len(), calls.len(), "and then there is peace");
+}
+
+#[tokio::test]
+async fn p12_a_provider_that_does_not_answer_questions_holds_up_neither_a_stop_nor_the_sweep() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Arc::new(Delivery::new([twilio(&fake.url)], Resend).await);
+    for _ in 0..20 {
+        delivery.to_its_end(&delivery.job()).await;
+    }
+    let sent = fake.calls().len();
+    fake.script([Act::Hang]);
+    delivery.clock.advance(Duration::from_hours(31 * 24));
+    let stop = CancellationToken::new();
+    let (running, stopping) = (Arc::clone(&delivery), stop.clone());
+    let run = tokio::spawn(async move { running.follow_ups.run(stopping).await });
+    // Twenty questions one after another would take half a minute with the client of this test.
+    let at_work = async {
+        while !delivery.ledger.find(Search::Newest, 1).await.unwrap().is_empty()
+            || fake.calls().len() < sent + 8
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+        run.await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(5), at_work).await.expect("at once");
 }
 
 #[tokio::test]
