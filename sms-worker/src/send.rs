@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use common::clock::Clock;
 use common::config::UnknownOutcome;
-use common::db::ledger::{Begin, Ledger, NewMessage};
+use common::db::ledger::{Begin, Ledger, NewMessage, Tries};
 use common::event::{Envelope, SmsRequested, SmsStatus, Text};
 use common::ids::AttemptId;
 use common::keys::Keys;
@@ -16,6 +16,7 @@ use common::vocabulary::{Channel, Reason, Status};
 use common::worker::Failure;
 use url::Url;
 
+use self::close::too_late;
 use self::end::End;
 pub use self::end::Unwritten;
 use self::judge::Next;
@@ -107,9 +108,7 @@ impl SendSms {
             }
             let (line, pass, slot) = match self.line(message, &tried).await {
                 Ok(line) => line,
-                Err(None) if tried.needs_ops => {
-                    return self.end(message, Reason::ProviderUnavailable).await;
-                }
+                Err(None) if tried.needs_ops => return self.give_up(message).await,
                 Err(wait_ms) => return self.later(message, wait_ms.unwrap_or(1_000)).await,
             };
             let attempt_id = AttemptId::new(&self.clock);
@@ -118,22 +117,34 @@ impl SendSms {
                 UnknownOutcome::Wait => 1,
             };
             let now = self.clock.now();
-            let begun = self.ledger.begin(message, attempt_id, line.name(), most, now).await;
+            let begun = self
+                .ledger
+                .begin(message, attempt_id, line.name(), most, &tried.doubtful, now)
+                .await;
             if begun.is_err() {
                 // Perhaps it is committed all the same. Nobody will call for it, and only this process knows.
                 let end = End::of(&Outcome::Unavailable("not begun"), line, now);
                 self.unwritten.put(attempt_id, end, now);
             }
-            let number = match begun? {
-                Begin::Start { number, .. } => number,
+            let (number, earlier) = match begun? {
+                Begin::Start { number, risked } => {
+                    let refused = number.saturating_sub(1).saturating_sub(risked);
+                    (number, Tries { risked, refused })
+                }
                 Begin::Settled(standing) => {
                     return announce(&self.publish, &standing).await;
                 }
                 Begin::Spent => return self.end(message, Reason::Unknown).await,
                 Begin::InDoubt { attempt_id, provider, started_at } => {
-                    drop(pass);
+                    // Its place is for calls, not for what is waited for without one.
+                    drop((pass, slot));
                     self.settle(attempt_id, started_at).await?;
                     tried.doubtful.push(provider);
+                    continue;
+                }
+                // An earlier delivery of this job left it in doubt.
+                Begin::Elsewhere(providers) => {
+                    tried.doubtful.extend(providers);
                     continue;
                 }
             };
@@ -142,7 +153,8 @@ impl SendSms {
                 // Waiting for a place at the provider and for the ledger took what was left.
                 let end = End::of(&Outcome::Unavailable("too late to call"), line, now);
                 self.finish(attempt_id, end).await?;
-                return self.drop_late(message).await;
+                // By what was before: this attempt asked nobody, and nobody refused it.
+                return self.end(message, too_late(earlier)).await;
             }
             let said = said(message.channel, &text.text);
             let attempt = Attempt {

@@ -1,7 +1,7 @@
 //! How a job leaves without a call: back to the broker, or to its end.
 
 use common::bus::Delay;
-use common::db::ledger::{Moved, NewMessage};
+use common::db::ledger::{Moved, NewMessage, Tries};
 use common::vocabulary::{Reason, Status};
 use common::worker::Failure;
 
@@ -24,20 +24,20 @@ impl SendSms {
         // The broker's waits are few, and it rounds up: one that outlasts the text would be its end.
         let waits = Delay::ALL.map(Delay::ms);
         let Some(longest) = waits.into_iter().rev().find(|ms| ms + 500 <= usable_ms) else {
-            return self.end(message, Reason::ProviderUnavailable).await;
+            return self.give_up(message).await;
         };
         Err(Failure::Later(later(wait_ms.min(longest))))
     }
 
     pub(super) async fn drop_late(&self, message: &NewMessage<'_>) -> Result<(), Failure> {
         let tries = self.ledger.tries(message.message_id).await?;
-        let reason = if tries.risked > 0 {
-            Reason::Unknown
-        } else if tries.refused > 0 {
-            Reason::ProviderUnavailable
-        } else {
-            Reason::Expired
-        };
+        self.end(message, too_late(tries)).await
+    }
+
+    /// No provider is to be had for it. Of a text that may have been taken all the same, nobody can say so.
+    pub(super) async fn give_up(&self, message: &NewMessage<'_>) -> Result<(), Failure> {
+        let tries = self.ledger.tries(message.message_id).await?;
+        let reason = if tries.risked > 0 { Reason::Unknown } else { Reason::ProviderUnavailable };
         self.end(message, reason).await
     }
 
@@ -58,5 +58,14 @@ impl SendSms {
             return Ok(());
         }
         announce(&self.publish, &moved.standing).await
+    }
+}
+
+/// Why a text that comes too late was not sent, by what its calls came to.
+pub(super) const fn too_late(tries: Tries) -> Reason {
+    match tries {
+        Tries { risked: 1.., .. } => Reason::Unknown,
+        Tries { refused: 1.., .. } => Reason::ProviderUnavailable,
+        Tries { .. } => Reason::Expired,
     }
 }

@@ -25,6 +25,8 @@ pub enum Begin {
     InDoubt { attempt_id: AttemptId, provider: String, started_at: Timestamp },
     /// As many calls as are allowed may have been accepted: no further one.
     Spent,
+    /// These providers may have accepted it, and the caller does not know: another is to be tried first.
+    Elsewhere(Vec<String>),
 }
 
 const INSERT_ATTEMPT: &str = "INSERT INTO sms_attempts (attempt_id, message_id, provider, number, state, started_at) \
@@ -101,13 +103,15 @@ impl Act for First {
 
 impl Ledger {
     /// Commits that `attempt_id` is about to hand this message to `provider`. Nobody may call a provider without a
-    /// [`Begin::Start`] of his own attempt. At most `most_risked` calls of one message may ever have been accepted.
+    /// [`Begin::Start`] of his own attempt. At most `most_risked` calls of one message may ever have been accepted; the
+    /// providers that the caller knows to have perhaps accepted one are `doubtful`.
     pub async fn begin(
         &self,
         message: &NewMessage<'_>,
         attempt_id: AttemptId,
         provider: &str,
         most_risked: u32,
+        doubtful: &[String],
         now: Timestamp,
     ) -> Result<Begin, EngineError> {
         if self.db.is_postgres() {
@@ -133,7 +137,16 @@ impl Ledger {
                 let begin = if first {
                     Begin::Start { number: 1, risked: 0 }
                 } else {
-                    judge(&mut work, message.message_id, most_risked).await?
+                    match judge(&mut work, message.message_id, most_risked).await? {
+                        Judged::Go { unknown, .. }
+                            if unknown.iter().any(|name| name == provider)
+                                && !doubtful.iter().any(|name| name == provider) =>
+                        {
+                            Begin::Elsewhere(unknown)
+                        }
+                        Judged::Go { number, risked, .. } => Begin::Start { number, risked },
+                        Judged::Stop(begin) => begin,
+                    }
                 };
                 if let Begin::Start { number, .. } = begin {
                     let id = message.message_id.uuid();
@@ -149,12 +162,23 @@ impl Ledger {
     }
 }
 
+/// What the earlier attempts of a message mean for a further one.
+enum Judged {
+    /// It may begin. These providers may have accepted an earlier one.
+    Go {
+        number: u32,
+        risked: u32,
+        unknown: Vec<String>,
+    },
+    Stop(Begin),
+}
+
 /// Whether a message that is known may be tried again. Locks it until the transaction's end.
 async fn judge(
     work: &mut Work,
     message_id: MessageId,
     most_risked: u32,
-) -> Result<Begin, sqlx::Error> {
+) -> Result<Judged, sqlx::Error> {
     // SQLite has no row locks, nor needs them: the transaction has the whole file.
     let locked = if work.is_postgres() {
         "SELECT message_id, request_id, country, channel, state, rank, reason, provider, provider_message_id, segments
@@ -164,7 +188,7 @@ async fn judge(
     };
     let message = work.one(locked, args![message_id.uuid()]).await?;
     if message.get::<i64>("rank")? >= SENT {
-        return Ok(Begin::Settled(standing(&message)?));
+        return Ok(Judged::Stop(Begin::Settled(standing(&message)?)));
     }
     let attempts = work
         .rows(
@@ -172,20 +196,27 @@ async fn judge(
             args![message_id.uuid()],
         )
         .await?;
-    let (mut number, mut risked) = (1, 0);
+    let (mut number, mut risked, mut unknown) = (1, 0, Vec::new());
     for attempt in attempts {
         match attempt.get::<String>("state")?.as_str() {
             "begun" => {
-                return Ok(Begin::InDoubt {
+                return Ok(Judged::Stop(Begin::InDoubt {
                     attempt_id: AttemptId::from_uuid(attempt.get("attempt_id")?),
                     provider: attempt.get("provider")?,
                     started_at: attempt.time("started_at")?,
-                });
+                }));
             }
-            "accepted" | "unknown" => risked += 1,
+            "accepted" | "unknown" => {
+                risked += 1;
+                unknown.push(attempt.get("provider")?);
+            }
             _ => {}
         }
         number = u32::try_from(attempt.get::<i64>("number")?).unwrap_or(u32::MAX - 1) + 1;
     }
-    Ok(if risked >= most_risked { Begin::Spent } else { Begin::Start { number, risked } })
+    Ok(if risked >= most_risked {
+        Judged::Stop(Begin::Spent)
+    } else {
+        Judged::Go { number, risked, unknown }
+    })
 }

@@ -31,7 +31,8 @@ impl Bench {
     }
 
     async fn begin(&self, message: &NewMessage<'_>, attempt: AttemptId) -> anyhow::Result<Begin> {
-        Ok(self.ledger.begin(message, attempt, "twilio", 2, self.clock.now()).await?)
+        let doubtful = ["twilio".to_owned()];
+        Ok(self.ledger.begin(message, attempt, "twilio", 2, &doubtful, self.clock.now()).await?)
     }
 
     /// A message with one attempt that is begun.
@@ -113,7 +114,7 @@ async fn p2_of_many_workers_with_one_job_one_starts(b: &Bench) -> anyhow::Result
     for _ in 0..10 {
         let message = b.message();
         let tries = (0..8).map(|_| {
-            b.ledger.begin(&message, AttemptId::new(&b.clock), "twilio", 2, b.clock.now())
+            b.ledger.begin(&message, AttemptId::new(&b.clock), "twilio", 2, &[], b.clock.now())
         });
         let begins = futures::future::join_all(tries).await;
         let mut started = 0;
@@ -128,8 +129,9 @@ async fn p2_of_many_workers_with_one_job_one_starts(b: &Bench) -> anyhow::Result
         // The same after the first attempt was refused: one more, not eight.
         let first = b.ledger.attempts(message.message_id).await?[0].attempt_id;
         b.finish(first, AttemptState::Throttled).await?;
-        let tries = (0..8)
-            .map(|_| b.ledger.begin(&message, AttemptId::new(&b.clock), "http", 2, b.clock.now()));
+        let tries = (0..8).map(|_| {
+            b.ledger.begin(&message, AttemptId::new(&b.clock), "http", 2, &[], b.clock.now())
+        });
         let begins = futures::future::join_all(tries).await;
         let started = begins
             .iter()
@@ -151,6 +153,31 @@ async fn w1_no_third_call_may_ever_have_been_accepted(b: &Bench) -> anyhow::Resu
     assert_eq!(tries, Tries { risked: 2, refused: 0 });
     // Its own caller still may learn that it was accepted.
     assert_eq!(b.finish(second, AttemptState::Accepted).await?.standing.status, Status::Sent);
+    Ok(())
+}
+
+async fn w1_a_call_that_may_have_been_accepted_is_followed_by_one_elsewhere(
+    b: &Bench,
+) -> anyhow::Result<()> {
+    let (message, first) = b.begun().await?;
+    b.finish(first, AttemptState::Unknown).await?;
+    let (twilio, now) = ("twilio".to_owned(), b.clock.now());
+    let begin = async |provider: &str, doubtful: &[String]| {
+        let attempt = AttemptId::new(&b.clock);
+        b.ledger.begin(&message, attempt, provider, 2, doubtful, now).await
+    };
+    // Who does not know of the first call is told, and nothing is begun.
+    for _ in 0..2 {
+        assert_eq!(begin("twilio", &[]).await?, Begin::Elsewhere(vec![twilio.clone()]));
+    }
+    assert_eq!(b.ledger.attempts(message.message_id).await?.len(), 1);
+    assert_eq!(begin("http", &[]).await?, Begin::Start { number: 2, risked: 1 });
+    // Who knows, and has no other, may.
+    let (other, first) = b.begun().await?;
+    b.finish(first, AttemptState::Unknown).await?;
+    let again = AttemptId::new(&b.clock);
+    let begun = b.ledger.begin(&other, again, "twilio", 2, &[twilio], now).await?;
+    assert_eq!(begun, Begin::Start { number: 2, risked: 1 });
     Ok(())
 }
 
@@ -540,6 +567,7 @@ rules!(
     p2_a_redelivered_job_is_not_sent_again,
     p2_of_many_workers_with_one_job_one_starts,
     w1_no_third_call_may_ever_have_been_accepted,
+    w1_a_call_that_may_have_been_accepted_is_followed_by_one_elsewhere,
     calls_that_were_refused_do_not_count_as_risk,
     a_message_that_was_accepted_is_not_ended_by_a_late_drop,
     receipts_in_any_order_and_doubled_end_in_one_state,
