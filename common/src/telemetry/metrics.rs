@@ -110,7 +110,7 @@ const METRICS: [Metric; 13] = [
     (
         "latchkey_queue_oldest_seconds",
         "gauge",
-        "Age of the oldest message that a worker has in hand, by its event's time",
+        "Age of the oldest message that a worker has in hand or put off, by its event's time",
     ),
     (
         "latchkey_event_lag_seconds",
