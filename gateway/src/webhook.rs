@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use common::bus::PublishError;
 use common::event::{Envelope, SmsReceipt};
 use common::ids::AttemptId;
+use common::telemetry::TraceContext;
 use common::twilio_signature;
 
 use crate::app::App;
@@ -46,6 +47,8 @@ pub(crate) async fn twilio_status(
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
     let (parts, body) = request.into_parts();
+    let trace = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let trace = trace.and_then(TraceContext::from_header).map(|trace| trace.child().to_header());
     let fields = read_form(&parts.headers, body).await?;
     let signature = signature.ok_or(ApiError::InvalidSignature)?;
     let twilio = app.config.sms.twilio.as_ref().ok_or(ApiError::InvalidSignature)?;
@@ -59,7 +62,7 @@ pub(crate) async fn twilio_status(
     let Ok(PathId(attempt_id)) = attempt else { return Ok(StatusCode::NO_CONTENT) };
     let receipt =
         SmsReceipt { provider: "twilio".to_owned(), attempt_id, fields: public_part(fields) };
-    let envelope = Envelope::new(&app.engines.clock, "gateway", None, receipt);
+    let envelope = Envelope::new(&app.engines.clock, "gateway", trace, receipt);
     app.engines.bus.publish(&envelope).await.map_err(|error: PublishError| {
         ApiError::unavailable(anyhow::Error::from(error).context("publish a receipt"))
     })?;

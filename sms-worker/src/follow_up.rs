@@ -129,7 +129,7 @@ impl FollowUps {
         if let Applied::Known { moved, .. } = self.ledger.apply_receipt(&receipt, now).await? {
             counted(&moved);
             if moved.changed {
-                announce(&self.publish, &moved.standing).await?;
+                announce(&self.publish, &moved.standing, None).await?;
             }
         }
         Ok(())

@@ -136,7 +136,7 @@ impl Handler for SmsWorker {
             "sms.receipt" => {
                 let receipt = Envelope::<SmsReceipt>::decode(&message.bytes)?;
                 let again = message.suspect || message.tries > 0;
-                self.receipts.handle(&receipt.data, again).await
+                self.receipts.handle(&receipt.data, receipt.traceparent.as_deref(), again).await
             }
             other => Err(Failure::Permanent("unknown_type", anyhow!("no handler for {other}"))),
         }

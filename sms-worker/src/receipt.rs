@@ -36,7 +36,12 @@ impl TakeReceipt {
     }
 
     /// Applies a receipt by rank. `again`: an earlier delivery may have ended between the ledger and the broker.
-    pub async fn handle(&self, receipt: &SmsReceipt, again: bool) -> Result<(), Failure> {
+    pub async fn handle(
+        &self,
+        receipt: &SmsReceipt,
+        trace: Option<&str>,
+        again: bool,
+    ) -> Result<(), Failure> {
         if receipt.provider != "twilio" {
             let cause = anyhow!("receipts of this provider are not known");
             return Err(Failure::Permanent("unknown_provider", cause));
@@ -52,7 +57,7 @@ impl TakeReceipt {
                 counted(&moved);
                 let was_untold = self.untold().remove(&receipt.attempt_id);
                 if moved.changed || was_untold || (again && current) {
-                    let told = announce(&self.publish, &moved.standing).await;
+                    let told = announce(&self.publish, &moved.standing, trace).await;
                     if told.is_err() {
                         self.untold().insert(receipt.attempt_id);
                     }

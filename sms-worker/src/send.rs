@@ -56,6 +56,12 @@ pub struct SendSms {
     pub unwritten: Unwritten,
 }
 
+/// A text to be sent, and the trace (W3C `traceparent`) that led to it.
+struct Job<'a> {
+    message: NewMessage<'a>,
+    trace: Option<&'a str>,
+}
+
 /// Which lines this delivery of the job does not use again.
 #[derive(Default)]
 struct Tried {
@@ -68,10 +74,11 @@ struct Tried {
 
 impl SendSms {
     /// Sends the text, unless that was done before, is not wanted any more, or comes too late.
-    pub async fn handle(&self, job: &Envelope<SmsRequested>) -> Result<(), Failure> {
-        let text =
-            job.text(&self.keys.event).map_err(|cause| Failure::Permanent("sealed_text", cause))?;
-        let data = &job.data;
+    pub async fn handle(&self, event: &Envelope<SmsRequested>) -> Result<(), Failure> {
+        let text = event
+            .text(&self.keys.event)
+            .map_err(|cause| Failure::Permanent("sealed_text", cause))?;
+        let data = &event.data;
         let message = NewMessage {
             message_id: data.message_id,
             request_id: data.request_id,
@@ -80,36 +87,39 @@ impl SendSms {
             channel: data.channel,
             not_after: data.not_after,
         };
-        if self.life_ms(&message) < LEAST_LIFE_MS {
-            return self.drop_late(&message).await;
+        let job = Job { message, trace: event.traceparent.as_deref() };
+        if self.life_ms(&job) < LEAST_LIFE_MS {
+            return self.drop_late(&job).await;
         }
         if !(self.wanted)(data.request_id, text.phone_number.clone()).await? {
             // Its asker signed in already, or was blocked: his status ends as `expired` without us (ruling 31).
-            let moved = self.ledger.end(&message, Status::Expired, None, self.clock.now()).await?;
-            return self.tell_if_sent(&moved).await;
+            let now = self.clock.now();
+            let moved = self.ledger.end(&job.message, Status::Expired, None, now).await?;
+            return self.tell_if_sent(&job, &moved).await;
         }
-        self.deliver(&message, &text, data.requested_at).await
+        self.deliver(&job, &text, data.requested_at).await
     }
 
     async fn deliver(
         &self,
-        message: &NewMessage<'_>,
+        job: &Job<'_>,
         text: &Text,
         requested_at: Option<Timestamp>,
     ) -> Result<(), Failure> {
+        let message = &job.message;
         let began_ms = self.clock.now_ms();
         let mut tried = Tried::default();
         loop {
-            if self.life_ms(message) < LEAST_LIFE_MS {
-                return self.drop_late(message).await;
+            if self.life_ms(job) < LEAST_LIFE_MS {
+                return self.drop_late(job).await;
             }
             if self.clock.now_ms() - began_ms > HANDLER_MS {
-                return self.later(message, 1_000).await;
+                return self.later(job, 1_000).await;
             }
             let (line, pass, slot) = match self.line(message, &tried).await {
                 Ok(line) => line,
-                Err(None) if tried.needs_ops => return self.give_up(message).await,
-                Err(wait_ms) => return self.later(message, wait_ms.unwrap_or(1_000)).await,
+                Err(None) if tried.needs_ops => return self.give_up(job).await,
+                Err(wait_ms) => return self.later(job, wait_ms.unwrap_or(1_000)).await,
             };
             let attempt_id = AttemptId::new(&self.clock);
             let most = match self.unknown_outcome {
@@ -132,9 +142,9 @@ impl SendSms {
                     (number, Tries { risked, refused })
                 }
                 Begin::Settled(standing) => {
-                    return announce(&self.publish, &standing).await;
+                    return announce(&self.publish, &standing, job.trace).await;
                 }
-                Begin::Spent => return self.end(message, Reason::Unknown).await,
+                Begin::Spent => return self.end(job, Reason::Unknown).await,
                 Begin::InDoubt { attempt_id, provider, started_at } => {
                     // Its place is for calls, not for what is waited for without one.
                     drop((pass, slot));
@@ -154,7 +164,7 @@ impl SendSms {
                 let end = End::of(&Outcome::Unavailable("too late to call"), line, now);
                 self.finish(attempt_id, end).await?;
                 // By what was before: this attempt asked nobody, and nobody refused it.
-                return self.end(message, too_late(earlier)).await;
+                return self.end(job, too_late(earlier)).await;
             }
             let said = said(message.channel, &text.text);
             let attempt = Attempt {
@@ -169,8 +179,9 @@ impl SendSms {
                 now,
                 status_callback: self.callback(line, attempt_id),
                 number,
+                trace: job.trace,
             };
-            let reply = self.call(line, &attempt, message).await;
+            let reply = self.call(line, &attempt, job).await;
             // Its place is for calls, not for what follows them.
             drop(slot);
             match self.judge(line, pass, attempt_id, reply).await? {
@@ -182,7 +193,7 @@ impl SendSms {
                         let took = later(self.clock.now_ms() - at.ms()).as_secs_f64();
                         metrics::histogram!("latchkey_request_to_sent_seconds").record(took);
                     }
-                    return announce(&self.publish, &moved.standing).await;
+                    return announce(&self.publish, &moved.standing, job.trace).await;
                 }
                 Next::Again => {}
                 Next::Elsewhere => tried.failed.push(line.name()),
@@ -196,7 +207,7 @@ impl SendSms {
                         let standing = standing.ok_or_else(|| {
                             Failure::Retry(anyhow!("the ledger lost a message that it began"))
                         })?;
-                        return announce(&self.publish, &standing).await;
+                        return announce(&self.publish, &standing, job.trace).await;
                     }
                     tried.doubtful.push(line.name().to_owned());
                 }
@@ -241,14 +252,14 @@ impl SendSms {
         Some(url)
     }
 
-    async fn call(&self, line: &Line, attempt: &Attempt<'_>, message: &NewMessage<'_>) -> Reply {
+    async fn call(&self, line: &Line, attempt: &Attempt<'_>, job: &Job<'_>) -> Reply {
         let mut call = std::pin::pin!(line.provider.send(attempt));
         if let Ok(reply) = tokio::time::timeout(SENDING_AFTER, &mut call).await {
             return reply;
         }
         let sending = SmsStatus {
-            message_id: message.message_id,
-            request_id: message.request_id,
+            message_id: job.message.message_id,
+            request_id: job.message.request_id,
             status: Status::Sending,
             reason: None,
             provider: line.name().to_owned(),
@@ -256,15 +267,16 @@ impl SendSms {
             segments: None,
         };
         // Nothing hangs on it, so it may fail; but the call goes on meanwhile.
-        let (told, reply) = tokio::join!((self.publish)(sending), call);
+        let (told, reply) =
+            tokio::join!((self.publish)(sending, job.trace.map(str::to_owned)), call);
         if let Err(cause) = told {
             tracing::debug!(error = format!("{cause:#}"), "`sending` was not told");
         }
         reply
     }
 
-    fn life_ms(&self, message: &NewMessage<'_>) -> i64 {
-        message.not_after.ms() - self.clock.now_ms()
+    fn life_ms(&self, job: &Job<'_>) -> i64 {
+        job.message.not_after.ms() - self.clock.now_ms()
     }
 }
 

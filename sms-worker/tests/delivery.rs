@@ -246,6 +246,27 @@ async fn a_call_is_said_in_its_language_by_every_provider() {
 }
 
 #[tokio::test]
+async fn one_trace_leads_from_the_job_to_its_status_and_to_the_provider() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let webhook = Fake::start([Act::TakeSlowly(Duration::from_millis(400))]).await;
+    let delivery = Delivery::new([http(&webhook.url)], Resend).await;
+    let mut job = delivery.job();
+    job.traceparent = Some(TRACE.to_owned());
+    delivery.to_its_end(&job).await;
+    let told = delivery.traces.lock().unwrap().clone();
+    assert_eq!(told, [Some(TRACE.to_owned()), Some(TRACE.to_owned())], "`sending` and `sent`");
+    let head = webhook.calls()[0].head.clone();
+    let trace = head.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap();
+    assert!(trace.starts_with(&TRACE[..36]) && trace != TRACE, "a step of the same trace: {trace}");
+    // What is none does no harm.
+    job = delivery.job();
+    job.traceparent = Some("line\r\nbreak".to_owned());
+    delivery.to_its_end(&job).await;
+    assert_eq!(delivery.end_of(&job).await, SENT);
+    assert!(!webhook.calls()[1].head.contains("traceparent"));
+}
+
+#[tokio::test]
 async fn a_provider_that_is_not_there_is_passed_over() {
     let gone = Fake::start([Act::Take]).await;
     let nobody: url::Url = "http://127.0.0.1:9/".parse().unwrap();
