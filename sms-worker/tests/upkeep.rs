@@ -15,7 +15,10 @@ use sms_worker::ports::Keep;
 use sms_worker::provider::Provider;
 use sms_worker::provider::console::Console;
 use sms_worker::provider::inbox::Inbox;
-use support::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio, twilio_with_key};
+use support::{
+    ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio, twilio_with_both,
+    twilio_with_key,
+};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -35,6 +38,21 @@ async fn an_api_key_signs_and_a_messaging_service_sends_for_the_account() {
     delivery.to_its_end(&call).await;
     assert_eq!(delivery.told(&call), [(Status::Failed, Some(Reason::ProviderUnavailable))]);
     assert_eq!(fake.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn with_a_messaging_service_and_a_number_the_service_sends_and_the_number_calls() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio_with_both(&fake.url)], Resend).await;
+    for channel in [Channel::Sms, Channel::Voice] {
+        delivery.to_its_end(&delivery.job_for(PHONE, channel, 300)).await;
+    }
+    let calls = fake.calls();
+    assert_eq!(calls[0].field("MessagingServiceSid").as_deref(), Some("MG1"));
+    assert_eq!(calls[0].field("From"), None);
+    assert!(calls[1].head.contains("/Calls.json "), "{}", calls[1].head);
+    assert_eq!(calls[1].field("From").as_deref(), Some("+15005550006"));
+    assert_eq!(calls[1].field("MessagingServiceSid"), None);
 }
 
 #[tokio::test]

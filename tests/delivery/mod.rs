@@ -5,6 +5,7 @@ mod begins;
 mod fallback;
 mod kills;
 mod receipts;
+mod routes;
 mod unreliable;
 
 use fake_twilio::{Call, Fake};
