@@ -379,6 +379,26 @@ async fn a_doubt_holds_no_place_at_the_provider_while_it_waits() {
     assert_eq!(*done.lock().unwrap(), ["fresh", "doubtful"]);
 }
 
+#[tokio::test]
+async fn p2_an_attempt_that_began_by_a_clock_ahead_of_ours_is_as_young_as_any() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let job = delivery.job();
+    let message = NewMessage {
+        message_id: job.data.message_id,
+        request_id: job.data.request_id,
+        phone_number: PHONE,
+        country: "IR",
+        channel: Channel::Sms,
+        not_after: job.data.not_after,
+    };
+    let (attempt, later) = (AttemptId::new(&delivery.clock), delivery.clock.now().plus_secs(3600));
+    delivery.ledger.begin(&message, attempt, "twilio", 2, &[], later).await.unwrap();
+    let waits = delivery.send.handle(&job).await;
+    assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
+    assert_eq!(fake.calls().len(), 0, "its worker may be at it");
+}
+
 /// Takes the places that the provider has for calls, but so many.
 async fn all_places_but(left: usize, delivery: &Delivery) -> Vec<Slot<'_>> {
     let limiter = &delivery.send.routes.line("twilio").unwrap().limiter;

@@ -2,6 +2,7 @@
 //! receipts in any order.
 
 mod begins;
+mod clocks;
 mod fallback;
 mod kills;
 mod receipts;

@@ -350,6 +350,14 @@ impl OtpStore {
         }
     }
 
+    /// The store's own time; `None` when it goes by ours.
+    pub async fn time(&self) -> Result<Option<Timestamp>, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.time().await.map(Some),
+            Side::Memory(_) => Ok(None),
+        }
+    }
+
     /// Whether the store answers.
     pub async fn ready(&self) -> Result<(), EngineError> {
         match &*self.side {

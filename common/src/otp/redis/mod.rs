@@ -12,6 +12,7 @@ use self::lanes::Lane;
 use super::hub::Hub;
 use crate::clock::Clock;
 use crate::engine_error::EngineError;
+use crate::timestamp::Timestamp;
 
 macro_rules! script {
     ($($part:literal),+) => {
@@ -84,6 +85,12 @@ impl Redis {
             "its maxmemory-policy is {policy}: set `maxmemory-policy noeviction`, or codes and counts vanish"
         );
         Err(EngineError::broken(ENGINE, cause))
+    }
+
+    pub async fn time(&self) -> Result<Timestamp, EngineError> {
+        let (secs, micros): (i64, i64) =
+            self.run(async |mut lane| redis::cmd("TIME").query_async(&mut lane).await).await?;
+        Ok(Timestamp::from_ms(secs * 1000 + micros / 1000 + self.clock.ahead_ms()))
     }
 
     pub async fn ready(&self) -> Result<(), EngineError> {
