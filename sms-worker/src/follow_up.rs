@@ -1,11 +1,11 @@
 //! What nobody sends an event for: final states that do not come are asked for, texts that came to their end are taken
-//! out of the provider's records, and the ledger forgets what is old.
+//! out of the provider's records and their price is asked for, and the ledger forgets what is old.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::clock::Clock;
-use common::db::ledger::{Applied, FollowUp, Ledger, Receipt};
+use common::db::ledger::{Applied, FollowUp, Ledger, MOST_QUESTIONS, Receipt};
 use common::worker::Failure;
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,8 @@ use crate::route::Routes;
 
 /// The first wait before a question is asked again; it doubles.
 const AGAIN_AFTER_MS: i64 = 120_000;
+/// A provider may know its price only hours after the end.
+const PRICE_AFTER_MS: i64 = 3 * 60 * 60 * 1000;
 const AT_ONCE: u32 = 20;
 /// Questions to providers that run side by side: one after another, a few texts a second would be more than are asked.
 const SIDE_BY_SIDE: usize = 8;
@@ -83,17 +85,22 @@ impl FollowUps {
     async fn follow_up(&self, due: &FollowUp) -> Result<(), Failure> {
         let Some(line) = self.routes.line(&due.provider) else {
             // No longer configured: nobody is left to be asked.
-            return Ok(self.ledger.followed_up(due, None).await?);
+            return Ok(self.ledger.followed_up(due, None, None).await?);
         };
         let id = &due.provider_message_id;
         if due.final_state.is_some() {
-            if !line.provider.forgets(due.channel) {
-                return Ok(self.ledger.followed_up(due, None).await?);
-            }
-            match line.provider.forget(id).await {
+            let answer = if line.provider.forgets(due.channel) {
+                line.provider.forget(id).await
+            } else {
+                line.provider.look_up(id, due.channel).await
+            };
+            match answer {
                 Ok(found) => {
+                    let is_known = found.is_some();
                     let price = found.and_then(|found| found.price);
-                    self.ledger.followed_up(due, price.as_deref()).await?;
+                    let again = price.is_none() && is_known && due.number < MOST_QUESTIONS;
+                    let again_at = again.then(|| self.clock.now().plus_ms(PRICE_AFTER_MS));
+                    self.ledger.followed_up(due, price.as_deref(), again_at).await?;
                 }
                 Err(cause) => tracing::warn!(
                     provider = due.provider,
@@ -105,7 +112,7 @@ impl FollowUps {
         }
         let found = match line.provider.look_up(id, due.channel).await {
             Ok(Some(found)) => found,
-            Ok(None) => return Ok(self.ledger.followed_up(due, None).await?),
+            Ok(None) => return Ok(self.ledger.followed_up(due, None, None).await?),
             Err(cause) => {
                 let error = format!("{cause:#}");
                 tracing::warn!(
@@ -124,7 +131,13 @@ impl FollowUps {
             reason: found.reason,
             provider_message_id: Some(id.clone()),
             provider_code: found.provider_code,
-            follow_up_at: (is_end && line.provider.forgets(due.channel)).then_some(now),
+            // At its end what is left to do: to forget the text, to learn the price.
+            follow_up_at: match (is_end, line.provider.forgets(due.channel), &found.price) {
+                (true, true, _) => Some(now),
+                (true, false, None) => Some(now.plus_ms(PRICE_AFTER_MS)),
+                _ => None,
+            },
+            price: found.price,
         };
         if let Applied::Known { moved, .. } = self.ledger.apply_receipt(&receipt, now).await? {
             counted(&moved);

@@ -106,6 +106,38 @@ async fn a_final_state_that_does_not_come_is_asked_for_and_then_the_text_is_forg
 }
 
 #[tokio::test]
+async fn what_a_text_or_a_call_cost_is_asked_for_until_it_is_told_and_not_for_ever() {
+    let found = |status: &str, price: &str| {
+        let body =
+            format!(r#"{{"sid":"x","status":"{status}","price":{price},"price_unit":"USD"}}"#);
+        Act::Say(200, "", body)
+    };
+    for (channel, end) in [
+        (Channel::Sms, [("MessageSid", "SM1"), ("MessageStatus", "delivered")]),
+        (Channel::Voice, [("CallSid", "CA1"), ("CallStatus", "completed")]),
+    ] {
+        for told in [true, false] {
+            let fake = Fake::start([Act::Take]).await;
+            let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+            let job = delivery.job_for(PHONE, channel, 300);
+            delivery.to_its_end(&job).await;
+            delivery.receipt(&fake.calls()[0], &end).await;
+            let price = if told { r#""-0.0130""# } else { "null" };
+            fake.script([found(end[1].1, "null"), found(end[1].1, price)]);
+            for _ in 0..100 {
+                delivery.clock.advance(Duration::from_mins(30));
+                delivery.follow_ups.once().await.unwrap();
+            }
+            let attempts = delivery.ledger.attempts(job.data.message_id).await.unwrap();
+            let wanted = told.then_some("-0.0130 USD");
+            assert_eq!(attempts[0].price.as_deref(), wanted, "{channel:?}");
+            let asked = fake.calls().len() - 1;
+            assert_eq!(asked, if told { 2 } else { 5 }, "{channel:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn p12_a_provider_that_does_not_answer_questions_holds_up_neither_a_stop_nor_the_sweep() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Arc::new(Delivery::new([twilio(&fake.url)], Resend).await);

@@ -28,7 +28,7 @@ mod view;
 pub use attempt::Begin;
 pub use finish::{AttemptState, Finish};
 pub use receipts::{Applied, Receipt};
-pub use upkeep::{FollowUp, Swept};
+pub use upkeep::{FollowUp, MOST_QUESTIONS, Swept};
 pub use view::{AttemptEntry, Change, Entry, Search};
 
 /// The ledger's acts, each atomic. Cheap to clone; clones write their hot acts together.

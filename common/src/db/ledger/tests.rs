@@ -67,6 +67,7 @@ impl Bench {
             reason,
             provider_message_id: Some("SM1".to_owned()),
             provider_code: None,
+            price: None,
             follow_up_at: None,
         };
         Ok(self.ledger.apply_receipt(&receipt, self.clock.now()).await?)
@@ -322,13 +323,24 @@ async fn a_missing_final_state_is_asked_for_by_one_worker(b: &Bench) -> anyhow::
         reason: None,
         provider_message_id: None,
         provider_code: None,
+        price: Some("-0.0070 USD".to_owned()),
         follow_up_at: Some(later.plus_secs(1)),
     };
     b.ledger.apply_receipt(&receipt, later).await?;
-    b.ledger.followed_up(&due[0], None).await?;
+    b.ledger.followed_up(&due[0], None, None).await?;
     let due = b.ledger.due_follow_ups(later.plus_secs(2), 60_000, 100).await?;
     assert_eq!(due.iter().map(|d| d.final_state).collect::<Vec<_>>(), [Some(Status::Delivered)]);
-    b.ledger.followed_up(&due[0], Some("-0.0075 USD")).await?;
+    assert_eq!(
+        b.ledger.attempts(message.message_id).await?[0].price.as_deref(),
+        Some("-0.0070 USD")
+    );
+    // No price yet: asked again, and counted on.
+    let again_at = later.plus_secs(100);
+    b.ledger.followed_up(&due[0], None, Some(again_at)).await?;
+    assert_eq!(b.ledger.due_follow_ups(later.plus_secs(99), 60_000, 100).await?, []);
+    let due = b.ledger.due_follow_ups(again_at, 60_000, 100).await?;
+    assert_eq!(due.iter().map(|d| d.number).collect::<Vec<_>>(), [2]);
+    b.ledger.followed_up(&due[0], Some("-0.0075 USD"), None).await?;
     assert_eq!(b.ledger.due_follow_ups(later.plus_secs(9_999), 60_000, 100).await?, []);
     let attempts = b.ledger.attempts(message.message_id).await?;
     assert_eq!(attempts[0].price.as_deref(), Some("-0.0075 USD"));
