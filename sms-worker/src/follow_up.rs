@@ -37,17 +37,17 @@ pub struct FollowUps {
 impl FollowUps {
     /// Runs until it is stopped. Nothing here is urgent: what fails is tried again later.
     pub async fn run(&self, stop: CancellationToken) {
-        // Dropped in the middle of a question, a claim comes again by itself: a stop need not wait for providers (P12).
-        let both = async { tokio::join!(self.ask(), self.forget_the_old()) };
-        stop.run_until_cancelled(both).await;
+        tokio::join!(self.ask(&stop), stop.run_until_cancelled(self.forget_the_old()));
     }
 
-    async fn ask(&self) {
+    async fn ask(&self, stop: &CancellationToken) {
         loop {
-            if let Err(failure) = self.once().await {
+            if let Err(failure) = self.all_due(stop).await {
                 tracing::debug!(?failure, "follow-ups wait");
             }
-            tokio::time::sleep(EVERY).await;
+            if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+                return;
+            }
         }
     }
 
@@ -68,32 +68,45 @@ impl FollowUps {
 
     /// Everything that is due now.
     pub async fn once(&self) -> Result<(), Failure> {
-        loop {
+        self.all_due(&CancellationToken::new()).await
+    }
+
+    async fn all_due(&self, stop: &CancellationToken) -> Result<(), Failure> {
+        while !stop.is_cancelled() {
             let due = self.ledger.due_follow_ups(self.clock.now(), AGAIN_AFTER_MS, AT_ONCE).await?;
             if due.is_empty() {
                 return Ok(());
             }
             let mut asked = futures::stream::iter(due)
-                .map(async |due| self.follow_up(&due).await)
+                .map(async |due| self.follow_up(&due, stop).await)
                 .buffer_unordered(SIDE_BY_SIDE);
+            // One that fails cuts no other short.
+            let mut all = Ok(());
             while let Some(done) = asked.next().await {
-                done?;
+                all = all.and(done);
             }
+            all?;
         }
+        Ok(())
     }
 
-    async fn follow_up(&self, due: &FollowUp) -> Result<(), Failure> {
+    /// A stop waits for no provider (P12): the claim comes again by itself. For what is done with an answer it does, or
+    /// news that the ledger has would be told to nobody.
+    async fn follow_up(&self, due: &FollowUp, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(line) = self.routes.line(&due.provider) else {
             // No longer configured: nobody is left to be asked.
             return Ok(self.ledger.followed_up(due, None, None).await?);
         };
         let id = &due.provider_message_id;
         if due.final_state.is_some() {
-            let answer = if line.provider.forgets(due.channel) {
-                line.provider.forget(id).await
-            } else {
-                line.provider.look_up(id, due.channel).await
+            let question = async {
+                if line.provider.forgets(due.channel) {
+                    line.provider.forget(id).await
+                } else {
+                    line.provider.look_up(id, due.channel).await
+                }
             };
+            let Some(answer) = stop.run_until_cancelled(question).await else { return Ok(()) };
             match answer {
                 Ok(found) => {
                     let is_known = found.is_some();
@@ -110,7 +123,9 @@ impl FollowUps {
             }
             return Ok(());
         }
-        let found = match line.provider.look_up(id, due.channel).await {
+        let question = line.provider.look_up(id, due.channel);
+        let Some(answer) = stop.run_until_cancelled(question).await else { return Ok(()) };
+        let found = match answer {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(self.ledger.followed_up(due, None, None).await?),
             Err(cause) => {
