@@ -8,9 +8,14 @@ use crate::timestamp::Timestamp;
 
 /// The time of day. Cheap to clone; clones of a manual clock move together.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "all are milliseconds, and say so")]
 pub struct Clock {
     /// How far this clock runs ahead of the system's, in milliseconds. `None` in production.
     ahead_ms: Option<Arc<AtomicI64>>,
+    /// How wrong this host's time is; 0 but in tests.
+    wrong_by_ms: i64,
+    /// What a clock that follows another's adds to its host's time. `None`: it follows none.
+    correction_ms: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
@@ -21,14 +26,42 @@ impl Clock {
 
     /// The system's time until [`Clock::advance`] moves it: for tests.
     pub fn manual() -> Self {
-        Self { ahead_ms: Some(Arc::new(AtomicI64::new(0))) }
+        Self { ahead_ms: Some(Arc::new(AtomicI64::new(0))), ..Self::default() }
+    }
+
+    /// The time of a host whose clock is wrong by so much: for tests.
+    pub fn wrong_by(ms: i64) -> Self {
+        Self { wrong_by_ms: ms, ..Self::default() }
+    }
+
+    /// A clock that runs as this one until [`Clock::correct`] says how far that is from the time to go by. This one, and
+    /// other clocks made from it, stay as they are.
+    #[must_use]
+    pub fn following(&self) -> Self {
+        Self { correction_ms: Some(Arc::new(AtomicI64::new(0))), ..self.clone() }
+    }
+
+    /// Corrects a following clock and all its clones by so much of its host's time. Any other clock stays as it is.
+    pub fn correct(&self, by_ms: i64) {
+        if let Some(correction) = &self.correction_ms {
+            correction.store(by_ms, Ordering::SeqCst);
+        }
+    }
+
+    /// What [`Clock::correct`] said last.
+    pub fn correction_ms(&self) -> i64 {
+        self.correction_ms.as_ref().map_or(0, |correction| correction.load(Ordering::SeqCst))
     }
 
     /// Milliseconds since the Unix epoch.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's time")]
     pub fn now_ms(&self) -> i64 {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX) + self.ahead_ms()
+        let host_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        host_ms
+            .saturating_add(self.wrong_by_ms)
+            .saturating_add(self.ahead_ms())
+            .saturating_add(self.correction_ms())
     }
 
     pub fn now(&self) -> Timestamp {

@@ -25,6 +25,7 @@ pub mod phone;
 pub mod rng;
 pub mod seal;
 pub mod service;
+pub mod store_time;
 pub mod telemetry;
 pub mod texts;
 pub mod timestamp;

@@ -8,7 +8,11 @@ use crate::ports::Publish;
 
 /// Publishes how a message stands. Done again after a redelivery: the event goes by rank, so a repetition is harmless,
 /// and one that was lost would leave its asker waiting.
-pub async fn announce(publish: &Publish, standing: &Standing) -> Result<(), Failure> {
+pub async fn announce(
+    publish: &Publish,
+    standing: &Standing,
+    trace: Option<&str>,
+) -> Result<(), Failure> {
     let status = SmsStatus {
         message_id: standing.message_id,
         request_id: standing.request_id,
@@ -18,7 +22,7 @@ pub async fn announce(publish: &Publish, standing: &Standing) -> Result<(), Fail
         provider_message_id: standing.provider_message_id.clone(),
         segments: standing.segments,
     };
-    Ok(publish(status).await?)
+    Ok(publish(status, trace.map(str::to_owned)).await?)
 }
 
 /// Counts a change of state.

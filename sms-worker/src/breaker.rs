@@ -13,8 +13,11 @@ const OPEN_MAX_MS: i64 = 30_000;
 /// What others are told to wait while the probe runs.
 const PROBE_MS: i64 = 1_000;
 
+const OPEN: &str = "latchkey_provider_open";
+
 /// One provider's circuit.
 pub struct Breaker {
+    provider: &'static str,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -44,10 +47,12 @@ pub enum Verdict {
 }
 
 impl Breaker {
-    pub fn new(clock: Clock) -> Self {
+    pub fn new(provider: &'static str, clock: Clock) -> Self {
         let state =
             State { failures: 0, open_until_ms: None, next_open_ms: OPEN_MS, probing: false };
-        Self { clock, state: Mutex::new(state) }
+        let breaker = Self { provider, clock, state: Mutex::new(state) };
+        breaker.show(false);
+        breaker
     }
 
     /// Leave to call, or how many milliseconds to wait before asking again.
@@ -69,6 +74,11 @@ impl Breaker {
 
     pub fn is_open(&self) -> bool {
         self.state().open_until_ms.is_some()
+    }
+
+    /// What there is to raise an alert on.
+    fn show(&self, open: bool) {
+        metrics::gauge!(OPEN, "provider" => self.provider).set(if open { 1.0 } else { 0.0 });
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -101,6 +111,7 @@ impl Pass<'_> {
                 }
             }
         }
+        self.breaker.show(state.open_until_ms.is_some());
     }
 }
 
@@ -133,7 +144,7 @@ mod tests {
     #[test]
     fn five_failures_in_a_row_open_it_and_a_good_probe_closes_it() {
         let clock = Clock::manual();
-        let breaker = Breaker::new(clock.clone());
+        let breaker = Breaker::new("test", clock.clone());
         for _ in 0..4 {
             call(&breaker, Verdict::Fails).unwrap();
         }
@@ -152,9 +163,28 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_sees_a_circuit_that_is_open_and_one_that_is_closed_again() {
+        let shown = || {
+            let text = common::telemetry::metrics().render();
+            let line = |line: &&str| line.starts_with("latchkey_provider_open{provider=\"seen\"}");
+            text.lines().find(line).map(|line| line.ends_with(" 1"))
+        };
+        drop(common::telemetry::metrics());
+        let clock = Clock::manual();
+        let breaker = Breaker::new("seen", clock.clone());
+        assert_eq!(shown(), Some(false));
+        call(&breaker, Verdict::Refuses).unwrap();
+        assert_eq!(shown(), Some(true));
+        clock.advance(Duration::from_secs(6));
+        assert_eq!(shown(), Some(true), "until a probe went well");
+        call(&breaker, Verdict::Works).unwrap();
+        assert_eq!(shown(), Some(false));
+    }
+
+    #[test]
     fn each_bad_probe_doubles_the_wait_up_to_half_a_minute() {
         let clock = Clock::manual();
-        let breaker = Breaker::new(clock.clone());
+        let breaker = Breaker::new("test", clock.clone());
         call(&breaker, Verdict::Refuses).unwrap();
         for wanted in [5_000, 10_000, 20_000, 30_000, 30_000] {
             let wait = breaker.pass().err().unwrap();
@@ -167,7 +197,7 @@ mod tests {
     #[test]
     fn a_probe_whose_caller_went_away_frees_its_place() {
         let clock = Clock::manual();
-        let breaker = Breaker::new(clock.clone());
+        let breaker = Breaker::new("test", clock.clone());
         call(&breaker, Verdict::Refuses).unwrap();
         clock.advance(Duration::from_secs(6));
         drop(breaker.pass().ok().unwrap());
@@ -176,7 +206,7 @@ mod tests {
 
     #[test]
     fn stragglers_neither_close_nor_prolong_an_open_circuit() {
-        let breaker = Breaker::new(Clock::manual());
+        let breaker = Breaker::new("test", Clock::manual());
         let (late, later) = (breaker.pass().ok().unwrap(), breaker.pass().ok().unwrap());
         call(&breaker, Verdict::Refuses).unwrap();
         let wait = breaker.pass().err().unwrap();

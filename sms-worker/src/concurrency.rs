@@ -12,7 +12,7 @@ const START: f64 = 16.0;
 const MOST: f64 = 128.0;
 /// Refusals of calls that ran together are one sign, not many.
 const CUT_EVERY_MS: i64 = 1_000;
-/// The pause when the provider names none; doubled while it goes on refusing.
+/// The pause when the provider names none, or a shorter one; doubled while it goes on refusing.
 const PAUSE_MS: i64 = 500;
 const PAUSE_MAX_MS: i64 = 30_000;
 
@@ -97,14 +97,14 @@ impl Limiter {
     pub fn refused(&self, retry_after: Option<Duration>, in_use: Option<u32>) {
         let now = self.clock.now_ms();
         let mut state = self.state();
-        let pause_ms = retry_after.map_or_else(
-            || {
-                let pause = state.next_pause_ms;
-                state.next_pause_ms = (pause * 2).min(PAUSE_MAX_MS);
-                jittered(pause)
-            },
-            |told| i64::try_from(told.as_millis()).unwrap_or(i64::MAX),
-        );
+        let mut pause_ms =
+            retry_after.map_or(0, |told| i64::try_from(told.as_millis()).unwrap_or(i64::MAX));
+        // A wait of nothing, as some tell, would make a tight loop of it: then ours, which goes on doubling. Refusals of
+        // calls that ran together are one sign here too.
+        if pause_ms < PAUSE_MS && state.paused_until_ms <= now {
+            pause_ms = pause_ms.max(jittered(state.next_pause_ms));
+            state.next_pause_ms = (state.next_pause_ms * 2).min(PAUSE_MAX_MS);
+        }
         state.paused_until_ms = state.paused_until_ms.max(now.saturating_add(pause_ms));
         if now.saturating_sub(state.cut_at_ms) >= CUT_EVERY_MS {
             state.cut_at_ms = now;
@@ -195,17 +195,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_told_wait_the_pauses_double() {
-        let clock = Clock::manual();
-        let limiter = Limiter::new(clock.clone());
-        let mut last = 0;
-        for _ in 0..5 {
-            limiter.refused(None, None);
-            let wait = limiter.enter(Duration::ZERO).await.err().unwrap();
-            assert!(wait > last, "{wait} after {last}");
-            last = wait;
-            clock.advance(Duration::from_mins(1));
+    async fn without_a_told_wait_or_with_one_of_nothing_the_pauses_double() {
+        for told in [None, Some(Duration::ZERO), Some(Duration::from_millis(100))] {
+            let clock = Clock::manual();
+            let limiter = Limiter::new(clock.clone());
+            let mut last = 0;
+            for _ in 0..5 {
+                // Calls that ran together.
+                for _ in 0..16 {
+                    limiter.refused(told, None);
+                }
+                let wait = limiter.enter(Duration::ZERO).await.err().unwrap();
+                assert!(wait > last, "{wait} after {last}");
+                last = wait;
+                clock.advance(Duration::from_mins(1));
+            }
+            assert!((7_000..=12_000).contains(&last), "{last}");
         }
-        assert!(last > 7_000, "{last}");
     }
 }

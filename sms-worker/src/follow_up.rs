@@ -1,12 +1,13 @@
 //! What nobody sends an event for: final states that do not come are asked for, texts that came to their end are taken
-//! out of the provider's records, and the ledger forgets what is old.
+//! out of the provider's records and their price is asked for, and the ledger forgets what is old.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::clock::Clock;
-use common::db::ledger::{Applied, FollowUp, Ledger, Receipt};
+use common::db::ledger::{Applied, FollowUp, Ledger, MOST_QUESTIONS, Receipt};
 use common::worker::Failure;
+use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::{announce, counted};
@@ -15,7 +16,11 @@ use crate::route::Routes;
 
 /// The first wait before a question is asked again; it doubles.
 const AGAIN_AFTER_MS: i64 = 120_000;
+/// A provider may know its price only hours after the end.
+const PRICE_AFTER_MS: i64 = 3 * 60 * 60 * 1000;
 const AT_ONCE: u32 = 20;
+/// Questions to providers that run side by side: one after another, a few texts a second would be more than are asked.
+const SIDE_BY_SIDE: usize = 8;
 const EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY_MS: i64 = 60 * 60 * 1000;
 /// As [`Ledger::sweep`] says.
@@ -32,17 +37,13 @@ pub struct FollowUps {
 impl FollowUps {
     /// Runs until it is stopped. Nothing here is urgent: what fails is tried again later.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut swept_at_ms = None;
+        tokio::join!(self.ask(&stop), stop.run_until_cancelled(self.forget_the_old()));
+    }
+
+    async fn ask(&self, stop: &CancellationToken) {
         loop {
-            if let Err(failure) = self.once().await {
+            if let Err(failure) = self.all_due(stop).await {
                 tracing::debug!(?failure, "follow-ups wait");
-            }
-            let now_ms = self.clock.now_ms();
-            if swept_at_ms.is_none_or(|at| now_ms - at >= SWEEP_EVERY_MS) {
-                match self.sweep().await {
-                    Ok(()) => swept_at_ms = Some(now_ms),
-                    Err(failure) => tracing::debug!(?failure, "the sweep waits"),
-                }
             }
             if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
                 return;
@@ -50,33 +51,69 @@ impl FollowUps {
         }
     }
 
+    /// Beside the questions, not after them: they may have no end while many texts are sent.
+    async fn forget_the_old(&self) {
+        let mut swept_at_ms = None;
+        loop {
+            let now_ms = self.clock.now_ms();
+            if swept_at_ms.is_none_or(|at| now_ms - at >= SWEEP_EVERY_MS) {
+                match self.sweep().await {
+                    Ok(()) => swept_at_ms = Some(now_ms),
+                    Err(failure) => tracing::debug!(?failure, "the sweep waits"),
+                }
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
     /// Everything that is due now.
     pub async fn once(&self) -> Result<(), Failure> {
-        loop {
+        self.all_due(&CancellationToken::new()).await
+    }
+
+    async fn all_due(&self, stop: &CancellationToken) -> Result<(), Failure> {
+        while !stop.is_cancelled() {
             let due = self.ledger.due_follow_ups(self.clock.now(), AGAIN_AFTER_MS, AT_ONCE).await?;
             if due.is_empty() {
                 return Ok(());
             }
-            for follow_up in &due {
-                self.follow_up(follow_up).await?;
+            let mut asked = futures::stream::iter(due)
+                .map(async |due| self.follow_up(&due, stop).await)
+                .buffer_unordered(SIDE_BY_SIDE);
+            // One that fails cuts no other short.
+            let mut all = Ok(());
+            while let Some(done) = asked.next().await {
+                all = all.and(done);
             }
+            all?;
         }
+        Ok(())
     }
 
-    async fn follow_up(&self, due: &FollowUp) -> Result<(), Failure> {
+    /// A stop waits for no provider (P12): the claim comes again by itself. For what is done with an answer it does, or
+    /// news that the ledger has would be told to nobody.
+    async fn follow_up(&self, due: &FollowUp, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(line) = self.routes.line(&due.provider) else {
             // No longer configured: nobody is left to be asked.
-            return Ok(self.ledger.followed_up(due, None).await?);
+            return Ok(self.ledger.followed_up(due, None, None).await?);
         };
         let id = &due.provider_message_id;
         if due.final_state.is_some() {
-            if !line.provider.forgets(due.channel) {
-                return Ok(self.ledger.followed_up(due, None).await?);
-            }
-            match line.provider.forget(id).await {
+            let question = async {
+                if line.provider.forgets(due.channel) {
+                    line.provider.forget(id).await
+                } else {
+                    line.provider.look_up(id, due.channel).await
+                }
+            };
+            let Some(answer) = stop.run_until_cancelled(question).await else { return Ok(()) };
+            match answer {
                 Ok(found) => {
+                    let is_known = found.is_some();
                     let price = found.and_then(|found| found.price);
-                    self.ledger.followed_up(due, price.as_deref()).await?;
+                    let again = price.is_none() && is_known && due.number < MOST_QUESTIONS;
+                    let again_at = again.then(|| self.clock.now().plus_ms(PRICE_AFTER_MS));
+                    self.ledger.followed_up(due, price.as_deref(), again_at).await?;
                 }
                 Err(cause) => tracing::warn!(
                     provider = due.provider,
@@ -86,9 +123,11 @@ impl FollowUps {
             }
             return Ok(());
         }
-        let found = match line.provider.look_up(id, due.channel).await {
+        let question = line.provider.look_up(id, due.channel);
+        let Some(answer) = stop.run_until_cancelled(question).await else { return Ok(()) };
+        let found = match answer {
             Ok(Some(found)) => found,
-            Ok(None) => return Ok(self.ledger.followed_up(due, None).await?),
+            Ok(None) => return Ok(self.ledger.followed_up(due, None, None).await?),
             Err(cause) => {
                 let error = format!("{cause:#}");
                 tracing::warn!(
@@ -107,12 +146,18 @@ impl FollowUps {
             reason: found.reason,
             provider_message_id: Some(id.clone()),
             provider_code: found.provider_code,
-            follow_up_at: (is_end && line.provider.forgets(due.channel)).then_some(now),
+            // At its end what is left to do: to forget the text, to learn the price.
+            follow_up_at: match (is_end, line.provider.forgets(due.channel), &found.price) {
+                (true, true, _) => Some(now),
+                (true, false, None) => Some(now.plus_ms(PRICE_AFTER_MS)),
+                _ => None,
+            },
+            price: found.price,
         };
         if let Applied::Known { moved, .. } = self.ledger.apply_receipt(&receipt, now).await? {
             counted(&moved);
             if moved.changed {
-                announce(&self.publish, &moved.standing).await?;
+                announce(&self.publish, &moved.standing, None).await?;
             }
         }
         Ok(())

@@ -21,6 +21,7 @@ use common::config::{Config, ProviderName};
 use common::db::ledger::Ledger;
 use common::engines::Engines;
 use common::event::{Envelope, SmsReceipt, SmsRequested};
+use common::store_time;
 use common::worker::{self, Failure, Handler, Options};
 use tokio_util::sync::CancellationToken;
 
@@ -53,12 +54,16 @@ struct SmsWorker {
 /// When a route names a provider that cannot be set up, or a part cannot go on; the process should end.
 pub async fn run(
     config: Arc<Config>,
-    engines: Engines,
+    mut engines: Engines,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    // Texts end by the store's time, so all here goes by it.
+    let host = engines.clock.clone();
+    engines.clock = host.following();
     let routes = Arc::new(routes(&config, &engines)?);
     let report = engines.health.reporter("consumer.sms-worker");
     engines.wait_for_schema(&stop).await?;
+    store_time::first(&engines.otps, &host, &engines.clock, &stop).await;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
     let ledger = Ledger::new(engines.db.clone());
     let publish = ports::publish_on(&engines);
@@ -91,7 +96,12 @@ pub async fn run(
         stop.clone(),
     );
     let beside = async {
-        tokio::join!(blocks.follow(engines, stop.clone()), follow_ups.run(stop));
+        let (store, clock) = (engines.otps.clone(), engines.clock.clone());
+        tokio::join!(
+            store_time::follow(&store, &host, &clock, &stop),
+            blocks.follow(engines, stop.clone()),
+            follow_ups.run(stop.clone()),
+        );
         Ok(())
     };
     // A consumer that cannot go on ends the service at once, whatever runs beside it.
@@ -136,7 +146,7 @@ impl Handler for SmsWorker {
             "sms.receipt" => {
                 let receipt = Envelope::<SmsReceipt>::decode(&message.bytes)?;
                 let again = message.suspect || message.tries > 0;
-                self.receipts.handle(&receipt.data, again).await
+                self.receipts.handle(&receipt.data, receipt.traceparent.as_deref(), again).await
             }
             other => Err(Failure::Permanent("unknown_type", anyhow!("no handler for {other}"))),
         }

@@ -13,9 +13,10 @@ use common::inbox::KeptMessage;
 use common::phone::Phone;
 use futures::future::BoxFuture;
 
-/// Publishes how a text fares; returns once the broker has confirmed it.
-pub type Publish =
-    Arc<dyn Fn(SmsStatus) -> BoxFuture<'static, Result<(), PublishError>> + Send + Sync>;
+/// Publishes how a text fares, in the trace (W3C `traceparent`) that led to it; returns once the broker has confirmed it.
+pub type Publish = Arc<
+    dyn Fn(SmsStatus, Option<String>) -> BoxFuture<'static, Result<(), PublishError>> + Send + Sync,
+>;
 /// Whether a text is still wanted: not when its code was used, or its phone was blocked, while it waited (design,
 /// ruling 31).
 pub type Wanted = Arc<
@@ -29,10 +30,10 @@ pub type Keep =
 
 pub(crate) fn publish_on(engines: &Engines) -> Publish {
     let (bus, clock) = (engines.bus.clone(), engines.clock.clone());
-    Arc::new(move |status| {
+    Arc::new(move |status, trace| {
         let (bus, clock) = (bus.clone(), clock.clone());
         Box::pin(
-            async move { bus.publish(&Envelope::new(&clock, "sms-worker", None, status)).await },
+            async move { bus.publish(&Envelope::new(&clock, "sms-worker", trace, status)).await },
         )
     })
 }

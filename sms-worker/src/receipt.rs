@@ -17,7 +17,7 @@ use crate::provider::codes;
 /// How long after an end the provider's copy of the text is taken out of its records; so soon after it a provider may
 /// still be busy with the text.
 const FORGET_AFTER_MS: i64 = 5_000;
-/// How long after news that is no end the provider is asked for one.
+/// How long after news that is no end the provider is asked for one, and after a call's end for its price.
 const ASK_AFTER_MS: i64 = 120_000;
 
 /// Takes receipts. Their signatures were checked by the gateway.
@@ -36,7 +36,12 @@ impl TakeReceipt {
     }
 
     /// Applies a receipt by rank. `again`: an earlier delivery may have ended between the ledger and the broker.
-    pub async fn handle(&self, receipt: &SmsReceipt, again: bool) -> Result<(), Failure> {
+    pub async fn handle(
+        &self,
+        receipt: &SmsReceipt,
+        trace: Option<&str>,
+        again: bool,
+    ) -> Result<(), Failure> {
         if receipt.provider != "twilio" {
             let cause = anyhow!("receipts of this provider are not known");
             return Err(Failure::Permanent("unknown_provider", cause));
@@ -52,7 +57,7 @@ impl TakeReceipt {
                 counted(&moved);
                 let was_untold = self.untold().remove(&receipt.attempt_id);
                 if moved.changed || was_untold || (again && current) {
-                    let told = announce(&self.publish, &moved.standing).await;
+                    let told = announce(&self.publish, &moved.standing, trace).await;
                     if told.is_err() {
                         self.untold().insert(receipt.attempt_id);
                     }
@@ -77,18 +82,18 @@ impl TakeReceipt {
         let (status, reason) = codes::status(word, code.and_then(|code| code.parse().ok()))?;
         let sid = field("MessageSid").or(field("CallSid")).or(field("SmsSid"));
         let now = self.clock.now();
-        let follow_up_at = match (status.is_end(), is_call) {
-            (false, _) => Some(now.plus_ms(ASK_AFTER_MS)),
-            (true, false) => Some(now.plus_ms(FORGET_AFTER_MS)),
-            // Of a call no words are kept.
-            (true, true) => None,
-        };
+        let follow_up_at = Some(now.plus_ms(match (status.is_end(), is_call) {
+            (true, false) => FORGET_AFTER_MS,
+            // Of a call no words are kept; its price comes some time after its end.
+            (false, _) | (true, true) => ASK_AFTER_MS,
+        }));
         Some(Receipt {
             attempt_id: receipt.attempt_id,
             status,
             reason,
             provider_message_id: sid.map(str::to_owned),
             provider_code: code.map(|code| code.chars().take(16).collect()),
+            price: None,
             follow_up_at,
         })
     }

@@ -20,9 +20,9 @@ pub struct Line {
 impl Line {
     pub fn new(provider: Provider, clock: &Clock) -> Self {
         Self {
-            provider,
-            breaker: Breaker::new(clock.clone()),
+            breaker: Breaker::new(provider.name(), clock.clone()),
             limiter: Limiter::new(clock.clone()),
+            provider,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use common::clock::Clock;
 use common::config::UnknownOutcome;
-use common::db::ledger::{Begin, Ledger, NewMessage};
+use common::db::ledger::{Begin, Ledger, NewMessage, Tries};
 use common::event::{Envelope, SmsRequested, SmsStatus, Text};
 use common::ids::AttemptId;
 use common::keys::Keys;
@@ -16,6 +16,7 @@ use common::vocabulary::{Channel, Reason, Status};
 use common::worker::Failure;
 use url::Url;
 
+use self::close::too_late;
 use self::end::End;
 pub use self::end::Unwritten;
 use self::judge::Next;
@@ -55,6 +56,12 @@ pub struct SendSms {
     pub unwritten: Unwritten,
 }
 
+/// A text to be sent, and the trace (W3C `traceparent`) that led to it.
+struct Job<'a> {
+    message: NewMessage<'a>,
+    trace: Option<&'a str>,
+}
+
 /// Which lines this delivery of the job does not use again.
 #[derive(Default)]
 struct Tried {
@@ -67,10 +74,11 @@ struct Tried {
 
 impl SendSms {
     /// Sends the text, unless that was done before, is not wanted any more, or comes too late.
-    pub async fn handle(&self, job: &Envelope<SmsRequested>) -> Result<(), Failure> {
-        let text =
-            job.text(&self.keys.event).map_err(|cause| Failure::Permanent("sealed_text", cause))?;
-        let data = &job.data;
+    pub async fn handle(&self, event: &Envelope<SmsRequested>) -> Result<(), Failure> {
+        let text = event
+            .text(&self.keys.event)
+            .map_err(|cause| Failure::Permanent("sealed_text", cause))?;
+        let data = &event.data;
         let message = NewMessage {
             message_id: data.message_id,
             request_id: data.request_id,
@@ -79,38 +87,39 @@ impl SendSms {
             channel: data.channel,
             not_after: data.not_after,
         };
-        if self.life_ms(&message) < LEAST_LIFE_MS {
-            return self.drop_late(&message).await;
+        let job = Job { message, trace: event.traceparent.as_deref() };
+        if self.life_ms(&job) < LEAST_LIFE_MS {
+            return self.drop_late(&job).await;
         }
         if !(self.wanted)(data.request_id, text.phone_number.clone()).await? {
             // Its asker signed in already, or was blocked: his status ends as `expired` without us (ruling 31).
-            let moved = self.ledger.end(&message, Status::Expired, None, self.clock.now()).await?;
-            return self.tell_if_sent(&moved).await;
+            let now = self.clock.now();
+            let moved = self.ledger.end(&job.message, Status::Expired, None, now).await?;
+            return self.tell_if_sent(&job, &moved).await;
         }
-        self.deliver(&message, &text, data.requested_at).await
+        self.deliver(&job, &text, data.requested_at).await
     }
 
     async fn deliver(
         &self,
-        message: &NewMessage<'_>,
+        job: &Job<'_>,
         text: &Text,
         requested_at: Option<Timestamp>,
     ) -> Result<(), Failure> {
+        let message = &job.message;
         let began_ms = self.clock.now_ms();
         let mut tried = Tried::default();
         loop {
-            if self.life_ms(message) < LEAST_LIFE_MS {
-                return self.drop_late(message).await;
+            if self.life_ms(job) < LEAST_LIFE_MS {
+                return self.drop_late(job).await;
             }
             if self.clock.now_ms() - began_ms > HANDLER_MS {
-                return self.later(message, 1_000).await;
+                return self.later(job, 1_000).await;
             }
             let (line, pass, slot) = match self.line(message, &tried).await {
                 Ok(line) => line,
-                Err(None) if tried.needs_ops => {
-                    return self.end(message, Reason::ProviderUnavailable).await;
-                }
-                Err(wait_ms) => return self.later(message, wait_ms.unwrap_or(1_000)).await,
+                Err(None) if tried.needs_ops => return self.give_up(job).await,
+                Err(wait_ms) => return self.later(job, wait_ms.unwrap_or(1_000)).await,
             };
             let attempt_id = AttemptId::new(&self.clock);
             let most = match self.unknown_outcome {
@@ -118,26 +127,44 @@ impl SendSms {
                 UnknownOutcome::Wait => 1,
             };
             let now = self.clock.now();
-            let number =
-                match self.ledger.begin(message, attempt_id, line.name(), most, now).await? {
-                    Begin::Start { number, .. } => number,
-                    Begin::Settled(standing) => {
-                        return announce(&self.publish, &standing).await;
-                    }
-                    Begin::Spent => return self.end(message, Reason::Unknown).await,
-                    Begin::InDoubt { attempt_id, provider, started_at } => {
-                        drop(pass);
-                        self.settle(attempt_id, started_at).await?;
-                        tried.doubtful.push(provider);
-                        continue;
-                    }
-                };
+            let begun = self
+                .ledger
+                .begin(message, attempt_id, line.name(), most, &tried.doubtful, now)
+                .await;
+            if begun.is_err() {
+                // Perhaps it is committed all the same. Nobody will call for it, and only this process knows.
+                let end = End::of(&Outcome::Unavailable("not begun"), line, now);
+                self.unwritten.put(attempt_id, end, now);
+            }
+            let (number, earlier) = match begun? {
+                Begin::Start { number, risked } => {
+                    let refused = number.saturating_sub(1).saturating_sub(risked);
+                    (number, Tries { risked, refused })
+                }
+                Begin::Settled(standing) => {
+                    return announce(&self.publish, &standing, job.trace).await;
+                }
+                Begin::Spent => return self.end(job, Reason::Unknown).await,
+                Begin::InDoubt { attempt_id, provider, started_at } => {
+                    // Its place is for calls, not for what is waited for without one.
+                    drop((pass, slot));
+                    self.settle(attempt_id, started_at).await?;
+                    tried.doubtful.push(provider);
+                    continue;
+                }
+                // An earlier delivery of this job left it in doubt.
+                Begin::Elsewhere(providers) => {
+                    tried.doubtful.extend(providers);
+                    continue;
+                }
+            };
             let now = self.clock.now();
             if message.not_after.ms() - now.ms() < LEAST_LIFE_MS {
                 // Waiting for a place at the provider and for the ledger took what was left.
                 let end = End::of(&Outcome::Unavailable("too late to call"), line, now);
                 self.finish(attempt_id, end).await?;
-                return self.drop_late(message).await;
+                // By what was before: this attempt asked nobody, and nobody refused it.
+                return self.end(job, too_late(earlier)).await;
             }
             let said = said(message.channel, &text.text);
             let attempt = Attempt {
@@ -152,8 +179,9 @@ impl SendSms {
                 now,
                 status_callback: self.callback(line, attempt_id),
                 number,
+                trace: job.trace,
             };
-            let reply = self.call(line, &attempt, message).await;
+            let reply = self.call(line, &attempt, job).await;
             // Its place is for calls, not for what follows them.
             drop(slot);
             match self.judge(line, pass, attempt_id, reply).await? {
@@ -165,7 +193,7 @@ impl SendSms {
                         let took = later(self.clock.now_ms() - at.ms()).as_secs_f64();
                         metrics::histogram!("latchkey_request_to_sent_seconds").record(took);
                     }
-                    return announce(&self.publish, &moved.standing).await;
+                    return announce(&self.publish, &moved.standing, job.trace).await;
                 }
                 Next::Again => {}
                 Next::Elsewhere => tried.failed.push(line.name()),
@@ -179,7 +207,7 @@ impl SendSms {
                         let standing = standing.ok_or_else(|| {
                             Failure::Retry(anyhow!("the ledger lost a message that it began"))
                         })?;
-                        return announce(&self.publish, &standing).await;
+                        return announce(&self.publish, &standing, job.trace).await;
                     }
                     tried.doubtful.push(line.name().to_owned());
                 }
@@ -224,14 +252,14 @@ impl SendSms {
         Some(url)
     }
 
-    async fn call(&self, line: &Line, attempt: &Attempt<'_>, message: &NewMessage<'_>) -> Reply {
+    async fn call(&self, line: &Line, attempt: &Attempt<'_>, job: &Job<'_>) -> Reply {
         let mut call = std::pin::pin!(line.provider.send(attempt));
         if let Ok(reply) = tokio::time::timeout(SENDING_AFTER, &mut call).await {
             return reply;
         }
         let sending = SmsStatus {
-            message_id: message.message_id,
-            request_id: message.request_id,
+            message_id: job.message.message_id,
+            request_id: job.message.request_id,
             status: Status::Sending,
             reason: None,
             provider: line.name().to_owned(),
@@ -239,15 +267,16 @@ impl SendSms {
             segments: None,
         };
         // Nothing hangs on it, so it may fail; but the call goes on meanwhile.
-        let (told, reply) = tokio::join!((self.publish)(sending), call);
+        let (told, reply) =
+            tokio::join!((self.publish)(sending, job.trace.map(str::to_owned)), call);
         if let Err(cause) = told {
             tracing::debug!(error = format!("{cause:#}"), "`sending` was not told");
         }
         reply
     }
 
-    fn life_ms(&self, message: &NewMessage<'_>) -> i64 {
-        message.not_after.ms() - self.clock.now_ms()
+    fn life_ms(&self, job: &Job<'_>) -> i64 {
+        job.message.not_after.ms() - self.clock.now_ms()
     }
 }
 

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::config::UnknownOutcome::{self, Resend, Wait};
+use common::db::ledger::NewMessage;
 use common::ids::AttemptId;
 use common::vocabulary::{Channel, Reason, Status};
 use common::worker::Failure;
+use sms_worker::concurrency::Slot;
+use sms_worker::provider::client;
 use support::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio};
 
 const SENT: (Status, Option<Reason>) = (Status::Sent, None);
@@ -243,6 +246,27 @@ async fn a_call_is_said_in_its_language_by_every_provider() {
 }
 
 #[tokio::test]
+async fn one_trace_leads_from_the_job_to_its_status_and_to_the_provider() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let webhook = Fake::start([Act::TakeSlowly(Duration::from_millis(400))]).await;
+    let delivery = Delivery::new([http(&webhook.url)], Resend).await;
+    let mut job = delivery.job();
+    job.traceparent = Some(TRACE.to_owned());
+    delivery.to_its_end(&job).await;
+    let told = delivery.traces.lock().unwrap().clone();
+    assert_eq!(told, [Some(TRACE.to_owned()), Some(TRACE.to_owned())], "`sending` and `sent`");
+    let head = webhook.calls()[0].head.clone();
+    let trace = head.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap();
+    assert!(trace.starts_with(&TRACE[..36]) && trace != TRACE, "a step of the same trace: {trace}");
+    // What is none does no harm.
+    job = delivery.job();
+    job.traceparent = Some("line\r\nbreak".to_owned());
+    delivery.to_its_end(&job).await;
+    assert_eq!(delivery.end_of(&job).await, SENT);
+    assert!(!webhook.calls()[1].head.contains("traceparent"));
+}
+
+#[tokio::test]
 async fn a_provider_that_is_not_there_is_passed_over() {
     let gone = Fake::start([Act::Take]).await;
     let nobody: url::Url = "http://127.0.0.1:9/".parse().unwrap();
@@ -277,6 +301,113 @@ async fn w1_after_an_unknown_outcome_the_other_provider_sends_the_same_text_once
         delivery.to_its_end(&job).await;
     }
     assert_eq!((first.calls().len(), second.calls().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn w1_a_doubt_that_outlasts_its_handler_is_followed_by_one_call_elsewhere() {
+    let first = Fake::start([Act::Hang, Act::Take]).await;
+    let second = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&first.url), http(&second.url)], Resend).await;
+    let job = delivery.job();
+    tokio::join!(delivery.to_its_end(&job), async {
+        first.called().await;
+        // As long as a call takes at most, by the clock that the handler goes by: the job goes back to the broker, and
+        // whoever takes it next knows nothing of the first call but what the ledger says.
+        delivery.clock.advance(client::LIMIT);
+    });
+    assert_eq!((first.calls().len(), second.calls().len()), (1, 1));
+    assert_eq!(delivery.told(&job), [SENT]);
+}
+
+#[tokio::test]
+async fn a_text_that_may_have_been_taken_is_never_blamed_on_the_provider() {
+    let much = || Act::Say(429, "Retry-After: 60\r\n", r#"{"code":20429}"#.to_owned());
+    for then in [much(), error(401, 20003)] {
+        let fake = Fake::start([Act::TakeAndCut, then]).await;
+        let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+        let job = delivery.job_for(PHONE, Channel::Sms, 40);
+        delivery.to_its_end(&job).await;
+        assert_eq!(delivery.told(&job), [failed(Reason::Unknown)]);
+        assert_eq!(fake.calls().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn p7_a_text_that_waited_too_long_for_a_place_is_expired_and_no_provider_is_blamed() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let mut taken = all_places_but(0, &delivery).await;
+    let job = delivery.job_for(PHONE, Channel::Sms, 12);
+    let (handled, ()) = tokio::join!(delivery.send.handle(&job), async {
+        delivery.clock.advance(Duration::from_millis(2_500));
+        drop(taken.pop());
+    });
+    handled.unwrap();
+    assert_eq!(delivery.told(&job), [failed(Reason::Expired)]);
+    assert_eq!(fake.calls().len(), 0);
+}
+
+#[tokio::test]
+async fn a_doubt_holds_no_place_at_the_provider_while_it_waits() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let (doubtful, fresh) = (delivery.job(), delivery.job());
+    let message = NewMessage {
+        message_id: doubtful.data.message_id,
+        request_id: doubtful.data.request_id,
+        phone_number: PHONE,
+        country: "IR",
+        channel: Channel::Sms,
+        not_after: doubtful.data.not_after,
+    };
+    let (attempt, now) = (AttemptId::new(&delivery.clock), delivery.clock.now());
+    delivery.ledger.begin(&message, attempt, "twilio", 2, &[], now).await.unwrap();
+    let _taken = all_places_but(1, &delivery).await;
+    let done = std::sync::Mutex::new(Vec::new());
+    // The first gets the place that is left, as it is polled first.
+    tokio::join!(
+        async {
+            let waits = delivery.send.handle(&doubtful).await;
+            assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
+            done.lock().unwrap().push("doubtful");
+        },
+        async {
+            delivery.send.handle(&fresh).await.unwrap();
+            done.lock().unwrap().push("fresh");
+        },
+    );
+    assert_eq!(*done.lock().unwrap(), ["fresh", "doubtful"]);
+}
+
+#[tokio::test]
+async fn p2_an_attempt_that_began_by_a_clock_ahead_of_ours_is_as_young_as_any() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let job = delivery.job();
+    let message = NewMessage {
+        message_id: job.data.message_id,
+        request_id: job.data.request_id,
+        phone_number: PHONE,
+        country: "IR",
+        channel: Channel::Sms,
+        not_after: job.data.not_after,
+    };
+    let (attempt, later) = (AttemptId::new(&delivery.clock), delivery.clock.now().plus_secs(3600));
+    delivery.ledger.begin(&message, attempt, "twilio", 2, &[], later).await.unwrap();
+    let waits = delivery.send.handle(&job).await;
+    assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
+    assert_eq!(fake.calls().len(), 0, "its worker may be at it");
+}
+
+/// Takes the places that the provider has for calls, but so many.
+async fn all_places_but(left: usize, delivery: &Delivery) -> Vec<Slot<'_>> {
+    let limiter = &delivery.send.routes.line("twilio").unwrap().limiter;
+    let mut taken = Vec::new();
+    while let Ok(slot) = limiter.enter(Duration::ZERO).await {
+        taken.push(slot);
+    }
+    taken.truncate(taken.len() - left);
+    taken
 }
 
 #[tokio::test]

@@ -8,13 +8,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::config::UnknownOutcome::Resend;
+use common::db::ledger::Search;
 use common::inbox::KeptMessage;
 use common::vocabulary::{Channel, Reason, Status};
 use sms_worker::ports::Keep;
 use sms_worker::provider::Provider;
 use sms_worker::provider::console::Console;
 use sms_worker::provider::inbox::Inbox;
-use support::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio, twilio_with_key};
+use support::{
+    ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio, twilio_with_both,
+    twilio_with_key,
+};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn an_api_key_signs_and_a_messaging_service_sends_for_the_account() {
@@ -33,6 +38,21 @@ async fn an_api_key_signs_and_a_messaging_service_sends_for_the_account() {
     delivery.to_its_end(&call).await;
     assert_eq!(delivery.told(&call), [(Status::Failed, Some(Reason::ProviderUnavailable))]);
     assert_eq!(fake.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn with_a_messaging_service_and_a_number_the_service_sends_and_the_number_calls() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio_with_both(&fake.url)], Resend).await;
+    for channel in [Channel::Sms, Channel::Voice] {
+        delivery.to_its_end(&delivery.job_for(PHONE, channel, 300)).await;
+    }
+    let calls = fake.calls();
+    assert_eq!(calls[0].field("MessagingServiceSid").as_deref(), Some("MG1"));
+    assert_eq!(calls[0].field("From"), None);
+    assert!(calls[1].head.contains("/Calls.json "), "{}", calls[1].head);
+    assert_eq!(calls[1].field("From").as_deref(), Some("+15005550006"));
+    assert_eq!(calls[1].field("MessagingServiceSid"), None);
 }
 
 #[tokio::test]
@@ -83,6 +103,64 @@ async fn a_final_state_that_does_not_come_is_asked_for_and_then_the_text_is_forg
     delivery.clock.advance(Duration::from_hours(24));
     delivery.follow_ups.once().await.unwrap();
     assert_eq!(fake.calls().len(), calls.len(), "and then there is peace");
+}
+
+#[tokio::test]
+async fn what_a_text_or_a_call_cost_is_asked_for_until_it_is_told_and_not_for_ever() {
+    let found = |status: &str, price: &str| {
+        let body =
+            format!(r#"{{"sid":"x","status":"{status}","price":{price},"price_unit":"USD"}}"#);
+        Act::Say(200, "", body)
+    };
+    for (channel, end) in [
+        (Channel::Sms, [("MessageSid", "SM1"), ("MessageStatus", "delivered")]),
+        (Channel::Voice, [("CallSid", "CA1"), ("CallStatus", "completed")]),
+    ] {
+        for told in [true, false] {
+            let fake = Fake::start([Act::Take]).await;
+            let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+            let job = delivery.job_for(PHONE, channel, 300);
+            delivery.to_its_end(&job).await;
+            delivery.receipt(&fake.calls()[0], &end).await;
+            let price = if told { r#""-0.0130""# } else { "null" };
+            fake.script([found(end[1].1, "null"), found(end[1].1, price)]);
+            for _ in 0..100 {
+                delivery.clock.advance(Duration::from_mins(30));
+                delivery.follow_ups.once().await.unwrap();
+            }
+            let attempts = delivery.ledger.attempts(job.data.message_id).await.unwrap();
+            let wanted = told.then_some("-0.0130 USD");
+            assert_eq!(attempts[0].price.as_deref(), wanted, "{channel:?}");
+            let asked = fake.calls().len() - 1;
+            assert_eq!(asked, if told { 2 } else { 5 }, "{channel:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p12_a_provider_that_does_not_answer_questions_holds_up_neither_a_stop_nor_the_sweep() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Arc::new(Delivery::new([twilio(&fake.url)], Resend).await);
+    for _ in 0..20 {
+        delivery.to_its_end(&delivery.job()).await;
+    }
+    let sent = fake.calls().len();
+    fake.script([Act::Hang]);
+    delivery.clock.advance(Duration::from_hours(31 * 24));
+    let stop = CancellationToken::new();
+    let (running, stopping) = (Arc::clone(&delivery), stop.clone());
+    let run = tokio::spawn(async move { running.follow_ups.run(stopping).await });
+    // Twenty questions one after another would take half a minute with the client of this test.
+    let at_work = async {
+        while !delivery.ledger.find(Search::Newest, 1).await.unwrap().is_empty()
+            || fake.calls().len() < sent + 8
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+        run.await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(5), at_work).await.expect("at once");
 }
 
 #[tokio::test]

@@ -22,30 +22,41 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     let Command::Check { phone_number, json } = command;
     let config = Config::load_as_found()?;
     let routes = &config.sms.routes;
-    let mut rows: Vec<(String, String)> = routes
+    let mut rows: Vec<(String, &[ProviderName])> = routes
         .by_prefix
         .iter()
-        .map(|(prefix, names)| (format!("+{prefix}"), names_of(names)))
+        .map(|(prefix, names)| (format!("+{prefix}"), names.as_slice()))
         .collect();
-    rows.push(("default".to_owned(), names_of(&routes.default)));
+    rows.push(("default".to_owned(), &routes.default));
     let picked = match phone_number {
         None => None,
         Some(writing) => {
             let phone = Served::of(&config)
                 .parse(writing, Clock::system().now())
                 .map_err(|_| anyhow::anyhow!("not a mobile number that this deployment serves"))?;
-            Some((phone.to_string(), names_of(routes.of(&phone.e164()[1..]))))
+            Some((phone.to_string(), routes.of(&phone.e164()[1..])))
         }
     };
     if *json {
-        let routes: Vec<_> =
-            rows.iter().map(|(to, by)| json!({ "to": to, "providers": by })).collect();
-        let number = picked.map(|(phone, by)| json!({ "phone_number": phone, "providers": by }));
+        let of = |key: &str, (to, by): &(String, &[ProviderName])| json!({ key: to, "providers": names_of(by), "voice": config.sms.can_call(by) });
+        let routes: Vec<_> = rows.iter().map(|row| of("to", row)).collect();
+        let number = picked.map(|row| of("phone_number", &row));
         return print_json(&json!({ "routes": routes, "number": number }));
     }
     rows.extend(picked);
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|(to, by)| vec![to, by]).collect();
-    print_table(&["TO", "PROVIDERS"], &rows)
+    let no_voice = rows.iter().any(|(_, by)| !config.sms.can_call(by));
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(to, by)| {
+            let voice = if config.sms.can_call(by) { "yes" } else { "no" };
+            vec![to, names_of(by), voice.to_owned()]
+        })
+        .collect();
+    print_table(&["TO", "PROVIDERS", "VOICE"], &rows)?;
+    if no_voice {
+        println!("No voice: Twilio calls by the number in TWILIO_FROM, and none is set.");
+    }
+    Ok(())
 }
 
 fn names_of(names: &[ProviderName]) -> String {

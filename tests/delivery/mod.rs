@@ -1,8 +1,12 @@
-//! Delivery through the fake Twilio: deaths of the worker, a provider that fails, receipts in any order.
+//! Delivery through the fake Twilio: deaths of the worker, a database or a provider that fails,
+//! receipts in any order.
 
+mod begins;
+mod clocks;
 mod fallback;
 mod kills;
 mod receipts;
+mod routes;
 mod unreliable;
 
 use fake_twilio::{Call, Fake};

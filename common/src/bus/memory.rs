@@ -130,7 +130,8 @@ impl Memory {
         let held = Held { memory: self.clone(), queue, tag };
         let Message { kind, id, bytes, tries, came_back, .. } = message;
         let held = super::Held::Memory(held);
-        Some(Incoming { kind, id, bytes, tries, suspect: came_back, first_at, held })
+        let event_time = std::sync::OnceLock::new();
+        Some(Incoming { kind, id, bytes, tries, suspect: came_back, first_at, held, event_time })
     }
 
     pub(super) fn dead_list(&self, queue: Queue, limit: usize) -> Vec<DeadLetter> {

@@ -10,6 +10,7 @@ mod topology;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -239,6 +240,8 @@ pub struct Incoming {
     /// When a worker first saw it.
     pub first_at: Timestamp,
     held: Held,
+    /// Read at the first question: a waiting message is asked every second.
+    event_time: OnceLock<Option<Timestamp>>,
 }
 
 enum Held {
@@ -271,6 +274,7 @@ impl Incoming {
             suspect: false,
             first_at: Timestamp::from_ms(0),
             held: Held::Nobody,
+            event_time: OnceLock::new(),
         }
     }
 
@@ -302,7 +306,7 @@ impl Incoming {
 
     /// When it happened, by its envelope.
     pub fn event_time(&self) -> Option<Timestamp> {
-        Glance::at(&self.bytes).time
+        *self.event_time.get_or_init(|| Glance::at(&self.bytes).time)
     }
 }
 

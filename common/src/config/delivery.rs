@@ -87,14 +87,9 @@ fn twilio(r: &mut Reader, case: Case, routed: bool) -> Option<TwilioAccount> {
         } else if r.is_given("TWILIO_API_SECRET") {
             r.require("TWILIO_API_KEY", "TWILIO_API_SECRET is");
         }
-        match (r.is_given("TWILIO_FROM"), r.is_given(SERVICE)) {
-            (true, true) => {
-                r.refuse(SERVICE, "TWILIO_FROM is set as well; set one of the two");
-            }
-            (false, false) => {
-                r.require("TWILIO_FROM", &format!("neither is {SERVICE}, and {ROUTED}"));
-            }
-            _ => {}
+        // Both together make sense: a messaging service sends, and cannot call.
+        if !r.is_given("TWILIO_FROM") && !r.is_given(SERVICE) {
+            r.require("TWILIO_FROM", &format!("neither is {SERVICE}, and {ROUTED}"));
         }
     }
     Some(TwilioAccount {

@@ -171,10 +171,30 @@ pub struct TwilioAccount {
     pub auth_token: SecretString,
     /// The key's id and secret.
     pub api_key: Option<(String, SecretString)>,
-    /// Where Twilio is routed to, a process that sends has exactly one of this and `messaging_service_sid`.
+    /// Where Twilio is routed to, a process that sends has this or `messaging_service_sid`, or both: then the service
+    /// sends and this calls.
     pub from: Option<String>,
     pub messaging_service_sid: Option<String>,
     pub base_url: Url,
+}
+
+impl Sms {
+    /// Whether one of these providers can say a code in a call.
+    pub fn can_call(&self, providers: &[ProviderName]) -> bool {
+        providers.iter().any(|provider| match provider {
+            ProviderName::Twilio => {
+                self.twilio.as_ref().is_some_and(|account| account.caller().is_some())
+            }
+            ProviderName::Http | ProviderName::Console | ProviderName::Inbox => true,
+        })
+    }
+}
+
+impl TwilioAccount {
+    /// The number that calls. A messaging service, a sender's name and a short code cannot.
+    pub fn caller(&self) -> Option<&str> {
+        self.from.as_deref().filter(|from| from.starts_with('+'))
+    }
 }
 
 #[derive(Clone, Debug)]

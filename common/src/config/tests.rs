@@ -166,7 +166,6 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("TWILIO_API_SECRET", "two words", &[]),
     ("TWILIO_FROM", "+1500", &[]),
     ("TWILIO_MESSAGING_SERVICE_SID", "MG0", &[]),
-    ("TWILIO_MESSAGING_SERVICE_SID", "MG00000000000000000000000000000000", TWILIO),
     ("TWILIO_BASE_URL", "api.twilio.com", &[]),
     ("LATCHKEY_HTTP_PROVIDER_URL", "sms.example.test", &[]),
     ("LATCHKEY_HTTP_PROVIDER_SECRET", "a-w3bhook-s3cret", &[]),
@@ -186,6 +185,24 @@ fn every_wrong_value_is_refused_by_name_with_what_is_allowed_and_no_secret_repea
         assert!(text.contains(&setting.allowed.to_string()), "{name}: {text}");
         assert!(!text.contains("hunter2"), "{name}: {text}");
     }
+}
+
+#[test]
+fn a_messaging_service_sends_and_a_number_beside_it_calls() {
+    let service = "MG00000000000000000000000000000000";
+    let account = |from: Option<&str>, with_service: bool| {
+        let mut given = variables(TWILIO);
+        given.remove("TWILIO_FROM");
+        given.extend(from.map(|from| ("TWILIO_FROM".to_owned(), from.to_owned())));
+        if with_service {
+            given.insert("TWILIO_MESSAGING_SERVICE_SID".to_owned(), service.to_owned());
+        }
+        Config::from_map(Role::AllInOne, &given).unwrap().sms.twilio.unwrap()
+    };
+    assert_eq!(account(Some("+15005550006"), true).caller(), Some("+15005550006"));
+    assert_eq!(account(Some("+15005550006"), false).caller(), Some("+15005550006"));
+    assert_eq!(account(None, true).caller(), None);
+    assert_eq!(account(Some("Latchkey"), true).caller(), None, "a name cannot call");
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! provider is called, and a message with an attempt whose end nobody wrote down is in doubt, not new. How many calls
 //! may have been accepted is counted here, under the message's lock, so no number of workers goes beyond it (W1).
 
+use self::attempt::First;
+use self::batch::Batch;
+use self::finish::Ended;
 use self::rows::{STANDING, standing};
 use super::Db;
 use super::sql::args;
@@ -13,6 +16,7 @@ use crate::timestamp::Timestamp;
 use crate::vocabulary::{Channel, Reason, Status};
 
 mod attempt;
+mod batch;
 mod finish;
 mod receipts;
 mod rows;
@@ -24,13 +28,15 @@ mod view;
 pub use attempt::Begin;
 pub use finish::{AttemptState, Finish};
 pub use receipts::{Applied, Receipt};
-pub use upkeep::{FollowUp, Swept};
+pub use upkeep::{FollowUp, MOST_QUESTIONS, Swept};
 pub use view::{AttemptEntry, Change, Entry, Search};
 
-/// The ledger's acts, each atomic. Cheap to clone.
+/// The ledger's acts, each atomic. Cheap to clone; clones write their hot acts together.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     db: Db,
+    begins: Batch<First>,
+    finishes: Batch<Ended>,
 }
 
 /// A text that is to be sent, as the ledger keeps it: without its words.
@@ -90,7 +96,7 @@ const SENT: i64 = rank(Status::Sent);
 
 impl Ledger {
     pub fn new(db: Db) -> Self {
-        Self { db }
+        Self { db, begins: Batch::default(), finishes: Batch::default() }
     }
 
     /// How the message stands; `None` when the ledger does not know it.

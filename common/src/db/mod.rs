@@ -5,7 +5,8 @@
 //! for ([`Db::sign_in`], [`Db::guess_failed`]) are one round trip each on PostgreSQL, by functions of
 //! `migrations/postgres/0003_hot_paths.sql`.
 //!
-//! No act takes longer than [`LIMIT`]: an engine that is away or slow is [`EngineError::Away`] by then.
+//! No act takes longer than [`LIMIT`]: an engine that is away or slow is [`EngineError::Away`] by then. The ledger's hot
+//! acts, which no HTTP answer waits for, may wait as long again for a statement under way.
 
 use std::future::Future;
 use std::path::Path;

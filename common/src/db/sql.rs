@@ -20,6 +20,10 @@ pub(super) enum Arg<'a> {
     Int(Option<i64>),
     Text(Option<&'a str>),
     Flag(bool),
+    /// A column of rows that are written together, on PostgreSQL only: SQLite has no arrays, nor a commit worth sharing.
+    Uuids(&'a [Option<Uuid>]),
+    Ints(&'a [Option<i64>]),
+    Texts(&'a [Option<&'a str>]),
 }
 
 /// The arguments of a statement, in the order of their placeholders.
@@ -74,6 +78,24 @@ impl<'a> From<Option<&'a str>> for Arg<'a> {
 impl From<bool> for Arg<'_> {
     fn from(flag: bool) -> Self {
         Self::Flag(flag)
+    }
+}
+
+impl<'a> From<&'a Vec<Option<Uuid>>> for Arg<'a> {
+    fn from(column: &'a Vec<Option<Uuid>>) -> Self {
+        Self::Uuids(column)
+    }
+}
+
+impl<'a> From<&'a Vec<Option<i64>>> for Arg<'a> {
+    fn from(column: &'a Vec<Option<i64>>) -> Self {
+        Self::Ints(column)
+    }
+}
+
+impl<'a> From<&'a Vec<Option<&'a str>>> for Arg<'a> {
+    fn from(column: &'a Vec<Option<&'a str>>) -> Self {
+        Self::Texts(column)
     }
 }
 
@@ -247,6 +269,9 @@ fn bind_postgres<'q>(sql: &'static str, args: &[Arg<'q>]) -> Query<'q, Postgres,
         Arg::Int(number) => query.bind(number),
         Arg::Text(text) => query.bind(text),
         Arg::Flag(flag) => query.bind(flag),
+        Arg::Uuids(column) => query.bind(column),
+        Arg::Ints(column) => query.bind(column),
+        Arg::Texts(column) => query.bind(column),
     })
 }
 
@@ -257,5 +282,7 @@ fn bind_sqlite<'q>(sql: &'static str, args: &[Arg<'q>]) -> Query<'q, Sqlite, Sql
         // Owned: a statement outlives its caller on the connection's own thread.
         Arg::Text(text) => query.bind(text.map(str::to_owned)),
         Arg::Flag(flag) => query.bind(flag),
+        // No statement for SQLite has one.
+        Arg::Uuids(_) | Arg::Ints(_) | Arg::Texts(_) => query.bind(None::<i64>),
     })
 }

@@ -80,7 +80,7 @@ type Metric = (&'static str, &'static str, &'static str);
 
 /// Every metric of every service (design, section 11). A process describes also those that it has no values of, so that
 /// any ops port tells an operator what there is to be watched.
-const METRICS: [Metric; 12] = [
+const METRICS: [Metric; 13] = [
     ("latchkey_http_request_seconds", "histogram", "Time to answer a request"),
     ("latchkey_otp_requests_total", "counter", "Asks for a code, by what became of them"),
     ("latchkey_otp_verifications_total", "counter", "Guesses at a code, by what became of them"),
@@ -89,6 +89,11 @@ const METRICS: [Metric; 12] = [
         "latchkey_request_to_sent_seconds",
         "histogram",
         "From an accepted ask to the provider taking its text",
+    ),
+    (
+        "latchkey_provider_open",
+        "gauge",
+        "1 while a provider is left alone because it does not work or refuses us, else 0",
     ),
     ("latchkey_conversion_ratio", "gauge", "Share of a country's codes that were used"),
     (
@@ -105,7 +110,7 @@ const METRICS: [Metric; 12] = [
     (
         "latchkey_queue_oldest_seconds",
         "gauge",
-        "Age of the oldest message that a worker has in hand, by its event's time",
+        "Age of the oldest message that a worker has in hand or put off, by its event's time",
     ),
     (
         "latchkey_event_lag_seconds",

@@ -265,6 +265,10 @@ impl<H: Handler> Worker<H> {
         self.running.retain(|one| !Arc::ptr_eq(&one.message, &message));
         match fate {
             Fate::Settled => self.unanswered = 0,
+            Fate::PutOff(delay) => {
+                self.unanswered = 0;
+                self.seen.put_off(&message, *delay);
+            }
             Fate::Dangerous => self.waiting.push_front(Waiting { message, alone: true }),
             Fate::Away(error) => {
                 self.waiting.push_front(Waiting { message, alone: false });

@@ -24,6 +24,8 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) enum Fate {
     /// Settled, or given back to come again.
     Settled,
+    /// Settled to wait in the broker and come again.
+    PutOff(Delay),
     /// Still in hand: a dependency is away.
     Away(anyhow::Error),
     /// Still in hand and not begun: a start of it was not survived, so it must not run beside others of its kind.
@@ -69,8 +71,10 @@ impl<H: Handler> One<H> {
             }
             Try::Good => self.settle(Settle::Done).await,
             Try::Later(wait) => {
-                let tries = self.message.tries;
-                self.settle(Settle::Later { delay: Delay::about(wait), tries }).await;
+                let (tries, delay) = (self.message.tries, Delay::about(wait));
+                self.settle(Settle::Later { delay, tries }).await;
+                self.count_end().await;
+                return Fate::PutOff(delay);
             }
             Try::Failed(reason, error) if tries >= LAST_TRY => {
                 self.bury(reason, tries, &error).await;
@@ -87,6 +91,8 @@ impl<H: Handler> One<H> {
                 );
                 let delay = self.options.backoff[(tries as usize - 1).min(3)];
                 self.settle(Settle::Later { delay, tries }).await;
+                self.count_end().await;
+                return Fate::PutOff(delay);
             }
             Try::Hopeless(reason, error) => self.bury(reason, self.message.tries, &error).await,
         }

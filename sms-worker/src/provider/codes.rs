@@ -14,8 +14,9 @@ pub fn reason(code: u32) -> Reason {
         21211 | 21612 | 30003 | 30005 => Reason::NumberUnreachable,
         21610 => Reason::RecipientOptedOut,
         30004 | 30007 | 30038 | 30450 | 30649 => Reason::CarrierBlocked,
-        20429 | 20003 | 30002 | 21408 | 21606 | 21608 | 21617 | 30022 | 30034 | 63038 | 30001
-        | 21611 | 14107 | 63017 | 21730 => Reason::ProviderUnavailable,
+        20429 | 20003 | 30002 | 21408 | 21606 | 21608 | 21617 | 30022 | 30034 | 63038 | 21730 => {
+            Reason::ProviderUnavailable
+        }
         _ => Reason::Unknown,
     }
 }
@@ -29,16 +30,16 @@ pub fn outcome(http_status: u16, code: Option<u32>) -> Outcome {
         whole_account,
     };
     match (http_status, code) {
+        // Credentials, a suspended account, its daily cap (which comes with a 429): no number would fare better.
+        (..500, Some(20003 | 30002 | 63038)) => until_ops(true),
         // Requests that were refused for their number "are never processed and are safe to retry"
         // (support.twilio.com, article 360044308153). Reply loops and the account's ceiling are limits too.
         (429, _) | (_, Some(20429 | 14107 | 63017)) => Outcome::Throttled { retry_after: None },
         // Maintenance; the sender's queue is over ten hours or its limit.
         (_, Some(21730 | 21611 | 30001)) => Outcome::Unavailable("the provider takes nothing now"),
         (500.., _) => Outcome::Unknown("a server's error"),
-        // Credentials, a suspended account, its daily cap, a wrong address, a redirect: no number would fare better.
-        (_, Some(20003 | 30002 | 63038 | 20404)) | (..=399 | 401 | 403 | 404, None) => {
-            until_ops(true)
-        }
+        // A wrong address, a redirect, a refusal without a word: an operator's matter too.
+        (_, Some(20404)) | (..=399 | 401 | 403 | 404, None) => until_ops(true),
         // This region, sender, text or trial: another number may do.
         (_, Some(21408 | 21606 | 21608 | 21617 | 30022 | 30034)) => until_ops(false),
         (_, Some(code @ (30004 | 30007 | 30038 | 30450 | 30649))) => {
@@ -89,6 +90,8 @@ mod tests {
             ("rejected", 400, &[21211, 21612, 21614, 21635, 21610, 30003, 30005, 30006, 99_999]),
             ("ops, all", 401, &[20003]),
             ("ops, all", 403, &[30002, 63038]),
+            ("ops, all", 429, &[63038, 20003, 30002]),
+            ("unknown", 500, &[63038]),
             ("ops, some", 400, &[21408, 21606, 21608, 21617, 30022, 30034]),
             ("filtered", 400, &[30004, 30007, 30038, 30450, 30649]),
         ] {
@@ -126,5 +129,10 @@ mod tests {
         );
         assert_eq!(status("completed", None), Some((Status::Delivered, None)));
         assert_eq!(status("teleported", None), None);
+        // Of these the contract's list of reasons says nothing.
+        for code in [30001, 21611, 14107, 63017, 30008, 30410, 30500] {
+            let unknown = Some((Status::Undelivered, Some(Reason::Unknown)));
+            assert_eq!(status("undelivered", Some(code)), unknown, "{code}");
+        }
     }
 }

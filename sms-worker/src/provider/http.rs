@@ -5,6 +5,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use common::clock::Clock;
+use common::telemetry::TraceContext;
 use common::timestamp::Timestamp;
 use common::vocabulary::{Channel, Reason};
 use reqwest::Client;
@@ -85,6 +86,11 @@ impl Http {
             .header("webhook-timestamp", timestamp)
             .header("content-type", "application/json")
             .body(body);
+        // A publisher may have written anything there: only what is a trace goes on.
+        let request = match attempt.trace.and_then(TraceContext::from_header) {
+            Some(trace) => request.header("traceparent", trace.child().to_header()),
+            None => request,
+        };
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) => return client::without_answer(&error),

@@ -48,6 +48,8 @@ pub struct Attempt<'a> {
     pub status_callback: Option<Url>,
     /// 1 for the first call that this message is worth.
     pub number: u32,
+    /// W3C `traceparent` of the job.
+    pub trace: Option<&'a str>,
 }
 
 impl Attempt<'_> {

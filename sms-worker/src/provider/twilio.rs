@@ -32,6 +32,8 @@ const PLAIN_VOICE: [&str; 4] = ["en", "es", "fr", "de"];
 pub struct Twilio {
     account_sid: String,
     from: Option<String>,
+    /// Who calls.
+    caller: Option<String>,
     messaging_service_sid: Option<String>,
     base_url: String,
     builder: twilio_async::Twilio,
@@ -57,6 +59,7 @@ impl Twilio {
         Ok(Self {
             account_sid: settings.account_sid.clone(),
             from: settings.from.clone(),
+            caller: settings.caller().map(str::to_owned),
             messaging_service_sid: settings.messaging_service_sid.clone(),
             base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
             builder,
@@ -70,7 +73,7 @@ impl Twilio {
             Channel::Voice => match self.call(attempt).await {
                 Ok(Some(request)) => Ok(request),
                 Ok(None) => {
-                    // A messaging service cannot call.
+                    // Neither a messaging service nor a sender's name can call.
                     return Outcome::RejectedUntilOps {
                         provider_code: Some("no caller".to_owned()),
                         whole_account: false,
@@ -128,7 +131,7 @@ impl Twilio {
     }
 
     async fn call(&self, attempt: &Attempt<'_>) -> anyhow::Result<Option<reqwest::Request>> {
-        let Some(from) = &self.from else { return Ok(None) };
+        let Some(from) = &self.caller else { return Ok(None) };
         let twiml = spoken(attempt.text, attempt.language)?;
         // Rings no longer than the code lives; Twilio's own default is 60 s.
         let timeout = attempt.life_left_secs().clamp(5, 60).to_string();

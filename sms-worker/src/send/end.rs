@@ -76,25 +76,61 @@ impl End {
     }
 }
 
-/// Ends of calls that could not be written down while the ledger was away, by attempt. Should the job come back to this
-/// process, it knows better than "in doubt", and nobody is texted twice.
+/// No text is of use for longer, so no job comes back later.
+const KEPT_MS: i64 = 60 * 60 * 1000;
+/// From so many on, those that nobody came back for are dropped.
+const MANY: usize = 1_000;
+
+/// Ends of attempts that could not be written down while the ledger was away, and of those that may be begun there though
+/// nobody calls. Should the job come back to this process, it knows better than "in doubt", and nobody is texted twice.
 #[derive(Default)]
-pub struct Unwritten(Mutex<HashMap<AttemptId, End>>);
+pub struct Unwritten(Mutex<HashMap<AttemptId, (End, Timestamp)>>);
 
 impl Unwritten {
-    pub(super) fn put(&self, attempt: AttemptId, end: End) {
-        self.ends().insert(attempt, end);
+    pub(super) fn put(&self, attempt: AttemptId, end: End, now: Timestamp) {
+        let mut ends = self.ends();
+        if ends.len() >= MANY {
+            ends.retain(|_, (_, at)| now.ms() - at.ms() < KEPT_MS);
+        }
+        ends.insert(attempt, (end, now));
     }
 
     pub(super) fn get(&self, attempt: AttemptId) -> Option<End> {
-        self.ends().get(&attempt).cloned()
+        self.ends().get(&attempt).map(|(end, _)| end.clone())
     }
 
     pub(super) fn take(&self, attempt: AttemptId) {
         self.ends().remove(&attempt);
     }
 
-    fn ends(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, End>> {
+    fn ends(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, (End, Timestamp)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::clock::Clock;
+
+    use super::*;
+    use crate::provider::Provider;
+    use crate::provider::console::Console;
+
+    #[test]
+    fn ends_that_nobody_comes_back_for_do_not_fill_the_memory() {
+        let clock = Clock::manual();
+        let line = Line::new(Provider::Console(Console), &clock);
+        let end = End::of(&Outcome::Unavailable("x"), &line, clock.now());
+        let unwritten = Unwritten::default();
+        for _ in 0..MANY {
+            unwritten.put(AttemptId::new(&clock), end.clone(), clock.now());
+        }
+        let young = AttemptId::new(&clock);
+        unwritten.put(young, end.clone(), clock.now().plus_secs(1));
+        assert_eq!(unwritten.ends().len(), MANY + 1);
+        let last = AttemptId::new(&clock);
+        unwritten.put(last, end, clock.now().plus_ms(KEPT_MS));
+        assert_eq!(unwritten.ends().len(), 2);
+        assert!(unwritten.get(young).is_some() && unwritten.get(last).is_some());
     }
 }

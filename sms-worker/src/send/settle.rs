@@ -28,7 +28,7 @@ impl SendSms {
         attempt_id: AttemptId,
         end: End,
     ) -> Result<Option<Moved>, Failure> {
-        self.unwritten.put(attempt_id, end.clone());
+        self.unwritten.put(attempt_id, end.clone(), self.clock.now());
         let mut tries = 1;
         loop {
             match self.ledger.finish(attempt_id, &end.finish(), self.clock.now()).await {
@@ -58,9 +58,9 @@ impl SendSms {
         }
         let doubt_ms = i64::try_from(DOUBT.as_millis()).unwrap_or(i64::MAX);
         let left_ms = |now: i64| {
-            let age = now - started_at.ms();
-            // Begun in the future: a host's clock is wrong, and tells nothing.
-            if age < 0 { 0 } else { doubt_ms - age }
+            // Begun in the future: a host's clock is wrong and tells nothing. Then it is young, for a second text costs
+            // more than a wait.
+            doubt_ms - (now - started_at.ms()).max(0)
         };
         let until_ms = self.clock.now_ms() + i64::try_from(RECEIPT_WAIT.as_millis()).unwrap_or(0);
         loop {

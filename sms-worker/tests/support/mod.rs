@@ -198,6 +198,8 @@ pub struct Delivery {
     pub ledger: Ledger,
     pub clock: Clock,
     pub statuses: Arc<Mutex<Vec<SmsStatus>>>,
+    /// The trace that each of them was told in.
+    pub traces: Arc<Mutex<Vec<Option<String>>>>,
     pub _folder: Folder,
 }
 
@@ -216,11 +218,20 @@ pub fn twilio(url: &Url) -> Provider {
 
 /// An account with an API key and a messaging service.
 pub fn twilio_with_key(url: &Url) -> Provider {
+    twilio_with_service(url, None)
+}
+
+/// As [`twilio_with_key`], with a number as well.
+pub fn twilio_with_both(url: &Url) -> Provider {
+    twilio_with_service(url, Some("+15005550006".to_owned()))
+}
+
+fn twilio_with_service(url: &Url, from: Option<String>) -> Provider {
     let settings = TwilioAccount {
         account_sid: ACCOUNT.to_owned(),
         auth_token: SecretString::from("the account's own token"),
         api_key: Some(("SK1".to_owned(), SecretString::from("key's secret"))),
-        from: None,
+        from,
         messaging_service_sid: Some("MG1".to_owned()),
         base_url: url.clone(),
     };
@@ -258,9 +269,11 @@ impl Delivery {
         let default = lines.iter().filter_map(name_of).collect();
         let named = config::Routes { default, by_prefix: Vec::new() };
         let statuses: Arc<Mutex<Vec<SmsStatus>>> = Arc::default();
-        let sink = Arc::clone(&statuses);
-        let publish: Publish = Arc::new(move |status| {
+        let traces: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+        let (sink, trace_sink) = (Arc::clone(&statuses), Arc::clone(&traces));
+        let publish: Publish = Arc::new(move |status, trace| {
             sink.lock().unwrap().push(status);
+            trace_sink.lock().unwrap().push(trace);
             Box::pin(async { Ok(()) })
         });
         let send = SendSms {
@@ -288,6 +301,7 @@ impl Delivery {
             ledger,
             clock,
             statuses,
+            traces,
             _folder: folder,
         }
     }
@@ -368,7 +382,7 @@ impl Delivery {
         let fields =
             fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let receipt = SmsReceipt { provider: "twilio".to_owned(), attempt_id, fields };
-        self.receipts.handle(&receipt, false).await.unwrap();
+        self.receipts.handle(&receipt, None, false).await.unwrap();
     }
 }
 

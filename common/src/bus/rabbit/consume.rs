@@ -280,6 +280,7 @@ impl Task {
                 publisher: self.publisher.clone(),
                 queue: self.queue,
             }),
+            event_time: std::sync::OnceLock::new(),
         }
     }
 }

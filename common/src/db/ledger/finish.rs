@@ -1,6 +1,12 @@
 //! How a call to a provider ended, written down.
 
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::super::Db;
 use super::super::sql::args;
+use super::batch::{Act, column};
 use super::rows::{By, STANDING, history, insert, raise, standing};
 use super::{Ledger, Moved, NewMessage, rank};
 use crate::engine_error::EngineError;
@@ -71,33 +77,116 @@ const FINISH_ATTEMPT: &str = "UPDATE sms_attempts SET
         follow_up_at = COALESCE(follow_up_at, $6)
     WHERE attempt_id = $1 AND state IN ('begun', 'unknown', 'accepted')
     RETURNING message_id, provider";
-/// The three statements of an attempt's end in one round trip.
-const FINISH_POSTGRES: &str = "WITH attempt AS (
-        UPDATE sms_attempts SET
-            state = CASE WHEN state = 'accepted' THEN state ELSE $2 END,
-            ended_at = COALESCE(ended_at, $3),
-            provider_message_id = COALESCE($4, provider_message_id),
-            provider_code = COALESCE($5, provider_code),
-            follow_up_at = COALESCE(follow_up_at, $6)
-        WHERE attempt_id = $1 AND state IN ('begun', 'unknown', 'accepted')
-        RETURNING message_id, provider),
+/// The ends of attempts in one round trip and one commit. Rows are locked in the order of ids, attempts before messages,
+/// as receipts do it one by one: nobody waits for another in a circle. Of two ends of one message `UPDATE .. FROM` applies
+/// one, and the other comes back without a message.
+const FINISH_POSTGRES: &str = "WITH job AS (
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bigint[])
+            AS job (attempt_id, state, at, provider_message_id, provider_code, follow_up_at, rank, status, reason, segments)),
+    known AS (
+        SELECT attempt_id FROM sms_attempts JOIN job USING (attempt_id)
+        WHERE sms_attempts.state IN ('begun', 'unknown', 'accepted') ORDER BY attempt_id FOR NO KEY UPDATE OF sms_attempts),
+    attempt AS (
+        UPDATE sms_attempts a SET
+            state = CASE WHEN a.state = 'accepted' THEN a.state ELSE job.state END,
+            ended_at = COALESCE(a.ended_at, job.at),
+            provider_message_id = COALESCE(job.provider_message_id, a.provider_message_id),
+            provider_code = COALESCE(job.provider_code, a.provider_code),
+            follow_up_at = COALESCE(a.follow_up_at, job.follow_up_at)
+        FROM known JOIN job USING (attempt_id) WHERE a.attempt_id = known.attempt_id
+        RETURNING a.attempt_id, a.message_id, a.provider),
+    locked AS (
+        SELECT l.message_id, attempt.attempt_id, attempt.provider FROM sms_ledger l JOIN attempt USING (message_id)
+        ORDER BY l.message_id FOR NO KEY UPDATE OF l),
     message AS (
         UPDATE sms_ledger l SET
-            state = CASE WHEN l.rank < $7 THEN $8 ELSE l.state END,
-            reason = CASE WHEN l.rank < $7 THEN $9 ELSE l.reason END,
-            provider = CASE WHEN l.rank < $7 THEN attempt.provider ELSE COALESCE(l.provider, attempt.provider) END,
-            provider_message_id = CASE WHEN l.rank < $7 THEN COALESCE($4, l.provider_message_id) ELSE COALESCE(l.provider_message_id, $4) END,
-            segments = COALESCE(l.segments, $10),
-            updated_at = CASE WHEN l.rank < $7 THEN $3 ELSE l.updated_at END,
-            rank = CASE WHEN l.rank < $7 THEN $7 ELSE l.rank END
-        FROM attempt WHERE l.message_id = attempt.message_id
-        RETURNING l.message_id, request_id, country, channel, l.state, rank, reason, l.provider, l.provider_message_id, segments),
+            state = CASE WHEN l.rank < job.rank THEN job.status ELSE l.state END,
+            reason = CASE WHEN l.rank < job.rank THEN job.reason ELSE l.reason END,
+            provider = CASE WHEN l.rank < job.rank THEN locked.provider ELSE COALESCE(l.provider, locked.provider) END,
+            provider_message_id = CASE WHEN l.rank < job.rank THEN COALESCE(job.provider_message_id, l.provider_message_id)
+                ELSE COALESCE(l.provider_message_id, job.provider_message_id) END,
+            segments = COALESCE(l.segments, job.segments),
+            updated_at = CASE WHEN l.rank < job.rank THEN job.at ELSE l.updated_at END,
+            rank = CASE WHEN l.rank < job.rank THEN job.rank ELSE l.rank END
+        FROM locked JOIN job USING (attempt_id) WHERE l.message_id = locked.message_id
+        RETURNING locked.attempt_id, job.at, l.message_id, l.request_id, l.country, l.channel, l.state, l.rank, l.reason,
+            l.provider, l.provider_message_id, l.segments),
     history AS (
         INSERT INTO sms_history (message_id, rank, state, reason, at)
-        SELECT message_id, rank, state, reason, $3 FROM message ON CONFLICT (message_id, rank) DO NOTHING RETURNING message_id)
-    SELECT message.*, EXISTS (SELECT 1 FROM history) AS changed,
-        EXISTS (SELECT 1 FROM sms_receipts WHERE attempt_id = $1) AS kept
-    FROM message";
+        SELECT message_id, rank, state, reason, at FROM message ON CONFLICT (message_id, rank) DO NOTHING RETURNING message_id)
+    SELECT attempt.attempt_id AS attempt, message.*,
+        EXISTS (SELECT 1 FROM history WHERE history.message_id = message.message_id) AS changed,
+        EXISTS (SELECT 1 FROM sms_receipts r WHERE r.attempt_id = attempt.attempt_id) AS kept
+    FROM attempt LEFT JOIN message USING (attempt_id)";
+
+/// A [`Finish`] of its own, to be written with others.
+#[derive(Clone)]
+pub(super) struct Ended {
+    attempt_id: AttemptId,
+    state: AttemptState,
+    at: Timestamp,
+    provider_message_id: Option<String>,
+    provider_code: Option<String>,
+    segments: Option<u32>,
+    status: Option<(Status, Option<Reason>)>,
+    follow_up_at: Option<Timestamp>,
+}
+
+impl Act for Ended {
+    /// How the message stands, and whether receipts are kept for the attempt.
+    type Answer = (Option<Moved>, bool);
+    /// The call was made: its end is worth writing, whoever is left to hear of it.
+    const FOR_ITS_CALLER: bool = false;
+
+    fn key(&self) -> Uuid {
+        self.attempt_id.uuid()
+    }
+
+    async fn write(db: &Db, acts: &[Self]) -> Result<Vec<Option<Self::Answer>>, EngineError> {
+        db.within("finish attempts", async {
+            let mut work = db.statement().await?;
+            let rows = work
+                .rows(
+                    FINISH_POSTGRES,
+                    args![
+                        &column(acts, |ended| Some(ended.attempt_id.uuid())),
+                        &column(acts, |ended| Some(ended.state.as_str())),
+                        &column(acts, |ended| Some(ended.at.ms())),
+                        &column(acts, |ended| ended.provider_message_id.as_deref()),
+                        &column(acts, |ended| ended.provider_code.as_deref()),
+                        &column(acts, |ended| ended.follow_up_at.map(Timestamp::ms)),
+                        // A rank that raises nothing, when the call decides nothing.
+                        &column(acts, |ended| Some(ended.status.map_or(0, |(to, _)| rank(to)))),
+                        &column(acts, |ended| ended.status.map(|(status, _)| status.as_str())),
+                        &column(acts, |ended| ended.status?.1.map(Reason::as_str)),
+                        &column(acts, |ended| ended.segments.map(i64::from)),
+                    ],
+                )
+                .await?;
+            work.done().await?;
+            let mut told = HashMap::with_capacity(rows.len());
+            for row in rows {
+                let attempt: Uuid = row.get("attempt")?;
+                let answer = if row.get::<Option<Uuid>>("message_id")?.is_some() {
+                    let moved = Moved { changed: row.get("changed")?, standing: standing(&row)? };
+                    Some((Some(moved), row.get("kept")?))
+                } else if acts.len() > 1 {
+                    None
+                } else {
+                    Some((None, false))
+                };
+                told.insert(attempt, answer);
+            }
+            let unknown = || Some((None, false));
+            Ok(acts
+                .iter()
+                .map(|ended| told.remove(&ended.attempt_id.uuid()).unwrap_or_else(unknown))
+                .collect())
+        })
+        .await
+    }
+}
+
 /// An end that only a message without an accepted call comes to.
 const END: &str = "UPDATE sms_ledger SET state = $3, rank = $2, reason = $4, updated_at = $5
     WHERE message_id = $1 AND rank < 30";
@@ -112,16 +201,22 @@ impl Ledger {
         finish: &Finish<'_>,
         now: Timestamp,
     ) -> Result<Option<Moved>, EngineError> {
-        let (moved, kept) = self
-            .db
-            .within("finish an attempt", async {
-                if self.db.is_postgres() {
-                    self.finish_postgres(attempt_id, finish, now).await
-                } else {
-                    self.finish_sqlite(attempt_id, finish, now).await
-                }
-            })
-            .await?;
+        let (moved, kept) = if self.db.is_postgres() {
+            let ended = Ended {
+                attempt_id,
+                state: finish.state,
+                at: now,
+                provider_message_id: finish.provider_message_id.map(str::to_owned),
+                provider_code: finish.provider_code.map(str::to_owned),
+                segments: finish.segments,
+                status: finish.status,
+                follow_up_at: finish.follow_up_at,
+            };
+            self.finishes.write(&self.db, ended).await?
+        } else {
+            let finish = self.finish_sqlite(attempt_id, finish, now);
+            self.db.within("finish an attempt", finish).await?
+        };
         if kept {
             let after = self.apply_kept(attempt_id, now).await?;
             if let (Some(before), Some(after)) = (&moved, after) {
@@ -130,39 +225,6 @@ impl Ledger {
             }
         }
         Ok(moved)
-    }
-
-    async fn finish_postgres(
-        &self,
-        attempt_id: AttemptId,
-        finish: &Finish<'_>,
-        now: Timestamp,
-    ) -> Result<(Option<Moved>, bool), sqlx::Error> {
-        let (status, reason) = finish.status.unwrap_or((Status::Accepted, None));
-        // A rank that raises nothing, when the call decides nothing.
-        let to = finish.status.map_or(0, |(status, _)| rank(status));
-        let mut work = self.db.statement().await?;
-        let row = work
-            .optional(
-                FINISH_POSTGRES,
-                args![
-                    attempt_id.uuid(),
-                    finish.state.as_str(),
-                    now,
-                    finish.provider_message_id,
-                    finish.provider_code,
-                    finish.follow_up_at,
-                    to,
-                    status.as_str(),
-                    reason.map(Reason::as_str),
-                    finish.segments,
-                ],
-            )
-            .await?;
-        work.done().await?;
-        let Some(row) = row else { return Ok((None, false)) };
-        let moved = Moved { changed: row.get("changed")?, standing: standing(&row)? };
-        Ok((Some(moved), row.get("kept")?))
     }
 
     async fn finish_sqlite(

@@ -17,6 +17,8 @@ pub struct Receipt {
     pub reason: Option<Reason>,
     pub provider_message_id: Option<String>,
     pub provider_code: Option<String>,
+    /// Amount and currency, where the report tells them.
+    pub price: Option<String>,
     /// When its provider is to be asked again, if this report is news.
     pub follow_up_at: Option<Timestamp>,
 }
@@ -35,6 +37,7 @@ const TAKE: &str = "UPDATE sms_attempts SET
         ended_at = COALESCE(ended_at, $2),
         provider_message_id = COALESCE(provider_message_id, $3),
         provider_code = COALESCE($4, provider_code),
+        price = COALESCE($9, price),
         follow_up_at = CASE WHEN final_rank < $5 THEN $6 WHEN state <> 'accepted' THEN COALESCE(follow_up_at, $6) ELSE follow_up_at END,
         follow_ups = CASE WHEN final_rank < $5 THEN 0 ELSE follow_ups END,
         final_state = CASE WHEN final_rank < $5 THEN $7 ELSE final_state END,
@@ -103,6 +106,7 @@ impl Ledger {
                         reason: reason.map(|reason| parsed("reason", &reason)).transpose()?,
                         provider_message_id: row.get("provider_message_id")?,
                         provider_code: row.get("provider_code")?,
+                        price: None,
                         follow_up_at: None,
                     };
                     if let Some((moved, _)) = apply(&mut work, &receipt, now).await? {
@@ -135,6 +139,7 @@ async fn apply(
                 receipt.follow_up_at,
                 receipt.status.as_str(),
                 receipt.reason.map(Reason::as_str),
+                receipt.price.as_deref(),
             ],
         )
         .await?;

@@ -31,7 +31,8 @@ impl Bench {
     }
 
     async fn begin(&self, message: &NewMessage<'_>, attempt: AttemptId) -> anyhow::Result<Begin> {
-        Ok(self.ledger.begin(message, attempt, "twilio", 2, self.clock.now()).await?)
+        let doubtful = ["twilio".to_owned()];
+        Ok(self.ledger.begin(message, attempt, "twilio", 2, &doubtful, self.clock.now()).await?)
     }
 
     /// A message with one attempt that is begun.
@@ -66,6 +67,7 @@ impl Bench {
             reason,
             provider_message_id: Some("SM1".to_owned()),
             provider_code: None,
+            price: None,
             follow_up_at: None,
         };
         Ok(self.ledger.apply_receipt(&receipt, self.clock.now()).await?)
@@ -113,7 +115,7 @@ async fn p2_of_many_workers_with_one_job_one_starts(b: &Bench) -> anyhow::Result
     for _ in 0..10 {
         let message = b.message();
         let tries = (0..8).map(|_| {
-            b.ledger.begin(&message, AttemptId::new(&b.clock), "twilio", 2, b.clock.now())
+            b.ledger.begin(&message, AttemptId::new(&b.clock), "twilio", 2, &[], b.clock.now())
         });
         let begins = futures::future::join_all(tries).await;
         let mut started = 0;
@@ -128,8 +130,9 @@ async fn p2_of_many_workers_with_one_job_one_starts(b: &Bench) -> anyhow::Result
         // The same after the first attempt was refused: one more, not eight.
         let first = b.ledger.attempts(message.message_id).await?[0].attempt_id;
         b.finish(first, AttemptState::Throttled).await?;
-        let tries = (0..8)
-            .map(|_| b.ledger.begin(&message, AttemptId::new(&b.clock), "http", 2, b.clock.now()));
+        let tries = (0..8).map(|_| {
+            b.ledger.begin(&message, AttemptId::new(&b.clock), "http", 2, &[], b.clock.now())
+        });
         let begins = futures::future::join_all(tries).await;
         let started = begins
             .iter()
@@ -151,6 +154,31 @@ async fn w1_no_third_call_may_ever_have_been_accepted(b: &Bench) -> anyhow::Resu
     assert_eq!(tries, Tries { risked: 2, refused: 0 });
     // Its own caller still may learn that it was accepted.
     assert_eq!(b.finish(second, AttemptState::Accepted).await?.standing.status, Status::Sent);
+    Ok(())
+}
+
+async fn w1_a_call_that_may_have_been_accepted_is_followed_by_one_elsewhere(
+    b: &Bench,
+) -> anyhow::Result<()> {
+    let (message, first) = b.begun().await?;
+    b.finish(first, AttemptState::Unknown).await?;
+    let (twilio, now) = ("twilio".to_owned(), b.clock.now());
+    let begin = async |provider: &str, doubtful: &[String]| {
+        let attempt = AttemptId::new(&b.clock);
+        b.ledger.begin(&message, attempt, provider, 2, doubtful, now).await
+    };
+    // Who does not know of the first call is told, and nothing is begun.
+    for _ in 0..2 {
+        assert_eq!(begin("twilio", &[]).await?, Begin::Elsewhere(vec![twilio.clone()]));
+    }
+    assert_eq!(b.ledger.attempts(message.message_id).await?.len(), 1);
+    assert_eq!(begin("http", &[]).await?, Begin::Start { number: 2, risked: 1 });
+    // Who knows, and has no other, may.
+    let (other, first) = b.begun().await?;
+    b.finish(first, AttemptState::Unknown).await?;
+    let again = AttemptId::new(&b.clock);
+    let begun = b.ledger.begin(&other, again, "twilio", 2, &[twilio], now).await?;
+    assert_eq!(begun, Begin::Start { number: 2, risked: 1 });
     Ok(())
 }
 
@@ -295,13 +323,24 @@ async fn a_missing_final_state_is_asked_for_by_one_worker(b: &Bench) -> anyhow::
         reason: None,
         provider_message_id: None,
         provider_code: None,
+        price: Some("-0.0070 USD".to_owned()),
         follow_up_at: Some(later.plus_secs(1)),
     };
     b.ledger.apply_receipt(&receipt, later).await?;
-    b.ledger.followed_up(&due[0], None).await?;
+    b.ledger.followed_up(&due[0], None, None).await?;
     let due = b.ledger.due_follow_ups(later.plus_secs(2), 60_000, 100).await?;
     assert_eq!(due.iter().map(|d| d.final_state).collect::<Vec<_>>(), [Some(Status::Delivered)]);
-    b.ledger.followed_up(&due[0], Some("-0.0075 USD")).await?;
+    assert_eq!(
+        b.ledger.attempts(message.message_id).await?[0].price.as_deref(),
+        Some("-0.0070 USD")
+    );
+    // No price yet: asked again, and counted on.
+    let again_at = later.plus_secs(100);
+    b.ledger.followed_up(&due[0], None, Some(again_at)).await?;
+    assert_eq!(b.ledger.due_follow_ups(later.plus_secs(99), 60_000, 100).await?, []);
+    let due = b.ledger.due_follow_ups(again_at, 60_000, 100).await?;
+    assert_eq!(due.iter().map(|d| d.number).collect::<Vec<_>>(), [2]);
+    b.ledger.followed_up(&due[0], Some("-0.0075 USD"), None).await?;
     assert_eq!(b.ledger.due_follow_ups(later.plus_secs(9_999), 60_000, 100).await?, []);
     let attempts = b.ledger.attempts(message.message_id).await?;
     assert_eq!(attempts[0].price.as_deref(), Some("-0.0075 USD"));
@@ -359,6 +398,123 @@ async fn texts_older_than_thirty_days_are_counted_up_and_dropped(b: &Bench) -> a
     assert!(b.ledger.find(Search::Newest, 10).await?.is_empty());
     let after = totals(b).await?;
     assert_eq!((after.0 - before.0, after.1 - before.1), (3, 3), "messages and segments");
+    Ok(())
+}
+
+async fn p2_many_texts_at_once_are_as_one_by_one(b: &Bench) -> anyhow::Result<()> {
+    let messages: Vec<_> = (0..200).map(|_| b.message()).collect();
+    // Each job comes twice in one burst: no two of one message may go in one statement.
+    let jobs = messages.iter().chain(&messages).map(|message| async {
+        let attempt = AttemptId::new(&b.clock);
+        Ok::<_, anyhow::Error>((message.message_id, attempt, b.begin(message, attempt).await?))
+    });
+    let mut started = std::collections::HashMap::new();
+    for (message, attempt, begin) in futures::future::try_join_all(jobs).await? {
+        match begin {
+            Begin::Start { number: 1, risked: 0 } => {
+                assert!(started.insert(message, attempt).is_none(), "begun twice");
+            }
+            Begin::InDoubt { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(started.len(), messages.len());
+    if b.ledger.db.is_postgres() {
+        let commits = commits(b).await?;
+        assert!(commits <= 20, "{commits} commits for 200 texts");
+    }
+    let ends = started.values().enumerate().map(|(n, attempt)| {
+        let accepted = n % 2 == 0;
+        b.finish(*attempt, if accepted { AttemptState::Accepted } else { AttemptState::Throttled })
+    });
+    let moved = futures::future::try_join_all(ends).await?;
+    for ((n, (message, attempt)), moved) in started.iter().enumerate().zip(moved) {
+        let (status, state) = if n % 2 == 0 {
+            (Status::Sent, AttemptState::Accepted)
+        } else {
+            (Status::Sending, AttemptState::Throttled)
+        };
+        assert_eq!((moved.standing.message_id, moved.standing.status), (*message, status));
+        assert_eq!(moved.changed, status == Status::Sent);
+        let attempts = b.ledger.attempts(*message).await?;
+        let found: Vec<_> = attempts.iter().map(|a| (a.attempt_id, a.state, a.number)).collect();
+        assert_eq!(found, [(*attempt, Some(state), 1)]);
+        let history = b.ledger.history(*message).await?.len();
+        assert_eq!(history, if status == Status::Sent { 2 } else { 1 });
+    }
+    if b.ledger.db.is_postgres() {
+        let commits = commits(b).await?;
+        assert!(commits <= 20, "{commits} commits for 200 ends");
+    }
+    Ok(())
+}
+
+/// How many transactions the attempts' rows were last written by.
+async fn commits(b: &Bench) -> anyhow::Result<i64> {
+    let mut work = b.ledger.db.statement().await?;
+    let row = work.one("SELECT count(DISTINCT xmin::text) AS n FROM sms_attempts", &[]).await?;
+    work.done().await?;
+    Ok(row.get("n")?)
+}
+
+async fn w1_two_ends_of_one_message_at_once_are_both_written(b: &Bench) -> anyhow::Result<()> {
+    for _ in 0..20 {
+        let (message, first) = b.begun().await?;
+        b.finish(first, AttemptState::Unknown).await?;
+        let second = AttemptId::new(&b.clock);
+        assert_eq!(b.begin(&message, second).await?, Begin::Start { number: 2, risked: 1 });
+        // One that is under way, so that both ends of the message wait and go together.
+        let (_, other) = b.begun().await?;
+        let (_, one, two) = tokio::try_join!(
+            b.finish(other, AttemptState::Accepted),
+            b.finish(first, AttemptState::Accepted),
+            b.finish(second, AttemptState::Accepted),
+        )?;
+        assert_eq!(usize::from(one.changed) + usize::from(two.changed), 1, "told once");
+        for moved in [one, two] {
+            assert_eq!(moved.standing.message_id, message.message_id);
+            assert_eq!(moved.standing.status, Status::Sent);
+        }
+        for attempt in b.ledger.attempts(message.message_id).await? {
+            assert_eq!(attempt.state, Some(AttemptState::Accepted));
+            assert_eq!(attempt.provider_message_id.as_deref(), Some("SM1"));
+        }
+    }
+    Ok(())
+}
+
+async fn p11_a_row_that_cannot_be_written_harms_no_neighbour(b: &Bench) -> anyhow::Result<()> {
+    let (_, taken) = b.begun().await?;
+    let messages: Vec<_> = (0..40).map(|_| b.message()).collect();
+    let begins = messages.iter().enumerate().map(|(n, message)| {
+        // The id of an attempt that there is: no row can be written for it.
+        b.begin(message, if n == 20 { taken } else { AttemptId::new(&b.clock) })
+    });
+    for (n, begun) in futures::future::join_all(begins).await.into_iter().enumerate() {
+        assert_eq!(begun.is_err(), n == 20, "{n}: {begun:?}");
+    }
+    let mut attempts = Vec::new();
+    for message in &messages {
+        attempts.extend(b.ledger.attempts(message.message_id).await?);
+    }
+    assert_eq!(attempts.len(), 39);
+    let ends = attempts.iter().enumerate().map(|(n, attempt)| {
+        // PostgreSQL has no text with a NUL in it; SQLite has.
+        let id = if n == 20 { "SM\0" } else { "SM2" };
+        let finish = Finish {
+            state: AttemptState::Accepted,
+            provider_message_id: Some(id),
+            provider_code: None,
+            segments: None,
+            status: Some((Status::Sent, None)),
+            follow_up_at: None,
+        };
+        let (ledger, now) = (b.ledger.clone(), b.clock.now());
+        async move { ledger.finish(attempt.attempt_id, &finish, now).await }
+    });
+    for (n, ended) in futures::future::join_all(ends).await.into_iter().enumerate() {
+        assert_eq!(ended.is_err(), n == 20 && b.ledger.db.is_postgres(), "{n}: {ended:?}");
+    }
     Ok(())
 }
 
@@ -423,12 +579,16 @@ rules!(
     p2_a_redelivered_job_is_not_sent_again,
     p2_of_many_workers_with_one_job_one_starts,
     w1_no_third_call_may_ever_have_been_accepted,
+    w1_a_call_that_may_have_been_accepted_is_followed_by_one_elsewhere,
     calls_that_were_refused_do_not_count_as_risk,
     a_message_that_was_accepted_is_not_ended_by_a_late_drop,
     receipts_in_any_order_and_doubled_end_in_one_state,
     a_receipt_before_the_answer_settles_an_unknown_call,
     a_receipt_of_an_unknown_attempt_is_kept_for_its_send,
     one_failed_text_of_two_says_nothing_of_the_message,
+    p2_many_texts_at_once_are_as_one_by_one,
+    w1_two_ends_of_one_message_at_once_are_both_written,
+    p11_a_row_that_cannot_be_written_harms_no_neighbour,
     a_missing_final_state_is_asked_for_by_one_worker,
     what_was_sent_can_be_looked_up_until_its_phone_is_erased,
     texts_older_than_thirty_days_are_counted_up_and_dropped,
@@ -449,10 +609,10 @@ async fn make_tables(db: &Db, script: &'static str) -> anyhow::Result<()> {
 }
 
 /// A folder that goes with the test.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let name = format!("latchkey-ledger-{:016x}", u64::from_be_bytes(rng::bytes()));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();

@@ -24,9 +24,14 @@ pub struct FollowUp {
     pub provider: String,
     pub provider_message_id: String,
     pub channel: Channel,
-    /// `None`: no receipt told its end. Else its text is to be forgotten.
+    /// `None`: no receipt told its end. Else its text is to be forgotten, and its price asked for.
     pub final_state: Option<Status>,
+    /// Which question this is, of [`MOST_QUESTIONS`] since the last news.
+    pub number: u32,
 }
+
+/// Questions about an attempt without news.
+pub const MOST_QUESTIONS: u32 = 5;
 
 /// What a sweep dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,11 +45,11 @@ const CLAIM_POSTGRES: &str = "UPDATE sms_attempts a SET follow_ups = a.follow_up
     FROM sms_ledger l
     WHERE l.message_id = a.message_id AND a.attempt_id IN (
         SELECT attempt_id FROM sms_attempts WHERE follow_up_at <= $1 ORDER BY follow_up_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-    RETURNING a.attempt_id, a.message_id, a.provider, a.provider_message_id, a.final_state, l.channel";
+    RETURNING a.attempt_id, a.message_id, a.provider, a.provider_message_id, a.final_state, a.follow_ups, l.channel";
 const CLAIM_SQLITE: &str = "UPDATE sms_attempts SET follow_ups = follow_ups + 1,
         follow_up_at = CASE WHEN follow_ups >= 4 THEN NULL ELSE $1 + $2 * (1 << follow_ups) END
     WHERE attempt_id IN (SELECT attempt_id FROM sms_attempts WHERE follow_up_at <= $1 ORDER BY follow_up_at LIMIT $3)
-    RETURNING attempt_id, message_id, provider, provider_message_id, final_state,
+    RETURNING attempt_id, message_id, provider, provider_message_id, final_state, follow_ups,
         (SELECT channel FROM sms_ledger l WHERE l.message_id = sms_attempts.message_id) AS channel";
 const TOTALS: &str = "INSERT INTO sms_totals (day, country, channel, provider, state, reason, messages, segments)
     SELECT created_at / 86400000, country, channel, COALESCE(provider, ''), state, COALESCE(reason, ''), count(*), COALESCE(sum(segments), 0)
@@ -95,6 +100,7 @@ impl Ledger {
                         final_state: final_state
                             .map(|state| parsed("final_state", &state))
                             .transpose()?,
+                        number: u32::try_from(row.get::<i64>("follow_ups")?).unwrap_or(u32::MAX),
                     });
                 }
                 Ok(due)
@@ -102,23 +108,25 @@ impl Ledger {
             .await
     }
 
-    /// Nothing more is to be asked about an attempt in the state that the follow-up found it in.
+    /// Nothing more is to be asked about an attempt in the state that the follow-up found it in, until `again_at`.
     pub async fn followed_up(
         &self,
         follow_up: &FollowUp,
         price: Option<&str>,
+        again_at: Option<Timestamp>,
     ) -> Result<(), EngineError> {
         self.db
             .within("end a follow-up", async {
                 let mut work = self.db.statement().await?;
                 work.run(
                     "UPDATE sms_attempts SET price = COALESCE($3, price),
-                        follow_up_at = CASE WHEN COALESCE(final_state, '') = $2 THEN NULL ELSE follow_up_at END
+                        follow_up_at = CASE WHEN COALESCE(final_state, '') = $2 THEN $4 ELSE follow_up_at END
                         WHERE attempt_id = $1",
                     args![
                         follow_up.attempt_id.uuid(),
                         follow_up.final_state.map_or("", Status::as_str),
                         price,
+                        again_at,
                     ],
                 )
                 .await?;

@@ -1,0 +1,76 @@
+//! A ledger that commits that attempts begin, and whose word of it is lost.
+
+use std::time::Duration;
+
+use common::db::Db;
+use common::db::ledger::{AttemptState, Ledger};
+use common::ids::{MessageId, RequestId};
+use fake_twilio::Fake;
+use futures::future::join_all;
+use secrecy::SecretString;
+
+use super::{borrowed, settings, status};
+use crate::support::engines::{EngineSet, Engines};
+use crate::support::eventually;
+use crate::support::http::new_phone;
+use crate::support::process::Binary;
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::system::{Apart, System};
+
+const TEXTS: usize = 40;
+/// Most often the first is enough.
+const ROUNDS: usize = 8;
+/// P1: an end within this time of the last fault's.
+const SETTLES: Duration = Duration::from_secs(60);
+
+mod on_the_engines {
+    use super::*;
+
+    /// Nobody called for these attempts, and the worker that knows it does not wait as if somebody had.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p2_a_lost_word_that_attempts_began_leaves_no_doubt_and_costs_nothing() {
+        let engines = Engines::shared().fresh().await;
+        let fake = Fake::start().await.unwrap();
+        let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 0 };
+        let settings = settings(&fake, &fake.url());
+        let mut system = System::apart(engines.clone(), counts, &borrowed(&settings)).await;
+        let EngineSet { database_url, .. } = &engines;
+        let (mut database, through) = Proxy::before_url(database_url).await;
+        system.add(Binary::SmsWorker, &[("DATABASE_URL", &*through)]).await;
+        let db = Db::postgres(&SecretString::from(database_url.clone())).await.unwrap();
+        let (api, ledger) = (system.api(), Ledger::new(db));
+        let mut lost = 0;
+        for _ in 0..ROUNDS {
+            // In the middle of a burst: a connection that was idle is asked first whether it lives, and carries nothing.
+            let calls = fake.calls().len();
+            let asks = join_all((0..TEXTS).map(async |_| {
+                let phone = new_phone();
+                let request = api.otp(&phone).await.expect(202).text("request_id");
+                (phone, request)
+            }));
+            let (requests, ()) = tokio::join!(asks, async {
+                let called = async || (fake.calls().len() > calls).then_some(());
+                eventually("a first call", SETTLES, called).await;
+                database.set(Fault::SwallowAnswers).await;
+            });
+            // What was swallowed does not come any more.
+            database.set(Fault::None).await;
+            for (phone, request) in &requests {
+                let sent = async || (status(&api, request).await == "sent").then_some(());
+                eventually("`sent`", SETTLES, sent).await;
+                assert_eq!(fake.calls_to(phone).len(), 1, "one call");
+                let id = MessageId::of_request(request.parse::<RequestId>().unwrap());
+                let mut attempts = ledger.attempts(id).await.unwrap();
+                assert_eq!(attempts.pop().unwrap().state, Some(AttemptState::Accepted));
+                for attempt in attempts {
+                    lost += 1;
+                    assert_eq!(attempt.state, Some(AttemptState::Unavailable), "surely not called");
+                }
+            }
+            if lost > 0 {
+                return;
+            }
+        }
+        panic!("no word was lost in {ROUNDS} rounds");
+    }
+}

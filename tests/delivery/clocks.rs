@@ -1,0 +1,96 @@
+//! Hosts whose clocks are wrong.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::bus::Queue;
+use common::clock::Clock;
+use common::config::{Config, Role};
+use common::engines::Engines;
+use common::event::{Envelope, SmsRequested, SmsStatus, Text};
+use common::ids::{EventId, MessageId, RequestId};
+use common::ops::Health;
+use common::service;
+use common::vocabulary::{Channel, Reason, Status};
+use fake_twilio::Fake;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::settings;
+use crate::support::engines::Engines as Servers;
+use crate::support::http::new_phone;
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
+const ARRIVES: Duration = Duration::from_secs(30);
+
+/// A text for sms-worker that is of use for so long, by the true time.
+async fn publish(engines: &Engines, phone: &str, secs: i64) -> MessageId {
+    let clock = Clock::system();
+    let (event, message) = (EventId::new(&clock), MessageId::of_request(RequestId::new(&clock)));
+    let not_after = clock.now().plus_secs(secs);
+    let text = Text { phone_number: phone.to_owned(), text: "Your code is 481516.".to_owned() };
+    let sealed =
+        SmsRequested::seal(&engines.keys.event, event, message, None, not_after, &text).unwrap();
+    let data = SmsRequested {
+        message_id: message,
+        request_id: None,
+        channel: Channel::Sms,
+        country: "IR".to_owned(),
+        not_after,
+        requested_at: None,
+        sealed,
+    };
+    engines.bus.publish(&Envelope::with_id(event, clock.now(), "test", None, data)).await.unwrap();
+    message
+}
+
+async fn worker_off_by(off_ms: i64) {
+    service::install_crypto();
+    let fake = Fake::start().await.unwrap();
+    let mut variables: BTreeMap<String, String> = settings(&fake, &fake.url())
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    variables.extend(Servers::shared().fresh().await.env());
+    variables.insert("LATCHKEY_ENV".into(), "development".into());
+    variables.insert("LATCHKEY_SECRET".into(), "kv7tq2m9xw4r8ys3bn6c1zd5hj0plaeg".into());
+    let config = Arc::new(Config::from_map(Role::SmsWorker, &variables).unwrap());
+    let (clock, stop) = (Clock::wrong_by(off_ms), CancellationToken::new());
+    let engines = Engines::connect(&config, "sms-worker", clock, Health::default(), &stop);
+    let engines = engines.await.unwrap();
+    engines.db.migrate().await.unwrap();
+    let mut statuses = engines.bus.consume(Queue::OtpWorker, 10).await.unwrap();
+    let service = tokio::spawn(sms_worker::run(config, engines.clone(), stop.clone()));
+
+    let (fresh_phone, stale_phone) = (new_phone(), new_phone());
+    let stale = publish(&engines, &stale_phone, -60).await;
+    let fresh = publish(&engines, &fresh_phone, 300).await;
+    let mut ends = BTreeMap::new();
+    while ends.len() < 2 {
+        let told = timeout(ARRIVES, statuses.next()).await.unwrap().unwrap();
+        let status = Envelope::<SmsStatus>::decode(&told.bytes).unwrap().data;
+        if status.status != Status::Sending {
+            ends.insert(status.message_id, (status.status, status.reason));
+        }
+    }
+    assert_eq!(ends[&fresh], (Status::Sent, None), "{off_ms} ms");
+    assert_eq!(ends[&stale], (Status::Failed, Some(Reason::Expired)), "{off_ms} ms");
+    assert!(fake.calls_to(&stale_phone).is_empty());
+    let calls = fake.calls_to(&fresh_phone);
+    let validity: i64 = calls[0].form["ValidityPeriod"].parse().unwrap();
+    assert!((270..=300).contains(&validity), "{off_ms} ms: {validity}");
+    stop.cancel();
+    service.await.unwrap().unwrap();
+}
+
+mod on_the_engines {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p7_a_worker_whose_clock_is_an_hour_off_sends_what_is_fresh_and_drops_what_is_stale() {
+        for off_ms in [HOUR_MS, -HOUR_MS] {
+            worker_off_by(off_ms).await;
+        }
+    }
+}
