@@ -118,8 +118,10 @@ where
     let run = run_connected(name, config, health, stop.clone(), run);
     let outcome = unless_it_ends(run, &mut ops, "the ops port").await;
     ops_stop.cancel();
-    // The ops port has nothing left to tell; how its task ended changes nothing.
-    let _ = tokio::time::timeout(Duration::from_secs(1), ops).await;
+    if !ops.is_finished() {
+        // The ops port has nothing left to tell; how its task ends changes nothing.
+        let _ = tokio::time::timeout(Duration::from_secs(1), ops).await;
+    }
     if outcome.is_ok() {
         tracing::info!(service.name = name, "stopped");
     }

@@ -249,7 +249,7 @@ impl ApiError {
             }
             Self::MethodNotAllowed { .. } => "Use a method that the `Allow` header names.",
             Self::PayloadTooLarge => "Send a body of 16 KiB at most.",
-            Self::HeadTooLarge => "Send fewer and shorter headers, 128 KiB at most.",
+            Self::HeadTooLarge => "Send fewer and shorter headers, 32 KiB at most.",
             Self::UnsupportedMediaType { detail } => detail,
             Self::IdempotencyKeyReused => "Use a new key for a new request.",
             Self::ResendTooSoon { .. } => {

@@ -11,6 +11,7 @@ use common::ids::{EventId, MessageId};
 use common::otp::{Closing, Refund, Scope};
 use common::phone::Phone;
 use common::seal::Sealed;
+use common::timestamp::Timestamp;
 use common::vocabulary::Channel;
 
 use crate::app::App;
@@ -87,7 +88,7 @@ pub(crate) async fn confirm(
         known_device: None,
     };
     let right = guess.judge(&app, &caller).await?;
-    let notice = notice_to_old(&app, &signed_in)?;
+    let notice = notice_to_old(&app, &signed_in, right.now)?;
     let old = Phone::trusted(&signed_in.user.phone_number)?;
     let (old_sealed, until) = former_phone::seal(&app.engines.keys, user, &old, right.now)?;
     // To the number that it has already is no change.
@@ -144,11 +145,12 @@ async fn wanted_phone(app: &App, signed_in: &SignedIn) -> Result<Phone, ApiError
 
 /// The text to the old number, as an event that is written with the change: it goes out if and only if the change did.
 /// It names neither number (ASVS 6.3.7: users are told of changes to their credentials).
-fn notice_to_old(app: &App, signed_in: &SignedIn) -> anyhow::Result<Prepared> {
+fn notice_to_old(app: &App, signed_in: &SignedIn, now: Timestamp) -> anyhow::Result<Prepared> {
     let engines = &app.engines;
     let old = Phone::trusted(&signed_in.user.phone_number)?;
     let (event_id, message_id) = (EventId::new(&engines.clock), MessageId::new(&engines.clock));
-    let not_after = engines.clock.now().plus_secs(NOTICE_SECS);
+    // By the store's time, by which sms-worker judges it.
+    let not_after = now.plus_secs(NOTICE_SECS);
     let text = app.texts.phone_changed(Some(&signed_in.user.locale));
     let text = Text { phone_number: old.e164().to_owned(), text };
     let sealed =

@@ -64,7 +64,18 @@ async fn sweep(app: App, stop: CancellationToken) {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
         let now = app.engines.clock.now();
-        let sweep = async || app.engines.db.sweep(app.guess_limits(), now).await;
-        while !stop.is_cancelled() && matches!(sweep().await, Ok(swept) if swept.more) {}
+        while !stop.is_cancelled() {
+            match app.engines.db.sweep(app.guess_limits(), now).await {
+                Ok(swept) if swept.more => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "rows whose time is over stay for now"
+                    );
+                    break;
+                }
+            }
+        }
     }
 }

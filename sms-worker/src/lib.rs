@@ -57,10 +57,11 @@ pub async fn run(
     mut engines: Engines,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    // Texts end by the store's time, so all here goes by it.
+    // Pauses of a provider are this process's own, and no step of another host's clock is to draw them out.
+    let routes = Arc::new(routes(&config, &engines)?);
+    // Texts end by the store's time, so all else here goes by it.
     let host = engines.clock.clone();
     engines.clock = host.following();
-    let routes = Arc::new(routes(&config, &engines)?);
     let report = engines.health.reporter("consumer.sms-worker");
     engines.wait_for_schema(&stop).await?;
     store_time::first(&engines.otps, &host, &engines.clock, &stop).await;

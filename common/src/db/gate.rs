@@ -87,7 +87,8 @@ pub(super) fn judge(
 }
 
 /// Takes the count of a phone over from the key that it had under the secret before this one, which no rotation is to
-/// forget (P4). Failures under both keys, as services change their secret one after the other, are added up.
+/// forget (P4). The former count stays, until a success ends both: a service that was not restarted yet knows no other.
+/// So the larger of the two holds.
 pub(super) async fn carry_over(
     work: &mut Work,
     guesser: Guesser<'_>,
@@ -98,20 +99,24 @@ pub(super) async fn carry_over(
     let Some(former) = guesser.former_key else { return Ok(()) };
     let kept = work
         .optional(
-            "DELETE FROM guesses WHERE phone_key = $1 AND kind = $2 RETURNING failures, last_judged_at",
+            "SELECT failures, last_judged_at FROM guesses WHERE phone_key = $1 AND kind = $2",
             args![former.as_str(), kind.as_str()],
         )
         .await?;
     let Some(kept) = kept else { return Ok(()) };
     let (failures, last): (i64, _) = (kept.get("failures")?, kept.time("last_judged_at")?);
-    if limits.failure_reset_secs > 0 && now >= last.plus_ms(limits.reset_ms()) {
+    let resets = limits.failure_reset_secs > 0;
+    if resets && now >= last.plus_ms(limits.reset_ms()) {
         return Ok(());
     }
+    // What was judged before this is over.
+    let over_before = resets.then(|| now.plus_ms(-limits.reset_ms()));
     work.run(
         "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (phone_key, kind) DO UPDATE SET failures = guesses.failures + $3,
+         ON CONFLICT (phone_key, kind) DO UPDATE SET
+             failures = CASE WHEN guesses.failures < $3 OR guesses.last_judged_at <= $5 THEN $3 ELSE guesses.failures END,
              last_judged_at = CASE WHEN guesses.last_judged_at < $4 THEN $4 ELSE guesses.last_judged_at END",
-        args![guesser.phone_key.as_str(), kind.as_str(), failures, last],
+        args![guesser.phone_key.as_str(), kind.as_str(), failures, last, over_before],
     )
     .await?;
     Ok(())

@@ -14,6 +14,7 @@ use super::{Db, audit};
 use crate::engine_error::EngineError;
 use crate::event::{OtpVerified, SessionEnded, SessionStarted, UserCreated};
 use crate::ids::{CodeId, RequestId, SessionId, UserId};
+use crate::keys::PhoneKey;
 use crate::timestamp::Timestamp;
 use crate::vocabulary::Purpose;
 
@@ -201,7 +202,14 @@ impl Db {
             if self.is_postgres() {
                 let SignIn { guesser, limits, now, .. } = sign_in;
                 self.carry_over(guesser, GuessKind::Code, limits, now).await?;
-                Box::pin(self.sign_in_postgres(&sign_in)).await
+                let outcome = Box::pin(self.sign_in_postgres(&sign_in)).await?;
+                if let (LoginOutcome::SignedIn { .. }, Some(_)) = (&outcome, guesser.former_key) {
+                    // The function knows one key. Should this fail, an old count holds a little longer.
+                    let mut work = self.statement().await?;
+                    forget_failures(&mut work, guesser, GuessKind::Code).await?;
+                    work.done().await?;
+                }
+                Ok(outcome)
             } else {
                 Box::pin(self.sign_in_sqlite(&sign_in)).await
             }
@@ -452,15 +460,16 @@ pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sql
     Ok(())
 }
 
-/// A success ends the failures in a row.
+/// A success ends the failures in a row, also those under the secret before this one.
 pub(super) async fn forget_failures(
     work: &mut Work,
     guesser: Guesser<'_>,
     kind: GuessKind,
 ) -> Result<(), sqlx::Error> {
+    let former = guesser.former_key.map(PhoneKey::as_str);
     work.run(
-        "DELETE FROM guesses WHERE phone_key = $1 AND kind = $2",
-        args![guesser.phone_key.as_str(), kind.as_str()],
+        "DELETE FROM guesses WHERE kind = $2 AND (phone_key = $1 OR phone_key = $3)",
+        args![guesser.phone_key.as_str(), kind.as_str(), former],
     )
     .await?;
     Ok(())

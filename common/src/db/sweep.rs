@@ -8,8 +8,9 @@ use crate::timestamp::Timestamp;
 
 /// At most this many rows of a table in one go, so that no sweep holds locks for long.
 const BATCH: u32 = 500;
-/// At most this many where each row has an event to write: a statement each, all within [`super::LIMIT`].
-const BATCH_WITH_EVENTS: u32 = 100;
+/// At most this many where each row has an event and a line of the audit to write: two statements each, all within
+/// [`super::LIMIT`].
+const BATCH_WITH_EVENTS: u32 = 25;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// What guards sign-ins is kept this much longer than it is of use: who sweeps goes by his own clock, which may be wrong,
 /// and Redis may come back from a backup. What is over is judged so when it is read.
@@ -31,15 +32,13 @@ pub struct Swept {
 }
 
 impl Db {
-    /// Ends a batch of the sessions whose time is over, and removes a batch of what is over: used codes, counts of codes,
-    /// counts of phones that start anew anyway, keys of logins, published events, sessions, replaced numbers that can no
-    /// longer be put back.
+    /// Removes a batch of what is over: used codes, counts of codes, counts of phones that start anew anyway, keys of
+    /// logins, published events, sessions, replaced numbers that can no longer be put back. Then ends a batch of the
+    /// sessions whose time is over.
     pub async fn sweep(&self, limits: GuessLimits, now: Timestamp) -> Result<Swept, EngineError> {
         let before = now.plus_ms(-MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
-        let expired_before = now.plus_ms(-EXPIRED_MARGIN_MS);
-        let expired = self.end_expired_sessions(BATCH_WITH_EVENTS, expired_before, now).await?;
-        let mut swept = Swept { removed: 0, more: expired >= u64::from(BATCH_WITH_EVENTS) };
+        let mut swept = Swept::default();
         for (sql, until) in [
             (
                 "DELETE FROM used_codes WHERE code_id IN (
@@ -89,6 +88,10 @@ impl Db {
             )
             .await?;
         }
+        // Last: it writes the most, and what is above is not to wait for it.
+        let expired_before = now.plus_ms(-EXPIRED_MARGIN_MS);
+        let expired = self.end_expired_sessions(BATCH_WITH_EVENTS, expired_before, now).await?;
+        swept.more |= expired >= u64::from(BATCH_WITH_EVENTS);
         if !swept.more {
             self.forget_log().await;
         }

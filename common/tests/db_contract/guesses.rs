@@ -390,14 +390,34 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
     let outcome = world.db.start_password_session(sign_in).await.unwrap();
     assert!(matches!(outcome, PasswordOutcome::Wait { .. }));
 
-    // Under both keys, as services change over one after the other: added up. What is over stays so.
+    // Under both keys, as services change over one after the other: the larger holds. What is over stays so.
     let phone = rotated(GuessKind::Code).await;
-    for (before_failures, ago, now_failures, counted) in [(4, 0, 3, 8), (50, DAY, 3, 4)] {
-        world.set_failures(&phone.before, before_failures, ago).await;
-        world.set_failures(&phone.now, now_failures, 0).await;
+    for (before, now, counted) in
+        [((4, 0), (3, 0), 5), ((3, 0), (4, 0), 5), ((50, DAY), (3, 0), 4), ((2, 0), (60, DAY), 3)]
+    {
+        world.set_failures(&phone.before, before.0, before.1).await;
+        world.set_failures(&phone.now, now.0, now.1).await;
         let counted = GuessOutcome::Counted { failures: counted, code_failures: 0 };
-        assert_eq!(world.guess(phone.guesser(), None).await, counted);
+        assert_eq!(world.guess(phone.guesser(), None).await, counted, "{before:?} {now:?}");
     }
+
+    // A service that knows the former key only is held by its count, whatever the others saw of it.
+    let phone = rotated(GuessKind::Password).await;
+    for guesser in [phone.guesser(), phone.before.stranger()] {
+        let gate = world.db.guess_gate(guesser, GuessKind::Password, LIMITS, world.now());
+        let gate = gate.await.unwrap();
+        assert!(matches!(gate, Some(Closed::Wait { .. })), "{gate:?}");
+    }
+
+    // A success ends both.
+    let phone = rotated(GuessKind::Code).await;
+    world.set_failures(&phone.before, 9, 0).await;
+    let sign_in = SignIn { guesser: phone.guesser(), ..world.ask(&phone.now, world.code()) };
+    let outcome = world.db.sign_in(sign_in).await.unwrap();
+    assert!(matches!(outcome, LoginOutcome::SignedIn { .. }));
+    let first = GuessOutcome::Counted { failures: 1, code_failures: 0 };
+    assert_eq!(world.guess(phone.guesser(), None).await, first);
+    assert_eq!(world.guess(phone.before.stranger(), None).await, first);
 
     let phone = rotated(GuessKind::Code).await;
     let opened =

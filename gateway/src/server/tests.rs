@@ -280,9 +280,9 @@ async fn p8_headers_above_the_bound_are_refused_with_a_problem() {
             "y".repeat(bytes)
         )
     };
-    assert!(server.exchange(long(100_000).as_bytes()).await.ends_with("\r\n\r\nme"));
+    assert!(server.exchange(long(30_000).as_bytes()).await.ends_with("\r\n\r\nme"));
     let many = format!("GET /me HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(200));
-    for head in [long(200_000), many, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000))] {
+    for head in [long(100_000), many, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000))] {
         let answer = server.exchange(head.as_bytes()).await;
         assert_eq!(problem_of(&answer), (431, "payload_too_large".to_owned()), "{answer}");
     }

@@ -111,11 +111,19 @@ async fn write_all<A: Act>(db: Db, batch: Batch<A>) {
             // One of them is bad, and must harm none but itself (P11).
             Err(_) => acts.iter().map(|_| None).collect(),
         };
+        let mut away = None;
         for ((act, told), answer) in acts.into_iter().zip(told).zip(answers) {
-            let answer = match answer {
-                Some(answer) => answer,
-                None => alone(&db, act).await,
+            let answer = match (answer, &away) {
+                (Some(answer), _) => answer,
+                // Each would wait for its own time-out, and keep all others waiting.
+                (None, Some(error)) => Err(again(error)),
+                (None, None) => alone(&db, act).await,
             };
+            if let Err(error) = &answer
+                && error.is_away()
+            {
+                away = Some(again(error));
+            }
             // Its caller may have gone away; what was written is written.
             drop(told.send(answer));
         }
@@ -130,11 +138,14 @@ async fn alone<A: Act>(db: &Db, act: A) -> Result<A::Answer, EngineError> {
 
 /// The same error for each.
 fn repeated<T>(error: &EngineError, times: usize) -> Vec<Option<Result<T, EngineError>>> {
-    let again = || match error {
+    std::iter::repeat_with(|| Some(Err(again(error)))).take(times).collect()
+}
+
+fn again(error: &EngineError) -> EngineError {
+    match error {
         EngineError::Away { engine, cause } => EngineError::away(engine, anyhow!("{cause:#}")),
         EngineError::Broken { engine, cause } => EngineError::broken(engine, anyhow!("{cause:#}")),
-    };
-    std::iter::repeat_with(|| Some(Err(again()))).take(times).collect()
+    }
 }
 
 /// A task that ends in the middle, by a panic or with its runtime, leaves nobody waiting for ever.
@@ -191,6 +202,8 @@ mod tests {
         leave: Semaphore,
         written: Mutex<Vec<Vec<u128>>>,
         breaks: AtomicBool,
+        /// What the next writes end with.
+        errors: Mutex<VecDeque<EngineError>>,
     }
 
     impl Act for Note {
@@ -207,6 +220,9 @@ mod tests {
             assert!(!desk.breaks.load(Ordering::SeqCst), "the writer breaks");
             let numbers: Vec<u128> = acts.iter().map(|note| note.number).collect();
             desk.written.lock().unwrap().push(numbers.clone());
+            if let Some(error) = desk.errors.lock().unwrap().pop_front() {
+                return Err(error);
+            }
             Ok(numbers.into_iter().map(Some).collect())
         }
     }
@@ -226,6 +242,7 @@ mod tests {
                 leave: Semaphore::new(0),
                 written: Mutex::default(),
                 breaks: AtomicBool::new(false),
+                errors: Mutex::default(),
             };
             Self { db, batch: Batch::default(), desk: Arc::new(desk), _folder: folder }
         }
@@ -276,6 +293,25 @@ mod tests {
         }
         let written = bench.desk.written.lock().unwrap().clone();
         assert_eq!(written, [vec![0], vec![1, 2, 3], vec![1], vec![1]]);
+    }
+
+    #[tokio::test]
+    async fn p12_of_a_bad_company_no_more_are_written_alone_once_the_database_is_away() {
+        let bench = Bench::new().await;
+        let mut callers = vec![bench.hand_in(0).await];
+        for number in 1..=5 {
+            callers.push(bench.hand_in(number).await);
+        }
+        bench.desk.leave.add_permits(1);
+        assert_eq!(callers.remove(0).await.unwrap(), Some(0));
+        let bad = || EngineError::broken("a database", anyhow!("a bad row"));
+        let away = EngineError::away("a database", anyhow!("no answer"));
+        bench.desk.errors.lock().unwrap().extend([bad(), bad(), away]);
+        bench.desk.leave.add_permits(100);
+        for caller in callers {
+            assert_eq!(caller.await.unwrap(), None);
+        }
+        assert_eq!(bench.written(), [1, 5, 1, 1], "together, the first and the second alone");
     }
 
     #[tokio::test]
