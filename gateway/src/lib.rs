@@ -35,6 +35,7 @@ pub mod password_rules;
 mod path;
 pub mod problem;
 pub mod proof;
+mod refusal;
 mod router;
 mod run;
 pub mod server;

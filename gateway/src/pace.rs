@@ -16,7 +16,7 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::error::ApiError;
+use crate::refusal;
 
 /// The bounds; see [`crate::server::Limits`].
 #[derive(Clone, Copy, Debug)]
@@ -190,7 +190,7 @@ impl<T: AsyncWrite + Unpin> Paced<T> {
         length: usize,
     ) -> Option<Poll<io::Result<usize>>> {
         if self.refusal.is_none() {
-            self.refusal = Some((refusal(first)?.last_words(date_of(first)), 0));
+            self.refusal = Some((refusal::instead_of(first)?, 0));
         }
         let (words, written) = self.refusal.as_mut()?;
         while *written < words.len() {
@@ -205,30 +205,6 @@ impl<T: AsyncWrite + Unpin> Paced<T> {
         }
         Some(Poll::Ready(Ok(length)))
     }
-}
-
-/// What hyper refuses before it is a request. An answer of ours has a type; hyper's own has no body to have one.
-fn refusal(answer: &[u8]) -> Option<ApiError> {
-    let head = std::str::from_utf8(answer).ok()?;
-    let (line, headers) = head.split_once("\r\n")?;
-    let status = line.split(' ').nth(1)?;
-    if !line.starts_with("HTTP/1.") || headers.contains("content-type:") {
-        return None;
-    }
-    match status {
-        "400" => Some(ApiError::field(
-            "request",
-            "not_http",
-            "Send a request line and headers as RFC 9112 spells them.",
-        )),
-        "414" | "431" => Some(ApiError::HeadTooLarge),
-        _ => None,
-    }
-}
-
-/// The line of hyper's answer that tells the time.
-fn date_of(answer: &[u8]) -> Option<&str> {
-    std::str::from_utf8(answer).ok()?.split("\r\n").find(|line| line.starts_with("date:"))
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {

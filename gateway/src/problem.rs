@@ -52,7 +52,7 @@ impl IntoResponse for ApiError {
 
 impl ApiError {
     /// The problem document (RFC 9457), as bytes of JSON.
-    fn document(&self, retry_after: Option<u64>) -> Vec<u8> {
+    pub(crate) fn document(&self, retry_after: Option<u64>) -> Vec<u8> {
         let problem = Problem {
             r#type: format!("{TYPE_PREFIX}{}", self.code()),
             title: self.title(),
@@ -81,23 +81,6 @@ impl ApiError {
             },
         };
         serde_json::to_vec(&problem).expect("names and numbers always serialize")
-    }
-
-    /// The whole answer as bytes of HTTP/1.1, after which the connection ends: for what is refused before it is a
-    /// request. `date` is a header line without its end.
-    pub(crate) fn last_words(&self, date: Option<&str>) -> Vec<u8> {
-        let (status, document) = (self.status(), self.document(None));
-        let mut lines = vec![
-            format!("HTTP/1.1 {status}"),
-            "content-type: application/problem+json".to_owned(),
-            format!("content-length: {}", document.len()),
-            "cache-control: no-store".to_owned(),
-            "x-content-type-options: nosniff".to_owned(),
-            "referrer-policy: no-referrer".to_owned(),
-            "connection: close".to_owned(),
-        ];
-        lines.extend(date.map(str::to_owned));
-        [format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes(), document].concat()
     }
 
     /// Whole seconds, at least 1: what body and header both tell.
