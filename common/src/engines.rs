@@ -103,6 +103,10 @@ impl Engines {
 #[error("stopped while waiting for {0}")]
 pub struct Stopped(&'static str);
 
+/// Between two tries. Short at first: services that start together wait for each other by moments.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// Does it as soon as the engine is there.
 ///
 /// # Errors
@@ -116,7 +120,7 @@ pub(crate) async fn wait_for<T, F>(
 where
     F: Future<Output = Result<T, EngineError>>,
 {
-    let mut told = 0_u32;
+    let (mut told, mut wait) = (0_u32, FIRST_WAIT);
     loop {
         match connect().await {
             Ok(connected) => {
@@ -139,7 +143,8 @@ where
         }
         tokio::select! {
             () = stop.cancelled() => return Err(Stopped(part).into()),
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = tokio::time::sleep(wait) => {}
         }
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
 }

@@ -63,6 +63,8 @@ pub async fn run(
     let host = engines.clock.clone();
     engines.clock = host.following();
     let report = engines.health.reporter("consumer.sms-worker");
+    // Else the first text after a start would wait for it.
+    common::phone::warm_up();
     engines.wait_for_schema(&stop).await?;
     store_time::first(&engines.otps, &host, &engines.clock, &stop).await;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
