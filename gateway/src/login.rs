@@ -1,5 +1,7 @@
 //! `POST /v1/login`: a phone and the code it got, for a session and its tokens.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use common::code::Code;
@@ -109,7 +111,8 @@ pub(crate) async fn login(
     };
     // Of logins that came at once with this key one was let in, and used the code up for the others: they are its
     // repetitions (P9). Their address was counted with the guess.
-    match repetition.first().await? {
+    let spent = matches!(refused, ApiError::OtpAttemptsExhausted { .. });
+    match repetition.first_beside(spent).await? {
         Some(first) => repetition.answer(first).await?.map(Json).ok_or(refused),
         None => Err(refused),
     }
@@ -124,6 +127,9 @@ async fn count_login(app: &App, caller: &Caller) -> Result<(), ApiError> {
     }
 }
 
+const LOOKS_BESIDE: u32 = 5;
+const LOOK_BESIDE_EVERY: Duration = Duration::from_millis(200);
+
 /// The same login once more, its answer lost: an equivalent pair of the same session (P9, design ruling 32).
 struct Repetition<'a> {
     app: &'a App,
@@ -132,6 +138,20 @@ struct Repetition<'a> {
 }
 
 impl Repetition<'_> {
+    /// What a login beside this one left under their key. Who found the code's guesses spent may have come before the one
+    /// that was let in has committed, so he looks again for a second.
+    async fn first_beside(&self, spent: bool) -> Result<Option<LoginReplay>, ApiError> {
+        let mut first = self.first().await?;
+        for _ in 0..if spent { LOOKS_BESIDE } else { 0 } {
+            if first.is_some() {
+                break;
+            }
+            tokio::time::sleep(LOOK_BESIDE_EVERY).await;
+            first = self.first().await?;
+        }
+        Ok(first)
+    }
+
     /// What the login before left under this key.
     async fn first(&self) -> Result<Option<LoginReplay>, ApiError> {
         let engines = &self.app.engines;
