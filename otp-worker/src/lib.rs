@@ -44,7 +44,7 @@ pub async fn run(
     let texts = Texts::load_for(&config.texts, config.otp.length).context("load the texts")?;
     let report = engines.health.reporter("consumer.otp-worker");
     // Else the first ask after a start would wait for it.
-    common::phone::warm_up();
+    common::phone::load_plans();
     engines.wait_for_schema(&stop).await?;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
     let worker = Arc::new(OtpWorker {

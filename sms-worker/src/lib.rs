@@ -64,7 +64,7 @@ pub async fn run(
     engines.clock = host.following();
     let report = engines.health.reporter("consumer.sms-worker");
     // Else the first text after a start would wait for it.
-    common::phone::warm_up();
+    common::phone::load_plans();
     engines.wait_for_schema(&stop).await?;
     store_time::first(&engines.otps, &host, &engines.clock, &stop).await;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
