@@ -88,7 +88,7 @@ fn is_common(password: &str) -> bool {
                 || (core.chars().count() >= SHORT_UNIT && is_row(core))))
 }
 
-/// A unit over and over, the last time perhaps not whole: any short one, or a longer one that is common itself.
+/// A unit over and over, the last time perhaps not whole: a short and plain one, or a longer one that is common itself.
 fn repeats(text: &str) -> bool {
     let chars: Vec<char> = text.chars().collect();
     let is_period =
@@ -96,7 +96,15 @@ fn repeats(text: &str) -> bool {
     // Half of the unit at least comes again: that the first character is also the last is no repetition.
     let longest = chars.len() * 2 / 3;
     let Some(period) = (1..=longest.max(1)).find(is_period) else { return false };
-    period <= SHORT_UNIT || is_common(&chars[..period].iter().collect::<String>())
+    (period <= SHORT_UNIT && is_plain(&chars[..period]))
+        || is_common(&chars[..period].iter().collect::<String>())
+}
+
+/// Two characters, or no more than two of letters, digits and others: what somebody types who wants to be done.
+fn is_plain(unit: &[char]) -> bool {
+    let has = |kind: fn(char) -> bool| usize::from(unit.iter().any(|&c| kind(c)));
+    let other = |c: char| !c.is_alphabetic() && !c.is_numeric();
+    unit.len() <= 2 || has(char::is_alphabetic) + has(char::is_numeric) + has(other) <= 2
 }
 
 /// A run along a row of keys, the alphabet or the digits, either way.
@@ -125,6 +133,8 @@ mod tests {
             "               a",
             "kite 9 over the lake, kite 9 over the lake",
             &"vq7 blue kite 9 over the".repeat(10),
+            &"Qw9#".repeat(64),
+            "x7!qPw2zx7!qPw2",
         ] {
             assert_eq!(code(password), None, "{password}");
         }
@@ -173,8 +183,8 @@ mod tests {
             "password123password123",
             "12345678987654321",
             "zaq12wsxcde34rfv",
-            "x7!qx7!qx7!qx7!q",
-            "x7!qPw2zx7!qPw2",
+            "abc123abc123abc123",
+            "!!1!!1!!1!!1!!1!!1",
         ] {
             assert_eq!(code(password), Some("too_common"), "{password}");
         }
