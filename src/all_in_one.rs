@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use common::config::{self, Config};
-use common::service::{self, Start};
+use config;
+use config::Config;
+use service::start;
+use service::start::Start;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
-    service::serve("latchkey", config, start).await
+    start::serve("latchkey", config, start).await
 }
 
 async fn start(start: Start) -> anyhow::Result<()> {

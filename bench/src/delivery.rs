@@ -166,7 +166,7 @@ async fn take(
     let now = Instant::now();
     let (phone, text) = (body["phone_number"].as_str(), body["text"].as_str());
     let (phone, text) = (phone.unwrap_or_default(), text.unwrap_or_default());
-    let fails = provider.unreliable && common::rng::below(100) < FAILING;
+    let fails = provider.unreliable && domain::rng::below(100) < FAILING;
     provider.note(phone, |(seen, _)| {
         seen.failed_first |= seen.called.is_none() && fails;
         seen.called.get_or_insert(now);

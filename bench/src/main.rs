@@ -42,7 +42,7 @@ struct Arguments {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
-    common::service::install_crypto();
+    service::start::install_crypto();
     let arguments = Arguments::parse();
     let wants = |part: &str| arguments.parts.iter().any(|wanted| wanted == part);
     let paces = [Pace::ASecond(arguments.rate), Pace::AtOnce(arguments.at_once)];

@@ -174,7 +174,7 @@ fn record(fake: &Fake, voice: bool, form: BTreeMap<String, String>) -> (usize, C
         taken: act.takes(),
         act,
         answered: false,
-        at_ms: common::clock::Clock::system().now_ms(),
+        at_ms: domain::clock::Clock::system().now_ms(),
     };
     calls.push(call.clone());
     (calls.len() - 1, call, script)

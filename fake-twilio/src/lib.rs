@@ -102,8 +102,8 @@ impl Fake {
     /// On a free port of this machine, without TLS.
     pub async fn start() -> anyhow::Result<Self> {
         let sid =
-            format!("AC{:016x}{:016x}", common::rng::below(u64::MAX), common::rng::below(u64::MAX));
-        let auth_token = format!("{:032x}", common::rng::below(u64::MAX));
+            format!("AC{:016x}{:016x}", domain::rng::below(u64::MAX), domain::rng::below(u64::MAX));
+        let auth_token = format!("{:032x}", domain::rng::below(u64::MAX));
         Self::serve(TcpListener::bind("127.0.0.1:0").await?, None, Account { sid, auth_token })
     }
 

@@ -3,29 +3,33 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use accounts::{Accounts, Attempts, GuessLimits, Session, Sessions};
 use anyhow::Context as _;
-use common::blocklist::Blocklist;
-use common::config::{self, Config, ProviderName};
-use common::db::{GuessLimits, Session};
-use common::engines::Engines;
-use common::phone::{Phone, Refusal, Served};
-use common::texts::Texts;
+use config;
+use config::{Config, ProviderName, Served};
+use domain::phone::{Phone, Refusal};
+use service::blocklist::Blocklist;
+use service::connections::Connections;
+use texts::Texts;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::client_ip::{ClientIp, TrustedProxies};
-use crate::error::ApiError;
-use crate::jwks::TokenKeys;
-use crate::middleware;
-use crate::password::Passwords;
-use crate::streams::Streams;
-use crate::tokens::{self, Grant, TokenPair, Tokens};
+use crate::http::client_ip::{ClientIp, TrustedProxies};
+use crate::http::error::ApiError;
+use crate::http::layers;
+use crate::http::stream_limits::Streams;
+use crate::passwords::hasher::Passwords;
+use crate::tokens::key_ring::TokenKeys;
+use crate::tokens::pair::{self, Grant, TokenPair, Tokens};
 
 /// What every route works with. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     pub(crate) config: Arc<Config>,
-    pub(crate) engines: Engines,
+    pub(crate) engines: Connections,
+    pub(crate) accounts: Accounts,
+    pub(crate) attempts: Attempts,
+    pub(crate) sessions: Sessions,
     pub(crate) phones: Arc<Served>,
     pub(crate) blocks: Blocklist,
     pub(crate) tokens: Tokens,
@@ -94,7 +98,7 @@ impl App {
 impl App {
     pub(crate) async fn build(
         config: &Arc<Config>,
-        engines: Engines,
+        engines: Connections,
         address: SocketAddr,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -104,7 +108,7 @@ impl App {
         );
         let issuer = config.issuer.clone().unwrap_or_else(|| public_url.clone());
         let keys = signing_keys(config).context("load the signing keys")?;
-        let settings = tokens::Settings {
+        let settings = pair::Settings {
             issuer,
             audience: config.audience.clone(),
             access_ttl_secs: config.tokens.access_ttl_secs,
@@ -113,6 +117,9 @@ impl App {
         let tokens = Tokens::new(settings, keys.clone(), &engines.keys, engines.clock.clone())?;
         let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
         Ok(Self {
+            accounts: Accounts::new(&engines.sql),
+            attempts: Attempts::new(&engines.sql),
+            sessions: Sessions::new(&engines.sql),
             phones: Arc::new(Served::of(config)),
             blocks,
             tokens,
@@ -130,8 +137,8 @@ impl App {
         })
     }
 
-    pub(crate) fn middleware_settings(&self) -> middleware::Settings {
-        middleware::Settings {
+    pub(crate) fn middleware_settings(&self) -> layers::Settings {
+        layers::Settings {
             https: self.public_url.starts_with("https://"),
             cors_origins: self.config.cors_origins.clone(),
             trusted_proxies: TrustedProxies::new(self.config.trusted_proxies.clone()),

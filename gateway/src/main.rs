@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use common::config::Role;
-use common::service;
+use config::Role;
+use service::start;
 
 fn main() -> ExitCode {
-    service::main("gateway", Role::Gateway, async |start| {
+    start::main("gateway", Role::Gateway, async |start| {
         gateway::run(start.config, start.engines, start.stop).await
     })
 }

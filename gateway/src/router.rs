@@ -6,10 +6,8 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post, put};
 
+use crate::api::{inbox, login, me, otp, otp_events, signup, token, twilio_webhook};
 use crate::app::App;
-use crate::{
-    events, inbox, login, me, me_password, me_phone, otp, sessions, signup, token, webhook,
-};
 
 /// Public keys. Caches may keep them for a while: a new key is in here before it signs (design, ruling 24).
 async fn jwks_document(State(app): State<App>) -> impl IntoResponse {
@@ -18,26 +16,29 @@ async fn jwks_document(State(app): State<App>) -> impl IntoResponse {
     (headers, app.tokens.jwks())
 }
 
-/// The routes, without what all answers have in common: [`crate::middleware::finish`] adds that.
+/// The routes, without what all answers have in common: [`crate::http::layers::finish`] adds that.
 pub(crate) fn routes(app: App) -> Router {
     let mut router = Router::new()
         .route("/v1/signup", post(signup::signup))
         .route("/v1/otp", post(otp::request))
         .route("/v1/otp/{request_id}", get(otp::status))
-        .route("/v1/otp/{request_id}/events", get(events::stream))
+        .route("/v1/otp/{request_id}/events", get(otp_events::stream))
         .route("/v1/login", post(login::login))
-        .route("/v1/token", post(me_password::sign_in))
+        .route("/v1/token", post(me::password::sign_in))
         .route("/v1/token/refresh", post(token::refresh))
         .route("/v1/token/verify", post(token::verify))
         .route("/v1/token/blacklist", post(token::blacklist))
-        .route("/v1/me", get(me::read).patch(me::change).delete(me::delete))
-        .route("/v1/me/password", put(me_password::set))
-        .route("/v1/me/phone", post(me_phone::request))
-        .route("/v1/me/phone/confirm", post(me_phone::confirm))
-        .route("/v1/me/sessions", get(sessions::list).delete(sessions::end_others))
-        .route("/v1/me/sessions/{session_id}", delete(sessions::end))
+        .route(
+            "/v1/me",
+            get(me::profile::read).patch(me::profile::change).delete(me::profile::delete),
+        )
+        .route("/v1/me/password", put(me::password::set))
+        .route("/v1/me/phone", post(me::phone::request))
+        .route("/v1/me/phone/confirm", post(me::phone::confirm))
+        .route("/v1/me/sessions", get(me::sessions::list).delete(me::sessions::end_others))
+        .route("/v1/me/sessions/{session_id}", delete(me::sessions::end))
         .route("/.well-known/jwks.json", get(jwks_document))
-        .route("/webhooks/twilio/status/{attempt_id}", post(webhook::twilio_status));
+        .route("/webhooks/twilio/status/{attempt_id}", post(twilio_webhook::twilio_status));
     if app.has_inbox() {
         router = router.route("/inbox/messages", get(inbox::messages));
     }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::Sweeper;
 use anyhow::Context as _;
-use common::config::Config;
-use common::engines::Engines;
-use common::guard;
+use config::Config;
+use service::connections::Connections;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::{middleware, outbox, router, server};
+use crate::background::outbox;
+use crate::http::{layers, server};
+use crate::router;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -21,7 +23,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// When the address is taken, the keys are not usable or a part dies.
 pub async fn run(
     config: Arc<Config>,
-    engines: Engines,
+    engines: Connections,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
@@ -33,7 +35,7 @@ pub async fn run(
 /// As [`run`], on a listener that is there already.
 pub async fn serve(
     config: Arc<Config>,
-    engines: Engines,
+    engines: Connections,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -41,14 +43,15 @@ pub async fn serve(
     engines.migrate(&stop).await.context("migrate the database")?;
 
     let app = App::build(&config, engines.clone(), address, stop.clone()).await?;
-    common::phone::warm_up();
-    let public = middleware::finish(router::routes(app.clone()), app.middleware_settings())?;
+    domain::phone::warm_up();
+    let public = layers::finish(router::routes(app.clone()), app.middleware_settings())?;
 
     tracing::info!(url = %app.public_url, address = %address, "listening");
     engines.health.ready("gateway");
     let serve = server::serve(listener, public, server::Limits::default(), stop.clone());
     let publish = outbox::run(engines.clone(), app.outbox_filled.clone(), stop.clone());
-    let guard = guard::tell(engines.clone(), config.pumping_guard, "gateway", stop.clone());
+    let guard =
+        service::guard_report::tell(engines.clone(), config.pumping_guard, "gateway", stop.clone());
     let blocks = app.blocks.clone().follow(engines.clone(), stop.clone());
     let keys = app.token_keys.watch(stop.clone());
     let sweep = sweep(app.clone(), stop.clone());
@@ -65,7 +68,7 @@ async fn sweep(app: App, stop: CancellationToken) {
         }
         let now = app.engines.clock.now();
         while !stop.is_cancelled() {
-            match app.engines.db.sweep(app.guess_limits(), now).await {
+            match Sweeper::new(&app.engines.sql).sweep(app.guess_limits(), now).await {
                 Ok(swept) if swept.more => {}
                 Ok(_) => break,
                 Err(error) => {

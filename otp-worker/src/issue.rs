@@ -1,18 +1,18 @@
 //! An ask for a code in; a code in the store and a text for sms-worker out.
 
 use anyhow::Context as _;
-use common::code::Code;
-use common::config::UnknownPhone;
-use common::event::{
+use bus::consumer::Failure;
+use config::UnknownPhone;
+use domain::code::Code;
+use domain::event::{
     Ask, Envelope, Event as _, IsAsk, OtpRequested, Profile, Recipient, SmsRequested, Text,
 };
-use common::ids::{EventId, MessageId};
-use common::keys::PhoneKey;
-use common::otp::{AskNote, Issue, Issued, NewCode, Scope};
-use common::phone::Phone;
-use common::seal::Sealed;
-use common::vocabulary::{Channel, Purpose, Status};
-use common::worker::Failure;
+use domain::ids::{EventId, MessageId};
+use domain::keys::PhoneKey;
+use domain::phone::Phone;
+use domain::seal::Sealed;
+use domain::vocabulary::{Channel, Purpose, Status};
+use store::{AskNote, Issue, Issued, NewCode, Scope};
 
 use crate::OtpWorker;
 
@@ -90,7 +90,7 @@ impl OtpWorker {
                 .map(|(digest, sealed)| NewCode { digest, sealed: sealed.as_str() }),
             note,
         };
-        Ok(self.engines.otps.issue(&issue).await?)
+        Ok(self.engines.store.issue(&issue).await?)
     }
 
     /// The digest that the gateway checks and the sealed copy that a resend is made from (P5).
@@ -162,7 +162,7 @@ impl OtpWorker {
     }
 
     pub(crate) async fn raise(&self, ask: &Ask, status: Status) -> Result<(), Failure> {
-        self.engines.otps.raise(ask.request_id, status, None, ask.expires_at).await?;
+        self.engines.store.raise(ask.request_id, status, None, ask.expires_at).await?;
         Ok(())
     }
 
@@ -176,7 +176,7 @@ impl OtpWorker {
         let asks_silently = self.config.unknown_phone == UnknownPhone::Silent
             && purpose == Purpose::Login
             && E::TYPE == OtpRequested::TYPE;
-        Ok(asks_silently && self.engines.db.user_by_phone(phone.e164()).await?.is_none())
+        Ok(asks_silently && !self.directory.knows(phone.e164()).await?)
     }
 
     /// The profile under the key that the gateway has too: a login applies it.

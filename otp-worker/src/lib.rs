@@ -1,23 +1,23 @@
 //! otp-worker: owns the life of a code request. Asks come in, codes go to Redis and texts to sms-worker; what becomes
 //! of the texts comes back, and what stays open is closed.
 
-mod fall_back;
 mod issue;
 mod sweep;
-mod track;
+mod track_status;
+mod voice_fallback;
 
 use std::sync::Arc;
 
+use accounts::Directory;
+
 use anyhow::Context as _;
-use common::blocklist::Blocklist;
-use common::bus::Incoming;
-use common::bus::Queue;
-use common::config::Config;
-use common::engines::Engines;
-use common::event::{Envelope, Event, OtpRequested, SmsStatus, UserSignedUp};
-use common::phone::Served;
-use common::texts::Texts;
-use common::worker::{self, Failure, Handler, Options};
+use bus::consumer::{Failure, Handler, Options};
+use bus::{Incoming, Queue, consumer as worker};
+use config::{Config, Served};
+use domain::event::{Envelope, Event, OtpRequested, SmsStatus, UserSignedUp};
+use service::blocklist::Blocklist;
+use service::connections::{Connections, StoredCrashCounts};
+use texts::Texts;
 use tokio_util::sync::CancellationToken;
 
 /// Messages in hand at once. Each waits for Redis and the broker, hardly ever for the processor.
@@ -26,7 +26,8 @@ const CONCURRENCY: usize = 32;
 /// What every handler of this service works with.
 pub(crate) struct OtpWorker {
     config: Arc<Config>,
-    engines: Engines,
+    engines: Connections,
+    directory: Directory,
     texts: Texts,
     blocks: Blocklist,
     phones: Served,
@@ -38,16 +39,17 @@ pub(crate) struct OtpWorker {
 /// When the texts are not usable or a part cannot go on; the process should end.
 pub async fn run(
     config: Arc<Config>,
-    engines: Engines,
+    engines: Connections,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let texts = Texts::load_for(&config.texts, config.otp.length).context("load the texts")?;
     let report = engines.health.reporter("consumer.otp-worker");
     // Else the first ask after a start would wait for it.
-    common::phone::load_plans();
+    domain::phone::load_plans();
     engines.wait_for_schema(&stop).await?;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
     let worker = Arc::new(OtpWorker {
+        directory: Directory::new(&engines.sql),
         phones: Served::of(&config),
         config,
         engines: engines.clone(),
@@ -56,7 +58,7 @@ pub async fn run(
     });
 
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
-    options.crashes = Some(Arc::new(engines.otps.clone()));
+    options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.clone())));
     let consume = worker::run(
         engines.bus.clone(),
         Queue::OtpWorker,
@@ -69,7 +71,7 @@ pub async fn run(
     let guard = worker.config.sms.voice_fallback_secs > 0;
     let guard = guard.then(|| {
         let mode = worker.config.pumping_guard;
-        common::guard::tell(engines.clone(), mode, "otp-worker", stop.clone())
+        service::guard_report::tell(engines.clone(), mode, "otp-worker", stop.clone())
     });
     let beside = async {
         tokio::join!(
@@ -97,8 +99,8 @@ impl Handler for OtpWorker {
     }
 
     async fn probe(&self) -> anyhow::Result<()> {
-        self.engines.otps.ready().await?;
-        self.engines.db.ready().await?;
+        self.engines.store.ready().await?;
+        self.engines.sql.ready().await?;
         Ok(())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use common::config::Role;
-use common::service;
+use config::Role;
+use service::start;
 
 fn main() -> ExitCode {
-    service::main("otp-worker", Role::OtpWorker, async |start| {
+    start::main("otp-worker", Role::OtpWorker, async |start| {
         otp_worker::run(start.config, start.engines, start.stop).await
     })
 }

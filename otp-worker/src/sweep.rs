@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::vocabulary::Status;
+use domain::vocabulary::Status;
 use tokio_util::sync::CancellationToken;
 
 use crate::OtpWorker;
@@ -18,7 +18,7 @@ pub(crate) async fn run(worker: Arc<OtpWorker>, stop: CancellationToken) {
             () = tokio::time::sleep(EVERY) => {}
         }
         // Redis away is told by the consumer already; the next turn comes soon.
-        while let Ok(sweep) = worker.engines.otps.sweep(BATCH).await {
+        while let Ok(sweep) = worker.engines.store.sweep(BATCH).await {
             for one in &sweep.closed {
                 // A text that was sent and not used is everyday life; one that never left is not.
                 if one.was.rank() < Status::Sent.rank() {

@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::bus::{Bus, Consumer, Queue, Settle};
-use common::clock::Clock;
-use common::config::{Config, Role};
-use common::db::Db;
-use common::engines::Engines;
-use common::event::{
+use bus::{Bus, Consumer, Queue, Settle};
+use config::{Config, Role};
+use domain::clock::Clock;
+use domain::event::{
     Ask, Envelope, Event as _, OtpRequested, OtpTexted, Recipient, SmsRequested, Text,
 };
-use common::guard::Place;
-use common::ids::{CodeId, EventId, MessageId, RequestId};
-use common::keys::Keys;
-use common::ops::Health;
-use common::otp::{Admission, Admit, Closing, OtpStore, Scope};
-use common::phone::Phone;
-use common::rng;
-use common::timestamp::Timestamp;
-use common::vocabulary::{Channel, Limit, Purpose, Reason, Status};
+use domain::ids::{CodeId, EventId, MessageId, RequestId};
+use domain::keys::Keys;
+use domain::phone::Phone;
+use domain::rng;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Limit, Purpose, Reason, Status};
+use guard::Place;
+use service::connections::Connections;
+use service::health::Health;
+use sql::Pool;
+use store::{Admission, Admit, Closing, OtpStore, Scope};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ const TTL_MS: i64 = 300_000;
 
 /// otp-worker, running; we are the gateway before it and sms-worker behind it.
 struct Stage {
-    engines: Engines,
+    engines: Connections,
     config: Arc<Config>,
     jobs: Consumer,
     stop: CancellationToken,
@@ -67,12 +67,12 @@ impl Stage {
         given.insert("LATCHKEY_DATA_DIR".into(), folder.display().to_string());
         given.insert("LATCHKEY_RESEND_COOLDOWN_SECS".into(), "0".into());
         let config = Arc::new(Config::from_map(Role::AllInOne, &given).unwrap());
-        let (clock, db) = (Clock::manual(), Db::sqlite(&folder).await.unwrap());
+        let (clock, db) = (Clock::manual(), Pool::sqlite(&folder).await.unwrap());
         db.migrate().await.unwrap();
-        let engines = Engines {
+        let engines = Connections {
             bus: Bus::memory(clock.clone()),
-            otps: OtpStore::memory(clock.clone()),
-            db,
+            store: OtpStore::memory(clock.clone()),
+            sql: db,
             keys: Arc::new(Keys::from_secret(&[7; 32], None)),
             clock,
             health: Health::default(),
@@ -106,7 +106,7 @@ impl Stage {
             unlimited: false,
             guard: self.config.pumping_guard,
         };
-        match self.engines.otps.admit(&admit).await.unwrap() {
+        match self.engines.store.admit(&admit).await.unwrap() {
             Admission::Admitted { code_id, now, expires_at, .. } => {
                 let recipient =
                     Recipient { phone_number: phone.to_owned(), user_id: None, profile: None };
@@ -141,12 +141,12 @@ impl Stage {
         request: RequestId,
         expires_at: Timestamp,
         recipient: &Recipient,
-    ) -> common::seal::Sealed<Recipient> {
+    ) -> domain::seal::Sealed<Recipient> {
         Ask::seal(&self.engines.keys.event, kind, event, request, expires_at, recipient).unwrap()
     }
 
     /// Publishes an event about the ask, made by `of`.
-    async fn publish<E: common::event::IsAsk>(&self, asked: &Asked) {
+    async fn publish<E: domain::event::IsAsk>(&self, asked: &Asked) {
         let (clock, ask) = (&self.engines.clock, &asked.ask);
         let event = EventId::new(clock);
         let sealed = self.seal(E::TYPE, event, ask.request_id, ask.expires_at, &asked.recipient);
@@ -202,7 +202,7 @@ impl Stage {
             let (channel, message) = (envelope.data.channel, envelope.data.message_id);
             left.push(Job { phone: text.phone_number, channel, digits: String::new(), message });
         }
-        self.engines.db.close().await;
+        self.engines.sql.close().await;
         drop(std::fs::remove_dir_all(&self.folder));
         left
     }
@@ -217,7 +217,7 @@ const ON: (&str, &str) = ("LATCHKEY_VOICE_FALLBACK_SECS", "20");
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p2_only_a_text_without_news_is_followed_by_a_call_and_by_one() {
     let mut stage = Stage::set(&[ON]).await;
-    let otps = stage.engines.otps.clone();
+    let otps = stage.engines.store.clone();
     let raise = async |asked: &Asked, status, reason| {
         otps.raise(asked.ask.request_id, status, reason, asked.ask.expires_at).await.unwrap();
     };
@@ -281,7 +281,7 @@ async fn a_call_after_a_text_counts_against_the_budgets_and_is_left_out_when_the
     // A text and a call are two; and the call's own record is the asker's no more than his status is the call's.
     let refused = stage.admit("+989120000012", Channel::Sms, TTL_MS).await;
     assert_eq!(refused.err(), Some(Limit::PhoneHour));
-    let status = stage.engines.otps.status(asked.ask.request_id).await.unwrap().unwrap();
+    let status = stage.engines.store.status(asked.ask.request_id).await.unwrap().unwrap();
     assert_eq!((status.status, status.channel), (Status::Issued, Channel::Sms));
     assert!(called(&stage.end().await).is_empty());
 }

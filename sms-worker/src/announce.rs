@@ -1,8 +1,8 @@
 //! Telling how texts fare: as an event to otp-worker and as a count to the operator.
 
-use common::db::ledger::{Moved, Standing};
-use common::event::SmsStatus;
-use common::worker::Failure;
+use bus::consumer::Failure;
+use domain::event::SmsStatus;
+use ledger::{Moved, Standing};
 
 use crate::ports::Publish;
 

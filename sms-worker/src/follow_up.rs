@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::clock::Clock;
-use common::db::ledger::{Applied, FollowUp, Ledger, MOST_QUESTIONS, Receipt};
-use common::worker::Failure;
+use bus::consumer::Failure;
+use domain::clock::Clock;
 use futures::StreamExt as _;
+use ledger::{Applied, FollowUp, Ledger, MOST_QUESTIONS, Receipt};
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::{announce, counted};
 use crate::ports::Publish;
-use crate::route::Routes;
+use crate::routing::routes::Routes;
 
 /// The first wait before a question is asked again; it doubles.
 const AGAIN_AFTER_MS: i64 = 120_000;

@@ -2,38 +2,36 @@
 //! of codes: it sends a text.
 
 pub mod announce;
-pub mod breaker;
-pub mod concurrency;
+pub mod deliver;
 pub mod follow_up;
 pub mod ports;
-pub mod provider;
-pub mod receipt;
-pub mod route;
-pub mod send;
+pub mod providers;
+pub mod receipts;
+pub mod routing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use common::blocklist::Blocklist;
-use common::bus::{Incoming, Queue};
-use common::config::{Config, ProviderName};
-use common::db::ledger::Ledger;
-use common::engines::Engines;
-use common::event::{Envelope, SmsReceipt, SmsRequested};
-use common::store_time;
-use common::worker::{self, Failure, Handler, Options};
+use bus::consumer::{Failure, Handler, Options};
+use bus::{Incoming, Queue, consumer as worker};
+use config::{Config, ProviderName};
+use domain::event::{Envelope, SmsReceipt, SmsRequested};
+use ledger::Ledger;
+use service::blocklist::Blocklist;
+use service::connections::{Connections, StoredCrashCounts};
+use store::clock_sync as store_time;
 use tokio_util::sync::CancellationToken;
 
+use crate::deliver::{SendSms, Unwritten};
 use crate::follow_up::FollowUps;
-use crate::provider::console::Console;
-use crate::provider::http::Http;
-use crate::provider::inbox::Inbox;
-use crate::provider::twilio::Twilio;
-use crate::provider::{Provider, client};
-use crate::receipt::TakeReceipt;
-use crate::route::{Line, Routes};
-use crate::send::{SendSms, Unwritten};
+use crate::providers::console::Console;
+use crate::providers::http::Http;
+use crate::providers::inbox::Inbox;
+use crate::providers::twilio::Twilio;
+use crate::providers::{Provider, client};
+use crate::receipts::TakeReceipt;
+use crate::routing::routes::{Line, Routes};
 
 /// Messages in hand at once. Nearly all of a send is waiting for a provider, and how many calls one of them gets at
 /// once is its own limiter's matter.
@@ -43,7 +41,7 @@ const CONCURRENCY: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(45);
 
 struct SmsWorker {
-    engines: Engines,
+    engines: Connections,
     send: SendSms,
     receipts: TakeReceipt,
 }
@@ -54,7 +52,7 @@ struct SmsWorker {
 /// When a route names a provider that cannot be set up, or a part cannot go on; the process should end.
 pub async fn run(
     config: Arc<Config>,
-    mut engines: Engines,
+    mut engines: Connections,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     // Pauses of a provider are this process's own, and no step of another host's clock is to draw them out.
@@ -64,11 +62,11 @@ pub async fn run(
     engines.clock = host.following();
     let report = engines.health.reporter("consumer.sms-worker");
     // Else the first text after a start would wait for it.
-    common::phone::load_plans();
+    domain::phone::load_plans();
     engines.wait_for_schema(&stop).await?;
-    store_time::first(&engines.otps, &host, &engines.clock, &stop).await;
+    store_time::first(&engines.store, &host, &engines.clock, &stop).await;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
-    let ledger = Ledger::new(engines.db.clone());
+    let ledger = Ledger::new(engines.sql.clone());
     let publish = ports::publish_on(&engines);
     let worker = SmsWorker {
         send: SendSms {
@@ -89,7 +87,7 @@ pub async fn run(
 
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
     options.timeout = TIMEOUT;
-    options.crashes = Some(Arc::new(engines.otps.clone()));
+    options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.clone())));
     let consume = worker::run(
         engines.bus.clone(),
         Queue::SmsWorker,
@@ -99,7 +97,7 @@ pub async fn run(
         stop.clone(),
     );
     let beside = async {
-        let (store, clock) = (engines.otps.clone(), engines.clock.clone());
+        let (store, clock) = (engines.store.clone(), engines.clock.clone());
         tokio::join!(
             store_time::follow(&store, &host, &clock, &stop),
             blocks.follow(engines, stop.clone()),
@@ -115,7 +113,7 @@ pub async fn run(
 ///
 /// # Errors
 /// When a route names a provider whose settings are missing or unusable.
-pub fn routes(config: &Config, engines: &Engines) -> anyhow::Result<Routes> {
+pub fn routes(config: &Config, engines: &Connections) -> anyhow::Result<Routes> {
     let named = &config.sms.routes;
     let client = client::client(client::LIMIT)?;
     let mut lines = Vec::new();
@@ -156,8 +154,8 @@ impl Handler for SmsWorker {
     }
 
     async fn probe(&self) -> anyhow::Result<()> {
-        self.engines.db.ready().await?;
-        self.engines.otps.ready().await?;
+        self.engines.sql.ready().await?;
+        self.engines.store.ready().await?;
         self.engines.bus.ready().await?;
         Ok(())
     }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use common::config::Role;
-use common::service;
+use config::Role;
+use service::start;
 
 fn main() -> ExitCode {
-    service::main("sms-worker", Role::SmsWorker, async |start| {
+    start::main("sms-worker", Role::SmsWorker, async |start| {
         sms_worker::run(start.config, start.engines, start.stop).await
     })
 }

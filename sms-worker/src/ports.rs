@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use common::blocklist::Blocklist;
-use common::bus::PublishError;
-use common::engine_error::EngineError;
-use common::engines::Engines;
-use common::event::{Envelope, SmsStatus};
-use common::ids::RequestId;
-use common::inbox::KeptMessage;
-use common::phone::Phone;
+use bus::PublishError;
+use domain::engine_error::EngineError;
+use domain::event::{Envelope, SmsStatus};
+use domain::ids::RequestId;
+use domain::phone::Phone;
 use futures::future::BoxFuture;
+use service::blocklist::Blocklist;
+use service::connections::Connections;
+use store::inbox::KeptMessage;
 
 /// Publishes how a text fares, in the trace (W3C `traceparent`) that led to it; returns once the broker has confirmed it.
 pub type Publish = Arc<
@@ -28,7 +28,7 @@ pub type Wanted = Arc<
 pub type Keep =
     Arc<dyn Fn(KeptMessage) -> BoxFuture<'static, Result<(), EngineError>> + Send + Sync>;
 
-pub(crate) fn publish_on(engines: &Engines) -> Publish {
+pub(crate) fn publish_on(engines: &Connections) -> Publish {
     let (bus, clock) = (engines.bus.clone(), engines.clock.clone());
     Arc::new(move |status, trace| {
         let (bus, clock) = (bus.clone(), clock.clone());
@@ -38,8 +38,8 @@ pub(crate) fn publish_on(engines: &Engines) -> Publish {
     })
 }
 
-pub(crate) fn wanted_by(engines: &Engines, blocks: &Blocklist) -> Wanted {
-    let (otps, blocks, clock) = (engines.otps.clone(), blocks.clone(), engines.clock.clone());
+pub(crate) fn wanted_by(engines: &Connections, blocks: &Blocklist) -> Wanted {
+    let (otps, blocks, clock) = (engines.store.clone(), blocks.clone(), engines.clock.clone());
     Arc::new(move |request, e164| {
         let (otps, blocks, now) = (otps.clone(), blocks.clone(), clock.now());
         Box::pin(async move {
@@ -56,8 +56,8 @@ pub(crate) fn wanted_by(engines: &Engines, blocks: &Blocklist) -> Wanted {
     })
 }
 
-pub(crate) fn keep_in(engines: &Engines) -> Keep {
-    let (otps, keys) = (engines.otps.clone(), Arc::clone(&engines.keys));
+pub(crate) fn keep_in(engines: &Connections) -> Keep {
+    let (otps, keys) = (engines.store.clone(), Arc::clone(&engines.keys));
     Arc::new(move |text| {
         let (otps, keys) = (otps.clone(), Arc::clone(&keys));
         Box::pin(async move {

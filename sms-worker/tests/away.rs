@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::bus::{Bus, Queue};
-use common::clock::Clock;
-use common::config::{Config, Role};
-use common::db::Db;
-use common::engines::Engines;
-use common::event::{Envelope, SmsRequested, SmsStatus, Text};
-use common::ids::{EventId, MessageId, RequestId};
-use common::keys::Keys;
-use common::ops::Health;
-use common::otp::OtpStore;
-use common::rng;
-use common::timestamp::Timestamp;
-use common::vocabulary::{Channel, Reason, Status};
+use bus::{Bus, Queue};
+use config::{Config, Role};
+use domain::clock::Clock;
+use domain::event::{Envelope, SmsRequested, SmsStatus, Text};
+use domain::ids::{EventId, MessageId, RequestId};
+use domain::keys::Keys;
+use domain::rng;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::{Account, Fake};
+use service::connections::Connections;
+use service::health::Health;
+use sql::Pool;
+use store::OtpStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,7 @@ struct Job {
     not_after: Timestamp,
 }
 
-async fn publish(engines: &Engines, number: usize) -> Job {
+async fn publish(engines: &Connections, number: usize) -> Job {
     let clock = &engines.clock;
     let (event, message) = (EventId::new(clock), MessageId::of_request(RequestId::new(clock)));
     let not_after = clock.now().plus_secs(LIFE_SECS);
@@ -75,12 +75,12 @@ async fn p7_a_provider_that_was_away_for_ten_minutes_gets_no_stale_text_and_all_
         settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let config = Arc::new(Config::from_map(Role::AllInOne, &settings).unwrap());
     let clock = Clock::manual();
-    let db = Db::sqlite(&folder).await.unwrap();
+    let db = Pool::sqlite(&folder).await.unwrap();
     db.migrate().await.unwrap();
-    let engines = Engines {
+    let engines = Connections {
         bus: Bus::memory(clock.clone()),
-        otps: OtpStore::memory(clock.clone()),
-        db,
+        store: OtpStore::memory(clock.clone()),
+        sql: db,
         keys: Arc::new(Keys::from_secret(&[7; 32], None)),
         clock: clock.clone(),
         health: Health::default(),

@@ -5,13 +5,14 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::config::UnknownOutcome::{self, Resend, Wait};
-use common::db::ledger::NewMessage;
-use common::ids::AttemptId;
-use common::vocabulary::{Channel, Reason, Status};
-use common::worker::Failure;
-use sms_worker::concurrency::Slot;
-use sms_worker::provider::client;
+use bus::consumer::Failure;
+use config::UnknownOutcome;
+use config::UnknownOutcome::{Resend, Wait};
+use domain::ids::AttemptId;
+use domain::vocabulary::{Channel, Reason, Status};
+use ledger::NewMessage;
+use sms_worker::providers::client;
+use sms_worker::routing::concurrency::Slot;
 use support::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio};
 
 const SENT: (Status, Option<Reason>) = (Status::Sent, None);

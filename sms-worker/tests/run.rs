@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::bus::{Bus, Queue};
-use common::clock::Clock;
-use common::config::{Config, Role};
-use common::db::Db;
-use common::db::ledger::Ledger;
-use common::engines::Engines;
-use common::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus, Text};
-use common::ids::{AttemptId, EventId, MessageId, RequestId};
-use common::inbox::KeptMessage;
-use common::keys::Keys;
-use common::ops::Health;
-use common::otp::OtpStore;
-use common::phone::Phone;
-use common::rng;
-use common::vocabulary::{Channel, Status};
+use bus::{Bus, Queue};
+use config::{Config, Role};
+use domain::clock::Clock;
+use domain::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus, Text};
+use domain::ids::{AttemptId, EventId, MessageId, RequestId};
+use domain::keys::Keys;
+use domain::phone::Phone;
+use domain::rng;
+use domain::vocabulary::{Channel, Status};
+use ledger::Ledger;
+use service::connections::Connections;
+use service::health::Health;
+use sql::Pool;
+use store::OtpStore;
+use store::inbox::KeptMessage;
 use tokio_util::sync::CancellationToken;
 
 const PHONE: &str = "+989123456789";
@@ -30,12 +30,12 @@ async fn p12_the_service_sends_what_is_asked_and_stops_when_told() -> anyhow::Re
     let settings = BTreeMap::from([("LATCHKEY_DATA_DIR".to_owned(), folder.display().to_string())]);
     let config = Arc::new(Config::from_map(Role::AllInOne, &settings)?);
     let clock = Clock::system();
-    let db = Db::sqlite(&folder).await?;
+    let db = Pool::sqlite(&folder).await?;
     db.migrate().await?;
-    let engines = Engines {
+    let engines = Connections {
         bus: Bus::memory(clock.clone()),
-        otps: OtpStore::memory(clock.clone()),
-        db: db.clone(),
+        store: OtpStore::memory(clock.clone()),
+        sql: db.clone(),
         keys: Arc::new(Keys::from_secret(&[7; 32], None)),
         clock: clock.clone(),
         health: Health::default(),
@@ -68,7 +68,7 @@ async fn p12_the_service_sends_what_is_asked_and_stops_when_told() -> anyhow::Re
     assert_eq!((status.message_id, status.status), (message, Status::Sent));
     assert_eq!(status.provider, "inbox");
     let key = engines.keys.phone_key(&Phone::trusted(PHONE)?);
-    let kept = engines.otps.kept_texts(&key).await?;
+    let kept = engines.store.kept_texts(&key).await?;
     assert_eq!(kept.len(), 1);
     assert!(!kept[0].contains("changed"), "it lies sealed");
     assert_eq!(KeptMessage::open(&engines.keys, &key, kept[0].clone())?.text, text.text);

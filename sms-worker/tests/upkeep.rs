@@ -7,14 +7,14 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::config::UnknownOutcome::Resend;
-use common::db::ledger::Search;
-use common::inbox::KeptMessage;
-use common::vocabulary::{Channel, Reason, Status};
+use config::UnknownOutcome::Resend;
+use domain::vocabulary::{Channel, Reason, Status};
+use ledger::Search;
 use sms_worker::ports::Keep;
-use sms_worker::provider::Provider;
-use sms_worker::provider::console::Console;
-use sms_worker::provider::inbox::Inbox;
+use sms_worker::providers::Provider;
+use sms_worker::providers::console::Console;
+use sms_worker::providers::inbox::Inbox;
+use store::inbox::KeptMessage;
 use support::{
     ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio, twilio_with_both,
     twilio_with_key,
@@ -179,7 +179,7 @@ async fn the_inbox_gets_each_text_once_and_a_store_that_is_away_is_asked_again()
         Box::pin(async move {
             if is_away {
                 let cause = std::io::Error::other("connection refused");
-                return Err(common::engine_error::EngineError::away("Redis", cause));
+                return Err(domain::engine_error::EngineError::away("Redis", cause));
             }
             Ok(())
         })

@@ -1,6 +1,6 @@
 //! Sessions bound to a key of the client (RFC 9449): how they live, and that no others changed.
 
-use gateway::keys::Algorithm;
+use gateway::tokens::signing_key::Algorithm;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -197,7 +197,7 @@ async fn a_proof_is_for_the_url_that_the_service_is_published_under(side: Side) 
     const PUBLIC: &str = "https://id.example.test/auth";
     let system = System::start(side, &[("LATCHKEY_PUBLIC_URL", PUBLIC)]).await;
     let api = system.api();
-    let key = ClientKey::new(&common::clock::Clock::system());
+    let key = ClientKey::new(&domain::clock::Clock::system());
     let phone = new_phone();
     let code = api.fresh_code(&phone).await;
     let body = json!({ "phone_number": phone, "otp": code });

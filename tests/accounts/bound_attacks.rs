@@ -218,7 +218,7 @@ async fn a_token_that_names_no_key_is_worth_nothing_for_a_bound_session(side: Si
     let pair = api.sign_in(&new_phone()).await;
     let (access, refresh) = (text(&pair, "access"), text(&pair, "refresh"));
     api.me(&access).await.expect(200);
-    let key = ClientKey::new(&common::clock::Clock::system());
+    let key = ClientKey::new(&domain::clock::Clock::system());
     let sql = "UPDATE sessions SET jkt = $1";
     match &system.engines {
         Some(engines) => {
@@ -292,7 +292,7 @@ mod on_the_engines {
         engines.redis_url = url;
         let system = System::on(engines, &[]).await;
         let api = system.api();
-        let key = ClientKey::new(&common::clock::Clock::system());
+        let key = ClientKey::new(&domain::clock::Clock::system());
         let phone = new_phone();
         let pair = key.sign_in(&api, &phone).await;
         let (access, plain) = (text(&pair, "access"), text(&api.sign_in(&phone).await, "access"));

@@ -3,8 +3,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::clock::Clock;
-use gateway::keys::{self, Algorithm, TokenKey};
+use domain::clock::Clock;
+use gateway::tokens::signing_key::{self, Algorithm, TokenKey};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ impl ClientKey {
     }
 
     pub fn of(algorithm: Algorithm, clock: &Clock) -> Self {
-        let (_, pem) = keys::generate(algorithm).expect("make a key");
+        let (_, pem) = signing_key::generate(algorithm).expect("make a key");
         let key = TokenKey::from_pem("client", pem.as_bytes()).expect("read a key");
         Self { key, clock: clock.clone() }
     }
@@ -50,7 +50,7 @@ impl ClientKey {
     /// What a right proof for a call says.
     pub fn claims(&self, method: &Method, url: &str, access: Option<&str>) -> Value {
         let mut claims = json!({
-            "jti": URL_SAFE_NO_PAD.encode(common::rng::bytes::<16>()),
+            "jti": URL_SAFE_NO_PAD.encode(domain::rng::bytes::<16>()),
             "htm": method.as_str(),
             "htu": url,
             "iat": self.clock.now().secs(),

@@ -5,13 +5,13 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::clock::Clock;
-use common::config::{Config, Role};
-use common::engines::Engines;
-use common::ops::Health;
-use common::service;
-use gateway::key_folder;
-use gateway::keys::Algorithm;
+use config::{Config, Role};
+use domain::clock::Clock;
+use gateway::tokens::key_dir;
+use gateway::tokens::signing_key::Algorithm;
+use service::connections::Connections;
+use service::health::Health;
+use service::start;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::support::system::Side;
 /// Gateways and both workers, all on one clock. They end when it is dropped.
 pub(crate) struct Inside {
     pub clock: Clock,
-    pub engines: Engines,
+    pub engines: Connections,
     config: Arc<Config>,
     stop: CancellationToken,
     urls: Vec<String>,
@@ -36,7 +36,7 @@ pub(crate) struct Inside {
 impl Inside {
     /// As many gateways as asked for: on the engines each has connections of its own.
     pub async fn start(side: Side, gateways: usize) -> Self {
-        service::install_crypto();
+        start::install_crypto();
         let home = Folder::new("inside");
         let mut settings: BTreeMap<String, String> = [
             ("LATCHKEY_ENV", "development".to_owned()),
@@ -59,14 +59,14 @@ impl Inside {
             settings.insert("LATCHKEY_SMS_ROUTES".into(), "default=inbox".into());
             let keys = home.join("keys");
             fs::create_dir(&keys).unwrap();
-            key_folder::generate(&keys, Algorithm::Es256, None).unwrap();
+            key_dir::generate(&keys, Algorithm::Es256, None).unwrap();
             settings.insert("LATCHKEY_JWT_KEYS_DIR".into(), keys.display().to_string());
         }
         let config = Arc::new(Config::from_map(Role::AllInOne, &settings).unwrap());
         let (clock, stop) = (Clock::manual(), CancellationToken::new());
         let connect = async || {
             let health = Health::default();
-            Engines::connect(&config, "latchkey", clock.clone(), health, &stop).await.unwrap()
+            Connections::connect(&config, "latchkey", clock.clone(), health, &stop).await.unwrap()
         };
         let engines = connect().await;
         engines.migrate(&stop).await.unwrap();
@@ -89,7 +89,7 @@ impl Inside {
 
     /// A gateway more on the same engines, on a host whose clock differs; gives its number.
     pub async fn add_with_clock(&mut self, clock: Clock) -> usize {
-        let engines = Engines { clock, ..self.engines.clone() };
+        let engines = Connections { clock, ..self.engines.clone() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.urls.push(format!("http://{}", listener.local_addr().unwrap()));
         let stop = self.stop.clone();

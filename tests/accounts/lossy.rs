@@ -29,7 +29,7 @@ async fn p9_a_client_that_loses_half_of_its_answers_is_never_signed_out(side: Si
         // grace of 30 s when each costs 5 s; longer outages are the network's, not this test's.
         let mut in_a_row = 0;
         loop {
-            let lose = in_a_row < 4 && common::rng::below(2) == 0;
+            let lose = in_a_row < 4 && domain::rng::below(2) == 0;
             proxy.set(if lose { Fault::SwallowAnswers } else { Fault::None }).await;
             // A connection of its own each time: on one that lost an answer the next would be out of step.
             let api = Api::new(url);

@@ -69,7 +69,10 @@ async fn p9_of_50_refreshes_at_once_one_branch_lives_and_nobody_is_signed_out(si
         refresh = token(&pairs[7 * usize::try_from(round).unwrap()], "refresh");
     }
     let user = claims(&refresh)["user_id"].as_str().unwrap().parse().unwrap();
-    let live = latchkey.engines.db.sessions(user, latchkey.clock.now()).await.unwrap();
+    let live = accounts::Sessions::new(&latchkey.engines.sql)
+        .of_user(user, latchkey.clock.now())
+        .await
+        .unwrap();
     assert_eq!((live.len(), live[0].generation), (1, 5), "one live branch");
 }
 

@@ -42,11 +42,10 @@ mod on_the_engines {
     use super::*;
     use crate::attacks::streams::on_the_engines::calls;
     use crate::support::engines::{Engines, Keeps};
-    use crate::support::eventually;
-    use crate::support::postgres;
     use crate::support::proxy::{Fault, Proxy};
     use crate::support::redis::Redis;
     use crate::support::system::{Apart, System};
+    use crate::support::{eventually, postgres};
 
     /// It signs in again by itself.
     async fn is_back(api: &Api, phone: &str) {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::phone::Phone;
+use domain::phone::Phone;
 use serde_json::json;
 
 use crate::accounts::inside::Inside;
@@ -132,7 +132,12 @@ async fn p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it(side: S
     let engines = &siege.latchkey.engines;
     let phone_key = engines.keys.phone_key(&Phone::trusted(&siege.phone).unwrap());
     let now = engines.clock.now();
-    assert!(engines.db.reset_failures(&phone_key, None, "staff", now).await.unwrap());
+    assert!(
+        accounts::Attempts::new(&engines.sql)
+            .reset_failures(&phone_key, None, "staff", now)
+            .await
+            .unwrap()
+    );
     siege.guess(&code, None).await.expect(200);
 }
 

@@ -193,7 +193,7 @@ async fn run_time_blocks_stop_every_ask(side: Side) {
     apis[0].sign_in(&known).await;
     // In two hours, as the commands read a time.
     let until =
-        common::timestamp::Timestamp::from_ms(common::clock::Clock::system().now_ms() + 7_200_000);
+        domain::timestamp::Timestamp::from_ms(domain::clock::Clock::system().now_ms() + 7_200_000);
     let cases = [
         ("phone", known.clone(), known.clone(), "192.0.2.1"),
         ("phone", "+905321112233".to_owned(), "+905321112233".to_owned(), "192.0.2.1"),

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use common::clock::Clock;
-use common::config::{Limits, PumpingGuard};
-use common::guard::Place;
-use common::ids::{CodeId, RequestId, UserId};
-use common::keys::Keys;
-use common::otp::{
+use domain::clock::Clock;
+use domain::ids::{CodeId, RequestId, UserId};
+use domain::keys::Keys;
+use domain::limits::Limits;
+use domain::phone::Phone;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Limit, PumpingGuard, Status};
+use guard::Place;
+use secrecy::SecretString;
+use store::{
     Admission, Admit, AskNote, Closing, Idempotency, Issue, Issued, Judged, KeptText, NewCode,
     OtpStore, Refund, Scope, Verify,
 };
-use common::phone::Phone;
-use common::timestamp::Timestamp;
-use common::vocabulary::{Channel, Limit, Status};
-use secrecy::SecretString;
 
 use crate::support::engines::Engines;
 
@@ -43,7 +43,7 @@ pub(crate) struct Bench {
     pub store: OtpStore,
     pub clock: Clock,
     pub keys: Keys,
-    pub phone: common::keys::PhoneKey,
+    pub phone: domain::keys::PhoneKey,
     pub limits: Limits,
     /// Where the store is kept, when it outlives its process.
     url: Option<SecretString>,
@@ -866,7 +866,7 @@ async fn a_waiter_is_woken_by_a_change(bench: Bench) {
 }
 
 async fn a_kept_text_is_kept_once(bench: Bench) {
-    let message_id = common::ids::MessageId::new(&bench.clock);
+    let message_id = domain::ids::MessageId::new(&bench.clock);
     for sealed in ["first", "second"] {
         let text = KeptText { message_id, phone: bench.phone.clone(), sealed: sealed.into() };
         bench.store.keep_text(&text).await.unwrap();
@@ -877,7 +877,7 @@ async fn a_kept_text_is_kept_once(bench: Bench) {
 async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
-    let message_id = common::ids::MessageId::new(&bench.clock);
+    let message_id = domain::ids::MessageId::new(&bench.clock);
     let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
     bench.store.keep_text(&text).await.unwrap();
     bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
@@ -987,7 +987,7 @@ mod in_redis {
             store.raise(asked.request, Status::Sent, None, expires_at).await.unwrap();
             let (closing, code) = (Closing::Used(Some(asked.request)), asked.code);
             store.close(&bench.phone, Scope::Login, code, closing, PLACE).await.unwrap();
-            let message_id = common::ids::MessageId::new(&bench.clock);
+            let message_id = domain::ids::MessageId::new(&bench.clock);
             let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
             store.keep_text(&text).await.unwrap();
             store.count_start("a message").await.unwrap();

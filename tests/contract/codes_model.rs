@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use common::otp::{Admission, Closing, Judged, Scope};
 use proptest::prelude::*;
+use store::{Admission, Closing, Judged, Scope};
 
 use super::codes::{ATTEMPTS, Asked, Bench, PLACE, TTL_MS};
 

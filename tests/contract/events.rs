@@ -6,15 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use common::event::{
+use domain::event::{
     Ask, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES, OtpRequested, OtpTexted,
     OtpVerified, SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, UserCreated,
     UserDeleted, UserSignedUp,
 };
-use common::ids::EventId;
-use common::seal::Sealed;
-use common::timestamp::Timestamp;
-use common::vocabulary::{Channel, Purpose, Reason, Status};
+use domain::ids::EventId;
+use domain::seal::Sealed;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Purpose, Reason, Status};
 use serde_json::Value;
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

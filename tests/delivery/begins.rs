@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use common::db::Db;
-use common::db::ledger::{AttemptState, Ledger};
-use common::ids::{MessageId, RequestId};
+use domain::ids::{MessageId, RequestId};
 use fake_twilio::Fake;
 use futures::future::join_all;
+use ledger::{AttemptState, Ledger};
 use secrecy::SecretString;
+use sql::Pool;
 
 use super::{borrowed, settings, status};
 use crate::support::engines::{EngineSet, Engines};
@@ -37,7 +37,7 @@ mod on_the_engines {
         let EngineSet { database_url, .. } = &engines;
         let (mut database, through) = Proxy::before_url(database_url).await;
         system.add(Binary::SmsWorker, &[("DATABASE_URL", &*through)]).await;
-        let db = Db::postgres(&SecretString::from(database_url.clone())).await.unwrap();
+        let db = Pool::postgres(&SecretString::from(database_url.clone())).await.unwrap();
         let (api, ledger) = (system.api(), Ledger::new(db));
         let mut lost = 0;
         for _ in 0..ROUNDS {

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::bus::Queue;
-use common::clock::Clock;
-use common::config::{Config, Role};
-use common::engines::Engines;
-use common::event::{Envelope, SmsRequested, SmsStatus, Text};
-use common::ids::{EventId, MessageId, RequestId};
-use common::ops::Health;
-use common::service;
-use common::vocabulary::{Channel, Reason, Status};
+use bus::Queue;
+use config::{Config, Role};
+use domain::clock::Clock;
+use domain::event::{Envelope, SmsRequested, SmsStatus, Text};
+use domain::ids::{EventId, MessageId, RequestId};
+use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::Fake;
+use service::connections::Connections;
+use service::health::Health;
+use service::start;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ const HOUR_MS: i64 = 60 * 60 * 1000;
 const ARRIVES: Duration = Duration::from_secs(30);
 
 /// A text for sms-worker that is of use for so long, by the true time.
-async fn publish(engines: &Engines, phone: &str, secs: i64) -> MessageId {
+async fn publish(engines: &Connections, phone: &str, secs: i64) -> MessageId {
     let clock = Clock::system();
     let (event, message) = (EventId::new(&clock), MessageId::of_request(RequestId::new(&clock)));
     let not_after = clock.now().plus_secs(secs);
@@ -46,7 +46,7 @@ async fn publish(engines: &Engines, phone: &str, secs: i64) -> MessageId {
 }
 
 async fn worker_off_by(off_ms: i64) {
-    service::install_crypto();
+    start::install_crypto();
     let fake = Fake::start().await.unwrap();
     let mut variables: BTreeMap<String, String> = settings(&fake, &fake.url())
         .into_iter()
@@ -57,9 +57,9 @@ async fn worker_off_by(off_ms: i64) {
     variables.insert("LATCHKEY_SECRET".into(), "kv7tq2m9xw4r8ys3bn6c1zd5hj0plaeg".into());
     let config = Arc::new(Config::from_map(Role::SmsWorker, &variables).unwrap());
     let (clock, stop) = (Clock::wrong_by(off_ms), CancellationToken::new());
-    let engines = Engines::connect(&config, "sms-worker", clock, Health::default(), &stop);
+    let engines = Connections::connect(&config, "sms-worker", clock, Health::default(), &stop);
     let engines = engines.await.unwrap();
-    engines.db.migrate().await.unwrap();
+    engines.sql.migrate().await.unwrap();
     let mut statuses = engines.bus.consume(Queue::OtpWorker, 10).await.unwrap();
     let service = tokio::spawn(sms_worker::run(config, engines.clone(), stop.clone()));
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::vocabulary::Status;
+use domain::vocabulary::Status;
 use fake_twilio::Fake;
 
 use super::{borrowed, code, settings, status};

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use common::db::Db;
-use common::db::ledger::{AttemptState, Ledger};
-use common::ids::{MessageId, RequestId};
-use common::vocabulary::Status;
+use domain::ids::{MessageId, RequestId};
+use domain::vocabulary::Status;
 use fake_twilio::{Act, Fake, Script};
 use futures::future::join_all;
+use ledger::{AttemptState, Ledger};
 use secrecy::SecretString;
+use sql::Pool;
 
 use super::{borrowed, code, settings, status};
 use crate::support::engines::{EngineSet, Engines};
@@ -88,7 +88,7 @@ impl Stage {
         let (broker, through_broker) = Proxy::before_url(amqp_url).await;
         let through = [("DATABASE_URL", &*through_database), ("AMQP_URL", &*through_broker)];
         let worker = system.add(Binary::SmsWorker, &through).await;
-        let db = Db::postgres(&SecretString::from(database_url.clone())).await.unwrap();
+        let db = Pool::postgres(&SecretString::from(database_url.clone())).await.unwrap();
         let vhost = amqp_url.rsplit('/').next().unwrap().to_owned();
         let (api, ledger) = (system.api(), Ledger::new(db));
         Self { system, api, fake, ledger, database, broker, worker, vhost }

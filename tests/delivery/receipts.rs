@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use common::db::Db;
-use common::db::ledger::Ledger;
-use common::ids::{MessageId, RequestId};
-use common::vocabulary::Status;
+use domain::ids::{MessageId, RequestId};
+use domain::vocabulary::Status;
 use fake_twilio::callback::sign;
 use fake_twilio::{Act, Call, Fake, Script};
 use futures::future::join_all;
+use ledger::Ledger;
 use secrecy::SecretString;
+use sql::Pool;
 
 use super::{PUBLIC_URL, borrowed, settings, status};
 use crate::both_sides;
@@ -43,8 +43,10 @@ impl Stage {
 
     async fn ledger(&self) -> Ledger {
         let db = match &self.system.engines {
-            Some(engines) => Db::postgres(&SecretString::from(engines.database_url.clone())).await,
-            None => Db::sqlite(self.system.env["LATCHKEY_DATA_DIR"].as_ref()).await,
+            Some(engines) => {
+                Pool::postgres(&SecretString::from(engines.database_url.clone())).await
+            }
+            None => Pool::sqlite(self.system.env["LATCHKEY_DATA_DIR"].as_ref()).await,
         };
         Ledger::new(db.unwrap())
     }

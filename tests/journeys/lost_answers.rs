@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use common::clock::Clock;
+use domain::clock::Clock;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;

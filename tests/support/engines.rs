@@ -198,10 +198,7 @@ pub async fn exchange(port: u16, request: &[u8], answer: &[u8]) -> bool {
 
 /// The embedded side only: `tests/run --fast` says so in the environment, and a test that was not left out by its name
 /// fails here instead of starting servers.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a switch of the tests, which common::config must not know"
-)]
+#[expect(clippy::disallowed_methods, reason = "a switch of the tests, which config must not know")]
 fn allowed() {
     let embedded_only =
         std::env::var("LATCHKEY_TEST_ENGINES").is_ok_and(|engines| engines == "embedded");

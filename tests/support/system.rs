@@ -165,7 +165,7 @@ fn settings(home: &Folder) -> BTreeMap<String, String> {
 }
 
 fn secret() -> String {
-    STANDARD.encode(common::rng::bytes::<32>())
+    STANDARD.encode(domain::rng::bytes::<32>())
 }
 
 #[cfg(test)]

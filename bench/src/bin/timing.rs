@@ -190,7 +190,7 @@ impl<'a> Measured<'a> {
         let file: PathBuf = folder.join("users.csv");
         let mut rows = String::from("phone_number,password\n");
         for phone in phones {
-            let hash = STANDARD.encode(common::rng::bytes::<32>());
+            let hash = STANDARD.encode(domain::rng::bytes::<32>());
             writeln!(rows, "{phone},pbkdf2_sha256${IMPORTED_ITERATIONS}$salt${hash}")?;
         }
         std::fs::write(&file, rows).context("write what is to be imported")?;
@@ -214,7 +214,7 @@ impl<'a> Measured<'a> {
         }
         let mut times = [Vec::with_capacity(pairs), Vec::with_capacity(pairs)];
         for n in 0..pairs {
-            let first = usize::from(common::rng::below(2) == 1);
+            let first = usize::from(domain::rng::below(2) == 1);
             for class in [first, 1 - first] {
                 let body = (call.body)(&phones[class][n % count]);
                 let (status, answer, mut took) = self.post(call.path, &body).await?;
@@ -278,7 +278,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<ExitCode> {
-    common::service::install_crypto();
+    service::start::install_crypto();
     let arguments = Arguments::parse();
     for name in &arguments.calls {
         ensure!(CALLS.iter().any(|call| call.name == name), "--calls: there is no {name}");

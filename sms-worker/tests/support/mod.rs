@@ -6,26 +6,27 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::bus::Delay;
-use common::clock::Clock;
-use common::config::{self, ProviderName, TwilioAccount, UnknownOutcome};
-use common::db::Db;
-use common::db::ledger::Ledger;
-use common::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus, Text};
-use common::ids::{AttemptId, EventId, MessageId, RequestId};
-use common::keys::Keys;
-use common::rng;
-use common::vocabulary::{Channel, Reason, Status};
-use common::worker::Failure;
+use bus::Delay;
+use bus::consumer::Failure;
+use config;
+use config::{ProviderName, TwilioAccount, UnknownOutcome};
+use domain::clock::Clock;
+use domain::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus, Text};
+use domain::ids::{AttemptId, EventId, MessageId, RequestId};
+use domain::keys::Keys;
+use domain::rng;
+use domain::vocabulary::{Channel, Reason, Status};
+use ledger::Ledger;
 use secrecy::SecretString;
+use sms_worker::deliver::SendSms;
 use sms_worker::follow_up::FollowUps;
 use sms_worker::ports::{Publish, Wanted};
-use sms_worker::provider::http::Http;
-use sms_worker::provider::twilio::Twilio;
-use sms_worker::provider::{Provider, client};
-use sms_worker::receipt::TakeReceipt;
-use sms_worker::route::{Line, Routes};
-use sms_worker::send::SendSms;
+use sms_worker::providers::http::Http;
+use sms_worker::providers::twilio::Twilio;
+use sms_worker::providers::{Provider, client};
+use sms_worker::receipts::TakeReceipt;
+use sms_worker::routing::routes::{Line, Routes};
+use sql::Pool;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
@@ -259,7 +260,7 @@ impl Delivery {
     ) -> Self {
         let name = format!("latchkey-delivery-{:016x}", u64::from_be_bytes(rng::bytes()));
         let folder = Folder(std::env::temp_dir().join(name));
-        let db = Db::sqlite(&folder.0).await.unwrap();
+        let db = Pool::sqlite(&folder.0).await.unwrap();
         db.migrate().await.unwrap();
         let (ledger, clock) = (Ledger::new(db), Clock::manual());
         let lines: Vec<Line> =
@@ -285,7 +286,7 @@ impl Delivery {
             clock: clock.clone(),
             unknown_outcome,
             public_url: Some("https://auth.example.test/base/".parse().unwrap()),
-            unwritten: sms_worker::send::Unwritten::default(),
+            unwritten: sms_worker::deliver::Unwritten::default(),
         };
         let follow_ups = FollowUps {
             ledger: ledger.clone(),

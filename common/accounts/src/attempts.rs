@@ -1,0 +1,244 @@
+//! Failed guesses, counted where no flush of Redis reaches (P4, ruling 28).
+
+use super::Attempts;
+use super::audit;
+use super::throttle::{self, Closed, GuessLimits};
+use domain::engine_error::EngineError;
+use domain::ids::{CodeId, UserId};
+use domain::keys::PhoneKey;
+use domain::timestamp::Timestamp;
+use sql::args;
+
+/// Codes and passwords have counts of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuessKind {
+    Code,
+    Password,
+}
+
+impl GuessKind {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Password => "password",
+        }
+    }
+}
+
+/// The phone that is guessed at, and by whom.
+#[derive(Clone, Copy)]
+pub struct Guesser<'a> {
+    pub phone_number: &'a str,
+    pub phone_key: &'a PhoneKey,
+    /// The key that the phone had under the secret before this one, during a rotation.
+    pub former_key: Option<&'a PhoneKey>,
+    /// Whose device it is, by a device token that was valid for this account and this phone. Taken back here when the
+    /// account is gone or has another number now.
+    pub known_device: Option<UserId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuessOutcome {
+    /// It was judged and counted. `code_failures` is the code's own count, 0 for a guess without a code.
+    Counted { failures: u32, code_failures: u32 },
+    /// Neither judged nor counted: the caller must not tell whether it was wrong.
+    Wait { until: Timestamp },
+    /// As for [`Closed::Locked`].
+    Locked { until: Option<Timestamp> },
+}
+
+impl From<Closed> for GuessOutcome {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Wait { until } => Self::Wait { until },
+            Closed::Locked { until } => Self::Locked { until },
+        }
+    }
+}
+
+impl Attempts {
+    /// Counts a wrong guess for the phone and for the code's id (with the code's expiry), before it is answered.
+    /// One round trip on PostgreSQL.
+    pub async fn guess_failed(
+        &self,
+        guesser: Guesser<'_>,
+        kind: GuessKind,
+        code: Option<(CodeId, Timestamp)>,
+        limits: GuessLimits,
+        now: Timestamp,
+    ) -> Result<GuessOutcome, EngineError> {
+        let (code_id, code_expires_at) = code.unzip();
+        self.pool
+            .within("count a failed guess", async {
+                if !self.pool.is_postgres() {
+                    return self.guess_failed_sqlite(guesser, kind, code, limits, now).await;
+                }
+                self.carry_over(guesser, kind, limits, now).await?;
+                let mut work = self.pool.statement().await?;
+                let row = work
+                    .one(
+                        "SELECT verdict, until_ms, failed, code_failed
+                     FROM latchkey_guess_failed($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                        args![
+                            guesser.phone_number,
+                            guesser.phone_key.as_str(),
+                            kind.as_str(),
+                            guesser.known_device,
+                            now,
+                            limits.max_failures,
+                            limits.reset_ms(),
+                            code_id,
+                            code_expires_at,
+                        ],
+                    )
+                    .await?;
+                let closed =
+                    Closed::read(&row.get::<String>("verdict")?, row.maybe_time("until_ms")?);
+                let counted = GuessOutcome::Counted {
+                    failures: count(row.get("failed")?),
+                    code_failures: count(
+                        row.get::<Option<i64>>("code_failed")?.unwrap_or_default(),
+                    ),
+                };
+                work.done().await?;
+                Ok(closed.map_or(counted, GuessOutcome::from))
+            })
+            .await
+    }
+
+    async fn guess_failed_sqlite(
+        &self,
+        guesser: Guesser<'_>,
+        kind: GuessKind,
+        code: Option<(CodeId, Timestamp)>,
+        limits: GuessLimits,
+        now: Timestamp,
+    ) -> Result<GuessOutcome, sqlx::Error> {
+        let mut work = self.pool.transaction().await?;
+        let failures = match throttle::judge_locked(&mut work, guesser, kind, limits, now).await? {
+            Ok(failures) => failures + 1,
+            Err(closed) => {
+                work.undo().await?;
+                return Ok(closed.into());
+            }
+        };
+        work.run(
+            "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (phone_key, kind) DO UPDATE SET failures = $3, last_judged_at = $4",
+            args![guesser.phone_key.as_str(), kind.as_str(), failures, now],
+        )
+        .await?;
+        let mut code_failures = 0;
+        if let Some((code, expires_at)) = code {
+            let row = work
+                .one(
+                    "INSERT INTO code_guesses (code_id, failures, expires_at) VALUES ($1, 1, $2)
+                     ON CONFLICT (code_id) DO UPDATE SET failures = code_guesses.failures + 1
+                     RETURNING failures",
+                    args![code, expires_at],
+                )
+                .await?;
+            code_failures = row.get("failures")?;
+        }
+        work.done().await?;
+        Ok(GuessOutcome::Counted { failures: count(failures), code_failures: count(code_failures) })
+    }
+
+    /// Whether a guess would be judged now; counts nothing. For guesses at a phone without a live code, and before
+    /// the work of a password's hash is done.
+    pub async fn guess_gate(
+        &self,
+        guesser: Guesser<'_>,
+        kind: GuessKind,
+        limits: GuessLimits,
+        now: Timestamp,
+    ) -> Result<Option<Closed>, EngineError> {
+        self.pool.within("read the count of guesses", async {
+            self.carry_over(guesser, kind, limits, now).await?;
+            let mut work = self.pool.reading().await?;
+            let row = work
+                .optional(
+                    "SELECT failures, last_judged_at,
+                         EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device
+                     FROM guesses WHERE phone_key = $1 AND kind = $2",
+                    args![
+                        guesser.phone_key.as_str(),
+                        kind.as_str(),
+                        guesser.known_device,
+                        guesser.phone_number,
+                    ],
+                )
+                .await?;
+            let past = row.as_ref().map(throttle::past).transpose()?;
+            work.done().await?;
+            Ok(throttle::judge(past, limits, now).err())
+        })
+        .await
+    }
+
+    /// Whether a code's id has spent its guesses here, whatever another store knows of them (design, ruling 28).
+    pub async fn code_is_spent(
+        &self,
+        code: CodeId,
+        limits: GuessLimits,
+    ) -> Result<bool, EngineError> {
+        self.pool
+            .within("read the count of a code's guesses", async {
+                let mut work = self.pool.reading().await?;
+                let row = work
+                    .optional(
+                        "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2",
+                        args![code, limits.attempts],
+                    )
+                    .await?;
+                work.done().await?;
+                Ok(row.is_some())
+            })
+            .await
+    }
+
+    /// During a rotation, for the acts that are one statement: see [`throttle::carry_over`].
+    pub(super) async fn carry_over(
+        &self,
+        guesser: Guesser<'_>,
+        kind: GuessKind,
+        limits: GuessLimits,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        if guesser.former_key.is_none() {
+            return Ok(());
+        }
+        let mut work = self.pool.transaction().await?;
+        throttle::carry_over(&mut work, guesser, kind, limits, now).await?;
+        work.done().await
+    }
+
+    /// Staff opens a phone: both counts start anew. Says whether there was one. `former_key` as in [`Guesser`].
+    pub async fn reset_failures(
+        &self,
+        phone_key: &PhoneKey,
+        former_key: Option<&PhoneKey>,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.pool
+            .within("open a locked phone", async {
+                let mut work = self.pool.transaction().await?;
+                let reset = work
+                    .run(
+                        "DELETE FROM guesses WHERE phone_key = $1 OR phone_key = $2",
+                        args![phone_key.as_str(), former_key.map(PhoneKey::as_str)],
+                    )
+                    .await?;
+                audit::write(&mut work, now, actor, "phone_unlocked", phone_key.as_str(), "{}")
+                    .await?;
+                work.done().await?;
+                Ok(reset > 0)
+            })
+            .await
+    }
+}
+
+fn count(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}

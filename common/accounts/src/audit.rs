@@ -1,0 +1,124 @@
+//! Who did what to whom. Append-only: triggers refuse change and removal on both engines. What a deletion may change is
+//! the name of the account that it deletes.
+
+use super::Audit;
+use domain::engine_error::EngineError;
+use domain::timestamp::Timestamp;
+use sql::{Work, args};
+
+/// One line of the audit.
+#[derive(Clone, Debug)]
+pub struct AuditEntry {
+    pub id: i64,
+    pub at: Timestamp,
+    /// A user's id, or whoever ran a command.
+    pub actor: String,
+    /// A past fact in snake case: `signed_in`.
+    pub act: String,
+    /// A user's id, a phone's key, or the pseudonym of an account that was deleted. Never a number or a name.
+    pub subject: String,
+    /// A JSON object.
+    pub detail: String,
+}
+
+/// Writes a line in the transaction of what it tells.
+pub(super) async fn write(
+    work: &mut Work,
+    now: Timestamp,
+    actor: &str,
+    act: &str,
+    subject: &str,
+    detail: &str,
+) -> Result<(), sqlx::Error> {
+    work.run(
+        "INSERT INTO audit (at, actor, act, subject, detail) VALUES ($1, $2, $3, $4, $5)",
+        args![now, actor, act, subject, detail],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Puts a pseudonym in the place of a deleted account's id, in every line: the one change that the triggers let through.
+pub(super) async fn rename(
+    work: &mut Work,
+    name: &str,
+    pseudonym: &str,
+) -> Result<(), sqlx::Error> {
+    work.run("INSERT INTO audit_renames (name, pseudonym) VALUES ($1, $2)", args![name, pseudonym])
+        .await?;
+    work.run(
+        "UPDATE audit SET actor = CASE WHEN actor = $1 THEN $2 ELSE actor END,
+             subject = CASE WHEN subject = $1 THEN $2 ELSE subject END
+         WHERE actor = $1 OR subject = $1",
+        args![name, pseudonym],
+    )
+    .await?;
+    work.run("DELETE FROM audit_renames WHERE name = $1", args![name]).await?;
+    Ok(())
+}
+
+impl Audit {
+    /// Writes a line about something that happened outside the database, as a command that replayed a dead letter.
+    pub async fn add(
+        &self,
+        now: Timestamp,
+        actor: &str,
+        act: &str,
+        subject: &str,
+        detail: &serde_json::Value,
+    ) -> Result<(), EngineError> {
+        self.pool
+            .within("write the audit", async {
+                let mut work = self.pool.statement().await?;
+                write(&mut work, now, actor, act, subject, &detail.to_string()).await?;
+                work.done().await
+            })
+            .await
+    }
+
+    /// The newest lines first, of one subject or of all, older than the line `before` when one is given.
+    pub async fn page(
+        &self,
+        subject: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, EngineError> {
+        self.pool
+            .within("read the audit", async {
+                let mut work = self.pool.reading().await?;
+                let before = before.unwrap_or(i64::MAX);
+                let rows = match subject {
+                    Some(subject) => {
+                        work.rows(
+                            "SELECT id, at, actor, act, subject, detail FROM audit
+                         WHERE subject = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+                            args![subject, before, limit],
+                        )
+                        .await?
+                    }
+                    None => {
+                        work.rows(
+                            "SELECT id, at, actor, act, subject, detail FROM audit
+                         WHERE id < $1 ORDER BY id DESC LIMIT $2",
+                            args![before, limit],
+                        )
+                        .await?
+                    }
+                };
+                work.done().await?;
+                rows.iter()
+                    .map(|row| {
+                        Ok(AuditEntry {
+                            id: row.get("id")?,
+                            at: row.time("at")?,
+                            actor: row.get("actor")?,
+                            act: row.get("act")?,
+                            subject: row.get("subject")?,
+                            detail: row.get("detail")?,
+                        })
+                    })
+                    .collect()
+            })
+            .await
+    }
+}

@@ -1,0 +1,166 @@
+//! Run-time blocks: phones, prefixes, addresses and countries that may ask for no code until further notice.
+
+use super::Blocks;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::json;
+
+use super::audit;
+use super::outbox::new_id;
+use domain::engine_error::EngineError;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::UnknownWord;
+use sql::{Row, args};
+
+/// What a block stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BlockKind {
+    Phone,
+    /// The digits that a number starts with.
+    Prefix,
+    /// An address or a range of them.
+    Ip,
+    /// ISO 3166 region.
+    Country,
+}
+
+impl BlockKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Phone => "phone",
+            Self::Prefix => "prefix",
+            Self::Ip => "ip",
+            Self::Country => "country",
+        }
+    }
+}
+
+impl fmt::Display for BlockKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for BlockKind {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        [Self::Phone, Self::Prefix, Self::Ip, Self::Country]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(UnknownWord)
+    }
+}
+
+/// A block. For a phone, `value` is its key and `display` its masked form; else both are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub kind: BlockKind,
+    pub value: String,
+    pub display: String,
+    pub reason: String,
+    pub owner: String,
+    /// `None`: until it is removed.
+    pub until: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+impl Blocks {
+    /// Sets a block; one of the same kind and value is replaced. `created_at` is now.
+    pub async fn add(&self, block: &Block, actor: &str) -> Result<(), EngineError> {
+        let now = block.created_at;
+        self.pool.within("set a block", async {
+            let mut work = self.pool.transaction().await?;
+            work.run(
+                "INSERT INTO blocks (id, kind, value, display, reason, owner, until, created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                 ON CONFLICT (kind, value) DO UPDATE SET display = EXCLUDED.display, reason = EXCLUDED.reason,
+                     owner = EXCLUDED.owner, until = EXCLUDED.until, created_at = EXCLUDED.created_at",
+                args![
+                    new_id(now),
+                    block.kind.as_str(),
+                    &block.value,
+                    &block.display,
+                    &block.reason,
+                    &block.owner,
+                    block.until,
+                    now,
+                ],
+            )
+            .await?;
+            let detail = json!({ "kind": block.kind.as_str(), "reason": block.reason, "owner": block.owner,
+                                 "until": block.until })
+            .to_string();
+            audit::write(&mut work, now, actor, "block_added", &block.value, &detail).await?;
+            work.done().await
+        })
+        .await
+    }
+
+    /// Says whether there was one.
+    pub async fn remove(
+        &self,
+        kind: BlockKind,
+        value: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.pool
+            .within("remove a block", async {
+                let mut work = self.pool.transaction().await?;
+                let removed = work
+                    .run(
+                        "DELETE FROM blocks WHERE kind = $1 AND value = $2",
+                        args![kind.as_str(), value],
+                    )
+                    .await?;
+                if removed > 0 {
+                    let detail = json!({ "kind": kind.as_str() }).to_string();
+                    audit::write(&mut work, now, actor, "block_removed", value, &detail).await?;
+                }
+                work.done().await?;
+                Ok(removed > 0)
+            })
+            .await
+    }
+
+    /// All blocks, also those that are over, the newest first.
+    pub async fn all(&self) -> Result<Vec<Block>, EngineError> {
+        self.blocks_until(None).await
+    }
+
+    /// The blocks in force: what admission holds in memory and reads again every few seconds.
+    pub async fn active(&self, now: Timestamp) -> Result<Vec<Block>, EngineError> {
+        self.blocks_until(Some(now)).await
+    }
+
+    async fn blocks_until(&self, after: Option<Timestamp>) -> Result<Vec<Block>, EngineError> {
+        self.pool.within("read the blocks", async {
+            let mut work = self.pool.reading().await?;
+            let rows = work
+                .rows(
+                    "SELECT kind, value, display, reason, owner, until, created_at FROM blocks
+                     WHERE $1 IS NULL OR until IS NULL OR until > $1 ORDER BY created_at DESC, id DESC",
+                    args![after],
+                )
+                .await?;
+            work.done().await?;
+            rows.iter().map(block).collect()
+        })
+        .await
+    }
+}
+
+fn block(row: &Row) -> Result<Block, sqlx::Error> {
+    let kind: String = row.get("kind")?;
+    Ok(Block {
+        kind: kind.parse().map_err(|e: UnknownWord| sqlx::Error::Decode(e.into()))?,
+        value: row.get("value")?,
+        display: row.get("display")?,
+        reason: row.get("reason")?,
+        owner: row.get("owner")?,
+        until: row.maybe_time("until")?,
+        created_at: row.time("created_at")?,
+    })
+}

@@ -1,0 +1,61 @@
+//! The number that an account had before a change, sealed while the change can be undone.
+
+use crate::{ReplacedPhone, UNDO_SECS};
+use domain::ids::UserId;
+use domain::keys::Keys;
+use domain::phone::Phone;
+use domain::seal::Sealed;
+use domain::timestamp::Timestamp;
+
+/// The old number for the record of its change, and until when that change can be undone. It cannot be moved to another
+/// account, nor prolonged.
+pub fn seal(
+    keys: &Keys,
+    user: UserId,
+    old: &Phone,
+    now: Timestamp,
+) -> anyhow::Result<(Sealed<String>, Timestamp)> {
+    let until = now.plus_secs(UNDO_SECS);
+    let place = place(user, until);
+    let sealed = keys.event.seal(&old.e164().to_owned(), &place.each_ref().map(|part| &**part))?;
+    Ok((sealed, until))
+}
+
+/// The number of a record.
+///
+/// # Errors
+/// When the record was altered, or its key is no longer ours.
+pub fn open(keys: &Keys, user: UserId, replaced: &ReplacedPhone) -> anyhow::Result<Phone> {
+    let sealed = Sealed::<String>::from_text(replaced.old_sealed.clone());
+    let place = place(user, replaced.undo_until);
+    Phone::trusted(&keys.event.open(&sealed, &place.each_ref().map(|part| &**part))?)
+}
+
+fn place(user: UserId, until: Timestamp) -> [String; 3] {
+    ["former phone".to_owned(), user.to_string(), until.ms().to_string()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::clock::Clock;
+
+    #[test]
+    fn a_former_number_opens_where_it_was_sealed_and_nowhere_else() {
+        let keys = Keys::from_secret(b"a secret of at least 32 bytes, for tests", None);
+        let (clock, phone) = (Clock::manual(), Phone::trusted("+989121234567").unwrap());
+        let (user, other) = (UserId::new(&clock), UserId::new(&clock));
+        let (sealed, until) = seal(&keys, user, &phone, clock.now()).unwrap();
+        assert!(!sealed.as_str().contains("912123"));
+        let mut record = ReplacedPhone {
+            id: uuid::Uuid::nil(),
+            old_sealed: sealed.as_str().to_owned(),
+            changed_at: clock.now(),
+            undo_until: until,
+        };
+        assert_eq!(open(&keys, user, &record).unwrap(), phone);
+        assert!(open(&keys, other, &record).is_err());
+        record.undo_until = until.plus_ms(1);
+        assert!(open(&keys, user, &record).is_err(), "it cannot be prolonged");
+    }
+}

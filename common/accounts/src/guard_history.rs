@@ -1,0 +1,203 @@
+//! What the pumping guard saw: counts by minute for the replay, and the last state of each net for staff.
+
+use super::GuardHistory;
+use serde_json::json;
+
+use domain::engine_error::EngineError;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::PumpingGuard;
+use guard::{Found, Kind, Tally, minute_of};
+use sql::{Row, args};
+
+/// A quarter: long enough to try a rule on last month's attack and on a season's good traffic.
+const KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
+/// Rows written by one statement.
+const BATCH: usize = 500;
+
+/// The last known state of a net.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetRow {
+    /// `prefix` or `country`.
+    pub kind: String,
+    pub name: String,
+    pub country: String,
+    /// `open`, `blocked` or `probing`. A block that is over is probed by the next ask.
+    pub state: String,
+    pub mode: String,
+    pub sends: i64,
+    pub verified: i64,
+    /// Blocks in a row.
+    pub level: i64,
+    pub until: Option<Timestamp>,
+    pub changed_at: Timestamp,
+}
+
+impl GuardHistory {
+    /// Adds counts to the history. All or nothing, so that what failed can be given again.
+    pub async fn add(&self, tallies: &[Tally]) -> Result<(), EngineError> {
+        if tallies.is_empty() {
+            return Ok(());
+        }
+        // In one order over all batches, so that two gateways do not wait for each other's rows.
+        let mut tallies: Vec<&Tally> = tallies.iter().collect();
+        tallies.sort_by_key(|t| (t.minute, &t.operator_prefix, &t.country));
+        self.pool.within("write the guard's history", async {
+            let mut work = self.pool.transaction().await?;
+            for batch in tallies.chunks(BATCH) {
+                let rows: Vec<_> = batch
+                    .iter()
+                    .map(|t| json!([t.minute, t.operator_prefix, t.country, t.sends, t.verified, t.refused]))
+                    .collect();
+                let rows = json!(rows).to_string();
+                let sql = if work.is_postgres() {
+                    "INSERT INTO guard_history AS h (minute, operator_prefix, country, sends, verified, refused)
+                     SELECT (r->>0)::bigint, r->>1, r->>2, (r->>3)::bigint, (r->>4)::bigint, (r->>5)::bigint
+                       FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS t (r, place) ORDER BY place
+                     ON CONFLICT (minute, operator_prefix, country) DO UPDATE SET sends = h.sends + EXCLUDED.sends,
+                         verified = h.verified + EXCLUDED.verified, refused = h.refused + EXCLUDED.refused"
+                } else {
+                    "INSERT INTO guard_history AS h (minute, operator_prefix, country, sends, verified, refused)
+                     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+                            json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+                       FROM json_each($1) WHERE true
+                     ON CONFLICT (minute, operator_prefix, country) DO UPDATE SET sends = h.sends + excluded.sends,
+                         verified = h.verified + excluded.verified, refused = h.refused + excluded.refused"
+                };
+                work.run(sql, args![&rows]).await?;
+            }
+            work.done().await
+        })
+        .await
+    }
+
+    /// A page of the history from `from` to before `to`, after the row `after`, in the order of its minutes. The last
+    /// page is shorter than `most`.
+    pub async fn page(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<&Tally>,
+        most: u32,
+    ) -> Result<Vec<Tally>, EngineError> {
+        let first = Tally { minute: i64::MIN, ..Tally::default() };
+        let after = after.unwrap_or(&first);
+        self.pool.within("read the guard's history", async {
+            let mut work = self.pool.reading().await?;
+            let rows = work
+                .rows(
+                    "SELECT minute, operator_prefix, country, sends, verified, refused FROM guard_history
+                     WHERE minute >= $1 AND minute < $2 AND (minute, operator_prefix, country) > ($3, $4, $5)
+                     ORDER BY minute, operator_prefix, country LIMIT $6",
+                    args![
+                        minute_of(from.ms()),
+                        minute_of(to.ms()),
+                        after.minute,
+                        &after.operator_prefix,
+                        &after.country,
+                        most
+                    ],
+                )
+                .await?;
+            work.done().await?;
+            rows.iter().map(tally).collect()
+        })
+        .await
+    }
+
+    /// Removes what is older than 90 days, an hour of it at a time. Says whether there may be more.
+    pub async fn sweep(&self, now: Timestamp) -> Result<bool, EngineError> {
+        let before = minute_of(now.ms() - KEPT_MS);
+        let removed = self
+            .pool
+.within("sweep the guard's history", async {
+                let mut work = self.pool.statement().await?;
+                let removed = work
+                    .run(
+                        "DELETE FROM guard_history WHERE minute < $1 AND minute < (SELECT min(minute) + 60 FROM guard_history)",
+                        args![before],
+                    )
+                    .await?;
+                work.done().await?;
+                Ok(removed)
+            })
+            .await?;
+        Ok(removed > 0)
+    }
+
+    /// Notes a net's new state, unless a newer one is noted.
+    pub async fn net_changed(&self, found: &Found, mode: PumpingGuard) -> Result<(), EngineError> {
+        let change = &found.change;
+        let name =
+            if change.kind == Kind::Prefix { &found.operator_prefix } else { &found.country };
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.pool.within("note a state of the guard", async {
+            let mut work = self.pool.statement().await?;
+            work.run(
+                "INSERT INTO guard_nets AS n (kind, name, country, state, mode, sends, verified, level, until, changed_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                 ON CONFLICT (kind, name) DO UPDATE SET country = EXCLUDED.country, state = EXCLUDED.state,
+                     mode = EXCLUDED.mode, sends = EXCLUDED.sends, verified = EXCLUDED.verified, level = EXCLUDED.level,
+                     until = EXCLUDED.until, changed_at = EXCLUDED.changed_at
+                 WHERE n.changed_at <= EXCLUDED.changed_at",
+                args![
+                    change.kind.as_str(),
+                    name,
+                    &found.country,
+                    change.state.as_str(),
+                    mode.as_str(),
+                    count(change.sends),
+                    count(change.verified),
+                    change.level,
+                    change.until,
+                    found.at
+                ],
+            )
+            .await?;
+            work.done().await
+        })
+        .await
+    }
+
+    /// The nets that were ever shut, the last changed first.
+    pub async fn nets(&self) -> Result<Vec<NetRow>, EngineError> {
+        self.pool.within("read the states of the guard", async {
+            let mut work = self.pool.reading().await?;
+            let rows = work
+                .rows(
+                    "SELECT kind, name, country, state, mode, sends, verified, level, until, changed_at
+                     FROM guard_nets ORDER BY changed_at DESC, kind, name LIMIT 1000",
+                    &[],
+                )
+                .await?;
+            work.done().await?;
+            rows.iter().map(net).collect()
+        })
+        .await
+    }
+}
+
+fn tally(row: &Row) -> Result<Tally, sqlx::Error> {
+    Ok(Tally {
+        minute: row.get("minute")?,
+        operator_prefix: row.get("operator_prefix")?,
+        country: row.get("country")?,
+        sends: row.get("sends")?,
+        verified: row.get("verified")?,
+        refused: row.get("refused")?,
+    })
+}
+
+fn net(row: &Row) -> Result<NetRow, sqlx::Error> {
+    Ok(NetRow {
+        kind: row.get("kind")?,
+        name: row.get("name")?,
+        country: row.get("country")?,
+        state: row.get("state")?,
+        mode: row.get("mode")?,
+        sends: row.get("sends")?,
+        verified: row.get("verified")?,
+        level: row.get("level")?,
+        until: row.maybe_time("until")?,
+        changed_at: row.time("changed_at")?,
+    })
+}

@@ -1,0 +1,85 @@
+//! Accounts and what guards them: who may sign in, with which session, after how many failed attempts.
+//!
+//! Owns the tables of accounts, sessions, attempts, used codes, the outbox, the audit, run-time blocks and the guard's
+//! history. Must never know a broker, Redis, HTTP, or the ledger but for one function: a deletion takes the account's
+//! number out of it ([`ledger::erase`]).
+//!
+//! Each facet is a handle on the shared pool with the acts of one concern, each act atomic and in the domain's language.
+//! The time comes from the caller. The two acts that every sign-in waits for ([`Accounts::sign_in`],
+//! [`Attempts::guess_failed`]) are one round trip each on PostgreSQL.
+
+mod attempts;
+mod audit;
+mod blocks;
+pub mod former_phone;
+mod guard_history;
+mod outbox;
+mod passwords;
+mod phone_change;
+mod phone_undo;
+mod refresh;
+mod sessions;
+mod sign_in;
+mod staff;
+mod sweep;
+mod throttle;
+mod users;
+
+use sql::Pool;
+
+pub use attempts::{GuessKind, GuessOutcome, Guesser};
+pub use audit::AuditEntry;
+pub use blocks::{Block, BlockKind};
+pub use guard_history::NetRow;
+pub use outbox::{OutboxEvent, Prepared};
+pub use passwords::{
+    PasswordChange, PasswordChangeOutcome, PasswordLook, PasswordOutcome, PasswordSignIn,
+    StoredPassword,
+};
+pub use phone_change::{PhoneChange, PhoneChangeOutcome};
+pub use phone_undo::{ReplacedPhone, UNDO_SECS, Undo, UndoOutcome};
+pub use refresh::{BlacklistOutcome, Presented, RefreshOutcome};
+pub use sessions::{LiveSession, Method, Session};
+pub use sign_in::{LoginKey, LoginOutcome, LoginReplay, NewSession, SignIn, UsedCode};
+pub use staff::StaffRole;
+pub use sweep::Swept;
+pub use throttle::{Closed, GuessLimits};
+pub use users::{Changes, Creation, NewUser, User};
+
+macro_rules! facets {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            pool: Pool,
+        }
+
+        impl $name {
+            /// Cheap: facets share the pool's connections.
+            pub fn new(pool: &Pool) -> Self {
+                Self { pool: pool.clone() }
+            }
+        }
+    )+ };
+}
+
+facets! {
+    /// Accounts: found, created, changed, signed in, given a password, a role or another phone, deleted.
+    Accounts,
+    /// Failed attempts, counted for a phone and for a code (P4).
+    Attempts,
+    /// What staff and the system did; append-only.
+    Audit,
+    /// Whether a phone has an account: all that a service which keeps no accounts may learn.
+    Directory,
+    /// The blocks of phones, prefixes, addresses and countries that staff set at run time.
+    Blocks,
+    /// What the pumping guard counted and did.
+    GuardHistory,
+    /// Events that were committed with what they tell, until the broker has them.
+    Outbox,
+    /// Sessions: read, refreshed, ended.
+    Sessions,
+    /// Removes rows whose time is over.
+    Sweeper,
+}

@@ -1,0 +1,230 @@
+//! Events that were decided in a transaction, on their way to the broker.
+//!
+//! A row is claimed with a lease, published, and marked. When its gateway dies in between, another claims it once the
+//! lease is over: at least once, in the order of making where nothing fails.
+
+use super::Outbox;
+use serde::Serialize;
+use uuid::{Builder, Uuid};
+
+use domain::engine_error::EngineError;
+use domain::event::{Envelope, Event, SmsRequested, UserDeleted};
+use domain::ids::{EventId, UserId};
+use domain::rng;
+use domain::timestamp::Timestamp;
+use sql::{Work, args};
+
+/// A claim holds this long. Far above the time that a batch takes to publish, far below the 60 s of P1.
+const LEASE_MS: i64 = 30_000;
+
+/// An event with its bytes, ready to be written beside the change that it tells of.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub id: EventId,
+    pub kind: &'static str,
+    pub addressed: bool,
+    pub body: String,
+}
+
+impl Prepared {
+    /// # Errors
+    /// When the event is larger than an event may be.
+    pub fn new<E: Event>(envelope: &Envelope<E>) -> anyhow::Result<Self> {
+        let body = String::from_utf8(envelope.encode()?)?;
+        Ok(Self { id: envelope.id, kind: E::TYPE, addressed: E::ADDRESSED, body })
+    }
+
+    /// The gateway's own event about what happened now.
+    pub(super) fn of<E: Event + Serialize>(
+        now: Timestamp,
+        traceparent: Option<&str>,
+        data: E,
+    ) -> Result<Self, sqlx::Error> {
+        let traceparent = traceparent.map(str::to_owned);
+        Self::new(&Envelope::with_id(event_id(now), now, "gateway", traceparent, data))
+            .map_err(|cause| sqlx::Error::Encode(cause.into()))
+    }
+
+    pub(super) async fn write(&self, work: &mut Work, now: Timestamp) -> Result<(), sqlx::Error> {
+        self.write_of(work, None, now).await
+    }
+
+    /// Writes a text to a user, which [`take_back_texts`] finds while it waits.
+    pub(super) async fn write_for(
+        &self,
+        work: &mut Work,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        self.write_of(work, Some(user), now).await
+    }
+
+    async fn write_of(
+        &self,
+        work: &mut Work,
+        user: Option<UserId>,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        work.run(
+            "INSERT INTO outbox (id, kind, addressed, body, created_at, user_id)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            args![self.id, self.kind, self.addressed, &self.body, now, user],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// Removes the texts to a user that the broker has not taken yet: sent later, they would put his number back into the
+/// ledger of deliveries.
+pub(super) async fn take_back_texts(work: &mut Work, user: UserId) -> Result<(), sqlx::Error> {
+    work.run(
+        "DELETE FROM outbox WHERE user_id = $1 AND kind = $2 AND published_at IS NULL",
+        args![user, SmsRequested::TYPE],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The id of an event, and of a block: a UUIDv7 of the caller's time.
+pub(super) fn new_id(now: Timestamp) -> Uuid {
+    let ms = u64::try_from(now.ms()).unwrap_or_default();
+    Builder::from_unix_timestamp_millis(ms, &rng::bytes()).into_uuid()
+}
+
+fn event_id(now: Timestamp) -> EventId {
+    EventId::from_uuid(new_id(now))
+}
+
+/// A claimed event.
+#[derive(Clone, Debug)]
+pub struct OutboxEvent {
+    pub id: EventId,
+    /// Its type, which is its routing key.
+    pub kind: String,
+    /// Whether one of our own queues must take it.
+    pub addressed: bool,
+    pub body: Vec<u8>,
+    pub created_at: Timestamp,
+}
+
+impl Outbox {
+    /// Writes an event that belongs to no other change.
+    pub async fn add(&self, event: &Prepared, now: Timestamp) -> Result<(), EngineError> {
+        self.pool
+            .within("write an event", async {
+                let mut work = self.pool.statement().await?;
+                event.write(&mut work, now).await?;
+                work.done().await
+            })
+            .await
+    }
+
+    /// Claims up to `limit` waiting events, oldest first, for 30 s. Nobody else gets them meanwhile.
+    pub async fn take(&self, limit: u32, now: Timestamp) -> Result<Vec<OutboxEvent>, EngineError> {
+        self.pool
+            .within("claim events", async {
+                let mut work = self.pool.statement().await?;
+                let sql = if work.is_postgres() {
+                    "UPDATE outbox SET claimed_until = $2 WHERE id IN (
+                     SELECT id FROM outbox WHERE published_at IS NULL AND claimed_until <= $1
+                     ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
+                 RETURNING id, kind, addressed, body, created_at"
+                } else {
+                    "UPDATE outbox SET claimed_until = $2 WHERE id IN (
+                     SELECT id FROM outbox WHERE published_at IS NULL AND claimed_until <= $1
+                     ORDER BY id LIMIT $3)
+                 RETURNING id, kind, addressed, body, created_at"
+                };
+                let rows = work.rows(sql, args![now, now.plus_ms(LEASE_MS), limit]).await?;
+                work.done().await?;
+                let mut events = rows
+                    .iter()
+                    .map(|row| {
+                        Ok(OutboxEvent {
+                            id: EventId::from_uuid(row.get("id")?),
+                            kind: row.get("kind")?,
+                            addressed: row.get("addressed")?,
+                            body: row.get::<String>("body")?.into_bytes(),
+                            created_at: row.time("created_at")?,
+                        })
+                    })
+                    .collect::<Result<Vec<_>, sqlx::Error>>()?;
+                events.sort_by_key(|event| event.id);
+                Ok(events)
+            })
+            .await
+    }
+
+    /// The broker confirmed these. Their bodies are forgotten.
+    pub async fn done(&self, ids: &[EventId], now: Timestamp) -> Result<(), EngineError> {
+        let kinds = self.outbox_mark(ids, Some(now), "mark events as published").await?;
+        if kinds.iter().any(|kind| kind == UserDeleted::TYPE) {
+            // Until now the event held the id of the account; its page is to hold it no more.
+            self.pool.forget_log().await;
+        }
+        Ok(())
+    }
+
+    /// These could not be published: anybody may claim them at once.
+    pub async fn release(&self, ids: &[EventId]) -> Result<(), EngineError> {
+        self.outbox_mark(ids, None, "give claimed events back").await.map(drop)
+    }
+
+    /// The kinds of those that were marked.
+    async fn outbox_mark(
+        &self,
+        ids: &[EventId],
+        published_at: Option<Timestamp>,
+        act: &'static str,
+    ) -> Result<Vec<String>, EngineError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.pool
+            .within(act, async {
+                let ids = serde_json::to_string(ids).map_err(|e| sqlx::Error::Encode(e.into()))?;
+                let mut work = self.pool.statement().await?;
+                // What was published is told by kind and time; a body, or whose text it was, would keep a deleted account's
+                // id for a day.
+                let sql = if work.is_postgres() {
+                    "UPDATE outbox SET published_at = $2, claimed_until = 0,
+                     body = CASE WHEN $2::bigint IS NULL THEN body ELSE '' END,
+                     user_id = CASE WHEN $2::bigint IS NULL THEN user_id END
+                 WHERE published_at IS NULL
+                 AND id IN (SELECT value::uuid FROM json_array_elements_text($1::json))
+                 RETURNING kind"
+                } else {
+                    "UPDATE outbox SET published_at = $2, claimed_until = 0,
+                     body = CASE WHEN $2 IS NULL THEN body ELSE '' END,
+                     user_id = CASE WHEN $2 IS NULL THEN user_id END
+                 WHERE published_at IS NULL
+                 AND id IN (SELECT unhex(value, '-') FROM json_each($1))
+                 RETURNING kind"
+                };
+                let rows = work.rows(sql, args![&ids, published_at]).await?;
+                work.done().await?;
+                rows.iter().map(|row| row.get::<String>("kind")).collect::<Result<Vec<_>, _>>()
+            })
+            .await
+    }
+
+    /// How many events wait, and since when the oldest does.
+    pub async fn waiting(&self) -> Result<(u64, Option<Timestamp>), EngineError> {
+        self.pool
+            .within("look at the outbox", async {
+                let mut work = self.pool.reading().await?;
+                let row = work
+                    .one(
+                        "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest
+                     FROM outbox WHERE published_at IS NULL",
+                        &[],
+                    )
+                    .await?;
+                work.done().await?;
+                let waiting = u64::try_from(row.get::<i64>("waiting")?).unwrap_or_default();
+                Ok((waiting, row.maybe_time("oldest")?))
+            })
+            .await
+    }
+}

@@ -1,0 +1,295 @@
+//! Passwords: their hashes, and the sessions that they start. Hashing and comparing is the gateway's.
+
+use super::Accounts;
+use std::fmt;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::attempts::{GuessKind, Guesser};
+use super::audit;
+use super::outbox::Prepared;
+use super::sessions::{self, Ending, Session};
+use super::sign_in::{self, NewSession};
+use super::throttle::{self, Closed, GuessLimits};
+use super::users::{self, User, user_returning};
+use domain::engine_error::EngineError;
+use domain::event::SessionStarted;
+use domain::ids::{SessionId, UserId};
+use domain::timestamp::Timestamp;
+use sql::args;
+
+/// An account's password, as its hash.
+#[derive(Clone)]
+pub struct StoredPassword {
+    pub user_id: UserId,
+    /// In PHC form.
+    pub hash: String,
+    pub blocked: bool,
+}
+
+impl fmt::Debug for StoredPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredPassword").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+/// What a sign-in by password finds.
+#[derive(Clone, Debug)]
+pub struct PasswordLook {
+    /// The password of the phone's account, when it has one.
+    pub stored: Option<StoredPassword>,
+    /// The most iterations of all imported hashes that are left, 0 where there is none: what every comparison has to
+    /// cost so that its time does not tell whose it was (P6).
+    pub imported_iterations: u32,
+}
+
+/// A sign-in whose password was found right.
+#[derive(Clone, Copy)]
+pub struct PasswordSignIn<'a> {
+    pub guesser: Guesser<'a>,
+    pub user_id: UserId,
+    /// The hash that the password was compared with: should it have been changed meanwhile, nobody is signed in.
+    pub hash: &'a str,
+    pub limits: GuessLimits,
+    pub session: NewSession<'a>,
+    pub traceparent: Option<&'a str>,
+    pub now: Timestamp,
+}
+
+/// A new password for an account.
+#[derive(Clone, Copy)]
+pub struct PasswordChange<'a> {
+    pub user_id: UserId,
+    /// The hash that is to be replaced, when there is one.
+    pub was: Option<&'a str>,
+    /// In PHC form.
+    pub hash: &'a str,
+    /// Whose guess it was that the shown password is the one of `was`; `None` where none had to be shown.
+    pub guess: Option<(Guesser<'a>, GuessLimits)>,
+    /// The session that makes the change: the others end.
+    pub keep: SessionId,
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordChangeOutcome {
+    Set,
+    /// The password is no longer the one of `was`, or the account went. Nothing changed.
+    Changed,
+    /// The guess may not be judged yet: the caller must not tell that it was right. Nothing changed.
+    Closed(Closed),
+}
+
+#[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordOutcome {
+    SignedIn {
+        user: User,
+        session: Session,
+    },
+    /// The account is blocked; no session was made.
+    Blocked,
+    /// The password was changed, or the account went, since it was compared: the credentials are not valid.
+    Changed,
+    /// The guess may not be judged yet: the caller must not tell that it was right.
+    Wait {
+        until: Timestamp,
+    },
+    /// As for [`Closed::Locked`].
+    Locked {
+        until: Option<Timestamp>,
+    },
+}
+
+impl From<Closed> for PasswordOutcome {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Wait { until } => Self::Wait { until },
+            Closed::Locked { until } => Self::Locked { until },
+        }
+    }
+}
+
+/// The look of [`Accounts::password_of`], with the iterations of an imported hash as the index of
+/// `0007_imported_passwords.sql` has them: so the most of them is one look into it, however many there are.
+macro_rules! look {
+    ($iterations:literal) => {
+        concat!(
+            "SELECT u.id, u.password_hash, u.blocked_at IS NOT NULL AS blocked,
+                 (SELECT ",
+            $iterations,
+            " FROM users WHERE substr(password_hash, 1, 14) = 'pbkdf2_sha256$' AND ",
+            $iterations,
+            " IS NOT NULL ORDER BY ",
+            $iterations,
+            " DESC LIMIT 1) AS imported_iterations
+             FROM (SELECT 1 AS one) AS one
+             LEFT JOIN users u ON u.phone_number = $1 AND u.password_hash IS NOT NULL"
+        )
+    };
+}
+
+impl Accounts {
+    /// The password of a phone's account, when it has one, and what the imported ones cost. One statement, one row.
+    pub async fn password_of(&self, phone_number: &str) -> Result<PasswordLook, EngineError> {
+        self.pool
+            .within("read a password's hash", async {
+                let mut work = self.pool.reading().await?;
+                let sql = if work.is_postgres() {
+                    look!(
+                        "substring(password_hash from '^pbkdf2_sha256[$]([0-9]{1,9})[$]')::bigint"
+                    )
+                } else {
+                    look!("CAST(substr(password_hash, 15) AS INTEGER)")
+                };
+                let row = work.one(sql, args![phone_number]).await?;
+                work.done().await?;
+                let stored = match row.get::<Option<Uuid>>("id")? {
+                    Some(id) => Some(StoredPassword {
+                        user_id: UserId::from_uuid(id),
+                        hash: row.get("password_hash")?,
+                        blocked: row.get("blocked")?,
+                    }),
+                    None => None,
+                };
+                let most = row.get::<Option<i64>>("imported_iterations")?.unwrap_or_default();
+                Ok(PasswordLook {
+                    stored,
+                    imported_iterations: u32::try_from(most).unwrap_or_default(),
+                })
+            })
+            .await
+    }
+
+    /// The hash of an account's password, when it has one: for the check of `current_password`.
+    pub async fn password_hash(&self, user: UserId) -> Result<Option<String>, EngineError> {
+        self.pool
+            .within("read a password's hash", async {
+                let mut work = self.pool.reading().await?;
+                let row = work
+                    .optional("SELECT password_hash FROM users WHERE id = $1", args![user])
+                    .await?;
+                work.done().await?;
+                Ok(row.map(|row| row.get::<Option<String>>("password_hash")).transpose()?.flatten())
+            })
+            .await
+    }
+
+    /// Sets the password, unless it changed since `was` was read, and ends the other sessions. A password that was
+    /// shown for it is judged like one that signs in: also a right one waits, and ends the failures in a row.
+    pub async fn set_password(
+        &self,
+        change: PasswordChange<'_>,
+    ) -> Result<PasswordChangeOutcome, EngineError> {
+        let PasswordChange { user_id, now, .. } = change;
+        self.pool
+            .within("set a password", async {
+                let mut work = self.pool.transaction().await?;
+                if let Some((guesser, limits)) = change.guess {
+                    let kind = GuessKind::Password;
+                    if let Err(closed) =
+                        throttle::judge_locked(&mut work, guesser, kind, limits, now).await?
+                    {
+                        work.undo().await?;
+                        return Ok(PasswordChangeOutcome::Closed(closed));
+                    }
+                }
+                let set = work
+                    .run(
+                        "UPDATE users SET password_hash = $2, updated_at = $3
+                     WHERE id = $1 AND COALESCE(password_hash, '') = COALESCE($4, '')",
+                        args![user_id, change.hash, now, change.was],
+                    )
+                    .await?;
+                if set == 0 {
+                    work.undo().await?;
+                    return Ok(PasswordChangeOutcome::Changed);
+                }
+                if let Some((guesser, _)) = change.guess {
+                    sign_in::forget_failures(&mut work, guesser, GuessKind::Password).await?;
+                }
+                let others = Ending::others(change.keep, "password_changed");
+                sessions::end(&mut work, user_id, others, None, now).await?;
+                let user = user_id.to_string();
+                audit::write(&mut work, now, &user, "password_set", &user, "{}").await?;
+                work.done().await?;
+                Ok(PasswordChangeOutcome::Set)
+            })
+            .await
+    }
+
+    /// Replaces a hash by another of the same password: no change that anybody needs to know of. Says whether the hash
+    /// was still the one that `was` names.
+    pub async fn rehash_password(
+        &self,
+        user: UserId,
+        was: &str,
+        hash: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.pool.within("rehash a password", async {
+            let mut work = self.pool.statement().await?;
+            let set = work
+                .run(
+                    "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND password_hash = $4",
+                    args![user, hash, now, was],
+                )
+                .await?;
+            work.done().await?;
+            Ok(set > 0)
+        })
+        .await
+    }
+
+    /// A right password for a session. Judged like a code's guess, with a count of its own: also a right one waits.
+    pub async fn start_password_session(
+        &self,
+        sign_in: PasswordSignIn<'_>,
+    ) -> Result<PasswordOutcome, EngineError> {
+        let PasswordSignIn { guesser, user_id, limits, now, .. } = sign_in;
+        self.pool.within("sign in by password", async {
+            let mut work = self.pool.transaction().await?;
+            if let Err(closed) =
+                throttle::judge_locked(&mut work, guesser, GuessKind::Password, limits, now).await?
+            {
+                work.undo().await?;
+                return Ok(closed.into());
+            }
+            let row = work
+                .optional(
+                    concat!(
+                        "UPDATE users SET last_seen_at = CASE WHEN blocked_at IS NULL THEN $3 ELSE last_seen_at END
+                         WHERE id = $1 AND password_hash = $2 AND phone_number = $4 RETURNING ",
+                        user_returning!()
+                    ),
+                    args![user_id, sign_in.hash, now, guesser.phone_number],
+                )
+                .await?;
+            let Some(user) = row.as_ref().map(users::user).transpose()? else {
+                work.undo().await?;
+                return Ok(PasswordOutcome::Changed);
+            };
+            let name = user.id.to_string();
+            if user.blocked {
+                audit::write(&mut work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
+                work.done().await?;
+                return Ok(PasswordOutcome::Blocked);
+            }
+            sign_in::make_room(&mut work, user.id, now).await?;
+            let session = sign_in.session.of(user.id, now);
+            sign_in::insert(&mut work, &session).await?;
+            sign_in::forget_failures(&mut work, guesser, GuessKind::Password).await?;
+            let method = session.method.as_str().to_owned();
+            let started =
+                SessionStarted { session_id: session.id, user_id, started_at: now, method };
+            Prepared::of(now, sign_in.traceparent, started)?.write(&mut work, now).await?;
+            let detail =
+                json!({ "session": session.id, "method": session.method.as_str() }).to_string();
+            audit::write(&mut work, now, &name, "signed_in", &name, &detail).await?;
+            work.done().await?;
+            Ok(PasswordOutcome::SignedIn { user, session })
+        })
+        .await
+    }
+}

@@ -1,0 +1,146 @@
+//! A proven new number in place of the old one.
+
+use super::Accounts;
+use super::attempts::{GuessKind, Guesser};
+use super::audit;
+use super::outbox::Prepared;
+use super::phone_undo::Undo;
+use super::sessions::{self, Ending};
+use super::sign_in::{self, UsedCode};
+use super::throttle::{self, Closed, GuessLimits};
+use super::users::{self, User, user_returning};
+use domain::engine_error::EngineError;
+use domain::event::OtpVerified;
+use domain::ids::{RequestId, SessionId, UserId};
+use domain::timestamp::Timestamp;
+use domain::vocabulary::Purpose;
+use sql::args;
+
+/// A change whose code, sent to the new number, was found right.
+#[derive(Clone, Copy)]
+pub struct PhoneChange<'a> {
+    pub user_id: UserId,
+    /// The new number. Its guesses are the code's.
+    pub guesser: Guesser<'a>,
+    /// ISO 3166 region of the new number.
+    pub country: &'a str,
+    pub code: UsedCode,
+    pub request_id: Option<RequestId>,
+    pub limits: GuessLimits,
+    /// The session that made the change: the others end.
+    pub keep: SessionId,
+    /// What tells the old number, written with the change and with nothing else.
+    pub notice: Option<&'a Prepared>,
+    /// The old number, kept for a while so that staff can put it back.
+    pub undo: Option<Undo<'a>>,
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PhoneChangeOutcome {
+    Changed(User),
+    /// Another account has the number. The code is used up.
+    Taken,
+    /// The code was used before, or its id spent its guesses here. Nothing changed.
+    CodeUsed,
+    /// The account is gone or blocked. Nothing changed.
+    Gone,
+    /// The guess may not be judged yet. Nothing changed.
+    Wait {
+        until: Timestamp,
+    },
+    /// As for [`Closed::Locked`]. Nothing changed.
+    Locked {
+        until: Option<Timestamp>,
+    },
+}
+
+impl From<Closed> for PhoneChangeOutcome {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Wait { until } => Self::Wait { until },
+            Closed::Locked { until } => Self::Locked { until },
+        }
+    }
+}
+
+impl Accounts {
+    /// Replaces the number, ends the other sessions, and tells: one transaction. The old number is kept sealed,
+    /// for as long as the change can be undone.
+    pub async fn change_phone(
+        &self,
+        change: PhoneChange<'_>,
+    ) -> Result<PhoneChangeOutcome, EngineError> {
+        let PhoneChange { user_id, guesser, limits, now, .. } = change;
+        self.pool
+            .within("change a phone", async {
+                let mut work = self.pool.transaction().await?;
+                if let Err(closed) =
+                    throttle::judge_locked(&mut work, guesser, GuessKind::Code, limits, now).await?
+                {
+                    work.undo().await?;
+                    return Ok(closed.into());
+                }
+                if !sign_in::use_code(&mut work, change.code, limits, now).await? {
+                    work.undo().await?;
+                    return Ok(PhoneChangeOutcome::CodeUsed);
+                }
+                let name = user_id.to_string();
+                let taken = work
+                    .optional(
+                        "SELECT 1 AS taken FROM users WHERE phone_number = $1 AND id <> $2",
+                        args![guesser.phone_number, user_id],
+                    )
+                    .await?;
+                if taken.is_some() {
+                    audit::write(&mut work, now, &name, "phone_change_refused_taken", &name, "{}")
+                        .await?;
+                    work.done().await?;
+                    return Ok(PhoneChangeOutcome::Taken);
+                }
+                let row = work
+                    .optional(
+                        concat!(
+                            "UPDATE users SET phone_number = $2, country = $3, updated_at = $4
+                         WHERE id = $1 AND blocked_at IS NULL RETURNING ",
+                            user_returning!()
+                        ),
+                        args![user_id, guesser.phone_number, change.country, now],
+                    )
+                    .await;
+                // A sign-up of that number came in between. The code was not used up: asked again, it is.
+                if let Err(sqlx::Error::Database(error)) = &row
+                    && error.is_unique_violation()
+                {
+                    work.undo().await?;
+                    return Ok(PhoneChangeOutcome::Taken);
+                }
+                let row = row?;
+                let Some(user) = row.as_ref().map(users::user).transpose()? else {
+                    work.undo().await?;
+                    return Ok(PhoneChangeOutcome::Gone);
+                };
+                sign_in::forget_failures(&mut work, guesser, GuessKind::Code).await?;
+                let others = Ending::others(change.keep, "phone_changed");
+                sessions::end(&mut work, user_id, others, None, now).await?;
+                if let Some(undo) = change.undo {
+                    undo.write(&mut work, user_id, now).await?;
+                }
+                let verified = OtpVerified {
+                    request_id: change.request_id,
+                    purpose: Purpose::PhoneChange,
+                    user_id,
+                    country: change.country.to_owned(),
+                    verified_at: now,
+                };
+                Prepared::of(now, None, verified)?.write(&mut work, now).await?;
+                if let Some(notice) = change.notice {
+                    notice.write_for(&mut work, user_id, now).await?;
+                }
+                audit::write(&mut work, now, &name, "phone_changed", &name, "{}").await?;
+                work.done().await?;
+                Ok(PhoneChangeOutcome::Changed(user))
+            })
+            .await
+    }
+}

@@ -1,0 +1,154 @@
+//! A changed number that is put back: for a day, by staff, when the change was not its owner's.
+
+use super::Accounts;
+use uuid::Uuid;
+
+use super::audit;
+use super::outbox::new_id;
+use super::sessions::{self, Ending};
+use super::users::{self, User, user_returning};
+use domain::engine_error::EngineError;
+use domain::ids::UserId;
+use domain::timestamp::Timestamp;
+use sql::{Work, args};
+
+/// How long a change can be undone. The old number is told at once; a day is time to read it and to call.
+pub const UNDO_SECS: i64 = 24 * 60 * 60;
+
+/// What a change keeps of the number that it replaces.
+#[derive(Clone, Copy)]
+pub struct Undo<'a> {
+    /// Sealed by the caller: no dump shows it.
+    pub old_sealed: &'a str,
+    pub until: Timestamp,
+}
+
+impl Undo<'_> {
+    pub(super) async fn write(
+        self,
+        work: &mut Work,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        work.run(
+            "INSERT INTO phone_changes (id, user_id, old_sealed, changed_at, undo_until)
+             VALUES ($1, $2, $3, $4, $5)",
+            args![new_id(now), user, self.old_sealed, now, self.until],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// A number that an account had and can have again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplacedPhone {
+    pub id: Uuid,
+    pub old_sealed: String,
+    pub changed_at: Timestamp,
+    pub undo_until: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UndoOutcome {
+    Undone(User),
+    /// Another account has the old number by now. Nothing changed.
+    Taken,
+    /// The account, or the time to undo, is over. Nothing changed.
+    Gone,
+}
+
+impl Accounts {
+    /// The numbers that an account had and can have again, the last replaced first.
+    pub async fn replaced_phones(
+        &self,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<Vec<ReplacedPhone>, EngineError> {
+        self.pool
+            .within("read replaced numbers", async {
+                let mut work = self.pool.reading().await?;
+                let rows = work
+                    .rows(
+                        "SELECT id, old_sealed, changed_at, undo_until FROM phone_changes
+                     WHERE user_id = $1 AND undo_until > $2 ORDER BY changed_at DESC, id DESC",
+                        args![user, now],
+                    )
+                    .await?;
+                work.done().await?;
+                rows.iter()
+                    .map(|row| {
+                        Ok(ReplacedPhone {
+                            id: row.get("id")?,
+                            old_sealed: row.get("old_sealed")?,
+                            changed_at: row.time("changed_at")?,
+                            undo_until: row.time("undo_until")?,
+                        })
+                    })
+                    .collect()
+            })
+            .await
+    }
+
+    /// Gives an account the number again that the change `id` replaced. Whoever made the change may be signed in and may
+    /// have set a password: all sessions end and the password goes.
+    pub async fn undo_phone(
+        &self,
+        user: UserId,
+        id: Uuid,
+        (old_number, country): (&str, &str),
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<UndoOutcome, EngineError> {
+        self.pool.within("undo a change of phone", async {
+            let mut work = self.pool.transaction().await?;
+            let undone = users::lock_user(&mut work, user).await?.is_some()
+                && work
+                    .run(
+                        "DELETE FROM phone_changes WHERE id = $1 AND user_id = $2 AND undo_until > $3",
+                        args![id, user, now],
+                    )
+                    .await?
+                    > 0;
+            if !undone {
+                work.undo().await?;
+                return Ok(UndoOutcome::Gone);
+            }
+            let taken = work
+                .optional(
+                    "SELECT 1 AS taken FROM users WHERE phone_number = $1 AND id <> $2",
+                    args![old_number, user],
+                )
+                .await?;
+            if taken.is_some() {
+                work.undo().await?;
+                return Ok(UndoOutcome::Taken);
+            }
+            let row = work
+                .one(
+                    concat!(
+                        "UPDATE users SET phone_number = $2, country = $3, password_hash = NULL, updated_at = $4
+                         WHERE id = $1 RETURNING ",
+                        user_returning!()
+                    ),
+                    args![user, old_number, country, now],
+                )
+                .await;
+            // A sign-up of that number came in between.
+            if let Err(sqlx::Error::Database(error)) = &row
+                && error.is_unique_violation()
+            {
+                work.undo().await?;
+                return Ok(UndoOutcome::Taken);
+            }
+            let changed = users::user(&row?)?;
+            let all = Ending::all("phone_change_undone");
+            sessions::end(&mut work, user, all, Some(actor), now).await?;
+            let name = user.to_string();
+            audit::write(&mut work, now, actor, "phone_change_undone", &name, "{}").await?;
+            work.done().await?;
+            Ok(UndoOutcome::Undone(changed))
+        })
+        .await
+    }
+}

@@ -1,0 +1,187 @@
+//! Refresh tokens by generation: rotation, the grace for a lost answer, and reuse, which ends the session (P9).
+
+use super::Sessions;
+use super::audit;
+use super::sessions::{self, Ending, Session, session_columns, session_returning};
+use domain::engine_error::EngineError;
+use domain::ids::SessionId;
+use domain::timestamp::Timestamp;
+use sql::{Row, Work, args};
+
+/// What a refresh token says, and the key whose holder presents it.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    pub session: SessionId,
+    pub generation: i64,
+    /// The thumbprint of the key that the client proved to hold. A session that is not bound asks for none.
+    pub jkt: Option<&'a str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefreshOutcome {
+    /// The token was the current one; the session holds the new generation.
+    Rotated(Session),
+    /// The last refresh once more, within the grace: the session as that left it.
+    Repeated(Session),
+    /// An older token. The session is over now: somebody has a copy.
+    Reused,
+    /// The session ended before, expired, or never was.
+    Ended,
+    /// The session is bound to a key, and this one was not proven. Nothing changed, whatever the token's age: who has a
+    /// copy and not the key can neither use it nor end the session by it.
+    Unproven,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlacklistOutcome {
+    /// By its current or previous token: a logout.
+    Ended,
+    /// By an older one. It is over too, but somebody has a copy.
+    Reused,
+    /// It ended before, expired, or never was.
+    Gone,
+    /// As for [`RefreshOutcome::Unproven`].
+    Unproven,
+}
+
+impl Presented<'_> {
+    /// Whether the session asks for no key, or for the one that was proven.
+    fn proves(&self, session: &Session) -> bool {
+        session.jkt.is_none() || session.jkt.as_deref() == self.jkt
+    }
+}
+
+impl Sessions {
+    /// Turns the presented generation into the next. One statement when the token is the current one.
+    ///
+    /// The idle time starts anew; the absolute end stays. Of refreshes in parallel with one token, one rotates and
+    /// the others are its repeats, as long as it is within `grace_secs` of the rotation.
+    pub async fn refresh(
+        &self,
+        presented: Presented<'_>,
+        grace_secs: i64,
+        idle_secs: i64,
+        now: Timestamp,
+    ) -> Result<RefreshOutcome, EngineError> {
+        let Presented { session: id, generation, jkt } = presented;
+        self.pool.within("refresh a session", async {
+            let mut work = self.pool.statement().await?;
+            let row = work
+                .optional(
+                    concat!(
+                        "UPDATE sessions SET generation = generation + 1, rotated_at = $3, last_seen_at = $3,
+                             expires_at = CASE WHEN absolute_expires_at < $4 THEN absolute_expires_at ELSE $4 END
+                         WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND expires_at > $3
+                           AND (jkt IS NULL OR jkt = $5)
+                         RETURNING ",
+                        session_returning!()
+                    ),
+                    args![id, generation, now, now.plus_secs(idle_secs), jkt],
+                )
+                .await?;
+            work.done().await?;
+            match row {
+                Some(row) => Ok(RefreshOutcome::Rotated(sessions::session(&row)?)),
+                None => self.refresh_not_current(presented, grace_secs, now).await,
+            }
+        })
+        .await
+    }
+
+    async fn refresh_not_current(
+        &self,
+        presented: Presented<'_>,
+        grace_secs: i64,
+        now: Timestamp,
+    ) -> Result<RefreshOutcome, sqlx::Error> {
+        let mut work = self.pool.transaction().await?;
+        let Some(row) = lock_live(&mut work, presented.session, now).await? else {
+            work.undo().await?;
+            return Ok(RefreshOutcome::Ended);
+        };
+        let session = sessions::session(&row)?;
+        if !presented.proves(&session) {
+            work.undo().await?;
+            return Ok(RefreshOutcome::Unproven);
+        }
+        let presented = presented.generation;
+        let in_grace = now < row.time("rotated_at")?.plus_secs(grace_secs);
+        if presented == session.generation - 1 && in_grace {
+            work.undo().await?;
+            return Ok(RefreshOutcome::Repeated(session));
+        }
+        let reason = if presented < session.generation { REUSED } else { FROM_THE_FUTURE };
+        end_for(&mut work, &session, reason, now).await?;
+        work.done().await?;
+        Ok(if reason == REUSED { RefreshOutcome::Reused } else { RefreshOutcome::Ended })
+    }
+
+    /// Ends the session of a refresh token (ruling 14).
+    pub async fn blacklist(
+        &self,
+        presented: Presented<'_>,
+        now: Timestamp,
+    ) -> Result<BlacklistOutcome, EngineError> {
+        self.pool
+            .within("end a session by its token", async {
+                let mut work = self.pool.transaction().await?;
+                let Some(row) = lock_live(&mut work, presented.session, now).await? else {
+                    work.undo().await?;
+                    return Ok(BlacklistOutcome::Gone);
+                };
+                let session = sessions::session(&row)?;
+                if !presented.proves(&session) {
+                    work.undo().await?;
+                    return Ok(BlacklistOutcome::Unproven);
+                }
+                let older = presented.generation < session.generation - 1;
+                end_for(&mut work, &session, if older { REUSED } else { "logout" }, now).await?;
+                work.done().await?;
+                Ok(if older { BlacklistOutcome::Reused } else { BlacklistOutcome::Ended })
+            })
+            .await
+    }
+}
+
+const REUSED: &str = "refresh_reused";
+/// A token newer than its session: the database is a backup from before it. Tokens that were used up since would be
+/// good again, so the session is not.
+const FROM_THE_FUTURE: &str = "refresh_unknown";
+
+/// The session, when it lives, held until the transaction's end.
+async fn lock_live(
+    work: &mut Work,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<Option<Row>, sqlx::Error> {
+    let sql = if work.is_postgres() {
+        concat!(
+            "SELECT s.rotated_at, ",
+            session_columns!(),
+            " FROM sessions s WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2 FOR UPDATE"
+        )
+    } else {
+        concat!(
+            "SELECT s.rotated_at, ",
+            session_columns!(),
+            " FROM sessions s WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2"
+        )
+    };
+    work.optional(sql, args![id, now]).await
+}
+
+async fn end_for(
+    work: &mut Work,
+    session: &Session,
+    reason: &'static str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let ending = Ending::one(session.id, reason);
+    sessions::end(work, session.user_id, ending, None, now).await?;
+    if reason == REUSED {
+        let user = session.user_id.to_string();
+        let detail = serde_json::json!({ "session": session.id }).to_string();
+        audit::write(work, now, &user, "refresh_reused", &user, &detail).await?;
+    }
+    Ok(())
+}

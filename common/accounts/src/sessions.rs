@@ -1,0 +1,321 @@
+//! Sessions: one row each, from sign-in to its end.
+
+use super::Sessions;
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::audit;
+use super::outbox::Prepared;
+use super::users::{self, User, user_columns};
+use domain::engine_error::EngineError;
+use domain::event::SessionEnded;
+use domain::ids::{SessionId, UserId};
+use domain::timestamp::Timestamp;
+use sql::{Row, Work, args};
+
+/// An account has at most this many live sessions; one more ends the one that was not seen for longest.
+pub(super) const MAX_PER_USER: u32 = 50;
+
+/// How a session was started: RFC 8176's names, as `amr` tells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Sms,
+    Call,
+    Pwd,
+}
+
+impl Method {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sms => "sms",
+            Self::Call => "call",
+            Self::Pwd => "pwd",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, sqlx::Error> {
+        match text {
+            "sms" => Ok(Self::Sms),
+            "call" => Ok(Self::Call),
+            "pwd" => Ok(Self::Pwd),
+            other => Err(sqlx::Error::Decode(format!("a session's method is {other:?}").into())),
+        }
+    }
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub id: SessionId,
+    pub user_id: UserId,
+    pub method: Method,
+    /// The refresh token that is good now: 1 after the sign-in.
+    pub generation: i64,
+    pub device: String,
+    /// Already cut.
+    pub ip: String,
+    /// When its user proved who he is: `auth_time`. No refresh moves it.
+    pub created_at: Timestamp,
+    /// At the last refresh.
+    pub last_seen_at: Timestamp,
+    /// When it ends unless it is refreshed.
+    pub expires_at: Timestamp,
+    /// When it ends though it is refreshed.
+    pub absolute_expires_at: Timestamp,
+    /// The RFC 7638 thumbprint of the client's key that it is bound to (RFC 9449); none when it is not bound.
+    pub jkt: Option<String>,
+}
+
+/// A session that lives, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveSession {
+    pub session: Session,
+    pub user: User,
+}
+
+/// The columns that [`session`] reads, of a table that is called `s`.
+macro_rules! session_columns {
+    () => {
+        "s.id AS s_id, s.user_id, s.method, s.generation, s.device, s.ip, s.created_at AS s_created_at, \
+         s.last_seen_at, s.expires_at, s.absolute_expires_at, s.jkt"
+    };
+}
+/// The same of the table that a statement changes.
+macro_rules! session_returning {
+    () => {
+        "id AS s_id, user_id, method, generation, device, ip, created_at AS s_created_at, last_seen_at, \
+         expires_at, absolute_expires_at, jkt"
+    };
+}
+pub(super) use {session_columns, session_returning};
+
+pub(super) fn session(row: &Row) -> Result<Session, sqlx::Error> {
+    Ok(Session {
+        id: SessionId::from_uuid(row.get("s_id")?),
+        user_id: UserId::from_uuid(row.get("user_id")?),
+        method: Method::read(&row.get::<String>("method")?)?,
+        generation: row.get("generation")?,
+        device: row.get("device")?,
+        ip: row.get("ip")?,
+        created_at: row.time("s_created_at")?,
+        last_seen_at: row.time("last_seen_at")?,
+        expires_at: row.time("expires_at")?,
+        absolute_expires_at: row.time("absolute_expires_at")?,
+        jkt: row.get("jkt")?,
+    })
+}
+
+/// Which sessions of an account are to end, and why.
+#[derive(Clone, Copy)]
+pub(super) struct Ending<'a> {
+    only: Option<SessionId>,
+    but: Option<SessionId>,
+    reason: &'a str,
+}
+
+impl<'a> Ending<'a> {
+    pub(super) const fn all(reason: &'a str) -> Self {
+        Self { only: None, but: None, reason }
+    }
+
+    pub(super) const fn one(id: SessionId, reason: &'a str) -> Self {
+        Self { only: Some(id), but: None, reason }
+    }
+
+    pub(super) const fn others(but: SessionId, reason: &'a str) -> Self {
+        Self { only: None, but: Some(but), reason }
+    }
+}
+
+/// Ends sessions, each with its event; one line in the audit for all. Tells how many lived until now.
+pub(super) async fn end(
+    work: &mut Work,
+    user: UserId,
+    ending: Ending<'_>,
+    actor: Option<&str>,
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let rows = work
+        .rows(
+            "UPDATE sessions SET ended_at = $2, ended_reason = $3
+             WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+               AND ($4 IS NULL OR id = $4) AND ($5 IS NULL OR id <> $5)
+             RETURNING id",
+            args![user, now, ending.reason, ending.only, ending.but],
+        )
+        .await?;
+    let mut ended = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let session_id = SessionId::from_uuid(row.get("id")?);
+        let reason = ending.reason.to_owned();
+        let event = SessionEnded { session_id, user_id: user, ended_at: now, reason };
+        Prepared::of(now, None, event)?.write(work, now).await?;
+        ended.push(session_id);
+    }
+    if !ended.is_empty() {
+        let detail = json!({ "reason": ending.reason, "sessions": ended }).to_string();
+        let user = user.to_string();
+        audit::write(work, now, actor.unwrap_or(&user), "session_ended", &user, &detail).await?;
+    }
+    Ok(ended.len() as u64)
+}
+
+const EXPIRED: &str = "expired";
+/// Who the audit names for it: nobody asked.
+const SWEEP: &str = "sweep";
+
+impl Sessions {
+    /// Ends up to `limit` sessions whose time, idle or absolute, was over at `before`: as of the moment when it was, with an event
+    /// each and a line in the audit for each account. They were refused since then anyway. Tells how many there were.
+    pub(super) async fn end_expired(
+        &self,
+        limit: u32,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, EngineError> {
+        self.pool
+            .within("end expired sessions", async {
+                let mut work = self.pool.transaction().await?;
+                // No account is locked for it: the endings of one look for sessions that live and pass these by, and
+                // another sweep takes others.
+                let sql = if work.is_postgres() {
+                    "UPDATE sessions SET ended_at = expires_at, ended_reason = $3 WHERE id IN (
+                     SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= $1
+                     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+                 RETURNING id, user_id, ended_at"
+                } else {
+                    "UPDATE sessions SET ended_at = expires_at, ended_reason = $3 WHERE id IN (
+                     SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= $1
+                     ORDER BY expires_at LIMIT $2)
+                 RETURNING id, user_id, ended_at"
+                };
+                let rows = work.rows(sql, args![before, limit, EXPIRED]).await?;
+                let mut by_user: BTreeMap<UserId, Vec<SessionId>> = BTreeMap::new();
+                for row in &rows {
+                    let session_id = SessionId::from_uuid(row.get("id")?);
+                    let user_id = UserId::from_uuid(row.get("user_id")?);
+                    let (ended_at, reason) = (row.time("ended_at")?, EXPIRED.to_owned());
+                    let event = SessionEnded { session_id, user_id, ended_at, reason };
+                    Prepared::of(now, None, event)?.write(&mut work, now).await?;
+                    by_user.entry(user_id).or_default().push(session_id);
+                }
+                for (user, ended) in by_user {
+                    let detail = json!({ "reason": EXPIRED, "sessions": ended }).to_string();
+                    let user = user.to_string();
+                    audit::write(&mut work, now, SWEEP, "session_ended", &user, &detail).await?;
+                }
+                work.done().await?;
+                Ok(rows.len() as u64)
+            })
+            .await
+    }
+
+    /// The session and its account, when it lives: what an access token is held against. One round trip.
+    pub async fn live(
+        &self,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<LiveSession>, EngineError> {
+        self.pool
+            .within("read a session", async {
+                let mut work = self.pool.reading().await?;
+                let row = work
+                    .optional(
+                        concat!(
+                            "SELECT ",
+                            session_columns!(),
+                            ", ",
+                            user_columns!(),
+                            " FROM sessions s JOIN users u ON u.id = s.user_id
+                          WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
+                            AND u.blocked_at IS NULL"
+                        ),
+                        args![id, now],
+                    )
+                    .await?;
+                work.done().await?;
+                row.as_ref().map(live).transpose()
+            })
+            .await
+    }
+
+    /// The live sessions of an account, the last seen first.
+    pub async fn of_user(&self, user: UserId, now: Timestamp) -> Result<Vec<Session>, EngineError> {
+        self.pool.within("list sessions", async {
+            let mut work = self.pool.reading().await?;
+            let rows = work
+                .rows(
+                    concat!(
+                        "SELECT ",
+                        session_columns!(),
+                        " FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
+                          ORDER BY s.last_seen_at DESC, s.id DESC"
+                    ),
+                    args![user, now],
+                )
+                .await?;
+            work.done().await?;
+            rows.iter().map(session).collect()
+        })
+        .await
+    }
+
+    /// Ends one session of this account. Says whether it was one, and lived.
+    pub async fn end(
+        &self,
+        user: UserId,
+        id: SessionId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let ended = self.end_sessions(user, Ending::one(id, reason), None, now).await?;
+        Ok(ended > 0)
+    }
+
+    /// Ends all sessions of this account but one. Tells how many lived.
+    pub async fn end_others(
+        &self,
+        user: UserId,
+        keep: SessionId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<u64, EngineError> {
+        self.end_sessions(user, Ending::others(keep, reason), None, now).await
+    }
+
+    /// Ends all sessions of this account. Tells how many lived. `actor` is who asked for it, when not the user.
+    pub async fn end_all(
+        &self,
+        user: UserId,
+        reason: &str,
+        actor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, EngineError> {
+        self.end_sessions(user, Ending::all(reason), actor, now).await
+    }
+
+    async fn end_sessions(
+        &self,
+        user: UserId,
+        ending: Ending<'_>,
+        actor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, EngineError> {
+        self.pool
+            .within("end sessions", async {
+                let mut work = self.pool.transaction().await?;
+                // Endings of one account stand in line at its row: two that lock its sessions in their own order could
+                // wait for each other.
+                users::lock_user(&mut work, user).await?;
+                let ended = end(&mut work, user, ending, actor, now).await?;
+                work.done().await?;
+                Ok(ended)
+            })
+            .await
+    }
+}
+
+pub(super) fn live(row: &Row) -> Result<LiveSession, sqlx::Error> {
+    Ok(LiveSession { session: session(row)?, user: users::user(row)? })
+}

@@ -1,0 +1,481 @@
+//! Sign-in by code: the fence, the account, the session and all that goes with them, in one transaction (P3).
+
+use super::{Accounts, Attempts};
+use std::fmt;
+
+use serde_json::json;
+
+use super::attempts::{GuessKind, Guesser};
+use super::audit;
+use super::outbox::Prepared;
+use super::sessions::{self, Ending, LiveSession, MAX_PER_USER, Method, Session, session_columns};
+use super::throttle::{self, Closed, GuessLimits};
+use super::users::{self, User, user_columns, user_returning};
+use domain::engine_error::EngineError;
+use domain::event::{OtpVerified, SessionEnded, SessionStarted, UserCreated};
+use domain::ids::{CodeId, RequestId, SessionId, UserId};
+use domain::keys::PhoneKey;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::Purpose;
+use sql::{Row, Work, args};
+
+/// A repeated login gets its session again for this long (ruling 32).
+const LOGIN_KEY_MS: i64 = 30_000;
+
+/// A code that was right, and until when it would have been.
+#[derive(Clone, Copy, Debug)]
+pub struct UsedCode {
+    pub id: CodeId,
+    pub expires_at: Timestamp,
+}
+
+/// The session that a sign-in starts.
+#[derive(Clone, Copy)]
+pub struct NewSession<'a> {
+    pub id: SessionId,
+    pub method: Method,
+    /// What the device calls itself, already cut.
+    pub device: &'a str,
+    /// Already cut.
+    pub ip: &'a str,
+    pub idle_secs: i64,
+    pub max_secs: i64,
+    /// The thumbprint of the client's key that the session is to be bound to.
+    pub jkt: Option<&'a str>,
+}
+
+impl NewSession<'_> {
+    pub(super) fn of(self, user_id: UserId, now: Timestamp) -> Session {
+        let absolute_expires_at = now.plus_secs(self.max_secs);
+        Session {
+            id: self.id,
+            user_id,
+            method: self.method,
+            generation: 1,
+            device: self.device.to_owned(),
+            ip: self.ip.to_owned(),
+            created_at: now,
+            last_seen_at: now,
+            expires_at: now.plus_secs(self.idle_secs).min(absolute_expires_at),
+            absolute_expires_at,
+            jkt: self.jkt.map(str::to_owned),
+        }
+    }
+}
+
+/// An `Idempotency-Key` and the body it came with, both as digests.
+#[derive(Clone, Copy)]
+pub struct LoginKey<'a> {
+    pub key_hash: &'a str,
+    pub body_hash: &'a str,
+}
+
+/// A sign-in whose code was found right.
+#[derive(Clone, Copy)]
+pub struct SignIn<'a> {
+    pub guesser: Guesser<'a>,
+    pub code: UsedCode,
+    /// The ask that the login named.
+    pub request_id: Option<RequestId>,
+    pub limits: GuessLimits,
+    /// The id of the account, should there be none yet.
+    pub new_user: UserId,
+    /// First and last name of a new account; an account that is there keeps its own.
+    pub profile: Option<(&'a str, &'a str)>,
+    pub locale: &'a str,
+    /// ISO 3166 region of the number.
+    pub country: &'a str,
+    pub session: NewSession<'a>,
+    pub key: Option<LoginKey<'a>>,
+    pub traceparent: Option<&'a str>,
+    pub now: Timestamp,
+}
+
+/// How a sign-in by a right code ended.
+#[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginOutcome {
+    SignedIn {
+        user: User,
+        created: bool,
+        session: Session,
+    },
+    /// The account is blocked. The code is used up; no session was made.
+    Blocked,
+    /// The code was used before, or its id spent its guesses here. Nothing changed.
+    CodeUsed,
+    /// The guess may not be judged yet. Nothing changed.
+    Wait {
+        until: Timestamp,
+    },
+    /// As for [`Closed::Locked`]. Nothing changed.
+    Locked {
+        until: Option<Timestamp>,
+    },
+}
+
+impl From<Closed> for LoginOutcome {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Wait { until } => Self::Wait { until },
+            Closed::Locked { until } => Self::Locked { until },
+        }
+    }
+}
+
+/// What an earlier login with the same key left.
+#[derive(Clone)]
+pub struct LoginReplay {
+    pub body_hash: String,
+    /// Its session, while it lives and its first refresh token was not used.
+    pub session: Option<LiveSession>,
+}
+
+impl fmt::Debug for LoginReplay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginReplay").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// The events of a sign-in, written before it is known whose account it is: `new_user` and `session` stand for the
+/// account's id and, in `ended`, for the session that had to go.
+struct Events {
+    created: Prepared,
+    started: Prepared,
+    verified: Prepared,
+    ended: Prepared,
+}
+
+impl Events {
+    fn of(sign_in: &SignIn<'_>) -> Result<Self, sqlx::Error> {
+        let SignIn { now, new_user: user_id, traceparent, .. } = *sign_in;
+        let country = sign_in.country.to_owned();
+        let session_id = sign_in.session.id;
+        Ok(Self {
+            created: Prepared::of(
+                now,
+                traceparent,
+                UserCreated { user_id, created_at: now, country: country.clone() },
+            )?,
+            started: Prepared::of(
+                now,
+                traceparent,
+                SessionStarted {
+                    session_id,
+                    user_id,
+                    started_at: now,
+                    method: sign_in.session.method.as_str().to_owned(),
+                },
+            )?,
+            verified: Prepared::of(
+                now,
+                traceparent,
+                OtpVerified {
+                    request_id: sign_in.request_id,
+                    purpose: Purpose::Login,
+                    user_id,
+                    country,
+                    verified_at: now,
+                },
+            )?,
+            ended: Prepared::of(
+                now,
+                traceparent,
+                SessionEnded {
+                    session_id,
+                    user_id,
+                    ended_at: now,
+                    reason: "too_many_sessions".to_owned(),
+                },
+            )?,
+        })
+    }
+}
+
+impl Accounts {
+    /// A right code for a session: one round trip on PostgreSQL.
+    ///
+    /// In this order, all or nothing: the phone's waits and lock; the code's own guesses; the fence, which lets a code
+    /// through once whatever Redis says (P3); the account, made when there is none; its block; the cap of 50 sessions;
+    /// the session; the phone's count of failures, ended; the events; the audit.
+    pub async fn sign_in(&self, sign_in: SignIn<'_>) -> Result<LoginOutcome, EngineError> {
+        self.pool
+            .within("sign in", async {
+                if self.pool.is_postgres() {
+                    let SignIn { guesser, limits, now, .. } = sign_in;
+                    Attempts::new(&self.pool)
+                        .carry_over(guesser, GuessKind::Code, limits, now)
+                        .await?;
+                    let outcome = Box::pin(self.sign_in_postgres(&sign_in)).await?;
+                    if let (LoginOutcome::SignedIn { .. }, Some(_)) = (&outcome, guesser.former_key)
+                    {
+                        // The function knows one key. Should this fail, an old count holds a little longer.
+                        let mut work = self.pool.statement().await?;
+                        forget_failures(&mut work, guesser, GuessKind::Code).await?;
+                        work.done().await?;
+                    }
+                    Ok(outcome)
+                } else {
+                    Box::pin(self.sign_in_sqlite(&sign_in)).await
+                }
+            })
+            .await
+    }
+
+    async fn sign_in_postgres(&self, sign_in: &SignIn<'_>) -> Result<LoginOutcome, sqlx::Error> {
+        let SignIn { guesser, limits, now, .. } = *sign_in;
+        let session = sign_in.session.of(sign_in.new_user, now);
+        let events = Events::of(sign_in)?;
+        let detail = detail(&session);
+        let (first_name, last_name) = sign_in.profile.unwrap_or_default();
+        let mut work = self.pool.statement().await?;
+        let row = work
+            .one(
+                "SELECT verdict, until_ms, created, (account).id AS u_id, (account).phone_number,
+                     (account).first_name, (account).last_name, (account).locale, (account).country, (account).role,
+                     (account).created_at AS u_created_at, (account).blocked_at IS NOT NULL AS blocked
+                 FROM latchkey_sign_in($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+                     $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)",
+                args![
+                    guesser.phone_number,
+                    guesser.phone_key.as_str(),
+                    guesser.known_device,
+                    now,
+                    limits.max_failures,
+                    limits.reset_ms(),
+                    limits.attempts,
+                    sign_in.code.id,
+                    sign_in.code.expires_at,
+                    sign_in.new_user,
+                    first_name,
+                    last_name,
+                    sign_in.locale,
+                    sign_in.country,
+                    session.id,
+                    session.method.as_str(),
+                    &session.device,
+                    &session.ip,
+                    session.expires_at,
+                    session.absolute_expires_at,
+                    MAX_PER_USER,
+                    sign_in.key.map(|key| key.key_hash),
+                    sign_in.key.map(|key| key.body_hash),
+                    now.plus_ms(LOGIN_KEY_MS),
+                    events.created.id,
+                    &events.created.body,
+                    events.started.id,
+                    &events.started.body,
+                    events.verified.id,
+                    &events.verified.body,
+                    events.ended.id,
+                    &events.ended.body,
+                    &detail,
+                    session.jkt.as_deref(),
+                ],
+            )
+            .await?;
+        work.done().await?;
+        let verdict: String = row.get("verdict")?;
+        match verdict.as_str() {
+            "signed_in" => {
+                let user = users::user(&row)?;
+                let session = Session { user_id: user.id, ..session };
+                Ok(LoginOutcome::SignedIn { user, created: row.get("created")?, session })
+            }
+            "blocked" => Ok(LoginOutcome::Blocked),
+            "code_used" => Ok(LoginOutcome::CodeUsed),
+            other => Closed::read(other, row.maybe_time("until_ms")?)
+                .map(LoginOutcome::from)
+                .ok_or_else(|| sqlx::Error::Decode(format!("unknown verdict {other:?}").into())),
+        }
+    }
+
+    /// The steps of `latchkey_sign_in`, in its order.
+    async fn sign_in_sqlite(&self, sign_in: &SignIn<'_>) -> Result<LoginOutcome, sqlx::Error> {
+        let SignIn { guesser, limits, now, code, .. } = *sign_in;
+        let mut work = self.pool.transaction().await?;
+        if let Err(closed) =
+            throttle::judge_locked(&mut work, guesser, GuessKind::Code, limits, now).await?
+        {
+            work.undo().await?;
+            return Ok(closed.into());
+        }
+        if !use_code(&mut work, code, limits, now).await? {
+            work.undo().await?;
+            return Ok(LoginOutcome::CodeUsed);
+        }
+        let (first_name, last_name) = sign_in.profile.unwrap_or_default();
+        let row = work
+            .one(
+                concat!(
+                    "INSERT INTO users (id, phone_number, first_name, last_name, locale, country,
+                         created_at, updated_at, last_seen_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7)
+                     ON CONFLICT (phone_number) DO UPDATE SET last_seen_at =
+                         CASE WHEN users.blocked_at IS NULL THEN $7 ELSE users.last_seen_at END
+                     RETURNING ",
+                    user_returning!()
+                ),
+                args![
+                    sign_in.new_user,
+                    guesser.phone_number,
+                    first_name,
+                    last_name,
+                    sign_in.locale,
+                    sign_in.country,
+                    now,
+                ],
+            )
+            .await?;
+        let user = users::user(&row)?;
+        let created = user.id == sign_in.new_user;
+        let name = user.id.to_string();
+        if user.blocked {
+            audit::write(&mut work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
+            work.done().await?;
+            return Ok(LoginOutcome::Blocked);
+        }
+        make_room(&mut work, user.id, now).await?;
+        let session = sign_in.session.of(user.id, now);
+        insert(&mut work, &session).await?;
+        if let Some(LoginKey { key_hash, body_hash }) = sign_in.key {
+            work.run(
+                "INSERT INTO login_keys (key_hash, body_hash, session_id, expires_at) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (key_hash) DO UPDATE SET body_hash = $2, session_id = $3, expires_at = $4",
+                args![key_hash, body_hash, session.id, now.plus_ms(LOGIN_KEY_MS)],
+            )
+            .await?;
+        }
+        forget_failures(&mut work, guesser, GuessKind::Code).await?;
+        let events = Events::of(&SignIn { new_user: user.id, ..*sign_in })?;
+        events.verified.write(&mut work, now).await?;
+        events.started.write(&mut work, now).await?;
+        if created {
+            events.created.write(&mut work, now).await?;
+        }
+        let act = if created { "signed_up" } else { "signed_in" };
+        audit::write(&mut work, now, &name, act, &name, &detail(&session)).await?;
+        work.done().await?;
+        Ok(LoginOutcome::SignedIn { user, created, session })
+    }
+
+    /// What a login with this key left within the last 30 s. The caller compares the body's digest before he looks at
+    /// the session.
+    pub async fn login_replay(
+        &self,
+        key_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<LoginReplay>, EngineError> {
+        self.pool.within("look for an earlier login", async {
+            let mut work = self.pool.reading().await?;
+            let row = work
+                .optional(
+                    concat!(
+                        "SELECT k.body_hash, s.generation = 1 AND s.ended_at IS NULL AND s.expires_at > $2
+                             AND u.blocked_at IS NULL AS unused, ",
+                        session_columns!(),
+                        ", ",
+                        user_columns!(),
+                        " FROM login_keys k JOIN sessions s ON s.id = k.session_id JOIN users u ON u.id = s.user_id
+                          WHERE k.key_hash = $1 AND k.expires_at > $2"
+                    ),
+                    args![key_hash, now],
+                )
+                .await?;
+            work.done().await?;
+            row.as_ref().map(replay).transpose()
+        })
+        .await
+    }
+}
+
+fn replay(row: &Row) -> Result<LoginReplay, sqlx::Error> {
+    let session = if row.get("unused")? { Some(sessions::live(row)?) } else { None };
+    Ok(LoginReplay { body_hash: row.get("body_hash")?, session })
+}
+
+fn detail(session: &Session) -> String {
+    json!({ "session": session.id, "method": session.method.as_str() }).to_string()
+}
+
+/// Passes the fence with a code, once: `false` when it was used before or its guesses are spent.
+pub(super) async fn use_code(
+    work: &mut Work,
+    code: UsedCode,
+    limits: GuessLimits,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let spent = work
+        .optional(
+            "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2",
+            args![code.id, limits.attempts],
+        )
+        .await?;
+    if spent.is_some() {
+        return Ok(false);
+    }
+    let passed = work
+        .run(
+            "INSERT INTO used_codes (code_id, used_at, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            args![code.id, now, code.expires_at],
+        )
+        .await?;
+    Ok(passed == 1)
+}
+
+/// Ends the session that was not seen for longest when the account has its fill. Its row is locked by the caller.
+pub(super) async fn make_room(
+    work: &mut Work,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let oldest = work
+        .optional(
+            "SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+             ORDER BY last_seen_at DESC, id DESC LIMIT 1 OFFSET $3",
+            args![user, now, MAX_PER_USER - 1],
+        )
+        .await?;
+    if let Some(row) = oldest {
+        let oldest = SessionId::from_uuid(row.get("id")?);
+        sessions::end(work, user, Ending::one(oldest, "too_many_sessions"), None, now).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sqlx::Error> {
+    work.run(
+        "INSERT INTO sessions (id, user_id, method, generation, rotated_at, device, ip, created_at, last_seen_at,
+             expires_at, absolute_expires_at, jkt)
+         VALUES ($1, $2, $3, $4, $7, $5, $6, $7, $7, $8, $9, $10)",
+        args![
+            session.id,
+            session.user_id,
+            session.method.as_str(),
+            session.generation,
+            &session.device,
+            &session.ip,
+            session.created_at,
+            session.expires_at,
+            session.absolute_expires_at,
+            session.jkt.as_deref(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A success ends the failures in a row, also those under the secret before this one.
+pub(super) async fn forget_failures(
+    work: &mut Work,
+    guesser: Guesser<'_>,
+    kind: GuessKind,
+) -> Result<(), sqlx::Error> {
+    let former = guesser.former_key.map(PhoneKey::as_str);
+    work.run(
+        "DELETE FROM guesses WHERE kind = $2 AND (phone_key = $1 OR phone_key = $3)",
+        args![guesser.phone_key.as_str(), kind.as_str(), former],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! What staff does to accounts: roles, blocks of accounts.
+
+use super::Accounts;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::json;
+
+use super::audit;
+use super::sessions::{self, Ending};
+use super::users::{self, User, user_columns};
+use domain::engine_error::EngineError;
+use domain::ids::UserId;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::UnknownWord;
+use sql::args;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaffRole {
+    Admin,
+    Support,
+}
+
+impl StaffRole {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Support => "support",
+        }
+    }
+}
+
+impl fmt::Display for StaffRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for StaffRole {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        [Self::Admin, Self::Support]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or(UnknownWord)
+    }
+}
+
+impl Accounts {
+    /// Gives an account a role in place of any it had. Says whether the account is there.
+    pub async fn grant_role(
+        &self,
+        user: UserId,
+        role: StaffRole,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.set_role(user, Some(role), actor, now).await
+    }
+
+    /// Takes an account's role. Says whether it had one.
+    pub async fn revoke_role(
+        &self,
+        user: UserId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.set_role(user, None, actor, now).await
+    }
+
+    async fn set_role(
+        &self,
+        user: UserId,
+        role: Option<StaffRole>,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.pool
+            .within("set a role", async {
+                let mut work = self.pool.transaction().await?;
+                let role = role.map(StaffRole::as_str);
+                let set = work
+                    .run(
+                        "UPDATE users SET role = $2, updated_at = $3
+                     WHERE id = $1 AND ($2 IS NOT NULL OR role IS NOT NULL)",
+                        args![user, role, now],
+                    )
+                    .await?;
+                if set > 0 {
+                    let act = if role.is_some() { "role_granted" } else { "role_revoked" };
+                    let detail = json!({ "role": role }).to_string();
+                    audit::write(&mut work, now, actor, act, &user.to_string(), &detail).await?;
+                }
+                work.done().await?;
+                Ok(set > 0)
+            })
+            .await
+    }
+
+    pub async fn staff(&self) -> Result<Vec<User>, EngineError> {
+        self.pool
+            .within("list staff", async {
+                let mut work = self.pool.reading().await?;
+                let rows = work
+                    .rows(
+                        concat!(
+                            "SELECT ",
+                            user_columns!(),
+                            " FROM users u WHERE u.role IS NOT NULL ORDER BY u.id"
+                        ),
+                        &[],
+                    )
+                    .await?;
+                work.done().await?;
+                rows.iter().map(users::user).collect()
+            })
+            .await
+    }
+
+    /// Blocks an account and ends its sessions. Says whether it was there and not blocked.
+    pub async fn block(
+        &self,
+        user: UserId,
+        reason: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.pool.within("block an account", async {
+            let mut work = self.pool.transaction().await?;
+            let blocked = work
+                .run(
+                    "UPDATE users SET blocked_at = $2, blocked_by = $3, block_reason = $4, updated_at = $2
+                     WHERE id = $1 AND blocked_at IS NULL",
+                    args![user, now, actor, reason],
+                )
+                .await?;
+            if blocked > 0 {
+                sessions::end(&mut work, user, Ending::all("account_blocked"), Some(actor), now).await?;
+                let detail = json!({ "reason": reason }).to_string();
+                audit::write(&mut work, now, actor, "user_blocked", &user.to_string(), &detail).await?;
+            }
+            work.done().await?;
+            Ok(blocked > 0)
+        })
+        .await
+    }
+
+    /// Says whether it was blocked.
+    pub async fn unblock(
+        &self,
+        user: UserId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.pool.within("unblock an account", async {
+            let mut work = self.pool.transaction().await?;
+            let unblocked = work
+                .run(
+                    "UPDATE users SET blocked_at = NULL, blocked_by = NULL, block_reason = NULL, updated_at = $2
+                     WHERE id = $1 AND blocked_at IS NOT NULL",
+                    args![user, now],
+                )
+                .await?;
+            if unblocked > 0 {
+                audit::write(&mut work, now, actor, "user_unblocked", &user.to_string(), "{}").await?;
+            }
+            work.done().await?;
+            Ok(unblocked > 0)
+        })
+        .await
+    }
+}

@@ -1,0 +1,157 @@
+//! Whether a guess at a phone may be judged: soft waits, the lock, and the share kept for known devices.
+//!
+//! The numbers: 100 consecutive failures at most are NIST SP 800-63B-4 section 3.2.2; waits that grow from 30 seconds
+//! are its way to slow a guesser before that; the rest is the product's (design, P4 and rulings 3 and 4).
+//! PostgreSQL judges by the function `latchkey_gate`, in the transaction that counts. Both are held to one table of
+//! cases by the contract suite.
+
+use super::{GuessKind, Guesser};
+use domain::timestamp::Timestamp;
+use sql::{Work, args};
+
+/// From this many failures in a row on there are waits.
+const FREE_FAILURES: i64 = 10;
+const FIRST_WAIT_MS: i64 = 30_000;
+const LONGEST_WAIT_MS: i64 = 900_000;
+
+/// The configured limits of guesses.
+#[derive(Clone, Copy, Debug)]
+pub struct GuessLimits {
+    /// Wrong guesses that a code survives, plus one: the last one counts too.
+    pub attempts: u32,
+    /// Failures in a row, over all codes of a phone, after which it is locked.
+    pub max_failures: u32,
+    /// A phone without a judged guess for this long starts anew. 0: never.
+    pub failure_reset_secs: i64,
+}
+
+impl GuessLimits {
+    pub(super) fn reset_ms(self) -> i64 {
+        self.failure_reset_secs.saturating_mul(1000)
+    }
+}
+
+/// Why a guess is not judged, and not counted either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Too soon after the failures before.
+    Wait { until: Timestamp },
+    /// Too many failures in a row. `None`: nothing but a known device or staff opens it.
+    Locked { until: Option<Timestamp> },
+}
+
+impl Closed {
+    pub(super) fn read(verdict: &str, until: Option<Timestamp>) -> Option<Self> {
+        match (verdict, until) {
+            ("wait", Some(until)) => Some(Self::Wait { until }),
+            ("locked", until) => Some(Self::Locked { until }),
+            _ => None,
+        }
+    }
+}
+
+/// How a phone's guesses went until now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    pub failures: i64,
+    pub last_judged_at: Timestamp,
+    /// The guess comes from a device that signed in to this phone's account before.
+    pub known_device: bool,
+}
+
+/// The failures in a row that this guess adds to, or why it is not judged.
+pub(super) fn judge(
+    past: Option<Past>,
+    limits: GuessLimits,
+    now: Timestamp,
+) -> Result<i64, Closed> {
+    let Some(past) = past else { return Ok(0) };
+    let reset_at =
+        (limits.failure_reset_secs > 0).then(|| past.last_judged_at.plus_ms(limits.reset_ms()));
+    if past.failures == 0 || reset_at.is_some_and(|at| now >= at) {
+        return Ok(0);
+    }
+    let max = i64::from(limits.max_failures);
+    let for_strangers = max - max / 10;
+    if past.failures >= max || (past.failures >= for_strangers && !past.known_device) {
+        return Err(Closed::Locked { until: reset_at });
+    }
+    if past.failures >= FREE_FAILURES {
+        let doublings = (past.failures - FREE_FAILURES).min(5);
+        let until = past.last_judged_at.plus_ms((FIRST_WAIT_MS << doublings).min(LONGEST_WAIT_MS));
+        if now < until {
+            return Err(Closed::Wait { until });
+        }
+    }
+    Ok(past.failures)
+}
+
+/// Takes the count of a phone over from the key that it had under the secret before this one, which no rotation is to
+/// forget (P4). The former count stays, until a success ends both: a service that was not restarted yet knows no other.
+/// So the larger of the two holds.
+pub(super) async fn carry_over(
+    work: &mut Work,
+    guesser: Guesser<'_>,
+    kind: GuessKind,
+    limits: GuessLimits,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let Some(former) = guesser.former_key else { return Ok(()) };
+    let kept = work
+        .optional(
+            "SELECT failures, last_judged_at FROM guesses WHERE phone_key = $1 AND kind = $2",
+            args![former.as_str(), kind.as_str()],
+        )
+        .await?;
+    let Some(kept) = kept else { return Ok(()) };
+    let (failures, last): (i64, _) = (kept.get("failures")?, kept.time("last_judged_at")?);
+    let resets = limits.failure_reset_secs > 0;
+    if resets && now >= last.plus_ms(limits.reset_ms()) {
+        return Ok(());
+    }
+    // What was judged before this is over.
+    let over_before = resets.then(|| now.plus_ms(-limits.reset_ms()));
+    work.run(
+        "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (phone_key, kind) DO UPDATE SET
+             failures = CASE WHEN guesses.failures < $3 OR guesses.last_judged_at <= $5 THEN $3 ELSE guesses.failures END,
+             last_judged_at = CASE WHEN guesses.last_judged_at < $4 THEN $4 ELSE guesses.last_judged_at END",
+        args![guesser.phone_key.as_str(), kind.as_str(), failures, last, over_before],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Judges in a transaction. The count stays locked until its end, so that parallel guesses stand in line.
+pub(super) async fn judge_locked(
+    work: &mut Work,
+    guesser: Guesser<'_>,
+    kind: GuessKind,
+    limits: GuessLimits,
+    now: Timestamp,
+) -> Result<Result<i64, Closed>, sqlx::Error> {
+    carry_over(work, guesser, kind, limits, now).await?;
+    let row = work
+        .optional(
+            "UPDATE guesses SET failures = failures WHERE phone_key = $1 AND kind = $2
+             RETURNING failures, last_judged_at,
+                 EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device",
+            args![
+                guesser.phone_key.as_str(),
+                kind.as_str(),
+                guesser.known_device,
+                guesser.phone_number
+            ],
+        )
+        .await?;
+    let past = row.as_ref().map(past).transpose()?;
+    Ok(judge(past, limits, now))
+}
+
+pub(super) fn past(row: &sql::Row) -> Result<Past, sqlx::Error> {
+    Ok(Past {
+        failures: row.get("failures")?,
+        last_judged_at: row.time("last_judged_at")?,
+        known_device: row.get("known_device")?,
+    })
+}

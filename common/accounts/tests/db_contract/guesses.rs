@@ -1,0 +1,469 @@
+//! Failed guesses: counts, soft waits, the lock and its share.
+
+use accounts::{
+    Closed, GuessKind, GuessLimits, GuessOutcome, Guesser, LoginOutcome, PasswordChange,
+    PasswordChangeOutcome, PasswordOutcome, PasswordSignIn, PhoneChange, PhoneChangeOutcome,
+    SignIn,
+};
+use domain::ids::UserId;
+use futures::future::join_all;
+
+use crate::contract;
+use crate::world::{DAY, LIMITS, Phone, Raw, World, signed_in};
+
+contract!(
+    p4_the_gate_judges_every_guess_alike,
+    p4_waits_begin_after_the_tenth_failure_and_double,
+    p4_parallel_guesses_are_counted_one_after_the_other,
+    p4_a_tenth_of_the_failures_is_kept_for_a_known_device,
+    p4_a_device_is_known_only_while_its_account_has_the_phone,
+    p4_a_success_ends_the_failures_in_a_row_and_nothing_else_does,
+    p4_codes_and_passwords_have_counts_of_their_own,
+    p4_a_guess_that_waits_leaves_the_codes_count_alone,
+    staff_opens_a_locked_phone,
+    p4_a_rotation_of_the_secret_forgets_no_failure,
+);
+
+/// What a phone's past makes of the next guess.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Judged { failures: u32 },
+    WaitFor(i64),
+    Locked,
+}
+
+/// (failures, seconds since the last was judged, by a known device, what follows), for 100 failures and a day's reset.
+const CASES: &[(u32, i64, bool, Next)] = &[
+    (0, 0, false, Next::Judged { failures: 1 }),
+    (9, 0, false, Next::Judged { failures: 10 }),
+    (10, 0, false, Next::WaitFor(30)),
+    (10, 29, false, Next::WaitFor(1)),
+    (10, 30, false, Next::Judged { failures: 11 }),
+    (10, 0, true, Next::WaitFor(30)),
+    (11, 0, false, Next::WaitFor(60)),
+    (12, 0, false, Next::WaitFor(120)),
+    (13, 0, false, Next::WaitFor(240)),
+    (14, 0, false, Next::WaitFor(480)),
+    (15, 0, false, Next::WaitFor(900)),
+    (15, 899, false, Next::WaitFor(1)),
+    (15, 900, false, Next::Judged { failures: 16 }),
+    (40, 0, false, Next::WaitFor(900)),
+    (89, 900, false, Next::Judged { failures: 90 }),
+    (90, 900, false, Next::Locked),
+    (90, 899, true, Next::WaitFor(1)),
+    (90, 900, true, Next::Judged { failures: 91 }),
+    (99, 900, true, Next::Judged { failures: 100 }),
+    (100, 900, true, Next::Locked),
+    (100, 900, false, Next::Locked),
+    (100, DAY - 1, true, Next::Locked),
+    (100, DAY, false, Next::Judged { failures: 1 }),
+    (90, DAY, false, Next::Judged { failures: 1 }),
+    (10, DAY, false, Next::Judged { failures: 1 }),
+];
+
+async fn p4_the_gate_judges_every_guess_alike(world: World) {
+    for &case in CASES {
+        let (failures, ago, known, next) = case;
+        let phone = Phone::new();
+        let (user, _) = world.signed_in(&phone).await;
+        let guesser = if known { phone.known(user.id) } else { phone.stranger() };
+        world.set_failures(&phone, failures, ago).await;
+        let now = world.now();
+        // The clock of a test runs on between two looks at it: the state is set again to the millisecond.
+        let at = now.plus_secs(-ago);
+        let sql = format!(
+            "UPDATE guesses SET last_judged_at = {} WHERE phone_key = '{}'",
+            at.ms(),
+            phone.key
+        );
+        world.raw().await.run(&sql).await.unwrap();
+        let closed = match next {
+            Next::Judged { .. } => None,
+            Next::WaitFor(secs) => Some(Closed::Wait { until: now.plus_secs(secs) }),
+            Next::Locked => Some(Closed::Locked { until: Some(at.plus_secs(DAY)) }),
+        };
+        let gate =
+            world.db.attempts.guess_gate(guesser, GuessKind::Code, LIMITS, now).await.unwrap();
+        assert_eq!(gate, closed, "gate of {case:?}");
+
+        let mut ask = world.ask(&phone, world.code());
+        (ask.guesser, ask.now) = (guesser, now);
+        if let Some(closed) = closed {
+            let refused = world.db.accounts.sign_in(ask).await.unwrap();
+            assert_eq!(refused, LoginOutcome::from(closed), "sign-in of {case:?}");
+        }
+        let outcome = world
+            .db
+            .attempts
+            .guess_failed(guesser, GuessKind::Code, None, LIMITS, now)
+            .await
+            .unwrap();
+        let expected = match (closed, next) {
+            (Some(closed), _) => GuessOutcome::from(closed),
+            (None, Next::Judged { failures }) => {
+                GuessOutcome::Counted { failures, code_failures: 0 }
+            }
+            (None, _) => unreachable!(),
+        };
+        assert_eq!(outcome, expected, "guess of {case:?}");
+        if closed.is_none() {
+            world.set_failures(&phone, failures, ago).await;
+            world.raw().await.run(&sql).await.unwrap();
+            signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+        }
+    }
+    // Without a reset only a success or staff opens a phone; a small maximum keeps nothing for a known device.
+    let phone = Phone::new();
+    let (user, _) = world.signed_in(&phone).await;
+    for (max_failures, failures, known, open) in [
+        (100, 100, true, false),
+        (9, 8, false, true),
+        (9, 9, true, false),
+        (20, 17, false, true),
+        (20, 18, false, false),
+        (20, 18, true, true),
+    ] {
+        let limits = GuessLimits { max_failures, failure_reset_secs: 0, ..LIMITS };
+        world.set_failures(&phone, failures, 400 * DAY).await;
+        let guesser = if known { phone.known(user.id) } else { phone.stranger() };
+        let closed = (!open).then_some(Closed::Locked { until: None });
+        let gate = world
+            .db
+            .attempts
+            .guess_gate(guesser, GuessKind::Code, limits, world.now())
+            .await
+            .unwrap();
+        assert_eq!(gate, closed, "{max_failures} {failures} {known}");
+        let mut ask = world.ask(&phone, world.code());
+        (ask.guesser, ask.limits) = (guesser, limits);
+        match closed {
+            Some(closed) => {
+                assert_eq!(
+                    world.db.accounts.sign_in(ask).await.unwrap(),
+                    LoginOutcome::from(closed)
+                );
+            }
+            None => drop(signed_in(world.db.accounts.sign_in(ask).await.unwrap())),
+        }
+    }
+}
+
+async fn p4_waits_begin_after_the_tenth_failure_and_double(world: World) {
+    let phone = Phone::new();
+    let mut now = world.now();
+    for n in 1..=10 {
+        let counted = GuessOutcome::Counted { failures: n, code_failures: 0 };
+        let guess =
+            world.db.attempts.guess_failed(phone.stranger(), GuessKind::Code, None, LIMITS, now);
+        assert_eq!(guess.await.unwrap(), counted);
+    }
+    for (n, wait) in [(11, 30), (12, 60), (13, 120), (14, 240), (15, 480), (16, 900), (17, 900)] {
+        let until = now.plus_secs(wait);
+        for early in [now, until.plus_ms(-1)] {
+            let guess = world.db.attempts.guess_failed(
+                phone.stranger(),
+                GuessKind::Code,
+                None,
+                LIMITS,
+                early,
+            );
+            assert_eq!(guess.await.unwrap(), GuessOutcome::Wait { until }, "before the {n}th");
+        }
+        now = until;
+        let guess =
+            world.db.attempts.guess_failed(phone.stranger(), GuessKind::Code, None, LIMITS, now);
+        assert_eq!(guess.await.unwrap(), GuessOutcome::Counted { failures: n, code_failures: 0 });
+    }
+}
+
+async fn p4_parallel_guesses_are_counted_one_after_the_other(world: World) {
+    let (phone, code) = (Phone::new(), world.code());
+    let now = world.now();
+    let code_of = Some((code.id, code.expires_at));
+    let guesses = join_all((0..60).map(|_| {
+        world.db.attempts.guess_failed(phone.stranger(), GuessKind::Code, code_of, LIMITS, now)
+    }))
+    .await;
+    let mut counted: Vec<_> = guesses
+        .iter()
+        .filter_map(|guess| match guess.as_ref().unwrap() {
+            GuessOutcome::Counted { failures, code_failures } => Some((*failures, *code_failures)),
+            _ => None,
+        })
+        .collect();
+    counted.sort_unstable();
+    assert_eq!(counted, (1..=10).map(|n| (n, n)).collect::<Vec<_>>());
+    let until = now.plus_secs(30);
+    assert_eq!(
+        guesses.iter().filter(|g| *g.as_ref().unwrap() == GuessOutcome::Wait { until }).count(),
+        50
+    );
+}
+
+async fn p4_a_tenth_of_the_failures_is_kept_for_a_known_device(world: World) {
+    let phone = Phone::new();
+    let (user, _) = world.signed_in(&phone).await;
+    world.set_failures(&phone, 90, 1000).await;
+    assert!(matches!(
+        world.guess(phone.stranger(), None).await,
+        GuessOutcome::Locked { until: Some(_) }
+    ));
+    let mut ask = world.ask(&phone, world.code());
+    assert!(matches!(world.db.accounts.sign_in(ask).await.unwrap(), LoginOutcome::Locked { .. }));
+    // The code was not judged, so it is not used up: the subscriber's own device gets in with it.
+    ask.guesser = phone.known(user.id);
+    signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+    assert_eq!(
+        world.guess(phone.stranger(), None).await,
+        GuessOutcome::Counted { failures: 1, code_failures: 0 }
+    );
+}
+
+async fn p4_a_device_is_known_only_while_its_account_has_the_phone(world: World) {
+    let (phone, other) = (Phone::new(), Phone::new());
+    let (user, _) = world.signed_in(&phone).await;
+    let (stranger, _) = world.signed_in(&other).await;
+    for device in [stranger.id, UserId::new(&world.clock)] {
+        world.set_failures(&phone, 95, 1000).await;
+        let guesser = phone.known(device);
+        assert!(matches!(world.guess(guesser, None).await, GuessOutcome::Locked { .. }));
+        let mut ask = world.ask(&phone, world.code());
+        ask.guesser = guesser;
+        assert!(matches!(
+            world.db.accounts.sign_in(ask).await.unwrap(),
+            LoginOutcome::Locked { .. }
+        ));
+    }
+    world.db.accounts.delete(user.id, "gone", &[], "cli", world.now()).await.unwrap();
+    assert!(matches!(world.guess(phone.known(user.id), None).await, GuessOutcome::Locked { .. }));
+}
+
+async fn p4_a_success_ends_the_failures_in_a_row_and_nothing_else_does(world: World) {
+    let phone = Phone::new();
+    let (user, _) = world.signed_in(&phone).await;
+    for _ in 0..3 {
+        world.guess(phone.stranger(), Some(world.code())).await;
+    }
+    world.db.accounts.delete(user.id, "gone", &[], "cli", world.now()).await.unwrap();
+    world.db.sweeper.sweep(LIMITS, world.now()).await.unwrap();
+    let fourth = GuessOutcome::Counted { failures: 4, code_failures: 1 };
+    assert_eq!(world.guess(phone.stranger(), Some(world.code())).await, fourth);
+    world.signed_in(&phone).await;
+    let first = GuessOutcome::Counted { failures: 1, code_failures: 0 };
+    assert_eq!(world.guess(phone.stranger(), None).await, first);
+}
+
+async fn p4_codes_and_passwords_have_counts_of_their_own(world: World) {
+    let phone = Phone::new();
+    let now = world.now();
+    for _ in 0..11 {
+        let guess = world.db.attempts.guess_failed(
+            phone.stranger(),
+            GuessKind::Password,
+            None,
+            LIMITS,
+            now,
+        );
+        guess.await.unwrap();
+    }
+    let gate = |kind| world.db.attempts.guess_gate(phone.stranger(), kind, LIMITS, now);
+    assert!(matches!(gate(GuessKind::Password).await.unwrap(), Some(Closed::Wait { .. })));
+    assert_eq!(gate(GuessKind::Code).await.unwrap(), None);
+    world.signed_in(&phone).await;
+    assert!(matches!(gate(GuessKind::Password).await.unwrap(), Some(Closed::Wait { .. })));
+}
+
+async fn p4_a_guess_that_waits_leaves_the_codes_count_alone(world: World) {
+    let (phone, code) = (Phone::new(), world.code());
+    world.set_failures(&phone, 10, 0).await;
+    for _ in 0..7 {
+        assert!(matches!(
+            world.guess(phone.stranger(), Some(code)).await,
+            GuessOutcome::Wait { .. }
+        ));
+    }
+    world.advance(30);
+    signed_in(world.login(&phone, code).await);
+}
+
+/// SQLite has one writer at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p4_a_failure_beside_a_success_is_counted_after_it() {
+    use sqlx::{Connection as _, PgConnection};
+
+    let world = World::postgres().await;
+    let phone = Phone::new();
+    world.set_failures(&phone, 3, 60).await;
+    let Raw::Postgres(mut session) = world.raw().await else { unreachable!("a PostgreSQL") };
+    let Raw::Postgres(mut look) = world.raw().await else { unreachable!("a PostgreSQL") };
+    // What a sign-in does to the count: it locks it when it is judged, and ends it when it is let in.
+    let mut success = session.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM guesses FOR UPDATE").execute(&mut *success).await.unwrap();
+    let failure = async { world.guess(phone.stranger(), None).await };
+    let sign_in = async {
+        let waiting = async |look: &mut PgConnection| {
+            let sql = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(look).await.unwrap()
+        };
+        while waiting(&mut look).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        sqlx::query("DELETE FROM guesses").execute(&mut *success).await.unwrap();
+        success.commit().await.unwrap();
+    };
+    let (counted, ()) = tokio::join!(failure, sign_in);
+    assert_eq!(counted, GuessOutcome::Counted { failures: 1, code_failures: 0 });
+    let next = world.guess(phone.stranger(), None).await;
+    assert_eq!(next, GuessOutcome::Counted { failures: 2, code_failures: 0 });
+}
+
+async fn staff_opens_a_locked_phone(world: World) {
+    let phone = Phone::new();
+    world.set_failures(&phone, 100, 0).await;
+    assert!(matches!(world.guess(phone.stranger(), None).await, GuessOutcome::Locked { .. }));
+    assert!(
+        world.db.attempts.reset_failures(&phone.key, None, "staff:1", world.now()).await.unwrap()
+    );
+    world.signed_in(&phone).await;
+    assert!(
+        !world.db.attempts.reset_failures(&phone.key, None, "staff:1", world.now()).await.unwrap()
+    );
+    let lines = world.db.audit.page(Some(phone.key.as_str()), None, 10).await.unwrap();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((lines[0].act.as_str(), lines[0].actor.as_str()), ("phone_unlocked", "staff:1"));
+}
+
+/// A phone under two secrets.
+struct Rotated {
+    before: Phone,
+    now: Phone,
+}
+
+impl Rotated {
+    /// With ten failures that were counted under the former.
+    async fn new(world: &World, kind: GuessKind) -> Self {
+        let before = Phone::new();
+        let now = Phone { number: before.number.clone(), key: Phone::new().key };
+        for _ in 0..10 {
+            let guess =
+                world.db.attempts.guess_failed(before.stranger(), kind, None, LIMITS, world.now());
+            assert!(matches!(guess.await.unwrap(), GuessOutcome::Counted { .. }));
+        }
+        Self { before, now }
+    }
+
+    fn guesser(&self) -> Guesser<'_> {
+        Guesser { former_key: Some(&self.before.key), ..self.now.stranger() }
+    }
+}
+
+async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
+    let (owner, mine) = world.signed_in(&Phone::new()).await;
+    let rotated = async |kind| Rotated::new(&world, kind).await;
+
+    for kind in [GuessKind::Code, GuessKind::Password] {
+        let phone = rotated(kind).await;
+        let gate =
+            world.db.attempts.guess_gate(phone.guesser(), kind, LIMITS, world.now()).await.unwrap();
+        assert!(matches!(gate, Some(Closed::Wait { .. })));
+        // It stands under the new key from then on.
+        let gate = world
+            .db
+            .attempts
+            .guess_gate(phone.now.stranger(), kind, LIMITS, world.now())
+            .await
+            .unwrap();
+        assert!(matches!(gate, Some(Closed::Wait { .. })));
+        let phone = rotated(kind).await;
+        let guesser = phone.guesser();
+        let guess =
+            world.db.attempts.guess_failed(guesser, kind, None, LIMITS, world.now()).await.unwrap();
+        assert!(matches!(guess, GuessOutcome::Wait { .. }));
+    }
+
+    let phone = rotated(GuessKind::Code).await;
+    let sign_in = SignIn { guesser: phone.guesser(), ..world.ask(&phone.now, world.code()) };
+    let outcome = world.db.accounts.sign_in(sign_in).await.unwrap();
+    assert!(matches!(outcome, LoginOutcome::Wait { .. }));
+
+    let phone = rotated(GuessKind::Code).await;
+    let change = PhoneChange {
+        user_id: owner.id,
+        guesser: phone.guesser(),
+        country: "IR",
+        code: world.code(),
+        request_id: None,
+        limits: LIMITS,
+        keep: mine.id,
+        notice: None,
+        undo: None,
+        now: world.now(),
+    };
+    let outcome = world.db.accounts.change_phone(change).await.unwrap();
+    assert!(matches!(outcome, PhoneChangeOutcome::Wait { .. }));
+
+    let phone = rotated(GuessKind::Password).await;
+    let change = PasswordChange {
+        user_id: owner.id,
+        was: None,
+        hash: "hash",
+        guess: Some((phone.guesser(), LIMITS)),
+        keep: mine.id,
+        now: world.now(),
+    };
+    let outcome = world.db.accounts.set_password(change).await.unwrap();
+    assert!(matches!(outcome, PasswordChangeOutcome::Closed(Closed::Wait { .. })));
+
+    let phone = rotated(GuessKind::Password).await;
+    let sign_in = PasswordSignIn {
+        guesser: phone.guesser(),
+        user_id: owner.id,
+        hash: "hash",
+        limits: LIMITS,
+        session: world.new_session(),
+        traceparent: None,
+        now: world.now(),
+    };
+    let outcome = world.db.accounts.start_password_session(sign_in).await.unwrap();
+    assert!(matches!(outcome, PasswordOutcome::Wait { .. }));
+
+    // Under both keys, as services change over one after the other: the larger holds. What is over stays so.
+    let phone = rotated(GuessKind::Code).await;
+    for (before, now, counted) in
+        [((4, 0), (3, 0), 5), ((3, 0), (4, 0), 5), ((50, DAY), (3, 0), 4), ((2, 0), (60, DAY), 3)]
+    {
+        world.set_failures(&phone.before, before.0, before.1).await;
+        world.set_failures(&phone.now, now.0, now.1).await;
+        let counted = GuessOutcome::Counted { failures: counted, code_failures: 0 };
+        assert_eq!(world.guess(phone.guesser(), None).await, counted, "{before:?} {now:?}");
+    }
+
+    // A service that knows the former key only is held by its count, whatever the others saw of it.
+    let phone = rotated(GuessKind::Password).await;
+    for guesser in [phone.guesser(), phone.before.stranger()] {
+        let gate = world.db.attempts.guess_gate(guesser, GuessKind::Password, LIMITS, world.now());
+        let gate = gate.await.unwrap();
+        assert!(matches!(gate, Some(Closed::Wait { .. })), "{gate:?}");
+    }
+
+    // A success ends both.
+    let phone = rotated(GuessKind::Code).await;
+    world.set_failures(&phone.before, 9, 0).await;
+    let sign_in = SignIn { guesser: phone.guesser(), ..world.ask(&phone.now, world.code()) };
+    let outcome = world.db.accounts.sign_in(sign_in).await.unwrap();
+    assert!(matches!(outcome, LoginOutcome::SignedIn { .. }));
+    let first = GuessOutcome::Counted { failures: 1, code_failures: 0 };
+    assert_eq!(world.guess(phone.guesser(), None).await, first);
+    assert_eq!(world.guess(phone.before.stranger(), None).await, first);
+
+    let phone = rotated(GuessKind::Code).await;
+    let opened = world
+        .db
+        .attempts
+        .reset_failures(&phone.now.key, Some(&phone.before.key), "cli", world.now())
+        .await;
+    assert!(opened.unwrap());
+    let first = GuessOutcome::Counted { failures: 1, code_failures: 0 };
+    assert_eq!(world.guess(phone.guesser(), None).await, first);
+}

@@ -1,0 +1,320 @@
+//! A database of its own for each test, and short words for what tests do with it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use accounts::{
+    Accounts, Attempts, Audit, Blocks, GuardHistory, GuessKind, GuessLimits, GuessOutcome, Guesser,
+    LoginOutcome, Method, NewSession, Outbox, PasswordChange, PasswordChangeOutcome, Presented,
+    Session, Sessions, SignIn, Sweeper, UsedCode, User,
+};
+use domain::clock::Clock;
+use domain::ids::{CodeId, SessionId, UserId};
+use domain::keys::PhoneKey;
+use domain::timestamp::Timestamp;
+use secrecy::SecretString;
+use sql::Pool;
+
+use crate::postgres;
+
+pub const LIMITS: GuessLimits =
+    GuessLimits { attempts: 5, max_failures: 100, failure_reset_secs: 86_400 };
+pub const DAY: i64 = 86_400;
+pub const IDLE: i64 = 30 * DAY;
+pub const MAX: i64 = 180 * DAY;
+pub const GRACE: i64 = 30;
+
+/// Every facet, on one pool.
+pub struct Db {
+    pub pool: Pool,
+    pub accounts: Accounts,
+    pub attempts: Attempts,
+    pub audit: Audit,
+    pub blocks: Blocks,
+    pub guard_history: GuardHistory,
+    pub outbox: Outbox,
+    pub sessions: Sessions,
+    pub sweeper: Sweeper,
+}
+
+impl Db {
+    async fn sqlite(folder: &std::path::Path) -> Self {
+        Self::on(Pool::sqlite(folder).await.unwrap())
+    }
+
+    async fn postgres(url: &str) -> Self {
+        Self::on(Pool::postgres(&SecretString::from(url)).await.unwrap())
+    }
+
+    fn on(pool: Pool) -> Self {
+        Self {
+            accounts: Accounts::new(&pool),
+            attempts: Attempts::new(&pool),
+            audit: Audit::new(&pool),
+            blocks: Blocks::new(&pool),
+            guard_history: GuardHistory::new(&pool),
+            outbox: Outbox::new(&pool),
+            sessions: Sessions::new(&pool),
+            sweeper: Sweeper::new(&pool),
+            pool,
+        }
+    }
+}
+
+pub struct World {
+    pub db: Db,
+    pub clock: Clock,
+    place: Place,
+}
+
+enum Place {
+    Folder(PathBuf),
+    Url(String),
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Place::Folder(folder) = &self.place {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// A phone that only its test uses.
+pub struct Phone {
+    pub number: String,
+    pub key: PhoneKey,
+}
+
+impl Phone {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let key = serde_json::from_value(serde_json::json!(format!("key-of-{n}"))).unwrap();
+        Self { number: format!("+98912{n:07}"), key }
+    }
+
+    pub fn stranger(&self) -> Guesser<'_> {
+        Guesser {
+            phone_number: &self.number,
+            phone_key: &self.key,
+            former_key: None,
+            known_device: None,
+        }
+    }
+
+    pub fn known(&self, user: UserId) -> Guesser<'_> {
+        Guesser { known_device: Some(user), ..self.stranger() }
+    }
+}
+
+impl World {
+    pub async fn sqlite() -> Self {
+        let world = Self::sqlite_bare().await;
+        world.db.pool.migrate().await.unwrap();
+        world
+    }
+
+    pub async fn postgres() -> Self {
+        let world = Self::postgres_bare().await;
+        world.db.pool.migrate().await.unwrap();
+        world
+    }
+
+    /// Without a schema.
+    pub async fn sqlite_bare() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("latchkey-db-{}-{n}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let db = Db::sqlite(&folder).await;
+        Self { db, clock: Clock::manual(), place: Place::Folder(folder) }
+    }
+
+    /// Without a schema.
+    pub async fn postgres_bare() -> Self {
+        let url = postgres::new_database().await;
+        let db = Db::postgres(&url).await;
+        Self { db, clock: Clock::manual(), place: Place::Url(url) }
+    }
+
+    /// Another process's view of the same database.
+    pub async fn another(&self) -> Db {
+        match &self.place {
+            Place::Folder(folder) => Db::sqlite(folder).await,
+            Place::Url(url) => Db::postgres(url).await,
+        }
+    }
+
+    pub fn folder(&self) -> Option<&PathBuf> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder),
+            Place::Url(_) => None,
+        }
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.place, Place::Url(_))
+    }
+
+    /// A connection past `Db`, as an intruder or an operator with a shell has it.
+    pub async fn raw(&self) -> Raw {
+        use sqlx::Connection as _;
+        match &self.place {
+            Place::Folder(folder) => {
+                let url = format!("sqlite://{}/latchkey.sqlite", folder.display());
+                Raw::Sqlite(sqlx::SqliteConnection::connect(&url).await.unwrap())
+            }
+            Place::Url(url) => Raw::Postgres(sqlx::PgConnection::connect(url).await.unwrap()),
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn advance(&self, secs: i64) {
+        self.clock.advance(Duration::from_secs(u64::try_from(secs).unwrap()));
+    }
+
+    pub fn code(&self) -> UsedCode {
+        UsedCode { id: CodeId::new(&self.clock), expires_at: self.now().plus_secs(300) }
+    }
+
+    pub fn new_session(&self) -> NewSession<'static> {
+        NewSession {
+            id: SessionId::new(&self.clock),
+            method: Method::Sms,
+            device: "Phone/1",
+            ip: "192.0.2.0",
+            idle_secs: IDLE,
+            max_secs: MAX,
+            jkt: None,
+        }
+    }
+
+    /// A sign-in as the gateway would ask for it.
+    pub fn ask<'a>(&self, phone: &'a Phone, code: UsedCode) -> SignIn<'a> {
+        SignIn {
+            guesser: phone.stranger(),
+            code,
+            request_id: None,
+            limits: LIMITS,
+            new_user: UserId::new(&self.clock),
+            profile: None,
+            locale: "fa",
+            country: "IR",
+            session: self.new_session(),
+            key: None,
+            traceparent: None,
+            now: self.now(),
+        }
+    }
+
+    pub async fn login(&self, phone: &Phone, code: UsedCode) -> LoginOutcome {
+        self.db.accounts.sign_in(self.ask(phone, code)).await.unwrap()
+    }
+
+    /// Signs in with a fresh code.
+    pub async fn signed_in(&self, phone: &Phone) -> (User, Session) {
+        signed_in(self.login(phone, self.code()).await)
+    }
+
+    /// Sets an account's password over the one with the hash `was`, with nothing shown for it.
+    pub async fn set_password(
+        &self,
+        session: &Session,
+        was: Option<&str>,
+        hash: &str,
+    ) -> PasswordChangeOutcome {
+        let change = PasswordChange {
+            user_id: session.user_id,
+            was,
+            hash,
+            guess: None,
+            keep: session.id,
+            now: self.now(),
+        };
+        self.db.accounts.set_password(change).await.unwrap()
+    }
+
+    pub async fn guess(&self, guesser: Guesser<'_>, code: Option<UsedCode>) -> GuessOutcome {
+        let code = code.map(|code| (code.id, code.expires_at));
+        self.db
+            .attempts
+            .guess_failed(guesser, GuessKind::Code, code, LIMITS, self.now())
+            .await
+            .unwrap()
+    }
+
+    /// Sets the count of a phone, as the last guess `secs` ago left it.
+    pub async fn set_failures(&self, phone: &Phone, failures: u32, secs: i64) {
+        let at = self.now().plus_secs(-secs).ms();
+        let key = phone.key.as_str();
+        let mut raw = self.raw().await;
+        raw.run(&format!("DELETE FROM guesses WHERE phone_key = '{key}' AND kind = 'code'"))
+            .await
+            .unwrap();
+        raw.run(&format!("INSERT INTO guesses VALUES ('{key}', 'code', {failures}, {at})"))
+            .await
+            .unwrap();
+    }
+
+    /// The types of all events that wait, in order; they are claimed by it.
+    pub async fn events(&self) -> Vec<(String, serde_json::Value)> {
+        let events = self.db.outbox.take(1000, self.now()).await.unwrap();
+        let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+        self.db.outbox.done(&ids, self.now()).await.unwrap();
+        events
+            .into_iter()
+            .map(|event| (event.kind, serde_json::from_slice(&event.body).unwrap()))
+            .collect()
+    }
+
+    pub async fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<_> = self.events().await.into_iter().map(|(kind, _)| kind).collect();
+        kinds.sort();
+        kinds
+    }
+}
+
+pub enum Raw {
+    Postgres(sqlx::PgConnection),
+    Sqlite(sqlx::SqliteConnection),
+}
+
+impl Raw {
+    pub async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        let query = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
+        match self {
+            Self::Postgres(connection) => query.execute(connection).await.map(drop),
+            Self::Sqlite(connection) => query.execute(connection).await.map(drop),
+        }
+    }
+
+    pub async fn number(&mut self, sql: &str) -> i64 {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Postgres(connection) => {
+                sqlx::query_scalar(sql).fetch_one(connection).await.unwrap()
+            }
+            Self::Sqlite(connection) => {
+                sqlx::query_scalar(sql).fetch_one(connection).await.unwrap()
+            }
+        }
+    }
+}
+
+/// A refresh token whose sender proves no key.
+pub fn token(session: SessionId, generation: i64) -> Presented<'static> {
+    Presented { session, generation, jkt: None }
+}
+
+#[track_caller]
+pub fn signed_in(outcome: LoginOutcome) -> (User, Session) {
+    match outcome {
+        LoginOutcome::SignedIn { user, session, .. } => (user, session),
+        other => panic!("not signed in: {other:?}"),
+    }
+}

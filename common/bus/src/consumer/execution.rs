@@ -1,0 +1,209 @@
+//! One message from its start to its settling.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::time::{sleep, timeout};
+
+use super::{Crashes, Failure, Handler, Options};
+use crate::{Delay, Incoming, Queue, Settle};
+use domain::engine_error::EngineError;
+
+/// The failure that sets a message aside.
+const LAST_TRY: u32 = 5;
+/// The start that sets a suspect aside: each one before it was not survived.
+const LAST_START: u32 = 5;
+/// Before a message goes back whose copy was not taken: it comes again at once, and the broker is in trouble.
+const WAIT_BEFORE_BACK: Duration = Duration::from_secs(1);
+/// The count of crashes is a safety net: it may not hold the work up for longer.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What became of a message.
+pub(super) enum Fate {
+    /// Settled, or given back to come again.
+    Settled,
+    /// Settled to wait in the broker and come again.
+    PutOff(Delay),
+    /// Still in hand: a dependency is away.
+    Away(anyhow::Error),
+    /// Still in hand and not begun: a start of it was not survived, so it must not run beside others of its kind.
+    Dangerous,
+}
+
+pub(super) struct One<H> {
+    pub(super) handler: Arc<H>,
+    pub(super) options: Arc<Options>,
+    pub(super) queue: Queue,
+    pub(super) message: Arc<Incoming>,
+    /// Whether no other message with an unsurvived start runs beside it.
+    pub(super) alone: bool,
+}
+
+/// How a try went.
+enum Try {
+    Good,
+    Away(anyhow::Error),
+    Later(Duration),
+    /// Counted. The word is the reason if it was the last.
+    Failed(&'static str, anyhow::Error),
+    Hopeless(&'static str, anyhow::Error),
+}
+
+impl<H: Handler> One<H> {
+    pub(super) async fn see_through(self) -> (Arc<Incoming>, Fate) {
+        let fate = self.fate().await;
+        (self.message, fate)
+    }
+
+    async fn fate(&self) -> Fate {
+        let attempt = match self.count_start().await {
+            Ok(true) => self.attempt().await,
+            Ok(false) => return Fate::Dangerous,
+            Err(attempt) => attempt,
+        };
+        let tries = self.message.tries.saturating_add(1);
+        match attempt {
+            Try::Away(error) => {
+                self.count_end().await;
+                return Fate::Away(error);
+            }
+            Try::Good => self.settle(Settle::Done).await,
+            Try::Later(wait) => {
+                let (tries, delay) = (self.message.tries, Delay::about(wait));
+                self.settle(Settle::Later { delay, tries }).await;
+                self.count_end().await;
+                return Fate::PutOff(delay);
+            }
+            Try::Failed(reason, error) if tries >= LAST_TRY => {
+                self.bury(reason, tries, &error).await;
+            }
+            Try::Failed(reason, error) => {
+                tracing::warn!(
+                    queue = %self.queue,
+                    message.id = shown(&self.message.id),
+                    message.kind = shown(&self.message.kind),
+                    tries,
+                    reason,
+                    error = format!("{error:#}"),
+                    "a message is tried again later"
+                );
+                let delay = self.options.backoff[(tries as usize - 1).min(3)];
+                self.settle(Settle::Later { delay, tries }).await;
+                self.count_end().await;
+                return Fate::PutOff(delay);
+            }
+            Try::Hopeless(reason, error) => self.bury(reason, self.message.tries, &error).await,
+        }
+        self.count_end().await;
+        Fate::Settled
+    }
+
+    async fn attempt(&self) -> Try {
+        let limit = self.options.timeout;
+        // A panic ends here. What it leaves half done is the handler's, and handling is idempotent.
+        let handling = AssertUnwindSafe(timeout(limit, self.handler.handle(&self.message)));
+        match handling.catch_unwind().await {
+            Ok(Ok(Ok(()))) => Try::Good,
+            Ok(Ok(Err(Failure::Away(error)))) => Try::Away(error),
+            Ok(Ok(Err(Failure::Later(wait)))) => Try::Later(wait),
+            Ok(Ok(Err(Failure::Retry(error)))) => Try::Failed("failed", error),
+            Ok(Ok(Err(Failure::Permanent(reason, error)))) => Try::Hopeless(reason, error),
+            Ok(Err(_)) => Try::Failed("timed_out", anyhow::anyhow!("not done within {limit:?}")),
+            // What it said may hold anything, and the panic hook has told it already.
+            Err(_) => Try::Failed("panicked", anyhow::anyhow!("the handler panicked")),
+        }
+    }
+
+    async fn bury(&self, reason: &'static str, tries: u32, error: &anyhow::Error) {
+        tracing::error!(
+            queue = %self.queue,
+            message.id = shown(&self.message.id),
+            message.kind = shown(&self.message.kind),
+            tries,
+            reason,
+            error = format!("{error:#}"),
+            "a message is set aside"
+        );
+        self.settle(Settle::Dead { reason, tries }).await;
+    }
+
+    /// A message that cannot be settled comes again: its copy may then be there twice, which handlers bear.
+    async fn settle(&self, settle: Settle<'_>) {
+        let Err(error) = self.message.settle(settle).await else { return };
+        tracing::warn!(
+            queue = %self.queue,
+            message.id = shown(&self.message.id),
+            error = %error,
+            "a message was not settled and comes again"
+        );
+        if settle != Settle::Done && !self.message.is_stale() {
+            sleep(WAIT_BEFORE_BACK).await;
+            if let Err(error) = self.message.settle(Settle::Back).await {
+                tracing::debug!(error = %error, "give a message back");
+            }
+        }
+    }
+
+    fn counted(&self) -> Option<&dyn Crashes> {
+        self.options.crashes.as_deref().filter(|_| self.message.suspect)
+    }
+
+    /// Counts the start of a suspect before its work starts. False: it may not start now, and was not counted.
+    async fn count_start(&self) -> Result<bool, Try> {
+        let Some(crashes) = self.counted() else { return Ok(true) };
+        if !self.alone && in_time(crashes.unsurvived(&self.message.id)).await?.unwrap_or(0) > 0 {
+            return Ok(false);
+        }
+        match in_time(crashes.started(&self.message.id)).await? {
+            Some(starts) if starts >= LAST_START => Err(Try::Hopeless(
+                "crash_loop",
+                anyhow::anyhow!("{starts} starts, and none of those before was survived"),
+            )),
+            _ => Ok(true),
+        }
+    }
+
+    async fn count_end(&self) {
+        let Some(crashes) = self.counted() else { return };
+        match timeout(COUNT_TIMEOUT, crashes.ended(&self.message.id)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = %error, "forget a suspect's starts"),
+            Err(_) => tracing::warn!("forget a suspect's starts: timed out"),
+        }
+    }
+}
+
+/// The count's answer; `None` when it cannot be had although its keeper is there, which holds no message up.
+async fn in_time(
+    count: impl Future<Output = Result<u32, EngineError>>,
+) -> Result<Option<u32>, Try> {
+    match timeout(COUNT_TIMEOUT, count).await {
+        Ok(Ok(count)) => Ok(Some(count)),
+        Ok(Err(error)) if !error.is_away() => {
+            tracing::error!(error = %error, "count a suspect's starts");
+            Ok(None)
+        }
+        Ok(Err(error)) => Err(Try::Away(error.into())),
+        Err(_) => Err(Try::Away(anyhow::anyhow!("count a suspect's starts: timed out"))),
+    }
+}
+
+/// Ids and types are whatever a publisher wrote: what is logged of them is short and on one line.
+fn shown(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text.chars().take(64).map(|c| if plain(c) { c } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_publisher_wrote_is_logged_short_and_on_one_line() {
+        assert_eq!(shown("otp.requested.v1"), "otp.requested.v1");
+        assert_eq!(shown("a\nb{}"), "a?b??");
+        assert_eq!(shown(&"x".repeat(500)).len(), 64);
+    }
+}

@@ -1,0 +1,147 @@
+//! What a worker shows of its queue (design, section 11).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use metrics::{gauge, histogram};
+
+use crate::{Delay, Incoming, Queue};
+use domain::clock::Clock;
+use domain::event::{
+    Event, OtpRequested, OtpTexted, SmsReceipt, SmsRequested, SmsStatus, UserSignedUp,
+};
+use domain::timestamp::Timestamp;
+
+const OLDEST: &str = "latchkey_queue_oldest_seconds";
+const LAG: &str = "latchkey_event_lag_seconds";
+const DEAD: &str = "latchkey_dead_letters";
+/// How much later than its delay a message may be back: then another worker has it, or it is done.
+const OVERDUE_MS: i64 = 5_000;
+
+pub(super) struct Seen {
+    queue: Queue,
+    clock: Clock,
+    /// Messages that wait in the broker to come again, by id: while a dependency is away that is where all of them are,
+    /// and none is in hand.
+    put_off: HashMap<String, PutOff>,
+}
+
+struct PutOff {
+    event_time: Timestamp,
+    until_ms: i64,
+}
+
+impl Seen {
+    /// Registers the metrics, so that they are there before the first message is.
+    pub(super) fn register(queue: Queue, clock: Clock) -> Self {
+        let mut seen = Self { queue, clock, put_off: HashMap::new() };
+        seen.look([], 0);
+        seen
+    }
+
+    pub(super) fn taken(&mut self, message: &Incoming) {
+        self.put_off.remove(&message.id);
+        let Some(event_time) = message.event_time() else { return };
+        if message.tries == 0 && !message.suspect {
+            let age_secs = age_secs(self.clock.now_ms(), event_time);
+            histogram!(LAG, "type" => label(&message.kind)).record(age_secs);
+        }
+    }
+
+    pub(super) fn put_off(&mut self, message: &Incoming, delay: Delay) {
+        // A text that waits to be followed by a call is where it should be.
+        if message.kind == OtpTexted::TYPE {
+            return;
+        }
+        if let Some(event_time) = message.event_time() {
+            let until_ms = self.clock.now_ms() + delay.ms() + OVERDUE_MS;
+            self.put_off.insert(message.id.clone(), PutOff { event_time, until_ms });
+        }
+    }
+
+    pub(super) fn look<'a>(
+        &mut self,
+        in_hand: impl IntoIterator<Item = &'a Arc<Incoming>>,
+        dead_letters: u32,
+    ) {
+        let now_ms = self.clock.now_ms();
+        self.put_off.retain(|_, message| message.until_ms > now_ms);
+        let in_hand = in_hand.into_iter().filter_map(|message| message.event_time());
+        let times = in_hand.chain(self.put_off.values().map(|message| message.event_time));
+        let ages = times.map(|time| age_secs(now_ms, time));
+        gauge!(OLDEST, "queue" => self.queue.name()).set(ages.fold(0.0, f64::max));
+        gauge!(DEAD, "queue" => self.queue.name()).set(f64::from(dead_letters));
+    }
+}
+
+fn age_secs(now_ms: i64, event_time: Timestamp) -> f64 {
+    let age_ms = now_ms.saturating_sub(event_time.ms()).max(0);
+    std::time::Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64()
+}
+
+/// The types that we know; the rest is one, since whoever may publish can make up any number of names.
+fn label(kind: &str) -> &'static str {
+    let known = [
+        OtpRequested::TYPE,
+        UserSignedUp::TYPE,
+        OtpTexted::TYPE,
+        SmsRequested::TYPE,
+        SmsReceipt::TYPE,
+        SmsStatus::TYPE,
+    ];
+    known.into_iter().find(|known| *known == kind).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+    use std::time::Duration;
+
+    use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+    use super::*;
+
+    fn recorder() -> &'static PrometheusHandle {
+        static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+        HANDLE.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap())
+    }
+
+    fn oldest() -> f64 {
+        let text = recorder().render();
+        let line = "latchkey_queue_oldest_seconds{queue=\"sms-worker\"} ";
+        text.lines().find_map(|text| text.strip_prefix(line)?.parse().ok()).unwrap()
+    }
+
+    #[test]
+    fn what_waits_in_the_broker_to_come_again_is_as_old_as_it_is() {
+        recorder();
+        let clock = Clock::manual();
+        let mut seen = Seen::register(Queue::SmsWorker, clock.clone());
+        let body = format!(r#"{{"id":"m1","time":"{}"}}"#, clock.now());
+        let message = Arc::new(Incoming::loose(SmsRequested::TYPE, "m1", body.into_bytes()));
+        clock.advance(Duration::from_mins(1));
+        seen.look([&message], 0);
+        assert!((60.0..61.0).contains(&oldest()), "{}", oldest());
+        // Its provider is away: nothing is in hand.
+        seen.put_off(&message, Delay::HalfMinute);
+        clock.advance(Duration::from_secs(25));
+        seen.look([], 0);
+        assert!((85.0..86.0).contains(&oldest()), "{}", oldest());
+        // It came again and was done.
+        seen.taken(&message);
+        seen.look([], 0);
+        assert!(oldest() < 0.001, "{}", oldest());
+        // It did not come again here: another worker has it.
+        seen.put_off(&message, Delay::HalfMinute);
+        clock.advance(Duration::from_secs(36));
+        seen.look([], 0);
+        assert!(oldest() < 0.001, "{}", oldest());
+        // A text that waits to be followed by a call is no backlog.
+        let body = format!(r#"{{"id":"m2","time":"{}"}}"#, clock.now());
+        let texted = Incoming::loose(OtpTexted::TYPE, "m2", body.into_bytes());
+        seen.put_off(&texted, Delay::HalfMinute);
+        clock.advance(Duration::from_secs(10));
+        seen.look([], 0);
+        assert!(oldest() < 0.001, "{}", oldest());
+    }
+}

@@ -1,0 +1,89 @@
+//! Dead letters as an operator sees them: never what is sealed in them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use domain::timestamp::Timestamp;
+
+/// A message that was set aside, without its body.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadLetter {
+    pub id: String,
+    /// The type it was published with.
+    pub kind: String,
+    /// Why it was set aside: `failed`, `panicked`, `timed_out`, `crash_loop`, or what its handler said.
+    pub reason: String,
+    /// Failures that were counted before.
+    pub tries: u32,
+    /// When a worker first saw it.
+    pub first_at: Option<Timestamp>,
+    pub dead_at: Option<Timestamp>,
+    /// Size of its body in bytes.
+    pub bytes: usize,
+}
+
+/// A dead letter with what may be shown of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadDetail {
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+    pub headers: BTreeMap<String, String>,
+    /// The envelope with every sealed part replaced by the word; `null` when it could not be read.
+    pub body: Value,
+}
+
+/// Which dead letters a command is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// All that lie there when the command starts.
+    All,
+    One(String),
+}
+
+impl Pick {
+    pub(super) fn takes(&self, id: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(wanted) => wanted == id,
+        }
+    }
+}
+
+/// The body with its sealed parts taken out. What cannot be read is not shown: it may hold anything.
+pub(super) fn redacted(bytes: &[u8]) -> Value {
+    let mut body = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    redact(&mut body);
+    body
+}
+
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name == "sealed" {
+                    *member = Value::from("sealed");
+                } else {
+                    redact(member);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p10_a_shown_dead_letter_has_no_sealed_part() {
+        let body = br#"{"type":"x","data":{"country":"IR","sealed":"k1.SECRET","more":[{"sealed":"SECRET"}]}}"#;
+        let shown = redacted(body).to_string();
+        assert!(!shown.contains("SECRET"), "{shown}");
+        assert!(shown.contains(r#""country":"IR""#), "{shown}");
+        assert_eq!(redacted(b"+98912 is not JSON"), Value::Null);
+    }
+}

@@ -1,0 +1,349 @@
+//! The bus of the embedded default: queues in this process's memory, which behave as RabbitMQ's do.
+//!
+//! It carries encoded bytes, so that what could not travel fails here too; it refuses an addressed event that nobody is
+//! bound for; a message that a lost consumer held comes again, marked. Waiting is by the [`Clock`].
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use super::dead_letters::{DeadDetail, DeadLetter, Pick, redacted};
+use super::topology::Queue;
+use super::{Attached, Incoming, PublishError, Settle};
+use domain::clock::Clock;
+use domain::engine_error::EngineError;
+use domain::timestamp::Timestamp;
+
+const ENGINE: &str = "the memory bus";
+/// Messages in all queues together, so that a flood ends in refusals and not in the end of memory: at 4 KiB each, 400 MB.
+const MAX_MESSAGES: usize = 100_000;
+/// Of each queue. The oldest goes first: a full grave must not stop the work in a process that is gone tomorrow.
+const MAX_DEAD: usize = 10_000;
+/// How often the clock is asked whether a waiting message is due: a test moves it without telling anybody.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[derive(Clone)]
+pub(super) struct Memory {
+    state: Arc<Mutex<State>>,
+    clock: Clock,
+    news: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    queues: HashMap<Queue, Lane>,
+    /// Messages that are ready, waiting or in hand.
+    messages: usize,
+    last_tag: u64,
+}
+
+#[derive(Default)]
+struct Lane {
+    ready: VecDeque<Message>,
+    waiting: Vec<(i64, Message)>,
+    in_hand: HashMap<u64, Message>,
+    buried: VecDeque<Dead>,
+}
+
+#[derive(Clone)]
+struct Message {
+    kind: String,
+    id: String,
+    bytes: Bytes,
+    tries: u32,
+    first_at: Option<Timestamp>,
+    came_back: bool,
+}
+
+struct Dead {
+    message: Message,
+    reason: String,
+    since: Timestamp,
+}
+
+impl Memory {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { state: Arc::default(), clock, news: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds it can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn publish(
+        &self,
+        kind: &str,
+        id: &str,
+        bytes: &Bytes,
+        addressed: bool,
+    ) -> Result<(), PublishError> {
+        let queues: Vec<Queue> = Queue::taking(kind).collect();
+        if queues.is_empty() {
+            return if addressed { Err(PublishError::Unroutable) } else { Ok(()) };
+        }
+        let mut state = self.lock();
+        if state.messages + queues.len() > MAX_MESSAGES {
+            return Err(PublishError::Refused);
+        }
+        for queue in queues {
+            let (kind, id, bytes) = (kind.to_owned(), id.to_owned(), bytes.clone());
+            let message = Message { kind, id, bytes, tries: 0, first_at: None, came_back: false };
+            state.messages += 1;
+            state.lane(queue).ready.push_back(message);
+        }
+        drop(state);
+        self.news.notify_waiters();
+        Ok(())
+    }
+
+    pub(super) fn consume(&self, queue: Queue, prefetch: u16) -> Consumer {
+        Consumer {
+            memory: self.clone(),
+            queue,
+            prefetch: usize::from(prefetch.max(1)),
+            tags: Tags::default(),
+            cancelled: false,
+            attached: watch::Sender::new(Ok(())),
+        }
+    }
+
+    fn next_of(&self, queue: Queue, tags: &Tags, prefetch: usize) -> Option<Incoming> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let lane = state.lane(queue);
+        lane.wake(now.ms());
+        let mut tags = tags.lock();
+        if tags.len() >= prefetch {
+            return None;
+        }
+        let mut message = lane.ready.pop_front()?;
+        let first_at = *message.first_at.get_or_insert(now);
+        state.last_tag += 1;
+        let tag = state.last_tag;
+        tags.push(tag);
+        state.lane(queue).in_hand.insert(tag, message.clone());
+        let held = Held { memory: self.clone(), queue, tag };
+        let Message { kind, id, bytes, tries, came_back, .. } = message;
+        let held = super::Held::Memory(held);
+        let event_time = std::sync::OnceLock::new();
+        Some(Incoming { kind, id, bytes, tries, suspect: came_back, first_at, held, event_time })
+    }
+
+    pub(super) fn dead_list(&self, queue: Queue, limit: usize) -> Vec<DeadLetter> {
+        self.lock().lane(queue).buried.iter().take(limit).map(Dead::letter).collect()
+    }
+
+    pub(super) fn dead_show(&self, queue: Queue, id: &str) -> Option<DeadDetail> {
+        let mut state = self.lock();
+        let dead = state.lane(queue).buried.iter().find(|dead| dead.message.id == id)?;
+        let headers = BTreeMap::from([
+            ("x-latchkey-reason".to_owned(), dead.reason.clone()),
+            ("x-latchkey-tries".to_owned(), dead.message.tries.to_string()),
+        ]);
+        Some(DeadDetail { letter: dead.letter(), headers, body: redacted(&dead.message.bytes) })
+    }
+
+    pub(super) fn dead_replay(&self, queue: Queue, pick: &Pick) -> u64 {
+        let mut state = self.lock();
+        let picked = state.lane(queue).exhume(pick);
+        let count = picked.len();
+        state.messages += count;
+        for dead in picked {
+            let message = Message { tries: 0, came_back: false, ..dead.message };
+            state.lane(queue).ready.push_back(message);
+        }
+        drop(state);
+        self.news.notify_waiters();
+        count as u64
+    }
+
+    pub(super) fn dead_drop(&self, queue: Queue, pick: &Pick) -> u64 {
+        self.lock().lane(queue).exhume(pick).len() as u64
+    }
+}
+
+impl State {
+    fn lane(&mut self, queue: Queue) -> &mut Lane {
+        self.queues.entry(queue).or_default()
+    }
+}
+
+impl Lane {
+    /// Moves what is due to the ready ones, the earliest first.
+    fn wake(&mut self, now_ms: i64) {
+        let mut due: Vec<_> = self.waiting.extract_if(.., |(at, _)| *at <= now_ms).collect();
+        due.sort_by_key(|(at, _)| *at);
+        self.ready.extend(due.into_iter().map(|(_, message)| message));
+    }
+
+    fn exhume(&mut self, pick: &Pick) -> Vec<Dead> {
+        let (picked, kept): (Vec<_>, Vec<_>) =
+            self.buried.drain(..).partition(|dead| pick.takes(&dead.message.id));
+        self.buried = kept.into();
+        picked
+    }
+}
+
+impl Dead {
+    fn letter(&self) -> DeadLetter {
+        DeadLetter {
+            id: self.message.id.clone(),
+            kind: self.message.kind.clone(),
+            reason: self.reason.clone(),
+            tries: self.message.tries,
+            first_at: self.message.first_at,
+            dead_at: Some(self.since),
+            bytes: self.message.bytes.len(),
+        }
+    }
+}
+
+/// The messages that one consumer has in hand.
+#[derive(Clone, Default)]
+struct Tags(Arc<Mutex<Vec<u64>>>);
+
+impl Tags {
+    fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct Consumer {
+    memory: Memory,
+    queue: Queue,
+    prefetch: usize,
+    tags: Tags,
+    cancelled: bool,
+    /// Never changes: memory is always there.
+    attached: watch::Sender<Attached>,
+}
+
+impl Consumer {
+    pub(super) async fn next(&mut self) -> Option<Incoming> {
+        loop {
+            let news = self.memory.news.clone();
+            let news = news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if self.cancelled {
+                return None;
+            }
+            self.forget_settled();
+            if let Some(message) = self.memory.next_of(self.queue, &self.tags, self.prefetch) {
+                return Some(message);
+            }
+            tokio::select! { () = news => {}, () = tokio::time::sleep(LOOK_EVERY) => {} }
+        }
+    }
+
+    fn forget_settled(&self) {
+        let mut state = self.memory.lock();
+        let in_hand = &state.lane(self.queue).in_hand;
+        self.tags.lock().retain(|tag| in_hand.contains_key(tag));
+    }
+
+    pub(super) fn cancel(&mut self) {
+        self.cancelled = true;
+    }
+
+    pub(super) fn attached(&self) -> watch::Receiver<Attached> {
+        self.attached.subscribe()
+    }
+
+    pub(super) fn dead_letters(&self) -> u32 {
+        u32::try_from(self.memory.lock().lane(self.queue).buried.len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let mut state = self.memory.lock();
+        let lane = state.lane(self.queue);
+        for tag in self.tags.lock().drain(..).rev() {
+            if let Some(message) = lane.in_hand.remove(&tag) {
+                lane.ready.push_front(Message { came_back: true, ..message });
+            }
+        }
+        drop(state);
+        self.memory.news.notify_waiters();
+    }
+}
+
+/// A message of the memory bus's in somebody's hands.
+pub(super) struct Held {
+    memory: Memory,
+    queue: Queue,
+    tag: u64,
+}
+
+impl Held {
+    pub(super) fn is_stale(&self) -> bool {
+        !self.memory.lock().lane(self.queue).in_hand.contains_key(&self.tag)
+    }
+
+    pub(super) fn settle(&self, settle: Settle<'_>) -> Result<(), EngineError> {
+        let now = self.memory.clock.now();
+        let mut state = self.memory.lock();
+        let lane = state.lane(self.queue);
+        let Some(message) = lane.in_hand.remove(&self.tag) else {
+            return Err(EngineError::away(ENGINE, anyhow!("the message is no longer ours")));
+        };
+        match settle {
+            Settle::Done => state.messages -= 1,
+            Settle::Later { delay, tries } => {
+                let message = Message { tries, came_back: false, ..message };
+                lane.waiting.push((now.ms() + delay.ms(), message));
+            }
+            Settle::Dead { reason, tries } => {
+                let message = Message { tries, ..message };
+                lane.buried.push_back(Dead { message, reason: reason.to_owned(), since: now });
+                if lane.buried.len() > MAX_DEAD {
+                    lane.buried.pop_front();
+                    tracing::warn!(queue = %self.queue, "the oldest dead letter made room");
+                }
+                state.messages -= 1;
+            }
+            Settle::Back => lane.ready.push_front(Message { came_back: true, ..message }),
+        }
+        drop(state);
+        self.memory.news.notify_waiters();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_memory_refuses_and_a_settled_message_makes_room() {
+        let bus = Memory::new(Clock::manual());
+        let publish = || bus.publish("otp.requested.v1", "e", &Bytes::new(), true);
+        for _ in 0..MAX_MESSAGES {
+            publish().unwrap();
+        }
+        assert!(matches!(publish(), Err(PublishError::Refused)));
+        let tags = Tags::default();
+        let message = bus.next_of(Queue::OtpWorker, &tags, 1).unwrap();
+        let super::super::Held::Memory(held) = &message.held else { panic!("not of this bus") };
+        held.settle(Settle::Done).unwrap();
+        publish().unwrap();
+    }
+
+    #[test]
+    fn the_prefetch_count_bounds_what_is_in_hand() {
+        let bus = Memory::new(Clock::manual());
+        for _ in 0..3 {
+            bus.publish("otp.requested.v1", "e", &Bytes::new(), true).unwrap();
+        }
+        let tags = Tags::default();
+        let first = bus.next_of(Queue::OtpWorker, &tags, 1);
+        assert!(first.is_some());
+        assert!(bus.next_of(Queue::OtpWorker, &tags, 1).is_none());
+    }
+}

@@ -1,0 +1,286 @@
+//! Consuming a queue of RabbitMQ: one task a consumer, which attaches itself again whenever it loses the broker.
+//!
+//! A stream that ends with `None` while everything still says connected is one way of losing it; lapin's own recovery is
+//! off, so what we held is the broker's again and comes back, and our handles on it are stale and say so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::declare::declare;
+use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later, short};
+use super::publish::Publisher;
+use super::settle::{FIRST_AT, Held, kind_of, number, time_of, tries_of};
+use crate::topology::Queue;
+use crate::{Attached, Incoming, name_for};
+use domain::clock::Clock;
+use domain::engine_error::EngineError;
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+pub(crate) struct Consumer {
+    messages: mpsc::UnboundedReceiver<Incoming>,
+    attached: watch::Receiver<Attached>,
+    dead_letters: Arc<AtomicU32>,
+    stop: CancellationToken,
+    /// Ends the task, and with it the connection: whatever is in hand is the broker's again.
+    _gone: DropGuard,
+}
+
+impl Consumer {
+    pub(super) async fn start(
+        link: Arc<Link>,
+        publisher: Publisher,
+        queue: Queue,
+        prefetch: u16,
+    ) -> Result<Self, EngineError> {
+        // Bounded by the prefetch count: the broker sends no more.
+        let (sender, messages) = mpsc::unbounded_channel();
+        let (state, attached) = watch::channel(Err("not attached yet".to_owned()));
+        let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
+        let dead_letters = Arc::new(AtomicU32::new(0));
+        let task = Task {
+            link,
+            publisher,
+            queue,
+            prefetch,
+            messages: Some(sender),
+            state,
+            dead_letters: dead_letters.clone(),
+            stop: stop.clone(),
+        };
+        let (first, judged) = oneshot::channel();
+        let ended = gone.clone();
+        tokio::spawn(async move { ended.run_until_cancelled_owned(task.run(first)).await });
+        let gone = gone.drop_guard();
+        judged.await.unwrap_or(Ok(()))?;
+        Ok(Self { messages, attached, dead_letters, stop, _gone: gone })
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<Incoming> {
+        self.messages.recv().await
+    }
+
+    pub(crate) async fn cancel(&mut self) -> Vec<Incoming> {
+        self.stop.cancel();
+        let mut rest = Vec::new();
+        let emptied = async {
+            while let Some(message) = self.messages.recv().await {
+                rest.push(message);
+            }
+        };
+        if timeout(ANSWER_TIMEOUT, emptied).await.is_err() {
+            tracing::warn!("the broker did not confirm the end of consuming");
+        }
+        rest
+    }
+
+    pub(crate) fn attached(&self) -> watch::Receiver<Attached> {
+        self.attached.clone()
+    }
+
+    pub(crate) fn dead_letters(&self) -> u32 {
+        self.dead_letters.load(Ordering::Relaxed)
+    }
+}
+
+struct Task {
+    link: Arc<Link>,
+    publisher: Publisher,
+    queue: Queue,
+    prefetch: u16,
+    /// Gone once no more will come: the receiver sees the end while the connection stays for settling.
+    messages: Option<mpsc::UnboundedSender<Incoming>>,
+    state: watch::Sender<Attached>,
+    dead_letters: Arc<AtomicU32>,
+    stop: CancellationToken,
+}
+
+/// A connection with a consuming channel, and one for questions.
+struct Attachment {
+    connection: Connection,
+    channel: Channel,
+    questions: Channel,
+    stream: lapin::Consumer,
+}
+
+impl Task {
+    async fn run(mut self, first: oneshot::Sender<Result<(), EngineError>>) {
+        let mut first = Some(first);
+        let mut backoff = Backoff::new();
+        let mut frames = Frames::Ours;
+        while !self.stop.is_cancelled() {
+            let stop = self.stop.clone();
+            let attaching = stop.run_until_cancelled(self.attach(frames));
+            let Some(attached) = attaching.await else { return };
+            let reason = match attached {
+                Ok(attachment) => {
+                    backoff = Backoff::new();
+                    // Should this attachment be lost, it may be for a message that somebody gave a large header: it
+                    // comes again, and would end the next one too.
+                    frames = Frames::Anybodys;
+                    drop(self.state.send_replace(Ok(())));
+                    if let Some(first) = first.take() {
+                        drop(first.send(Ok(())));
+                    }
+                    tracing::info!(queue = %self.queue, "consuming");
+                    let Some(reason) = self.consume(attachment).await else { return };
+                    reason
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    if let Some(first) = first.take() {
+                        let broken = !error.is_away();
+                        drop(first.send(if broken { Err(error) } else { Ok(()) }));
+                        if broken {
+                            return;
+                        }
+                    }
+                    reason
+                }
+            };
+            tracing::warn!(queue = %self.queue, reason, "not consuming");
+            drop(self.state.send_replace(Err(reason)));
+            let _ = self.stop.run_until_cancelled(backoff.wait()).await;
+        }
+    }
+
+    async fn attach(&self, frames: Frames) -> Result<Attachment, EngineError> {
+        let connection = self.link.connect(self.queue.name(), frames).await?;
+        let attaching = async {
+            declare(&connection).await?;
+            let open = async || connection.create_channel().await;
+            let channel = open().await.map_err(|e| classify(e, "open a channel"))?;
+            let questions = open().await.map_err(|e| classify(e, "open a channel"))?;
+            let qos = channel.basic_qos(self.prefetch, BasicQosOptions::default()).await;
+            qos.map_err(|e| classify(e, "set the prefetch count"))?;
+            let consuming = channel.basic_consume(
+                short(self.queue.name()),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            );
+            let stream = consuming.await.map_err(|e| classify(e, "consume a queue"))?;
+            Ok((channel, questions, stream))
+        };
+        // Declaring has its own limit; this one is for a broker that goes silent after it.
+        match timeout(4 * ANSWER_TIMEOUT, attaching).await {
+            Ok(Ok((channel, questions, stream))) => {
+                Ok(Attachment { connection, channel, questions, stream })
+            }
+            Ok(Err(error)) => {
+                close_later(connection);
+                Err(error)
+            }
+            Err(_) => Err(EngineError::away(ENGINE, anyhow!("attach to a queue: timed out"))),
+        }
+    }
+
+    /// Hands messages on until the attachment is lost, and tells why. After a stop it keeps the connection, so that what
+    /// is in hand can be settled, and does not return.
+    async fn consume(&mut self, mut attachment: Attachment) -> Option<String> {
+        let mut count_at = Instant::now();
+        let reason = loop {
+            tokio::select! {
+                () = self.stop.cancelled() => {
+                    self.finish(attachment).await;
+                    return None;
+                }
+                item = attachment.stream.next() => match item {
+                    Some(Ok(delivery)) => {
+                        if !self.hand_on(delivery) {
+                            return None;
+                        }
+                    }
+                    Some(Err(error)) => break error.to_string(),
+                    None => break "the broker ended the consumer".to_owned(),
+                },
+                () = sleep(LOOK_EVERY) => {
+                    if !attachment.channel.status().connected() {
+                        break "the channel is gone".to_owned();
+                    }
+                }
+                () = tokio::time::sleep_until(count_at) => {
+                    count_at = Instant::now() + COUNT_EVERY;
+                    if let Err(reason) = self.count_dead_letters(&attachment.questions).await {
+                        break reason;
+                    }
+                }
+            }
+        };
+        close_later(attachment.connection);
+        Some(reason)
+    }
+
+    async fn finish(&mut self, mut attachment: Attachment) {
+        let tag = attachment.stream.tag();
+        let cancelling = attachment.channel.basic_cancel(tag, BasicCancelOptions::default());
+        if !matches!(timeout(ANSWER_TIMEOUT, cancelling).await, Ok(Ok(()))) {
+            tracing::warn!(queue = %self.queue, "the consumer was not cancelled in order");
+        }
+        let rest = async {
+            while let Some(Ok(delivery)) = attachment.stream.next().await {
+                self.hand_on(delivery);
+            }
+        };
+        drop(timeout(ANSWER_TIMEOUT, rest).await);
+        self.messages = None;
+        std::future::pending::<()>().await;
+    }
+
+    fn hand_on(&self, delivery: Delivery) -> bool {
+        let message = self.incoming(delivery);
+        self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok())
+    }
+
+    async fn count_dead_letters(&self, questions: &Channel) -> Result<(), String> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let dead = self.queue.dead();
+        let asked = questions.queue_declare(short(&dead), passive, FieldTable::default());
+        match timeout(ANSWER_TIMEOUT, asked).await {
+            Ok(Ok(queue)) => {
+                self.dead_letters.store(queue.message_count(), Ordering::Relaxed);
+                Ok(())
+            }
+            // A queue that somebody deleted is declared by attaching again.
+            Ok(Err(error)) => Err(format!("count {dead}: {error}")),
+            Err(_) => Err(format!("count {dead}: no answer")),
+        }
+    }
+
+    fn incoming(&self, delivery: Delivery) -> Incoming {
+        let headers = delivery.properties.headers().clone().unwrap_or_default();
+        let bytes = Bytes::from(delivery.data);
+        let id = delivery.properties.message_id().as_ref().map(ToString::to_string);
+        let returned = number(&headers, "x-delivery-count").unwrap_or(0) > 0;
+        Incoming {
+            kind: kind_of(&headers, delivery.routing_key.as_str(), self.queue, &bytes),
+            id: id.filter(|id| !id.is_empty()).unwrap_or_else(|| name_for(&bytes)),
+            tries: tries_of(&headers),
+            suspect: delivery.redelivered || returned,
+            first_at: time_of(&headers, FIRST_AT).unwrap_or_else(|| Clock::system().now()),
+            bytes,
+            held: crate::Held::Rabbit(Held {
+                acker: delivery.acker,
+                publisher: self.publisher.clone(),
+                queue: self.queue,
+            }),
+            event_time: std::sync::OnceLock::new(),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The way to the broker: its address, one connection, the waits between two attempts, and what lapin's errors mean.
+
+use std::time::Duration;
+
+use lapin::types::ShortString;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties, ErrorKind};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+
+use domain::engine_error::EngineError;
+use domain::rng;
+
+pub(super) const ENGINE: &str = "RabbitMQ";
+/// Seconds. A peer that went without a word is noticed within two of them.
+const HEARTBEAT_SECS: u16 = 10;
+
+/// How large a frame may be that the broker sends. It splits a message's body, and never its headers: a larger one ends
+/// the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frames {
+    /// 16 KiB, for our own events, which are 4 KiB at most. lapin keeps buffers of 64 frames for each connection.
+    Ours,
+    /// Whatever the broker itself takes, for what others may have sent: at its own 128 KiB the buffers are 8 MiB.
+    Anybodys,
+}
+
+const OUR_FRAME_MAX: u32 = 16 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Between two attempts to connect: lapin's own recovery reaches 60 s and gives up, which was 35 s of needless outage.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+/// Where the broker is. Prints nothing: it holds the password.
+pub(super) struct Link {
+    uri: AMQPUri,
+    role: &'static str,
+}
+
+impl Link {
+    pub(super) fn parse(url: &SecretString, role: &'static str) -> Result<Self, EngineError> {
+        // The parser's own message could repeat the URL with its password.
+        let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| {
+            EngineError::broken(
+                ENGINE,
+                anyhow::anyhow!("AMQP_URL is not an amqp:// or amqps:// URL"),
+            )
+        })?;
+        uri.query.heartbeat = Some(HEARTBEAT_SECS);
+        Ok(Self { uri, role })
+    }
+
+    /// A connection of its own, without lapin's recovery: what was in flight must fail, not be sent again unseen.
+    pub(super) async fn connect(
+        &self,
+        purpose: &str,
+        frames: Frames,
+    ) -> Result<Connection, EngineError> {
+        let name = format!("latchkey {} {purpose}", self.role);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let mut uri = self.uri.clone();
+        if frames == Frames::Ours {
+            uri.query.frame_max.get_or_insert(OUR_FRAME_MAX);
+        }
+        let connecting = Connection::connect_uri(uri, properties);
+        match timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(done) => done.map_err(|error| classify(error, "connect to the broker")),
+            Err(_) => {
+                Err(EngineError::away(ENGINE, anyhow::anyhow!("connect to the broker: timed out")))
+            }
+        }
+    }
+}
+
+/// Waits between attempts to connect: from half a second, doubling to three, each spread so that processes that lost the
+/// broker together do not come back together.
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self(FIRST_WAIT)
+    }
+
+    pub(super) async fn wait(&mut self) {
+        tokio::time::sleep(self.0.mul_f64(0.75 + rng::fraction() * 0.25)).await;
+        self.0 = (self.0 * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// What lapin's error means. Access refused and declared otherwise are the only ones that waiting cannot help.
+pub(super) fn classify(error: lapin::Error, what: &str) -> EngineError {
+    const ACCESS_REFUSED: u16 = 403;
+    const PRECONDITION_FAILED: u16 = 406;
+    let broken = matches!(error.kind(), ErrorKind::ProtocolError(e)
+        if [ACCESS_REFUSED, PRECONDITION_FAILED].contains(&e.get_id()));
+    let cause = anyhow::Error::new(error).context(what.to_owned());
+    if broken { EngineError::broken(ENGINE, cause) } else { EngineError::away(ENGINE, cause) }
+}
+
+/// Our own names are far below the 255 bytes that AMQP allows.
+pub(super) fn short(text: &str) -> ShortString {
+    ShortString::from(text)
+}
+
+/// Closes politely in the background. A peer that does not answer is left to the heartbeat.
+pub(super) fn close_later(connection: Connection) {
+    tokio::spawn(async move {
+        let closing = connection.close(200, "done".into());
+        if !matches!(timeout(CONNECT_TIMEOUT, closing).await, Ok(Ok(()))) {
+            tracing::debug!("a connection to the broker was not closed in order");
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p10_a_wrong_url_is_told_without_its_password() {
+        let url = SecretString::from("http://latchkey:hunter2hunter2@broker");
+        let error = Link::parse(&url, "test").err().expect("not a broker's URL");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        assert!(error.to_string().contains("AMQP_URL"), "{error}");
+    }
+}

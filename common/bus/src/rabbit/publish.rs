@@ -1,0 +1,290 @@
+//! Publishing: one task owns the channel and sends batch after batch, so that confirms do not lie (`confirm.rs`).
+//! A channel that saw anything but clean acks is thrown away, and a lost connection is built again for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use lapin::options::ConfirmSelectOptions;
+use lapin::{Channel, Connection};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::command::{Job, Order, Outgoing, Progress, Withdrawal, refuse};
+use super::confirm::{Verdict, send};
+use super::declare::declare;
+use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later};
+use crate::{PUBLISH_TIMEOUT, PublishError};
+use domain::engine_error::EngineError;
+
+/// More gains nothing: at 256 the broker is busy and the batch's confirms come back together.
+const BATCH: usize = 256;
+/// How often an idle connection is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
+/// An unroutable event may mean that somebody deleted a binding: the topology is declared again, this often at most.
+const DECLARE_EVERY: Duration = Duration::from_secs(2);
+/// AMQP's short strings.
+pub(super) const MAX_NAME: usize = 255;
+
+/// Hands messages to the task that owns the publishing channel. The task ends with the last clone.
+#[derive(Clone)]
+pub(super) struct Publisher {
+    orders: mpsc::Sender<Order>,
+    /// Why the broker is away, while it is.
+    down: watch::Receiver<Option<String>>,
+}
+
+impl Publisher {
+    /// # Errors
+    /// `Broken` when waiting cannot help. A broker that is away is waited for in the background.
+    pub(super) async fn start(link: Arc<Link>) -> Result<Self, EngineError> {
+        let first = match Up::open(&link).await {
+            Ok(up) => Some(up),
+            Err(error) if error.is_away() => {
+                tracing::warn!(error = %error, "the broker is away: connecting in the background");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let (orders, taken) = mpsc::channel(4 * BATCH);
+        let away = first.is_none().then(|| "not connected yet".to_owned());
+        let (down, is_down) = watch::channel(away);
+        tokio::spawn(Owner { link, orders: taken, down }.run(first));
+        Ok(Self { orders, down: is_down })
+    }
+
+    /// See [`crate::Bus::publish`].
+    pub(super) async fn publish(&self, outgoing: Outgoing) -> Result<(), PublishError> {
+        let deadline = Instant::now() + PUBLISH_TIMEOUT;
+        let longest = outgoing.key.len().max(outgoing.id.len()).max(outgoing.kind.len());
+        if longest > MAX_NAME {
+            return Err(PublishError::Refused);
+        }
+        self.check_up().map_err(PublishError::Away)?;
+        let progress = Arc::new(Progress::new());
+        let _withdrawal = Withdrawal(progress.clone());
+        let (reply, answer) = oneshot::channel();
+        let job = Job { outgoing, progress: progress.clone(), reply };
+        let asked = async {
+            if self.orders.send(Order::Publish(job)).await.is_err() {
+                return None;
+            }
+            answer.await.ok()
+        };
+        match timeout_at(deadline, asked).await {
+            Ok(Some(answer)) => answer,
+            ended => {
+                let cause = match ended {
+                    Ok(_) => anyhow!("publishing has ended"),
+                    Err(_) => anyhow!("no confirm within {} s", PUBLISH_TIMEOUT.as_secs()),
+                };
+                let unsent = progress.withdraw();
+                Err(if unsent { PublishError::Away(cause) } else { PublishError::Unknown(cause) })
+            }
+        }
+    }
+
+    /// One round trip on the publishing channel.
+    pub(super) async fn ready(&self) -> Result<(), EngineError> {
+        self.check_up().map_err(|cause| EngineError::away(ENGINE, cause))?;
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            let gone = || EngineError::away(ENGINE, anyhow!("publishing has ended"));
+            self.orders.send(Order::Ping(reply)).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        };
+        match timeout(READY_TIMEOUT, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(EngineError::away(ENGINE, anyhow!("no answer within 1 s"))),
+        }
+    }
+
+    /// Whether the task that owns the channel is gone.
+    pub(super) fn is_dead(&self) -> bool {
+        self.orders.is_closed()
+    }
+
+    fn check_up(&self) -> anyhow::Result<()> {
+        match &*self.down.borrow() {
+            None => Ok(()),
+            Some(reason) => Err(anyhow!("{reason}")),
+        }
+    }
+}
+
+/// An open connection, and its channel in confirm mode unless the last was thrown away.
+struct Up {
+    connection: Connection,
+    channel: Option<Channel>,
+    declared_at: Instant,
+}
+
+impl Up {
+    async fn open(link: &Link) -> Result<Self, EngineError> {
+        let connection = link.connect("publishing", Frames::Ours).await?;
+        declare(&connection).await?;
+        let channel = confirming(&connection).await?;
+        Ok(Self { connection, channel: Some(channel), declared_at: Instant::now() })
+    }
+
+    fn is_alive(&self) -> bool {
+        self.connection.status().connected()
+            && self.channel.as_ref().is_none_or(|channel| channel.status().connected())
+    }
+
+    /// During an alarm the broker reads nothing: what is sent would lie in our memory and be taken when it ends.
+    fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    fn throw_channel_away(&mut self) {
+        if let Some(old) = self.channel.take() {
+            tokio::spawn(async move {
+                let closed = timeout(PUBLISH_TIMEOUT, old.close(200, "spoilt".into())).await;
+                tracing::debug!(
+                    in_order = matches!(closed, Ok(Ok(()))),
+                    "a channel was thrown away"
+                );
+            });
+        }
+    }
+
+    async fn renew(&mut self, declare_again: bool) -> Result<(), EngineError> {
+        if declare_again && self.declared_at.elapsed() > DECLARE_EVERY {
+            declare(&self.connection).await?;
+            self.declared_at = Instant::now();
+        }
+        self.channel = Some(confirming(&self.connection).await?);
+        Ok(())
+    }
+}
+
+async fn confirming(connection: &Connection) -> Result<Channel, EngineError> {
+    let opening = async {
+        let channel =
+            connection.create_channel().await.map_err(|e| classify(e, "open a channel"))?;
+        let select = channel.confirm_select(ConfirmSelectOptions::default()).await;
+        select.map_err(|e| classify(e, "ask for confirms"))?;
+        Ok(channel)
+    };
+    match timeout(READY_TIMEOUT, opening).await {
+        Ok(opened) => opened,
+        Err(_) => Err(EngineError::away(ENGINE, anyhow!("open a channel: no answer within 1 s"))),
+    }
+}
+
+/// The task that owns the connection and its channel.
+struct Owner {
+    link: Arc<Link>,
+    orders: mpsc::Receiver<Order>,
+    down: watch::Sender<Option<String>>,
+}
+
+enum End {
+    /// Nobody can publish any more.
+    Unwanted,
+    Lost(String),
+}
+
+impl Owner {
+    async fn run(mut self, first: Option<Up>) {
+        let mut up = first;
+        loop {
+            let mut current = match up.take() {
+                Some(current) => current,
+                None => match self.connect_again().await {
+                    Some(current) => current,
+                    None => return,
+                },
+            };
+            self.down.send_replace(None);
+            let end = self.serve(&mut current).await;
+            close_later(current.connection);
+            match end {
+                End::Unwanted => return,
+                End::Lost(reason) => {
+                    tracing::warn!(reason, "publishing lost the broker");
+                    self.down.send_replace(Some(reason));
+                }
+            }
+        }
+    }
+
+    /// Tries for ever, and refuses meanwhile. `None` when nobody can publish any more.
+    async fn connect_again(&mut self) -> Option<Up> {
+        let mut backoff = Backoff::new();
+        loop {
+            let attempt = async {
+                backoff.wait().await;
+                Up::open(&self.link).await
+            };
+            tokio::pin!(attempt);
+            let done = loop {
+                tokio::select! {
+                    done = &mut attempt => break done,
+                    order = self.orders.recv() => refuse(order?, "the broker is not connected"),
+                }
+            };
+            match done {
+                Ok(up) => {
+                    tracing::info!("publishing has the broker again");
+                    return Some(up);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "connect for publishing");
+                    self.down.send_replace(Some(error.to_string()));
+                }
+            }
+        }
+    }
+
+    async fn serve(&mut self, up: &mut Up) -> End {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut declare_again = false;
+        loop {
+            tokio::select! {
+                taken = self.orders.recv_many(&mut batch, BATCH) => if taken == 0 { return End::Unwanted },
+                () = sleep(LOOK_EVERY) => {}
+            }
+            if !up.is_alive() {
+                batch.drain(..).for_each(|order| refuse(order, "the connection is gone"));
+                return End::Lost("the connection is gone".to_owned());
+            }
+            if up.is_blocked() {
+                batch.drain(..).for_each(|order| refuse(order, "the broker takes nothing now"));
+                continue;
+            }
+            if up.channel.is_none()
+                && let Err(error) = up.renew(declare_again).await
+            {
+                batch.drain(..).for_each(|order| refuse(order, "no channel could be opened"));
+                if up.is_blocked() {
+                    continue;
+                }
+                return End::Lost(error.to_string());
+            }
+            declare_again = false;
+            let Some(channel) = &up.channel else { continue };
+            let verdict = send(channel, batch.drain(..)).await;
+            if verdict != Verdict::Clean {
+                declare_again = verdict == Verdict::Astray;
+                up.throw_channel_away();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p12_a_publisher_whose_owner_is_gone_is_dead() {
+        let (orders, taken) = mpsc::channel(1);
+        let publisher = Publisher { orders, down: watch::channel(None).1 };
+        assert!(!publisher.is_dead());
+        drop(taken);
+        assert!(publisher.is_dead());
+    }
+}

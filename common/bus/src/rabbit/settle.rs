@@ -1,0 +1,188 @@
+//! A message of RabbitMQ's in our hands: how it is settled, and what its headers tell.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use lapin::Acker;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use tokio::time::timeout;
+
+use super::command::Outgoing;
+use super::link::{ENGINE, classify};
+use super::publish::{MAX_NAME, Publisher};
+use crate::topology::Queue;
+use crate::{Glance, Incoming, PublishError, Settle};
+use domain::clock::Clock;
+use domain::engine_error::EngineError;
+use domain::timestamp::Timestamp;
+
+// Our own headers.
+pub(super) const TRIES: &str = "x-latchkey-tries";
+pub(super) const REASON: &str = "x-latchkey-reason";
+pub(super) const KIND: &str = "x-latchkey-kind";
+pub(super) const FIRST_AT: &str = "x-latchkey-first-at";
+pub(super) const DEAD_AT: &str = "x-latchkey-dead-at";
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A message of the broker's in our hands.
+pub(crate) struct Held {
+    pub(super) acker: Acker,
+    pub(super) publisher: Publisher,
+    pub(super) queue: Queue,
+}
+
+impl Held {
+    pub(crate) fn is_stale(&self) -> bool {
+        !self.acker.usable()
+    }
+
+    pub(crate) async fn settle(
+        &self,
+        message: &Incoming,
+        settle: Settle<'_>,
+    ) -> Result<(), EngineError> {
+        match settle {
+            Settle::Done => self.ack().await,
+            Settle::Later { delay, tries } => {
+                self.copy(message, self.queue.waiting(delay), headers_of(message, tries)).await?;
+                self.ack().await
+            }
+            Settle::Dead { reason, tries } => {
+                let mut headers = headers_of(message, tries);
+                headers.insert(REASON.into(), text(reason));
+                headers.insert(DEAD_AT.into(), text(&Clock::system().now().to_string()));
+                self.copy(message, self.queue.dead(), headers).await?;
+                self.ack().await
+            }
+            Settle::Back => {
+                let requeue = BasicNackOptions { requeue: true, multiple: false };
+                Self::answered(timeout(ANSWER_TIMEOUT, self.acker.nack(requeue)).await)
+            }
+        }
+    }
+
+    async fn ack(&self) -> Result<(), EngineError> {
+        Self::answered(timeout(ANSWER_TIMEOUT, self.acker.ack(BasicAckOptions::default())).await)
+    }
+
+    fn answered(
+        sent: Result<lapin::Result<bool>, tokio::time::error::Elapsed>,
+    ) -> Result<(), EngineError> {
+        match sent {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => {
+                Err(EngineError::away(ENGINE, anyhow!("the message is no longer ours")))
+            }
+            Ok(Err(error)) => Err(classify(error, "settle a message")),
+            Err(_) => Err(EngineError::away(ENGINE, anyhow!("settle a message: timed out"))),
+        }
+    }
+
+    /// Copies it to a queue by the queue's name, with a confirm.
+    async fn copy(
+        &self,
+        message: &Incoming,
+        to: String,
+        headers: FieldTable,
+    ) -> Result<(), EngineError> {
+        let outgoing = copy_to(to, message, headers);
+        let copied = self.publisher.publish(outgoing).await;
+        copied.map_err(|error: PublishError| {
+            EngineError::away(ENGINE, anyhow::Error::new(error).context("copy a message on"))
+        })
+    }
+}
+
+/// A message for one queue, through the default exchange.
+pub(super) fn copy_to(to: String, message: &Incoming, headers: FieldTable) -> Outgoing {
+    Outgoing {
+        exchange: "",
+        key: to,
+        kind: message.kind.clone(),
+        id: message.id.clone(),
+        headers,
+        bytes: message.bytes.clone(),
+        mandatory: true,
+    }
+}
+
+/// The headers that a copy carries on.
+pub(super) fn headers_of(message: &Incoming, tries: u32) -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert(TRIES.into(), AMQPValue::LongLongInt(i64::from(tries)));
+    headers.insert(KIND.into(), text(&message.kind));
+    headers.insert(FIRST_AT.into(), text(&message.first_at.to_string()));
+    headers
+}
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}
+
+pub(super) fn text_of(headers: &FieldTable, name: &str) -> Option<String> {
+    match headers.inner().get(name)? {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+pub(super) fn time_of(headers: &FieldTable, name: &str) -> Option<Timestamp> {
+    Timestamp::parse(&text_of(headers, name)?)
+}
+
+pub(super) fn number(headers: &FieldTable, name: &str) -> Option<i64> {
+    match headers.inner().get(name)? {
+        AMQPValue::LongLongInt(n) => Some(*n),
+        AMQPValue::LongInt(n) => Some(i64::from(*n)),
+        AMQPValue::LongUInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortUInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortShortInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortShortUInt(n) => Some(i64::from(*n)),
+        _ => None,
+    }
+}
+
+pub(super) fn tries_of(headers: &FieldTable) -> u32 {
+    number(headers, TRIES).and_then(|tries| u32::try_from(tries).ok()).unwrap_or(0)
+}
+
+/// The routing key is the type, unless the message came through a waiting queue: then it is the queue's name.
+pub(super) fn kind_of(headers: &FieldTable, key: &str, queue: Queue, bytes: &[u8]) -> String {
+    let kind = text_of(headers, KIND).or_else(|| {
+        let is_key = key != queue.name() && key != queue.dead();
+        if is_key { Some(key.to_owned()) } else { Glance::at(bytes).kind }
+    });
+    // A copy of the message must be able to carry it.
+    kind.filter(|kind| kind.len() <= MAX_NAME).unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_keeps_the_type_that_the_message_was_published_with() {
+        let mut message = Incoming::loose("otp.requested.v1", "e1", "{}");
+        message.tries = 2;
+        let headers = headers_of(&message, 3);
+        assert_eq!(kind_of(&headers, "otp-worker", Queue::OtpWorker, b""), "otp.requested.v1");
+        assert_eq!(tries_of(&headers), 3);
+        assert_eq!(time_of(&headers, FIRST_AT), Some(message.first_at));
+    }
+
+    #[test]
+    fn a_message_without_our_headers_is_known_by_its_routing_key_or_its_body() {
+        let (none, queue) = (FieldTable::default(), Queue::SmsWorker);
+        assert_eq!(kind_of(&none, "sms.requested.v1", queue, b""), "sms.requested.v1");
+        let body = br#"{"type":"sms.receipt.v1"}"#;
+        assert_eq!(kind_of(&none, "sms-worker", queue, body), "sms.receipt.v1");
+        assert_eq!(kind_of(&none, "sms-worker", queue, b"?"), "unknown");
+        let long = format!(r#"{{"type":"{}"}}"#, "x".repeat(256));
+        assert_eq!(kind_of(&none, "sms-worker", queue, long.as_bytes()), "unknown");
+        assert_eq!(tries_of(&none), 0);
+    }
+}

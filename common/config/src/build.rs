@@ -1,0 +1,254 @@
+//! From what was given to a [`Config`]: each value, and the rules between them.
+
+use domain::limits::Limits;
+use domain::vocabulary::PumpingGuard;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use super::delivery::{sms, texts};
+use super::engines::{ENGINES, engines, environment, secrets};
+use super::error::ConfigError;
+use super::reader::Reader;
+use super::source::Given;
+use super::{
+    Config, Engines, Environment, Otp, Role, Secrets, TestNumber, Tokens, UnknownPhone, parse,
+    shown, test_numbers,
+};
+
+/// Who reads, and under which rules.
+#[derive(Clone, Copy)]
+pub(super) struct Case {
+    pub(super) role: Role,
+    pub(super) environment: Environment,
+    /// None of the engines was given.
+    pub(super) embedded: bool,
+}
+
+impl Case {
+    pub(super) fn production(self) -> bool {
+        self.environment == Environment::Production
+    }
+}
+
+pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
+    // Without its file nearly everything would seem to be missing.
+    if given.file_failed {
+        return Err(ConfigError::new(given.mistakes));
+    }
+    let mut reader = Reader::new(given);
+    let r = &mut reader;
+
+    let embedded = !ENGINES.iter().any(|name| r.is_given(name));
+    let case = Case { role, environment: environment(r, embedded), embedded };
+
+    let engines = engines(r, case);
+    let secrets = secrets(r, case);
+    let (listen, ops_listen) = addresses(r, case);
+    let public_url = r.read("LATCHKEY_PUBLIC_URL", parse::public_url);
+    if let Some(url) = &public_url {
+        refuse_plain_http(r, case, "LATCHKEY_PUBLIC_URL", url);
+    }
+    let issuer = issuer(r, case, public_url.as_ref());
+    let jwt_keys_dir = jwt_keys_dir(r, case, &engines);
+    let tokens = tokens(r);
+    let otp = otp(r);
+    let countries = r.read("LATCHKEY_COUNTRIES", parse::countries);
+    if case.production() && role.has_gateway() {
+        r.require("LATCHKEY_COUNTRIES", "production does not text the whole world by default");
+    }
+    let sms = sms(r, case);
+
+    let config = Config {
+        role,
+        environment: case.environment,
+        listen,
+        ops_listen,
+        trusted_proxies: r.read("LATCHKEY_TRUSTED_PROXIES", parse::networks).unwrap_or_default(),
+        audience: r.read("LATCHKEY_AUDIENCE", parse::visible).unwrap_or_default(),
+        jwt_active_kid: r.read("LATCHKEY_JWT_ACTIVE_KID", parse::key_id),
+        tokens,
+        limits: limits(r),
+        countries,
+        default_region: r.read("LATCHKEY_DEFAULT_REGION", parse::country),
+        unknown_phone: unknown_phone(r),
+        strict_binding: strict_binding(r),
+        test_numbers: test_numbers(r, case, otp.length),
+        otp,
+        texts: texts(r, case),
+        password_min: r.number("LATCHKEY_PASSWORD_MIN"),
+        cors_origins: r.read("LATCHKEY_CORS_ORIGINS", parse::origins).unwrap_or_default(),
+        pumping_guard: pumping_guard(r),
+        otlp_endpoint: r.read("OTEL_EXPORTER_OTLP_ENDPOINT", parse::base_url),
+        log: r.read("RUST_LOG", parse::filters),
+        engines,
+        secrets,
+        public_url,
+        issuer,
+        jwt_keys_dir,
+        sms,
+        shown: Vec::new(),
+    };
+
+    let mistakes = reader.mistakes();
+    if !mistakes.is_empty() {
+        return Err(ConfigError::new(mistakes));
+    }
+    Ok(Config { shown: shown::shown(&reader, &worked_out(&config)), ..config })
+}
+
+/// The master secret alone, for the command that cuts bundles from it: the machine that does so need not know the rest.
+pub(super) fn build_secrets(given: Given) -> Result<Secrets, ConfigError> {
+    let mut reader = Reader::new(given);
+    let r = &mut reader;
+    let case = Case { role: Role::AllInOne, environment: environment(r, false), embedded: false };
+    let secrets = secrets(r, case);
+    let mistakes: Vec<_> = reader.mistakes();
+    if mistakes.is_empty() { Ok(secrets) } else { Err(ConfigError::new(mistakes)) }
+}
+
+/// The values that follow from others where nobody set them.
+fn worked_out(config: &Config) -> Vec<(&'static str, Option<String>)> {
+    let path = |path: &Path| path.display().to_string();
+    let data_dir = match &config.engines {
+        Engines::Embedded { data_dir } => Some(path(data_dir)),
+        Engines::Services { .. } => None,
+    };
+    let routes = config.sms.routes.default.first().map(|provider| format!("default={provider}"));
+    vec![
+        ("LATCHKEY_ENV", Some(config.environment.as_str().to_owned())),
+        ("LATCHKEY_DATA_DIR", data_dir),
+        ("LATCHKEY_OPS_LISTEN", Some(config.ops_listen.to_string())),
+        ("LATCHKEY_ISSUER", config.issuer.clone()),
+        ("LATCHKEY_JWT_KEYS_DIR", config.jwt_keys_dir.as_deref().map(path)),
+        ("LATCHKEY_SMS_ROUTES", routes),
+    ]
+}
+
+fn addresses(r: &mut Reader, case: Case) -> (SocketAddr, SocketAddr) {
+    let ops_port = match case.role {
+        Role::AllInOne | Role::Gateway => 9090,
+        Role::OtpWorker => 9091,
+        Role::SmsWorker => 9092,
+    };
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listen = r.read("LATCHKEY_LISTEN", parse::address);
+    let ops_listen = r.read("LATCHKEY_OPS_LISTEN", parse::address);
+    let listen = listen.unwrap_or_else(|| local(8080));
+    let ops_listen = ops_listen.unwrap_or_else(|| local(ops_port));
+    // Metrics and health never go out by the public port; two free ports are never the same.
+    if case.role.has_gateway() && listen == ops_listen && listen.port() != 0 {
+        r.refuse("LATCHKEY_OPS_LISTEN", &format!("{ops_listen} is LATCHKEY_LISTEN's address"));
+    }
+    (listen, ops_listen)
+}
+
+pub(super) fn refuse_plain_http(r: &mut Reader, case: Case, name: &str, url: &Url) {
+    if case.production() && url.scheme() == "http" {
+        r.refuse(name, "plain http is refused in production");
+    }
+}
+
+fn issuer(r: &mut Reader, case: Case, public_url: Option<&Url>) -> Option<String> {
+    let issuer = r.read("LATCHKEY_ISSUER", parse::visible);
+    if case.production() && case.role.has_gateway() && !r.is_given("LATCHKEY_PUBLIC_URL") {
+        let why = "neither is LATCHKEY_PUBLIC_URL, and in production tokens need a lasting issuer";
+        r.require("LATCHKEY_ISSUER", why);
+    }
+    issuer.or_else(|| public_url.map(|url| url.as_str().trim_end_matches('/').to_owned()))
+}
+
+fn jwt_keys_dir(r: &mut Reader, case: Case, engines: &Engines) -> Option<PathBuf> {
+    const NAME: &str = "LATCHKEY_JWT_KEYS_DIR";
+    if !case.role.has_gateway() {
+        // A worker may be told the gateway's folder, and need not have it.
+        return r.text(NAME).map(PathBuf::from);
+    }
+    if let Some(folder) = r.read(NAME, parse::existing_folder) {
+        return Some(folder);
+    }
+    match engines {
+        Engines::Embedded { data_dir } => Some(data_dir.join("keys")),
+        Engines::Services { .. } => {
+            r.require(NAME, "on the engines the gateway makes no signing keys of its own");
+            None
+        }
+    }
+}
+
+fn tokens(r: &mut Reader) -> Tokens {
+    const MAX: &str = "LATCHKEY_REFRESH_MAX_SECS";
+    let tokens = Tokens {
+        access_ttl_secs: r.number("LATCHKEY_ACCESS_TTL_SECS"),
+        refresh_idle_secs: r.number("LATCHKEY_REFRESH_IDLE_SECS"),
+        refresh_max_secs: r.number(MAX),
+        refresh_grace_secs: r.number("LATCHKEY_REFRESH_GRACE_SECS"),
+    };
+    let judged = !r.is_wrong(MAX) && !r.is_wrong("LATCHKEY_REFRESH_IDLE_SECS");
+    if judged && tokens.refresh_max_secs < tokens.refresh_idle_secs {
+        let (max, idle) = (tokens.refresh_max_secs, tokens.refresh_idle_secs);
+        r.refuse(MAX, &format!("{max} is below LATCHKEY_REFRESH_IDLE_SECS, which is {idle}"));
+    }
+    tokens
+}
+
+fn otp(r: &mut Reader) -> Otp {
+    Otp {
+        length: r.number("LATCHKEY_OTP_LENGTH"),
+        ttl_secs: r.number("LATCHKEY_OTP_TTL_SECS"),
+        attempts: r.number("LATCHKEY_OTP_ATTEMPTS"),
+        max_failures: r.number("LATCHKEY_OTP_MAX_FAILURES"),
+        failure_reset_secs: r.number("LATCHKEY_FAILURE_RESET_SECS"),
+    }
+}
+
+fn limits(r: &mut Reader) -> Limits {
+    Limits {
+        resend_cooldown_secs: r.number("LATCHKEY_RESEND_COOLDOWN_SECS"),
+        sends_per_phone_hour: r.number("LATCHKEY_SENDS_PER_PHONE_HOUR"),
+        sends_per_phone_day: r.number("LATCHKEY_SENDS_PER_PHONE_DAY"),
+        sends_per_ip_hour: r.number("LATCHKEY_SENDS_PER_IP_HOUR"),
+        sends_per_country_hour: r.number("LATCHKEY_SENDS_PER_COUNTRY_HOUR"),
+        sends_per_country_day: r.number("LATCHKEY_SENDS_PER_COUNTRY_DAY"),
+        sends_per_prefix_hour: r.number("LATCHKEY_SENDS_PER_PREFIX_HOUR"),
+        sends_per_prefix_day: r.number("LATCHKEY_SENDS_PER_PREFIX_DAY"),
+        sends_global_day: r.number("LATCHKEY_SENDS_GLOBAL_DAY"),
+        logins_per_ip_minute: r.number("LATCHKEY_LOGINS_PER_IP_MINUTE"),
+    }
+}
+
+fn unknown_phone(r: &mut Reader) -> UnknownPhone {
+    let words = [("sign_up", UnknownPhone::SignUp), ("silent", UnknownPhone::Silent)];
+    r.word("LATCHKEY_UNKNOWN_PHONE", &words).unwrap_or(UnknownPhone::SignUp)
+}
+
+fn strict_binding(r: &mut Reader) -> bool {
+    let words = [("true", true), ("1", true), ("false", false), ("0", false)];
+    r.word("LATCHKEY_STRICT_BINDING", &words).unwrap_or_default()
+}
+
+fn pumping_guard(r: &mut Reader) -> PumpingGuard {
+    let words = [
+        ("off", PumpingGuard::Off),
+        ("record", PumpingGuard::Record),
+        ("enforce", PumpingGuard::Enforce),
+    ];
+    r.word("LATCHKEY_PUMPING_GUARD", &words).unwrap_or(PumpingGuard::Record)
+}
+
+fn test_numbers(r: &mut Reader, case: Case, code_length: u8) -> Vec<TestNumber> {
+    const NAME: &str = "LATCHKEY_TEST_NUMBERS";
+    // Their codes cannot be judged by a length that is wrong itself.
+    if r.is_wrong("LATCHKEY_OTP_LENGTH") {
+        return Vec::new();
+    }
+    let numbers = r.read(NAME, |text| test_numbers::parse(text, code_length)).unwrap_or_default();
+    for (place, number) in (1..).zip(&numbers) {
+        if case.production() && number.until.is_none() {
+            let entry = format!("entry {place} has no end, which production requires");
+            r.refuse(NAME, &format!("{entry}: write it as `@2027-01-01`"));
+        }
+    }
+    numbers
+}

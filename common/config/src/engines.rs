@@ -1,0 +1,121 @@
+//! What the process runs on, and the secret that its keys are cut from.
+
+use std::path::PathBuf;
+
+use super::build::Case;
+use super::parse::{self, Parsed};
+use super::reader::Reader;
+use super::secret::{LEAST_BYTES, is_sample};
+use super::{Engines, Environment, Role, Secrets};
+use domain::keys::Keys;
+
+pub(super) const ENGINES: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "AMQP_URL"];
+
+pub(super) fn environment(r: &mut Reader, embedded: bool) -> Environment {
+    let words =
+        [("development", Environment::Development), ("production", Environment::Production)];
+    r.word("LATCHKEY_ENV", &words).unwrap_or(if embedded {
+        Environment::Development
+    } else {
+        Environment::Production
+    })
+}
+
+pub(super) fn engines(r: &mut Reader, case: Case) -> Engines {
+    let mut engine = |name, schemes: &[&str]| r.secret(name, |url| parse::engine_url(url, schemes));
+    let database_url = engine("DATABASE_URL", &["postgres", "postgresql"]);
+    let redis_url = engine("REDIS_URL", &["redis", "rediss"]);
+    let amqp_url = engine("AMQP_URL", &["amqp", "amqps"]);
+
+    if !case.embedded {
+        for name in ENGINES {
+            r.require(name, "the engines are given all three or not at all");
+        }
+    } else if case.role != Role::AllInOne {
+        for name in ENGINES {
+            r.require(name, "a service apart runs on the engines");
+        }
+    } else if case.production() {
+        let why = "production does not run embedded, which loses codes and messages in memory";
+        for name in ENGINES {
+            r.require(name, why);
+        }
+    }
+    // Judged on the engines too: one set of variables may be tried on both.
+    let data_dir = r.read("LATCHKEY_DATA_DIR", parse::folder);
+    if case.embedded {
+        return Engines::Embedded { data_dir: data_dir.unwrap_or_else(|| platform_folder(r)) };
+    }
+    // An empty address stands for one that was refused above, so nobody ever connects to it.
+    Engines::Services {
+        database_url: database_url.unwrap_or_default(),
+        redis_url: redis_url.unwrap_or_default(),
+        amqp_url: amqp_url.unwrap_or_default(),
+    }
+}
+
+fn platform_folder(r: &mut Reader) -> PathBuf {
+    let folder = directories::BaseDirs::new().map(|dirs| dirs.data_dir().join("latchkey"));
+    folder.unwrap_or_else(|| {
+        r.require("LATCHKEY_DATA_DIR", "this user has no home folder to keep data in");
+        PathBuf::new()
+    })
+}
+
+/// Whether a secret can be one here.
+fn master(case: Case, text: &str) -> Parsed<()> {
+    if text.len() < LEAST_BYTES {
+        return Err(format!("it is shorter than {LEAST_BYTES} bytes"));
+    }
+    refuse_sample(case, text)
+}
+
+pub(super) fn refuse_sample(case: Case, text: &str) -> Parsed<()> {
+    if case.production() && is_sample(text) {
+        return Err("it looks like a sample".to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn secrets(r: &mut Reader, case: Case) -> Secrets {
+    const MASTER: &str = "LATCHKEY_SECRET";
+    const PREVIOUS: &str = "LATCHKEY_SECRET_PREVIOUS";
+    const BUNDLE: &str = "LATCHKEY_SERVICE_KEYS";
+
+    let current = r.secret(MASTER, |text| master(case, text));
+    let previous = r.secret(PREVIOUS, |text| master(case, text));
+    let bundle = r.secret(BUNDLE, |text| {
+        let keys = Keys::from_bundle(text).map_err(|cause| cause.to_string())?;
+        let Some(service) = case.role.service() else { return Ok(()) };
+        keys.check_for(service).map_err(|cause| cause.to_string())
+    });
+
+    if r.is_given(PREVIOUS) && !r.is_given(MASTER) {
+        let why = "there is no LATCHKEY_SECRET that it came before";
+        r.refuse(PREVIOUS, &format!("it is set, but {why}; a bundle of keys has its own"));
+    } else if r.is_given(PREVIOUS) && r.text(PREVIOUS) == r.text(MASTER) {
+        r.refuse(PREVIOUS, "it is the same as LATCHKEY_SECRET");
+    }
+    if case.role == Role::AllInOne {
+        if r.is_given(BUNDLE) {
+            let why = "the three services in one process, and the operator's commands, take LATCHKEY_SECRET";
+            r.refuse(BUNDLE, &format!("it is for one of the services apart; {why}"));
+        }
+        if !case.embedded {
+            r.require(MASTER, "on the engines there is no data folder to keep a made one in");
+        }
+    } else if r.is_given(BUNDLE) && r.is_given(MASTER) {
+        let why = "LATCHKEY_SECRET is set as well; give the service one of the two";
+        r.refuse(BUNDLE, why);
+    } else if !r.is_given(BUNDLE) {
+        r.require(
+            MASTER,
+            "neither is LATCHKEY_SERVICE_KEYS, and on the engines one of them is needed",
+        );
+    }
+    match (current, bundle) {
+        (Some(current), _) => Secrets::Master { current, previous },
+        (None, Some(bundle)) => Secrets::Bundle(bundle),
+        (None, None) => Secrets::MadeInDataDir,
+    }
+}

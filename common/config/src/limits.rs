@@ -1,0 +1,78 @@
+//! The limits in effect, by the names that refusals carry: for `latchkey limits` and the console.
+
+use super::Config;
+use domain::vocabulary::Limit;
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 3_600;
+const DAY: i64 = 86_400;
+
+/// One limit in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownLimit {
+    /// The `limit` of a refusal (design, ruling 9).
+    pub limit: Limit,
+    /// How many in the window; for `cooldown` the first wait in seconds. `None` where it is set at run time. 0 is off.
+    pub value: Option<u64>,
+    /// In seconds. `None`: there is none.
+    pub window_secs: Option<i64>,
+    pub variable: Option<&'static str>,
+    /// What is counted, in one sentence.
+    pub doc: &'static str,
+}
+
+impl Config {
+    /// The limits in effect, each of the contract's names once.
+    pub fn shown_limits(&self) -> Vec<ShownLimit> {
+        Limit::ALL.iter().map(|&limit| self.shown_limit(limit)).collect()
+    }
+
+    fn shown_limit(&self, limit: Limit) -> ShownLimit {
+        let limits = &self.limits;
+        let (value, window_secs, variable) = match limit {
+            Limit::Cooldown => {
+                (limits.resend_cooldown_secs.unsigned_abs(), None, "LATCHKEY_RESEND_COOLDOWN_SECS")
+            }
+            Limit::PhoneHour => {
+                (limits.sends_per_phone_hour, Some(HOUR), "LATCHKEY_SENDS_PER_PHONE_HOUR")
+            }
+            Limit::PhoneDay => {
+                (limits.sends_per_phone_day, Some(DAY), "LATCHKEY_SENDS_PER_PHONE_DAY")
+            }
+            Limit::IpHour => (limits.sends_per_ip_hour, Some(HOUR), "LATCHKEY_SENDS_PER_IP_HOUR"),
+            Limit::CountryHour => {
+                (limits.sends_per_country_hour, Some(HOUR), "LATCHKEY_SENDS_PER_COUNTRY_HOUR")
+            }
+            Limit::CountryDay => {
+                (limits.sends_per_country_day, Some(DAY), "LATCHKEY_SENDS_PER_COUNTRY_DAY")
+            }
+            Limit::PrefixHour => {
+                (limits.sends_per_prefix_hour, Some(HOUR), "LATCHKEY_SENDS_PER_PREFIX_HOUR")
+            }
+            Limit::PrefixDay => {
+                (limits.sends_per_prefix_day, Some(DAY), "LATCHKEY_SENDS_PER_PREFIX_DAY")
+            }
+            Limit::GlobalDay => (limits.sends_global_day, Some(DAY), "LATCHKEY_SENDS_GLOBAL_DAY"),
+            Limit::LoginsIp => {
+                (limits.logins_per_ip_minute, Some(MINUTE), "LATCHKEY_LOGINS_PER_IP_MINUTE")
+            }
+            Limit::Guesses => {
+                let reset = self.otp.failure_reset_secs;
+                let window = (reset > 0).then_some(reset);
+                (u64::from(self.otp.max_failures), window, "LATCHKEY_OTP_MAX_FAILURES")
+            }
+            Limit::Blocked => {
+                let doc = "Blocks set at run time by `latchkey block`.";
+                return ShownLimit { limit, value: None, window_secs: None, variable: None, doc };
+            }
+        };
+        let setting = super::table::find(variable).expect("every limit's variable is a setting");
+        ShownLimit {
+            limit,
+            value: Some(value),
+            window_secs,
+            variable: Some(variable),
+            doc: setting.doc,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The master secret: what is too weak to be one, and the one that the embedded default makes for itself.
+
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use domain::keys::hex;
+use domain::rng;
+
+/// Bytes that a secret has at least: as many as the output of the HMAC-SHA-256 under it (RFC 2104, section 3).
+pub(super) const LEAST_BYTES: usize = 32;
+
+/// Whether a secret looks copied from an example or typed by a hand: it has a telling word, fewer than eight different
+/// bytes, or eight in ascending order. Of 32 random bytes in hex or base64 fewer than one in a million looks so.
+pub(super) fn is_sample(secret: &str) -> bool {
+    const WORDS: [&str; 8] = [
+        "changeme",
+        "change-me",
+        "change_me",
+        "secret",
+        "example",
+        "password",
+        "replace",
+        "insecure",
+    ];
+    let lower = Zeroizing::new(secret.to_ascii_lowercase());
+    let bytes = secret.as_bytes();
+    let ascending = bytes
+        .windows(8)
+        .any(|run| run.windows(2).all(|pair| i16::from(pair[1]) - i16::from(pair[0]) == 1));
+    let different: BTreeSet<u8> = bytes.iter().copied().collect();
+    ascending || different.len() < 8 || WORDS.iter().any(|word| lower.contains(word))
+}
+
+/// The secret in the data folder's file `secret`, made when there is none: 32 random bytes in hex. Its text is the
+/// secret, so that it can be given as `LATCHKEY_SECRET` when the installation moves to the engines.
+///
+/// Two first starts at once agree on one secret: the file appears whole, under its name, or not at all.
+///
+/// # Errors
+/// When the folder or file cannot be made or read, or the file holds less than a secret.
+pub(super) fn made_in(data_dir: &Path) -> anyhow::Result<SecretString> {
+    let path = data_dir.join("secret");
+    let place = path.display();
+    if !path.exists() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data_dir)
+            .with_context(|| format!("make the data folder {}", data_dir.display()))?;
+        make(data_dir, &path).with_context(|| format!("make the secret {place}"))?;
+    }
+    let text = Zeroizing::new(
+        std::fs::read_to_string(&path).with_context(|| format!("read the secret {place}"))?,
+    );
+    let secret = text.trim_end();
+    ensure!(
+        secret.len() >= LEAST_BYTES,
+        "the secret {place} is shorter than {LEAST_BYTES} bytes: bring back the file that was there, \
+         or delete it and lose the sessions and codes made with it"
+    );
+    Ok(SecretString::from(secret.to_owned()))
+}
+
+/// Writes a new secret beside its place and links it there, which fails, rather than replaces, when another was first.
+fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
+    let draft = data_dir.join(format!("secret.{}", hex(&rng::bytes::<8>())));
+    let written = write(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
+        Err(cause) if cause.kind() == ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    // Whatever happened, no second copy of a secret stays behind.
+    let removed = std::fs::remove_file(&draft);
+    written?;
+    removed.context("remove the draft")?;
+    // The name itself must outlive a power cut: sessions will depend on it.
+    File::open(data_dir).and_then(|folder| folder.sync_all()).context("sync the folder")
+}
+
+fn write(draft: &Path) -> std::io::Result<()> {
+    let secret = Zeroizing::new(hex(Zeroizing::new(rng::bytes::<32>()).as_slice()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    file.write_all(secret.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use secrecy::ExposeSecret as _;
+
+    use super::super::tests::Folder;
+    use super::*;
+
+    #[test]
+    fn samples_are_known_and_random_secrets_are_not_taken_for_them() {
+        for sample in [
+            "0".repeat(64),
+            "ab".repeat(20),
+            "c0ffee".repeat(11),
+            "0123456789abcdef0123456789abcdef".to_owned(),
+            "0123".repeat(10),
+            "abcdefghijklmnopqrstuvwxyzabcdef".to_owned(),
+            "please-CHANGEME-please-please-pl".to_owned(),
+            "this is not a Secret, is it? xxx".to_owned(),
+            "example-example-example-example!".to_owned(),
+            "Password Password Password Passw".to_owned(),
+        ] {
+            assert!(is_sample(&sample), "{sample}");
+        }
+        assert!(!is_sample(&"9f8e7d6c5b4a3021".repeat(4)));
+        assert!(!is_sample("correct horse battery staple, twice"));
+        for _ in 0..1_000 {
+            let random = hex(&rng::bytes::<32>());
+            assert!(!is_sample(&random), "{random}");
+        }
+    }
+
+    #[test]
+    fn a_made_secret_is_kept_and_nobody_else_can_read_it() -> anyhow::Result<()> {
+        let folder = Folder::new();
+        let data_dir = folder.path().join("share/latchkey");
+        let secret = made_in(&data_dir)?;
+        assert_eq!(secret.expose_secret().len(), 64);
+        assert_eq!(made_in(&data_dir)?.expose_secret(), secret.expose_secret());
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&data_dir), mode(&data_dir.join("secret"))), (0o700, 0o600));
+        let left: Vec<_> = std::fs::read_dir(&data_dir)?.collect::<Result<_, _>>()?;
+        assert_eq!(left.len(), 1, "no draft stays behind: {left:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn first_starts_at_once_agree_on_one_secret() {
+        for _ in 0..20 {
+            let folder = Folder::new();
+            let gate = std::sync::Barrier::new(8);
+            let secrets: BTreeSet<String> = std::thread::scope(|scope| {
+                let start = || {
+                    gate.wait();
+                    made_in(&folder.path().join("data")).unwrap().expose_secret().to_owned()
+                };
+                let starts: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+                starts.into_iter().map(|start| start.join().unwrap()).collect()
+            });
+            assert_eq!(secrets.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_damaged_secret_is_named_and_not_replaced() -> anyhow::Result<()> {
+        let folder = Folder::new();
+        std::fs::write(folder.path().join("secret"), "cut off\n")?;
+        let error = format!("{:#}", made_in(folder.path()).unwrap_err());
+        assert!(error.contains("/secret is shorter than 32 bytes"), "{error}");
+        assert!(!error.contains("cut off"), "{error}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("secret"))?, "cut off\n");
+        Ok(())
+    }
+}

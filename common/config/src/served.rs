@@ -1,0 +1,55 @@
+//! The numbers that a deployment serves: its policy, and its test numbers while they last.
+
+use crate::{Config, TestNumber};
+use domain::code::Code;
+use domain::timestamp::Timestamp;
+
+use domain::phone::{Phone, Policy, Refusal};
+
+/// The policy of a configuration. A test number is one until its date; after that it is a number like any other, and
+/// as a rule none that is assigned (design, ruling 8).
+#[derive(Clone, Debug)]
+pub struct Served {
+    with_tests: Policy,
+    without: Policy,
+    test_numbers: Vec<TestNumber>,
+}
+
+impl Served {
+    pub fn of(config: &Config) -> Self {
+        let without = Policy {
+            default_region: config.default_region.clone(),
+            countries: config.countries.clone(),
+            ..Policy::default()
+        };
+        let test_numbers =
+            config.test_numbers.iter().map(|number| number.phone_number.clone()).collect();
+        let with_tests = Policy { test_numbers, ..without.clone() };
+        Self { with_tests, without, test_numbers: config.test_numbers.clone() }
+    }
+
+    /// The same without the list of countries: for staff, whose accounts may be of a country that was served once.
+    #[must_use]
+    pub fn everywhere(mut self) -> Self {
+        self.with_tests.countries = None;
+        self.without.countries = None;
+        self
+    }
+
+    /// Reads a writing as its subscriber.
+    pub fn parse(&self, writing: &str, now: Timestamp) -> Result<Phone, Refusal> {
+        let phone = self.with_tests.parse(writing)?;
+        let over = self.is_listed(&phone) && self.test_code(&phone, now).is_none();
+        if over { self.without.parse(writing) } else { Ok(phone) }
+    }
+
+    /// The fixed code of a test number, while its date is not over.
+    pub fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<&Code> {
+        let number = self.test_numbers.iter().find(|number| number.phone_number == phone.e164())?;
+        number.until.is_none_or(|until| now < until).then_some(&number.code)
+    }
+
+    fn is_listed(&self, phone: &Phone) -> bool {
+        self.test_numbers.iter().any(|number| number.phone_number == phone.e164())
+    }
+}

@@ -1,0 +1,89 @@
+//! Phones whose code is fixed.
+
+use std::fmt;
+
+use super::parse::{Parsed, is_e164_like};
+use domain::code::Code;
+use domain::timestamp::Timestamp;
+
+/// A phone that gets no text and signs in with a fixed code.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TestNumber {
+    /// `+` and 7 to 15 digits; need not be a number of any plan (design, ruling 8).
+    pub phone_number: String,
+    pub code: Code,
+    /// From here on it is a phone like any other. `None`: never; not in production.
+    pub until: Option<Timestamp>,
+}
+
+impl fmt::Debug for TestNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestNumber").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+/// Reads `+15550100001=123456@2027-01-01,…`. Errors tell the place of the entry and repeat nothing of it.
+pub(super) fn parse(text: &str, code_length: u8) -> Parsed<Vec<TestNumber>> {
+    let mut numbers: Vec<TestNumber> = Vec::new();
+    for (place, entry) in (1..).zip(text.split(',').map(str::trim)) {
+        let wrong = |why: &str| format!("entry {place}: {why}");
+        let (phone, rest) = entry.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
+        let (code, end) = match rest.split_once('@') {
+            Some((code, end)) => (code.trim(), Some(end.trim())),
+            None => (rest.trim(), None),
+        };
+        let phone = phone.trim();
+        if !is_e164_like(phone) {
+            return Err(wrong("the phone is not `+` and 7 to 15 digits"));
+        }
+        if numbers.iter().any(|number| number.phone_number == phone) {
+            return Err(wrong("the phone stands there twice"));
+        }
+        let code = Code::parse(code, code_length)
+            .ok_or_else(|| wrong(&format!("the code has not {code_length} digits")))?;
+        let until = match end {
+            None => None,
+            Some(day) => Some(start_of(day).ok_or_else(|| wrong("the end is no day"))?),
+        };
+        numbers.push(TestNumber { phone_number: phone.to_owned(), code, until });
+    }
+    Ok(numbers)
+}
+
+/// The first moment, in UTC, of a day written `2027-01-01`.
+fn start_of(day: &str) -> Option<Timestamp> {
+    (day.len() == 10).then(|| Timestamp::parse(&format!("{day}T00:00:00Z"))).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_numbers_have_a_code_and_may_have_an_end() {
+        let read = parse("+15550100001=123456@2027-01-01, +9999999=000000", 6).unwrap();
+        assert_eq!(read[0].phone_number, "+15550100001");
+        assert_eq!(read[0].code.expose(), "123456");
+        assert_eq!(read[0].until.unwrap().to_string(), "2027-01-01T00:00:00.000Z");
+        assert_eq!((read[1].phone_number.as_str(), read[1].until), ("+9999999", None));
+        assert!(!format!("{read:?}").contains("1555"), "{read:?}");
+    }
+
+    #[test]
+    fn a_wrong_test_number_is_told_by_its_place_and_not_repeated() {
+        for (wrong, why) in [
+            ("+14155550100", "entry 1: there is no `=`"),
+            ("14155550100=123456", "entry 1: the phone is not `+` and 7 to 15 digits"),
+            ("+141555=123456", "entry 1: the phone is not `+` and 7 to 15 digits"),
+            ("+1415555010012345=123456", "entry 1: the phone is not `+` and 7 to 15 digits"),
+            ("+14155550100=12@2099-01-01", "entry 1: the code has not 6 digits"),
+            ("+14155550100=12345a", "entry 1: the code has not 6 digits"),
+            ("+14155550100=123456@tomorrow", "entry 1: the end is no day"),
+            ("+14155550100=123456@2027-02-30", "entry 1: the end is no day"),
+            ("+14155550100=123456,+14155550100=654321", "entry 2: the phone stands there twice"),
+            ("+14155550100=123456,", "entry 2: there is no `=`"),
+        ] {
+            assert_eq!(parse(wrong, 6), Err(why.to_owned()), "{wrong}");
+        }
+    }
+}

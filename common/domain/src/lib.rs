@@ -1,0 +1,19 @@
+//! The words of the product as types: phone numbers, codes, ids, events, keys, time.
+//!
+//! Owns what the services say to each other and how secrets are cut and sealed. Must never know an engine, a setting, a
+//! socket or a runtime: no I/O, no tokio. Everything else may import it.
+
+pub mod clock;
+pub mod code;
+pub mod engine_error;
+pub mod event;
+pub mod ids;
+pub mod keys;
+pub mod limits;
+pub mod phone;
+pub mod rng;
+pub mod seal;
+pub mod timestamp;
+pub mod trace_context;
+pub mod twilio_signature;
+pub mod vocabulary;

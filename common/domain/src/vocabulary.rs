@@ -1,0 +1,144 @@
+//! Words of the contract that travel between HTTP, events and stores.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $word)] $variant),+
+        }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                match text { $($word => Ok(Self::$variant),)+ _ => Err(UnknownWord) }
+            }
+        }
+    };
+}
+
+/// A word that the contract does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown word")]
+pub struct UnknownWord;
+
+words!(
+    /// What a code is good for.
+    Purpose { Login = "login", PhoneChange = "phone_change" }
+);
+words!(
+    /// How a code reaches its phone.
+    Channel { Sms = "sms", Voice = "voice" }
+);
+words!(
+    /// The state of a request for a code, as its asker sees it.
+    Status {
+        Accepted = "accepted",
+        Issued = "issued",
+        Sending = "sending",
+        Sent = "sent",
+        Delivered = "delivered",
+        Undelivered = "undelivered",
+        Failed = "failed",
+        Verified = "verified",
+        Expired = "expired",
+        Superseded = "superseded",
+    }
+);
+words!(
+    /// Why a text did not arrive (design, ruling 13).
+    Reason {
+        NumberUnreachable = "number_unreachable",
+        NumberNotMobile = "number_not_mobile",
+        CarrierBlocked = "carrier_blocked",
+        RecipientOptedOut = "recipient_opted_out",
+        ProviderUnavailable = "provider_unavailable",
+        Expired = "expired",
+        Unknown = "unknown",
+    }
+);
+words!(
+    /// The names of the limits (design, ruling 9).
+    Limit {
+        Cooldown = "cooldown",
+        PhoneHour = "phone_hour",
+        PhoneDay = "phone_day",
+        IpHour = "ip_hour",
+        CountryHour = "country_hour",
+        CountryDay = "country_day",
+        PrefixHour = "prefix_hour",
+        PrefixDay = "prefix_day",
+        GlobalDay = "global_day",
+        LoginsIp = "logins_ip",
+        Guesses = "guesses",
+        Blocked = "blocked",
+    }
+);
+
+/// What the pumping guard does with what it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PumpingGuard {
+    Off,
+    Record,
+    Enforce,
+}
+
+impl PumpingGuard {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Record => "record",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+impl Status {
+    /// A state is only ever replaced by one of a higher rank (design, ruling 2).
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Accepted => 0,
+            Self::Issued => 1,
+            Self::Sending => 2,
+            Self::Sent => 3,
+            Self::Delivered | Self::Undelivered | Self::Failed => 4,
+            Self::Verified | Self::Expired | Self::Superseded => 5,
+        }
+    }
+
+    /// The rank, and within it which end stands against another: a text that was reported lost and arrived has arrived,
+    /// so that the same reports in any order come to the same end.
+    pub const fn order(self) -> (u8, u8) {
+        let within = match self {
+            Self::Delivered => 2,
+            Self::Undelivered => 1,
+            _ => 0,
+        };
+        (self.rank(), within)
+    }
+
+    /// Whether an event stream ends here.
+    pub const fn is_end(self) -> bool {
+        self.rank() >= 4
+    }
+}

@@ -1,0 +1,180 @@
+//! What the store learned of the guard in passing, until the gateway tells it on: changes for log, metrics and event,
+//! counts for the history. Kept in memory: a process that dies loses the last seconds of it, and no decision, which
+//! are made on the store's own counts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::Place;
+use super::net::Change;
+use domain::timestamp::Timestamp;
+
+/// Rows that wait for the database at most: a day of 30 prefixes. An outage that lasts longer, or an attacker who asks
+/// for ever new prefixes, must not fill the memory; what comes on top is not recorded.
+const MOST_TALLIES: usize = 50_000;
+const MOST_CHANGES: usize = 1_000;
+
+/// A change, where and how it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub change: Change,
+    pub country: String,
+    /// Of the ask that showed it; for a country's change, too.
+    pub operator_prefix: String,
+    pub at: Timestamp,
+}
+
+/// What happened in one minute at one prefix. A withdrawn ask counts -1.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Whole minutes since the epoch.
+    pub minute: i64,
+    pub operator_prefix: String,
+    pub country: String,
+    pub sends: i64,
+    pub verified: i64,
+    /// Asks that the guard refused.
+    pub refused: i64,
+}
+
+/// Sends and verifications of a country in the guard's window, as last seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversion {
+    pub country: String,
+    pub sends: u64,
+    pub verified: u64,
+}
+
+/// All that was learned since the last time.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    pub changes: Vec<Found>,
+    pub tallies: Vec<Tally>,
+    pub conversions: Vec<Conversion>,
+    /// Asks that `record` let through and `enforce` would have refused.
+    pub would_refuse: u64,
+}
+
+/// Collects it. Clones share.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    heard: Mutex<Heard>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    changes: Vec<Found>,
+    tallies: HashMap<(i64, String, String), (i64, i64, i64)>,
+    conversions: HashMap<String, (u64, u64)>,
+    would_refuse: u64,
+}
+
+/// What is added to a tally.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Added {
+    pub sends: i64,
+    pub verified: i64,
+    pub refused: i64,
+}
+
+/// What an act of the store showed.
+#[derive(Debug)]
+pub struct Shown {
+    pub minute: i64,
+    pub at: Timestamp,
+    /// Sends and verifications of the country.
+    pub country: (u64, u64),
+    pub would_refuse: bool,
+    pub changes: Vec<Change>,
+    pub added: Added,
+}
+
+impl News {
+    /// Returns at once when a change was found that was not taken yet, else when one is.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// All that was learned since the last call.
+    pub fn take(&self) -> Taken {
+        let heard = std::mem::take(&mut *self.lock());
+        let tally = |((minute, operator_prefix, country), (sends, verified, refused))| Tally {
+            minute,
+            operator_prefix,
+            country,
+            sends,
+            verified,
+            refused,
+        };
+        let conversion = |(country, (sends, verified))| Conversion { country, sends, verified };
+        Taken {
+            changes: heard.changes,
+            tallies: heard.tallies.into_iter().map(tally).collect(),
+            conversions: heard.conversions.into_iter().map(conversion).collect(),
+            would_refuse: heard.would_refuse,
+        }
+    }
+
+    /// Takes counts back that could not be written, for the next try.
+    pub fn put_back(&self, tallies: Vec<Tally>) {
+        let mut heard = self.lock();
+        for t in tallies {
+            heard.add(
+                (t.minute, t.operator_prefix, t.country),
+                Added { sends: t.sends, verified: t.verified, refused: t.refused },
+            );
+        }
+    }
+
+    pub fn note(&self, place: Place<'_>, shown: Shown) {
+        let mut heard = self.lock();
+        let Added { sends, verified, refused } = shown.added;
+        if sends != 0 || verified != 0 || refused != 0 {
+            heard.add(
+                (shown.minute, place.operator_prefix.to_owned(), place.country.to_owned()),
+                shown.added,
+            );
+        }
+        heard.conversions.insert(place.country.to_owned(), shown.country);
+        heard.would_refuse += u64::from(shown.would_refuse);
+        let found_any = !shown.changes.is_empty();
+        for change in shown.changes {
+            if heard.changes.len() < MOST_CHANGES {
+                heard.changes.push(Found {
+                    change,
+                    country: place.country.to_owned(),
+                    operator_prefix: place.operator_prefix.to_owned(),
+                    at: shown.at,
+                });
+            }
+        }
+        drop(heard);
+        if found_any {
+            self.shared.changed.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heard {
+    fn add(&mut self, row: (i64, String, String), added: Added) {
+        if self.tallies.len() >= MOST_TALLIES && !self.tallies.contains_key(&row) {
+            return;
+        }
+        let tally = self.tallies.entry(row).or_default();
+        tally.0 += added.sends;
+        tally.1 += added.verified;
+        tally.2 += added.refused;
+    }
+}

@@ -1,0 +1,237 @@
+//! One net, a prefix's or a country's: open, blocked, probing.
+
+use std::fmt;
+
+use super::minute_of;
+use super::rule::Rule;
+use super::window::Window;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::UnknownWord;
+
+/// Which net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Prefix,
+    Country,
+}
+
+/// Whether a net lets asks through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum State {
+    /// All of them.
+    #[default]
+    Open,
+    /// None of them.
+    Blocked,
+    /// A few, to see whether they convert.
+    Probing,
+}
+
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal),+ }) => {
+        impl $name {
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+        impl std::str::FromStr for $name {
+            type Err = UnknownWord;
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                match text { $($word => Ok(Self::$variant),)+ _ => Err(UnknownWord) }
+            }
+        }
+    };
+}
+words!(Kind { Prefix = "prefix", Country = "country" });
+words!(State { Open = "open", Blocked = "blocked", Probing = "probing" });
+
+/// A net went from one state to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub kind: Kind,
+    pub state: State,
+    /// Of the window, or of the probe where that decided.
+    pub sends: u64,
+    pub verified: u64,
+    /// How many blocks in a row.
+    pub level: u32,
+    /// End of the block; `None` when it is not blocked.
+    pub until: Option<Timestamp>,
+}
+
+/// The counts and the state of one net.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Net {
+    state: State,
+    level: u32,
+    /// Blocked: the block's end. Probing with all probes sent: when they must have converted. Else 0.
+    until: i64,
+    /// When the last block ended, or would have.
+    last: i64,
+    probes: u64,
+    probes_verified: u64,
+    window: Window,
+}
+
+impl Net {
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Sends and verifications in the window.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.window.sends(), self.window.verified())
+    }
+
+    /// What time alone changes: a block that is over turns into a probe, a probe that failed into a longer block.
+    pub(super) fn wake(&mut self, rule: &Rule, now: i64) {
+        self.slide(rule, now);
+        if self.state != State::Open && now - self.last >= rule.forget_secs * 1000 {
+            *self = Self::default();
+        }
+        if self.state == State::Probing && self.probes >= rule.probes && self.until <= now {
+            // Blocked from when it failed, not from when somebody noticed: who comes hours later finds it probing.
+            self.shut(rule, self.until);
+        }
+        if self.state == State::Blocked && self.until <= now {
+            *self = Self {
+                state: State::Probing,
+                level: self.level,
+                last: self.last,
+                ..Self::default()
+            };
+        }
+        if self.is_condemned(rule, now) {
+            self.shut(rule, now);
+        }
+    }
+
+    /// Whether the open net converts too little.
+    fn is_condemned(&self, rule: &Rule, now: i64) -> bool {
+        self.state == State::Open && self.converts_too_little(rule, now)
+    }
+
+    fn converts_too_little(&self, rule: &Rule, now: i64) -> bool {
+        let young = self.window.young(minute_of(now), rule.settle_minutes());
+        let judged = self.window.sends() - young.min(rule.doubt);
+        judged >= rule.min_sends
+            && self.window.verified() * 1000 < rule.conversion_permille * judged
+    }
+
+    fn shut(&mut self, rule: &Rule, at: i64) {
+        let anew = at - self.last >= rule.forget_secs * 1000;
+        self.level = if anew { 1 } else { self.level + 1 };
+        self.state = State::Blocked;
+        self.until = at + rule.block_ms(self.level);
+        self.last = self.until;
+    }
+
+    /// The wait of an ask that this net refuses, in milliseconds.
+    pub(super) fn refuses(&self, rule: &Rule, now: i64) -> Option<i64> {
+        match self.state {
+            State::Blocked => Some(self.until - now),
+            // By then it is known whether the probes convert.
+            State::Probing if self.probes >= rule.probes => Some(self.until - now),
+            State::Open | State::Probing => None,
+        }
+    }
+
+    /// Whether the net's own traffic converts, young sends and all.
+    pub(super) fn is_proven(&self, rule: &Rule) -> bool {
+        let (sends, verified) = self.counts();
+        self.state == State::Open
+            && verified > 0
+            && verified * 1000 >= rule.conversion_permille * sends
+    }
+
+    /// Counts an admitted send; says whether it is a probe.
+    pub(super) fn count(&mut self, rule: &Rule, now: i64) -> bool {
+        if self.state == State::Probing {
+            self.probes += 1;
+            if self.probes >= rule.probes {
+                self.until = now + rule.settle_secs * 1000;
+            }
+            return true;
+        }
+        self.window.add_send(minute_of(now));
+        if self.is_condemned(rule, now) {
+            self.shut(rule, now);
+        }
+        false
+    }
+
+    /// Takes a counted send back.
+    pub(super) fn withdraw(&mut self, rule: &Rule, minute: i64, was_probe: bool, now: i64) {
+        self.slide(rule, now);
+        if !was_probe {
+            self.window.take_send(minute);
+            self.acquit(rule, now);
+        } else if self.state == State::Probing && self.probes > 0 {
+            self.probes -= 1;
+            self.until = 0;
+        }
+    }
+
+    /// Counts a verification of a send that was counted here.
+    pub(super) fn verify(&mut self, rule: &Rule, now: i64) {
+        self.slide(rule, now);
+        if self.probes == 0 {
+            self.window.add_verified(minute_of(now));
+            self.acquit(rule, now);
+            return;
+        }
+        self.probes_verified += 1;
+        if self.probes_verified >= rule.probes_verified {
+            *self = Self { level: self.level, last: now, ..Self::default() };
+        }
+    }
+
+    /// A block for the window's counts falls with them: those who were in doubt did verify, as when an advertisement
+    /// brought a crowd within seconds.
+    fn acquit(&mut self, rule: &Rule, now: i64) {
+        if self.state == State::Blocked && self.probes == 0 && !self.converts_too_little(rule, now)
+        {
+            self.state = State::Open;
+            self.level -= 1;
+            self.until = 0;
+            self.last = now;
+        }
+    }
+
+    fn slide(&mut self, rule: &Rule, now: i64) {
+        self.window.slide(minute_of(now), rule.window_minutes());
+    }
+
+    /// What changed since `before`.
+    pub(super) fn change_since(&self, before: Snapshot, kind: Kind) -> Option<Change> {
+        if before.state == self.state && before.level == self.level {
+            return None;
+        }
+        let (sends, verified) =
+            if self.probes > 0 { (self.probes, self.probes_verified) } else { self.counts() };
+        let until = (self.state == State::Blocked).then(|| Timestamp::from_ms(self.until));
+        Some(Change { kind, state: self.state, sends, verified, level: self.level, until })
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { state: self.state, level: self.level }
+    }
+
+    /// Lets go of old counts; says whether nothing is left that matters.
+    pub fn is_over(&mut self, rule: &Rule, now: i64) -> bool {
+        self.slide(rule, now);
+        self.window.is_empty() && now - self.last >= rule.forget_secs * 1000
+    }
+}
+
+/// What a change is a change of.
+#[derive(Clone, Copy)]
+pub(super) struct Snapshot {
+    state: State,
+    level: u32,
+}

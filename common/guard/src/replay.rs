@@ -1,0 +1,213 @@
+//! A rule over recorded history: who would have been blocked, and when.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde::Serialize;
+
+use super::MINUTE_MS;
+use super::findings::Tally;
+use super::judge::{Nets, Verdict, judge};
+use super::net::{Change, Kind, Net, State};
+use super::rule::Rule;
+use domain::timestamp::Timestamp;
+
+/// Runs a rule over the rows of the history, in the order of their minutes.
+///
+/// The history knows minutes, so the order of sends and verifications within one is taken as even. It does not know
+/// which send a verification belongs to: where the rule would have stopped some of a prefix's sends, the same share of
+/// its verifications is taken as never made.
+#[derive(Debug)]
+pub struct Replay {
+    rule: Rule,
+    countries: HashMap<String, Net>,
+    prefixes: HashMap<String, Line>,
+    open_stops: HashMap<(Kind, String), usize>,
+    report: Report,
+}
+
+/// One prefix.
+#[derive(Debug, Default)]
+struct Line {
+    net: Net,
+    /// Sends of the last minutes: minute, asked, counted by the prefix's net, counted by the country's.
+    recent: VecDeque<(i64, u64, u64, u64)>,
+}
+
+/// What the rule would have done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Asks in the history, those that a guard in force had refused among them.
+    pub asks: u64,
+    pub verified: u64,
+    /// Asks that the rule would have stopped.
+    pub stopped: u64,
+    /// In the order of their begin.
+    pub stops: Vec<Stop>,
+}
+
+/// One block, from its begin until its net was open again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stop {
+    /// `prefix` or `country`.
+    pub kind: &'static str,
+    pub prefix: Option<String>,
+    pub country: String,
+    pub from: Timestamp,
+    /// When probes converted; `None`: not within the history.
+    pub opened: Option<Timestamp>,
+    /// What it was blocked for.
+    pub sends: u64,
+    pub verified: u64,
+    /// Blocks in a row until it opened.
+    pub blocks: u32,
+    /// Asks stopped by it. An ask that both nets refuse is the prefix's.
+    pub stopped: u64,
+}
+
+impl Replay {
+    #[must_use]
+    pub fn new(rule: Rule) -> Self {
+        let (countries, prefixes, open_stops) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { rule, countries, prefixes, open_stops, report: Report::default() }
+    }
+
+    /// Takes the next row. Rows come in the order of their minutes.
+    pub fn feed(&mut self, row: &Tally) {
+        let rows = |count: i64| u64::try_from(count).unwrap_or_default();
+        let (asks, verified) = (rows(row.sends) + rows(row.refused), rows(row.verified));
+        self.report.asks += asks;
+        self.report.verified += verified;
+        let now = row.minute * MINUTE_MS;
+        let (rule, report) = (self.rule, &mut self.report);
+        let line = self.prefixes.entry(row.operator_prefix.clone()).or_default();
+        let country = self.countries.entry(row.country.clone()).or_default();
+        line.begin(row.minute, rule.settle_minutes());
+        let mut told = Told { row, now, open: &mut self.open_stops, report };
+        let mut made = 0;
+        for ask in 1..=asks {
+            let Verdict { refused, counted, changes } =
+                judge(&rule, &mut Nets { prefix: &mut line.net, country }, now);
+            told.changes(&changes);
+            if refused.is_some() {
+                told.stopped(if line.net.state() == State::Open {
+                    Kind::Country
+                } else {
+                    Kind::Prefix
+                });
+            }
+            line.asked(counted.is_some(), counted.is_some_and(|counted| counted.country.is_some()));
+            while made * asks < ask * verified {
+                made += 1;
+                line.verified(&rule, country, made, now, &mut told);
+            }
+        }
+        while made < verified {
+            made += 1;
+            line.verified(&rule, country, made, now, &mut told);
+        }
+    }
+
+    /// What came out.
+    #[must_use]
+    pub fn finish(self) -> Report {
+        self.report
+    }
+}
+
+impl Line {
+    fn begin(&mut self, minute: i64, minutes: i64) {
+        while self.recent.front().is_some_and(|(at, ..)| *at <= minute - minutes) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((minute, 0, 0, 0));
+    }
+
+    fn asked(&mut self, in_prefix: bool, in_country: bool) {
+        if let Some((_, asked, prefix, country)) = self.recent.back_mut() {
+            *asked += 1;
+            *prefix += u64::from(in_prefix);
+            *country += u64::from(in_country);
+        }
+    }
+
+    /// The `number`th verification of this minute, if the share of the sends that were let through reaches it.
+    fn verified(
+        &mut self,
+        rule: &Rule,
+        country: &mut Net,
+        number: u64,
+        now: i64,
+        told: &mut Told<'_>,
+    ) {
+        let sum =
+            |pick: fn(&(i64, u64, u64, u64)) -> u64| self.recent.iter().map(pick).sum::<u64>();
+        let (asked, in_prefix, in_country) = (sum(|r| r.1), sum(|r| r.2), sum(|r| r.3));
+        // Verified later than the sends that are remembered: as the net stands.
+        let (asked, in_prefix, in_country) = match asked {
+            0 => (
+                1,
+                u64::from(self.net.state() == State::Open),
+                u64::from(country.state() == State::Open),
+            ),
+            _ => (asked, in_prefix, in_country),
+        };
+        let reaches = |share: u64| number * share / asked > (number - 1) * share / asked;
+        let mut nets = Nets { prefix: &mut self.net, country };
+        told.changes(&nets.verify(rule, reaches(in_prefix), reaches(in_country), now));
+    }
+}
+
+/// Writes the report of one row.
+struct Told<'a> {
+    row: &'a Tally,
+    now: i64,
+    open: &'a mut HashMap<(Kind, String), usize>,
+    report: &'a mut Report,
+}
+
+impl Told<'_> {
+    fn key(&self, kind: Kind) -> (Kind, String) {
+        let name = if kind == Kind::Prefix { &self.row.operator_prefix } else { &self.row.country };
+        (kind, name.clone())
+    }
+
+    fn changes(&mut self, changes: &[Change]) {
+        for change in changes {
+            let key = self.key(change.kind);
+            match (change.state, self.open.get(&key)) {
+                (State::Open, Some(at)) => {
+                    self.report.stops[*at].opened = Some(Timestamp::from_ms(self.now));
+                    self.open.remove(&key);
+                }
+                (State::Open, None) => {}
+                (_, Some(at)) => {
+                    let stop = &mut self.report.stops[*at];
+                    stop.blocks = stop.blocks.max(change.level);
+                }
+                (State::Blocked | State::Probing, None) => {
+                    self.open.insert(key, self.report.stops.len());
+                    self.report.stops.push(Stop {
+                        kind: change.kind.as_str(),
+                        prefix: (change.kind == Kind::Prefix)
+                            .then(|| self.row.operator_prefix.clone()),
+                        country: self.row.country.clone(),
+                        from: Timestamp::from_ms(self.now),
+                        opened: None,
+                        sends: change.sends,
+                        verified: change.verified,
+                        blocks: 1,
+                        stopped: 0,
+                    });
+                }
+            }
+        }
+    }
+
+    fn stopped(&mut self, by: Kind) {
+        self.report.stopped += 1;
+        let key = self.key(by);
+        if let Some(stop) = self.open.get(&key).and_then(|at| self.report.stops.get_mut(*at)) {
+            stop.stopped += 1;
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Group commit: acts of one kind that come while one is being written go together in the next statement.
+//!
+//! A commit costs PostgreSQL one wait for its disk, whether it holds one row or 64. Who finds no write under way is
+//! written at once, so a lone text waits for nobody, and there is no timer.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::anyhow;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use domain::engine_error::EngineError;
+use sql::{POSTGRES, Pool};
+
+/// Rows of one statement at most: as many as a worker has messages in hand.
+const MOST: usize = 64;
+
+/// An act that can be written together with others of its kind.
+pub(super) trait Act: Clone + Send + Sync + 'static {
+    type Answer: Send + 'static;
+    /// Whether it is of use to its caller only: not written when he has gone away before.
+    const FOR_ITS_CALLER: bool;
+
+    /// Two acts of one key never go together: the second has to find the first written.
+    fn key(&self) -> Uuid;
+
+    /// Writes all in one statement; the answers are in the acts' order. `None`: not in this company, but alone. One act
+    /// by itself always has an answer.
+    fn write(
+        db: &Pool,
+        acts: &[Self],
+    ) -> impl Future<Output = Result<Vec<Option<Self::Answer>>, EngineError>> + Send;
+}
+
+/// One value of each act, as a column of their statement.
+pub(super) fn column<'a, A, T>(
+    acts: &'a [A],
+    value: impl Fn(&'a A) -> Option<T>,
+) -> Vec<Option<T>> {
+    acts.iter().map(value).collect()
+}
+
+type Told<A> = oneshot::Sender<Result<<A as Act>::Answer, EngineError>>;
+
+/// The acts of one kind that wait. Clones share them.
+pub(super) struct Batch<A: Act>(Arc<Mutex<Waiting<A>>>);
+
+struct Waiting<A: Act> {
+    acts: VecDeque<(A, Told<A>)>,
+    /// Whether a task is writing, and will look for more when it is done.
+    writing: bool,
+}
+
+impl<A: Act> Batch<A> {
+    /// Writes the act, with those that wait with it. Takes at most the statement under way and its own.
+    pub(super) async fn write(&self, db: &Pool, act: A) -> Result<A::Answer, EngineError> {
+        let (told, answer) = oneshot::channel();
+        let is_first = {
+            let mut waiting = self.waiting();
+            waiting.acts.push_back((act, told));
+            !std::mem::replace(&mut waiting.writing, true)
+        };
+        if is_first {
+            // A task of its own: a caller that goes away must not take the others' write with it.
+            tokio::spawn(write_all(db.clone(), self.clone()));
+        }
+        let broken_off = |_| EngineError::away(POSTGRES, anyhow!("the write was broken off"));
+        answer.await.map_err(broken_off)?
+    }
+
+    /// The next that go together. Empty: none waits, and the next caller starts a task.
+    fn next(&self) -> Vec<(A, Told<A>)> {
+        let mut waiting = self.waiting();
+        let (mut together, mut keys) = (Vec::new(), HashSet::new());
+        let mut held_over = VecDeque::new();
+        while let Some((act, told)) = waiting.acts.pop_front() {
+            if A::FOR_ITS_CALLER && told.is_closed() {
+                continue;
+            }
+            if together.len() < MOST && keys.insert(act.key()) {
+                together.push((act, told));
+            } else {
+                held_over.push_back((act, told));
+            }
+        }
+        waiting.acts = held_over;
+        waiting.writing = !together.is_empty();
+        together
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<A>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn write_all<A: Act>(db: Pool, batch: Batch<A>) {
+    let mut writer = Writer { batch: &batch, done: false };
+    loop {
+        let together = batch.next();
+        if together.is_empty() {
+            writer.done = true;
+            return;
+        }
+        let (acts, told): (Vec<A>, Vec<Told<A>>) = together.into_iter().unzip();
+        let answers = match A::write(&db, &acts).await {
+            Ok(answers) => answers.into_iter().map(|answer| answer.map(Ok)).collect(),
+            Err(error) if error.is_away() || acts.len() == 1 => repeated(&error, acts.len()),
+            // One of them is bad, and must harm none but itself (P11).
+            Err(_) => acts.iter().map(|_| None).collect(),
+        };
+        let mut away = None;
+        for ((act, told), answer) in acts.into_iter().zip(told).zip(answers) {
+            let answer = match (answer, &away) {
+                (Some(answer), _) => answer,
+                // Each would wait for its own time-out, and keep all others waiting.
+                (None, Some(error)) => Err(again(error)),
+                (None, None) => alone(&db, act).await,
+            };
+            if let Err(error) = &answer
+                && error.is_away()
+            {
+                away = Some(again(error));
+            }
+            // Its caller may have gone away; what was written is written.
+            drop(told.send(answer));
+        }
+    }
+}
+
+async fn alone<A: Act>(db: &Pool, act: A) -> Result<A::Answer, EngineError> {
+    let answers = A::write(db, &[act]).await?;
+    let answer = answers.into_iter().flatten().next();
+    answer.ok_or_else(|| EngineError::broken(POSTGRES, anyhow!("an act without an answer")))
+}
+
+/// The same error for each.
+fn repeated<T>(error: &EngineError, times: usize) -> Vec<Option<Result<T, EngineError>>> {
+    std::iter::repeat_with(|| Some(Err(again(error)))).take(times).collect()
+}
+
+fn again(error: &EngineError) -> EngineError {
+    match error {
+        EngineError::Away { engine, cause } => EngineError::away(engine, anyhow!("{cause:#}")),
+        EngineError::Broken { engine, cause } => EngineError::broken(engine, anyhow!("{cause:#}")),
+    }
+}
+
+/// A task that ends in the middle, by a panic or with its runtime, leaves nobody waiting for ever.
+struct Writer<'a, A: Act> {
+    batch: &'a Batch<A>,
+    done: bool,
+}
+
+impl<A: Act> Drop for Writer<'_, A> {
+    fn drop(&mut self) {
+        if !self.done {
+            let mut waiting = self.batch.waiting();
+            waiting.acts.clear();
+            waiting.writing = false;
+        }
+    }
+}
+
+impl<A: Act> Default for Batch<A> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Waiting { acts: VecDeque::new(), writing: false })))
+    }
+}
+
+impl<A: Act> Clone for Batch<A> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<A: Act> fmt::Debug for Batch<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Writes a number down, when it is let.
+    #[derive(Clone)]
+    struct Note {
+        number: u128,
+        desk: Arc<Desk>,
+    }
+
+    struct Desk {
+        leave: Semaphore,
+        written: Mutex<Vec<Vec<u128>>>,
+        breaks: AtomicBool,
+        /// What the next writes end with.
+        errors: Mutex<VecDeque<EngineError>>,
+    }
+
+    impl Act for Note {
+        type Answer = u128;
+        const FOR_ITS_CALLER: bool = true;
+
+        fn key(&self) -> Uuid {
+            Uuid::from_u128(self.number)
+        }
+
+        async fn write(_: &Pool, acts: &[Self]) -> Result<Vec<Option<u128>>, EngineError> {
+            let desk = &acts[0].desk;
+            desk.leave.acquire().await.unwrap().forget();
+            assert!(!desk.breaks.load(Ordering::SeqCst), "the writer breaks");
+            let numbers: Vec<u128> = acts.iter().map(|note| note.number).collect();
+            desk.written.lock().unwrap().push(numbers.clone());
+            if let Some(error) = desk.errors.lock().unwrap().pop_front() {
+                return Err(error);
+            }
+            Ok(numbers.into_iter().map(Some).collect())
+        }
+    }
+
+    struct Bench {
+        db: Pool,
+        batch: Batch<Note>,
+        desk: Arc<Desk>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let db = Pool::sqlite(folder.path()).await.unwrap();
+            let desk = Desk {
+                leave: Semaphore::new(0),
+                written: Mutex::default(),
+                breaks: AtomicBool::new(false),
+                errors: Mutex::default(),
+            };
+            Self { db, batch: Batch::default(), desk: Arc::new(desk), _folder: folder }
+        }
+
+        /// Hands a note in, and returns when it waits.
+        async fn hand_in(&self, number: u128) -> tokio::task::JoinHandle<Option<u128>> {
+            let (db, batch) = (self.db.clone(), self.batch.clone());
+            let note = Note { number, desk: Arc::clone(&self.desk) };
+            let caller = tokio::spawn(async move { batch.write(&db, note).await.ok() });
+            tokio::task::yield_now().await;
+            caller
+        }
+
+        fn written(&self) -> Vec<usize> {
+            self.desk.written.lock().unwrap().iter().map(Vec::len).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_during_a_write_goes_with_the_next_in_the_order_he_came() {
+        let bench = Bench::new().await;
+        let mut callers = vec![bench.hand_in(0).await];
+        for number in 1..=100 {
+            callers.push(bench.hand_in(number).await);
+        }
+        bench.desk.leave.add_permits(100);
+        for (number, caller) in callers.into_iter().enumerate() {
+            assert_eq!(caller.await.unwrap(), u128::try_from(number).ok());
+        }
+        assert_eq!(bench.written(), [1, 64, 36]);
+        // Nobody writes any more: the next is not kept waiting.
+        assert_eq!(bench.hand_in(7).await.await.unwrap(), Some(7));
+    }
+
+    #[tokio::test]
+    async fn two_of_one_key_do_not_go_together_and_who_went_away_is_left_out() {
+        let bench = Bench::new().await;
+        let mut callers = vec![bench.hand_in(0).await];
+        for number in [1, 2, 1, 3, 1] {
+            callers.push(bench.hand_in(number).await);
+        }
+        let gone = bench.hand_in(4).await;
+        gone.abort();
+        assert!(gone.await.unwrap_err().is_cancelled());
+        bench.desk.leave.add_permits(100);
+        for caller in callers {
+            assert!(caller.await.unwrap().is_some());
+        }
+        let written = bench.desk.written.lock().unwrap().clone();
+        assert_eq!(written, [vec![0], vec![1, 2, 3], vec![1], vec![1]]);
+    }
+
+    #[tokio::test]
+    async fn p12_of_a_bad_company_no_more_are_written_alone_once_the_database_is_away() {
+        let bench = Bench::new().await;
+        let mut callers = vec![bench.hand_in(0).await];
+        for number in 1..=5 {
+            callers.push(bench.hand_in(number).await);
+        }
+        bench.desk.leave.add_permits(1);
+        assert_eq!(callers.remove(0).await.unwrap(), Some(0));
+        let bad = || EngineError::broken("a database", anyhow!("a bad row"));
+        let away = EngineError::away("a database", anyhow!("no answer"));
+        bench.desk.errors.lock().unwrap().extend([bad(), bad(), away]);
+        bench.desk.leave.add_permits(100);
+        for caller in callers {
+            assert_eq!(caller.await.unwrap(), None);
+        }
+        assert_eq!(bench.written(), [1, 5, 1, 1], "together, the first and the second alone");
+    }
+
+    #[tokio::test]
+    async fn p12_a_write_that_breaks_leaves_nobody_waiting() {
+        let bench = Bench::new().await;
+        bench.desk.breaks.store(true, Ordering::SeqCst);
+        let callers = [bench.hand_in(0).await, bench.hand_in(1).await, bench.hand_in(2).await];
+        bench.desk.leave.add_permits(100);
+        for caller in callers {
+            assert_eq!(caller.await.unwrap(), None);
+        }
+        bench.desk.breaks.store(false, Ordering::SeqCst);
+        assert_eq!(bench.hand_in(3).await.await.unwrap(), Some(3));
+    }
+}

@@ -1,0 +1,222 @@
+//! An attempt to hand a message to a provider: its beginning, which is committed before the call, and its end.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use super::batch::{Act, column};
+use super::rows::{STANDING, insert, standing};
+use super::{Ledger, NewMessage, SENT, Standing};
+use domain::engine_error::EngineError;
+use domain::ids::{AttemptId, MessageId, RequestId};
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Status};
+use sql::Pool;
+use sql::{Work, args};
+
+/// What [`Ledger::begin`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// The attempt is committed: the provider may be called. `risked` earlier calls may have been accepted.
+    Start { number: u32, risked: u32 },
+    /// The message was accepted or came to its end before. Nothing is to be sent.
+    Settled(Standing),
+    /// An attempt was begun and its end is not written: its worker is at it, or died. See [`Ledger::give_up_on`].
+    InDoubt { attempt_id: AttemptId, provider: String, started_at: Timestamp },
+    /// As many calls as are allowed may have been accepted: no further one.
+    Spent,
+    /// These providers may have accepted it, and the caller does not know: another is to be tried first.
+    Elsewhere(Vec<String>),
+}
+
+const INSERT_ATTEMPT: &str = "INSERT INTO sms_attempts (attempt_id, message_id, provider, number, state, started_at) \
+    VALUES ($1, $2, $3, $4, 'begun', $5)";
+/// The first deliveries of jobs, which are nearly all, in one round trip and one commit. Begun is whose attempt comes
+/// back. In the order of ids, so that two workers with the same jobs never wait for each other in a circle.
+const BEGIN_POSTGRES: &str = "WITH job AS (
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::uuid[], $9::text[])
+            AS job (message_id, request_id, phone_number, country, channel, at, not_after, attempt_id, provider)),
+    message AS (
+        INSERT INTO sms_ledger (message_id, request_id, phone_number, country, channel, state, rank, reason, created_at, updated_at, not_after)
+        SELECT message_id, request_id, phone_number, country, channel, 'sending', 20, NULL, at, at, not_after FROM job ORDER BY message_id
+        ON CONFLICT (message_id) DO NOTHING RETURNING message_id),
+    attempt AS (
+        INSERT INTO sms_attempts (attempt_id, message_id, provider, number, state, started_at)
+        SELECT job.attempt_id, message_id, job.provider, 1, 'begun', job.at FROM message JOIN job USING (message_id)
+        RETURNING attempt_id),
+    history AS (
+        INSERT INTO sms_history (message_id, rank, state, reason, at)
+        SELECT message_id, 20, 'sending', NULL, job.at FROM message JOIN job USING (message_id))
+    SELECT attempt_id FROM attempt";
+
+/// The first attempt of a message that the ledger does not know.
+#[derive(Clone)]
+pub(super) struct First {
+    message_id: MessageId,
+    request_id: Option<RequestId>,
+    phone_number: String,
+    country: String,
+    channel: Channel,
+    at: Timestamp,
+    not_after: Timestamp,
+    attempt_id: AttemptId,
+    provider: String,
+}
+
+impl Act for First {
+    /// Whether it is begun; else the message was known.
+    type Answer = bool;
+    /// One that nobody goes on with would be an attempt in doubt.
+    const FOR_ITS_CALLER: bool = true;
+
+    fn key(&self) -> Uuid {
+        self.message_id.uuid()
+    }
+
+    async fn write(db: &Pool, acts: &[Self]) -> Result<Vec<Option<bool>>, EngineError> {
+        db.within("begin attempts", async {
+            let mut work = db.statement().await?;
+            let rows = work
+                .rows(
+                    BEGIN_POSTGRES,
+                    args![
+                        &column(acts, |first| Some(first.message_id.uuid())),
+                        &column(acts, |first| first.request_id.map(RequestId::uuid)),
+                        &column(acts, |first| Some(first.phone_number.as_str())),
+                        &column(acts, |first| Some(first.country.as_str())),
+                        &column(acts, |first| Some(first.channel.as_str())),
+                        &column(acts, |first| Some(first.at.ms())),
+                        &column(acts, |first| Some(first.not_after.ms())),
+                        &column(acts, |first| Some(first.attempt_id.uuid())),
+                        &column(acts, |first| Some(first.provider.as_str())),
+                    ],
+                )
+                .await?;
+            work.done().await?;
+            let begun = rows.iter().map(|row| row.get("attempt_id"));
+            let begun = begun.collect::<Result<HashSet<Uuid>, _>>()?;
+            Ok(acts.iter().map(|first| Some(begun.contains(&first.attempt_id.uuid()))).collect())
+        })
+        .await
+    }
+}
+
+impl Ledger {
+    /// Commits that `attempt_id` is about to hand this message to `provider`. Nobody may call a provider without a
+    /// [`Begin::Start`] of his own attempt. At most `most_risked` calls of one message may ever have been accepted; the
+    /// providers that the caller knows to have perhaps accepted one are `doubtful`.
+    pub async fn begin(
+        &self,
+        message: &NewMessage<'_>,
+        attempt_id: AttemptId,
+        provider: &str,
+        most_risked: u32,
+        doubtful: &[String],
+        now: Timestamp,
+    ) -> Result<Begin, EngineError> {
+        if self.db.is_postgres() {
+            let first = First {
+                message_id: message.message_id,
+                request_id: message.request_id,
+                phone_number: message.phone_number.to_owned(),
+                country: message.country.to_owned(),
+                channel: message.channel,
+                at: now,
+                not_after: message.not_after,
+                attempt_id,
+                provider: provider.to_owned(),
+            };
+            if self.begins.write(&self.db, first).await? {
+                return Ok(Begin::Start { number: 1, risked: 0 });
+            }
+        }
+        self.db
+            .within("begin an attempt", async {
+                let mut work = self.db.transaction().await?;
+                let first = insert(&mut work, message, Status::Sending, None, now).await?;
+                let begin = if first {
+                    Begin::Start { number: 1, risked: 0 }
+                } else {
+                    match judge(&mut work, message.message_id, most_risked).await? {
+                        Judged::Go { unknown, .. }
+                            if unknown.iter().any(|name| name == provider)
+                                && !doubtful.iter().any(|name| name == provider) =>
+                        {
+                            Begin::Elsewhere(unknown)
+                        }
+                        Judged::Go { number, risked, .. } => Begin::Start { number, risked },
+                        Judged::Stop(begin) => begin,
+                    }
+                };
+                if let Begin::Start { number, .. } = begin {
+                    let id = message.message_id.uuid();
+                    work.run(INSERT_ATTEMPT, args![attempt_id.uuid(), id, provider, number, now])
+                        .await?;
+                    work.done().await?;
+                } else {
+                    work.undo().await?;
+                }
+                Ok(begin)
+            })
+            .await
+    }
+}
+
+/// What the earlier attempts of a message mean for a further one.
+enum Judged {
+    /// It may begin. These providers may have accepted an earlier one.
+    Go {
+        number: u32,
+        risked: u32,
+        unknown: Vec<String>,
+    },
+    Stop(Begin),
+}
+
+/// Whether a message that is known may be tried again. Locks it until the transaction's end.
+async fn judge(
+    work: &mut Work,
+    message_id: MessageId,
+    most_risked: u32,
+) -> Result<Judged, sqlx::Error> {
+    // SQLite has no row locks, nor needs them: the transaction has the whole file.
+    let locked = if work.is_postgres() {
+        "SELECT message_id, request_id, country, channel, state, rank, reason, provider, provider_message_id, segments
+            FROM sms_ledger WHERE message_id = $1 FOR UPDATE"
+    } else {
+        STANDING
+    };
+    let message = work.one(locked, args![message_id.uuid()]).await?;
+    if message.get::<i64>("rank")? >= SENT {
+        return Ok(Judged::Stop(Begin::Settled(standing(&message)?)));
+    }
+    let attempts = work
+        .rows(
+            "SELECT attempt_id, provider, state, started_at, number FROM sms_attempts WHERE message_id = $1 ORDER BY number",
+            args![message_id.uuid()],
+        )
+        .await?;
+    let (mut number, mut risked, mut unknown) = (1, 0, Vec::new());
+    for attempt in attempts {
+        match attempt.get::<String>("state")?.as_str() {
+            "begun" => {
+                return Ok(Judged::Stop(Begin::InDoubt {
+                    attempt_id: AttemptId::from_uuid(attempt.get("attempt_id")?),
+                    provider: attempt.get("provider")?,
+                    started_at: attempt.time("started_at")?,
+                }));
+            }
+            "accepted" | "unknown" => {
+                risked += 1;
+                unknown.push(attempt.get("provider")?);
+            }
+            _ => {}
+        }
+        number = u32::try_from(attempt.get::<i64>("number")?).unwrap_or(u32::MAX - 1) + 1;
+    }
+    Ok(if risked >= most_risked {
+        Judged::Stop(Begin::Spent)
+    } else {
+        Judged::Go { number, risked, unknown }
+    })
+}

@@ -1,0 +1,316 @@
+//! How a call to a provider ended, written down.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::batch::{Act, column};
+use super::rows::{By, STANDING, history, insert, raise, standing};
+use super::{Ledger, Moved, NewMessage, rank};
+use domain::engine_error::EngineError;
+use domain::ids::AttemptId;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Reason, Status};
+use sql::Pool;
+use sql::args;
+
+/// How a call to a provider ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptState {
+    Begun,
+    Accepted,
+    Throttled,
+    Unavailable,
+    Rejected,
+    Filtered,
+    /// May have been accepted.
+    Unknown,
+}
+
+impl AttemptState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Accepted => "accepted",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Rejected => "rejected",
+            Self::Filtered => "filtered",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Begun,
+            Self::Accepted,
+            Self::Throttled,
+            Self::Unavailable,
+            Self::Rejected,
+            Self::Filtered,
+            Self::Unknown,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == text)
+    }
+}
+
+/// The end of an attempt, and what it means for its message.
+#[derive(Clone, Copy, Debug)]
+pub struct Finish<'a> {
+    pub state: AttemptState,
+    pub provider_message_id: Option<&'a str>,
+    pub provider_code: Option<&'a str>,
+    pub segments: Option<u32>,
+    /// The message's new state, when this call decides it.
+    pub status: Option<(Status, Option<Reason>)>,
+    /// When the provider is to be asked how it ended, should no receipt have told.
+    pub follow_up_at: Option<Timestamp>,
+}
+
+/// A receipt may have come first: then the attempt stays accepted.
+const FINISH_ATTEMPT: &str = "UPDATE sms_attempts SET
+        state = CASE WHEN state = 'accepted' THEN state ELSE $2 END,
+        ended_at = COALESCE(ended_at, $3),
+        provider_message_id = COALESCE($4, provider_message_id),
+        provider_code = COALESCE($5, provider_code),
+        follow_up_at = COALESCE(follow_up_at, $6)
+    WHERE attempt_id = $1 AND state IN ('begun', 'unknown', 'accepted')
+    RETURNING message_id, provider";
+/// The ends of attempts in one round trip and one commit. Rows are locked in the order of ids, attempts before messages,
+/// as receipts do it one by one: nobody waits for another in a circle. Of two ends of one message `UPDATE .. FROM` applies
+/// one, and the other comes back without a message.
+const FINISH_POSTGRES: &str = "WITH job AS (
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bigint[])
+            AS job (attempt_id, state, at, provider_message_id, provider_code, follow_up_at, rank, status, reason, segments)),
+    known AS (
+        SELECT attempt_id FROM sms_attempts JOIN job USING (attempt_id)
+        WHERE sms_attempts.state IN ('begun', 'unknown', 'accepted') ORDER BY attempt_id FOR NO KEY UPDATE OF sms_attempts),
+    attempt AS (
+        UPDATE sms_attempts a SET
+            state = CASE WHEN a.state = 'accepted' THEN a.state ELSE job.state END,
+            ended_at = COALESCE(a.ended_at, job.at),
+            provider_message_id = COALESCE(job.provider_message_id, a.provider_message_id),
+            provider_code = COALESCE(job.provider_code, a.provider_code),
+            follow_up_at = COALESCE(a.follow_up_at, job.follow_up_at)
+        FROM known JOIN job USING (attempt_id) WHERE a.attempt_id = known.attempt_id
+        RETURNING a.attempt_id, a.message_id, a.provider),
+    locked AS (
+        SELECT l.message_id, attempt.attempt_id, attempt.provider FROM sms_ledger l JOIN attempt USING (message_id)
+        ORDER BY l.message_id FOR NO KEY UPDATE OF l),
+    message AS (
+        UPDATE sms_ledger l SET
+            state = CASE WHEN l.rank < job.rank THEN job.status ELSE l.state END,
+            reason = CASE WHEN l.rank < job.rank THEN job.reason ELSE l.reason END,
+            provider = CASE WHEN l.rank < job.rank THEN locked.provider ELSE COALESCE(l.provider, locked.provider) END,
+            provider_message_id = CASE WHEN l.rank < job.rank THEN COALESCE(job.provider_message_id, l.provider_message_id)
+                ELSE COALESCE(l.provider_message_id, job.provider_message_id) END,
+            segments = COALESCE(l.segments, job.segments),
+            updated_at = CASE WHEN l.rank < job.rank THEN job.at ELSE l.updated_at END,
+            rank = CASE WHEN l.rank < job.rank THEN job.rank ELSE l.rank END
+        FROM locked JOIN job USING (attempt_id) WHERE l.message_id = locked.message_id
+        RETURNING locked.attempt_id, job.at, l.message_id, l.request_id, l.country, l.channel, l.state, l.rank, l.reason,
+            l.provider, l.provider_message_id, l.segments),
+    history AS (
+        INSERT INTO sms_history (message_id, rank, state, reason, at)
+        SELECT message_id, rank, state, reason, at FROM message ON CONFLICT (message_id, rank) DO NOTHING RETURNING message_id)
+    SELECT attempt.attempt_id AS attempt, message.*,
+        EXISTS (SELECT 1 FROM history WHERE history.message_id = message.message_id) AS changed,
+        EXISTS (SELECT 1 FROM sms_receipts r WHERE r.attempt_id = attempt.attempt_id) AS kept
+    FROM attempt LEFT JOIN message USING (attempt_id)";
+
+/// A [`Finish`] of its own, to be written with others.
+#[derive(Clone)]
+pub(super) struct Ended {
+    attempt_id: AttemptId,
+    state: AttemptState,
+    at: Timestamp,
+    provider_message_id: Option<String>,
+    provider_code: Option<String>,
+    segments: Option<u32>,
+    status: Option<(Status, Option<Reason>)>,
+    follow_up_at: Option<Timestamp>,
+}
+
+impl Act for Ended {
+    /// How the message stands, and whether receipts are kept for the attempt.
+    type Answer = (Option<Moved>, bool);
+    /// The call was made: its end is worth writing, whoever is left to hear of it.
+    const FOR_ITS_CALLER: bool = false;
+
+    fn key(&self) -> Uuid {
+        self.attempt_id.uuid()
+    }
+
+    async fn write(db: &Pool, acts: &[Self]) -> Result<Vec<Option<Self::Answer>>, EngineError> {
+        db.within("finish attempts", async {
+            let mut work = db.statement().await?;
+            let rows = work
+                .rows(
+                    FINISH_POSTGRES,
+                    args![
+                        &column(acts, |ended| Some(ended.attempt_id.uuid())),
+                        &column(acts, |ended| Some(ended.state.as_str())),
+                        &column(acts, |ended| Some(ended.at.ms())),
+                        &column(acts, |ended| ended.provider_message_id.as_deref()),
+                        &column(acts, |ended| ended.provider_code.as_deref()),
+                        &column(acts, |ended| ended.follow_up_at.map(Timestamp::ms)),
+                        // A rank that raises nothing, when the call decides nothing.
+                        &column(acts, |ended| Some(ended.status.map_or(0, |(to, _)| rank(to)))),
+                        &column(acts, |ended| ended.status.map(|(status, _)| status.as_str())),
+                        &column(acts, |ended| ended.status?.1.map(Reason::as_str)),
+                        &column(acts, |ended| ended.segments.map(i64::from)),
+                    ],
+                )
+                .await?;
+            work.done().await?;
+            let mut told = HashMap::with_capacity(rows.len());
+            for row in rows {
+                let attempt: Uuid = row.get("attempt")?;
+                let answer = if row.get::<Option<Uuid>>("message_id")?.is_some() {
+                    let moved = Moved { changed: row.get("changed")?, standing: standing(&row)? };
+                    Some((Some(moved), row.get("kept")?))
+                } else if acts.len() > 1 {
+                    None
+                } else {
+                    Some((None, false))
+                };
+                told.insert(attempt, answer);
+            }
+            let unknown = || Some((None, false));
+            Ok(acts
+                .iter()
+                .map(|ended| told.remove(&ended.attempt_id.uuid()).unwrap_or_else(unknown))
+                .collect())
+        })
+        .await
+    }
+}
+
+/// An end that only a message without an accepted call comes to.
+const END: &str = "UPDATE sms_ledger SET state = $3, rank = $2, reason = $4, updated_at = $5
+    WHERE message_id = $1 AND rank < 30";
+
+impl Ledger {
+    /// Writes down how a call ended. Safe to repeat, and safe when a receipt told the end before.
+    ///
+    /// `None` when the ledger has no such attempt any more.
+    pub async fn finish(
+        &self,
+        attempt_id: AttemptId,
+        finish: &Finish<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Moved>, EngineError> {
+        let (moved, kept) = if self.db.is_postgres() {
+            let ended = Ended {
+                attempt_id,
+                state: finish.state,
+                at: now,
+                provider_message_id: finish.provider_message_id.map(str::to_owned),
+                provider_code: finish.provider_code.map(str::to_owned),
+                segments: finish.segments,
+                status: finish.status,
+                follow_up_at: finish.follow_up_at,
+            };
+            self.finishes.write(&self.db, ended).await?
+        } else {
+            let finish = self.finish_sqlite(attempt_id, finish, now);
+            self.db.within("finish an attempt", finish).await?
+        };
+        if kept {
+            let after = self.apply_kept(attempt_id, now).await?;
+            if let (Some(before), Some(after)) = (&moved, after) {
+                let changed = before.changed || after.changed;
+                return Ok(Some(Moved { changed, ..after }));
+            }
+        }
+        Ok(moved)
+    }
+
+    async fn finish_sqlite(
+        &self,
+        attempt_id: AttemptId,
+        finish: &Finish<'_>,
+        now: Timestamp,
+    ) -> Result<(Option<Moved>, bool), sqlx::Error> {
+        let mut work = self.db.transaction().await?;
+        let attempt = work
+            .optional(
+                FINISH_ATTEMPT,
+                args![
+                    attempt_id.uuid(),
+                    finish.state.as_str(),
+                    now,
+                    finish.provider_message_id,
+                    finish.provider_code,
+                    finish.follow_up_at,
+                ],
+            )
+            .await?;
+        let Some(attempt) = attempt else {
+            work.undo().await?;
+            return Ok((None, false));
+        };
+        let provider: String = attempt.get("provider")?;
+        let by =
+            By { provider: &provider, id: finish.provider_message_id, segments: finish.segments };
+        let moved = raise(&mut work, attempt.get("message_id")?, finish.status, by, now).await?;
+        let kept = work
+            .optional(
+                "SELECT status FROM sms_receipts WHERE attempt_id = $1",
+                args![attempt_id.uuid()],
+            )
+            .await?
+            .is_some();
+        work.done().await?;
+        Ok((moved, kept))
+    }
+
+    /// Settles a doubt: an attempt whose end nobody wrote counts from now on as one that may have been accepted.
+    pub async fn give_up_on(
+        &self,
+        attempt_id: AttemptId,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        self.db
+            .within("give up on an attempt", async {
+                let mut work = self.db.statement().await?;
+                work.run(
+                    "UPDATE sms_attempts SET state = 'unknown', ended_at = $2 WHERE attempt_id = $1 AND state = 'begun'",
+                    args![attempt_id.uuid(), now],
+                )
+                .await?;
+                work.done().await
+            })
+            .await
+    }
+
+    /// Ends a message that no provider accepted: dropped, or given up. One that was accepted stays as it is.
+    pub async fn end(
+        &self,
+        message: &NewMessage<'_>,
+        status: Status,
+        reason: Option<Reason>,
+        now: Timestamp,
+    ) -> Result<Moved, EngineError> {
+        self.db
+            .within("end a message", async {
+                let id = message.message_id.uuid();
+                let mut work = self.db.transaction().await?;
+                let first = insert(&mut work, message, status, reason, now).await?;
+                let raised = first || {
+                    let reason = reason.map(Reason::as_str);
+                    let end = args![id, rank(status), status.as_str(), reason, now];
+                    let raised = work.run(END, end).await? == 1;
+                    if raised {
+                        history(&mut work, id, status, reason, now).await?;
+                    }
+                    raised
+                };
+                let row = work.one(STANDING, args![id]).await?;
+                work.done().await?;
+                Ok(Moved { changed: raised, standing: standing(&row)? })
+            })
+            .await
+    }
+}

@@ -1,0 +1,180 @@
+//! What the ledger asks for by itself: questions to providers, and forgetting.
+
+use uuid::Uuid;
+
+use super::Ledger;
+use super::rows::parsed;
+use domain::engine_error::EngineError;
+use domain::ids::{AttemptId, MessageId};
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Status};
+use sql::args;
+
+/// A text is remembered this long; then only its count is.
+const KEPT_MS: i64 = 30 * DAY_MS;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// A receipt whose send never became known.
+const ORPHAN_KEPT_MS: i64 = 3 * DAY_MS;
+
+/// An attempt whose provider is to be asked again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowUp {
+    pub attempt_id: AttemptId,
+    pub message_id: MessageId,
+    pub provider: String,
+    pub provider_message_id: String,
+    pub channel: Channel,
+    /// `None`: no receipt told its end. Else its text is to be forgotten, and its price asked for.
+    pub final_state: Option<Status>,
+    /// Which question this is, of [`MOST_QUESTIONS`] since the last news.
+    pub number: u32,
+}
+
+/// Questions about an attempt without news.
+pub const MOST_QUESTIONS: u32 = 5;
+
+/// What a sweep dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub messages: u64,
+    pub receipts: u64,
+}
+
+const CLAIM_POSTGRES: &str = "UPDATE sms_attempts a SET follow_ups = a.follow_ups + 1,
+        follow_up_at = CASE WHEN a.follow_ups >= 4 THEN NULL ELSE $1 + $2 * (1 << CAST(a.follow_ups AS integer)) END
+    FROM sms_ledger l
+    WHERE l.message_id = a.message_id AND a.attempt_id IN (
+        SELECT attempt_id FROM sms_attempts WHERE follow_up_at <= $1 ORDER BY follow_up_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+    RETURNING a.attempt_id, a.message_id, a.provider, a.provider_message_id, a.final_state, a.follow_ups, l.channel";
+const CLAIM_SQLITE: &str = "UPDATE sms_attempts SET follow_ups = follow_ups + 1,
+        follow_up_at = CASE WHEN follow_ups >= 4 THEN NULL ELSE $1 + $2 * (1 << follow_ups) END
+    WHERE attempt_id IN (SELECT attempt_id FROM sms_attempts WHERE follow_up_at <= $1 ORDER BY follow_up_at LIMIT $3)
+    RETURNING attempt_id, message_id, provider, provider_message_id, final_state, follow_ups,
+        (SELECT channel FROM sms_ledger l WHERE l.message_id = sms_attempts.message_id) AS channel";
+const TOTALS: &str = "INSERT INTO sms_totals (day, country, channel, provider, state, reason, messages, segments)
+    SELECT created_at / 86400000, country, channel, COALESCE(provider, ''), state, COALESCE(reason, ''), count(*), COALESCE(sum(segments), 0)
+        FROM sms_ledger WHERE created_at < $1 GROUP BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT (day, country, channel, provider, state, reason) DO UPDATE SET
+        messages = sms_totals.messages + excluded.messages, segments = sms_totals.segments + excluded.segments";
+/// One statement, so that two sweeps at once count each message once: only who deleted it counts it.
+const SWEEP_POSTGRES: &str = "WITH gone AS (
+        DELETE FROM sms_ledger WHERE message_id IN (
+            SELECT message_id FROM sms_ledger WHERE created_at < $1 ORDER BY created_at LIMIT 5000 FOR UPDATE SKIP LOCKED)
+        RETURNING created_at, country, channel, provider, state, reason, segments),
+    counted AS (
+        INSERT INTO sms_totals (day, country, channel, provider, state, reason, messages, segments)
+        SELECT created_at / 86400000, country, channel, COALESCE(provider, ''), state, COALESCE(reason, ''), count(*), COALESCE(sum(segments), 0)::bigint
+            FROM gone GROUP BY 1, 2, 3, 4, 5, 6
+        ON CONFLICT (day, country, channel, provider, state, reason) DO UPDATE SET
+            messages = sms_totals.messages + excluded.messages, segments = sms_totals.segments + excluded.segments)
+    SELECT count(*) AS gone FROM gone";
+
+impl Ledger {
+    /// Takes up to `most` attempts whose providers are to be asked now, so that no other worker asks too. Each comes
+    /// again after a wait that doubles from `again_after_ms`, five times in all, until [`Ledger::followed_up`].
+    pub async fn due_follow_ups(
+        &self,
+        now: Timestamp,
+        again_after_ms: i64,
+        most: u32,
+    ) -> Result<Vec<FollowUp>, EngineError> {
+        self.db
+            .within("claim follow-ups", async {
+                let mut work = self.db.statement().await?;
+                let sql = if work.is_postgres() { CLAIM_POSTGRES } else { CLAIM_SQLITE };
+                let rows = work.rows(sql, args![now, again_after_ms, most]).await?;
+                work.done().await?;
+                let mut due = Vec::with_capacity(rows.len());
+                for row in rows {
+                    // Without the provider's id there is nothing to ask for.
+                    let Some(provider_message_id) = row.get("provider_message_id")? else {
+                        continue;
+                    };
+                    let final_state: Option<String> = row.get("final_state")?;
+                    due.push(FollowUp {
+                        attempt_id: AttemptId::from_uuid(row.get::<Uuid>("attempt_id")?),
+                        message_id: MessageId::from_uuid(row.get::<Uuid>("message_id")?),
+                        provider: row.get("provider")?,
+                        provider_message_id,
+                        channel: parsed("channel", &row.get::<String>("channel")?)?,
+                        final_state: final_state
+                            .map(|state| parsed("final_state", &state))
+                            .transpose()?,
+                        number: u32::try_from(row.get::<i64>("follow_ups")?).unwrap_or(u32::MAX),
+                    });
+                }
+                Ok(due)
+            })
+            .await
+    }
+
+    /// Nothing more is to be asked about an attempt in the state that the follow-up found it in, until `again_at`.
+    pub async fn followed_up(
+        &self,
+        follow_up: &FollowUp,
+        price: Option<&str>,
+        again_at: Option<Timestamp>,
+    ) -> Result<(), EngineError> {
+        self.db
+            .within("end a follow-up", async {
+                let mut work = self.db.statement().await?;
+                work.run(
+                    "UPDATE sms_attempts SET price = COALESCE($3, price),
+                        follow_up_at = CASE WHEN COALESCE(final_state, '') = $2 THEN $4 ELSE follow_up_at END
+                        WHERE attempt_id = $1",
+                    args![
+                        follow_up.attempt_id.uuid(),
+                        follow_up.final_state.map_or("", Status::as_str),
+                        price,
+                        again_at,
+                    ],
+                )
+                .await?;
+                work.done().await
+            })
+            .await
+    }
+
+    /// Takes a phone out of the ledger: its account was deleted. What was sent stays counted.
+    pub async fn erase_phone(&self, phone_number: &str) -> Result<u64, EngineError> {
+        self.db
+            .within("erase a phone from the ledger", async {
+                let mut work = self.db.statement().await?;
+                let erased = work
+                    .run(
+                        "UPDATE sms_ledger SET phone_number = NULL WHERE phone_number = $1",
+                        args![phone_number],
+                    )
+                    .await?;
+                work.done().await?;
+                Ok(erased)
+            })
+            .await
+    }
+
+    /// Counts texts older than 30 days into totals and drops them, and receipts that nobody claimed within 3 days. Up
+    /// to 5000 texts a call on PostgreSQL: call again while it drops as many.
+    pub async fn sweep(&self, now: Timestamp) -> Result<Swept, EngineError> {
+        self.db
+            .within("sweep the ledger", async {
+                let before = now.plus_ms(-KEPT_MS);
+                let mut work = self.db.transaction().await?;
+                let messages = if work.is_postgres() {
+                    let row = work.one(SWEEP_POSTGRES, args![before]).await?;
+                    u64::try_from(row.get::<i64>("gone")?).unwrap_or_default()
+                } else {
+                    work.run(TOTALS, args![before]).await?;
+                    work.run("DELETE FROM sms_ledger WHERE created_at < $1", args![before]).await?
+                };
+                let receipts = work
+                    .run(
+                        "DELETE FROM sms_receipts WHERE received_at < $1",
+                        args![now.plus_ms(-ORPHAN_KEPT_MS)],
+                    )
+                    .await?;
+                work.done().await?;
+                Ok(Swept { messages, receipts })
+            })
+            .await
+    }
+}

@@ -1,0 +1,156 @@
+//! The ledger of texts: one row a message, one an attempt to hand it to a provider, one a change of its state.
+//!
+//! It is what keeps a redelivered job from being paid twice (P2): an attempt is committed as `begun` before its
+//! provider is called, and a message with an attempt whose end nobody wrote down is in doubt, not new. How many calls
+//! may have been accepted is counted here, under the message's lock, so no number of workers goes beyond it (W1).
+
+use self::batch::Batch;
+use self::begin::First;
+use self::finish::Ended;
+use self::rows::{STANDING, standing};
+use domain::engine_error::EngineError;
+use domain::ids::{AttemptId, MessageId, RequestId};
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Reason, Status};
+use sql::{Pool, args};
+
+mod batch;
+mod begin;
+pub mod erase;
+mod finish;
+mod follow_up;
+mod history;
+mod receipts;
+mod rows;
+
+pub use begin::Begin;
+pub use finish::{AttemptState, Finish};
+pub use follow_up::{FollowUp, MOST_QUESTIONS, Swept};
+pub use history::{AttemptEntry, Change, Entry, Search};
+pub use receipts::{Applied, Receipt};
+
+/// The ledger's acts, each atomic. Cheap to clone; clones write their hot acts together.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    db: Pool,
+    begins: Batch<First>,
+    finishes: Batch<Ended>,
+}
+
+/// A text that is to be sent, as the ledger keeps it: without its words.
+#[derive(Clone, Copy)]
+pub struct NewMessage<'a> {
+    pub message_id: MessageId,
+    pub request_id: Option<RequestId>,
+    pub phone_number: &'a str,
+    pub country: &'a str,
+    pub channel: Channel,
+    pub not_after: Timestamp,
+}
+
+/// How a message stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub message_id: MessageId,
+    pub request_id: Option<RequestId>,
+    pub country: String,
+    pub channel: Channel,
+    pub status: Status,
+    pub reason: Option<Reason>,
+    pub provider: Option<String>,
+    pub provider_message_id: Option<String>,
+    pub segments: Option<u32>,
+}
+
+/// What came of an act: how the message stands now, and whether the act changed its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub changed: bool,
+    pub standing: Standing,
+}
+
+/// What a message's attempts came to so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// Calls that may have been accepted.
+    pub risked: u32,
+    /// Calls that surely were not.
+    pub refused: u32,
+}
+
+/// The ledger's own rank. The public ranks leave the ends of delivery equal; here they are ordered too, so that the
+/// same receipts in any order end in the same state.
+const fn rank(status: Status) -> i64 {
+    match status {
+        Status::Accepted | Status::Issued | Status::Sending => 20,
+        Status::Sent | Status::Verified => 30,
+        Status::Expired | Status::Superseded => 40,
+        Status::Failed => 41,
+        Status::Undelivered => 42,
+        Status::Delivered => 43,
+    }
+}
+const SENT: i64 = rank(Status::Sent);
+
+impl Ledger {
+    pub fn new(db: Pool) -> Self {
+        Self { db, begins: Batch::default(), finishes: Batch::default() }
+    }
+
+    /// How the message stands; `None` when the ledger does not know it.
+    pub async fn standing(&self, message_id: MessageId) -> Result<Option<Standing>, EngineError> {
+        self.db
+            .within("read how a message stands", async {
+                let mut work = self.db.reading().await?;
+                let row = work.optional(STANDING, args![message_id.uuid()]).await?;
+                work.done().await?;
+                row.as_ref().map(standing).transpose()
+            })
+            .await
+    }
+
+    /// What the message's attempts came to.
+    pub async fn tries(&self, message_id: MessageId) -> Result<Tries, EngineError> {
+        self.db
+            .within("count a message's attempts", async {
+                let mut work = self.db.reading().await?;
+                let rows = work
+                    .rows(
+                        "SELECT state FROM sms_attempts WHERE message_id = $1",
+                        args![message_id.uuid()],
+                    )
+                    .await?;
+                work.done().await?;
+                let mut tries = Tries::default();
+                for row in rows {
+                    match row.get::<String>("state")?.as_str() {
+                        "begun" | "accepted" | "unknown" => tries.risked += 1,
+                        _ => tries.refused += 1,
+                    }
+                }
+                Ok(tries)
+            })
+            .await
+    }
+
+    /// How an attempt stands: a receipt makes it accepted while its caller still waits.
+    pub async fn attempt_state(
+        &self,
+        attempt_id: AttemptId,
+    ) -> Result<Option<AttemptState>, EngineError> {
+        self.db
+            .within("read how an attempt stands", async {
+                let mut work = self.db.reading().await?;
+                let row = work
+                    .optional(
+                        "SELECT state FROM sms_attempts WHERE attempt_id = $1",
+                        args![attempt_id.uuid()],
+                    )
+                    .await?;
+                work.done().await?;
+                let state = row.map(|row| row.get::<String>("state")).transpose()?;
+                Ok(state.and_then(|state| AttemptState::parse(&state)))
+            })
+            .await
+    }
+}

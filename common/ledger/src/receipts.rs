@@ -1,0 +1,193 @@
+//! Receipts: what a provider reports later about an attempt.
+
+use super::rows::{By, parsed, raise};
+use super::{Ledger, Moved, SENT, rank};
+use domain::engine_error::EngineError;
+use domain::ids::AttemptId;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Reason, Status};
+use sql::{Work, args};
+
+/// A provider's report on an attempt, in our words. Any report proves that the attempt was accepted.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    pub attempt_id: AttemptId,
+    /// [`Status::Sent`] for everything on the way, or an end.
+    pub status: Status,
+    pub reason: Option<Reason>,
+    pub provider_message_id: Option<String>,
+    pub provider_code: Option<String>,
+    /// Amount and currency, where the report tells them.
+    pub price: Option<String>,
+    /// When its provider is to be asked again, if this report is news.
+    pub follow_up_at: Option<Timestamp>,
+}
+
+/// What came of a receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Its attempt is known. `current`: the message stands as this receipt says, by this one or by an earlier twin.
+    Known { moved: Moved, current: bool },
+    /// Kept until its attempt is.
+    Kept,
+}
+
+const TAKE: &str = "UPDATE sms_attempts SET
+        state = 'accepted',
+        ended_at = COALESCE(ended_at, $2),
+        provider_message_id = COALESCE(provider_message_id, $3),
+        provider_code = COALESCE($4, provider_code),
+        price = COALESCE($9, price),
+        follow_up_at = CASE WHEN final_rank < $5 THEN $6 WHEN state <> 'accepted' THEN COALESCE(follow_up_at, $6) ELSE follow_up_at END,
+        follow_ups = CASE WHEN final_rank < $5 THEN 0 ELSE follow_ups END,
+        final_state = CASE WHEN final_rank < $5 THEN $7 ELSE final_state END,
+        final_reason = CASE WHEN final_rank < $5 THEN $8 ELSE final_reason END,
+        final_rank = CASE WHEN final_rank < $5 THEN $5 ELSE final_rank END
+    WHERE attempt_id = $1
+    RETURNING message_id, provider";
+const KEEP: &str = "INSERT INTO sms_receipts (attempt_id, status, reason, provider_message_id, provider_code, received_at) \
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (attempt_id, status) DO NOTHING";
+
+impl Ledger {
+    /// Applies a receipt by rank. Safe when it is doubled, late, or earlier than its siblings or the send's answer.
+    pub async fn apply_receipt(
+        &self,
+        receipt: &Receipt,
+        now: Timestamp,
+    ) -> Result<Applied, EngineError> {
+        self.db
+            .within("apply a receipt", async {
+                let mut work = self.db.transaction().await?;
+                let applied = apply(&mut work, receipt, now).await?;
+                let Some((moved, current)) = applied else {
+                    let status = receipt.status.as_str();
+                    work.run(
+                        KEEP,
+                        args![
+                            receipt.attempt_id.uuid(),
+                            status,
+                            receipt.reason.map(Reason::as_str),
+                            receipt.provider_message_id.as_deref(),
+                            receipt.provider_code.as_deref(),
+                            now,
+                        ],
+                    )
+                    .await?;
+                    work.done().await?;
+                    return Ok(Applied::Kept);
+                };
+                work.done().await?;
+                Ok(Applied::Known { moved, current })
+            })
+            .await
+    }
+
+    /// Applies what was kept for an attempt, now that it is known.
+    pub(super) async fn apply_kept(
+        &self,
+        attempt_id: AttemptId,
+        now: Timestamp,
+    ) -> Result<Option<Moved>, EngineError> {
+        self.db
+            .within("apply kept receipts", async {
+                let mut work = self.db.transaction().await?;
+                let rows = work
+                    .rows(
+                        "DELETE FROM sms_receipts WHERE attempt_id = $1 RETURNING status, reason, provider_message_id, provider_code",
+                        args![attempt_id.uuid()],
+                    )
+                    .await?;
+                let mut last: Option<Moved> = None;
+                for row in rows {
+                    let reason: Option<String> = row.get("reason")?;
+                    let receipt = Receipt {
+                        attempt_id,
+                        status: parsed("status", &row.get::<String>("status")?)?,
+                        reason: reason.map(|reason| parsed("reason", &reason)).transpose()?,
+                        provider_message_id: row.get("provider_message_id")?,
+                        provider_code: row.get("provider_code")?,
+                        price: None,
+                        follow_up_at: None,
+                    };
+                    if let Some((moved, _)) = apply(&mut work, &receipt, now).await? {
+                        let changed = moved.changed || last.is_some_and(|last| last.changed);
+                        last = Some(Moved { changed, ..moved });
+                    }
+                }
+                work.done().await?;
+                Ok(last)
+            })
+            .await
+    }
+}
+
+async fn apply(
+    work: &mut Work,
+    receipt: &Receipt,
+    now: Timestamp,
+) -> Result<Option<(Moved, bool)>, sqlx::Error> {
+    let is_end = rank(receipt.status) > SENT;
+    let attempt = work
+        .optional(
+            TAKE,
+            args![
+                receipt.attempt_id.uuid(),
+                now,
+                receipt.provider_message_id.as_deref(),
+                receipt.provider_code.as_deref(),
+                if is_end { rank(receipt.status) } else { 0 },
+                receipt.follow_up_at,
+                receipt.status.as_str(),
+                receipt.reason.map(Reason::as_str),
+                receipt.price.as_deref(),
+            ],
+        )
+        .await?;
+    let Some(attempt) = attempt else { return Ok(None) };
+    let (message, provider): (uuid::Uuid, String) =
+        (attempt.get("message_id")?, attempt.get("provider")?);
+    let id = receipt.provider_message_id.as_deref();
+    let by = By { provider: &provider, id, segments: None };
+    // Taken first, for the lock of the message: two receipts of two attempts must not both overlook the other's.
+    let sent = raise(work, message, Some((Status::Sent, None)), by, now).await?;
+    let Some(sent) = sent else { return Ok(None) };
+    if !is_end {
+        let current = sent.standing.status == receipt.status;
+        return Ok(Some((sent, current)));
+    }
+    let Some(end) = end_of(work, message).await? else {
+        return Ok(Some((sent, false)));
+    };
+    let Some(ended) = raise(work, message, Some(end), by, now).await? else { return Ok(None) };
+    let moved = Moved { changed: sent.changed || ended.changed, ..ended };
+    let current = moved.standing.status == receipt.status;
+    Ok(Some((moved, current)))
+}
+
+/// What the ends of its attempts mean for a message. One that failed says nothing while another may still arrive.
+async fn end_of(
+    work: &mut Work,
+    message: uuid::Uuid,
+) -> Result<Option<(Status, Option<Reason>)>, sqlx::Error> {
+    let attempts = work
+        .rows(
+            "SELECT state, final_state, final_reason FROM sms_attempts
+                WHERE message_id = $1 AND state IN ('begun', 'accepted') ORDER BY final_rank DESC, number",
+            args![message],
+        )
+        .await?;
+    let mut open = false;
+    let mut best = None;
+    for attempt in attempts {
+        let Some(status) = attempt.get::<Option<String>>("final_state")? else {
+            open = true;
+            continue;
+        };
+        if best.is_none() {
+            let status: Status = parsed("final_state", &status)?;
+            let reason: Option<String> = attempt.get("final_reason")?;
+            best = Some((status, reason.map(|r| parsed("final_reason", &r)).transpose()?));
+        }
+    }
+    Ok(best.filter(|(status, _)| *status == Status::Delivered || !open))
+}

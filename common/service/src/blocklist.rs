@@ -1,0 +1,133 @@
+//! The run-time blocks, as each process holds them: read often, changed seldom, in force everywhere within seconds.
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+
+use crate::connections::{Connections, wait_for};
+use accounts::{Block, BlockKind, Blocks};
+use domain::engine_error::EngineError;
+use domain::keys::Keys;
+use domain::phone::Phone;
+use domain::timestamp::Timestamp;
+
+/// A block is in force within 10 s (design, ruling 27); reading it this often leaves room for a slow database.
+const EVERY: Duration = Duration::from_secs(3);
+/// What `retry_after` tells for a block without an end.
+const NO_END_SECS: i64 = 365 * 86_400;
+
+/// The blocks in force. Cheap to clone; clones see the same list.
+#[derive(Clone)]
+pub struct Blocklist {
+    keys: Arc<Keys>,
+    rules: Arc<RwLock<Vec<Rule>>>,
+}
+
+struct Rule {
+    what: What,
+    until: Option<Timestamp>,
+}
+
+enum What {
+    /// By its key: a block list holds no numbers (P10).
+    Phone(String),
+    Prefix(String),
+    Ip(IpNet),
+    Country(String),
+}
+
+impl Blocklist {
+    /// The list as the database has it now; a database that is away is waited for.
+    ///
+    /// # Errors
+    /// When the database makes no sense, or when `stop` comes first.
+    pub async fn load(engines: &Connections, stop: &CancellationToken) -> anyhow::Result<Self> {
+        let list = Self { keys: engines.keys.clone(), rules: Arc::default() };
+        wait_for(&engines.health, "blocks", stop, || list.reload(engines)).await?;
+        Ok(list)
+    }
+
+    /// Reads the list again and again until `stop`. While the database is away the last list stays in force.
+    pub async fn follow(self, engines: Connections, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+            // Readiness tells of a database that is away; a line for each try would only repeat it.
+            let _ = self.reload(&engines).await;
+        }
+    }
+
+    async fn reload(&self, engines: &Connections) -> Result<(), EngineError> {
+        let blocks = Blocks::new(&engines.sql).active(engines.clock.now()).await?;
+        let rules = blocks.into_iter().filter_map(Rule::of).collect();
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        Ok(())
+    }
+
+    /// Until when an ask for this phone, from this address, is blocked. `None` when it is not.
+    pub fn covers(&self, phone: &Phone, ip: Option<IpAddr>, now: Timestamp) -> Option<Timestamp> {
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        if rules.is_empty() {
+            return None;
+        }
+        let key = self.keys.phone_key(phone);
+        // Blocks that were set before the secret was rotated name the phone by its former key.
+        let former = self.keys.former_phone_key(phone);
+        let covers = |rule: &&Rule| {
+            rule.until.is_none_or(|until| until > now)
+                && match &rule.what {
+                    What::Phone(value) => {
+                        value == key.as_str()
+                            || former.as_ref().is_some_and(|key| value == key.as_str())
+                    }
+                    What::Prefix(digits) => phone.e164()[1..].starts_with(digits.as_str()),
+                    What::Ip(net) => ip.is_some_and(|ip| net.contains(&ip)),
+                    What::Country(region) => region == phone.region(),
+                }
+        };
+        let until = |rule: &Rule| rule.until.unwrap_or_else(|| now.plus_secs(NO_END_SECS));
+        rules.iter().filter(covers).map(until).max()
+    }
+}
+
+impl Rule {
+    fn of(block: Block) -> Option<Self> {
+        let what = match block.kind {
+            BlockKind::Phone => What::Phone(block.value),
+            BlockKind::Prefix => What::Prefix(block.value),
+            BlockKind::Country => What::Country(block.value),
+            BlockKind::Ip => What::Ip(block.value.parse().ok()?),
+        };
+        Some(Self { what, until: block.until })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::clock::Clock;
+
+    #[test]
+    fn a_blocked_phone_stays_blocked_when_the_secret_is_rotated() {
+        const BEFORE: &[u8] = b"a secret of at least 32 bytes, for tests";
+        const NOW: &[u8] = b"another secret of at least 32 bytes, too";
+        let phone = Phone::trusted("+989121234567").unwrap();
+        let other = Phone::trusted("+989121234568").unwrap();
+        let kept = Keys::from_secret(BEFORE, None).phone_key(&phone).to_string();
+        let now = Clock::manual().now();
+        let covers = |keys: Keys, phone: &Phone| {
+            let rule = Rule { what: What::Phone(kept.clone()), until: Some(now.plus_secs(60)) };
+            let list = Blocklist { keys: Arc::new(keys), rules: Arc::new(RwLock::new(vec![rule])) };
+            list.covers(phone, None, now).is_some()
+        };
+        assert!(covers(Keys::from_secret(BEFORE, None), &phone));
+        assert!(covers(Keys::from_secret(NOW, Some(BEFORE)), &phone));
+        assert!(!covers(Keys::from_secret(NOW, Some(BEFORE)), &other));
+        assert!(!covers(Keys::from_secret(NOW, None), &phone), "the rotation is over");
+    }
+}

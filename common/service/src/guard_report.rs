@@ -1,0 +1,197 @@
+//! Tells on what the pumping guard found: a log line, metrics and an event for each change, counts for the history.
+//!
+//! The decisions are made and kept in the store; this is what people see of them. What a process that dies had not
+//! written yet, some seconds of counts, is missing in the history and nowhere else.
+
+use std::time::Duration;
+
+use crate::connections::Connections;
+use accounts::GuardHistory;
+use domain::event::{Envelope, GuardChanged};
+use domain::timestamp::Timestamp;
+use domain::vocabulary::PumpingGuard;
+use guard::{Found, Kind, State};
+use tokio_util::sync::CancellationToken;
+
+/// Counts of several seconds make one row of a prefix's minute, and one statement for all rows.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
+const SWEEP_EVERY_SECS: i64 = 3600;
+/// Changes that wait for the database at most.
+const MOST_UNTOLD: usize = 1000;
+
+/// Tells on what this process finds until `stop`, and writes what is left then. Every process that admits asks runs it;
+/// `source` is the process, for the event.
+pub async fn tell(
+    engines: Connections,
+    mode: PumpingGuard,
+    source: &'static str,
+    stop: CancellationToken,
+) {
+    let sweep_at = Timestamp::from_ms(0);
+    let mut reporter = Reporter { engines, mode, source, untold: Vec::new(), sweep_at };
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = reporter.engines.store.guard_news().changed() => {}
+            () = tokio::time::sleep(WRITE_EVERY) => {}
+        }
+        if let Err(error) = reporter.report().await {
+            tracing::warn!(error = format!("{error:#}"), "the guard's history waits");
+        }
+    }
+}
+
+struct Reporter {
+    engines: Connections,
+    mode: PumpingGuard,
+    source: &'static str,
+    /// Changes that were told, but not noted in the database.
+    untold: Vec<Found>,
+    sweep_at: Timestamp,
+}
+
+impl Reporter {
+    /// Tells all that was found since the last time.
+    async fn report(&mut self) -> anyhow::Result<()> {
+        let taken = self.engines.store.guard_news().take();
+        for conversion in taken.conversions.iter().filter(|conversion| conversion.sends > 0) {
+            #[expect(clippy::cast_precision_loss, reason = "a ratio of counts far below 2^52")]
+            let ratio = conversion.verified as f64 / conversion.sends as f64;
+            metrics::gauge!("latchkey_conversion_ratio", "country" => conversion.country.clone())
+                .set(ratio);
+        }
+        metrics::counter!("latchkey_guard_would_refuse_total").increment(taken.would_refuse);
+        for found in &taken.changes {
+            self.tell(found).await;
+        }
+        let room = MOST_UNTOLD.saturating_sub(self.untold.len());
+        self.untold.extend(taken.changes.into_iter().take(room));
+
+        let db = GuardHistory::new(&self.engines.sql);
+        if let Err(error) = db.add(&taken.tallies).await {
+            self.engines.store.guard_news().put_back(taken.tallies);
+            return Err(error.into());
+        }
+        while let Some(found) = self.untold.first() {
+            db.net_changed(found, self.mode).await?;
+            self.untold.remove(0);
+        }
+        let now = self.engines.clock.now();
+        if now >= self.sweep_at {
+            while db.sweep(now).await? {}
+            self.sweep_at = now.plus_secs(SWEEP_EVERY_SECS);
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, found: &Found) {
+        let (change, mode) = (&found.change, self.mode.as_str());
+        let of_prefix = change.kind == Kind::Prefix;
+        let prefix = of_prefix.then(|| found.operator_prefix.clone());
+        if change.state == State::Blocked {
+            metrics::counter!("latchkey_guard_blocks_total", "mode" => mode).increment(1);
+        }
+        tracing::warn!(
+            prefix = prefix.as_deref().unwrap_or("all"),
+            country = found.country,
+            state = change.state.as_str(),
+            sends = change.sends,
+            verified = change.verified,
+            until = change.until.map(tracing::field::display),
+            mode,
+            "the pumping guard changed"
+        );
+        let data = GuardChanged {
+            prefix,
+            country: found.country.clone(),
+            state: change.state.as_str().to_owned(),
+            sends: change.sends,
+            verified: change.verified,
+            mode: mode.to_owned(),
+            at: found.at,
+            until: change.until,
+        };
+        let envelope = Envelope::new(&self.engines.clock, self.source, None, data);
+        if let Err(error) = self.engines.bus.publish(&envelope).await {
+            // The state is noted in the database all the same, which is what staff look at.
+            tracing::warn!(error = %error, "a change of the guard went without its event");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::health::Health;
+    use bus::Bus;
+    use config::{Config, Role};
+    use domain::clock::Clock;
+    use domain::ids::{CodeId, RequestId};
+    use domain::keys::Keys;
+    use domain::phone::Phone;
+    use domain::vocabulary::Channel;
+    use sql::Pool;
+    use store::{Admission, Admit, OtpStore, Scope};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_guard_saw_is_in_the_database_also_after_an_outage_of_it() {
+        let folder = std::env::temp_dir().join(format!("latchkey-told-{}", std::process::id()));
+        let (clock, keys) = (Clock::manual(), Arc::new(Keys::from_secret(&[7; 32], None)));
+        let db = Pool::sqlite(&folder).await.unwrap();
+        let engines = Connections {
+            bus: Bus::memory(clock.clone()),
+            store: OtpStore::memory(clock.clone()),
+            sql: db.clone(),
+            keys,
+            clock: clock.clone(),
+            health: Health::default(),
+        };
+        let config = Config::from_map(Role::AllInOne, &std::collections::BTreeMap::new()).unwrap();
+        let mut admitted = 0;
+        for number in 0..100 {
+            let phone = Phone::trusted(&format!("+98999123{number:04}")).unwrap();
+            let phone_key = engines.keys.phone_key(&phone);
+            let admit = Admit {
+                request_id: RequestId::new(&clock),
+                new_code_id: CodeId::new(&clock),
+                only_code: None,
+                phone: &phone_key,
+                scope: Scope::Login,
+                ttl_ms: 300_000,
+                attempts: 5,
+                route: "otp",
+                idempotency: None,
+                ip_key: &number.to_string(),
+                country: phone.region(),
+                operator_prefix: phone.operator_prefix(),
+                channel: Channel::Sms,
+                locale: None,
+                limits: &config.limits,
+                unlimited: false,
+                guard: PumpingGuard::Enforce,
+            };
+            let answer = engines.store.admit(&admit).await.unwrap();
+            admitted += i64::from(matches!(answer, Admission::Admitted { .. }));
+        }
+        let sweep_at = Timestamp::from_ms(0);
+        let (mode, source) = (PumpingGuard::Enforce, "gateway");
+        let mut reporter = Reporter { engines, mode, source, untold: Vec::new(), sweep_at };
+        // Without its tables the database takes nothing.
+        reporter.report().await.unwrap_err();
+        db.migrate().await.unwrap();
+        reporter.report().await.unwrap();
+        reporter.report().await.unwrap();
+        let all = (sweep_at, clock.now().plus_secs(120));
+        let rows = GuardHistory::new(&db).page(all.0, all.1, None, 10).await.unwrap();
+        let sum = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.sends, sum.1 + row.refused));
+        assert_eq!((admitted, sum), (70, (70, 30)));
+        let nets = GuardHistory::new(&db).nets().await.unwrap();
+        assert_eq!(nets.len(), 1);
+        assert_eq!((nets[0].name.as_str(), nets[0].state.as_str()), ("989991", "blocked"));
+        db.close().await;
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,244 @@
+//! How every process starts and stops: configuration, telemetry, ops port, engines, signals, exit status (P12).
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::connections::{Connections, Stopped};
+use crate::health::Health;
+use crate::{ops, telemetry};
+use config::{Config, Role};
+use domain::clock::Clock;
+
+/// A process that was told to stop ends within this, whatever hangs: a second before its 25 s are over.
+const STOP_WITHIN: Duration = Duration::from_secs(24);
+
+/// What a service is given to run with.
+pub struct Start {
+    pub config: Arc<Config>,
+    pub engines: Connections,
+    pub stop: CancellationToken,
+}
+
+/// The whole `main` of a service apart: its one command besides running is `health`.
+pub fn main<F>(name: &'static str, role: Role, run: impl FnOnce(Start) -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    install_crypto();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => Config::load(role)
+            .map_err(Into::into)
+            .and_then(|config| block_on(serve(name, config, run))),
+        ["health"] => {
+            let asked = Config::load(role).map_err(Into::into).and_then(|c| block_on(health(&c)));
+            asked.map(|()| println!("ready"))
+        }
+        ["--help" | "-h" | "help"] => {
+            println!("{}", usage(name));
+            Ok(())
+        }
+        ["--version" | "-V"] => {
+            println!("{name} {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        _ => Err(anyhow::anyhow!("{name} takes no such arguments\n\n{}", usage(name))),
+    };
+    exit_code(name, outcome)
+}
+
+fn usage(name: &str) -> String {
+    format!(
+        "Usage: {name} [health]\n\n\
+         Runs the service on the engines that DATABASE_URL, REDIS_URL and AMQP_URL name, until SIGTERM.\n\
+         \x20 health   asks the running service's ops port (LATCHKEY_OPS_LISTEN) whether it is ready; exit 0 or 1\n\n\
+         Every setting is an environment variable; `latchkey config` explains them all."
+    )
+}
+
+/// One cryptography library for all: without this, TLS would have no provider.
+pub fn install_crypto() {
+    // An error means that one was installed before, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Runs a future on a runtime of its own.
+pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(work)
+}
+
+/// Prints the error for the one who started the process, and gives the exit status.
+pub fn exit_code(name: &str, outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a service until SIGTERM, SIGINT or the death of a part.
+///
+/// # Errors
+/// When a part died, or did not stop in time: the process should end with a non-zero status.
+pub async fn serve<F>(
+    name: &'static str,
+    config: Config,
+    run: impl FnOnce(Start) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    telemetry::init(config.log.as_deref());
+    let stop = stop_on_signal()?;
+    let health = Health::default();
+    for part in parts(config.role) {
+        health.starting(part);
+    }
+    let ops = TcpListener::bind(config.ops_listen)
+        .await
+        .with_context(|| format!("LATCHKEY_OPS_LISTEN: cannot listen on {}", config.ops_listen))?;
+    tracing::info!(service.name = name, ops = %ops.local_addr()?, "starting");
+    let ops_stop = CancellationToken::new();
+    let mut ops =
+        tokio::spawn(ops::serve(ops, health.clone(), telemetry::metrics(), ops_stop.clone()));
+
+    let run = run_connected(name, config, health, stop.clone(), run);
+    let outcome = unless_it_ends(run, &mut ops, "the ops port").await;
+    ops_stop.cancel();
+    if !ops.is_finished() {
+        // The ops port has nothing left to tell; how its task ends changes nothing.
+        let _ = tokio::time::timeout(Duration::from_secs(1), ops).await;
+    }
+    if outcome.is_ok() {
+        tracing::info!(service.name = name, "stopped");
+    }
+    outcome
+}
+
+/// What has to report before the process is ready; known from the start, so that none can be forgotten.
+const fn parts(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::AllInOne => &["gateway", "consumer.otp-worker", "consumer.sms-worker"],
+        Role::Gateway => &["gateway"],
+        Role::OtpWorker => &["consumer.otp-worker"],
+        Role::SmsWorker => &["consumer.sms-worker"],
+    }
+}
+
+async fn run_connected<F>(
+    name: &'static str,
+    config: Config,
+    health: Health,
+    stop: CancellationToken,
+    run: impl FnOnce(Start) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let config = Arc::new(config);
+    let connect = Connections::connect(&config, name, Clock::system(), health, &stop);
+    let engines = match connect.await {
+        Ok(engines) => engines,
+        Err(error) if error.is::<Stopped>() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let watch = tokio::spawn(engines.clone().watch(stop.clone()));
+    let end_watch = watch.abort_handle();
+    let running = run(Start { config, engines, stop: stop.clone() });
+    let running = async {
+        // A stop ends the watch too, and the service then has its time.
+        let watch = async {
+            let ended = watch.await;
+            if stop.is_cancelled() { std::future::pending().await } else { ended }
+        };
+        unless_it_ends(running, watch, "what watches the engines").await
+    };
+    tokio::pin!(running);
+    let outcome = tokio::select! {
+        outcome = &mut running => outcome,
+        () = stop.cancelled() => match tokio::time::timeout(STOP_WITHIN, &mut running).await {
+            Ok(outcome) => outcome,
+            Err(_) => bail!("did not stop within {} s", STOP_WITHIN.as_secs()),
+        },
+    };
+    if outcome.is_ok() && !stop.is_cancelled() {
+        bail!("a part of {name} ended by itself");
+    }
+    stop.cancel();
+    end_watch.abort();
+    match outcome {
+        Err(error) if error.is::<Stopped>() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// A part that runs beside the service for as long as it does: its end is the service's (P12).
+async fn unless_it_ends<T>(
+    service: impl Future<Output = anyhow::Result<T>>,
+    part: impl Future,
+    named: &str,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        biased;
+        outcome = service => outcome,
+        _ = part => bail!("{named} ended by itself"),
+    }
+}
+
+/// A token that SIGTERM and SIGINT cancel. As PID 1 of a container an unhandled SIGTERM would be ignored.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut term = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+/// Asks a running service's ops port whether it is ready.
+///
+/// # Errors
+/// When it does not answer, or answers that it is not.
+pub async fn health(config: &Config) -> anyhow::Result<()> {
+    let mut address = config.ops_listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let status =
+        ops::ask(address, "/readyz").await.with_context(|| format!("no answer from {address}"))?;
+    anyhow::ensure!(status == 200, "{address} is not ready: /readyz answers {status}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn p12_a_part_that_ends_takes_the_service_with_it() {
+        let error = unless_it_ends(pending::<anyhow::Result<()>>(), ready(()), "a part").await;
+        assert_eq!(error.unwrap_err().to_string(), "a part ended by itself");
+        assert_eq!(unless_it_ends(ready(Ok(7)), pending::<()>(), "a part").await.unwrap(), 7);
+    }
+}

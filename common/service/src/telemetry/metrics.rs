@@ -1,0 +1,193 @@
+//! The metrics of design section 11, in the form that Prometheus reads.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use domain::vocabulary::{Limit, PumpingGuard};
+
+/// Seconds of answers and hand-overs: 1 ms to 30 s, with the promises' 2.5 s among them (P1).
+const LATENCY_SECS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Seconds of what may wait through an outage: up to a code's longest life.
+const WAIT_SECS: [f64; 15] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
+
+/// What becomes of an ask for a code; the labels of `latchkey_otp_requests_total`.
+pub const OTP_REQUEST_OUTCOMES: [&str; 5] =
+    ["accepted", "exhausted", "unavailable", "unpublished", "expired_unsent"];
+
+/// What becomes of a guess; the labels of `latchkey_otp_verifications_total`.
+pub const OTP_VERIFICATION_OUTCOMES: [&str; 6] =
+    ["right", "wrong", "exhausted", "waiting", "blocked", "used"];
+
+/// Renders what was recorded in this process. Cheap to clone.
+#[derive(Clone)]
+pub struct MetricsHandle(PrometheusHandle);
+
+impl MetricsHandle {
+    /// The text format of Prometheus.
+    pub fn render(&self) -> String {
+        let mut text = self.0.render();
+        text.push_str(&described_only(&text));
+        text
+    }
+
+    /// Folds recorded samples into their histograms every 5 s, for ever. Without it they pile up between two scrapes.
+    pub async fn upkeep(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            ticks.tick().await;
+            self.0.run_upkeep();
+        }
+    }
+}
+
+/// Installs the process's recorder; every call gives a handle to the same one. Counters whose labels are known beforehand are
+/// there at 0 from the start, so that a first event is an increase that a rate sees.
+///
+/// # Panics
+/// When another crate installed a recorder of its own: then nothing of ours would be seen.
+pub fn metrics() -> MetricsHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let handle = HANDLE.get_or_init(|| {
+        let handle =
+            builder().install_recorder().expect("no other recorder is installed in this process");
+        describe();
+        show_at_zero();
+        handle
+    });
+    MetricsHandle(handle.clone())
+}
+
+fn builder() -> PrometheusBuilder {
+    let name = |name: &str| Matcher::Full(name.to_owned());
+    PrometheusBuilder::new()
+        .set_buckets(&LATENCY_SECS)
+        .and_then(|b| b.set_buckets_for_metric(name("latchkey_event_lag_seconds"), &WAIT_SECS))
+        .and_then(|b| {
+            b.set_buckets_for_metric(name("latchkey_request_to_sent_seconds"), &WAIT_SECS)
+        })
+        .expect("the buckets are not empty")
+}
+
+/// A metric of the system: its name, its kind as Prometheus names it, and what it tells.
+type Metric = (&'static str, &'static str, &'static str);
+
+/// Every metric of every service (design, section 11). A process describes also those that it has no values of, so that
+/// any ops port tells an operator what there is to be watched.
+const METRICS: [Metric; 13] = [
+    ("latchkey_http_request_seconds", "histogram", "Time to answer a request"),
+    ("latchkey_otp_requests_total", "counter", "Asks for a code, by what became of them"),
+    ("latchkey_otp_verifications_total", "counter", "Guesses at a code, by what became of them"),
+    ("latchkey_sms_total", "counter", "Attempts at a text, by provider, status and country"),
+    (
+        "latchkey_request_to_sent_seconds",
+        "histogram",
+        "From an accepted ask to the provider taking its text",
+    ),
+    (
+        "latchkey_provider_open",
+        "gauge",
+        "1 while a provider is left alone because it does not work or refuses us, else 0",
+    ),
+    ("latchkey_conversion_ratio", "gauge", "Share of a country's codes that were used"),
+    (
+        "latchkey_guard_blocks_total",
+        "counter",
+        "Times that the pumping guard shut a prefix or a country, or would have, by its mode",
+    ),
+    (
+        "latchkey_guard_would_refuse_total",
+        "counter",
+        "Asks for a code that a recording pumping guard let through and would have refused",
+    ),
+    ("latchkey_limited_total", "counter", "Requests turned away, by the limit that did"),
+    (
+        "latchkey_queue_oldest_seconds",
+        "gauge",
+        "Age of the oldest message that a worker has in hand or put off, by its event's time",
+    ),
+    (
+        "latchkey_event_lag_seconds",
+        "histogram",
+        "Time from an event to the worker that takes it for the first time",
+    ),
+    ("latchkey_dead_letters", "gauge", "Messages that were set aside for an operator"),
+];
+
+fn describe() {
+    for (name, kind, help) in METRICS {
+        match kind {
+            "histogram" => describe_histogram!(name, help),
+            "gauge" => describe_gauge!(name, help),
+            _ => describe_counter!(name, help),
+        }
+    }
+}
+
+/// The descriptions of what this process has no values of.
+fn described_only(rendered: &str) -> String {
+    let mut text = String::new();
+    for (name, kind, help) in METRICS {
+        if !rendered.contains(&format!("# TYPE {name} ")) {
+            for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n\n"] {
+                text.push_str(part);
+            }
+        }
+    }
+    text
+}
+
+fn show_at_zero() {
+    for outcome in OTP_REQUEST_OUTCOMES {
+        counter!("latchkey_otp_requests_total", "outcome" => outcome).increment(0);
+    }
+    for outcome in OTP_VERIFICATION_OUTCOMES {
+        counter!("latchkey_otp_verifications_total", "outcome" => outcome).increment(0);
+    }
+    counter!("latchkey_guard_would_refuse_total").increment(0);
+    for mode in [PumpingGuard::Record, PumpingGuard::Enforce] {
+        counter!("latchkey_guard_blocks_total", "mode" => mode.as_str()).increment(0);
+    }
+    for limit in Limit::ALL {
+        counter!("latchkey_limited_total", "limit" => limit.as_str()).increment(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_counters_are_there_before_their_first_event_and_latencies_fall_into_buckets() {
+        let handle = metrics();
+        metrics::histogram!("latchkey_http_request_seconds", "route" => "/test").record(0.003);
+        let text = metrics().render();
+        for line in [
+            "latchkey_otp_requests_total{outcome=\"accepted\"} ",
+            "latchkey_otp_verifications_total{outcome=\"wrong\"} ",
+            "latchkey_limited_total{limit=\"phone_hour\"} ",
+            "latchkey_guard_blocks_total{mode=\"enforce\"} ",
+            "# HELP latchkey_guard_blocks_total ",
+            "# HELP latchkey_guard_would_refuse_total ",
+            "# TYPE latchkey_http_request_seconds histogram",
+            "latchkey_http_request_seconds_bucket{route=\"/test\",le=\"0.0025\"} 0",
+            "latchkey_http_request_seconds_bucket{route=\"/test\",le=\"0.005\"} 1",
+            "# HELP latchkey_http_request_seconds ",
+        ] {
+            assert!(text.contains(line), "{line} is missing:\n{text}");
+        }
+        for (name, kind, _) in METRICS {
+            let line = format!("# TYPE {name} {kind}\n");
+            assert_eq!(text.matches(&line).count(), 1, "{name}:\n{text}");
+        }
+        assert!(
+            handle.render().contains("{route=\"/test\",le=\"0.005\"} 1"),
+            "both handles tell of one recorder"
+        );
+    }
+}

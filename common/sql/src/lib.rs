@@ -1,0 +1,265 @@
+//! Accounts and all else that must not be forgotten: PostgreSQL, or a SQLite file in the embedded default.
+//!
+//! This folder is the one place with SQL. Each public act of [`Pool`] is atomic, speaks the domain's language and takes
+//! the time from its caller. The same text runs on both engines where it can; the two acts that every sign-in waits
+//! for ([`Pool::sign_in`], [`Pool::guess_failed`]) are one round trip each on PostgreSQL, by functions of
+//! `migrations/postgres/0003_hot_paths.sql`.
+//!
+//! No act takes longer than [`LIMIT`]: an engine that is away or slow is [`EngineError::Away`] by then. The ledger's hot
+//! acts, which no HTTP answer waits for, may wait as long again for a statement under way.
+
+use std::future::Future;
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use domain::engine_error::EngineError;
+
+mod error;
+mod migrate;
+mod work;
+
+pub use work::{Arg, Row, Work};
+
+/// No act on the database takes longer, whatever its state: below the 2.5 s within which HTTP answers 503 (P12).
+pub const LIMIT: Duration = Duration::from_secs(2);
+/// A connection that did nothing for this long is asked whether it still lives before it is used. Under load none is
+/// idle that long, so a hot path stays one round trip; after a restart of the server the quiet ones are found dead.
+const IDLE_CHECK: Duration = Duration::from_millis(500);
+const ACQUIRE: Duration = Duration::from_millis(1500);
+const MAX_CONNECTIONS: u32 = 16;
+
+pub const POSTGRES: &str = "PostgreSQL";
+pub const SQLITE: &str = "SQLite";
+
+/// The database. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    engine: Engine,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Postgres(PgPool),
+    Sqlite {
+        /// One connection: SQLite has one writer at a time, and a queue of tasks is fairer than its busy loop.
+        write: SqlitePool,
+        read: SqlitePool,
+        lock: std::path::PathBuf,
+    },
+}
+
+impl Pool {
+    /// PostgreSQL 15 or later. Connects once, so that a wrong address or password is an error of the start.
+    pub async fn postgres(url: &SecretString) -> Result<Self, EngineError> {
+        // The parser takes any scheme, and its error may repeat parts of the URL, which holds a password.
+        let not_ours = || EngineError::broken(POSTGRES, anyhow!("not a postgres:// URL"));
+        let url = url.expose_secret();
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(not_ours());
+        }
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| not_ours())?
+            .application_name("latchkey")
+            // The server's own limits end what we stopped waiting for, so that no lock is held for nobody.
+            .options([
+                ("statement_timeout", "2000"),
+                ("lock_timeout", "1500"),
+                ("idle_in_transaction_session_timeout", "5000"),
+            ])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for >= IDLE_CHECK {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            });
+        within(POSTGRES, "connect", pool.connect_with(options))
+            .await
+            .map(|pool| Self { engine: Engine::Postgres(pool) })
+    }
+
+    /// The file `latchkey.sqlite` in this folder, both made when they are missing, for nobody else to read.
+    ///
+    /// Write-ahead log with `synchronous = NORMAL`: what was answered survives the death of the process; a power cut
+    /// may take the last moments, as the embedded default says of itself.
+    pub async fn sqlite(data_dir: &Path) -> Result<Self, EngineError> {
+        let file = sqlite_file(data_dir);
+        make_private(data_dir, &file).map_err(|cause| EngineError::away(SQLITE, cause))?;
+        let options = SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(ACQUIRE)
+            // What was deleted is overwritten: the free pages of a file are read by who gets hold of it.
+            .pragma("secure_delete", "ON")
+            .disable_statement_logging();
+        // Connections stay. One that reads is always open: SQLite folds its log into the file when the last one
+        // closes, and who opens it meanwhile is turned away.
+        let pool = |size| {
+            SqlitePoolOptions::new()
+                .max_connections(size)
+                .min_connections(1)
+                .acquire_timeout(ACQUIRE)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let write = within(SQLITE, "open the file", pool(1).connect_with(options.clone())).await?;
+        let reading = pool(4).connect_with(options.read_only(true));
+        let read = within(SQLITE, "open the file to read", reading).await?;
+        let lock = data_dir.join("latchkey.sqlite.lock");
+        Ok(Self { engine: Engine::Sqlite { write, read, lock } })
+    }
+
+    /// Whether [`Pool::sqlite`] has made a database in this folder.
+    pub fn sqlite_is_in(data_dir: &Path) -> bool {
+        sqlite_file(data_dir).is_file()
+    }
+
+    /// Whether the database answers and can be written to.
+    pub async fn ready(&self) -> Result<(), EngineError> {
+        self.within("ask whether the database is ready", async {
+            let mut work = self.statement().await?;
+            if work.is_postgres() {
+                let row = work.one("SELECT pg_is_in_recovery() AS standby", &[]).await?;
+                if row.get::<bool>("standby")? {
+                    return Err(sqlx::Error::Io(std::io::Error::other("the server is a standby")));
+                }
+            } else {
+                work.one("SELECT 1 AS one", &[]).await?;
+            }
+            work.done().await
+        })
+        .await
+    }
+
+    /// Whether the tables are there, with every migration that this version knows.
+    ///
+    /// # Errors
+    /// [`EngineError::Away`] while they are not, as when the database cannot be asked: waiting mends both.
+    pub async fn has_schema(&self) -> Result<(), EngineError> {
+        self.within("read the schema's version", async {
+            let mut work = self.reading().await?;
+            let newest = work
+                .optional("SELECT MAX(version) AS version FROM _sqlx_migrations WHERE success", &[])
+                .await?;
+            let newest = newest.and_then(|row| row.get::<Option<i64>>("version").ok().flatten());
+            work.done().await?;
+            Ok(newest)
+        })
+        .await
+        .and_then(|newest| {
+            let wanted = migrate::newest(self.is_postgres());
+            if newest >= Some(wanted) {
+                Ok(())
+            } else {
+                Err(EngineError::away("schema", anyhow!("migration {wanted} is not applied")))
+            }
+        })
+        .map_err(|error| EngineError::away("schema", error))
+    }
+
+    /// Closes all connections once they are idle.
+    pub async fn close(&self) {
+        match &self.engine {
+            Engine::Postgres(pool) => pool.close().await,
+            Engine::Sqlite { write, read, .. } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+
+    /// Folds SQLite's log into the file and empties it: pages of before a deletion stand in it. Readers can keep it from
+    /// being emptied; then the next sweep does it.
+    pub async fn forget_log(&self) {
+        if self.is_postgres() {
+            return;
+        }
+        let folded = self.within("fold the log into the file", async {
+            let mut work = self.statement().await?;
+            let row = work.one("PRAGMA wal_checkpoint(TRUNCATE)", &[]).await?;
+            work.done().await?;
+            row.get::<i64>("busy")
+        });
+        match folded.await {
+            Ok(busy) if busy != 0 => {
+                tracing::debug!("the log is in use and keeps its pages for now");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "the log keeps its pages for now");
+            }
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self.engine {
+            Engine::Postgres(_) => POSTGRES,
+            Engine::Sqlite { .. } => SQLITE,
+        }
+    }
+
+    /// Does the work within [`LIMIT`] and says what a failure means.
+    pub async fn within<T>(
+        &self,
+        act: &'static str,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, EngineError> {
+        within(self.name(), act, work).await
+    }
+}
+
+async fn within<T>(
+    engine: &'static str,
+    act: &'static str,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(LIMIT, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(cause)) => Err(error::judged(engine, act, cause)),
+        Err(_) => Err(EngineError::away(engine, anyhow!("{act}: no answer within {LIMIT:?}"))),
+    }
+}
+
+fn sqlite_file(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("latchkey.sqlite")
+}
+
+/// SQLite gives its log and its index the rights of the file, so the file is made before it is opened.
+fn make_private(folder: &Path, file: &Path) -> anyhow::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).context("make the data folder")?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(file).context("make the database file")?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))
+            .context("close the database file to others")?;
+    }
+    drop(file);
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! The schema, brought up to date at start; safe when several processes start at once.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use sqlx::Connection as _;
+use sqlx::migrate::{MigrateError, Migrator};
+
+use super::{Engine, POSTGRES, Pool, SQLITE, error};
+use domain::engine_error::EngineError;
+
+static FOR_POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+static FOR_SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// A start waits this long for another's migration.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// The version of the newest migration of this build.
+pub(crate) fn newest(postgres: bool) -> i64 {
+    let migrator = if postgres { &FOR_POSTGRES } else { &FOR_SQLITE };
+    migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+impl Pool {
+    /// Applies the migrations that are missing. One process does it, the others wait for it.
+    ///
+    /// # Errors
+    /// Broken when a migration that was applied is unknown here or was changed: an older version of Latchkey on a
+    /// newer database, or a damaged build.
+    pub async fn migrate(&self) -> Result<(), EngineError> {
+        match tokio::time::timeout(LIMIT, self.migrate_unlimited()).await {
+            Ok(done) => done,
+            Err(_) => Err(EngineError::away(
+                self.name(),
+                anyhow!("migrate: another migration has not ended within {LIMIT:?}"),
+            )),
+        }
+    }
+
+    async fn migrate_unlimited(&self) -> Result<(), EngineError> {
+        match &self.engine {
+            Engine::Postgres(pool) => {
+                // A connection of its own, without the limits of the pool's: the migrator waits for the others with an
+                // advisory lock, and an index may take longer than a request may.
+                let options = pool.connect_options().as_ref().clone().options([
+                    ("statement_timeout", "0"),
+                    ("lock_timeout", "0"),
+                    ("idle_in_transaction_session_timeout", "0"),
+                ]);
+                let mut connection = sqlx::PgConnection::connect_with(&options)
+                    .await
+                    .map_err(|cause| error::judged(POSTGRES, "connect to migrate", cause))?;
+                let done = FOR_POSTGRES.run_direct(None, &mut connection, false).await;
+                // The lock is the connection's: it goes with it, whatever happened.
+                drop(connection);
+                done.map_err(|cause| judged(POSTGRES, cause))
+            }
+            Engine::Sqlite { write, lock, .. } => {
+                // The migrator has no lock for SQLite, and two starts would both create the tables.
+                let lock =
+                    wait_for(lock).await.map_err(|cause| EngineError::away(SQLITE, cause))?;
+                let done = FOR_SQLITE.run(write).await;
+                drop(lock);
+                done.map_err(|cause| judged(SQLITE, cause))
+            }
+        }
+    }
+}
+
+/// The file, locked until it is dropped or its process dies.
+async fn wait_for(path: &Path) -> anyhow::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path).context("open the migration lock")?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(TryLockError::Error(cause)) => {
+                return Err(cause).context("take the migration lock");
+            }
+        }
+    }
+}
+
+fn judged(engine: &'static str, cause: MigrateError) -> EngineError {
+    match cause {
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
+            error::judged(engine, "migrate", cause)
+        }
+        other => EngineError::broken(engine, anyhow::Error::new(other).context("migrate")),
+    }
+}

@@ -1,0 +1,280 @@
+//! One text and one body for two engines: arguments, rows and a unit of work over a closed enum.
+//!
+//! Placeholders are `$1, $2, ...` on both. Integers are 64 bits wide, ids are UUIDs, times are milliseconds.
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Decode, Postgres, Row as _, Sqlite, Type};
+use uuid::Uuid;
+
+use super::{Engine, Pool};
+use domain::ids::{CodeId, EventId, SessionId, UserId};
+use domain::timestamp::Timestamp;
+
+/// A value for a placeholder.
+#[derive(Clone, Copy)]
+pub enum Arg<'a> {
+    Uuid(Option<Uuid>),
+    Int(Option<i64>),
+    Text(Option<&'a str>),
+    Flag(bool),
+    /// A column of rows that are written together, on PostgreSQL only: SQLite has no arrays, nor a commit worth sharing.
+    Uuids(&'a [Option<Uuid>]),
+    Ints(&'a [Option<i64>]),
+    Texts(&'a [Option<&'a str>]),
+}
+
+/// The arguments of a statement, in the order of their placeholders.
+#[macro_export]
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$($crate::Arg::from($value)),*] };
+}
+
+macro_rules! into_arg {
+    ($($from:ty => $variant:ident, $convert:expr;)+) => { $(
+        impl From<$from> for Arg<'_> {
+            fn from(value: $from) -> Self {
+                Self::$variant(Some(($convert)(value)))
+            }
+        }
+        impl From<Option<$from>> for Arg<'_> {
+            fn from(value: Option<$from>) -> Self {
+                Self::$variant(value.map($convert))
+            }
+        }
+    )+ };
+}
+into_arg! {
+    Uuid => Uuid, |id| id;
+    UserId => Uuid, UserId::uuid;
+    SessionId => Uuid, SessionId::uuid;
+    CodeId => Uuid, CodeId::uuid;
+    EventId => Uuid, EventId::uuid;
+    i64 => Int, |number| number;
+    Timestamp => Int, Timestamp::ms;
+    u32 => Int, i64::from;
+}
+
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl<'a> From<&'a String> for Arg<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Arg<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<bool> for Arg<'_> {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl<'a> From<&'a Vec<Option<Uuid>>> for Arg<'a> {
+    fn from(column: &'a Vec<Option<Uuid>>) -> Self {
+        Self::Uuids(column)
+    }
+}
+
+impl<'a> From<&'a Vec<Option<i64>>> for Arg<'a> {
+    fn from(column: &'a Vec<Option<i64>>) -> Self {
+        Self::Ints(column)
+    }
+}
+
+impl<'a> From<&'a Vec<Option<&'a str>>> for Arg<'a> {
+    fn from(column: &'a Vec<Option<&'a str>>) -> Self {
+        Self::Texts(column)
+    }
+}
+
+pub enum Row {
+    Postgres(PgRow),
+    Sqlite(SqliteRow),
+}
+
+impl Row {
+    pub fn get<T>(&self, column: &str) -> Result<T, sqlx::Error>
+    where
+        T: for<'r> Decode<'r, Postgres>
+            + Type<Postgres>
+            + for<'r> Decode<'r, Sqlite>
+            + Type<Sqlite>,
+    {
+        match self {
+            Self::Postgres(row) => row.try_get(column),
+            Self::Sqlite(row) => row.try_get(column),
+        }
+    }
+
+    pub fn time(&self, column: &str) -> Result<Timestamp, sqlx::Error> {
+        self.get(column).map(Timestamp::from_ms)
+    }
+
+    pub fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+        Ok(self.get::<Option<i64>>(column)?.map(Timestamp::from_ms))
+    }
+}
+
+enum Connection {
+    Postgres(PoolConnection<Postgres>),
+    Sqlite(PoolConnection<Sqlite>),
+}
+
+/// A connection at work: a single statement, or a transaction.
+///
+/// It goes back to its pool by [`Work::done`] or [`Work::undo`] only. Dropped before (an error, the time limit, a
+/// caller that went away) the connection is closed, which ends its transaction. A pool would ask it first whether it
+/// is well, and a server that has just stopped answering would keep it from the pool for as long as TCP hopes.
+pub struct Work {
+    connection: Option<Connection>,
+    in_transaction: bool,
+}
+
+impl Pool {
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.engine, Engine::Postgres(_))
+    }
+
+    /// For one statement, which is a transaction of its own.
+    pub async fn statement(&self) -> Result<Work, sqlx::Error> {
+        let connection = match &self.engine {
+            Engine::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
+            Engine::Sqlite { write, .. } => Connection::Sqlite(write.acquire().await?),
+        };
+        Ok(Work { connection: Some(connection), in_transaction: false })
+    }
+
+    /// For one statement that only reads.
+    pub async fn reading(&self) -> Result<Work, sqlx::Error> {
+        match &self.engine {
+            Engine::Postgres(_) => self.statement().await,
+            Engine::Sqlite { read, .. } => Ok(Work {
+                connection: Some(Connection::Sqlite(read.acquire().await?)),
+                in_transaction: false,
+            }),
+        }
+    }
+
+    /// For several statements that happen together or not at all.
+    pub async fn transaction(&self) -> Result<Work, sqlx::Error> {
+        let mut work = self.statement().await?;
+        // IMMEDIATE: a SQLite transaction that reads first and writes later could find that it may not.
+        let begin = if work.is_postgres() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        work.run(begin, &[]).await?;
+        work.in_transaction = true;
+        Ok(work)
+    }
+}
+
+impl Work {
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.connection, Some(Connection::Postgres(_)))
+    }
+
+    pub async fn rows(
+        &mut self,
+        sql: &'static str,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        match self.connection.as_mut() {
+            Some(Connection::Postgres(connection)) => {
+                let rows = bind_postgres(sql, args).fetch_all(&mut **connection).await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+            Some(Connection::Sqlite(connection)) => {
+                let rows = bind_sqlite(sql, args).fetch_all(&mut **connection).await?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+            None => Err(sqlx::Error::PoolClosed),
+        }
+    }
+
+    pub async fn optional(
+        &mut self,
+        sql: &'static str,
+        args: &[Arg<'_>],
+    ) -> Result<Option<Row>, sqlx::Error> {
+        Ok(self.rows(sql, args).await?.into_iter().next())
+    }
+
+    pub async fn one(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Row, sqlx::Error> {
+        self.optional(sql, args).await?.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Runs a statement and tells how many rows it changed.
+    pub async fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, sqlx::Error> {
+        match self.connection.as_mut() {
+            Some(Connection::Postgres(connection)) => {
+                Ok(bind_postgres(sql, args).execute(&mut **connection).await?.rows_affected())
+            }
+            Some(Connection::Sqlite(connection)) => {
+                Ok(bind_sqlite(sql, args).execute(&mut **connection).await?.rows_affected())
+            }
+            None => Err(sqlx::Error::PoolClosed),
+        }
+    }
+
+    /// Commits, and gives the connection back.
+    pub async fn done(mut self) -> Result<(), sqlx::Error> {
+        if self.in_transaction {
+            self.run("COMMIT", &[]).await?;
+        }
+        drop(self.connection.take());
+        Ok(())
+    }
+
+    /// Takes everything back, and gives the connection back.
+    pub async fn undo(mut self) -> Result<(), sqlx::Error> {
+        if self.in_transaction {
+            self.run("ROLLBACK", &[]).await?;
+        }
+        drop(self.connection.take());
+        Ok(())
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        match self.connection.take() {
+            Some(Connection::Postgres(connection)) => drop(connection.detach()),
+            Some(Connection::Sqlite(connection)) => drop(connection.detach()),
+            None => {}
+        }
+    }
+}
+
+fn bind_postgres<'q>(sql: &'static str, args: &[Arg<'q>]) -> Query<'q, Postgres, PgArguments> {
+    args.iter().fold(sqlx::query(sql), |query, arg| match *arg {
+        Arg::Uuid(id) => query.bind(id),
+        Arg::Int(number) => query.bind(number),
+        Arg::Text(text) => query.bind(text),
+        Arg::Flag(flag) => query.bind(flag),
+        Arg::Uuids(column) => query.bind(column),
+        Arg::Ints(column) => query.bind(column),
+        Arg::Texts(column) => query.bind(column),
+    })
+}
+
+fn bind_sqlite<'q>(sql: &'static str, args: &[Arg<'q>]) -> Query<'q, Sqlite, SqliteArguments> {
+    args.iter().fold(sqlx::query(sql), |query, arg| match *arg {
+        Arg::Uuid(id) => query.bind(id),
+        Arg::Int(number) => query.bind(number),
+        // Owned: a statement outlives its caller on the connection's own thread.
+        Arg::Text(text) => query.bind(text.map(str::to_owned)),
+        Arg::Flag(flag) => query.bind(flag),
+        // No statement for SQLite has one.
+        Arg::Uuids(_) | Arg::Ints(_) | Arg::Texts(_) => query.bind(None::<i64>),
+    })
+}

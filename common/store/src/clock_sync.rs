@@ -1,0 +1,86 @@
+//! The time of the code store, for who judges by it on another host.
+//!
+//! How long a text is of use is told in the time of Redis, by the scripts that every gateway shares. A worker that
+//! compared it with a clock of its own would send stale texts, or none, once that clock is wrong.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::OtpStore;
+use domain::clock::Clock;
+use domain::engine_error::EngineError;
+
+const EVERY: Duration = Duration::from_secs(5);
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Corrects `clock`, which follows `host`, by what the store says. Embedded, there is one clock and nothing to do.
+///
+/// # Errors
+/// When the store does not answer; the clock then goes on as it was.
+pub async fn follow_once(store: &OtpStore, host: &Clock, clock: &Clock) -> Result<(), EngineError> {
+    let asked_ms = host.now_ms();
+    let store_time = store.now().await?;
+    let trip_ms = host.now_ms() - asked_ms;
+    if trip_ms < 0 {
+        // The host's own clock was set in between.
+        return Ok(());
+    }
+    // It was read somewhere on the way: half the trip is the best guess, and no error is larger than that half. What is
+    // closer than this can tell stays, so that the clock does not tremble.
+    let wanted_ms = store_time.ms() - (asked_ms + trip_ms / 2);
+    if (wanted_ms - clock.correction_ms()).abs() > trip_ms / 2 + 1 {
+        clock.correct(wanted_ms);
+    }
+    Ok(())
+}
+
+/// Waits until the store has told the time once: before it has, nothing can be judged.
+pub async fn first(store: &OtpStore, host: &Clock, clock: &Clock, stop: &CancellationToken) {
+    let told = async {
+        while let Err(error) = follow_once(store, host, clock).await {
+            tracing::warn!(error = format!("{error:#}"), "the store does not tell its time");
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    };
+    stop.run_until_cancelled(told).await;
+    let off_ms = clock.correction_ms();
+    if off_ms.unsigned_abs() > 1_000 {
+        tracing::warn!(off_ms, "this host's clock is not that of the store, which is gone by");
+    }
+}
+
+/// Follows the store's time until it is stopped; while the store is away, the last correction holds.
+pub async fn follow(store: &OtpStore, host: &Clock, clock: &Clock, stop: &CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        if let Some(Err(error)) = stop.run_until_cancelled(follow_once(store, host, clock)).await {
+            tracing::debug!(error = format!("{error:#}"), "the store does not tell its time");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_embedded_store_corrects_nothing() {
+        let host = Clock::wrong_by(3_600_000);
+        let clock = host.following();
+        follow_once(&OtpStore::memory(host.clone()), &host, &clock).await.unwrap();
+        assert_eq!(clock.correction_ms(), 0);
+    }
+
+    #[test]
+    fn a_corrected_clock_moves_its_clones_and_not_its_host() {
+        let host = Clock::wrong_by(3_600_000);
+        let (clock, other) = (host.following(), host.following());
+        clock.clone().correct(-3_600_000);
+        let true_ms = Clock::system().now_ms();
+        assert!((clock.now_ms() - true_ms).abs() < 1_000);
+        for uncorrected in [host, other] {
+            assert!(uncorrected.now_ms() - true_ms >= 3_600_000);
+        }
+        assert_eq!(clock.ahead_ms(), 0, "what scripts add to the store's own time");
+    }
+}

@@ -1,0 +1,38 @@
+//! The inbox: texts kept instead of sent, for development and tests. sms-worker keeps them, the gateway shows them;
+//! between the two they lie sealed (P10).
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::KeptText;
+use domain::ids::{MessageId, RequestId};
+use domain::keys::{Keys, PhoneKey};
+use domain::seal::Sealed;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::Channel;
+
+/// A text as the inbox shows it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeptMessage {
+    pub message_id: MessageId,
+    pub request_id: Option<RequestId>,
+    pub phone_number: String,
+    pub channel: Channel,
+    pub text: String,
+    pub sent_at: Timestamp,
+}
+
+impl KeptMessage {
+    /// The message as the store keeps it.
+    pub fn seal(&self, keys: &Keys, phone: PhoneKey) -> anyhow::Result<KeptText> {
+        let sealed =
+            keys.event.seal(self, &["inbox", phone.as_str()]).context("seal a kept text")?;
+        Ok(KeptText { message_id: self.message_id, phone, sealed: sealed.as_str().to_owned() })
+    }
+
+    /// # Errors
+    /// When it was sealed under keys that are no longer ours.
+    pub fn open(keys: &Keys, phone: &PhoneKey, sealed: String) -> anyhow::Result<Self> {
+        keys.event.open(&Sealed::from_text(sealed), &["inbox", phone.as_str()])
+    }
+}

@@ -1,0 +1,376 @@
+//! The store of requests and codes: who asked, which code was issued, which guesses were made, how a request fares.
+//!
+//! A port of atomic acts, not of get and set: each act is one script in Redis, one lock in memory. Expiry, tries and
+//! windows are our own data, so an engine's timer decides nothing; its expiry only sweeps what is over.
+
+pub mod clock_sync;
+pub mod inbox;
+mod memory;
+mod redis;
+mod types;
+mod watchers;
+
+use std::sync::Arc;
+
+pub use self::types::{
+    Admission, Admit, AskNote, Closing, Idempotency, Issue, Issued, Judged, KeptText, NewCode,
+    Refund, Replay, RequestStatus, Scope, Sweep, Swept, Verify,
+};
+pub use self::watchers::Watch;
+
+use self::watchers::Hub;
+use domain::clock::Clock;
+use domain::engine_error::EngineError;
+use domain::ids::{CodeId, RequestId, UserId};
+use domain::keys::PhoneKey;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Reason, Status};
+use guard::{News, Place, Rule};
+use secrecy::SecretString;
+
+/// How long a request's status can be read after its code's expiry, in milliseconds: an hour, as the inbox.
+const STATUS_KEPT_MS: i64 = 3_600_000;
+/// How long the first answer to an `Idempotency-Key` is kept (design, section 3).
+const IDEMPOTENCY_MS: i64 = 86_400_000;
+/// How long the inbox keeps a text (design, ruling 11).
+const TEXT_KEPT_MS: i64 = 3_600_000;
+/// How long [`OtpStore::count_distinct`] remembers: longer than a login can be repeated (design, ruling 32).
+pub const DISTINCT_KEPT_SECS: u64 = 60;
+/// The longest cool-down that doubling reaches (design, section 7).
+const COOLDOWN_CAP_MS: i64 = 600_000;
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct OtpStore {
+    side: Arc<Side>,
+    hub: Hub,
+    guard: Guard,
+}
+
+/// The pumping guard's rule, and where what it shows is told.
+#[derive(Clone, Default)]
+struct Guard {
+    rule: Rule,
+    news: News,
+}
+
+enum Side {
+    Redis(redis::Redis),
+    Memory(memory::Memory),
+}
+
+impl OtpStore {
+    /// The store on Redis. Connects, and refuses a server that would evict what it holds.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached, or its `maxmemory-policy` is not `noeviction`.
+    pub async fn connect_redis(url: &SecretString, clock: Clock) -> Result<Self, EngineError> {
+        let hub = Hub::default();
+        let redis = redis::Redis::connect(url, clock).await?;
+        Ok(Self { side: Arc::new(Side::Redis(redis)), hub, guard: Guard::default() })
+    }
+
+    /// The embedded store. Its content ends with the process.
+    pub fn memory(clock: Clock) -> Self {
+        let hub = Hub::default();
+        let side = Arc::new(Side::Memory(memory::Memory::new(clock, hub.clone())));
+        Self { side, hub, guard: Guard::default() }
+    }
+
+    /// With another rule for the pumping guard than the built-in one. All gateways on one Redis need the same.
+    #[must_use]
+    pub fn with_guard_rule(mut self, rule: Rule) -> Self {
+        self.guard.rule = rule;
+        self
+    }
+
+    /// What the pumping guard found in this process: for the log, metrics, events and history.
+    pub fn guard_news(&self) -> &News {
+        &self.guard.news
+    }
+
+    /// Judges an ask by every limit and, if none refuses, counts it, joins it to the live code of its phone and scope
+    /// or opens a place for a new one, and makes its status record. One round trip.
+    pub async fn admit(&self, ask: &Admit<'_>) -> Result<Admission, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.admit(ask, &self.guard).await,
+            Side::Memory(memory) => Ok(memory.admit(ask, &self.guard)),
+        }
+    }
+
+    /// Takes an admitted ask back, its counts too: its event surely never reached the broker. An ask whose key came again
+    /// meanwhile stays: the other call may have published it.
+    pub async fn withdraw(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.withdraw(ask, &self.guard).await,
+            Side::Memory(memory) => {
+                memory.withdraw(ask, &self.guard);
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes that the event of an ask with an `Idempotency-Key` was confirmed, so that a replay publishes nothing.
+    pub async fn published(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.published(ask).await,
+            Side::Memory(memory) => {
+                memory.published(ask);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts a code where the ask's place is, unless one is there already: then that one is given back (P5).
+    pub async fn issue(&self, issue: &Issue<'_>) -> Result<Issued, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.issue(issue).await,
+            Side::Memory(memory) => Ok(memory.issue(issue)),
+        }
+    }
+
+    /// Counts a guess, then compares it (P4). Counts the login against its address first. From a right guess on no ask
+    /// joins the code, until the guess is given back as [`Refund::Unused`]: an ask opens a new code in its place, so
+    /// that who asks again never gets a code that a login used up unheard (W6).
+    pub async fn verify(&self, guess: &Verify<'_>) -> Result<Judged, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.verify(guess).await,
+            Side::Memory(memory) => Ok(memory.verify(guess)),
+        }
+    }
+
+    /// Gives a counted guess back: it was not judged in the end (a wait was in force, or the database was away).
+    pub async fn refund(
+        &self,
+        phone: &PhoneKey,
+        scope: Scope,
+        refund: Refund,
+    ) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.refund(phone, scope, refund).await,
+            Side::Memory(memory) => {
+                memory.refund(phone, scope, refund);
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes that a code has no guess left, `attempts` of them being spent by the database's count: a store that was
+    /// restored knows of fewer. From then on guesses and asks are answered as at any spent code (design, ruling 28).
+    pub async fn spend(
+        &self,
+        phone: &PhoneKey,
+        scope: Scope,
+        code: CodeId,
+        attempts: u32,
+    ) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.spend(phone, scope, code, attempts).await,
+            Side::Memory(memory) => {
+                memory.spend(phone, scope, code, attempts);
+                Ok(())
+            }
+        }
+    }
+
+    /// Closes a used code: nothing is accepted by it any more (P5), texts that still wait for it are not wanted, and
+    /// the ask that it answered is told so. Who guesses on has as many guesses left as before: he does not learn that it
+    /// was used. Its send no longer counts as unanswered, and counts as converted for the pumping
+    /// guard's nets at `place`.
+    pub async fn close(
+        &self,
+        phone: &PhoneKey,
+        scope: Scope,
+        code: CodeId,
+        closing: Closing,
+        place: Place<'_>,
+    ) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => {
+                redis.close(phone, scope, code, closing, place, &self.guard).await
+            }
+            Side::Memory(memory) => {
+                memory.close(phone, scope, code, closing, place, &self.guard);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets what an account leaves under its phone (its code, kept texts, first answers) and the number that its user
+    /// asked to change to; what still waits to be sent of the code is not wanted. Stays: when the phone was sent texts, for
+    /// a deletion must not open its limits, and another user's change to this number.
+    pub async fn forget(&self, phone: &PhoneKey, user: UserId) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.forget(phone, user).await,
+            Side::Memory(memory) => {
+                memory.forget(phone, user);
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts a login by an address; gives the wait when that was one too many. `most` 0 is off.
+    pub async fn count_login(&self, ip_key: &str, most: u64) -> Result<Option<u64>, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.count_login(ip_key, most).await,
+            Side::Memory(memory) => Ok(memory.count_login(ip_key, most)),
+        }
+    }
+
+    /// Whether `member` is among the first `most` different ones under this key. The same one again is no other.
+    pub async fn count_distinct(
+        &self,
+        key: &str,
+        member: &str,
+        most: u32,
+    ) -> Result<bool, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.count_distinct(key, member, most).await,
+            Side::Memory(memory) => Ok(memory.count_distinct(key, member, most)),
+        }
+    }
+
+    /// Whether this key comes for the first time within `kept_secs`: once for each, however many ask at the same time.
+    pub async fn first_time(&self, key: &str, kept_secs: u64) -> Result<bool, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.first_time(key, kept_secs).await,
+            Side::Memory(memory) => Ok(memory.first_time(key, kept_secs)),
+        }
+    }
+
+    /// Raises a request's status, or makes its record where the store lost it (design, ruling 30). A lower or equal
+    /// rank changes nothing, but that of the ends of one rank the better stays ([`Status::order`]). Says whether it changed.
+    pub async fn raise(
+        &self,
+        request: RequestId,
+        status: Status,
+        reason: Option<Reason>,
+        expires_at: Timestamp,
+    ) -> Result<bool, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.raise(request, status, reason, expires_at).await,
+            Side::Memory(memory) => Ok(memory.raise(request, status, reason, expires_at)),
+        }
+    }
+
+    /// How a request fares.
+    pub async fn status(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.status(request).await,
+            Side::Memory(memory) => Ok(memory.status(request)),
+        }
+    }
+
+    /// The store's own time, which all processes share: what one of them noted and another compares goes by it.
+    pub async fn now(&self) -> Result<Timestamp, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.now().await,
+            Side::Memory(memory) => Ok(memory.now()),
+        }
+    }
+
+    /// Wakes when a request's status may have changed. One connection serves all who wait in this process; it is made for
+    /// the first of them.
+    pub fn watch(&self, request: RequestId) -> Watch {
+        let watch = self.hub.watch(request);
+        if let Side::Redis(redis) = &*self.side {
+            redis.hear(&self.hub);
+        }
+        watch
+    }
+
+    /// Whether a text for this request is still of use: its code was not used since (design, ruling 31).
+    pub async fn is_wanted(&self, request: RequestId) -> Result<bool, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.is_wanted(request).await,
+            Side::Memory(memory) => Ok(memory.is_wanted(request)),
+        }
+    }
+
+    /// Looks at up to `most` requests that are past their expiry, closes those that are in no end state, and tells which.
+    pub async fn sweep(&self, most: u32) -> Result<Sweep, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.sweep(most).await,
+            Side::Memory(memory) => Ok(memory.sweep(most, &self.guard.rule)),
+        }
+    }
+
+    /// Keeps a text for the inbox, once however often it is given.
+    pub async fn keep_text(&self, text: &KeptText) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.keep_text(text).await,
+            Side::Memory(memory) => {
+                memory.keep_text(text);
+                Ok(())
+            }
+        }
+    }
+
+    /// The sealed texts kept for a phone, in no order.
+    pub async fn kept_texts(&self, phone: &PhoneKey) -> Result<Vec<String>, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.kept_texts(phone).await,
+            Side::Memory(memory) => Ok(memory.kept_texts(phone)),
+        }
+    }
+
+    /// Remembers which number a user asked to change to: sealed, until the code for it expires. The last ask counts.
+    pub async fn note_change(
+        &self,
+        user: UserId,
+        sealed: &str,
+        ttl_ms: i64,
+    ) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.note_change(user, sealed, ttl_ms).await,
+            Side::Memory(memory) => {
+                memory.note_change(user, sealed, ttl_ms);
+                Ok(())
+            }
+        }
+    }
+
+    /// The sealed number that a user asked to change to.
+    pub async fn noted_change(&self, user: UserId) -> Result<Option<String>, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.noted_change(user).await,
+            Side::Memory(memory) => Ok(memory.noted_change(user)),
+        }
+    }
+
+    /// Counts the starts of work on a message that was delivered before, so that one that takes its process down is
+    /// recognised before it does so again (P11). Forgotten after an hour.
+    pub async fn count_start(&self, message: &str) -> Result<u32, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.count_start(message).await,
+            Side::Memory(memory) => Ok(memory.count_start(message)),
+        }
+    }
+
+    /// The starts of a message that were counted and not forgotten.
+    pub async fn starts(&self, message: &str) -> Result<u32, EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.starts(message).await,
+            Side::Memory(memory) => Ok(memory.starts(message)),
+        }
+    }
+
+    /// Forgets the starts of a message: the process survived it.
+    pub async fn forget_starts(&self, message: &str) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.forget_starts(message).await,
+            Side::Memory(memory) => {
+                memory.forget_starts(message);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the store answers.
+    pub async fn ready(&self) -> Result<(), EngineError> {
+        match &*self.side {
+            Side::Redis(redis) => redis.ready().await,
+            Side::Memory(_) => Ok(()),
+        }
+    }
+}

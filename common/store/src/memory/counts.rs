@@ -1,0 +1,73 @@
+//! Counts beside the codes: logins of an address, different bodies under one key, what may come once, starts of a
+//! message.
+
+use super::{Kept, MINUTE, Memory, secs_up};
+use crate::DISTINCT_KEPT_SECS;
+
+impl Memory {
+    pub fn count_login(&self, ip_key: &str, most: u64) -> Option<u64> {
+        self.lock().count_login(ip_key, self.clock.now_ms(), most).map(secs_up)
+    }
+
+    pub fn count_distinct(&self, key: &str, member: &str, most: u32) -> bool {
+        let now = self.clock.now_ms();
+        let mut kept = self.lock();
+        let (until, members) = kept.distinct.entry(key.to_owned()).or_default();
+        if *until <= now {
+            members.clear();
+        }
+        if members.contains(member) {
+            return true;
+        }
+        if members.len() >= most as usize {
+            return false;
+        }
+        *until = now.saturating_add_unsigned(DISTINCT_KEPT_SECS * 1000);
+        members.insert(member.to_owned());
+        true
+    }
+
+    pub fn first_time(&self, key: &str, kept_secs: u64) -> bool {
+        let now = self.clock.now_ms();
+        let mut kept = self.lock();
+        let until = kept.once.entry(key.to_owned()).or_insert(now);
+        let first = *until <= now;
+        if first {
+            *until = now.saturating_add_unsigned(kept_secs * 1000);
+        }
+        first
+    }
+
+    pub fn count_start(&self, message: &str) -> u32 {
+        let now = self.clock.now_ms();
+        let mut kept = self.lock();
+        let (_, starts) = kept.starts.entry(message.to_owned()).or_insert((now, 0));
+        *starts += 1;
+        *starts
+    }
+
+    pub fn starts(&self, message: &str) -> u32 {
+        self.lock().starts.get(message).map_or(0, |(_, starts)| *starts)
+    }
+
+    pub fn forget_starts(&self, message: &str) {
+        self.lock().starts.remove(message);
+    }
+}
+
+impl Kept {
+    pub(super) fn count_login(&mut self, ip_key: &str, now: i64, most: u64) -> Option<i64> {
+        if most == 0 {
+            return None;
+        }
+        let logins = self.logins.entry(ip_key.to_owned()).or_default();
+        logins.retain(|at| *at > now - MINUTE);
+        let count = logins.len() as u64;
+        if count >= most {
+            let leaves = logins.get(usize::try_from(count - most).unwrap_or_default())?;
+            return Some(leaves + MINUTE - now);
+        }
+        logins.push_back(now);
+        None
+    }
+}

@@ -1,0 +1,174 @@
+//! The embedded store: the same acts under one lock. The contract suite holds it and Redis to one behaviour.
+
+mod admit;
+mod codes;
+mod counts;
+mod requests;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::types::{AskNote, Replay, Scope};
+use super::watchers::Hub;
+use domain::clock::Clock;
+use domain::ids::{CodeId, MessageId, RequestId, UserId};
+use domain::keys::PhoneKey;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Limit, Reason, Status};
+use guard::{Counted, Net, Nets, Place};
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 86_400_000;
+
+pub(super) struct Memory {
+    clock: Clock,
+    hub: Hub,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    codes: HashMap<(PhoneKey, Scope), Code>,
+    voids: HashMap<(PhoneKey, Scope), Void>,
+    cools: HashMap<PhoneKey, Cool>,
+    firsts: HashMap<(PhoneKey, &'static str, String), First>,
+    /// Sends by phone and by address, in the order of their times.
+    sends: HashMap<String, VecDeque<(i64, RequestId)>>,
+    /// Sends by country, prefix and over all, in windows that began with their first send.
+    windows: HashMap<(Limit, String), Window>,
+    logins: HashMap<String, VecDeque<i64>>,
+    requests: HashMap<RequestId, Request>,
+    texts: HashMap<PhoneKey, BTreeMap<MessageId, (i64, String)>>,
+    starts: HashMap<String, (i64, u32)>,
+    distinct: HashMap<String, (i64, HashSet<String>)>,
+    /// What may come once, and until when that is remembered.
+    once: HashMap<String, i64>,
+    /// The numbers that users asked to change to, sealed.
+    changes: HashMap<UserId, (i64, String)>,
+    /// The pumping guard's nets: prefixes, countries.
+    prefixes: HashMap<String, Net>,
+    countries: HashMap<String, Net>,
+}
+
+struct Code {
+    id: CodeId,
+    expires: i64,
+    tries: u32,
+    /// Right guesses that may have used it up.
+    right: u32,
+    used: bool,
+    digest: Option<String>,
+    sealed: Option<String>,
+    channel: Channel,
+    asks: Vec<(RequestId, AskNote)>,
+    guard: Option<Proves>,
+}
+
+/// In which of the guard's nets a verification of this code counts.
+#[derive(Clone, Copy, Default)]
+struct Proves {
+    prefix: bool,
+    country: bool,
+}
+
+impl Code {
+    fn is_live(&self, now: i64) -> bool {
+        self.expires > now && !self.used
+    }
+
+    /// Live, and no right guess may have used it up although nobody heard so (W6): an ask joins it.
+    fn is_joined(&self, now: i64) -> bool {
+        self.is_live(now) && self.right == 0
+    }
+}
+
+struct Void {
+    guesses: u32,
+    until: i64,
+}
+
+struct Cool {
+    until: i64,
+    before: i64,
+    unanswered: u32,
+    at: i64,
+}
+
+struct First {
+    body: String,
+    replay: Replay,
+    /// The calls that were answered with it.
+    replays: u32,
+    until: i64,
+}
+
+#[derive(Default)]
+struct Window {
+    start: i64,
+    sends: u64,
+}
+
+struct Request {
+    status: Status,
+    reason: Option<Reason>,
+    updated: i64,
+    expires: i64,
+    channel: Channel,
+    closed: bool,
+    /// The minute in which the guard judged the ask, and where it counted it.
+    guard: Option<(i64, Option<Counted>)>,
+}
+
+fn secs_up(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or_default().div_ceil(1000)
+}
+
+impl Memory {
+    pub fn new(clock: Clock, hub: Hub) -> Self {
+        Self { clock, hub, kept: Mutex::default() }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Code {
+    fn at(id: CodeId, expires: i64) -> Self {
+        let (digest, sealed) = (None, None);
+        Self {
+            id,
+            expires,
+            tries: 0,
+            right: 0,
+            used: false,
+            digest,
+            sealed,
+            channel: Channel::Sms,
+            asks: Vec::new(),
+            guard: None,
+        }
+    }
+}
+
+impl Kept {
+    /// The asks of a code that is of no use any more: what still waits to be sent for them is not wanted.
+    fn unwant(&mut self, asks: Vec<(RequestId, AskNote)>) {
+        for (request, _) in asks {
+            if let Some(request) = self.requests.get_mut(&request) {
+                request.closed = true;
+            }
+        }
+    }
+
+    fn nets(&mut self, place: Place<'_>) -> Nets<'_> {
+        let prefix = self.prefixes.entry(place.operator_prefix.to_owned()).or_default();
+        let country = self.countries.entry(place.country.to_owned()).or_default();
+        Nets { prefix, country }
+    }
+}

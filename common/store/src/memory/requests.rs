@@ -1,0 +1,161 @@
+//! Requests: how they fare, what is kept for a while beside them, and the end of what is old.
+
+use super::{DAY, HOUR, Kept, MINUTE, Memory, Request};
+use crate::types::{KeptText, RequestStatus, Sweep, Swept};
+use crate::{STATUS_KEPT_MS, TEXT_KEPT_MS};
+use domain::ids::{RequestId, UserId};
+use domain::keys::PhoneKey;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Reason, Status};
+use guard::Rule;
+
+impl Memory {
+    pub fn raise(
+        &self,
+        id: RequestId,
+        status: Status,
+        reason: Option<Reason>,
+        expires_at: Timestamp,
+    ) -> bool {
+        let now = self.clock.now_ms();
+        let mut kept = self.lock();
+        let mut made = false;
+        kept.requests.entry(id).or_insert_with(|| {
+            made = true;
+            Request {
+                status,
+                reason,
+                updated: now,
+                expires: expires_at.ms(),
+                channel: Channel::Sms,
+                closed: false,
+                guard: None,
+            }
+        });
+        let changed = made || kept.raise(id, status, reason, now);
+        if changed {
+            self.hub.wake(id);
+        }
+        changed
+    }
+
+    pub fn status(&self, request: RequestId) -> Option<RequestStatus> {
+        let now = self.clock.now_ms();
+        let kept = self.lock();
+        let found =
+            kept.requests.get(&request).filter(|found| found.expires + STATUS_KEPT_MS > now)?;
+        Some(RequestStatus {
+            status: found.status,
+            reason: found.reason,
+            updated_at: Timestamp::from_ms(found.updated),
+            expires_at: Timestamp::from_ms(found.expires),
+            channel: found.channel,
+            now: Timestamp::from_ms(now),
+        })
+    }
+
+    pub fn is_wanted(&self, request: RequestId) -> bool {
+        self.lock().requests.get(&request).is_none_or(|request| !request.closed)
+    }
+
+    pub fn sweep(&self, most: u32, rule: &Rule) -> Sweep {
+        let now = self.clock.now_ms();
+        let mut kept = self.lock();
+        let over: Vec<RequestId> = kept
+            .requests
+            .iter()
+            .filter(|(_, request)| request.expires <= now && !request.status.is_end())
+            .map(|(id, _)| *id)
+            .take(most as usize)
+            .collect();
+        let looked_at = over.len();
+        let closed = over
+            .into_iter()
+            .map(|request_id| {
+                let was = kept
+                    .requests
+                    .get(&request_id)
+                    .map_or(Status::Accepted, |request| request.status);
+                kept.raise(request_id, Status::Expired, None, now);
+                self.hub.wake(request_id);
+                Swept { request_id, was }
+            })
+            .collect();
+        kept.drop_old(now, rule);
+        Sweep { looked_at, closed }
+    }
+
+    pub fn keep_text(&self, text: &KeptText) {
+        let now = self.clock.now_ms();
+        let mut kept = self.lock();
+        let of_phone = kept.texts.entry(text.phone.clone()).or_default();
+        of_phone.entry(text.message_id).or_insert_with(|| (now, text.sealed.clone()));
+    }
+
+    pub fn kept_texts(&self, phone: &PhoneKey) -> Vec<String> {
+        let kept = self.lock();
+        kept.texts
+            .get(phone)
+            .map(|texts| texts.values().map(|(_, text)| text.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    pub fn note_change(&self, user: UserId, sealed: &str, ttl_ms: i64) {
+        let until = self.clock.now_ms() + ttl_ms;
+        self.lock().changes.insert(user, (until, sealed.to_owned()));
+    }
+
+    pub fn noted_change(&self, user: UserId) -> Option<String> {
+        let now = self.clock.now_ms();
+        self.lock()
+            .changes
+            .get(&user)
+            .filter(|(until, _)| *until > now)
+            .map(|(_, sealed)| sealed.clone())
+    }
+}
+
+impl Kept {
+    pub(super) fn raise(
+        &mut self,
+        id: RequestId,
+        status: Status,
+        reason: Option<Reason>,
+        now: i64,
+    ) -> bool {
+        let Some(request) =
+            self.requests.get_mut(&id).filter(|request| request.status.order() < status.order())
+        else {
+            return false;
+        };
+        request.status = status;
+        request.reason = reason;
+        request.updated = now;
+        true
+    }
+
+    /// What the engine's own expiry does in Redis.
+    fn drop_old(&mut self, now: i64, rule: &Rule) {
+        self.prefixes.retain(|_, net| !net.is_over(rule, now));
+        self.countries.retain(|_, net| !net.is_over(rule, now));
+        self.codes.retain(|_, code| code.expires + MINUTE > now);
+        self.voids.retain(|_, void| void.until > now);
+        self.cools.retain(|_, cool| cool.at + DAY > now);
+        self.firsts.retain(|_, first| first.until > now);
+        self.requests.retain(|_, request| request.expires + STATUS_KEPT_MS > now);
+        self.changes.retain(|_, (until, _)| *until > now);
+        self.distinct.retain(|_, (until, _)| *until > now);
+        self.once.retain(|_, until| *until > now);
+        self.starts.retain(|_, (at, _)| *at + HOUR > now);
+        for sends in self.sends.values_mut() {
+            sends.retain(|(at, _)| *at > now - DAY);
+        }
+        self.sends.retain(|_, sends| !sends.is_empty());
+        self.windows.retain(|_, window| window.start + DAY > now);
+        self.logins.retain(|_, logins| logins.back().is_some_and(|at| *at > now - MINUTE));
+        for texts in self.texts.values_mut() {
+            texts.retain(|_, (at, _)| *at + TEXT_KEPT_MS > now);
+        }
+        self.texts.retain(|_, texts| !texts.is_empty());
+    }
+}

@@ -1,0 +1,132 @@
+//! Connections that all requests share, and what an error on one of them means.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind};
+use tokio::sync::RwLock;
+
+use super::{ANSWER_WITHIN, CONNECT_WITHIN, ENGINE, LANES, Redis};
+use domain::engine_error::EngineError;
+
+pub(super) type Lane = RwLock<Option<Connected>>;
+
+/// A connection that all requests of a lane share.
+#[derive(Clone)]
+pub(super) struct Connected {
+    connection: MultiplexedConnection,
+    /// Tells it from the one that comes after it.
+    made: usize,
+}
+
+enum Failed {
+    Connect(EngineError),
+    Command { broken: bool, error: EngineError },
+}
+
+fn silent() -> EngineError {
+    EngineError::away(ENGINE, anyhow!("no answer within {} ms", ANSWER_WITHIN.as_millis()))
+}
+
+impl Redis {
+    /// Runs a command on a shared connection; one that fails or stays silent is replaced for those who come next.
+    pub(super) async fn run<T, F>(
+        &self,
+        act: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % LANES];
+        let mut used = None;
+        // The wait for a connection counts too: behind one that cannot be made, callers stand in line.
+        let answer = tokio::time::timeout(ANSWER_WITHIN, async {
+            let connection = self.connection(lane).await?;
+            used = Some(connection.made);
+            act(connection.connection).await.map_err(|error| {
+                let broken =
+                    error.is_unrecoverable_error() || error.is_io_error() || error.is_timeout();
+                Failed::Command { broken, error: judge(&error) }
+            })
+        })
+        .await;
+        let (broken, error) = match answer {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(Failed::Connect(error))) => return Err(error),
+            Ok(Err(Failed::Command { broken, error })) => (broken, error),
+            Err(_) => (true, silent()),
+        };
+        if let Some(made) = used.filter(|_| broken) {
+            Self::drop_connection(lane, made).await;
+        }
+        Err(error)
+    }
+
+    async fn connection(&self, lane: &Lane) -> Result<Connected, Failed> {
+        let there = lane.read().await.clone();
+        match there {
+            Some(connection) => Ok(connection),
+            None => self.fill(lane).await.map_err(Failed::Connect),
+        }
+    }
+
+    /// Drops the connection that failed, and not one that somebody made in its place meanwhile.
+    async fn drop_connection(lane: &Lane, made: usize) {
+        let dropped = async {
+            let mut slot = lane.write().await;
+            if slot.as_ref().is_some_and(|connection| connection.made == made) {
+                *slot = None;
+            }
+        };
+        // Held by one who connects: then it is empty already.
+        let _ = tokio::time::timeout(Duration::from_millis(50), dropped).await;
+    }
+
+    async fn fill(&self, lane: &Lane) -> Result<Connected, EngineError> {
+        let mut slot = lane.write().await;
+        if let Some(connection) = &*slot {
+            return Ok(connection.clone());
+        }
+        let pooled = tokio::time::timeout(CONNECT_WITHIN, self.pool.get())
+            .await
+            .map_err(|_| EngineError::away(ENGINE, anyhow!("no connection in time")))?
+            .map_err(|e| EngineError::away(ENGINE, anyhow!("connect: {e}")))?;
+        // Taken out of the pool: this lane keeps it, and drops it when it breaks.
+        let mut connection = deadpool_redis::Connection::take(pooled);
+        // The client's own bound is half a second: a burst on a busy machine would be turned away, and its connection
+        // thrown away, while Redis is well. Ours is the one around it.
+        connection.set_response_timeout(ANSWER_WITHIN);
+        let connection =
+            Connected { connection, made: self.next.fetch_add(LANES, Ordering::Relaxed) };
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+}
+
+/// A server that is full, loading, read-only or busy is as good as away: it takes no work from anybody.
+fn judge(error: &RedisError) -> EngineError {
+    let away = error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_dropped()
+        || error.is_connection_refusal()
+        || error.is_unrecoverable_error()
+        || matches!(
+            error.kind(),
+            ErrorKind::Server(
+                ServerErrorKind::BusyLoading
+                    | ServerErrorKind::MasterDown
+                    | ServerErrorKind::ReadOnly
+                    | ServerErrorKind::TryAgain
+                    | ServerErrorKind::ClusterDown
+            )
+        )
+        || matches!(error.code(), Some("OOM" | "BUSY" | "MISCONF" | "NOREPLICAS"))
+        // A script reports the refusal of a command within it by its text.
+        || error.to_string().contains("OOM command not allowed");
+    // The error's text can repeat what was sent, so only its kind and code are kept.
+    let cause = anyhow!("{:?} {}", error.kind(), error.code().unwrap_or_default());
+    if away { EngineError::away(ENGINE, cause) } else { EngineError::broken(ENGINE, cause) }
+}

@@ -1,0 +1,65 @@
+//! Counts beside the codes: logins of an address, different bodies under one key, what may come once, starts of a
+//! message.
+
+use std::sync::LazyLock;
+
+use deadpool_redis::redis::{AsyncCommands as _, Script};
+
+use super::keys::logins_key;
+use super::{Redis, secs_up, unique};
+use crate::DISTINCT_KEPT_SECS;
+use domain::engine_error::EngineError;
+
+static COUNT_LOGIN: LazyLock<Script> = script!("time", "logins", "count_login");
+static COUNT_DISTINCT: LazyLock<Script> = script!("count_distinct");
+static FIRST_TIME: LazyLock<Script> = script!("time", "first_time");
+static COUNT_START: LazyLock<Script> = script!("count_start");
+
+/// How long the starts of a message are remembered.
+const STARTS_KEPT_MS: i64 = 3_600_000;
+
+impl Redis {
+    pub async fn count_login(&self, ip_key: &str, most: u64) -> Result<Option<u64>, EngineError> {
+        if most == 0 {
+            return Ok(None);
+        }
+        let mut call = COUNT_LOGIN.key(logins_key(ip_key));
+        call.arg(self.clock.ahead_ms()).arg(most).arg(unique());
+        let wait_ms: i64 = self.script(call).await?;
+        Ok((wait_ms > 0).then(|| secs_up(wait_ms)))
+    }
+
+    pub async fn count_distinct(
+        &self,
+        key: &str,
+        member: &str,
+        most: u32,
+    ) -> Result<bool, EngineError> {
+        let mut call = COUNT_DISTINCT.key(format!("lk:distinct:{key}"));
+        call.arg(member).arg(most).arg(DISTINCT_KEPT_SECS * 1000);
+        Ok(self.script::<i64>(call).await? == 1)
+    }
+
+    pub async fn first_time(&self, key: &str, kept_secs: u64) -> Result<bool, EngineError> {
+        let mut call = FIRST_TIME.key(format!("lk:once:{key}"));
+        call.arg(self.clock.ahead_ms()).arg(kept_secs * 1000);
+        Ok(self.script::<i64>(call).await? == 1)
+    }
+
+    pub async fn count_start(&self, message: &str) -> Result<u32, EngineError> {
+        let mut call = COUNT_START.key(format!("lk:starts:{message}"));
+        call.arg(STARTS_KEPT_MS);
+        self.script(call).await
+    }
+
+    pub async fn starts(&self, message: &str) -> Result<u32, EngineError> {
+        let key = format!("lk:starts:{message}");
+        let starts: Option<u32> = self.run(async |mut lane| lane.get(&key).await).await?;
+        Ok(starts.unwrap_or(0))
+    }
+
+    pub async fn forget_starts(&self, message: &str) -> Result<(), EngineError> {
+        let key = format!("lk:starts:{message}");
+        self.run(async |mut lane| lane.del(&key).await).await
+    }
+}

@@ -1,0 +1,133 @@
+//! The store on Redis: the one folder that speaks to it. Every act is one script; the scripts stand beside it.
+
+use std::sync::Once;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use deadpool_redis::redis::{self, ScriptInvocation};
+use deadpool_redis::{Config, Pool, Runtime};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use self::connection::Lane;
+use super::watchers::Hub;
+use domain::clock::Clock;
+use domain::engine_error::EngineError;
+use domain::timestamp::Timestamp;
+
+macro_rules! script {
+    ($($part:literal),+) => {
+        // The first line lets a full server refuse the script before it begins. Without it a script that deletes before
+        // it adds would run past `maxmemory`.
+        LazyLock::new(|| Script::new(concat!("#!lua\n", $(include_str!(concat!("../../lua/", $part, ".lua"))),+)))
+    };
+}
+
+mod admit;
+mod answer;
+mod codes;
+mod connection;
+mod counts;
+mod keys;
+mod requests;
+mod status_subscription;
+
+const ENGINE: &str = "Redis";
+/// Connections that all requests share. A connection carries many commands at once, so few of them give more than one
+/// per request would, at less than half the CPU.
+const LANES: usize = 4;
+/// After this a command counts as unanswered: half of what a client may wait for its 503 (P12).
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// The server's own time: seconds, and microseconds of the last one.
+type Time = (i64, i64);
+
+pub(super) struct Redis {
+    pool: Pool,
+    lanes: [Lane; LANES],
+    next: AtomicUsize,
+    clock: Clock,
+    client: redis::Client,
+    /// Done once it hears of changes.
+    hears: Once,
+}
+
+impl Redis {
+    pub async fn connect(url: &SecretString, clock: Clock) -> Result<Self, EngineError> {
+        let mut config = Config::from_url(url.expose_secret());
+        config.pool = Some(deadpool_redis::PoolConfig::new(LANES));
+        let pool = config
+            .builder()
+            .map_err(|_| EngineError::broken(ENGINE, anyhow!("REDIS_URL is not a Redis address")))?
+            .create_timeout(Some(CONNECT_WITHIN))
+            .wait_timeout(Some(CONNECT_WITHIN))
+            .recycle_timeout(Some(CONNECT_WITHIN))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|e| EngineError::broken(ENGINE, e))?;
+        let client = redis::Client::open(url.expose_secret()).map_err(|_| {
+            EngineError::broken(ENGINE, anyhow!("REDIS_URL is not a Redis address"))
+        })?;
+        let (lanes, next) = (Default::default(), AtomicUsize::new(0));
+        let redis = Self { pool, lanes, next, clock, client, hears: Once::new() };
+        redis.refuse_eviction().await?;
+        Ok(redis)
+    }
+
+    /// Hears of changes of statuses from the first call on. A process without a waiter needs no connection for it, and is
+    /// not woken by every status of all.
+    pub fn hear(&self, hub: &Hub) {
+        self.hears.call_once(|| {
+            tokio::spawn(status_subscription::follow(self.client.clone(), hub.clone()));
+        });
+    }
+
+    /// An evicting server would drop guesses and used codes under memory pressure, silently.
+    async fn refuse_eviction(&self) -> Result<(), EngineError> {
+        let info: String = self
+            .run(async |mut lane| redis::cmd("INFO").arg("memory").query_async(&mut lane).await)
+            .await?;
+        let policy = info
+            .lines()
+            .find_map(|line| line.strip_prefix("maxmemory_policy:"))
+            .unwrap_or("noeviction")
+            .trim();
+        if policy == "noeviction" {
+            return Ok(());
+        }
+        let cause = anyhow!(
+            "its maxmemory-policy is {policy}: set `maxmemory-policy noeviction`, or codes and counts vanish"
+        );
+        Err(EngineError::broken(ENGINE, cause))
+    }
+
+    pub async fn ready(&self) -> Result<(), EngineError> {
+        self.run(async |mut lane| redis::cmd("PING").query_async::<()>(&mut lane).await).await
+    }
+
+    pub async fn now(&self) -> Result<Timestamp, EngineError> {
+        let time = self.run(async |mut lane| redis::cmd("TIME").query_async(&mut lane).await);
+        Ok(self.time(time.await?))
+    }
+
+    /// As the scripts read it.
+    fn time(&self, (secs, micros): Time) -> Timestamp {
+        Timestamp::from_ms(secs * 1000 + micros / 1000 + self.clock.ahead_ms())
+    }
+
+    async fn script<T: redis::FromRedisValue>(
+        &self,
+        call: ScriptInvocation<'_>,
+    ) -> Result<T, EngineError> {
+        self.run(async |mut lane| call.invoke_async(&mut lane).await).await
+    }
+}
+
+fn unique() -> String {
+    domain::keys::hex(&domain::rng::bytes::<8>())
+}
+
+fn secs_up(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or_default().div_ceil(1000)
+}

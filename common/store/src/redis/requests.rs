@@ -1,0 +1,112 @@
+//! Requests: how they fare, and what is kept for a while beside them.
+
+use std::sync::LazyLock;
+
+use deadpool_redis::redis::{self, AsyncCommands as _, Script};
+
+use super::answer::{Answer, parse};
+use super::keys::{OPEN, REQUEST, change_key, inbox_key, request_key};
+use super::{Redis, Time};
+use crate::types::{KeptText, RequestStatus, Sweep, Swept};
+use crate::{STATUS_KEPT_MS, TEXT_KEPT_MS};
+use domain::engine_error::EngineError;
+use domain::ids::{RequestId, UserId};
+use domain::keys::PhoneKey;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Reason, Status};
+
+static RAISE: LazyLock<Script> = script!("time", "raise", "status");
+static SWEEP: LazyLock<Script> = script!("time", "raise", "sweep");
+static KEEP_TEXT: LazyLock<Script> = script!("keep_text");
+
+impl Redis {
+    pub async fn raise(
+        &self,
+        request: RequestId,
+        status: Status,
+        reason: Option<Reason>,
+        expires_at: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let (rank, within) = status.order();
+        let mut call = RAISE.key(request_key(request));
+        call.key(OPEN)
+            .arg(self.clock.ahead_ms())
+            .arg(request.to_string())
+            .arg(status.as_str())
+            .arg(format!("{rank}.{within}"))
+            .arg(reason.map_or("", Reason::as_str))
+            .arg(expires_at.ms())
+            .arg(STATUS_KEPT_MS);
+        Ok(self.script::<i64>(call).await? == 1)
+    }
+
+    pub async fn status(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {
+        const FIELDS: [&str; 5] = ["status", "reason", "updated", "expires", "channel"];
+        let key = request_key(request);
+        let (fields, time): ([Option<String>; 5], Time) = self
+            .run(async |mut lane| {
+                let mut both = redis::pipe();
+                both.cmd("HMGET").arg(&key).arg(&FIELDS).cmd("TIME");
+                both.query_async(&mut lane).await
+            })
+            .await?;
+        let [status, reason, updated, expires, channel] = fields;
+        let (Some(status), Some(updated), Some(expires)) = (status, updated, expires) else {
+            return Ok(None);
+        };
+        Ok(Some(RequestStatus {
+            status: parse(&status)?,
+            reason: reason.as_deref().map(parse).transpose()?,
+            updated_at: Timestamp::from_ms(parse(&updated)?),
+            expires_at: Timestamp::from_ms(parse(&expires)?),
+            channel: channel.as_deref().map_or(Ok(domain::vocabulary::Channel::Sms), parse)?,
+            now: self.time(time),
+        }))
+    }
+
+    pub async fn is_wanted(&self, request: RequestId) -> Result<bool, EngineError> {
+        let key = request_key(request);
+        let closed: bool = self.run(async |mut lane| lane.hexists(&key, "closed").await).await?;
+        Ok(!closed)
+    }
+
+    pub async fn sweep(&self, most: u32) -> Result<Sweep, EngineError> {
+        let mut call = SWEEP.key(OPEN);
+        call.arg(self.clock.ahead_ms()).arg(most).arg(REQUEST);
+        let answer = Answer(self.script(call).await?);
+        let closed = (1..answer.0.len())
+            .step_by(2)
+            .map(|i| Ok(Swept { request_id: answer.parse(i)?, was: answer.parse(i + 1)? }));
+        Ok(Sweep {
+            looked_at: answer.parse(0)?,
+            closed: closed.collect::<Result<_, EngineError>>()?,
+        })
+    }
+
+    pub async fn keep_text(&self, text: &KeptText) -> Result<(), EngineError> {
+        let mut call = KEEP_TEXT.key(inbox_key(&text.phone));
+        call.arg(text.message_id.to_string()).arg(&text.sealed).arg(TEXT_KEPT_MS);
+        self.script::<i64>(call).await.map(drop)
+    }
+
+    pub async fn kept_texts(&self, phone: &PhoneKey) -> Result<Vec<String>, EngineError> {
+        let key = inbox_key(phone);
+        self.run(async |mut lane| lane.hvals(&key).await).await
+    }
+
+    pub async fn note_change(
+        &self,
+        user: UserId,
+        sealed: &str,
+        ttl_ms: i64,
+    ) -> Result<(), EngineError> {
+        let key = change_key(user);
+        let ttl_ms = u64::try_from(ttl_ms).unwrap_or_default();
+        self.run(async |mut lane| lane.pset_ex(&key, sealed, ttl_ms).await).await
+    }
+
+    pub async fn noted_change(&self, user: UserId) -> Result<Option<String>, EngineError> {
+        let key = change_key(user);
+        self.run(async |mut lane| lane.get(&key).await).await
+    }
+}

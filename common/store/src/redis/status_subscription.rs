@@ -1,0 +1,61 @@
+//! Hears of changes of statuses and wakes who waits for them.
+
+use std::time::Duration;
+
+use deadpool_redis::redis::{self, AsyncCommands as _, RedisError};
+use futures::StreamExt as _;
+
+use super::{CONNECT_WITHIN, unique};
+use crate::watchers::Hub;
+
+/// How often the connection that hears of changes is tried.
+const ROUND_EVERY: Duration = Duration::from_secs(5);
+const STATUS_CHANNEL: &str = "lk:status";
+
+/// Hears of every status change and wakes who waits, for as long as the process runs.
+///
+/// Those who wait do not ask for themselves, so this one connection must be known to work: a word of our own goes round
+/// by it, and when it does not come back in time, the connection is made anew.
+pub(super) async fn follow(client: redis::Client, hub: Hub) {
+    loop {
+        // Whatever ends it, what changed meanwhile is read again by the next one.
+        let _ = hear(&client, &hub).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn hear(client: &redis::Client, hub: &Hub) -> Result<(), RedisError> {
+    let in_time = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    let connect = async {
+        let mut subscription = client.get_async_pubsub().await?;
+        subscription.subscribe(STATUS_CHANNEL).await?;
+        let lane = client.get_multiplexed_async_connection().await?;
+        Ok::<_, RedisError>((subscription, lane))
+    };
+    let (mut subscription, mut lane) =
+        tokio::time::timeout(CONNECT_WITHIN * 2, connect).await.map_err(|_| in_time())??;
+    hub.wake_all();
+    let round = format!("round:{}", unique());
+    let mut changes = subscription.on_message();
+    let mut heard = tokio::time::Instant::now();
+    let mut every = tokio::time::interval(ROUND_EVERY);
+    loop {
+        tokio::select! {
+            change = changes.next() => {
+                let Some(change) = change else { return Ok(()) };
+                let word = change.get_payload::<String>().unwrap_or_default();
+                if word == round {
+                    heard = tokio::time::Instant::now();
+                } else if let Ok(request) = word.parse() {
+                    hub.wake(request);
+                }
+            }
+            _ = every.tick() => {
+                if heard.elapsed() > ROUND_EVERY * 2 {
+                    return Err(in_time());
+                }
+                lane.publish::<_, _, ()>(STATUS_CHANNEL, &round).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `GET /inbox/messages`: the texts that the `inbox` provider kept. Development and tests only.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
+use store::inbox::KeptMessage;
+
+use crate::app::App;
+use crate::http::error::ApiError;
+
+#[derive(Deserialize)]
+pub(crate) struct Of {
+    phone_number: Option<String>,
+}
+
+/// A kept text, with the code that a reader finds in it.
+#[derive(Serialize)]
+pub(crate) struct MessageView {
+    #[serde(flatten)]
+    message: KeptMessage,
+    code: Option<String>,
+}
+
+pub(crate) async fn messages(
+    State(app): State<App>,
+    of: Result<Query<Of>, QueryRejection>,
+) -> Result<Json<Vec<MessageView>>, ApiError> {
+    let Query(of) = of.map_err(|_| ApiError::field("phone_number", "invalid", "Give it once."))?;
+    // In a query a `+` is a space, and people forget to escape it.
+    let writing = of.phone_number.unwrap_or_default();
+    let writing = if writing.starts_with(' ') { writing.replacen(' ', "+", 1) } else { writing };
+    let phone = app.phone(&writing)?;
+    let key = app.engines.keys.phone_key(&phone);
+    let mut messages: Vec<KeptMessage> = app
+        .engines
+        .store
+        .kept_texts(&key)
+        .await?
+        .into_iter()
+        .filter_map(|sealed| KeptMessage::open(&app.engines.keys, &key, sealed).ok())
+        .collect();
+    messages.sort_by_key(|message| std::cmp::Reverse((message.sent_at, message.message_id)));
+    Ok(Json(
+        messages
+            .into_iter()
+            .map(|message| MessageView { code: code_in(&message.text), message })
+            .collect(),
+    ))
+}
+
+/// The first run of 4 to 10 digits that stands alone; a voice text spells its digits, so there the digits of its first
+/// half are the code.
+fn code_in(text: &str) -> Option<String> {
+    let runs: Vec<&str> =
+        text.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).collect();
+    if let Some(run) = runs.iter().find(|run| (4..=10).contains(&run.len())) {
+        return Some((*run).to_owned());
+    }
+    let digits: String = runs.iter().filter(|run| run.len() == 1).copied().collect();
+    let (first, second) = digits.split_at(digits.len() / 2);
+    ((4..=10).contains(&first.len()) && first == second).then(|| first.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_is_found_as_a_reader_finds_it() {
+        assert_eq!(code_in("123456 is your code, valid for 5 minutes.").as_deref(), Some("123456"));
+        assert_eq!(code_in("Your code: 1, 2, 3, 4. Again: 1, 2, 3, 4.").as_deref(), Some("1234"));
+        assert_eq!(code_in("Your number was changed."), None);
+        assert_eq!(code_in("1, 2, 3, 4. Again: 1, 2, 3, 5."), None);
+    }
+}

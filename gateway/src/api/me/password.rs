@@ -1,0 +1,246 @@
+//! `PUT /v1/me/password` and `POST /v1/token`: passwords, an option beside codes.
+
+use accounts::{
+    Closed, GuessKind, GuessOutcome, Guesser, Method, NewSession, PasswordChange,
+    PasswordChangeOutcome, PasswordLook, PasswordOutcome, PasswordSignIn,
+};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use domain::ids::SessionId;
+use domain::keys::PhoneKey;
+use domain::phone::Phone;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::Limit;
+
+use crate::api::me::profile::SignedIn;
+use crate::app::App;
+use crate::codes::check::not_yet;
+use crate::codes::request::{Caller, limited};
+use crate::dpop::header::ProvenKey;
+use crate::http::body::JsonBody;
+use crate::http::error::ApiError;
+use crate::passwords::hasher::{Password, Verdict};
+use crate::passwords::rules;
+use crate::tokens::pair::TokenPair;
+
+/// Sets the password. One that is there already must be shown (ASVS 6.2.3); the other sessions end.
+pub(crate) async fn set(
+    State(app): State<App>,
+    signed_in: SignedIn,
+    JsonBody(mut fields): JsonBody,
+) -> Result<StatusCode, ApiError> {
+    let phone = Phone::trusted(&signed_in.user.phone_number)?;
+    let minimum = app.config.password_min;
+    let password =
+        fields.checked("password", |text| rules::check(text, minimum, phone.national_number()));
+    let current = fields.optional_string("current_password");
+    let kept = app.accounts.password_hash(signed_in.user.id).await?;
+    if kept.is_some() && current.is_none() {
+        fields.refuse("current_password", "required", "Show the password that is to be replaced.");
+    }
+    fields.finish()?;
+
+    let new = NewPassword {
+        phone_key: app.engines.keys.phone_key(&phone),
+        former_key: app.engines.keys.former_phone_key(&phone),
+        phone,
+        current: current.map(Password::new),
+    };
+    let now = app.engines.clock.now();
+    if kept.is_some() {
+        refuse_if_closed(&app, new.guesser(&signed_in), now).await?;
+    }
+    // Before the shown password is compared: a right one and a wrong one are to take the same time, for also the
+    // right one may find that it has to wait (P4).
+    let hash = app.passwords.hash(Password::new(password)).await?;
+    if new.replace(&app, &signed_in, kept, &hash, now).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    // It changed since it was read: by a sign-in that hashed an imported one anew, and then what was shown is right
+    // still; or to another password, and then it is not.
+    let kept = app.accounts.password_hash(signed_in.user.id).await?;
+    let set = new.replace(&app, &signed_in, kept, &hash, now).await?;
+    if set { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::InvalidCredentials) }
+}
+
+/// A password that is to take the place of the one that is shown for it.
+struct NewPassword {
+    phone: Phone,
+    phone_key: PhoneKey,
+    former_key: Option<PhoneKey>,
+    current: Option<Password>,
+}
+
+impl NewPassword {
+    fn guesser(&self, signed_in: &SignedIn) -> Guesser<'_> {
+        Guesser {
+            phone_number: self.phone.e164(),
+            phone_key: &self.phone_key,
+            former_key: self.former_key.as_ref(),
+            known_device: Some(signed_in.user.id),
+        }
+    }
+
+    /// Says whether it was set: `kept`, what is replaced, may be outdated by then.
+    async fn replace(
+        &self,
+        app: &App,
+        signed_in: &SignedIn,
+        kept: Option<String>,
+        hash: &str,
+        now: Timestamp,
+    ) -> Result<bool, ApiError> {
+        let guesser = self.guesser(signed_in);
+        if let Some(kept) = &kept {
+            let Some(current) = self.current.clone() else { return Ok(false) };
+            if app.passwords.verify(current, Some(kept.clone()), 0).await? == Verdict::Wrong {
+                return Err(failed(app, guesser, now).await);
+            }
+        }
+        let change = PasswordChange {
+            user_id: signed_in.user.id,
+            was: kept.as_deref(),
+            hash,
+            guess: kept.is_some().then(|| (guesser, app.guess_limits())),
+            keep: signed_in.session.id,
+            now,
+        };
+        match app.accounts.set_password(change).await? {
+            PasswordChangeOutcome::Set => Ok(true),
+            PasswordChangeOutcome::Changed => Ok(false),
+            PasswordChangeOutcome::Closed(closed) => Err(not_yet(closed, now)),
+        }
+    }
+}
+
+/// Phone and password for tokens. A phone without an account, or without a password, costs the same work and gets the
+/// same answer as a wrong one (P6).
+pub(crate) async fn sign_in(
+    State(app): State<App>,
+    caller: Caller,
+    ProvenKey(jkt): ProvenKey,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Json<TokenPair>, ApiError> {
+    let writing = fields.string("phone_number");
+    let password = fields.string("password");
+    fields.finish()?;
+    let phone = app.phone(&writing)?;
+    let keys = &app.engines.keys;
+    let per_ip = app.config.limits.logins_per_ip_minute;
+    let ip_key = app.ip_key(caller.ip, per_ip);
+    if let Some(wait) = app.engines.store.count_login(&ip_key, per_ip).await? {
+        return Err(limited(Limit::LoginsIp, wait.max(1)));
+    }
+    let (phone_key, former_key) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
+    let guesser = Guesser {
+        phone_number: phone.e164(),
+        phone_key: &phone_key,
+        former_key: former_key.as_ref(),
+        known_device: None,
+    };
+    let now = app.engines.clock.now();
+    refuse_if_closed(&app, guesser, now).await?;
+
+    let password = Password::new(password);
+    let device = caller.device();
+    let session = NewSession {
+        id: SessionId::new(&app.engines.clock),
+        method: Method::Pwd,
+        device: &device,
+        ip: &caller.ip.cut(),
+        idle_secs: app.config.tokens.refresh_idle_secs,
+        max_secs: app.config.tokens.refresh_max_secs,
+        jkt: jkt.as_deref(),
+    };
+    let attempt =
+        Attempt { guesser, password, session, traceparent: caller.traceparent.as_deref(), now };
+    if let Some(pair) = attempt.make(&app).await? {
+        return Ok(Json(pair));
+    }
+    // A sign-in beside this one hashed an imported password anew while it was compared: it is right still. A password
+    // that was changed is wrong now, and counted so.
+    attempt.make(&app).await?.map(Json).ok_or(ApiError::InvalidCredentials)
+}
+
+/// A phone's password, shown to sign in.
+struct Attempt<'a> {
+    guesser: Guesser<'a>,
+    password: Password,
+    session: NewSession<'a>,
+    traceparent: Option<&'a str>,
+    now: Timestamp,
+}
+
+impl Attempt<'_> {
+    /// `None` when what the password was compared with changed meanwhile.
+    async fn make(&self, app: &App) -> Result<Option<TokenPair>, ApiError> {
+        let Attempt { guesser, ref password, session, traceparent, now } = *self;
+        let PasswordLook { stored, imported_iterations } =
+            app.accounts.password_of(guesser.phone_number).await?;
+        let hash = stored.as_ref().map(|stored| stored.hash.clone());
+        let verdict = app.passwords.verify(password.clone(), hash, imported_iterations).await?;
+        let Some(stored) = stored.filter(|_| verdict != Verdict::Wrong) else {
+            return Err(failed(app, guesser, now).await);
+        };
+        let sign_in = PasswordSignIn {
+            guesser,
+            user_id: stored.user_id,
+            hash: &stored.hash,
+            limits: app.guess_limits(),
+            session,
+            traceparent,
+            now,
+        };
+        match app.accounts.start_password_session(sign_in).await? {
+            PasswordOutcome::SignedIn { session, user } => {
+                if verdict == Verdict::RightButOld {
+                    rehash(app, user.id, &stored.hash, password.clone(), session.id).await;
+                }
+                Ok(Some(app.pair(&session)?))
+            }
+            PasswordOutcome::Blocked => Err(ApiError::AccountBlocked),
+            PasswordOutcome::Changed => Ok(None),
+            PasswordOutcome::Wait { until } => Err(not_yet(Closed::Wait { until }, now)),
+            PasswordOutcome::Locked { until } => Err(not_yet(Closed::Locked { until }, now)),
+        }
+    }
+}
+
+/// A password that came with an import is hashed our way at its first use.
+async fn rehash(
+    app: &App,
+    user: domain::ids::UserId,
+    was: &str,
+    password: Password,
+    keep: SessionId,
+) {
+    let now = app.engines.clock.now();
+    let done = async {
+        let hash = app.passwords.hash(password).await.map_err(|_| anyhow::anyhow!("hash it"))?;
+        anyhow::Ok(app.accounts.rehash_password(user, was, &hash, now).await?)
+    };
+    if let Err(error) = done.await {
+        tracing::warn!(session.id = %keep, error = format!("{error:#}"), "an imported password keeps its old hash for now");
+    }
+}
+
+async fn refuse_if_closed(app: &App, guesser: Guesser<'_>, now: Timestamp) -> Result<(), ApiError> {
+    match app.attempts.guess_gate(guesser, GuessKind::Password, app.guess_limits(), now).await? {
+        Some(closed) => Err(not_yet(closed, now)),
+        None => Ok(()),
+    }
+}
+
+async fn failed(app: &App, guesser: Guesser<'_>, now: Timestamp) -> ApiError {
+    match app
+        .attempts
+        .guess_failed(guesser, GuessKind::Password, None, app.guess_limits(), now)
+        .await
+    {
+        Ok(GuessOutcome::Counted { .. }) => ApiError::InvalidCredentials,
+        Ok(GuessOutcome::Wait { until }) => not_yet(Closed::Wait { until }, now),
+        Ok(GuessOutcome::Locked { until }) => not_yet(Closed::Locked { until }, now),
+        Err(error) => error.into(),
+    }
+}

@@ -1,0 +1,123 @@
+//! `/v1/me`: the user's own account.
+
+use accounts::{Changes, Session, User};
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use domain::ids::UserId;
+use domain::timestamp::Timestamp;
+use serde::Serialize;
+use service::deletion::Deletion;
+
+use crate::app::App;
+use crate::dpop::header;
+use crate::http::body::JsonBody;
+use crate::http::error::ApiError;
+use crate::http::validate;
+use crate::tokens::bearer::SentToken;
+
+/// The account as its owner sees it.
+#[derive(Serialize)]
+pub(crate) struct UserView {
+    id: UserId,
+    phone_number: String,
+    first_name: String,
+    last_name: String,
+    locale: String,
+    created_at: Timestamp,
+}
+
+impl UserView {
+    pub fn of(user: User, phone_number: &str) -> Self {
+        let User { id, first_name, last_name, locale, created_at, .. } = user;
+        Self {
+            id,
+            phone_number: phone_number.to_owned(),
+            first_name,
+            last_name,
+            locale,
+            created_at,
+        }
+    }
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        let phone_number = user.phone_number.clone();
+        Self::of(user, &phone_number)
+    }
+}
+
+/// Whoever sent a good access token of a session that lives: asked of the database on every call, so that an ended
+/// session is refused at once (W4).
+pub(crate) struct SignedIn {
+    pub user: User,
+    pub session: Session,
+    pub auth_time: Timestamp,
+}
+
+impl FromRequestParts<App> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let token = SentToken::from_headers(&parts.headers)?;
+        let now = app.engines.clock.now();
+        let claims = app.tokens.access(token.expose())?;
+        let proof = header::for_token(parts, app, &token, claims.jkt.as_deref())?;
+        let live =
+            app.sessions.live(claims.session_id, now).await?.ok_or(ApiError::SessionRevoked)?;
+        if live.user.id != claims.user_id || live.session.jkt != claims.jkt {
+            return Err(ApiError::TokenNotValid);
+        }
+        if let Some(proof) = proof {
+            header::use_up(app, &proof).await?;
+        }
+        Ok(Self {
+            user: live.user,
+            session: live.session,
+            auth_time: Timestamp::from_ms(0).plus_secs(claims.auth_time_secs),
+        })
+    }
+}
+
+pub(crate) async fn read(signed_in: SignedIn) -> Json<UserView> {
+    Json(signed_in.user.into())
+}
+
+/// `PATCH /v1/me`: names and locale; nothing else of an account is its owner's to set here.
+pub(crate) async fn change(
+    State(app): State<App>,
+    signed_in: SignedIn,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Json<UserView>, ApiError> {
+    let first_name = fields.optional_checked("first_name", validate::name);
+    let last_name = fields.optional_checked("last_name", validate::name);
+    let locale = fields.optional_checked("locale", validate::locale);
+    fields.finish()?;
+    let changes = Changes {
+        first_name: first_name.as_deref(),
+        last_name: last_name.as_deref(),
+        locale: locale.as_deref(),
+    };
+    let now = app.engines.clock.now();
+    let user = app.accounts.update_profile(signed_in.user.id, changes, now).await?;
+    Ok(Json(user.ok_or(ApiError::SessionRevoked)?.into()))
+}
+
+/// `DELETE /v1/me`: the account, its sessions and every trace of its phone.
+pub(crate) async fn delete(
+    State(app): State<App>,
+    signed_in: SignedIn,
+) -> Result<StatusCode, ApiError> {
+    let (user, engines, now) = (&signed_in.user, &app.engines, app.engines.clock.now());
+    let deletion = Deletion::of(user, &app.accounts, &engines.keys, now).await?;
+    deletion.from_database(&app.accounts, &user.id.to_string(), now).await?;
+    if let Err(error) = deletion.from_store(&engines.store).await {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "what Redis holds of a deleted account is left to expire"
+        );
+    }
+    Ok(StatusCode::NO_CONTENT)
+}

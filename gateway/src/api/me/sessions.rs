@@ -1,0 +1,61 @@
+//! `/v1/me/sessions`: where the user is signed in.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use domain::ids::SessionId;
+use domain::timestamp::Timestamp;
+use serde::Serialize;
+
+use crate::api::me::profile::SignedIn;
+use crate::app::App;
+use crate::http::error::ApiError;
+use crate::http::path_params::PathId;
+
+/// A session as its user sees it (design, ruling 12).
+#[derive(Serialize)]
+pub(crate) struct SessionView {
+    id: SessionId,
+    device: String,
+    /// Cut: enough to recognise a network, too little to find a person.
+    ip: String,
+    created_at: Timestamp,
+    last_seen_at: Timestamp,
+    current: bool,
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    signed_in: SignedIn,
+) -> Result<Json<Vec<SessionView>>, ApiError> {
+    let sessions = app.sessions.of_user(signed_in.user.id, app.engines.clock.now()).await?;
+    let view = |session: accounts::Session| SessionView {
+        current: session.id == signed_in.session.id,
+        id: session.id,
+        device: session.device,
+        ip: session.ip,
+        created_at: session.created_at,
+        last_seen_at: session.last_seen_at,
+    };
+    Ok(Json(sessions.into_iter().map(view).collect()))
+}
+
+/// Ends one session; its own is a logout. Another user's is as one that never was.
+pub(crate) async fn end(
+    State(app): State<App>,
+    signed_in: SignedIn,
+    PathId(id): PathId<SessionId>,
+) -> Result<StatusCode, ApiError> {
+    let reason = if id == signed_in.session.id { "logout" } else { "ended_by_user" };
+    let ended = app.sessions.end(signed_in.user.id, id, reason, app.engines.clock.now()).await?;
+    if ended { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
+}
+
+pub(crate) async fn end_others(
+    State(app): State<App>,
+    signed_in: SignedIn,
+) -> Result<StatusCode, ApiError> {
+    let (user, keep) = (signed_in.user.id, signed_in.session.id);
+    app.sessions.end_others(user, keep, "ended_by_user", app.engines.clock.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

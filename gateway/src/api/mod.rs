@@ -1,0 +1,10 @@
+//! The routes, one a file: the request and response types, the handler and its tests.
+
+pub mod inbox;
+pub mod login;
+pub mod me;
+pub mod otp;
+pub mod otp_events;
+pub mod signup;
+pub mod token;
+pub mod twilio_webhook;

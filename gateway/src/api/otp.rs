@@ -1,0 +1,91 @@
+//! `POST /v1/otp`: a code for a phone. Asking again is the resend. `GET /v1/otp/{request_id}`: how it fares.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use config::UnknownPhone;
+use domain::event::OtpRequested;
+use domain::ids::RequestId;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Reason, Status};
+use serde::Serialize;
+use store::{RequestStatus, Scope};
+
+use crate::app::App;
+use crate::codes::request::{Caller, Wanted, ask};
+use crate::http::body::JsonBody;
+use crate::http::error::ApiError;
+use crate::http::path_params::PathId;
+use crate::http::validate;
+
+/// Asks for a code. The answer is the same whether or not the phone has an account (P6).
+pub(crate) async fn request(
+    State(app): State<App>,
+    caller: Caller,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Response, ApiError> {
+    let writing = fields.string("phone_number");
+    let locale = fields.optional_checked("locale", validate::locale);
+    let channel = fields.optional_parsed("channel", "`sms` or `voice`.");
+    // It opens the kept share of guesses at login; an ask is answered as ever without it.
+    let _ = fields.optional_string("device_token");
+    fields.finish()?;
+    let wanted = Wanted {
+        phone: app.phone(&writing)?,
+        scope: Scope::Login,
+        route: "otp",
+        profile: None,
+        locale,
+        channel: channel.unwrap_or(Channel::Sms),
+    };
+    ask::<OtpRequested>(&app, &caller, wanted).await
+}
+
+/// The public view of a request.
+#[derive(Serialize)]
+pub(crate) struct StatusView {
+    request_id: RequestId,
+    status: Status,
+    updated_at: Timestamp,
+    expires_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    next_channels: Vec<Channel>,
+    /// Nothing that the asker may see comes after it.
+    #[serde(skip)]
+    pub(crate) is_last: bool,
+}
+
+impl StatusView {
+    pub(crate) fn rank(&self) -> u8 {
+        self.status.rank()
+    }
+}
+
+pub(crate) async fn status(
+    State(app): State<App>,
+    PathId(request): PathId<RequestId>,
+) -> Result<Json<StatusView>, ApiError> {
+    let found = app.engines.store.status(request).await?.ok_or(ApiError::NotFound)?;
+    Ok(Json(view(&app, request, found)))
+}
+
+/// What the asker may see. In `silent` mode nothing but that the ask was worked on: from there on a known phone's status
+/// goes its own way, step by step with the provider, and an unknown one's stands still (P6).
+pub(crate) fn view(app: &App, request_id: RequestId, found: RequestStatus) -> StatusView {
+    let RequestStatus { mut status, mut reason, mut updated_at, expires_at, channel, .. } =
+        found.shown();
+    let mut is_last = status.is_end();
+    if app.config.unknown_phone == UnknownPhone::Silent && status != Status::Accepted {
+        status = Status::Sent;
+        reason = None;
+        // The time of a hidden change would tell of it.
+        updated_at = Timestamp::from_ms(request_id.made_at_ms());
+        is_last = true;
+    }
+    let next_channels = match channel {
+        Channel::Sms if status != Status::Verified => vec![Channel::Voice],
+        _ => Vec::new(),
+    };
+    StatusView { request_id, status, updated_at, expires_at, reason, next_channels, is_last }
+}

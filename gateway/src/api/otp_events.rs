@@ -1,0 +1,125 @@
+//! `GET /v1/otp/{request_id}/events`: the same status as a stream, until it ends.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use domain::ids::RequestId;
+use domain::timestamp::Timestamp;
+use futures::Stream;
+use http::HeaderMap;
+use http::header::CACHE_CONTROL;
+use store::Watch;
+
+use crate::api::otp::view;
+use crate::app::App;
+use crate::http::error::ApiError;
+use crate::http::path_params::PathId;
+use crate::http::stream_limits::Place;
+
+/// A comment this often keeps proxies and phones from closing a quiet stream.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The store's subscription wakes a stream, and tells when it missed something; this is for what nobody thought of.
+/// Rare, so that thousands who wait do not ask one by one.
+const READ_AGAIN: Duration = Duration::from_mins(2);
+/// After an expiry, so that the store has passed it: the way to it takes a moment, and our clock may run faster.
+const PAST_EXPIRY_SECS: i64 = 1;
+
+/// Streams each state once, in order of rank. A client that comes back with `Last-Event-ID` is told only what is newer:
+/// the id of an event is its rank.
+pub(crate) async fn stream(
+    State(app): State<App>,
+    PathId(request): PathId<RequestId>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let place = app.streams.enter(request).ok_or_else(|| {
+        ApiError::unavailable(anyhow::anyhow!("all places for event streams are taken"))
+    })?;
+    // Watched before it is read: a change between the two is not missed.
+    let watch = app.engines.store.watch(request);
+    let found = app.engines.store.status(request).await?.ok_or(ApiError::NotFound)?;
+    let told = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok())
+        .and_then(|id| id.parse::<i8>().ok());
+    let follower = Follower {
+        app,
+        request,
+        watch,
+        expires_at: found.expires_at,
+        ahead_ms: 0,
+        told: told.unwrap_or(-1),
+        ended: false,
+        _place: place,
+    };
+    // `Sse` says `no-cache`, by which a cache may still keep what it must ask about.
+    let sse = Sse::new(follower.events()).keep_alive(KeepAlive::new().interval(HEARTBEAT));
+    Ok(([(CACHE_CONTROL, "no-store")], sse).into_response())
+}
+
+struct Follower {
+    app: App,
+    request: RequestId,
+    watch: Watch,
+    expires_at: Timestamp,
+    /// How far the store's clock was ahead of ours at the last look.
+    ahead_ms: i64,
+    /// The rank that was told last.
+    told: i8,
+    ended: bool,
+    _place: Place,
+}
+
+impl Follower {
+    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        futures::stream::unfold(self, move |mut follower| async move {
+            while !follower.ended {
+                if let Some(event) = follower.next_state().await {
+                    return Some((Ok(event), follower));
+                }
+                if follower.ended || !follower.woken().await {
+                    break;
+                }
+            }
+            None
+        })
+    }
+
+    /// Waits for a reason to read the status again: a change, the expiry, or a long silence. `false` when the process
+    /// stops: the client comes back to another one with its `Last-Event-ID`.
+    async fn woken(&mut self) -> bool {
+        let expires_in = self.expires_at.plus_secs(PAST_EXPIRY_SECS);
+        let now = self.app.engines.clock.now().plus_ms(self.ahead_ms);
+        let expires_in = Duration::from_secs(expires_in.secs_from(now));
+        // Past the expiry every state is an end: only a store that is away can keep a stream open until then.
+        let quiet =
+            if expires_in.is_zero() { Duration::from_secs(5) } else { expires_in.min(READ_AGAIN) };
+        let app = &self.app;
+        tokio::select! {
+            () = app.stop.cancelled() => false,
+            () = self.watch.changed() => true,
+            () = tokio::time::sleep(quiet) => true,
+        }
+    }
+
+    /// The state as an event, if it is of a higher rank than what was told.
+    async fn next_state(&mut self) -> Option<Event> {
+        // A store that is away for a moment is asked again; the stream just stays quiet.
+        let Ok(found) = self.app.engines.store.status(self.request).await else { return None };
+        let Some(found) = found else {
+            self.ended = true;
+            return None;
+        };
+        self.ahead_ms = found.now.ms() - self.app.engines.clock.now_ms();
+        let view = view(&self.app, self.request, found);
+        let rank = i8::try_from(view.rank()).unwrap_or(i8::MAX);
+        self.ended = view.is_last;
+        if rank <= self.told {
+            return None;
+        }
+        self.told = rank;
+        Event::default().event("status").id(rank.to_string()).json_data(&view).ok()
+    }
+}

@@ -1,0 +1,36 @@
+//! `POST /v1/signup`: a code, and a profile that waits beside it for the login that proves the phone.
+
+use axum::extract::State;
+use axum::response::Response;
+use domain::event::{Profile, UserSignedUp};
+use domain::vocabulary::Channel;
+use store::Scope;
+
+use crate::app::App;
+use crate::codes::request::{Caller, Wanted, ask};
+use crate::http::body::JsonBody;
+use crate::http::error::ApiError;
+use crate::http::validate;
+
+/// Touches no table: an unproven account never exists, and a sign-up for a number with an account changes nothing in it.
+pub(crate) async fn signup(
+    State(app): State<App>,
+    caller: Caller,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Response, ApiError> {
+    let writing = fields.string("phone_number");
+    let first_name = fields.checked("first_name", validate::name);
+    let last_name = fields.checked("last_name", validate::name);
+    let locale = fields.optional_checked("locale", validate::locale);
+    let channel = fields.optional_parsed("channel", "`sms` or `voice`.");
+    fields.finish()?;
+    let wanted = Wanted {
+        phone: app.phone(&writing)?,
+        scope: Scope::Login,
+        route: "signup",
+        profile: Some(Profile { first_name, last_name }),
+        locale,
+        channel: channel.unwrap_or(Channel::Sms),
+    };
+    ask::<UserSignedUp>(&app, &caller, wanted).await
+}

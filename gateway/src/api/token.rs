@@ -1,0 +1,102 @@
+//! `/v1/token…`: simplejwt's paths. Refresh with rotation, verify, blacklist; phone and password.
+
+use accounts::{BlacklistOutcome, Presented, RefreshOutcome};
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::dpop::header::ProvenKey;
+use crate::dpop::proof::Flaw;
+use crate::http::body::JsonBody;
+use crate::http::error::ApiError;
+use crate::tokens::jwt::RefreshClaims;
+use crate::tokens::pair::{AnyClaims, TokenPair};
+
+/// `POST /v1/token/refresh`: the next pair of the session. The last refresh may be repeated within the grace; an older
+/// token ends the session (P9; OAuth 2.0 Security Best Current Practice, RFC 9700, 4.14.2).
+///
+/// A bound session asks for a proof of its key. A proof may come again here, for a lost answer is repeated as it was:
+/// what is answered is bound to the key and so of no use to who has only copied the call.
+pub(crate) async fn refresh(
+    State(app): State<App>,
+    proven: ProvenKey,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Json<TokenPair>, ApiError> {
+    let token = fields.string("refresh");
+    fields.finish()?;
+    let now = app.engines.clock.now();
+    let claims = app.tokens.refresh(&token)?;
+    let lives = &app.config.tokens;
+    let outcome = app
+        .sessions
+        .refresh(
+            presented(&claims, &proven),
+            lives.refresh_grace_secs,
+            lives.refresh_idle_secs,
+            now,
+        )
+        .await?;
+    match outcome {
+        RefreshOutcome::Rotated(session) | RefreshOutcome::Repeated(session) => {
+            Ok(Json(app.pair(&session)?))
+        }
+        RefreshOutcome::Reused => {
+            tracing::warn!(session.id = %claims.session_id, "a refresh token was used again: its session is ended");
+            Err(ApiError::RefreshReused)
+        }
+        RefreshOutcome::Ended => Err(ApiError::SessionRevoked),
+        RefreshOutcome::Unproven => Err(unproven(&proven)),
+    }
+}
+
+fn presented<'a>(claims: &RefreshClaims, proven: &'a ProvenKey) -> Presented<'a> {
+    Presented {
+        session: claims.session_id,
+        generation: claims.generation,
+        jkt: proven.0.as_deref(),
+    }
+}
+
+fn unproven(proven: &ProvenKey) -> ApiError {
+    if proven.0.is_none() { Flaw::Missing.into() } else { Flaw::OtherKey.into() }
+}
+
+/// `POST /v1/token/verify`: whether a token, of either kind, is good and its session lives. No proof is asked for: whose
+/// key a bound token needs stands in its `cnf`, for the service that is shown it.
+pub(crate) async fn verify(
+    State(app): State<App>,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let token = fields.string("token");
+    fields.finish()?;
+    let now = app.engines.clock.now();
+    let (session, user, jkt) = match app.tokens.any(&token)? {
+        AnyClaims::Access(claims) => (claims.session_id, claims.user_id, Some(claims.jkt)),
+        AnyClaims::Refresh(claims) => (claims.session_id, claims.user_id, None),
+    };
+    let live = app.sessions.live(session, now).await?.ok_or(ApiError::SessionRevoked)?;
+    if live.user.id != user || jkt.is_some_and(|jkt| jkt != live.session.jkt) {
+        return Err(ApiError::TokenNotValid);
+    }
+    Ok(Json(json!({})))
+}
+
+/// `POST /v1/token/blacklist`: logout, of a bound session by its key. By an older token the session ends too, but the
+/// answer says that it was reused (design, ruling 14).
+pub(crate) async fn blacklist(
+    State(app): State<App>,
+    proven: ProvenKey,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let token = fields.string("refresh");
+    fields.finish()?;
+    let now = app.engines.clock.now();
+    let claims = app.tokens.refresh(&token)?;
+    match app.sessions.blacklist(presented(&claims, &proven), now).await? {
+        BlacklistOutcome::Ended => Ok(Json(json!({}))),
+        BlacklistOutcome::Reused => Err(ApiError::RefreshReused),
+        BlacklistOutcome::Gone => Err(ApiError::SessionRevoked),
+        BlacklistOutcome::Unproven => Err(unproven(&proven)),
+    }
+}

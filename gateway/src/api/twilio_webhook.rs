@@ -1,0 +1,126 @@
+//! `POST /webhooks/twilio/status/{attempt_id}`: a provider's receipt, checked and put on the bus before it is answered.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use bus::PublishError;
+use domain::event::{Envelope, SmsReceipt};
+use domain::ids::AttemptId;
+use domain::trace_context::TraceContext;
+use domain::twilio_signature;
+
+use crate::app::App;
+use crate::http::body::{BodyLimits, read_body};
+use crate::http::error::ApiError;
+use crate::http::path_params::PathId;
+
+/// Twilio's forms have some 20 short fields, and more may come unannounced.
+const FORM_BYTES: usize = 16 * 1024;
+/// What a receipt carries on: what sms-worker reads, and whose it was, by which version, at which time of the carrier.
+/// Nothing else: new fields come without notice, and some hold numbers (P10).
+const CARRIED: [&str; 10] = [
+    "MessageStatus",
+    "SmsStatus",
+    "CallStatus",
+    "MessageSid",
+    "SmsSid",
+    "CallSid",
+    "ErrorCode",
+    "RawDlrDoneDate",
+    "AccountSid",
+    "ApiVersion",
+];
+/// No value of these is longer; all of them together stay far below an event's size.
+const VALUE_CHARS: usize = 64;
+
+pub(crate) async fn twilio_status(
+    State(app): State<App>,
+    attempt: Result<PathId<AttemptId>, ApiError>,
+    uri: Uri,
+    request: Request,
+) -> Result<StatusCode, ApiError> {
+    let signature = request
+        .headers()
+        .get("x-twilio-signature")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    let (parts, body) = request.into_parts();
+    let trace = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let trace = trace.and_then(TraceContext::from_header).map(|trace| trace.child().to_header());
+    let fields = read_form(&parts.headers, body).await?;
+    let signature = signature.ok_or(ApiError::InvalidSignature)?;
+    let twilio = app.config.sms.twilio.as_ref().ok_or(ApiError::InvalidSignature)?;
+    // The URL as Twilio was given it. `Host` and `X-Forwarded-*` are the sender's to choose, so they are not asked.
+    let url =
+        format!("{}{}", app.public_url, uri.path_and_query().map_or("", |path| path.as_str()));
+    if !twilio_signature::verify(&[&twilio.auth_token], &url, &fields, &signature) {
+        return Err(ApiError::InvalidSignature);
+    }
+    // Signed by our own account and yet no attempt of ours: there is nothing that another try could mend.
+    let Ok(PathId(attempt_id)) = attempt else { return Ok(StatusCode::NO_CONTENT) };
+    let receipt =
+        SmsReceipt { provider: "twilio".to_owned(), attempt_id, fields: public_part(fields) };
+    let envelope = Envelope::new(&app.engines.clock, "gateway", trace, receipt);
+    app.engines.bus.publish(&envelope).await.map_err(|error: PublishError| {
+        ApiError::unavailable(anyhow::Error::from(error).context("publish a receipt"))
+    })?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn read_form(headers: &HeaderMap, body: Body) -> Result<Vec<(String, String)>, ApiError> {
+    let limits = BodyLimits { bytes: FORM_BYTES, ..BodyLimits::default() };
+    let bytes = read_body(headers, body, limits).await?;
+    Ok(url::form_urlencoded::parse(&bytes).into_owned().collect())
+}
+
+fn public_part(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
+    fields
+        .into_iter()
+        .filter(|(name, _)| CARRIED.contains(&name.as_str()))
+        .map(|(name, value)| (name, value.chars().take(VALUE_CHARS).collect()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn p10_no_number_and_no_text_goes_on_the_bus() {
+        let fields = form(&[
+            ("To", "+989123456789"),
+            ("Body", "123456"),
+            ("ChannelToAddress", "+989123456789"),
+            ("WaId", "989123456789"),
+            ("MessageStatus", "sent"),
+            ("A field of tomorrow", "+989123456789"),
+        ]);
+        assert_eq!(
+            public_part(fields).into_iter().collect::<Vec<_>>(),
+            [("MessageStatus".to_owned(), "sent".to_owned())]
+        );
+    }
+
+    #[test]
+    fn however_many_and_long_the_fields_the_state_is_carried_and_the_event_stays_small() {
+        let long = "\u{1F4DE}".repeat(10_000);
+        let mut fields: Vec<_> = (0..100).map(|n| (format!("New{n}"), long.clone())).collect();
+        fields.extend(CARRIED.map(|name| (name.to_owned(), long.clone())));
+        fields.extend(form(&[("MessageStatus", "delivered")]));
+        let carried = public_part(fields);
+        assert_eq!(carried["MessageStatus"], "delivered");
+        let clock = domain::clock::Clock::manual();
+        let receipt = SmsReceipt {
+            provider: "twilio".to_owned(),
+            attempt_id: AttemptId::new(&clock),
+            fields: carried,
+        };
+        assert!(Envelope::new(&clock, "gateway", None, receipt).encode().is_ok());
+    }
+}

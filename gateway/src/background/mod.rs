@@ -1,0 +1,3 @@
+//! What goes on beside the requests.
+
+pub mod outbox;

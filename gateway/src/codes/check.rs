@@ -1,0 +1,286 @@
+//! A guess at a code, judged: counted in Redis before the compare, counted in the database before it is answered (P4).
+
+use accounts::{Closed, GuessKind, GuessOutcome, Guesser};
+use domain::code::Code;
+use domain::engine_error::EngineError;
+use domain::event::Profile;
+use domain::ids::{CodeId, RequestId, UserId};
+use domain::keys::PhoneKey;
+use domain::phone::Phone;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Limit};
+use guard::Place;
+use store::{AskNote, Closing, Judged, Refund, Scope, Verify};
+
+use crate::app::App;
+use crate::codes::request::{Caller, limited};
+use crate::http::error::ApiError;
+
+/// A code that somebody says he got.
+pub(crate) struct Guess<'a> {
+    pub phone: &'a Phone,
+    pub phone_key: &'a PhoneKey,
+    /// As in [`Guesser`].
+    pub former_key: Option<&'a PhoneKey>,
+    pub scope: Scope,
+    pub code: &'a Code,
+    pub request_id: Option<RequestId>,
+    pub known_device: Option<UserId>,
+}
+
+/// A guess that was right in Redis. The database has the last word: its fence, its counts, its waits.
+pub(crate) struct Right {
+    pub code_id: CodeId,
+    pub now: Timestamp,
+    pub expires_at: Timestamp,
+    pub attempts_left: u32,
+    /// The asks of this code, oldest first.
+    pub asks: Vec<(RequestId, AskNote)>,
+    /// How the last text went.
+    pub channel: Channel,
+}
+
+impl Guess<'_> {
+    pub fn guesser(&self) -> Guesser<'_> {
+        Guesser {
+            phone_number: self.phone.e164(),
+            phone_key: self.phone_key,
+            former_key: self.former_key,
+            known_device: self.known_device,
+        }
+    }
+
+    /// Judges the guess.
+    ///
+    /// # Errors
+    /// 401 for a wrong one, 429 where none is judged now, 503 where an engine is away.
+    pub async fn judge(&self, app: &App, caller: &Caller) -> Result<Right, ApiError> {
+        let digest =
+            app.engines.keys.code_digest(&self.scope.to_string(), self.phone, self.code)?;
+        let per_ip = app.config.limits.logins_per_ip_minute;
+        let ip_key = app.ip_key(caller.ip, per_ip);
+        let verify = Verify {
+            phone: self.phone_key,
+            scope: self.scope,
+            digest: &digest,
+            request_id: self.request_id,
+            attempts: app.config.otp.attempts,
+            ttl_ms: app.config.otp.ttl_secs * 1000,
+            ip_key: &ip_key,
+            logins_per_ip_minute: per_ip,
+        };
+        match app.engines.store.verify(&verify).await? {
+            Judged::Right { code_id, now, expires_at, attempts_left, asks, channel } => {
+                Ok(Right { code_id, now, expires_at, attempts_left, asks, channel })
+            }
+            Judged::Wrong { code: Some((code_id, expires_at)), now, attempts_left } => {
+                Err(self.wrong(app, code_id, expires_at, now, attempts_left).await)
+            }
+            Judged::Wrong { code: None, now, attempts_left } => {
+                Err(match self.gate(app, now).await {
+                    Ok(None) => wrong(attempts_left),
+                    Ok(Some(closed)) => self.unjudged(app, Refund::NoCode, closed, now).await,
+                    Err(error) => self.unanswered(app, Refund::NoCode, error).await,
+                })
+            }
+            Judged::Exhausted { now, until, .. } => Err(self.exhausted(app, now, until).await),
+            Judged::Limited { retry_after } => Err(limited(Limit::LoginsIp, retry_after.max(1))),
+        }
+    }
+
+    /// A wrong guess at a live code: counted where no flush of Redis reaches, then answered (design, ruling 28).
+    async fn wrong(
+        &self,
+        app: &App,
+        code_id: CodeId,
+        expires_at: Timestamp,
+        now: Timestamp,
+        attempts_left: u32,
+    ) -> ApiError {
+        let limits = app.guess_limits();
+        let (code, refund) = (Some((code_id, expires_at)), Refund::Guess(code_id));
+        match app.attempts.guess_failed(self.guesser(), GuessKind::Code, code, limits, now).await {
+            // More failures than Redis knows of: it was restored or flushed, and lowered nothing.
+            Ok(GuessOutcome::Counted { code_failures, .. }) if code_failures > limits.attempts => {
+                self.spent(app, code_id, expires_at, now).await
+            }
+            Ok(GuessOutcome::Counted { code_failures, .. }) => {
+                let left = limits.attempts.saturating_sub(code_failures);
+                if left == 0 && attempts_left > 0 {
+                    // This was the last one, and Redis would go on joining asks to a code that is refused.
+                    self.spend(app, code_id).await;
+                }
+                wrong(attempts_left.min(left))
+            }
+            Ok(GuessOutcome::Wait { until }) => {
+                self.unjudged(app, refund, Closed::Wait { until }, now).await
+            }
+            Ok(GuessOutcome::Locked { until }) => {
+                self.unjudged(app, refund, Closed::Locked { until }, now).await
+            }
+            Err(error) => self.unanswered(app, refund, error).await,
+        }
+    }
+
+    /// A code that was right in the store and that the database did not accept: used before, by a login that we raced
+    /// with or that Redis forgot, and then as wrong as any other; or spent, and then answered as every guess at it.
+    pub async fn refused(&self, app: &App, right: &Right) -> ApiError {
+        let code = right.code_id;
+        match app.attempts.code_is_spent(code, app.guess_limits()).await {
+            Ok(true) => self.spent(app, code, right.expires_at, right.now).await,
+            Ok(false) => {
+                self.close(app, code, Closing::Refused).await;
+                count("used");
+                ApiError::OtpIncorrect { attempts_left: right.attempts_left }
+            }
+            Err(error) => self.unanswered(app, Refund::Guess(code), error).await,
+        }
+    }
+
+    /// The database knows that the code's guesses are spent, and Redis, restored from before, did not.
+    async fn spent(
+        &self,
+        app: &App,
+        code: CodeId,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> ApiError {
+        self.spend(app, code).await;
+        self.exhausted(app, now, expires_at).await
+    }
+
+    /// Tells Redis that the code's guesses are spent, so that asks too wait for its end (design, rulings 3 and 28).
+    async fn spend(&self, app: &App, code: CodeId) {
+        let attempts = app.config.otp.attempts;
+        let told = app.engines.store.spend(self.phone_key, self.scope, code, attempts).await;
+        if let Err(error) = told {
+            // The next guess finds the same count in the database.
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "a spent code could not be noted in Redis"
+            );
+        }
+    }
+
+    async fn gate(&self, app: &App, now: Timestamp) -> Result<Option<Closed>, EngineError> {
+        app.attempts.guess_gate(self.guesser(), GuessKind::Code, app.guess_limits(), now).await
+    }
+
+    /// Where a spent code and a wait meet, the one that ends later answers (design, ruling 3).
+    async fn exhausted(&self, app: &App, now: Timestamp, until: Timestamp) -> ApiError {
+        match self.gate(app, now).await {
+            Ok(Some(closed)) if closed_until(closed).is_none_or(|opens| opens > until) => {
+                not_yet(closed, now)
+            }
+            Ok(_) => exhausted(until.secs_from(now)),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The guess was not judged after all: a wait is in force. It costs none of the code's guesses, and the answer
+    /// does not tell whether it was right.
+    pub async fn unjudged(
+        &self,
+        app: &App,
+        refund: Refund,
+        closed: Closed,
+        now: Timestamp,
+    ) -> ApiError {
+        self.refund(app, refund).await;
+        not_yet(closed, now)
+    }
+
+    /// The database could not say: nothing is accepted, and nothing is charged.
+    pub async fn unanswered(&self, app: &App, refund: Refund, error: EngineError) -> ApiError {
+        self.refund(app, refund).await;
+        error.into()
+    }
+
+    async fn refund(&self, app: &App, refund: Refund) {
+        if let Err(error) = app.engines.store.refund(self.phone_key, self.scope, refund).await {
+            // The guess stays counted, which is the safe side.
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "a guess that was not judged stays counted"
+            );
+        }
+    }
+
+    /// Closes the code in Redis. The fence in the database decides already; this spares others the question.
+    pub async fn close(&self, app: &App, code: CodeId, closing: Closing) {
+        let place =
+            Place { country: self.phone.region(), operator_prefix: self.phone.operator_prefix() };
+        if let Err(error) =
+            app.engines.store.close(self.phone_key, self.scope, code, closing, place).await
+        {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "a used code could not be closed in Redis"
+            );
+        }
+    }
+}
+
+impl Right {
+    /// The ask that this sign-in answers: the one it named, or the newest (design, ruling 21). A call that followed a
+    /// text by itself is nobody's ask.
+    pub fn answered(&self, named: Option<RequestId>) -> Option<RequestId> {
+        let followed_a_text = |(request, note): &(RequestId, AskNote)| {
+            let texted = |(other, _): &(RequestId, AskNote)| other.of_its_call() == *request;
+            note.channel == Channel::Voice && self.asks.iter().any(texted)
+        };
+        let newest = || self.asks.iter().rev().find(|ask| !followed_a_text(ask));
+        named.or_else(|| newest().map(|(request, _)| *request))
+    }
+
+    /// The profile for a new account: the named ask's, or, when none is named, the one that all sign-ups of this code
+    /// agree on. So nobody plants a name on another's number (design, ruling 1).
+    pub fn profile(&self, app: &App, named: Option<RequestId>) -> Option<Profile> {
+        let mut profiles = self
+            .asks
+            .iter()
+            .filter(|(request, _)| named.is_none_or(|named| named == *request))
+            .filter_map(|(request, note)| {
+                let bound = ["profile", &self.code_id.to_string(), &request.to_string()];
+                app.engines.keys.event.open(note.profile.as_ref()?, &bound).ok()
+            });
+        let first = profiles.next()?;
+        profiles.all(|other| other == first).then_some(first)
+    }
+
+    /// The ask's locale, else English (design, ruling 22).
+    pub fn locale(&self, named: Option<RequestId>) -> String {
+        let asked = |(request, note): &(RequestId, AskNote)| {
+            named.is_none_or(|named| named == *request).then(|| note.locale.clone()).flatten()
+        };
+        self.asks.iter().rev().find_map(asked).unwrap_or_else(|| "en".to_owned())
+    }
+}
+
+pub(crate) fn wrong(attempts_left: u32) -> ApiError {
+    count("wrong");
+    ApiError::OtpIncorrect { attempts_left }
+}
+
+fn exhausted(retry_after: u64) -> ApiError {
+    count("exhausted");
+    ApiError::OtpAttemptsExhausted { retry_after: retry_after.max(1) }
+}
+
+fn closed_until(closed: Closed) -> Option<Timestamp> {
+    match closed {
+        Closed::Wait { until } => Some(until),
+        Closed::Locked { until } => until,
+    }
+}
+
+pub(crate) fn not_yet(closed: Closed, now: Timestamp) -> ApiError {
+    count("waiting");
+    metrics::counter!("latchkey_limited_total", "limit" => Limit::Guesses.as_str()).increment(1);
+    let retry_after = closed_until(closed).map(|until| until.secs_from(now).max(1));
+    ApiError::TooManyRequests { limit: Limit::Guesses, retry_after }
+}
+
+pub(crate) fn count(outcome: &'static str) {
+    metrics::counter!("latchkey_otp_verifications_total", "outcome" => outcome).increment(1);
+}

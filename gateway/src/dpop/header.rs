@@ -1,0 +1,101 @@
+//! The `DPoP` header (RFC 9449): sign-ins that bind their session to a key of the client, and calls that prove it.
+
+use axum::extract::FromRequestParts;
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+
+use crate::app::App;
+use crate::dpop::proof::{self, Call, Flaw, Proven, WINDOW_SECS};
+use crate::http::error::ApiError;
+use crate::tokens::bearer::{Scheme, SentToken};
+
+pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// How long a used proof is remembered: for as long as it could be good, from `iat` a window ahead of our clock to a
+/// window behind it, and what the clocks of two gateways may differ by.
+const KEPT_SECS: u64 = 2 * WINDOW_SECS.unsigned_abs() + 10;
+
+/// The thumbprint of the key that the caller proved to hold, for calls that present no access token; none when he sent
+/// no `DPoP` header. One that is sent must be right, wanted or not.
+pub(crate) struct ProvenKey(pub Option<String>);
+
+impl FromRequestParts<App> for ProvenKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let proven = judge(parts, app, None)?;
+        Ok(Self(proven.map(|proven| proven.jkt)))
+    }
+}
+
+/// The proof that comes with an access token, by the key that the token is bound to; none for a token that is bound to
+/// no key. A bound token is good under its own scheme only, and another token never under that one.
+pub(crate) fn for_token(
+    parts: &Parts,
+    app: &App,
+    token: &SentToken,
+    bound_to: Option<&str>,
+) -> Result<Option<Proven>, ApiError> {
+    let jkt = match (token.scheme, bound_to) {
+        (Scheme::Bearer, None) => return Ok(None),
+        (Scheme::Bearer, Some(_)) => return Err(ApiError::TokenBound),
+        (Scheme::Dpop, None) => return Err(ApiError::TokenNotBound),
+        (Scheme::Dpop, Some(jkt)) => jkt,
+    };
+    let proven = judge(parts, app, Some(token.expose()))?.ok_or(Flaw::Missing)?;
+    if proven.jkt != jkt {
+        return Err(Flaw::OtherKey.into());
+    }
+    Ok(Some(proven))
+}
+
+/// Lets a proof through once. Whoever copied a call of a bound session, from a log or a broken proxy, could else make the
+/// same call again while the proof is fresh.
+pub(crate) async fn use_up(app: &App, proven: &Proven) -> Result<(), ApiError> {
+    let key = app.engines.keys.index("dpop", &format!("{} {}", proven.jkt, proven.jti));
+    if app.engines.store.first_time(&key, KEPT_SECS).await? {
+        return Ok(());
+    }
+    Err(Flaw::Used.into())
+}
+
+/// The request's proof, if it has one, judged for this very request.
+fn judge(parts: &Parts, app: &App, access_token: Option<&str>) -> Result<Option<Proven>, Flaw> {
+    let Some(text) = only(&parts.headers)? else { return Ok(None) };
+    let url = url(parts, app).ok_or(Flaw::Url)?;
+    let call = Call {
+        method: parts.method.as_str(),
+        url: &url,
+        access_token,
+        now_secs: app.engines.clock.now().secs(),
+    };
+    proof::check(text, call).map(Some)
+}
+
+fn only(headers: &HeaderMap) -> Result<Option<&str>, Flaw> {
+    let mut values = headers.get_all(DPOP).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    match (value.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text)),
+        _ => Err(Flaw::NotOne),
+    }
+}
+
+/// This request's URL as its sender sees it. What proxies say of it is not asked: where one stands before us, the
+/// configuration says how we are published.
+fn url(parts: &Parts, app: &App) -> Option<String> {
+    let path = parts.uri.path();
+    if app.config.public_url.is_some() {
+        return Some(format!("{}{path}", app.public_url));
+    }
+    let host = parts.headers.get(HOST)?.to_str().ok()?;
+    Some(format!("http://{host}{path}"))
+}
+
+impl From<Flaw> for ApiError {
+    fn from(flaw: Flaw) -> Self {
+        tracing::debug!(reason = ?flaw, "proof refused");
+        Self::ProofNotValid(flaw)
+    }
+}

@@ -1,0 +1,193 @@
+//! The fields of a JSON body, read one by one; every fault is collected, so that one answer names them all.
+
+use std::str::FromStr;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::http::error::{ApiError, FieldError};
+use crate::http::json;
+use crate::http::validate::Fault;
+
+/// A body's object. Read each field, then call [`Fields::finish`]: until it returned `Ok`, what was read may be the
+/// empty stand-in of a field that is at fault.
+#[derive(Debug)]
+pub struct Fields {
+    left: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// Reads the object, as strictly as [`json::object`] does.
+    pub fn parse(body: &Bytes) -> Result<Self, ApiError> {
+        let left =
+            json::object(body).map_err(|fault| ApiError::body(fault.code(), fault.detail()))?;
+        Ok(Self { left, errors: Vec::new() })
+    }
+
+    /// A field that must be there, as a string.
+    pub fn string(&mut self, name: &'static str) -> String {
+        if !self.left.contains_key(name) {
+            self.refuse(name, "required", "This field is required.");
+        }
+        self.optional_string(name).unwrap_or_default()
+    }
+
+    /// A field that may be left out, as a string. `null` is not the same as left out.
+    pub fn optional_string(&mut self, name: &'static str) -> Option<String> {
+        match self.left.remove(name)? {
+            // No field of the API takes a NUL, and PostgreSQL stores none.
+            Value::String(text) if text.contains('\0') => {
+                self.refuse(name, "invalid_characters", "Leave out the character U+0000.");
+                None
+            }
+            Value::String(text) => Some(text),
+            _ => {
+                self.refuse(name, "wrong_type", "This field is a JSON string.");
+                None
+            }
+        }
+    }
+
+    /// A required string that keeps a rule of [`crate::http::validate`].
+    pub fn checked(
+        &mut self,
+        name: &'static str,
+        rule: impl FnOnce(&str) -> Result<(), Fault>,
+    ) -> String {
+        if !self.left.contains_key(name) {
+            self.refuse(name, "required", "This field is required.");
+        }
+        self.optional_checked(name, rule).unwrap_or_default()
+    }
+
+    /// An optional string that keeps a rule of [`crate::http::validate`].
+    pub fn optional_checked(
+        &mut self,
+        name: &'static str,
+        rule: impl FnOnce(&str) -> Result<(), Fault>,
+    ) -> Option<String> {
+        let text = self.optional_string(name)?;
+        match rule(&text) {
+            Ok(()) => Some(text),
+            Err(fault) => {
+                self.refuse(name, fault.code, fault.detail);
+                None
+            }
+        }
+    }
+
+    /// An optional string that is one of the words, or an id, of `T`. `wanted` says which, for a person.
+    pub fn optional_parsed<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        wanted: &'static str,
+    ) -> Option<T> {
+        let parsed = self.optional_string(name)?.parse().ok();
+        if parsed.is_none() {
+            self.refuse(name, "invalid", wanted);
+        }
+        parsed
+    }
+
+    /// Puts down a fault that the route itself found, unless the field has one already: what was read of such a field
+    /// is a stand-in, and a fault found in that would send its sender the wrong way.
+    pub fn refuse(&mut self, field: &'static str, code: &'static str, detail: impl Into<String>) {
+        if self.errors.iter().all(|error| error.field != field) {
+            self.errors.push(FieldError::new(field, code, detail));
+        }
+    }
+
+    /// Refuses what was collected, and every field that nobody read, by name.
+    pub fn finish(mut self) -> Result<(), ApiError> {
+        // A field that is at fault was removed when it was read; what is left is unknown.
+        let unknown = self.left.keys().map(|name| {
+            FieldError::new(shown(name), "unknown_field", "This call knows no such field.")
+        });
+        self.errors.extend(unknown);
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::InvalidRequest(self.errors)) }
+    }
+}
+
+/// A name that the client chose, at a length that an answer can hold.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::vocabulary::Channel;
+
+    use super::*;
+    use crate::http::validate;
+
+    fn fields(text: &str) -> Fields {
+        Fields::parse(&Bytes::copy_from_slice(text.as_bytes())).unwrap()
+    }
+
+    fn faults(result: Result<(), ApiError>) -> Vec<(String, &'static str)> {
+        match result {
+            Err(ApiError::InvalidRequest(errors)) => {
+                errors.into_iter().map(|error| (error.field, error.code)).collect()
+            }
+            Ok(()) => Vec::new(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_returned_and_nothing_is_at_fault() {
+        let mut f = fields(r#"{"phone_number":"+1","channel":"voice","first_name":"Ada"}"#);
+        assert_eq!(f.string("phone_number"), "+1");
+        assert_eq!(f.optional_parsed::<Channel>("channel", "sms or voice"), Some(Channel::Voice));
+        assert_eq!(f.checked("first_name", validate::name), "Ada");
+        assert_eq!(f.optional_string("locale"), None);
+        assert_eq!(faults(f.finish()), []);
+    }
+
+    #[test]
+    fn p8_one_answer_names_every_field_that_is_at_fault() {
+        let mut f = fields(
+            r#"{"phone_number":5,"otp":null,"locale":"en_US","channel":"fax","role":"x","a\u0000b":1,"password":"a\u0000"}"#,
+        );
+        f.string("phone_number");
+        f.string("otp");
+        f.string("first_name");
+        f.checked("last_name", validate::name);
+        f.string("password");
+        f.optional_checked("locale", validate::locale);
+        f.optional_parsed::<Channel>("channel", "sms or voice");
+        let mut found = faults(f.finish());
+        found.sort();
+        let mut wanted = [
+            ("phone_number", "wrong_type"),
+            ("otp", "wrong_type"),
+            ("first_name", "required"),
+            ("last_name", "required"),
+            ("password", "invalid_characters"),
+            ("locale", "not_a_locale"),
+            ("channel", "invalid"),
+            ("role", "unknown_field"),
+            ("ab", "unknown_field"),
+        ]
+        .map(|(field, code)| (field.to_owned(), code));
+        wanted.sort();
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn a_field_at_fault_is_named_once() {
+        let mut f = fields(r#"{"first_name":""}"#);
+        f.checked("first_name", validate::name);
+        assert_eq!(faults(f.finish()), [("first_name".to_owned(), "required")]);
+        for (body, code) in
+            [(r#"{"request_id":"x"}"#, "invalid"), (r#"{"request_id":5}"#, "wrong_type")]
+        {
+            let mut f = fields(body);
+            if f.optional_parsed::<Channel>("request_id", "an id").is_none() {
+                f.refuse("request_id", "required", "Name the ask.");
+            }
+            assert_eq!(faults(f.finish()), [("request_id".to_owned(), code)]);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What every answer of the public port has in common: headers, request id, log span, metrics, CORS, and problems
+//! for unknown paths, unknown methods and panics.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use domain::clock::Clock;
+use domain::rng;
+use domain::trace_context::TraceContext;
+use futures::FutureExt as _;
+use http::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
+    CONTENT_TYPE, DATE, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, Method, Uri};
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceBuilder, ServiceExt as _, service_fn};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument as _;
+
+use crate::dpop::header::DPOP;
+use crate::http::client_ip::{Peer, TrustedProxies};
+use crate::http::error::ApiError;
+use crate::http::path_params::without_slash;
+use crate::http::request_timeout::in_time;
+use crate::http::server::FramedTwice;
+
+/// The whole public side, ready for [`crate::http::server::serve`].
+pub type Public = BoxCloneSyncService<Request, Response, Infallible>;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Two years: what browsers' preload lists ask for.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+
+/// How long a browser may keep a preflight's answer.
+const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether the public URL is https.
+    pub https: bool,
+    /// Exact origins of browsers' pages. Empty: no CORS at all.
+    pub cors_origins: Vec<String>,
+    pub trusted_proxies: TrustedProxies,
+    pub clock: Clock,
+}
+
+/// The id of a request: the caller's own when it is harmless, else a UUIDv7. In the answer's `X-Request-Id`, the log
+/// and the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequestId(pub Arc<str>);
+
+/// Completes the routes to the public side. Call it once, last: routes that are added later have none of this.
+///
+/// # Errors
+/// When an origin is none: it must be scheme, host and port, and neither `*` nor `null`.
+pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
+    let cors = cors(&settings.cors_origins)?;
+    let settings = Arc::new(settings);
+    let around = move |request: Request, next: Next| around(settings.clone(), request, next);
+    let inside = ServiceBuilder::new()
+        .layer(from_fn(refuse_form))
+        .layer(from_fn(in_time))
+        .layer(from_fn(no_panic));
+    let router = router
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed { allow: None })
+        .layer(inside);
+    let plain = router.clone().layer(from_fn(around.clone()));
+    let shared = router.layer(ServiceBuilder::new().layer(from_fn(around)).option_layer(cors));
+    // Before the router: a layer inside would see the request after its route was chosen.
+    let service = service_fn(move |request: Request| {
+        // The CORS layer takes every OPTIONS for a preflight, also on paths that do not exist.
+        let asks = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let router = if request.method() == Method::OPTIONS && !asks { &plain } else { &shared };
+        router.clone().oneshot(without_trailing_slash(request))
+    });
+    Ok(BoxCloneSyncService::new(service))
+}
+
+/// What is refused whatever the route: a length told in two ways, and an encoding. Nothing is ever inflated: what looks
+/// small would grow by a thousand (design, ruling 17).
+async fn refuse_form(request: Request, next: Next) -> Response {
+    if request.extensions().get::<FramedTwice>().is_some() {
+        let mut response = ApiError::field(
+            "Content-Length",
+            "conflicting_framing",
+            "Send either Content-Length or Transfer-Encoding.",
+        )
+        .into_response();
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
+    if request.headers().contains_key(CONTENT_ENCODING) {
+        return ApiError::UnsupportedMediaType {
+            detail: "Send the body as it is, without Content-Encoding.",
+        }
+        .into_response();
+    }
+    next.run(request).await
+}
+
+/// `/v1/otp/` is `/v1/otp`.
+fn without_trailing_slash(mut request: Request) -> Request {
+    let Some(shorter) = without_slash(request.uri().path()) else { return request };
+    let target = match request.uri().query() {
+        Some(query) => format!("{shorter}?{query}"),
+        None => shorter.to_owned(),
+    };
+    // An absolute form's scheme and host choose no route, and are dropped here.
+    if let Ok(uri) = Uri::try_from(target) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+async fn around(settings: Arc<Settings>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(&request, &settings.clock);
+    let method = method_name(request.method());
+    // The template, never the path: ids and whatever is typed into a path stay out of logs and labels.
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    if let Some(Peer(peer)) = request.extensions().get().copied() {
+        let client = settings.trusted_proxies.client(peer.ip(), request.headers());
+        request.extensions_mut().insert(client);
+    }
+    request.extensions_mut().insert(HttpRequestId(id.clone()));
+    let trace = trace_of(&request);
+    request.extensions_mut().insert(trace);
+    let span = tracing::info_span!(
+        "request",
+        http.method = method,
+        http.route = route,
+        http.request_id = &*id,
+        trace.id = trace.trace_id()
+    );
+    let mut response = next.run(request).instrument(span).await;
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if settings.https {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    metrics::histogram!(
+        "latchkey_http_request_seconds",
+        "method" => method,
+        "route" => route,
+        "status" => response.status().as_u16().to_string(),
+    )
+    .record(started.elapsed());
+    response
+}
+
+/// The caller's id when it is 1 to 64 letters, digits, dots, dashes and underscores; anything else could break a log
+/// line or a header, and is replaced.
+fn request_id(request: &Request, clock: &Clock) -> Arc<str> {
+    let mut values = request.headers().get_all(&X_REQUEST_ID).iter();
+    let harmless = |value: &HeaderValue| {
+        let bytes = value.as_bytes();
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+        ((1..=64).contains(&bytes.len()) && bytes.iter().all(plain))
+            .then(|| String::from_utf8_lossy(bytes).into())
+    };
+    match (values.next(), values.next()) {
+        (Some(only), None) => harmless(only),
+        _ => None,
+    }
+    .unwrap_or_else(|| {
+        let ms = u64::try_from(clock.now_ms()).unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(ms, &rng::bytes()).into_uuid().to_string().into()
+    })
+}
+
+/// Our step of the client's trace, or the first one of a new trace: events carry it on (design, section 11).
+fn trace_of(request: &Request) -> TraceContext {
+    let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    header
+        .and_then(TraceContext::from_header)
+        .map_or_else(TraceContext::new_root, |trace| trace.child())
+}
+
+/// A label of few values, whatever methods are made up.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+/// A panic harms its own request only, and is a problem like any other.
+async fn no_panic(request: Request, next: Next) -> Response {
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| {
+        ApiError::Internal(anyhow::anyhow!("a handler panicked: {}", panic_text(&*panic)))
+            .into_response()
+    })
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    // A formatted message may hold what was being handled; only one that stands in the code is repeated.
+    panic.downcast_ref::<&'static str>().copied().unwrap_or("(message withheld)")
+}
+
+fn cors(origins: &[String]) -> anyhow::Result<Option<CorsLayer>> {
+    if origins.is_empty() {
+        return Ok(None);
+    }
+    let exact = |origin: &String| -> anyhow::Result<HeaderValue> {
+        let uri: Uri = origin.parse().with_context(|| format!("read the origin `{origin}`"))?;
+        let bare = match (uri.scheme_str(), uri.authority()) {
+            (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
+            _ => String::new(),
+        };
+        if bare != *origin {
+            bail!("the origin `{origin}` is not of the form https://host[:port]");
+        }
+        HeaderValue::from_str(origin).context("write the origin as a header")
+    };
+    let origins = origins.iter().map(exact).collect::<anyhow::Result<Vec<_>>>()?;
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, DPOP, IDEMPOTENCY_KEY, X_REQUEST_ID])
+        .expose_headers([DATE, RETRY_AFTER, WWW_AUTHENTICATE, X_REQUEST_ID])
+        .max_age(PREFLIGHT_AGE);
+    Ok(Some(layer))
+}
+
+#[cfg(test)]
+mod tests;

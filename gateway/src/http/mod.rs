@@ -1,0 +1,18 @@
+//! HTTP itself: connections, bodies, headers, problems, what all answers have in common.
+
+pub mod body;
+pub mod client_ip;
+pub mod connection_timeouts;
+pub mod error;
+pub mod fields;
+pub mod forwarded;
+pub mod idempotency_key;
+pub mod json;
+pub mod layers;
+pub mod path_params;
+pub mod problem;
+pub mod raw_error_response;
+pub mod request_timeout;
+pub mod server;
+pub mod stream_limits;
+pub mod validate;

@@ -1,0 +1,174 @@
+//! One bound on how long an answer may take, for all routes (P1, P12: 503 within 2.5 s).
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
+
+use crate::http::error::ApiError;
+
+/// From a request's head to the head of its answer, the time in which its body was read left out. Leaves 200 ms of the
+/// promise for the way.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(2300);
+
+/// Answers 503 when the handler is not done in time. The handler goes on to its end all the same, in a task of its own:
+/// engines have bounds of their own, and what it began it must finish or take back. Dropped in the middle, a guess that
+/// no database judged would stay counted, and an ask that was never published would keep its place. So a client that
+/// goes away cuts nothing in half either.
+pub(crate) async fn in_time(request: Request, next: Next) -> Response {
+    let (began, when_began) = oneshot::channel();
+    let (ended, when_ended) = oneshot::channel();
+    let request =
+        request.map(|body| Body::new(Timed { inner: body, began: Some(began), _ended: ended }));
+    let mut work = tokio::spawn(next.run(request).in_current_span());
+    let late = async {
+        let mut all = pin!(sleep(ANSWER_WITHIN));
+        // A body has a time of its own (design, ruling 19). What is done before it is read, as asking who calls, counts.
+        tokio::select! {
+            biased;
+            Ok(()) = when_began => {}
+            () = &mut all => return,
+        }
+        let left = all.deadline() - Instant::now();
+        let _: Result<(), _> = when_ended.await;
+        sleep(left).await;
+    };
+    tokio::select! {
+        biased;
+        done = &mut work => done.unwrap_or_else(|error| {
+            ApiError::Internal(anyhow::Error::from(error).context("run a handler")).into_response()
+        }),
+        () = late => ApiError::unavailable(anyhow::anyhow!("the engines did not answer in time"))
+            .into_response(),
+    }
+}
+
+/// A body that tells when it is first read. Whoever reads it drops it at its end, and what it holds with it.
+struct Timed {
+    inner: Body,
+    began: Option<oneshot::Sender<()>>,
+    _ended: oneshot::Sender<()>,
+}
+
+impl http_body::Body for Timed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(began) = self.began.take() {
+            // Nobody listens any more when the answer is late already.
+            let _: Result<(), ()> = began.send(());
+        }
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::Router;
+    use axum::extract::FromRequestParts;
+    use axum::middleware::from_fn;
+    use axum::routing::post;
+    use futures::StreamExt as _;
+    use http::StatusCode;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    fn slow(takes: Duration, done: Arc<AtomicBool>) -> Router {
+        let handler = move |body: Bytes| async move {
+            sleep(takes).await;
+            done.store(true, Ordering::SeqCst);
+            body
+        };
+        Router::new().route("/", post(handler)).layer(from_fn(in_time))
+    }
+
+    fn request(body: Body) -> Request {
+        Request::builder().method("POST").uri("/").body(body).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p12_a_late_answer_is_503_and_the_work_goes_on_to_its_end() {
+        let done = Arc::new(AtomicBool::new(false));
+        let started = Instant::now();
+        let router = slow(Duration::from_secs(4), done.clone());
+        let answer = router.oneshot(request(Body::from("x"))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key("retry-after"));
+        assert!(started.elapsed() < Duration::from_millis(2500));
+        assert!(!done.load(Ordering::SeqCst));
+        sleep(Duration::from_secs(2)).await;
+        assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_goes_away_cuts_nothing_in_half() {
+        let done = Arc::new(AtomicBool::new(false));
+        let answer = slow(Duration::from_secs(1), done.clone()).oneshot(request(Body::from("x")));
+        tokio::time::timeout(Duration::from_millis(10), answer).await.unwrap_err();
+        sleep(Duration::from_secs(2)).await;
+        assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_does_not_use_up_the_time_of_the_answer() {
+        let pieces = futures::stream::iter(0..4).then(async |_| {
+            sleep(Duration::from_secs(2)).await;
+            Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
+        });
+        let router = slow(Duration::from_secs(1), Arc::default());
+        let answer = router.oneshot(request(Body::from_stream(pieces))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+
+    /// Somebody whom it takes a while to know.
+    struct Known;
+
+    impl<S: Sync> FromRequestParts<S> for Known {
+        type Rejection = std::convert::Infallible;
+
+        async fn from_request_parts(
+            _: &mut http::request::Parts,
+            _: &S,
+        ) -> Result<Self, Self::Rejection> {
+            sleep(Duration::from_millis(1_500)).await;
+            Ok(Self)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p12_what_is_asked_before_the_body_is_read_counts() {
+        let handler = async |_: Known, _: Bytes| sleep(Duration::from_secs(1)).await;
+        for body in [Body::from("x"), Body::empty()] {
+            let router = Router::new().route("/", post(handler)).layer(from_fn(in_time));
+            let started = Instant::now();
+            let answer = router.oneshot(request(body)).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
+        }
+    }
+}

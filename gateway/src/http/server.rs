@@ -1,0 +1,204 @@
+//! The accept loop: HTTP/1.1 with bounds on connections, headers and time, and an end that hurts nobody.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::TRANSFER_ENCODING;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt as _};
+
+use crate::http::body::BodyLimits;
+use crate::http::client_ip::Peer;
+use crate::http::connection_timeouts::{Pace, Paced, PacedBody, Paces};
+
+/// Bounds on what a connection may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From a request's first byte, or from the connection's start, to its last header (design, ruling 19).
+    pub headers_within: Duration,
+    /// Bytes of request line and headers. Above, the answer is 431. A connection holds as much twice while they come,
+    /// and many connections may be held open for it: 2,000 hold 128 MiB.
+    pub header_bytes: usize,
+    /// Between two requests. Longer than the 60 s that load balancers keep a connection, so that it is they who close
+    /// it, and none of their requests meets a closed one.
+    pub idle_within: Duration,
+    /// For which a client may take nothing of an answer that waits for it.
+    pub stalled_within: Duration,
+    /// Open at once. Those above wait in the listener's queue.
+    pub connections: usize,
+    /// Between the stop signal and the end of the last request. Under P12's 25 s.
+    pub drain_within: Duration,
+    pub body: BodyLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            headers_within: Duration::from_secs(10),
+            header_bytes: 32 * 1024,
+            idle_within: Duration::from_secs(75),
+            stalled_within: Duration::from_secs(30),
+            connections: 10_000,
+            drain_within: Duration::from_secs(20),
+            body: BodyLimits::default(),
+        }
+    }
+}
+
+/// First pause after a failed accept; doubled up to [`ACCEPT_PAUSE_MAX`]. Out of file descriptors, a loop without one
+/// would take a core and help nobody.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Serves until `stop`, then lets what is in hand finish. Every request carries its [`Peer`] and [`BodyLimits`].
+pub async fn serve<S>(listener: TcpListener, service: S, limits: Limits, stop: CancellationToken)
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut pause = ACCEPT_PAUSE;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, place)) => {
+                pause = ACCEPT_PAUSE;
+                let (service, stop, cut) = (service.clone(), stop.clone(), cut.clone());
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = connection(stream, peer, service, limits, stop) => {}
+                        () = cut.cancelled() => {}
+                    }
+                    drop(place);
+                });
+            }
+            // The client went away before we came: no trouble of ours.
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = sleep(pause) => {}
+                }
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+            }
+        }
+    }
+    // No new connection from here on: others may listen on the port.
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(limits.drain_within, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections were cut at the stop");
+        cut.cancel();
+        connections.wait().await;
+    }
+}
+
+type Accepted = (TcpStream, Peer, tokio::sync::OwnedSemaphorePermit);
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, Peer(peer), place))
+}
+
+fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+async fn connection<S>(
+    stream: TcpStream,
+    peer: Peer,
+    service: S,
+    limits: Limits,
+    stop: CancellationToken,
+) where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    // An answer is one small write: waiting to fill a packet only adds 40 ms. A socket that refuses is gone anyway.
+    let _ = stream.set_nodelay(true);
+    let pace = Pace::new(Paces {
+        headers: limits.headers_within,
+        idle: limits.idle_within,
+        stalled: limits.stalled_within,
+        header_bytes: limits.header_bytes,
+    });
+    let answer = {
+        let pace = pace.clone();
+        service_fn(move |request: hyper::Request<Incoming>| {
+            let framed_twice =
+                pace.request_began(request.headers().contains_key(TRANSFER_ENCODING));
+            let answering = Answering(pace.clone());
+            let service = service.clone();
+            async move {
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(peer);
+                request.extensions_mut().insert(limits.body);
+                if framed_twice {
+                    request.extensions_mut().insert(FramedTwice);
+                }
+                let response = service.oneshot(request).await?;
+                Ok::<_, Infallible>(response.map(|body| PacedBody::new(body, answering)))
+            }
+        })
+    };
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // `pace` times the headers: hyper's own clock would also cut connections that rest between two requests.
+        .header_read_timeout(None)
+        .max_buf_size(limits.header_bytes.max(8192))
+        .serve_connection(TokioIo::new(Paced::new(stream, pace.clone())), answer);
+    let mut serving = std::pin::pin!(serving);
+    let mut stopping = false;
+    let mut expired = std::pin::pin!(pace.expired());
+    loop {
+        tokio::select! {
+            biased;
+            // Errors here are a client's: it broke off, or wrote what is no HTTP.
+            _ = serving.as_mut() => return,
+            // After `serving`, whose reads and writes move the deadline that this one looks at.
+            () = expired.as_mut() => return,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Tells the pace when the answer is done, also when the client went away in the middle of it.
+struct Answering(Pace);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.request_ended();
+    }
+}
+
+/// In the extensions of a request that tells its length in two ways: what a proxy before us took for its end may be
+/// another place than what we take (RFC 9112, section 6.3). It is to be refused, and its connection ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FramedTwice;
+
+#[cfg(test)]
+mod tests;

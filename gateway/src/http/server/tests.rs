@@ -1,0 +1,373 @@
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use axum::Router;
+use axum::routing::{get, post};
+use domain::clock::Clock;
+use futures::future::join_all;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::http::body::JsonBody;
+use crate::http::client_ip::TrustedProxies;
+use crate::http::layers::{self, Settings};
+
+/// Short bounds, so that a test waits a fraction of a second where a client would wait ten.
+fn limits() -> Limits {
+    Limits {
+        headers_within: Duration::from_millis(400),
+        idle_within: Duration::from_millis(1500),
+        stalled_within: Duration::from_millis(400),
+        drain_within: Duration::from_secs(3),
+        body: BodyLimits { within: Duration::from_millis(400), ..BodyLimits::default() },
+        ..Limits::default()
+    }
+}
+
+struct Server {
+    at: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/json", post(async |JsonBody(fields): JsonBody| fields.finish()))
+            .route("/me", get(async || "me"))
+            .route("/slow", get(slow))
+            .route("/big", get(async || "x".repeat(64 << 20)));
+        let settings = Settings {
+            https: false,
+            cors_origins: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
+            clock: Clock::system(),
+        };
+        let service = layers::finish(router, settings).unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, service, limits, stop.clone()));
+        Self { at, stop, task }
+    }
+
+    async fn open(&self) -> TcpStream {
+        TcpStream::connect(self.at).await.unwrap()
+    }
+
+    /// Writes bytes, then reads until the server closes.
+    async fn exchange(&self, bytes: &[u8]) -> String {
+        let mut stream = self.open().await;
+        stream.write_all(bytes).await.unwrap();
+        rest(&mut stream).await
+    }
+}
+
+async fn slow() -> &'static str {
+    sleep(Duration::from_millis(600)).await;
+    "late"
+}
+
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let read = stream.read_to_end(&mut bytes);
+    let ended = tokio::time::timeout(Duration::from_secs(5), read).await;
+    let reset = ended.expect("the server closes within 5 s");
+    if let Err(error) = reset {
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn until_contains(stream: &mut TcpStream, wanted: &str) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.contains(wanted) {
+        let count = stream.read(&mut buffer).await.unwrap();
+        assert_ne!(count, 0, "closed after {text}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    text
+}
+
+const GET_ME: &[u8] = b"GET /me HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[tokio::test]
+async fn requests_on_one_connection_are_answered_one_after_the_other() {
+    let server = Server::start(limits()).await;
+    let mut stream = server.open().await;
+    for _ in 0..3 {
+        stream.write_all(GET_ME).await.unwrap();
+        until_contains(&mut stream, "\r\n\r\nme").await;
+    }
+    stream.write_all(&[GET_ME, GET_ME].concat()).await.unwrap();
+    let text = until_contains(&mut stream, "\r\n\r\nme").await;
+    if text.matches("\r\n\r\nme").count() < 2 {
+        until_contains(&mut stream, "\r\n\r\nme").await;
+    }
+}
+
+#[tokio::test]
+async fn headers_that_drip_are_cut_when_their_time_is_over() {
+    let server = Server::start(limits()).await;
+    let started = Instant::now();
+    let mut stream = server.open().await;
+    let (mut read, mut write) = stream.split();
+    let drip = async {
+        write.write_all(b"GET /me HTTP/1.1\r\n").await?;
+        loop {
+            write.write_all(b"X: y\r\n").await?;
+            sleep(Duration::from_millis(50)).await;
+        }
+        #[expect(unreachable_code, reason = "gives the block its type")]
+        Ok::<(), io::Error>(())
+    };
+    let mut bytes = Vec::new();
+    tokio::select! {
+        _ = drip => {}
+        _ = read.read_to_end(&mut bytes) => {}
+    }
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(380) && took < Duration::from_millis(1300), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_socket_that_says_nothing_is_cut() {
+    let server = Server::start(limits()).await;
+    let started = Instant::now();
+    assert_eq!(server.exchange(b"").await, "");
+    assert!(started.elapsed() < Duration::from_millis(1300), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_connection_may_rest_longer_between_requests_than_headers_may_take() {
+    let server = Server::start(limits()).await;
+    let mut stream = server.open().await;
+    for _ in 0..2 {
+        stream.write_all(GET_ME).await.unwrap();
+        until_contains(&mut stream, "\r\n\r\nme").await;
+        sleep(limits().headers_within * 2).await;
+    }
+    // But a second request's head has no more time than the first's.
+    stream.write_all(b"GET /me").await.unwrap();
+    let started = Instant::now();
+    assert_eq!(rest(&mut stream).await, "");
+    assert!(started.elapsed() < limits().idle_within, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn hundreds_of_idle_sockets_do_not_keep_a_request_waiting() {
+    let server = Server::start(Limits { headers_within: Duration::from_secs(5), ..limits() }).await;
+    let idle = join_all((0..400).map(|_| server.open())).await;
+    let started = Instant::now();
+    let mut stream = server.open().await;
+    stream.write_all(GET_ME).await.unwrap();
+    until_contains(&mut stream, "\r\n\r\nme").await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn connections_above_the_bound_wait_and_are_served_when_there_is_room() {
+    let server = Server::start(Limits { connections: 2, ..limits() }).await;
+    let idle = (server.open().await, server.open().await);
+    let started = Instant::now();
+    let mut stream = server.open().await;
+    stream.write_all(GET_ME).await.unwrap();
+    until_contains(&mut stream, "\r\n\r\nme").await;
+    assert!(started.elapsed() >= Duration::from_millis(300), "it waited: {:?}", started.elapsed());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn a_request_with_both_lengths_is_refused_and_its_connection_ended() {
+    let server = Server::start(limits()).await;
+    let smuggled = "0\r\n\r\nGET /me HTTP/1.1\r\nHost: a\r\n\r\n";
+    for lengths in [
+        "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 6\r\n",
+        "content-length:6\r\nTRANSFER-ENCODING: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: nonsense\r\n",
+    ] {
+        let text = format!(
+            "POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{lengths}\r\n{smuggled}"
+        );
+        let answer = server.exchange(text.as_bytes()).await;
+        assert_eq!(problem_of(&answer).0, 400, "{lengths} {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing smuggled: {lengths} {answer}");
+    }
+    for lengths in [
+        "Content-Length: 6\r\nContent-Length: 7\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: 1, 2\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+    ] {
+        let text = format!("POST /json HTTP/1.1\r\nHost: a\r\n{lengths}\r\n{smuggled}");
+        let answer = server.exchange(text.as_bytes()).await;
+        assert_eq!(problem_of(&answer).0, 400, "{lengths} {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lengths} {answer}");
+    }
+    let one = "POST /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    assert!(
+        server.exchange(one.as_bytes()).await.starts_with("HTTP/1.1 200 "),
+        "chunked alone is fine"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_400_and_does_not_hold_its_connection() {
+    let server = Server::start(limits()).await;
+    let started = Instant::now();
+    let head = b"POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    let answer = server.exchange(head).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("too_slow"), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn bodies_above_the_bound_are_413_in_one_piece_or_in_chunks() {
+    let server = Server::start(limits()).await;
+    let head =
+        "POST /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    let whole = format!("{head}Content-Length: 20000\r\n\r\n{}", "x".repeat(20_000));
+    let answer = server.exchange(whole.as_bytes()).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 413 ") && answer.contains("payload_too_large"),
+        "{answer}"
+    );
+
+    let mut chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
+    chunked.push_str(&chunk.repeat(20));
+    chunked.push_str("0\r\n\r\n");
+    let answer = server.exchange(chunked.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+
+    // A client that asks first is told before it sends anything.
+    let asks = format!("{head}Expect: 100-continue\r\nContent-Length: 20000\r\n\r\n");
+    let answer = server.exchange(asks.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+/// The answer's status, if its body is a problem and its head as every answer's.
+fn problem_of(answer: &str) -> (u16, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    for line in [
+        "content-type: application/problem+json",
+        "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "connection: close",
+        &format!("content-length: {}", body.len()),
+    ] {
+        assert!(head.contains(line), "{line}: {head}");
+    }
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    let status = problem["status"].as_u64().unwrap();
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    (u16::try_from(status).unwrap(), problem["code"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn p8_headers_above_the_bound_are_refused_with_a_problem() {
+    let server = Server::start(limits()).await;
+    let long = |bytes| {
+        format!(
+            "GET /me HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: {}\r\n\r\n",
+            "y".repeat(bytes)
+        )
+    };
+    assert!(server.exchange(long(30_000).as_bytes()).await.ends_with("\r\n\r\nme"));
+    let many = format!("GET /me HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(200));
+    for head in [long(100_000), many, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000))] {
+        let answer = server.exchange(head.as_bytes()).await;
+        assert_eq!(problem_of(&answer), (431, "payload_too_large".to_owned()), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn p8_what_is_no_http_gets_a_problem_and_ends_nothing() {
+    let server = Server::start(limits()).await;
+    for bytes in [
+        &b"hello\r\n\r\n"[..],
+        b"GET /me HTTP/1.1\r\nA\0: b\r\n\r\n",
+        b"GET /\x01 HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /me HTTP/1.1\r\n X: folded\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let answer = server.exchange(bytes).await;
+        let refused = answer.is_empty() || problem_of(&answer) == (400, "invalid_request".into());
+        assert!(refused, "{answer}");
+    }
+    assert_eq!(problem_of(&server.exchange(b"hello\r\n\r\n").await).0, 400);
+    let mut stream = server.open().await;
+    stream.write_all(GET_ME).await.unwrap();
+    until_contains(&mut stream, "\r\n\r\nme").await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
+    let server = Server::start(Limits { connections: 1, ..limits() }).await;
+    let mut greedy = server.open().await;
+    greedy.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    // It never reads. The one place is free again once it was cut.
+    let mut next = server.open().await;
+    next.write_all(GET_ME).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), until_contains(&mut next, "\r\n\r\nme"))
+        .await
+        .expect("the stalled connection was cut");
+    drop(greedy);
+}
+
+#[tokio::test]
+async fn p12_a_stop_finishes_what_is_in_hand_and_takes_nothing_new() {
+    let server = Server::start(limits()).await;
+    let mut idle = server.open().await;
+    idle.write_all(GET_ME).await.unwrap();
+    until_contains(&mut idle, "\r\n\r\nme").await;
+    let mut busy = server.open().await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    let started = Instant::now();
+    server.stop.cancel();
+    assert_eq!(rest(&mut idle).await, "", "a resting connection ends at once");
+    assert!(started.elapsed() < Duration::from_millis(400));
+    assert!(rest(&mut busy).await.ends_with("late"), "a request in hand is answered");
+    server.task.await.unwrap();
+    assert!(TcpStream::connect(server.at).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn p12_a_stop_does_not_wait_for_a_request_without_end() {
+    let server =
+        Server::start(Limits { drain_within: Duration::from_millis(200), ..limits() }).await;
+    let mut busy = server.open().await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    let started = Instant::now();
+    server.stop.cancel();
+    server.task.await.unwrap();
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(190) && took < Duration::from_millis(480), "{took:?}");
+}
+
+#[tokio::test]
+async fn many_clients_at_once_are_all_answered() {
+    let server = Arc::new(Server::start(limits()).await);
+    let answered = Arc::new(AtomicUsize::new(0));
+    let clients = (0..100).map(|_| {
+        let (server, answered) = (server.clone(), answered.clone());
+        async move {
+            let mut stream = server.open().await;
+            stream.write_all(GET_ME).await.unwrap();
+            until_contains(&mut stream, "\r\n\r\nme").await;
+            answered.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    join_all(clients).await;
+    assert_eq!(answered.load(Ordering::SeqCst), 100);
+}

@@ -1,0 +1,87 @@
+//! How many event streams may wait: each holds a socket and a task.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::ids::RequestId;
+
+/// In all. Half of the connections that the server takes, so that waiting streams never shut out who signs in.
+const MOST: usize = 5_000;
+/// For one request: a device has one or two, and who opens more shall not use up the places of all.
+const MOST_OF_ONE: usize = 8;
+
+/// The open streams of this process. Clones share their count.
+#[derive(Clone, Default)]
+pub(crate) struct Streams {
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Default)]
+struct Open {
+    all: usize,
+    of: HashMap<RequestId, usize>,
+}
+
+/// A stream's place, free again when it is dropped.
+pub(crate) struct Place {
+    request: RequestId,
+    streams: Streams,
+}
+
+impl Streams {
+    /// A place for one more stream of this request; `None` when all are taken, or all of this request's.
+    pub fn enter(&self, request: RequestId) -> Option<Place> {
+        let mut open = self.lock();
+        let of_one = open.of.get(&request).copied().unwrap_or_default();
+        if open.all >= MOST || of_one >= MOST_OF_ONE {
+            return None;
+        }
+        open.all += 1;
+        open.of.insert(request, of_one + 1);
+        Some(Place { request, streams: self.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.streams.lock();
+        open.all -= 1;
+        if let Some(of_one) = open.of.get_mut(&self.request) {
+            *of_one -= 1;
+            if *of_one == 0 {
+                open.of.remove(&self.request);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::clock::Clock;
+
+    use super::*;
+
+    #[test]
+    fn one_request_cannot_take_the_places_of_all() {
+        let (streams, clock) = (Streams::default(), Clock::manual());
+        let one = RequestId::new(&clock);
+        let places: Vec<_> = std::iter::from_fn(|| streams.enter(one)).collect();
+        assert_eq!(places.len(), MOST_OF_ONE);
+        assert!(streams.enter(RequestId::new(&clock)).is_some());
+        drop(places);
+        assert!(streams.enter(one).is_some(), "what ended is free again");
+    }
+
+    #[test]
+    fn there_is_a_bound_over_all_requests() {
+        let (streams, clock) = (Streams::default(), Clock::manual());
+        let places: Vec<_> = std::iter::from_fn(|| streams.enter(RequestId::new(&clock))).collect();
+        assert_eq!(places.len(), MOST);
+        drop(places);
+        assert!(streams.lock().of.is_empty());
+    }
+}

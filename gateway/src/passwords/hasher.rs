@@ -1,0 +1,388 @@
+//! Passwords at rest and at sign-in: Argon2id behind a bounded pool, the same work whoever asks.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version,
+};
+use domain::rng;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::http::error::ApiError;
+use crate::passwords::django;
+
+/// OWASP's second choice for Argon2id, and the design's (section 9): 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// Who waits beyond this many is answered 503: 64 hashes take about a second of two cores.
+const WAITING_MAX: usize = 64;
+/// Nobody waits longer: an answer comes within P12's 2.5 s.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// What is compared with where there is no password, so that a phone without one takes as long as one with (P6). Of
+/// random bytes that nobody kept; the cost is the one above, as a test checks.
+const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$3EQhkLCtYVz/oXVOLj6ykQ$brQtzE2QmD69w+BHgyhGe4LaPH2Dmdublca205taFJQ";
+
+/// A password as it was received: compared exactly so (design, ruling 16), printed never, wiped when dropped.
+#[derive(Clone)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// How a password was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Right,
+    /// Right, but kept in a form that should be replaced by [`Passwords::hash`] now.
+    RightButOld,
+    Wrong,
+}
+
+/// Why a password was not judged.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// As many as the pool takes are waiting already.
+    #[error("too many passwords wait to be judged")]
+    Busy,
+    #[error("{0:#}")]
+    Broken(anyhow::Error),
+}
+
+impl From<PasswordError> for ApiError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::unavailable(error),
+            PasswordError::Broken(cause) => Self::Internal(cause),
+        }
+    }
+}
+
+/// The pool. Each hash takes 19 MiB and a core for some 20 ms: as many run as there are cores, off the threads that
+/// answer other requests.
+#[derive(Clone, Debug)]
+pub struct Passwords {
+    jobs: mpsc::Sender<Job>,
+    places: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+    waiting_max: usize,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Default for Passwords {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self::with_places(cores.max(2), WAITING_MAX)
+    }
+}
+
+impl Passwords {
+    /// A pool that works on `places` at once, while `waiting_max` wait.
+    pub fn with_places(places: usize, waiting_max: usize) -> Self {
+        let (jobs, queue) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..places {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || work_off(&queue));
+        }
+        Self {
+            jobs,
+            places: Arc::new(Semaphore::new(places)),
+            waiting: Arc::default(),
+            waiting_max,
+        }
+    }
+
+    /// The hash to keep, as a PHC string.
+    pub async fn hash(&self, password: Password) -> Result<String, PasswordError> {
+        self.run(move || {
+            let salt = rng::bytes::<16>();
+            let hash = argon2()?
+                .hash_password_with_salt(password.expose().as_bytes(), &salt)
+                .map_err(|error| anyhow!("hash a password: {error}"))?;
+            Ok(hash.to_string())
+        })
+        .await
+    }
+
+    /// Judges a password against what is kept: a hash of ours, Django's `pbkdf2_sha256`, or `None` where there is no
+    /// account or no password, which takes the same work.
+    ///
+    /// `imported_iterations` are the most that any imported hash has: while there are some, whoever is asked for does
+    /// both kinds of work, so that the time tells neither that there is an account nor that it was imported (P6).
+    pub async fn verify(
+        &self,
+        password: Password,
+        kept: Option<String>,
+        imported_iterations: u32,
+    ) -> Result<Verdict, PasswordError> {
+        self.run(move || {
+            judge(&password, kept.as_deref(), imported_iterations).map(|(verdict, _)| verdict)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        let place = self.place().await?;
+        let (tell, done) = oneshot::channel();
+        let job = Box::new(move || {
+            // Kept until the work is over, also when the asker went away: the memory is in use until then.
+            let _place = place;
+            // Nobody may be left to hear it.
+            let _ = tell.send(work());
+        });
+        self.jobs.send(job).map_err(|_| PasswordError::Broken(anyhow!("no thread hashes")))?;
+        done.await.context("hash on a thread of its own").flatten().map_err(PasswordError::Broken)
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return Ok(place);
+        }
+        let _waits = Waits::enter(&self.waiting, self.waiting_max).ok_or(PasswordError::Busy)?;
+        match timeout(WAIT_MAX, self.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(PasswordError::Busy),
+        }
+    }
+}
+
+/// Threads of our own, for their whole life: among the runtime's many blocking threads each one that ever hashed would
+/// keep its 19 MiB, as the allocator keeps an arena a thread.
+fn work_off(queue: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        // A panic has told itself by the hook; the asker sees its channel closed, and the thread lives on.
+        let _ = catch_unwind(AssertUnwindSafe(job));
+    }
+}
+
+/// One of those who wait; leaving counts it off, however it leaves.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn enter(count: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let one_more = |waiting| (waiting < most).then_some(waiting + 1);
+        count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        Some(Self(count))
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn argon2() -> anyhow::Result<Argon2<'static>> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+        .map_err(|error| anyhow!("set Argon2's cost: {error}"))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+/// The hashing that a comparison did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Work {
+    argon2id: u32,
+    pbkdf2_iterations: u32,
+}
+
+fn judge(
+    password: &Password,
+    kept: Option<&str>,
+    imported_iterations: u32,
+) -> anyhow::Result<(Verdict, Work)> {
+    let mut work = Work::default();
+    let imported = kept.filter(|kept| kept.starts_with(django::PREFIX));
+    let Some(imported) = imported else {
+        let verdict = judge_ours(password, kept, &mut work)?;
+        work.pbkdf2_iterations += django::work(password.expose(), imported_iterations);
+        return Ok((verdict, work));
+    };
+    let (right, iterations) = django::verify(password.expose(), imported)?;
+    work.pbkdf2_iterations += iterations;
+    if imported_iterations > 0 {
+        let left = imported_iterations.saturating_sub(iterations);
+        work.pbkdf2_iterations += django::work(password.expose(), left);
+        judge_ours(password, None, &mut work)?;
+    }
+    Ok((if right { Verdict::RightButOld } else { Verdict::Wrong }, work))
+}
+
+fn judge_ours(password: &Password, kept: Option<&str>, work: &mut Work) -> anyhow::Result<Verdict> {
+    let parse = |text: &str| {
+        PasswordHash::new(text).map_err(|error| anyhow!("read a kept password hash: {error}"))
+    };
+    let hash = parse(kept.unwrap_or(NOBODYS))?;
+    let right = argon2()?.verify_password(password.expose().as_bytes(), &hash).is_ok();
+    work.argon2id += 1;
+    Ok(match (right && kept.is_some(), is_current(&hash)) {
+        (false, _) => Verdict::Wrong,
+        (true, true) => Verdict::Right,
+        (true, false) => Verdict::RightButOld,
+    })
+}
+
+/// Whether a hash has the cost that a new one would have.
+fn is_current(hash: &PasswordHash) -> bool {
+    hash.algorithm.as_str() == "argon2id"
+        && Params::try_from(hash).is_ok_and(|params| {
+            (params.m_cost(), params.t_cost(), params.p_cost()) == (MEMORY_KIB, PASSES, LANES)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::new(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_password_is_judged_by_its_hash_exactly_as_received() {
+        let pool = Passwords::default();
+        let composed = "\u{dc}berraschung im Caf\u{e9}";
+        let kept = pool.hash(password(composed)).await.unwrap();
+        assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
+        for (text, verdict) in [
+            (composed, Verdict::Right),
+            ("U\u{308}berraschung im Cafe\u{301}", Verdict::Wrong),
+            ("\u{dc}berraschung im Caf\u{e9} ", Verdict::Wrong),
+            ("", Verdict::Wrong),
+        ] {
+            assert_eq!(
+                pool.verify(password(text), Some(kept.clone()), 0).await.unwrap(),
+                verdict,
+                "{text}"
+            );
+        }
+        assert_ne!(pool.hash(password(composed)).await.unwrap(), kept, "a salt of its own");
+        assert_eq!(format!("{:?}", password(composed)), "Password(..)");
+    }
+
+    #[tokio::test]
+    async fn p6_nobodys_password_costs_the_same_and_is_never_right() {
+        let hash = PasswordHash::new(NOBODYS).unwrap();
+        assert!(is_current(&hash), "the same cost as a real one");
+        for text in ["", "password", NOBODYS] {
+            assert_eq!(
+                Passwords::default().verify(password(text), None, 0).await.unwrap(),
+                Verdict::Wrong
+            );
+        }
+    }
+
+    /// As Django writes it, of a password that nobody knows.
+    fn imported(iterations: u32) -> String {
+        format!("pbkdf2_sha256${iterations}$salt$brQtzE2QmD69w+BHgyhGe4LaPH2Dmdublca205taFJQ=")
+    }
+
+    #[test]
+    fn p6_while_there_are_imported_passwords_all_cost_the_same() {
+        const MOST: u32 = 2_000;
+        let pool = Passwords::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let hash = runtime.block_on(pool.hash(password("another"))).unwrap();
+        let work = |kept: &Option<String>, most: u32| {
+            let (verdict, work) = judge(&password("not it"), kept.as_deref(), most).unwrap();
+            assert_eq!(verdict, Verdict::Wrong);
+            work
+        };
+        let all = Work { argon2id: 1, pbkdf2_iterations: MOST };
+        for kept in [None, Some(hash), Some(imported(MOST)), Some(imported(MOST / 4))] {
+            assert_eq!(work(&kept, MOST), all, "{kept:?}");
+        }
+        let without = Work { argon2id: 1, pbkdf2_iterations: 0 };
+        assert_eq!(work(&None, 0), without, "and nothing for nothing once the last is gone");
+    }
+
+    #[tokio::test]
+    async fn an_imported_password_is_right_but_old_whatever_the_others_cost() {
+        let pool = Passwords::default();
+        let kept = "pbkdf2_sha256$260000$Zr4kSaltSalt$/w0y118jq5ZlvQGkz1yTkgHUAqAH75fYOo6Ru1KD5aY=";
+        for most in [0, 1000, 260_000, 300_000] {
+            for (text, verdict) in
+                [("vq7 blue kite 9", Verdict::RightButOld), ("vq7 blue kite 8", Verdict::Wrong)]
+            {
+                let judged = pool.verify(password(text), Some(kept.to_owned()), most).await;
+                assert_eq!(judged.unwrap(), verdict, "{text} {most}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_another_cost_is_right_but_old() {
+        let params = Params::new(8, 1, 1, None).unwrap();
+        let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let kept = weak.hash_password_with_salt(b"vq7 blue kite 9", &[7; 16]).unwrap().to_string();
+        let pool = Passwords::default();
+        let judged = pool.verify(password("vq7 blue kite 9"), Some(kept.clone()), 0).await.unwrap();
+        assert_eq!(judged, Verdict::RightButOld);
+        assert_eq!(pool.verify(password("vq7"), Some(kept), 0).await.unwrap(), Verdict::Wrong);
+        assert!(pool.verify(password("x"), Some("nonsense".to_owned()), 0).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn p4_of_200_at_once_a_few_run_a_few_wait_and_the_rest_are_told_to_come_back() {
+        let pool = Passwords::with_places(2, 4);
+        let all = (0..200).map(|_| pool.verify(password("x"), None, 0));
+        let verdicts = join_all(all).await;
+        let judged = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+        assert!((2..=6).contains(&judged), "{judged} were judged");
+        let error = verdicts.into_iter().find_map(Result::err).unwrap();
+        assert_eq!(ApiError::from(error).status(), 503);
+        assert_eq!(pool.waiting.load(Ordering::SeqCst), 0, "nobody is counted who left");
+        assert_eq!(
+            pool.verify(password("x"), None, 0).await.unwrap(),
+            Verdict::Wrong,
+            "open again"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_asker_that_goes_away_gives_its_place_back() {
+        let pool = Passwords::with_places(1, 1);
+        for _ in 0..3 {
+            let asked = tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.verify(password("x"), None, 0).await }
+            });
+            tokio::task::yield_now().await;
+            asked.abort();
+            let _ = asked.await;
+        }
+        let place = timeout(Duration::from_secs(20), pool.places.acquire()).await;
+        assert!(place.is_ok(), "the place is free again");
+        assert_eq!(pool.waiting.load(Ordering::SeqCst), 0);
+    }
+}

@@ -1,0 +1,5 @@
+//! Passwords: hashing behind a bounded pool, the rules of choosing one, hashes of Django's.
+
+pub mod django;
+pub mod hasher;
+pub mod rules;

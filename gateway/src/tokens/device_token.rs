@@ -1,0 +1,127 @@
+//! The token of a known device (design, ruling 33): who shows one may still guess where a stranger's guesses are
+//! spent. It opens nothing else, and nothing about it is stored.
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::ids::UserId;
+use domain::keys::{Keys, MacKey};
+use domain::phone::Phone;
+use domain::timestamp::Timestamp;
+
+const PREFIX: &str = "dt2";
+/// Tokens that name the phone by its key, and so by two keys of one secret: good until the last of them is a year old.
+const PREFIX_BY_KEY: &str = "dt1";
+/// One year (design, ruling 33).
+const LIFE_MS: i64 = 365 * 24 * 60 * 60 * 1000;
+/// How far ahead another gateway's clock may be.
+const AHEAD_MS: i64 = 5 * 60 * 1000;
+/// Ours have 110 characters.
+const MAX_LENGTH: usize = 160;
+
+/// A token for a device on which this user signed in with this phone, now.
+pub fn issue(keys: &Keys, user: UserId, phone: &Phone, now: Timestamp) -> anyhow::Result<String> {
+    let key = &keys.device().context("make a device token")?.current;
+    let (user, at) = (user.to_string(), now.ms().to_string());
+    let tag = key.tag(&parts(&user, phone.e164(), &at));
+    Ok(format!("{PREFIX}.{user}.{at}.{}", URL_SAFE_NO_PAD.encode(tag)))
+}
+
+/// The user whose device this is, when the token is ours, for this phone, and not older than a year. A wrong or old
+/// one is as none.
+pub fn check(keys: &Keys, token: &str, phone: &Phone, now: Timestamp) -> Option<UserId> {
+    if token.len() > MAX_LENGTH {
+        return None;
+    }
+    let pieces: Vec<&str> = token.split('.').collect();
+    let &[prefix, user, at, tag] = pieces.as_slice() else { return None };
+    let (named_now, named_before) = match prefix {
+        PREFIX => (phone.e164().to_owned(), Some(phone.e164().to_owned())),
+        PREFIX_BY_KEY => {
+            let before = keys.former_phone_key(phone).map(|key| key.to_string());
+            (keys.phone_key(phone).to_string(), before)
+        }
+        _ => return None,
+    };
+    let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+    let device = keys.device().ok()?;
+    let ours = |key: &MacKey, phone: &str| key.verify(&parts(user, phone, at), &tag);
+    let before = device.previous.as_ref().zip(named_before);
+    if !ours(&device.current, &named_now) && !before.is_some_and(|(key, phone)| ours(key, &phone)) {
+        return None;
+    }
+    let age = now.ms().checked_sub(at.parse().ok()?)?;
+    (-AHEAD_MS..LIFE_MS).contains(&age).then(|| user.parse().ok())?
+}
+
+fn parts<'a>(user: &'a str, phone: &'a str, at: &'a str) -> [&'a [u8]; 4] {
+    [b"device", user.as_bytes(), phone.as_bytes(), at.as_bytes()]
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::clock::Clock;
+
+    use super::*;
+
+    const SECRET: &[u8] = b"a secret of at least 32 bytes, for tests";
+    const OTHER: &[u8] = b"another secret of at least 32 bytes, too";
+
+    fn number(e164: &str) -> Phone {
+        Phone::trusted(e164).unwrap()
+    }
+
+    /// A token as the version before this one made it.
+    fn by_key(keys: &Keys, user: UserId, phone: &Phone, now: Timestamp) -> String {
+        let (user, at, phone) = (user.to_string(), now.ms().to_string(), keys.phone_key(phone));
+        let tag = keys.device().unwrap().current.tag(&parts(&user, phone.as_str(), &at));
+        format!("dt1.{user}.{at}.{}", URL_SAFE_NO_PAD.encode(tag))
+    }
+
+    #[test]
+    fn a_device_is_known_for_its_phone_and_for_a_year() {
+        let (keys, clock) = (Keys::from_secret(SECRET, None), Clock::manual());
+        let (user, phone, now) = (UserId::new(&clock), number("+989121234567"), clock.now());
+        let token = issue(&keys, user, &phone, now).unwrap();
+        assert!(token.len() <= MAX_LENGTH);
+        assert_eq!(check(&keys, &token, &phone, now), Some(user));
+        assert_eq!(check(&keys, &token, &phone, now.plus_ms(LIFE_MS - 1)), Some(user));
+        assert_eq!(check(&keys, &token, &phone, now.plus_ms(LIFE_MS)), None, "a year is over");
+        assert_eq!(check(&keys, &token, &phone, now.plus_ms(-AHEAD_MS - 1)), None, "of the future");
+        assert_eq!(check(&keys, &token, &number("+989121234568"), now), None, "another phone's");
+    }
+
+    #[test]
+    fn a_rotated_secret_still_knows_its_devices_and_a_foreign_one_does_not() {
+        let clock = Clock::manual();
+        let (user, owned, now) = (UserId::new(&clock), number("+989121234567"), clock.now());
+        let before = Keys::from_secret(OTHER, None);
+        let rotated = Keys::from_secret(SECRET, Some(OTHER));
+        for token in
+            [issue(&before, user, &owned, now).unwrap(), by_key(&before, user, &owned, now)]
+        {
+            assert_eq!(check(&before, &token, &owned, now), Some(user));
+            assert_eq!(check(&rotated, &token, &owned, now), Some(user), "{token}");
+            assert_eq!(check(&rotated, &token, &number("+989121234568"), now), None);
+            assert_eq!(check(&Keys::from_secret(SECRET, None), &token, &owned, now), None);
+        }
+    }
+
+    #[test]
+    fn any_changed_character_makes_it_none() {
+        let (keys, clock) = (Keys::from_secret(SECRET, None), Clock::manual());
+        let (phone, now) = (number("+989121234567"), clock.now());
+        let token = issue(&keys, UserId::new(&clock), &phone, now).unwrap();
+        for at in 0..token.len() {
+            let mut bytes = token.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'1' { b'2' } else { b'1' };
+            let changed = String::from_utf8(bytes).unwrap();
+            assert_eq!(check(&keys, &changed, &phone, now), None, "{at}");
+        }
+        for odd in
+            ["", ".", "...", "dt1...", "dt2.a.b.c", &"x".repeat(10_000), &format!("{token}.")]
+        {
+            assert_eq!(check(&keys, odd, &phone, now), None);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The folder of token keys, and the operator's acts on it (`latchkey keys …`).
+//!
+//! A key is a file `<kid>.pem`. Which one signs is told, in this order, by `LATCHKEY_JWT_ACTIVE_KID`, by a file
+//! `active` that holds a kid, and by age: the newest file, of equally old ones the last by name. All keys verify.
+//!
+//! A rotation without a gap: `generate` adds a key that does not sign yet (it writes `active` to keep the old one
+//! signing); once every cache of the JWKS is renewed (300 s) `activate` lets it sign; once the old one's access tokens
+//! have ended `retire` moves it to `retired/`.
+
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+use domain::keys::hex;
+use domain::rng;
+use serde::Serialize;
+
+use crate::tokens::key_ring::KeyTable;
+use crate::tokens::signing_key::{self, Algorithm, TokenKey, check_kid};
+
+const ACTIVE: &str = "active";
+const RETIRED: &str = "retired";
+/// No key is longer; what is longer is no key and not read.
+const FILE_MAX: u64 = 64 * 1024;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KeyFile {
+    kid: String,
+    path: PathBuf,
+    modified: SystemTime,
+    length: u64,
+}
+
+/// What tells one state of a folder from another without reading the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(Vec<KeyFile>, Option<String>);
+
+/// A folder's state.
+#[derive(Debug)]
+pub struct Folder {
+    files: Vec<KeyFile>,
+    /// What the file `active` says.
+    active: Option<String>,
+}
+
+impl Folder {
+    /// Lists the keys, oldest first. A folder that is not there has none.
+    pub fn read(dir: &Path) -> anyhow::Result<Self> {
+        let mut files = Vec::new();
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Self { files, active: None });
+            }
+            Err(error) => return Err(error).context("list the keys"),
+        };
+        for entry in entries {
+            let path = entry.context("list the keys")?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            // A file with a leading dot is one that is being written.
+            let Some(kid) = name.strip_suffix(".pem").filter(|kid| !kid.starts_with('.')) else {
+                continue;
+            };
+            let kid = kid.to_owned();
+            // Follows links: Kubernetes mounts secrets through them.
+            let meta = match fs::metadata(&path) {
+                Ok(meta) => meta,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => {
+                    return Err(error).with_context(|| format!("look at {}", path.display()));
+                }
+            };
+            if meta.is_file() {
+                let modified = meta.modified().context("read a key's age")?;
+                files.push(KeyFile { kid, path, modified, length: meta.len() });
+            }
+        }
+        files.sort_by(|a, b| (a.modified, &a.kid).cmp(&(b.modified, &b.kid)));
+        Ok(Self { files, active: read_active(dir)? })
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(self.files.clone(), self.active.clone())
+    }
+
+    /// The table at a start: every file must be a key.
+    pub fn table_strictly(&self, configured: Option<&str>) -> anyhow::Result<KeyTable> {
+        if self.files.is_empty() {
+            bail!("there is no key yet: make one with `latchkey keys generate`");
+        }
+        let keys = self.files.iter().map(KeyFile::load).collect::<anyhow::Result<Vec<_>>>()?;
+        let newest = keys.last().map(|key| key.kid().to_owned()).unwrap_or_default();
+        KeyTable::new(keys, self.pinned(configured).unwrap_or(&newest))
+    }
+
+    /// The table while running: a file that is no key is left out, or stays the key that it was.
+    pub fn table_leniently(
+        &self,
+        configured: Option<&str>,
+        before: &KeyTable,
+    ) -> anyhow::Result<KeyTable> {
+        let mut keys = Vec::new();
+        // A file that no longer is a key tells nothing by its age.
+        let mut newest = before.active().kid();
+        for file in &self.files {
+            match file.load() {
+                Ok(key) => {
+                    newest = &file.kid;
+                    keys.push(key);
+                }
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "a token key was ignored");
+                    keys.extend(before.shared(&file.kid));
+                }
+            }
+        }
+        if keys.is_empty() {
+            bail!("there is no key left");
+        }
+        KeyTable::new(keys, self.pinned(configured).unwrap_or(newest))
+    }
+
+    fn pinned<'a>(&'a self, configured: Option<&'a str>) -> Option<&'a str> {
+        configured.or(self.active.as_deref())
+    }
+
+    /// The kid that signs, whether or not its file can be read.
+    fn signing<'a>(&'a self, configured: Option<&'a str>) -> Option<&'a str> {
+        self.pinned(configured).or_else(|| self.files.last().map(|file| file.kid.as_str()))
+    }
+
+    fn has(&self, kid: &str) -> bool {
+        self.files.iter().any(|file| file.kid == kid)
+    }
+}
+
+impl KeyFile {
+    fn load(&self) -> anyhow::Result<Arc<TokenKey>> {
+        let read = || {
+            if self.length > FILE_MAX {
+                bail!("it is too long for a key");
+            }
+            let pem = zeroize::Zeroizing::new(fs::read(&self.path).context("read the file")?);
+            TokenKey::from_pem(&self.kid, &pem)
+        };
+        read().map(Arc::new).with_context(|| format!("load the key {}", self.path.display()))
+    }
+}
+
+fn read_active(dir: &Path) -> anyhow::Result<Option<String>> {
+    match fs::read_to_string(dir.join(ACTIVE)) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context("read which key is active"),
+    }
+}
+
+/// Whether the folder has a key, readable or not.
+pub fn has_keys(dir: &Path) -> bool {
+    Folder::read(dir).is_ok_and(|folder| !folder.files.is_empty())
+}
+
+/// A row of `latchkey keys list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyRow {
+    pub kid: String,
+    /// `None` when the file is no key; `fault` says why.
+    pub algorithm: Option<&'static str>,
+    pub active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// The keys of a folder, oldest first.
+pub fn list(dir: &Path, configured: Option<&str>) -> anyhow::Result<Vec<KeyRow>> {
+    let folder = Folder::read(dir)?;
+    let signing = folder.signing(configured);
+    let row = |file: &KeyFile| {
+        let loaded = file.load();
+        KeyRow {
+            kid: file.kid.clone(),
+            algorithm: loaded.as_ref().ok().map(|key| key.algorithm().as_str()),
+            active: signing == Some(file.kid.as_str()),
+            fault: loaded.err().map(|error| format!("{error:#}")),
+        }
+    };
+    Ok(folder.files.iter().map(row).collect())
+}
+
+/// Adds a new key and gives its kid. The first key of a folder signs at once; a later one signs from
+/// [`activate`] on, because a verifier that has not seen it in the JWKS would refuse its tokens.
+pub fn generate(dir: &Path, algorithm: Algorithm, kid: Option<&str>) -> anyhow::Result<String> {
+    make_private_dir(dir)?;
+    let folder = Folder::read(dir)?;
+    let (thumbprint, pem) = signing_key::generate(algorithm)?;
+    let kid = kid.map_or(thumbprint, str::to_owned);
+    check_kid(&kid)?;
+    if folder.has(&kid) || dir.join(RETIRED).join(format!("{kid}.pem")).exists() {
+        bail!("there is or was a key named {kid}: a name tells one key for ever");
+    }
+    if folder.active.is_none()
+        && let Some(signing) = folder.signing(None)
+    {
+        write_private(dir, ACTIVE, format!("{signing}\n").as_bytes())?;
+    }
+    write_private(dir, &format!("{kid}.pem"), pem.as_bytes())?;
+    Ok(kid)
+}
+
+/// Lets a key sign, on every gateway that reads this folder, within about 10 s. `LATCHKEY_JWT_ACTIVE_KID` still wins.
+pub fn activate(dir: &Path, kid: &str) -> anyhow::Result<()> {
+    let folder = Folder::read(dir)?;
+    let file = folder.files.iter().find(|file| file.kid == kid);
+    file.with_context(|| format!("no key is named {kid}"))?.load()?;
+    write_private(dir, ACTIVE, format!("{kid}\n").as_bytes())
+}
+
+/// Takes a key out of use: its tokens are refused from the next look on. The file is kept in `retired/`.
+///
+/// # Errors
+/// When it is the key that signs.
+pub fn retire(dir: &Path, kid: &str, configured: Option<&str>) -> anyhow::Result<()> {
+    let folder = Folder::read(dir)?;
+    if !folder.has(kid) {
+        bail!("no key is named {kid}");
+    }
+    if folder.signing(configured) == Some(kid) {
+        bail!("{kid} signs: activate another key first");
+    }
+    let retired = dir.join(RETIRED);
+    make_private_dir(&retired)?;
+    let name = format!("{kid}.pem");
+    fs::rename(dir.join(&name), retired.join(&name)).context("move the key away")?;
+    sync(dir)
+}
+
+fn make_private_dir(dir: &Path) -> anyhow::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).with_context(|| format!("make the folder {}", dir.display()))
+}
+
+/// Writes a file that only we may read, all of it or nothing: under another name first, then renamed.
+fn write_private(dir: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    let draft = dir.join(format!(".{name}.{}", hex(&rng::bytes::<8>())));
+    let write = || -> std::io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, dir.join(name))
+    };
+    if let Err(error) = write() {
+        // What was begun holds a key: it must not stay. That it cannot be removed changes nothing of the error.
+        let _ = fs::remove_file(&draft);
+        return Err(error).with_context(|| format!("write {} in {}", name, dir.display()));
+    }
+    sync(dir)
+}
+
+/// Makes names in a folder durable.
+fn sync(dir: &Path) -> anyhow::Result<()> {
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).context("make the folder durable")
+}
+
+#[cfg(test)]
+mod tests;

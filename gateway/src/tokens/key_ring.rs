@@ -1,0 +1,145 @@
+//! The keys that sign access tokens, as one table in memory that follows its folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use serde_json::json;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::tokens::key_dir::{self, Fingerprint, Folder};
+use crate::tokens::signing_key::{Algorithm, TokenKey};
+
+/// How often the folder is looked at: a change is in force well within 10 s.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// A state of the keys. Replaced as a whole, never changed.
+#[derive(Debug)]
+pub struct KeyTable {
+    keys: BTreeMap<String, Arc<TokenKey>>,
+    active: Arc<TokenKey>,
+    /// The JWKS document (RFC 7517): public parts only.
+    jwks: Bytes,
+}
+
+impl KeyTable {
+    /// # Errors
+    /// When `active` is none of the keys.
+    pub fn new(keys: Vec<Arc<TokenKey>>, active: &str) -> anyhow::Result<Self> {
+        let keys: BTreeMap<_, _> =
+            keys.into_iter().map(|key| (key.kid().to_owned(), key)).collect();
+        let active = keys
+            .get(active)
+            .cloned()
+            .with_context(|| format!("no key is named {active}, which is to sign"))?;
+        let public: Vec<_> = keys.values().filter_map(|key| key.public()).collect();
+        let jwks = serde_json::to_vec(&json!({ "keys": public })).context("write the JWKS")?;
+        Ok(Self { keys, active, jwks: jwks.into() })
+    }
+
+    /// The key that signs.
+    pub fn active(&self) -> &TokenKey {
+        &self.active
+    }
+
+    /// A look into the table in memory: a `kid` is never a path or a query.
+    pub fn get(&self, kid: &str) -> Option<&TokenKey> {
+        self.keys.get(kid).map(AsRef::as_ref)
+    }
+
+    pub(crate) fn shared(&self, kid: &str) -> Option<Arc<TokenKey>> {
+        self.keys.get(kid).cloned()
+    }
+
+    pub fn jwks(&self) -> Bytes {
+        self.jwks.clone()
+    }
+}
+
+/// The table of a folder. Cheap to share; readers are never held up by a reload.
+#[derive(Debug)]
+pub struct TokenKeys {
+    dir: PathBuf,
+    /// `LATCHKEY_JWT_ACTIVE_KID`: wins over what the folder says.
+    configured: Option<String>,
+    table: RwLock<Arc<KeyTable>>,
+    seen: RwLock<Fingerprint>,
+}
+
+impl TokenKeys {
+    /// Reads the folder of a gateway on real engines, whose keys an operator made.
+    ///
+    /// # Errors
+    /// Without a key it names the command that makes one; a file that is no key, and an active kid without a file, stop
+    /// the start.
+    pub fn load(dir: &Path, configured: Option<&str>) -> anyhow::Result<Self> {
+        let folder = Folder::read(dir)
+            .with_context(|| format!("read the token keys in {}", dir.display()))?;
+        let table = folder.table_strictly(configured).with_context(|| {
+            format!("use the token keys in {} (`latchkey keys list` shows them)", dir.display())
+        })?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            configured: configured.map(str::to_owned),
+            table: RwLock::new(Arc::new(table)),
+            seen: RwLock::new(folder.fingerprint()),
+        })
+    }
+
+    /// As [`TokenKeys::load`], but makes a first ES256 key in a folder without one: the embedded default.
+    pub fn load_or_make(dir: &Path, configured: Option<&str>) -> anyhow::Result<Self> {
+        if configured.is_none() && !key_dir::has_keys(dir) {
+            let kid = key_dir::generate(dir, Algorithm::Es256, None)?;
+            tracing::info!(kid, "made the first token key");
+        }
+        Self::load(dir, configured)
+    }
+
+    pub fn table(&self) -> Arc<KeyTable> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Follows the folder until `stop`, so that keys rotate without a restart. A change that makes no sense is logged
+    /// once and leaves the keys as they were.
+    pub async fn watch(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(LOOK_EVERY) => self.look(),
+            }
+        }
+    }
+
+    /// Takes over what changed in the folder since the last look. A few small files: not worth a thread of their own.
+    pub(crate) fn look(&self) {
+        let folder = match Folder::read(&self.dir) {
+            Ok(folder) => folder,
+            Err(error) => {
+                // Said every time: while the folder is away no rotation reaches us.
+                tracing::warn!(error = format!("{error:#}"), "cannot read the token keys' folder");
+                return;
+            }
+        };
+        let now = folder.fingerprint();
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        if *seen == now {
+            return;
+        }
+        *seen = now;
+        let before = self.table();
+        match folder.table_leniently(self.configured.as_deref(), &before) {
+            Ok(table) => {
+                let kids: Vec<_> = table.keys.keys().map(String::as_str).collect();
+                tracing::info!(active = table.active.kid(), ?kids, "token keys were reloaded");
+                *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the token keys stay as they were");
+            }
+        }
+    }
+}

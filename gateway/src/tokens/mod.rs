@@ -1,0 +1,9 @@
+//! Access and refresh tokens: signed, verified, and the keys behind them.
+
+pub mod bearer;
+pub mod device_token;
+pub mod jwt;
+pub mod key_dir;
+pub mod key_ring;
+pub mod pair;
+pub mod signing_key;

@@ -1,0 +1,152 @@
+//! A text without news of its delivery is followed by a call, where the operator wants that.
+//!
+//! The event waits in the broker. When it is due, the call is an ask like any other: admitted by the same act, against
+//! the budgets of phone, country, prefix and world and under the pumping guard, it joins the code that is out and goes to
+//! sms-worker under a message id of its own. Only cool-down and address, which are about who asks, do not count: nobody
+//! asked.
+
+use std::time::Duration;
+
+use bus::consumer::Failure;
+use domain::event::{Ask, Envelope, Event as _, IsAsk, OtpTexted, Recipient};
+use domain::ids::EventId;
+use domain::keys::PhoneKey;
+use domain::limits::Limits;
+use domain::phone::Phone;
+use domain::vocabulary::{Channel, Reason, Status};
+use store::{Admission, Admit, AskNote, Idempotency, Issued};
+
+use crate::OtpWorker;
+use crate::issue::{Place, scope_of};
+
+/// With less life than this a text is not sent (P7), and a call is not asked for.
+const LEAST_LIFE_MS: i64 = 10_000;
+
+impl OtpWorker {
+    /// Leaves word with the broker that a text was handed on.
+    pub(crate) async fn remember_to_call<E: IsAsk>(
+        &self,
+        event: &Envelope<E>,
+        recipient: &Recipient,
+    ) -> Result<(), Failure> {
+        let engines = &self.engines;
+        let (event_id, ask) = (EventId::new(&engines.clock), event.data.ask());
+        // A call needs no profile: the code's asks keep it.
+        let recipient = Recipient { profile: None, ..recipient.clone() };
+        let (request, until) = (ask.request_id, ask.expires_at);
+        let sealed =
+            Ask::seal(&engines.keys.event, OtpTexted::TYPE, event_id, request, until, &recipient)
+                .map_err(Failure::Retry)?;
+        let texted = OtpTexted(Ask { sealed, ..ask.clone() });
+        let (now, trace) = (engines.clock.now(), event.traceparent.clone());
+        let envelope = Envelope::with_id(event_id, now, "otp-worker", trace, texted);
+        Ok(engines.bus.publish(&envelope).await?)
+    }
+
+    /// Calls, if the text's time is over and nothing was heard of it. Safe to repeat: the same ask makes the same call, and
+    /// a code makes one at most, however many asks share it.
+    pub(crate) async fn fall_back(&self, event: &Envelope<OtpTexted>) -> Result<(), Failure> {
+        let (texted, after_secs) = (event.data.ask(), self.config.sms.voice_fallback_secs);
+        if after_secs == 0 {
+            // Switched off while it waited.
+            return Ok(());
+        }
+        let now = self.engines.clock.now();
+        let early_ms = event.time.plus_secs(after_secs).ms() - now.ms();
+        if let Ok(early_ms @ 1..) = u64::try_from(early_ms) {
+            return Err(Failure::Later(Duration::from_millis(early_ms)));
+        }
+        let recipient = event
+            .recipient(&self.engines.keys.event)
+            .map_err(|e| Failure::Permanent("forged", e))?;
+        let phone = Phone::trusted(&recipient.phone_number)
+            .map_err(|e| Failure::Permanent("unreadable", e))?;
+        let scope = scope_of(texted, &recipient)?;
+        if self.blocks.covers(&phone, None, now).is_some() || !self.wants_a_call(texted).await? {
+            return Ok(());
+        }
+
+        let call = Ask {
+            request_id: texted.request_id.of_its_call(),
+            channel: Channel::Voice,
+            requested_at: now,
+            ..texted.clone()
+        };
+        let phone_key = self.engines.keys.phone_key(&phone);
+        let place = Place { ask: &call, phone: &phone, phone_key: &phone_key, scope };
+        if !self.admit_call(&place).await? {
+            return Ok(());
+        }
+        let note = AskNote { channel: call.channel, locale: call.locale.clone(), profile: None };
+        let Issued::Code(sealed) = self.put(&place, None, note).await? else { return Ok(()) };
+        let code = self.open_code(&place, sealed)?;
+        self.hand_on(&call, event.traceparent.clone(), &phone, &code).await?;
+        self.raise(&call, Status::Issued).await
+    }
+
+    /// Whether the ask is still open: no news of the text's delivery, its code not used, and time enough.
+    async fn wants_a_call(&self, texted: &Ask) -> Result<bool, Failure> {
+        let otps = &self.engines.store;
+        // Without its record nobody knows whether it was used: better no call than one too many.
+        let Some(found) = otps.status(texted.request_id).await? else { return Ok(false) };
+        if texted.expires_at.ms() - found.now.ms() < LEAST_LIFE_MS {
+            return Ok(false);
+        }
+        let found = found.shown();
+        let heard = match found.status {
+            Status::Delivered | Status::Verified | Status::Expired | Status::Superseded => true,
+            // He wrote STOP: a call is no better to him than a text.
+            Status::Undelivered | Status::Failed => found.reason == Some(Reason::RecipientOptedOut),
+            Status::Accepted | Status::Issued | Status::Sending | Status::Sent => false,
+        };
+        Ok(!heard && otps.is_wanted(texted.request_id).await?)
+    }
+
+    /// Counts the call against every budget of an ask. False: one of them is used up, the code is not this one any more, or
+    /// it had its call.
+    async fn admit_call(&self, place: &Place<'_>) -> Result<bool, Failure> {
+        let (otps, call) = (&self.engines.store, place.ask);
+        let limits =
+            Limits { resend_cooldown_secs: 0, sends_per_ip_hour: 0, ..self.config.limits.clone() };
+        let admit = self.as_ask(place, &limits, place.phone_key);
+        match otps.admit(&admit).await? {
+            Admission::Admitted { .. } => Ok(true),
+            Admission::Replayed(first) => Ok(first.request_id == call.request_id),
+            Admission::Limited { limit, .. } => {
+                metrics::counter!("latchkey_limited_total", "limit" => limit.as_str()).increment(1);
+                tracing::info!(request.id = %call.request_id, limit = limit.as_str(), "no call after a text: a limit is reached");
+                Ok(false)
+            }
+            Admission::Exhausted { .. } | Admission::KeyReused | Admission::Gone => Ok(false),
+        }
+    }
+
+    fn as_ask<'a>(
+        &'a self,
+        place: &Place<'a>,
+        limits: &'a Limits,
+        phone: &'a PhoneKey,
+    ) -> Admit<'a> {
+        let ask = place.ask;
+        Admit {
+            request_id: ask.request_id,
+            new_code_id: ask.code_id,
+            only_code: Some(ask.code_id),
+            phone,
+            scope: place.scope,
+            ttl_ms: self.config.otp.ttl_secs * 1000,
+            attempts: self.config.otp.attempts,
+            route: "call",
+            // One call a code.
+            idempotency: Some(Idempotency { key: ask.code_id.to_string(), body: String::new() }),
+            ip_key: "",
+            country: &ask.country,
+            operator_prefix: place.phone.operator_prefix(),
+            channel: ask.channel,
+            locale: ask.locale.as_deref(),
+            limits,
+            unlimited: false,
+            guard: self.config.pumping_guard,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How a job leaves without a call: back to the broker, or to its end.
+
+use bus::Delay;
+use bus::consumer::Failure;
+use domain::vocabulary::{Reason, Status};
+use ledger::{Moved, Tries};
+
+use super::{Job, LEAST_LIFE_MS, SendSms, later};
+use crate::announce::{announce, counted};
+
+impl SendSms {
+    /// Back to the broker, unless it would come too late from there.
+    pub(super) async fn later(&self, job: &Job<'_>, wait_ms: i64) -> Result<(), Failure> {
+        // The job may have been done by another worker; then no provider is needed for it.
+        let standing = self.ledger.standing(job.message.message_id).await?;
+        if let Some(standing) = standing.filter(|standing| standing.status.rank() >= 3) {
+            return announce(&self.publish, &standing, job.trace).await;
+        }
+        let usable_ms = self.life_ms(job) - LEAST_LIFE_MS;
+        // The broker's waits are few, and it rounds up: one that outlasts the text would be its end.
+        let waits = Delay::ALL.map(Delay::ms);
+        let Some(longest) = waits.into_iter().rev().find(|ms| ms + 500 <= usable_ms) else {
+            return self.give_up(job).await;
+        };
+        Err(Failure::Later(later(wait_ms.min(longest))))
+    }
+
+    pub(super) async fn drop_late(&self, job: &Job<'_>) -> Result<(), Failure> {
+        let tries = self.ledger.tries(job.message.message_id).await?;
+        self.end(job, too_late(tries)).await
+    }
+
+    /// No provider is to be had for it. Of a text that may have been taken all the same, nobody can say so.
+    pub(super) async fn give_up(&self, job: &Job<'_>) -> Result<(), Failure> {
+        let tries = self.ledger.tries(job.message.message_id).await?;
+        let reason = if tries.risked > 0 { Reason::Unknown } else { Reason::ProviderUnavailable };
+        self.end(job, reason).await
+    }
+
+    pub(super) async fn end(&self, job: &Job<'_>, reason: Reason) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let moved = self.ledger.end(&job.message, Status::Failed, Some(reason), now).await?;
+        counted(&moved);
+        announce(&self.publish, &moved.standing, job.trace).await
+    }
+
+    pub(super) async fn tell_if_sent(&self, job: &Job<'_>, moved: &Moved) -> Result<(), Failure> {
+        counted(moved);
+        if moved.standing.status == Status::Expired {
+            return Ok(());
+        }
+        announce(&self.publish, &moved.standing, job.trace).await
+    }
+}
+
+/// Why a text that comes too late was not sent, by what its calls came to.
+pub(super) const fn too_late(tries: Tries) -> Reason {
+    match tries {
+        Tries { risked: 1.., .. } => Reason::Unknown,
+        Tries { refused: 1.., .. } => Reason::ProviderUnavailable,
+        Tries { .. } => Reason::Expired,
+    }
+}

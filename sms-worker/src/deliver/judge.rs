@@ -1,0 +1,82 @@
+//! What came of a call, for its provider, for the ledger and for the job.
+
+use anyhow::anyhow;
+use bus::consumer::Failure;
+use domain::ids::AttemptId;
+use ledger::Moved;
+
+use super::SendSms;
+use super::end::End;
+use crate::providers::{Outcome, Reply};
+use crate::routing::breaker::{Pass, Verdict};
+use crate::routing::routes::Line;
+
+/// What to do after a call.
+pub(super) enum Next {
+    /// The message has its end, or was accepted.
+    Done(Box<Moved>),
+    /// Try again: this provider says when it takes more, which its limiter knows.
+    Again,
+    /// Try another provider.
+    Elsewhere,
+    /// Nobody knows whether it was taken.
+    Doubt(AttemptId),
+    /// Only an operator can help this provider.
+    NeedsOps,
+}
+
+impl SendSms {
+    /// What an outcome means for the provider, for the ledger and for the job.
+    pub(super) async fn judge(
+        &self,
+        line: &Line,
+        pass: Pass<'_>,
+        attempt_id: AttemptId,
+        reply: Reply,
+    ) -> Result<Next, Failure> {
+        let Reply { outcome, in_use } = reply;
+        pass.judge(match &outcome {
+            Outcome::Unavailable(_) | Outcome::Unknown(_) => Verdict::Fails,
+            Outcome::RejectedUntilOps { whole_account: true, .. } => Verdict::Refuses,
+            _ => Verdict::Works,
+        });
+        match &outcome {
+            Outcome::Throttled { retry_after } => line.limiter.refused(*retry_after, in_use),
+            Outcome::Accepted { .. } => line.limiter.taken(in_use),
+            _ => {}
+        }
+        let end = End::of(&outcome, line, self.clock.now());
+        match outcome {
+            Outcome::Accepted { .. } | Outcome::Rejected { .. } | Outcome::Filtered { .. } => {
+                let moved = self.finish(attempt_id, end).await?;
+                let moved = moved.ok_or_else(|| {
+                    Failure::Retry(anyhow!("the ledger lost an attempt that it began"))
+                })?;
+                Ok(Next::Done(Box::new(moved)))
+            }
+            Outcome::Throttled { .. } => {
+                self.finish(attempt_id, end).await?;
+                Ok(Next::Again)
+            }
+            Outcome::Unavailable(why) => {
+                tracing::warn!(provider = line.name(), why, "a provider is not to be had");
+                self.finish(attempt_id, end).await?;
+                Ok(Next::Elsewhere)
+            }
+            Outcome::RejectedUntilOps { provider_code, .. } => {
+                tracing::error!(
+                    provider = line.name(),
+                    code = provider_code.as_deref().unwrap_or_default(),
+                    "a provider refuses until an operator acts"
+                );
+                self.finish(attempt_id, end).await?;
+                Ok(Next::NeedsOps)
+            }
+            Outcome::Unknown(why) => {
+                tracing::warn!(provider = line.name(), why, attempt.id = %attempt_id, "nobody knows whether a text was taken");
+                self.finish(attempt_id, end).await?;
+                Ok(Next::Doubt(attempt_id))
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! `sms.requested` in; one text at a provider and a line in the ledger out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use bus::consumer::Failure;
+use config::UnknownOutcome;
+use domain::clock::Clock;
+use domain::event::{Envelope, SmsRequested, SmsStatus, Text};
+use domain::ids::AttemptId;
+use domain::keys::Keys;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Reason, Status};
+use ledger::{Begin, Ledger, NewMessage, Tries};
+use texts::Spoken;
+use url::Url;
+
+use self::close::too_late;
+use self::end::End;
+pub use self::end::Unwritten;
+use self::judge::Next;
+use crate::announce::{announce, counted};
+use crate::ports::{Publish, Wanted};
+use crate::providers::{Attempt, Outcome, Provider, Reply};
+use crate::routing::breaker::Pass;
+use crate::routing::concurrency::Slot;
+use crate::routing::routes::{Line, Routes};
+
+mod close;
+mod end;
+mod judge;
+mod settle;
+
+/// A text with less life is not sent: it would arrive too late to be typed (P7).
+const LEAST_LIFE_MS: i64 = 10_000;
+/// The longest wait for a provider inside a worker; a longer one is the broker's.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A job begins no further call after this, but goes back to the broker: with a call that runs out its time, a stop
+/// still finds it done within the 20 s that a drain takes (P12).
+const HANDLER_MS: i64 = 8_000;
+/// `sending` is worth an event only when somebody could see it: most providers answer sooner, and an event that `sent`
+/// overtakes at once would double the messages of every text.
+const SENDING_AFTER: Duration = Duration::from_millis(300);
+/// Sends texts.
+pub struct SendSms {
+    pub keys: Arc<Keys>,
+    pub ledger: Ledger,
+    pub routes: Arc<Routes>,
+    pub publish: Publish,
+    pub wanted: Wanted,
+    pub clock: Clock,
+    pub unknown_outcome: UnknownOutcome,
+    /// Where we can be reached for callbacks.
+    pub public_url: Option<Url>,
+    pub unwritten: Unwritten,
+}
+
+/// A text to be sent, and the trace (W3C `traceparent`) that led to it.
+struct Job<'a> {
+    message: NewMessage<'a>,
+    trace: Option<&'a str>,
+}
+
+/// Which lines this delivery of the job does not use again.
+#[derive(Default)]
+struct Tried {
+    /// Not taken there.
+    failed: Vec<&'static str>,
+    /// Perhaps taken there: another is better, this one better than none.
+    doubtful: Vec<String>,
+    needs_ops: bool,
+}
+
+impl SendSms {
+    /// Sends the text, unless that was done before, is not wanted any more, or comes too late.
+    pub async fn handle(&self, event: &Envelope<SmsRequested>) -> Result<(), Failure> {
+        let text = event
+            .text(&self.keys.event)
+            .map_err(|cause| Failure::Permanent("sealed_text", cause))?;
+        let data = &event.data;
+        let message = NewMessage {
+            message_id: data.message_id,
+            request_id: data.request_id,
+            phone_number: &text.phone_number,
+            country: &data.country,
+            channel: data.channel,
+            not_after: data.not_after,
+        };
+        let job = Job { message, trace: event.traceparent.as_deref() };
+        if self.life_ms(&job) < LEAST_LIFE_MS {
+            return self.drop_late(&job).await;
+        }
+        if !(self.wanted)(data.request_id, text.phone_number.clone()).await? {
+            // Its asker signed in already, or was blocked: his status ends as `expired` without us (ruling 31).
+            let now = self.clock.now();
+            let moved = self.ledger.end(&job.message, Status::Expired, None, now).await?;
+            return self.tell_if_sent(&job, &moved).await;
+        }
+        self.deliver(&job, &text, data.requested_at).await
+    }
+
+    async fn deliver(
+        &self,
+        job: &Job<'_>,
+        text: &Text,
+        requested_at: Option<Timestamp>,
+    ) -> Result<(), Failure> {
+        let message = &job.message;
+        let began_ms = self.clock.now_ms();
+        let mut tried = Tried::default();
+        loop {
+            if self.life_ms(job) < LEAST_LIFE_MS {
+                return self.drop_late(job).await;
+            }
+            if self.clock.now_ms() - began_ms > HANDLER_MS {
+                return self.later(job, 1_000).await;
+            }
+            let (line, pass, slot) = match self.line(message, &tried).await {
+                Ok(line) => line,
+                Err(None) if tried.needs_ops => return self.give_up(job).await,
+                Err(wait_ms) => return self.later(job, wait_ms.unwrap_or(1_000)).await,
+            };
+            let attempt_id = AttemptId::new(&self.clock);
+            let most = match self.unknown_outcome {
+                UnknownOutcome::Resend => 2,
+                UnknownOutcome::Wait => 1,
+            };
+            let now = self.clock.now();
+            let begun = self
+                .ledger
+                .begin(message, attempt_id, line.name(), most, &tried.doubtful, now)
+                .await;
+            if begun.is_err() {
+                // Perhaps it is committed all the same. Nobody will call for it, and only this process knows.
+                let end = End::of(&Outcome::Unavailable("not begun"), line, now);
+                self.unwritten.put(attempt_id, end, now);
+            }
+            let (number, earlier) = match begun? {
+                Begin::Start { number, risked } => {
+                    let refused = number.saturating_sub(1).saturating_sub(risked);
+                    (number, Tries { risked, refused })
+                }
+                Begin::Settled(standing) => {
+                    return announce(&self.publish, &standing, job.trace).await;
+                }
+                Begin::Spent => return self.end(job, Reason::Unknown).await,
+                Begin::InDoubt { attempt_id, provider, started_at } => {
+                    // Its place is for calls, not for what is waited for without one.
+                    drop((pass, slot));
+                    self.settle(attempt_id, started_at).await?;
+                    tried.doubtful.push(provider);
+                    continue;
+                }
+                // An earlier delivery of this job left it in doubt.
+                Begin::Elsewhere(providers) => {
+                    tried.doubtful.extend(providers);
+                    continue;
+                }
+            };
+            let now = self.clock.now();
+            if message.not_after.ms() - now.ms() < LEAST_LIFE_MS {
+                // Waiting for a place at the provider and for the ledger took what was left.
+                let end = End::of(&Outcome::Unavailable("too late to call"), line, now);
+                self.finish(attempt_id, end).await?;
+                // By what was before: this attempt asked nobody, and nobody refused it.
+                return self.end(job, too_late(earlier)).await;
+            }
+            let said = said(message.channel, &text.text);
+            let attempt = Attempt {
+                attempt_id,
+                message_id: message.message_id,
+                request_id: message.request_id,
+                channel: message.channel,
+                to: &text.phone_number,
+                text: said.text,
+                language: said.language,
+                not_after: message.not_after,
+                now,
+                status_callback: self.callback(line, attempt_id),
+                number,
+                trace: job.trace,
+            };
+            let reply = self.call(line, &attempt, job).await;
+            // Its place is for calls, not for what follows them.
+            drop(slot);
+            match self.judge(line, pass, attempt_id, reply).await? {
+                Next::Done(moved) => {
+                    counted(&moved);
+                    if let (true, Status::Sent, Some(at)) =
+                        (moved.changed, moved.standing.status, requested_at)
+                    {
+                        let took = later(self.clock.now_ms() - at.ms()).as_secs_f64();
+                        metrics::histogram!("latchkey_request_to_sent_seconds").record(took);
+                    }
+                    return announce(&self.publish, &moved.standing, job.trace).await;
+                }
+                Next::Again => {}
+                Next::Elsewhere => tried.failed.push(line.name()),
+                Next::NeedsOps => {
+                    tried.failed.push(line.name());
+                    tried.needs_ops = true;
+                }
+                Next::Doubt(attempt) => {
+                    if self.taken_after_all(attempt).await? {
+                        let standing = self.ledger.standing(message.message_id).await?;
+                        let standing = standing.ok_or_else(|| {
+                            Failure::Retry(anyhow!("the ledger lost a message that it began"))
+                        })?;
+                        return announce(&self.publish, &standing, job.trace).await;
+                    }
+                    tried.doubtful.push(line.name().to_owned());
+                }
+            }
+        }
+    }
+
+    /// The first line of the route that takes a call now. Else the shortest wait; `None`: every line was tried.
+    async fn line(
+        &self,
+        message: &NewMessage<'_>,
+        tried: &Tried,
+    ) -> Result<(&Arc<Line>, Pass<'_>, Slot<'_>), Option<i64>> {
+        let route = self.routes.to(message.phone_number);
+        let doubtful = |line: &&Arc<Line>| tried.doubtful.iter().any(|name| name == line.name());
+        let fresh = route.clone().filter(|line| !doubtful(line));
+        let again = route.filter(doubtful);
+        let mut shortest: Option<i64> = None;
+        for line in fresh.chain(again).filter(|line| !tried.failed.contains(&line.name())) {
+            let wait = match line.breaker.pass() {
+                Ok(pass) => match line.limiter.enter(PATIENCE).await {
+                    Ok(slot) => return Ok((line, pass, slot)),
+                    Err(wait) => wait,
+                },
+                Err(wait) => wait,
+            };
+            shortest = Some(shortest.map_or(wait, |shortest| shortest.min(wait)));
+        }
+        Err(shortest)
+    }
+
+    fn callback(&self, line: &Line, attempt: AttemptId) -> Option<Url> {
+        // Only Twilio's receipts can be checked: the webhook knows its signature alone.
+        if !matches!(line.provider, Provider::Twilio(_)) {
+            return None;
+        }
+        let mut url = self.public_url.clone()?;
+        let id = attempt.to_string();
+        url.path_segments_mut().ok()?.pop_if_empty().extend(["webhooks", "twilio", "status", &id]);
+        url.set_query(None);
+        url.set_fragment(None);
+        Some(url)
+    }
+
+    async fn call(&self, line: &Line, attempt: &Attempt<'_>, job: &Job<'_>) -> Reply {
+        let mut call = std::pin::pin!(line.provider.send(attempt));
+        if let Ok(reply) = tokio::time::timeout(SENDING_AFTER, &mut call).await {
+            return reply;
+        }
+        let sending = SmsStatus {
+            message_id: job.message.message_id,
+            request_id: job.message.request_id,
+            status: Status::Sending,
+            reason: None,
+            provider: line.name().to_owned(),
+            provider_message_id: None,
+            segments: None,
+        };
+        // Nothing hangs on it, so it may fail; but the call goes on meanwhile.
+        let (told, reply) =
+            tokio::join!((self.publish)(sending, job.trace.map(str::to_owned)), call);
+        if let Err(cause) = told {
+            tracing::debug!(error = format!("{cause:#}"), "`sending` was not told");
+        }
+        reply
+    }
+
+    fn life_ms(&self, job: &Job<'_>) -> i64 {
+        job.message.not_after.ms() - self.clock.now_ms()
+    }
+}
+
+/// Only a call's text carries its language.
+fn said(channel: Channel, text: &str) -> Spoken<'_> {
+    match channel {
+        Channel::Voice => Spoken::read(text),
+        Channel::Sms => Spoken { language: None, text },
+    }
+}
+
+fn later(ms: i64) -> Duration {
+    Duration::from_millis(ms.max(0).unsigned_abs())
+}

@@ -1,0 +1,217 @@
+//! A circuit breaker: a provider that does not work is left alone for a while, then tried by one text.
+
+use std::sync::{Mutex, PoisonError};
+
+use domain::clock::Clock;
+
+/// So many calls in a row without a clear answer open the circuit.
+const TOLERATED: u32 = 5;
+/// How long it stays open; doubled each time that the probe fails.
+const OPEN_MS: i64 = 5_000;
+/// With the longest that a job then still waits in the broker, service is back within the 60 s of P12.
+const OPEN_MAX_MS: i64 = 30_000;
+/// What others are told to wait while the probe runs.
+const PROBE_MS: i64 = 1_000;
+
+const OPEN: &str = "latchkey_provider_open";
+
+/// One provider's circuit.
+pub struct Breaker {
+    provider: &'static str,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+struct State {
+    failures: u32,
+    open_until_ms: Option<i64>,
+    next_open_ms: i64,
+    probing: bool,
+}
+
+/// Leave for one call. Dropped unjudged (its caller went away) it counts as nothing.
+pub struct Pass<'a> {
+    breaker: &'a Breaker,
+    probe: bool,
+}
+
+/// What a call says of the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answered, whatever it said of the text.
+    Works,
+    /// It could not be reached or gave no clear answer.
+    Fails,
+    /// It refuses everything until somebody acts.
+    Refuses,
+}
+
+impl Breaker {
+    pub fn new(provider: &'static str, clock: Clock) -> Self {
+        let state =
+            State { failures: 0, open_until_ms: None, next_open_ms: OPEN_MS, probing: false };
+        let breaker = Self { provider, clock, state: Mutex::new(state) };
+        breaker.show(false);
+        breaker
+    }
+
+    /// Leave to call, or how many milliseconds to wait before asking again.
+    pub fn pass(&self) -> Result<Pass<'_>, i64> {
+        let mut state = self.state();
+        let Some(until) = state.open_until_ms else {
+            return Ok(Pass { breaker: self, probe: false });
+        };
+        let left = until - self.clock.now_ms();
+        if left > 0 {
+            return Err(left);
+        }
+        if state.probing {
+            return Err(PROBE_MS);
+        }
+        state.probing = true;
+        Ok(Pass { breaker: self, probe: true })
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.state().open_until_ms.is_some()
+    }
+
+    /// What there is to raise an alert on.
+    fn show(&self, open: bool) {
+        metrics::gauge!(OPEN, "provider" => self.provider).set(if open { 1.0 } else { 0.0 });
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass<'_> {
+    /// Tells how the call went.
+    pub fn judge(self, verdict: Verdict) {
+        let mut state = self.breaker.state();
+        match verdict {
+            Verdict::Works => {
+                // A straggler from before it opened says nothing of now: only the probe closes it.
+                if state.open_until_ms.is_none() || self.probe {
+                    state.failures = 0;
+                    state.open_until_ms = None;
+                    state.next_open_ms = OPEN_MS;
+                }
+            }
+            Verdict::Fails => {
+                state.failures = state.failures.saturating_add(1);
+                if self.probe || (state.failures >= TOLERATED && state.open_until_ms.is_none()) {
+                    state.open(self.breaker.clock.now_ms());
+                }
+            }
+            Verdict::Refuses => {
+                if self.probe || state.open_until_ms.is_none() {
+                    state.open(self.breaker.clock.now_ms());
+                }
+            }
+        }
+        self.breaker.show(state.open_until_ms.is_some());
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if self.probe {
+            self.breaker.state().probing = false;
+        }
+    }
+}
+
+impl State {
+    fn open(&mut self, now_ms: i64) {
+        self.open_until_ms = Some(now_ms + self.next_open_ms);
+        self.next_open_ms = (self.next_open_ms * 2).min(OPEN_MAX_MS);
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn call(breaker: &Breaker, verdict: Verdict) -> Result<(), i64> {
+        breaker.pass().map(|pass| pass.judge(verdict))
+    }
+
+    #[test]
+    fn five_failures_in_a_row_open_it_and_a_good_probe_closes_it() {
+        let clock = Clock::manual();
+        let breaker = Breaker::new("test", clock.clone());
+        for _ in 0..4 {
+            call(&breaker, Verdict::Fails).unwrap();
+        }
+        call(&breaker, Verdict::Works).unwrap();
+        for _ in 0..5 {
+            call(&breaker, Verdict::Fails).unwrap();
+        }
+        let wait = call(&breaker, Verdict::Works).unwrap_err();
+        assert!((1..=OPEN_MS).contains(&wait), "{wait}");
+        clock.advance(Duration::from_millis(5_001));
+        let probe = breaker.pass().ok().unwrap();
+        assert!(breaker.pass().is_err(), "one probe at a time");
+        probe.judge(Verdict::Works);
+        assert!(!breaker.is_open());
+        call(&breaker, Verdict::Works).unwrap();
+    }
+
+    #[test]
+    fn an_operator_sees_a_circuit_that_is_open_and_one_that_is_closed_again() {
+        let shown = || {
+            let text = service::telemetry::metrics().render();
+            let line = |line: &&str| line.starts_with("latchkey_provider_open{provider=\"seen\"}");
+            text.lines().find(line).map(|line| line.ends_with(" 1"))
+        };
+        drop(service::telemetry::metrics());
+        let clock = Clock::manual();
+        let breaker = Breaker::new("seen", clock.clone());
+        assert_eq!(shown(), Some(false));
+        call(&breaker, Verdict::Refuses).unwrap();
+        assert_eq!(shown(), Some(true));
+        clock.advance(Duration::from_secs(6));
+        assert_eq!(shown(), Some(true), "until a probe went well");
+        call(&breaker, Verdict::Works).unwrap();
+        assert_eq!(shown(), Some(false));
+    }
+
+    #[test]
+    fn each_bad_probe_doubles_the_wait_up_to_half_a_minute() {
+        let clock = Clock::manual();
+        let breaker = Breaker::new("test", clock.clone());
+        call(&breaker, Verdict::Refuses).unwrap();
+        for wanted in [5_000, 10_000, 20_000, 30_000, 30_000] {
+            let wait = breaker.pass().err().unwrap();
+            assert!((wanted - 500..=wanted).contains(&wait), "{wanted}: {wait}");
+            clock.advance(Duration::from_millis(u64::try_from(wait).unwrap() + 1));
+            call(&breaker, Verdict::Fails).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_probe_whose_caller_went_away_frees_its_place() {
+        let clock = Clock::manual();
+        let breaker = Breaker::new("test", clock.clone());
+        call(&breaker, Verdict::Refuses).unwrap();
+        clock.advance(Duration::from_secs(6));
+        drop(breaker.pass().ok().unwrap());
+        assert!(breaker.pass().is_ok());
+    }
+
+    #[test]
+    fn stragglers_neither_close_nor_prolong_an_open_circuit() {
+        let breaker = Breaker::new("test", Clock::manual());
+        let (late, later) = (breaker.pass().ok().unwrap(), breaker.pass().ok().unwrap());
+        call(&breaker, Verdict::Refuses).unwrap();
+        let wait = breaker.pass().err().unwrap();
+        late.judge(Verdict::Works);
+        later.judge(Verdict::Refuses);
+        assert!(breaker.pass().err().unwrap() <= wait);
+    }
+}

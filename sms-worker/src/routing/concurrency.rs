@@ -1,0 +1,216 @@
+//! How many calls of one provider run at once: more while it takes them, half when it says that it is too much
+//! (additive increase, multiplicative decrease). No provider publishes its limit.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::clock::Clock;
+use domain::rng;
+use tokio::sync::Notify;
+
+const START: f64 = 16.0;
+const MOST: f64 = 128.0;
+/// Refusals of calls that ran together are one sign, not many.
+const CUT_EVERY_MS: i64 = 1_000;
+/// The pause when the provider names none, or a shorter one; doubled while it goes on refusing.
+const PAUSE_MS: i64 = 500;
+const PAUSE_MAX_MS: i64 = 30_000;
+
+/// One provider's share of calls.
+pub struct Limiter {
+    clock: Clock,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+struct State {
+    limit: f64,
+    running: u32,
+    /// The account's running calls, as the provider counts them, at which it last refused.
+    refused_at: Option<f64>,
+    cut_at_ms: i64,
+    paused_until_ms: i64,
+    next_pause_ms: i64,
+}
+
+/// A place for one call; given back when dropped.
+pub struct Slot<'a> {
+    limiter: &'a Limiter,
+}
+
+impl Limiter {
+    pub fn new(clock: Clock) -> Self {
+        let state = State {
+            limit: START,
+            running: 0,
+            refused_at: None,
+            cut_at_ms: i64::MIN,
+            paused_until_ms: i64::MIN,
+            next_pause_ms: PAUSE_MS,
+        };
+        Self { clock, state: Mutex::new(state), freed: Notify::new() }
+    }
+
+    /// A place, waiting up to `patience` for it; else how many milliseconds it may take. A longer wait is the broker's:
+    /// no job waits in memory.
+    pub async fn enter(&self, patience: Duration) -> Result<Slot<'_>, i64> {
+        let patience_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+        let give_up_ms = self.clock.now_ms().saturating_add(patience_ms);
+        loop {
+            let now = self.clock.now_ms();
+            let (wait_ms, paused) = {
+                let mut state = self.state();
+                let paused_ms = state.paused_until_ms.saturating_sub(now);
+                if paused_ms <= 0 && f64::from(state.running) < state.limit.floor() {
+                    state.running += 1;
+                    return Ok(Slot { limiter: self });
+                }
+                if paused_ms > 0 { (paused_ms, true) } else { (give_up_ms - now, false) }
+            };
+            if wait_ms <= 0 || wait_ms > give_up_ms - now {
+                return Err(if paused { wait_ms } else { 1_000 });
+            }
+            let wait = Duration::from_millis(wait_ms.unsigned_abs());
+            // Woken early or in vain costs a look; a place that was freed before we waited is kept for us by Notify.
+            drop(tokio::time::timeout(wait, self.freed.notified()).await);
+        }
+    }
+
+    /// The provider took a call; `in_use` is how many of the account it says are running.
+    pub fn taken(&self, in_use: Option<u32>) {
+        let mut state = self.state();
+        state.next_pause_ms = PAUSE_MS;
+        if let (Some(in_use), Some(refused_at)) = (in_use, state.refused_at) {
+            // Other programs may use the account: near the count at which it refused we do not push on. What it
+            // refused then it may take tomorrow, so the mark rises slowly.
+            state.refused_at = Some(refused_at + 0.01);
+            if f64::from(in_use) >= refused_at * 0.9 {
+                return;
+            }
+        }
+        state.limit = (state.limit + 1.0 / state.limit).min(MOST);
+        drop(state);
+        self.freed.notify_one();
+    }
+
+    /// The provider refused a call as too much: all wait as long as it says, and fewer run afterwards.
+    pub fn refused(&self, retry_after: Option<Duration>, in_use: Option<u32>) {
+        let now = self.clock.now_ms();
+        let mut state = self.state();
+        let mut pause_ms =
+            retry_after.map_or(0, |told| i64::try_from(told.as_millis()).unwrap_or(i64::MAX));
+        // A wait of nothing, as some tell, would make a tight loop of it: then ours, which goes on doubling. Refusals of
+        // calls that ran together are one sign here too.
+        if pause_ms < PAUSE_MS && state.paused_until_ms <= now {
+            pause_ms = pause_ms.max(jittered(state.next_pause_ms));
+            state.next_pause_ms = (state.next_pause_ms * 2).min(PAUSE_MAX_MS);
+        }
+        state.paused_until_ms = state.paused_until_ms.max(now.saturating_add(pause_ms));
+        if now.saturating_sub(state.cut_at_ms) >= CUT_EVERY_MS {
+            state.cut_at_ms = now;
+            state.limit = (state.limit / 2.0).max(1.0);
+        }
+        if let Some(in_use) = in_use {
+            state.refused_at = Some(f64::from(in_use).max(1.0));
+        }
+    }
+
+    /// How many calls may run at once now.
+    pub fn limit(&self) -> f64 {
+        self.state().limit
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Between the pause and half as much again, so that workers do not come back at the same moment.
+fn jittered(pause_ms: i64) -> i64 {
+    let more = rng::below(u64::try_from(pause_ms / 2).unwrap_or_default().max(1));
+    pause_ms + i64::try_from(more).unwrap_or_default()
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut state = self.limiter.state();
+        state.running = state.running.saturating_sub(1);
+        drop(state);
+        self.limiter.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_calls_run_than_the_limit_and_a_freed_place_is_taken() {
+        let limiter = Limiter::new(Clock::manual());
+        let mut slots = Vec::new();
+        for _ in 0..16 {
+            slots.push(limiter.enter(Duration::ZERO).await.ok().unwrap());
+        }
+        assert!(limiter.enter(Duration::ZERO).await.is_err());
+        let (late, ()) = tokio::join!(limiter.enter(Duration::from_secs(5)), async {
+            tokio::task::yield_now().await;
+            drop(slots.pop());
+        });
+        assert!(late.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_halves_the_limit_once_a_second_and_pauses_as_told() {
+        let clock = Clock::manual();
+        let limiter = Limiter::new(clock.clone());
+        for _ in 0..10 {
+            limiter.refused(Some(Duration::from_secs(7)), None);
+        }
+        assert!((limiter.limit() - 8.0).abs() < 0.01, "{}", limiter.limit());
+        let wait = limiter.enter(Duration::from_secs(3)).await.err().unwrap();
+        assert!((6_500..=7_000).contains(&wait), "{wait}");
+        clock.advance(Duration::from_secs(7));
+        assert!(limiter.enter(Duration::ZERO).await.is_ok());
+        for _ in 0..10 {
+            clock.advance(Duration::from_secs(2));
+            limiter.refused(None, None);
+        }
+        assert!((limiter.limit() - 1.0).abs() < 0.01, "never below one: {}", limiter.limit());
+    }
+
+    #[test]
+    fn it_grows_by_one_a_round_but_not_near_the_accounts_own_limit() {
+        let clock = Clock::manual();
+        let limiter = Limiter::new(clock.clone());
+        for _ in 0..17 {
+            limiter.taken(Some(3));
+        }
+        assert!((17.0..17.2).contains(&limiter.limit()), "{}", limiter.limit());
+        limiter.refused(None, Some(20));
+        let after = limiter.limit();
+        limiter.taken(Some(19));
+        assert!((limiter.limit() - after).abs() < 0.001);
+        limiter.taken(Some(5));
+        assert!(limiter.limit() > after);
+    }
+
+    #[tokio::test]
+    async fn without_a_told_wait_or_with_one_of_nothing_the_pauses_double() {
+        for told in [None, Some(Duration::ZERO), Some(Duration::from_millis(100))] {
+            let clock = Clock::manual();
+            let limiter = Limiter::new(clock.clone());
+            let mut last = 0;
+            for _ in 0..5 {
+                // Calls that ran together.
+                for _ in 0..16 {
+                    limiter.refused(told, None);
+                }
+                let wait = limiter.enter(Duration::ZERO).await.err().unwrap();
+                assert!(wait > last, "{wait} after {last}");
+                last = wait;
+                clock.advance(Duration::from_mins(1));
+            }
+            assert!((7_000..=12_000).contains(&last), "{last}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which providers carry a text, in which order.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use config;
+use config::ProviderName;
+use domain::clock::Clock;
+
+use crate::providers::Provider;
+use crate::routing::breaker::Breaker;
+use crate::routing::concurrency::Limiter;
+
+/// A provider with what guards it.
+pub struct Line {
+    pub provider: Provider,
+    pub breaker: Breaker,
+    pub limiter: Limiter,
+}
+
+impl Line {
+    pub fn new(provider: Provider, clock: &Clock) -> Self {
+        Self {
+            breaker: Breaker::new(provider.name(), clock.clone()),
+            limiter: Limiter::new(clock.clone()),
+            provider,
+        }
+    }
+
+    pub const fn name(&self) -> &'static str {
+        self.provider.name()
+    }
+}
+
+/// The lines of the configured routes. A line later in a route is used when those before it are not to be had.
+pub struct Routes {
+    lines: Vec<Arc<Line>>,
+    named: config::Routes,
+}
+
+impl Routes {
+    /// # Errors
+    /// When a route names a provider that has no line.
+    pub fn new(lines: Vec<Line>, named: config::Routes) -> anyhow::Result<Self> {
+        let routes = Self { lines: lines.into_iter().map(Arc::new).collect(), named };
+        for name in ProviderName::ALL.into_iter().filter(|name| routes.named.names(*name)) {
+            routes
+                .line(name.as_str())
+                .with_context(|| format!("the provider {name} is not configured"))?;
+        }
+        Ok(routes)
+    }
+
+    /// The lines for a number in E.164. Who decides is [`config::Routes::of`], which `latchkey routes check` asks too.
+    pub fn to(&self, e164: &str) -> impl Iterator<Item = &Arc<Line>> + Clone {
+        let names = self.named.of(e164.trim_start_matches('+'));
+        names.iter().filter_map(|name| self.line(name.as_str()))
+    }
+
+    /// The line of a provider.
+    pub fn line(&self, name: &str) -> Option<&Arc<Line>> {
+        self.lines.iter().find(|line| line.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::console::Console;
+    use crate::providers::inbox::Inbox;
+
+    #[test]
+    fn the_configured_routes_decide_and_their_order_is_kept() -> anyhow::Result<()> {
+        let clock = Clock::system();
+        let lines = || {
+            let keep: crate::ports::Keep = Arc::new(|_| Box::pin(async { Ok(()) }));
+            vec![
+                Line::new(Provider::Console(Console), &clock),
+                Line::new(Provider::Inbox(Inbox::new(keep)), &clock),
+            ]
+        };
+        let (console, inbox) = (ProviderName::Console, ProviderName::Inbox);
+        let named = config::Routes {
+            default: vec![inbox, console],
+            by_prefix: vec![("98912".to_owned(), vec![inbox]), ("98".to_owned(), vec![console])],
+        };
+        let routes = Routes::new(lines(), named)?;
+        let names = |e164: &str| routes.to(e164).map(|line| line.name()).collect::<Vec<_>>();
+        assert_eq!(names("+14155550100"), ["inbox", "console"]);
+        assert_eq!(names("+989350000000"), ["console"]);
+        assert_eq!(names("+989120000000"), ["inbox"]);
+        let by_prefix = vec![("1".to_owned(), vec![ProviderName::Twilio])];
+        let named = config::Routes { default: vec![inbox], by_prefix };
+        let unknown = Routes::new(lines(), named).err().context("it names no line")?;
+        assert!(unknown.to_string().contains("twilio"), "{unknown}");
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! `latchkey block`: stops asks at run time. In force in every process within 10 s.
+
+use std::net::IpAddr;
+
+use accounts::{Block, BlockKind};
+use anyhow::{Context as _, bail, ensure};
+use clap::Subcommand;
+use config::Served;
+use domain::timestamp::Timestamp;
+use ipnet::{IpNet, Ipv4Net};
+use serde_json::json;
+
+use super::operator::{ACTOR, Operator, confirm, print_json, print_table, say};
+
+/// What stands before an IPv4 address that is written as IPv6: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Sets a block: `block add phone +989123456789 --reason "numbers for sale" --owner ops --until 2027-01-01T00:00:00Z`.
+    Add {
+        /// phone, prefix (digits that a number starts with), ip (an address or a range), country (ISO 3166).
+        kind: String,
+        value: String,
+        /// Why: shown to whoever finds it later.
+        #[arg(long)]
+        reason: String,
+        /// Who to ask about it.
+        #[arg(long)]
+        owner: String,
+        /// RFC 3339. Without it the block stays until it is removed.
+        #[arg(long)]
+        until: Option<String>,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Lists the blocks in force.
+    List {
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Removes a block.
+    Remove {
+        kind: String,
+        value: String,
+        #[arg(long, help = "Do not ask")]
+        yes: bool,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    let operator = Operator::connect().await?;
+    match command {
+        Command::Add { kind, value, reason, owner, until, json } => {
+            ensure!(
+                !reason.trim().is_empty() && !owner.trim().is_empty(),
+                "--reason and --owner say something"
+            );
+            let now = operator.clock.now();
+            let until = until
+                .map(|text| {
+                    Timestamp::parse(&text)
+                        .context("--until is an RFC 3339 time, as 2027-01-01T00:00:00Z")
+                })
+                .transpose()?;
+            ensure!(until.is_none_or(|until| until > now), "--until lies in the past");
+            let Place { kind, value, display, former: _ } = place(&operator, &kind, &value)?;
+            let block = Block { kind, value, display, reason, owner, until, created_at: now };
+            operator.blocks().add(&block, ACTOR).await.context("set the block")?;
+            told(json, "blocked", &block)
+        }
+        Command::List { json } => list(&operator, json).await,
+        Command::Remove { kind, value, yes, json } => {
+            let Place { kind, value, display, former } = place(&operator, &kind, &value)?;
+            confirm(yes, &format!("remove the block of {kind} {display}"))?;
+            let now = operator.clock.now();
+            let mut removed = false;
+            for value in [Some(value), former].iter().flatten() {
+                let one = operator.blocks().remove(kind, value, ACTOR, now).await;
+                removed |= one.context("remove the block")?;
+            }
+            ensure!(removed, "there is no block of {kind} {display}");
+            let removed = json!({ "removed": display, "kind": kind.as_str() });
+            say(json, &removed, &format!("removed: {kind} {display}"))
+        }
+    }
+}
+
+async fn list(operator: &Operator, json: bool) -> anyhow::Result<()> {
+    let blocks = operator.blocks().active(operator.clock.now()).await.context("read the blocks")?;
+    if json {
+        return print_json(&blocks.iter().map(as_json).collect());
+    }
+    let rows: Vec<Vec<String>> = blocks
+        .iter()
+        .map(|b| {
+            let until = b.until.map_or_else(|| "removed".to_owned(), |until| until.to_string());
+            vec![b.kind.to_string(), b.display.clone(), until, b.owner.clone(), b.reason.clone()]
+        })
+        .collect();
+    print_table(&["KIND", "VALUE", "UNTIL", "OWNER", "REASON"], &rows)
+}
+
+fn told(json: bool, what: &str, block: &Block) -> anyhow::Result<()> {
+    say(json, &as_json(block), &format!("{what}: {} {}", block.kind, block.display))
+}
+
+fn as_json(block: &Block) -> serde_json::Value {
+    json!({
+        "kind": block.kind.as_str(), "value": block.display, "reason": block.reason, "owner": block.owner,
+        "until": block.until, "created_at": block.created_at,
+    })
+}
+
+/// What is blocked, as it is stored and as it is shown. A phone is stored by its key only.
+struct Place {
+    kind: BlockKind,
+    value: String,
+    display: String,
+    /// What a block from before may stand under still: a phone's key under the secret before this one, during a
+    /// rotation; IPv4 as IPv6, which this command once stored as it was given.
+    former: Option<String>,
+}
+
+fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> {
+    let kind: BlockKind = kind.parse().ok().context("KIND is phone, prefix, ip or country")?;
+    let value = value.trim();
+    let same = |value: String| Place { kind, display: value.clone(), value, former: None };
+    Ok(match kind {
+        BlockKind::Phone => {
+            let served = Served::of(&operator.config).everywhere();
+            let phone = served
+                .parse(value, operator.clock.now())
+                .map_err(|_| anyhow::anyhow!("not a mobile number: write it as +989123456789"))?;
+            Place {
+                kind,
+                value: operator.keys.phone_key(&phone).to_string(),
+                display: phone.to_string(),
+                former: operator.keys.former_phone_key(&phone).map(|key| key.to_string()),
+            }
+        }
+        BlockKind::Prefix => {
+            let digits = value.trim_start_matches('+');
+            let fits =
+                (1..=12).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+            ensure!(fits, "a prefix is 1 to 12 digits, calling code first");
+            same(digits.to_owned())
+        }
+        BlockKind::Ip => {
+            let given = net(value).context("an address, or a range as 203.0.113.0/24")?;
+            let canonical = canonical(given).to_string();
+            let former = Some(given.to_string()).filter(|given| *given != canonical);
+            Place { former, ..same(canonical) }
+        }
+        BlockKind::Country => {
+            let region = value.to_ascii_uppercase();
+            if region.len() != 2 || !region.bytes().all(|b| b.is_ascii_uppercase()) {
+                bail!("a country is two letters of ISO 3166, as IR");
+            }
+            same(region)
+        }
+    })
+}
+
+/// An address or a range, without what stands behind the range's length.
+fn net(value: &str) -> Option<IpNet> {
+    let net = value.parse().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).ok();
+    net.map(|net| net.trunc())
+}
+
+/// As the gateway has addresses: IPv4 is IPv4 also when it is written as IPv6 (`::ffff:203.0.113.9`).
+fn canonical(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= MAPPED_BITS);
+    let v4 = mapped.and_then(|v4| Ipv4Net::new(v4, v6.prefix_len() - MAPPED_BITS).ok());
+    v4.map_or(net, IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_blocked_in_whatever_writing_it_is_given() {
+        for (given, kept) in [
+            ("203.0.113.9", "203.0.113.9/32"),
+            ("203.0.113.9/24", "203.0.113.0/24"),
+            ("::ffff:203.0.113.9", "203.0.113.9/32"),
+            ("::ffff:203.0.113.9/120", "203.0.113.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:203.0.113.9/95", "::fffe:0:0/95"),
+            ("2001:db8::1", "2001:db8::1/128"),
+            ("2001:db8::1/64", "2001:db8::/64"),
+        ] {
+            let net = net(given).map(canonical).map(|net| net.to_string());
+            assert_eq!(net.as_deref(), Some(kept), "{given}");
+        }
+        for odd in ["", "203.0.113", "203.0.113.9/33", "::/129", "example.com"] {
+            assert_eq!(net(odd), None, "{odd}");
+        }
+    }
+}

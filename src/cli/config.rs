@@ -1,0 +1,73 @@
+//! `latchkey config`: the settings in effect.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use clap::Args;
+use config::{Config, Origin, Shown, markdown};
+use serde_json::{Value, json};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[arg(long, help = "Print JSON", conflicts_with = "markdown")]
+    json: bool,
+    #[arg(long, help = "Print the page about all settings (docs/configuration.md)")]
+    markdown: bool,
+}
+
+/// Prints the settings in effect, secrets masked, as a table or as JSON; with `markdown` the page about all settings
+/// instead, whatever is set.
+///
+/// Where `LATCHKEY_SERVICE_KEYS` is set, the settings are read as by the service that those keys were cut for.
+///
+/// # Errors
+/// When the settings would stop a start, with everything that is wrong with them.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { json, markdown: markdown_page } = *arguments;
+    let text = if markdown_page {
+        markdown()
+    } else {
+        let config = Config::load_as_found()?;
+        if json { format!("{:#}\n", as_json(&config)) } else { as_table(&config) }
+    };
+    std::io::stdout().lock().write_all(text.as_bytes()).context("print the settings")
+}
+
+fn as_json(config: &Config) -> Value {
+    let one = |shown: &Shown| {
+        json!({
+            "name": shown.name,
+            "variable": shown.variable,
+            "value": shown.value,
+            "default": shown.default,
+            "source": source(shown),
+            "secret": shown.secret,
+        })
+    };
+    json!({
+        "read_as": config.role.as_str(),
+        "settings": config.shown().iter().map(one).collect::<Vec<_>>(),
+    })
+}
+
+fn as_table(config: &Config) -> String {
+    let shown = config.shown();
+    let value = |shown: &Shown| shown.value.clone().unwrap_or_else(|| "-".to_owned());
+    let width = |column: fn(&Shown) -> usize| shown.iter().map(column).max().unwrap_or_default();
+    let (names, variables) = (width(|s| s.name.len()), width(|s| s.variable.len()));
+    let mut text = format!("read as {}\n\n", config.role.as_str());
+    for one in &shown {
+        let (name, variable, value, source) = (&one.name, one.variable, value(one), source(one));
+        let _ = writeln!(text, "{name:names$}  {variable:variables$}  {value}  ({source})");
+    }
+    text
+}
+
+fn source(shown: &Shown) -> String {
+    match &shown.origin {
+        None => "default".to_owned(),
+        Some(Origin::Environment) => "environment".to_owned(),
+        Some(Origin::File(path)) => path.display().to_string(),
+    }
+}

@@ -1,0 +1,136 @@
+//! `latchkey dead`: messages that were set aside after five tries, or at first sight when no try could help.
+
+use anyhow::{Context as _, bail, ensure};
+use bus::{Bus, Pick, Queue};
+use clap::{Args, Subcommand};
+use config::{Config, Engines};
+use serde_json::json;
+
+use super::operator::{Audit, confirm, print_json, print_table, say};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Lists what lies in the dead-letter queues, with the reason of each.
+    List {
+        /// otp-worker or sms-worker; both when it is left out.
+        queue: Option<String>,
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Shows one message: its headers and its envelope, without what is sealed.
+    Show {
+        queue: String,
+        id: String,
+        #[arg(long, help = "Print JSON, as it does anyway")]
+        json: bool,
+    },
+    /// Puts messages back into their queue with no tries counted: after the fix, or the upgrade.
+    Replay(Picked),
+    /// Throws messages away.
+    Drop(Picked),
+}
+
+#[derive(Args)]
+pub(crate) struct Picked {
+    queue: String,
+    /// The message's id.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    id: Option<String>,
+    #[arg(long, help = "All that lie there now")]
+    all: bool,
+    #[arg(long, help = "Do not ask")]
+    yes: bool,
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+impl Picked {
+    fn pick(&self) -> Pick {
+        self.id.clone().map_or(Pick::All, Pick::One)
+    }
+
+    fn detail(&self, count: u64) -> serde_json::Value {
+        json!({ "message": self.id, "count": count })
+    }
+}
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    let config = Config::load_as_found()?;
+    let Engines::Services { amqp_url, .. } = &config.engines else {
+        bail!(
+            "the embedded default keeps its messages in the running process: set AMQP_URL (and the other two) to look at a broker"
+        );
+    };
+    let bus = Bus::connect_rabbit(amqp_url, "operator").await.context("connect to RabbitMQ")?;
+    bus.ready().await.context("reach RabbitMQ")?;
+    match command {
+        Command::List { queue, limit, json } => {
+            list(&bus, queue.as_deref(), usize::from(limit), json).await
+        }
+        Command::Show { queue, id, json: _ } => {
+            let found =
+                bus.dead_show(queue_of(&queue)?, &id).await?.context("there is no such message")?;
+            // Nested as it is, it is readable as JSON only.
+            print_json(&serde_json::to_value(&found)?)
+        }
+        Command::Replay(picked) => {
+            let queue = queue_of(&picked.queue)?;
+            confirm(picked.yes, &format!("put dead letters of {queue} back into work"))?;
+            let audit = Audit::open(&config.engines).await?;
+            let count = bus.dead_replay(queue, &picked.pick()).await?;
+            audit.note("dead_letters_replayed", queue.name(), &picked.detail(count)).await?;
+            told(&picked, "replayed", count)
+        }
+        Command::Drop(picked) => {
+            let queue = queue_of(&picked.queue)?;
+            confirm(picked.yes, &format!("throw dead letters of {queue} away"))?;
+            let audit = Audit::open(&config.engines).await?;
+            let count = bus.dead_drop(queue, &picked.pick()).await?;
+            audit.note("dead_letters_dropped", queue.name(), &picked.detail(count)).await?;
+            told(&picked, "dropped", count)
+        }
+    }
+}
+
+async fn list(bus: &Bus, queue: Option<&str>, limit: usize, json: bool) -> anyhow::Result<()> {
+    let queues = match queue {
+        Some(name) => vec![queue_of(name)?],
+        None => Queue::ALL.to_vec(),
+    };
+    let (mut rows, mut values) = (Vec::new(), Vec::new());
+    for queue in queues {
+        for letter in bus.dead_list(queue, limit).await? {
+            let first_at = letter.first_at.map(|at| at.to_string()).unwrap_or_default();
+            let (id, kind, reason) =
+                (letter.id.clone(), letter.kind.clone(), letter.reason.clone());
+            rows.push(vec![
+                queue.to_string(),
+                id,
+                kind,
+                reason,
+                letter.tries.to_string(),
+                first_at,
+            ]);
+            values.push(json!({ "queue": queue.to_string(), "letter": letter }));
+        }
+    }
+    if json {
+        return print_json(&values.into());
+    }
+    print_table(&["QUEUE", "ID", "TYPE", "REASON", "TRIES", "FIRST SEEN"], &rows)
+}
+
+fn told(picked: &Picked, what: &str, count: u64) -> anyhow::Result<()> {
+    ensure!(picked.all || count > 0, "there is no such message");
+    say(picked.json, &json!({ what: count }), &format!("{what}: {count}"))
+}
+
+fn queue_of(name: &str) -> anyhow::Result<Queue> {
+    Queue::ALL
+        .iter()
+        .copied()
+        .find(|queue| queue.name() == name)
+        .context("QUEUE is otp-worker or sms-worker")
+}

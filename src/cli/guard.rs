@@ -1,0 +1,146 @@
+//! `latchkey guard`: what the pumping guard holds back, and what another rule would have done.
+
+use accounts::NetRow;
+use anyhow::{Context as _, ensure};
+use clap::Subcommand;
+use domain::timestamp::Timestamp;
+use guard::{MINUTE_MS, Replay, Report, Rule, Stop, Tally};
+use serde_json::json;
+
+use super::operator::{Operator, print, print_json, print_table};
+
+/// Rows of the history read at once.
+const PAGE: u32 = 5000;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Runs a rule over the recorded history and prints who would have been blocked, when, and how many sends that
+    /// would have stopped. Changes nothing.
+    Replay {
+        /// Parts that differ from the built-in rule, as `min_sends=20,conversion=0.1,window=3600`: `min_sends`,
+        /// `conversion` (share of one), `window`, `settle`, `doubt`, `probes`, `probes_verified`, `block`,
+        /// `block_cap`, `forget`, `country_factor`. Times in seconds.
+        #[arg(long, default_value = "")]
+        rule: String,
+        /// RFC 3339. The history reaches back 90 days.
+        #[arg(long)]
+        from: String,
+        /// RFC 3339. Without it: now.
+        #[arg(long)]
+        to: Option<String>,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Lists the prefixes and countries that were ever blocked, the last changed first.
+    Status {
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Replay { rule, from, to, json } => {
+            let rule = Rule::parse(&rule).context("--rule")?;
+            let from = time("--from", &from)?;
+            let operator = Operator::connect().await?;
+            // The running minute too.
+            let now = operator.clock.now().plus_ms(MINUTE_MS);
+            let to = to.map_or(Ok(now), |to| time("--to", &to))?;
+            ensure!(from < to, "--from lies after --to");
+            let report = replay(&operator, rule, from, to).await?;
+            if json {
+                let rule = rule.to_string();
+                return print_json(
+                    &json!({ "rule": rule, "from": from, "to": to, "report": report }),
+                );
+            }
+            tell(rule, &report)
+        }
+        Command::Status { json } => {
+            let operator = Operator::connect().await?;
+            let nets =
+                operator.guard_history().nets().await.context("read the states of the guard")?;
+            if json {
+                return print_json(&nets.iter().map(net_json).collect());
+            }
+            print(&format!("mode: {}\n", operator.config.pumping_guard.as_str()))?;
+            let rows: Vec<Vec<String>> = nets.iter().map(net_row).collect();
+            print_table(&["NET", "COUNTRY", "STATE", "UNTIL", "SENDS", "VERIFIED", "SINCE"], &rows)
+        }
+    }
+}
+
+fn time(option: &str, text: &str) -> anyhow::Result<Timestamp> {
+    Timestamp::parse(text)
+        .with_context(|| format!("{option} is an RFC 3339 time, as 2027-01-01T00:00:00Z"))
+}
+
+/// Page by page: a quarter of a busy deployment is more than fits into memory.
+async fn replay(
+    operator: &Operator,
+    rule: Rule,
+    from: Timestamp,
+    to: Timestamp,
+) -> anyhow::Result<Report> {
+    let mut replay = Replay::new(rule);
+    let mut after: Option<Tally> = None;
+    loop {
+        let page = operator.guard_history().page(from, to, after.as_ref(), PAGE).await;
+        let page = page.context("read the guard's history")?;
+        page.iter().for_each(|row| replay.feed(row));
+        if page.len() < PAGE as usize {
+            return Ok(replay.finish());
+        }
+        after = page.into_iter().next_back();
+    }
+}
+
+fn tell(rule: Rule, report: &Report) -> anyhow::Result<()> {
+    let (asks, verified, stopped) = (report.asks, report.verified, report.stopped);
+    let blocks = report.stops.len();
+    print(&format!(
+        "rule: {rule}\n{asks} asks, {verified} verified; {stopped} would have been stopped by {blocks} blocks\n"
+    ))?;
+    if report.stops.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = report.stops.iter().map(stop_row).collect();
+    print_table(
+        &["NET", "COUNTRY", "FROM", "OPENED", "SENDS", "VERIFIED", "BLOCKS", "STOPPED"],
+        &rows,
+    )
+}
+
+fn stop_row(stop: &Stop) -> Vec<String> {
+    vec![
+        stop.prefix.clone().unwrap_or_else(|| "all".to_owned()),
+        stop.country.clone(),
+        stop.from.to_string(),
+        stop.opened.map_or_else(|| "-".to_owned(), |at| at.to_string()),
+        stop.sends.to_string(),
+        stop.verified.to_string(),
+        stop.blocks.to_string(),
+        stop.stopped.to_string(),
+    ]
+}
+
+fn net_row(net: &NetRow) -> Vec<String> {
+    vec![
+        if net.kind == "prefix" { net.name.clone() } else { "all".to_owned() },
+        net.country.clone(),
+        net.state.clone(),
+        net.until.map_or_else(|| "-".to_owned(), |until| until.to_string()),
+        net.sends.to_string(),
+        net.verified.to_string(),
+        net.changed_at.to_string(),
+    ]
+}
+
+fn net_json(net: &NetRow) -> serde_json::Value {
+    json!({
+        "kind": net.kind, "name": net.name, "country": net.country, "state": net.state, "mode": net.mode,
+        "sends": net.sends, "verified": net.verified, "blocks": net.level, "until": net.until,
+        "changed_at": net.changed_at,
+    })
+}

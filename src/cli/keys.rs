@@ -1,0 +1,145 @@
+//! `latchkey keys`: the keys that sign access tokens, and the bundles of derived keys for services apart.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::{Subcommand, ValueEnum};
+use config::{Config, Secrets};
+use domain::keys::{Service, derive_bundle};
+use gateway::tokens::key_dir;
+use gateway::tokens::signing_key::Algorithm;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::operator::{Audit, confirm, print_json, print_table, say};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Lists the keys in LATCHKEY_JWT_KEYS_DIR: which one signs, which only verify.
+    List {
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Makes a key. The first one of the folder signs at once; a later one signs once it is activated, which is after
+    /// every service has read it (300 s).
+    Generate {
+        #[arg(long, value_enum, default_value_t = Kind::Es256)]
+        algorithm: Kind,
+        /// The key's name in tokens; by default its thumbprint (RFC 7638).
+        #[arg(long)]
+        kid: Option<String>,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Lets a key sign. Running gateways follow within 10 s.
+    Activate {
+        kid: String,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Takes a key out of use: its tokens are refused. The file is kept in `retired/`.
+    Retire {
+        kid: String,
+        #[arg(long, help = "Do not ask")]
+        yes: bool,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+    /// Prints the bundle of keys that one service needs, for its LATCHKEY_SERVICE_KEYS. It is a secret.
+    Derive {
+        /// gateway, otp-worker or sms-worker.
+        service: String,
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Kind {
+    Es256,
+    Eddsa,
+    /// For services that know neither of the others: it signs thirty times slower.
+    Rs256,
+}
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Derive { service, json } => derive(&service, json).await,
+        other => on_folder(other).await,
+    }
+}
+
+async fn on_folder(command: Command) -> anyhow::Result<()> {
+    let config = Config::load_as_found()?;
+    let dir = folder(&config)?;
+    let active = config.jwt_active_kid.as_deref();
+    match command {
+        Command::List { json } => list(&dir, active, json),
+        Command::Generate { algorithm, kid, json } => {
+            let algorithm = match algorithm {
+                Kind::Es256 => Algorithm::Es256,
+                Kind::Eddsa => Algorithm::EdDsa,
+                Kind::Rs256 => Algorithm::Rs256,
+            };
+            let audit = Audit::open(&config.engines).await?;
+            let kid = key_dir::generate(&dir, algorithm, kid.as_deref())?;
+            audit.note("key_generated", &kid, &json!({ "algorithm": algorithm.as_str() })).await?;
+            say(json, &json!({ "kid": kid }), &format!("made {kid}"))
+        }
+        Command::Activate { kid, json } => {
+            if active.is_some() {
+                bail!("LATCHKEY_JWT_ACTIVE_KID names the key that signs: change it there");
+            }
+            let audit = Audit::open(&config.engines).await?;
+            key_dir::activate(&dir, &kid)?;
+            audit.note("key_activated", &kid, &json!({})).await?;
+            say(json, &json!({ "kid": kid, "active": true }), &format!("{kid} signs"))
+        }
+        Command::Retire { kid, yes, json } => {
+            confirm(yes, &format!("retire {kid}: every token that it signed is refused"))?;
+            let audit = Audit::open(&config.engines).await?;
+            key_dir::retire(&dir, &kid, active)?;
+            audit.note("key_retired", &kid, &json!({})).await?;
+            say(json, &json!({ "kid": kid, "retired": true }), &format!("retired {kid}"))
+        }
+        Command::Derive { .. } => Ok(()),
+    }
+}
+
+fn folder(config: &Config) -> anyhow::Result<PathBuf> {
+    config.jwt_keys_dir.clone().context("set LATCHKEY_JWT_KEYS_DIR to the folder of the keys")
+}
+
+fn list(dir: &Path, active: Option<&str>, json: bool) -> anyhow::Result<()> {
+    let keys = key_dir::list(dir, active)?;
+    if json {
+        return print_json(&serde_json::to_value(keys)?);
+    }
+    let rows: Vec<Vec<String>> = keys
+        .into_iter()
+        .map(|key| {
+            let state = key
+                .fault
+                .unwrap_or_else(|| if key.active { "signs" } else { "verifies" }.to_owned());
+            vec![key.kid, key.algorithm.unwrap_or("-").to_owned(), state]
+        })
+        .collect();
+    print_table(&["KID", "ALGORITHM", "STATE"], &rows)
+}
+
+/// The machine that cuts bundles needs no database, nor any setting but the secret; where it has all of them the
+/// audit tells of it.
+async fn derive(service: &str, json: bool) -> anyhow::Result<()> {
+    let service: Service = service.parse()?;
+    let Secrets::Master { current, previous } = Config::load_secrets()? else {
+        bail!("set LATCHKEY_SECRET: bundles are cut from it");
+    };
+    let previous = previous.as_ref().map(|secret| secret.expose_secret().as_bytes());
+    let audit = match Config::load_as_found() {
+        Ok(config) => Audit::open(&config.engines).await?,
+        Err(_) => Audit::none(),
+    };
+    let bundle = derive_bundle(current.expose_secret().as_bytes(), previous, service)?;
+    audit.note("keys_derived", service.as_str(), &json!({})).await?;
+    say(json, &json!({ "service": service.as_str(), "keys": bundle.as_str() }), &bundle)
+}

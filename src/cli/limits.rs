@@ -1,0 +1,54 @@
+//! `latchkey limits`: the limits in effect, by the names that refusals carry.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use config::{Config, ShownLimit};
+use serde_json::{Value, json};
+
+/// Prints each limit of the contract with its value, window and variable, as a table or as JSON.
+///
+/// Reads the settings as `latchkey config` does.
+///
+/// # Errors
+/// When the settings would stop a start, with everything that is wrong with them.
+pub(crate) fn run(json: bool) -> anyhow::Result<()> {
+    let limits = Config::load_as_found()?.shown_limits();
+    let text = if json { format!("{:#}\n", as_json(&limits)) } else { as_table(&limits) };
+    std::io::stdout().lock().write_all(text.as_bytes()).context("print the limits")
+}
+
+fn as_json(limits: &[ShownLimit]) -> Value {
+    let one = |shown: &ShownLimit| {
+        json!({
+            "limit": shown.limit,
+            "value": shown.value,
+            "off": shown.value == Some(0),
+            "window_secs": shown.window_secs,
+            "variable": shown.variable,
+            "doc": shown.doc,
+        })
+    };
+    limits.iter().map(one).collect()
+}
+
+fn as_table(limits: &[ShownLimit]) -> String {
+    let mut text =
+        format!("{:<13} {:>11}  {:<11} {:<33} COUNTS\n", "LIMIT", "VALUE", "WINDOW", "VARIABLE");
+    for shown in limits {
+        let value = match shown.value {
+            None => "-".to_owned(),
+            Some(0) => "off".to_owned(),
+            Some(value) => value.to_string(),
+        };
+        let window = shown.window_secs.map_or("-".to_owned(), |secs| format!("{secs} s"));
+        let variable = shown.variable.unwrap_or("-");
+        let _ = writeln!(
+            text,
+            "{:<13} {value:>11}  {window:<11} {variable:<33} {}",
+            shown.limit, shown.doc
+        );
+    }
+    text
+}

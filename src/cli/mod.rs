@@ -1,0 +1,15 @@
+//! The operator's commands, one file each.
+
+pub(crate) mod block;
+pub(crate) mod config;
+pub(crate) mod dead;
+pub(crate) mod guard;
+pub(crate) mod health;
+pub(crate) mod keys;
+pub(crate) mod limits;
+pub(crate) mod migrate;
+mod operator;
+pub(crate) mod routes;
+pub(crate) mod staff;
+pub(crate) mod texts;
+pub(crate) mod users;

@@ -1,0 +1,161 @@
+//! What the commands share: a connection to the database, a confirmation, a name for the audit.
+
+use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
+
+use accounts::{Accounts, Attempts, Blocks, GuardHistory, Sessions};
+use anyhow::{Context as _, bail};
+use config::{Config, Engines};
+use domain::clock::Clock;
+use domain::keys::Keys;
+use domain::timestamp::Timestamp;
+use serde_json::Value;
+use service::connections::open_pool;
+use sql::Pool;
+
+/// What a command works with.
+pub(crate) struct Operator {
+    pub config: Config,
+    pub sql: Pool,
+    pub keys: Keys,
+    pub clock: Clock,
+}
+
+impl Operator {
+    /// Connects with the settings that the services have, to the schema of this version.
+    pub async fn connect() -> anyhow::Result<Self> {
+        let config = Config::load_as_found()?;
+        let sql = connect(&config.engines).await?;
+        let keys = config.keys()?;
+        Ok(Self { config, sql, keys, clock: Clock::system() })
+    }
+
+    pub fn accounts(&self) -> Accounts {
+        Accounts::new(&self.sql)
+    }
+
+    pub fn attempts(&self) -> Attempts {
+        Attempts::new(&self.sql)
+    }
+
+    pub fn blocks(&self) -> Blocks {
+        Blocks::new(&self.sql)
+    }
+
+    pub fn guard_history(&self) -> GuardHistory {
+        GuardHistory::new(&self.sql)
+    }
+
+    pub fn sessions(&self) -> Sessions {
+        Sessions::new(&self.sql)
+    }
+
+    /// Writes into the audit who read what. Before it is printed: what cannot be written down is not shown.
+    pub async fn note(&self, act: &str, subject: &str, detail: &Value) -> anyhow::Result<()> {
+        note(&self.sql, self.clock.now(), act, subject, detail).await
+    }
+}
+
+async fn connect(engines: &Engines) -> anyhow::Result<Pool> {
+    let sql = open_pool(engines).await.context("connect to the database")?;
+    sql.migrate().await.context("migrate the database")?;
+    Ok(sql)
+}
+
+async fn note(
+    sql: &Pool,
+    now: Timestamp,
+    act: &str,
+    subject: &str,
+    detail: &Value,
+) -> anyhow::Result<()> {
+    accounts::Audit::new(sql).add(now, ACTOR, act, subject, detail).await.context("write the audit")
+}
+
+/// The audit of what a command does outside the database. Opened before the act: where the line could not be written,
+/// nothing is done.
+pub(crate) struct Audit(Option<Pool>);
+
+impl Audit {
+    /// On the engines, their database. The embedded default's only when it is there: its first start makes it, and a
+    /// key can be made before.
+    pub async fn open(engines: &Engines) -> anyhow::Result<Self> {
+        let there = match engines {
+            Engines::Services { .. } => true,
+            Engines::Embedded { data_dir } => Pool::sqlite_is_in(data_dir),
+        };
+        Ok(Self(if there { Some(connect(engines).await?) } else { None }))
+    }
+
+    /// Where no database is configured.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    pub async fn note(&self, act: &str, subject: &str, detail: &Value) -> anyhow::Result<()> {
+        match &self.0 {
+            Some(sql) => note(sql, Clock::system().now(), act, subject, detail)
+                .await
+                .context("it is done, and missing in the audit"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Who the audit names for an act from the command line.
+pub(crate) const ACTOR: &str = "operator";
+
+/// Asks before something is destroyed; `--yes` answers beforehand.
+pub(crate) fn confirm(yes: bool, what: &str) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("{what}: say --yes to do it without being asked");
+    }
+    print!("{what}? [y/N] ");
+    std::io::stdout().flush().context("ask")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("read the answer")?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { bail!("left as it is") }
+}
+
+/// Writes to standard output. A reader that has seen enough, as `head`, is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("print"),
+    }
+}
+
+/// Prints JSON for programs.
+pub(crate) fn print_json(value: &Value) -> anyhow::Result<()> {
+    print(&format!("{value:#}\n"))
+}
+
+/// Prints JSON for programs, or the sentence for a person.
+pub(crate) fn say(json: bool, value: &Value, text: &str) -> anyhow::Result<()> {
+    if json { print_json(value) } else { print(&format!("{text}\n")) }
+}
+
+/// Prints rows under a heading, each column as wide as its widest cell.
+pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let heading: Vec<String> = heading.iter().map(|&cell| cell.to_owned()).collect();
+    let all = || std::iter::once(&heading).chain(rows);
+    let widths: Vec<usize> = (0..heading.len())
+        .map(|column| {
+            all()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in all() {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    print(&text)
+}

@@ -1,0 +1,50 @@
+//! `latchkey texts`: what is sent, in which encoding, in how many segments.
+
+use clap::Subcommand;
+use config::Config;
+use serde_json::json;
+use texts::Texts;
+
+use super::operator::{print_json, print_table};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Checks every text, the operator's own included, at its longest, and shows its encoding and segments.
+    Check {
+        #[arg(long, help = "Print JSON")]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
+    let Command::Check { json } = command;
+    let config = Config::load_as_found()?;
+    let checked = Texts::load_for(&config.texts, config.otp.length)?.check();
+    if *json {
+        let line = |line: &texts::Checked| {
+            json!({
+                "locale": line.locale, "kind": line.kind.as_str(), "used": line.used,
+                "encoding": line.size.map(|size| size.encoding.as_str()),
+                "units": line.size.map(|size| size.units), "segments": line.size.map(|size| size.segments),
+            })
+        };
+        return print_json(&checked.iter().map(line).collect());
+    }
+    let rows: Vec<Vec<String>> = checked
+        .iter()
+        .map(|line| {
+            let size = |read: fn(texts::segments::Size) -> String| {
+                line.size.map_or_else(|| "-".to_owned(), read)
+            };
+            vec![
+                line.locale.clone(),
+                line.kind.as_str().to_owned(),
+                if line.used { "yes" } else { "no" }.to_owned(),
+                size(|size| size.encoding.as_str().to_owned()),
+                size(|size| size.units.to_string()),
+                size(|size| size.segments.to_string()),
+            ]
+        })
+        .collect();
+    print_table(&["LOCALE", "KIND", "USED", "ENCODING", "UNITS", "SEGMENTS"], &rows)
+}
