@@ -4,6 +4,7 @@ mod support;
 mod accounts;
 mod attacks;
 mod contract;
+mod contract_doc;
 mod delivery;
 mod faults;
 mod journeys;
