@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(rulings("### Rulings 34 to 36 close 5"), [34, 35, 36]);
         assert_eq!(rulings("rulings 34–36"), [34, 35, 36]);
         assert_eq!(rulings("(ruling 3); rulings 4 and 5) 6"), [3, 4, 5]);
-        assert_eq!(rulings("the ruling of 1066 has no number, nor has a ruling."), []);
+        assert!(rulings("the ruling of 1066 has no number, nor has a ruling.").is_empty());
     }
 
     #[test]
