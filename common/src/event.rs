@@ -259,7 +259,7 @@ impl<E: IsAsk> Envelope<E> {
     }
 }
 
-/// A code was used by its phone.
+/// A code was verified.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OtpVerified {
     pub request_id: Option<RequestId>,

@@ -292,7 +292,7 @@ impl Config {
     /// the all-in-one does. So an operator can run such a command beside any service with that service's variables.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// The same as [`Config::load`].
     pub fn load_as_found() -> Result<Self, ConfigError> {
         let given = Given::by_this_process();
         build::build(role_of(&given), given)
@@ -309,7 +309,7 @@ impl Config {
     /// Like [`Config::load`], but reads these variables instead of the environment.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// The same as [`Config::load`].
     pub fn from_map(role: Role, variables: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         build::build(role, Given::by_map(variables))
     }

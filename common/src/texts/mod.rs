@@ -160,7 +160,7 @@ impl Texts {
         } else {
             String::new()
         };
-        format!("the text with a code is too long{lines}: {}{bytes}", units(text))
+        format!("the message with a code is too long{lines}: {}{bytes}", units(text))
     }
 
     /// Returns the message with a code for a reader of `locale`: the full wording if it fits, otherwise the short one.
