@@ -1,8 +1,8 @@
-# One image with the four programs. Two ways to fill it:
-#   docker build --target runtime .                 builds them here (the default)
-#   docker build --target prebuilt -f Dockerfile D  takes them from the folder D, as tests/compose/run does for a short loop
-# And, for the profile `test` only, one with the fake Twilio: --target fake-twilio or prebuilt-fake-twilio.
-# In production pin the two bases by digest.
+# One image with the four programs. There are two ways to build it:
+#   docker build --target runtime .                 compiles the programs in the image (the default)
+#   docker build --target prebuilt -f Dockerfile D  copies them from the folder D, which is faster (tests/compose/run)
+# The targets fake-twilio and prebuilt-fake-twilio build the fake Twilio for the profile `test`.
+# In production, pin the two base images by digest.
 
 FROM debian:trixie-slim AS base
 # libssl: the Twilio client in sms-worker links OpenSSL.
@@ -10,9 +10,9 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates libssl3t64 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --home-dir /var/lib/latchkey --shell /usr/sbin/nologin latchkey \
- # A named volume takes over the owner of the folder it is first mounted on.
+ # A named volume inherits the owner of the folder that it is first mounted on.
  && install -d -o latchkey -g latchkey -m 700 /var/lib/latchkey /var/lib/latchkey/keys /var/lib/latchkey/certificates
-# In a container the loopback is nobody's; compose publishes on the host's loopback only.
+# The loopback of a container is unreachable from outside; compose publishes only on the host's loopback.
 ENV LATCHKEY_LISTEN=0.0.0.0:8080 LATCHKEY_OPS_LISTEN=0.0.0.0:9090
 WORKDIR /var/lib/latchkey
 USER latchkey
@@ -30,7 +30,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends pkg-config libssl-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-# Dependencies apart from our code: this layer is built again only when a manifest or the lock changes.
+# Dependencies only: this layer is rebuilt only if a manifest or the lock file changes.
 COPY Cargo.toml Cargo.lock ./
 COPY common/Cargo.toml common/
 COPY gateway/Cargo.toml gateway/
@@ -44,7 +44,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     done \
  && rm src/lib.rs \
  && cargo build --release --locked --workspace --exclude bench --exclude fake-twilio \
- # What was built of the empty crates must not pass for the real ones, whose files are older.
+ # The output of the empty crates must not be mistaken for the real ones, whose files are older.
  && cargo clean --release --package latchkey --package common --package gateway --package otp-worker --package sms-worker \
  && find . -path ./target -prune -o -name '*.rs' -exec rm {} +
 COPY . .
@@ -60,6 +60,6 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM base AS fake-twilio
 COPY --from=build-fake-twilio /out/fake/ /usr/local/bin/
 
-# The last one is what `docker build .` makes.
+# `docker build .` builds the last stage.
 FROM base AS runtime
 COPY --from=build /out/ /usr/local/bin/

@@ -1,23 +1,23 @@
-# Short names for the commands of the README; each works without `just` as well.
+# Short names for the commands in the README. Each command also works without `just`.
 
-# everything in one process, nothing to install
+# run everything in one process, with nothing to install
 run:
     cargo run
 
-# all tests, on the embedded side and on the engines
+# run all tests, on embedded and real engines
 test *filter:
     tests/run {{filter}}
 
-# the embedded side only
+# run the tests on embedded engines only
 test-fast *filter:
     tests/run --fast {{filter}}
 
-# the three services and the engines in containers, inbox for texts
+# run the three services and the engines in containers, with messages in the inbox
 up:
     test -e .env || deploy/compose/make-env
     docker compose up --build --wait
 
-# the sign-in journey in containers
+# run the sign-in journey in containers
 compose *args:
     tests/compose/run {{args}}
 

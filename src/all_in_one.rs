@@ -1,4 +1,4 @@
-//! The three services in one process: embedded by default, or on the real engines.
+//! All three services in one process: embedded by default, or with real engines.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ async fn start(start: Start) -> anyhow::Result<()> {
         .with_context(|| format!("LATCHKEY_LISTEN: cannot listen on {}", config.listen))?;
     if matches!(config.engines, config::Engines::Embedded { .. }) {
         tracing::warn!(
-            "embedded: accounts and sessions are kept, but codes and messages end with this process"
+            "running embedded: accounts and sessions are kept, but codes and messages are lost when this process ends"
         );
         welcome(&listener.local_addr()?.to_string());
     }
-    // Before the workers look at the tables: they would wait for them, and say so.
+    // Before the workers start: without the tables they would wait and log it.
     engines.migrate(&stop).await.context("migrate the database")?;
     let mut parts = JoinSet::new();
     parts.spawn(gateway::serve(Arc::clone(&config), engines.clone(), listener, stop.clone()));
@@ -35,7 +35,7 @@ async fn start(start: Start) -> anyhow::Result<()> {
     wait_for_all(parts, &stop).await
 }
 
-/// A part that ends before it was told to takes the others down with it: half a system would accept asks and send
+/// Waits for all services. If one ends early, the others stop too: half a system would accept code requests and send
 /// nothing (P12).
 async fn wait_for_all(
     mut parts: JoinSet<anyhow::Result<()>>,
@@ -43,12 +43,12 @@ async fn wait_for_all(
 ) -> anyhow::Result<()> {
     let mut outcome = Ok(());
     while let Some(ended) = parts.join_next().await {
-        let ended = ended.context("a part panicked").and_then(|ended| ended);
+        let ended = ended.context("a service panicked").and_then(|ended| ended);
         let early = !stop.is_cancelled();
         stop.cancel();
         if outcome.is_ok() {
             outcome = match ended {
-                Ok(()) if early => Err(anyhow::anyhow!("a part ended by itself")),
+                Ok(()) if early => Err(anyhow::anyhow!("a service ended unexpectedly")),
                 other => other,
             };
         }
@@ -58,7 +58,7 @@ async fn wait_for_all(
 
 fn welcome(address: &str) {
     println!(
-        "\nLatchkey listens on http://{address}. Sign in with three calls (any mobile number will do; texts stay here):\n\n\
+        "\nLatchkey listens on http://{address}. Sign in with three calls (use any mobile number; no message leaves this machine):\n\n\
          \x20 curl -s http://{address}/v1/signup -H 'content-type: application/json' -d '{{\"phone_number\":\"+14155552671\",\"first_name\":\"Ada\",\"last_name\":\"Lovelace\"}}'\n\
          \x20 curl -s 'http://{address}/inbox/messages?phone_number=%2B14155552671'\n\
          \x20 curl -s http://{address}/v1/login -H 'content-type: application/json' -d '{{\"phone_number\":\"+14155552671\",\"otp\":\"<code>\"}}'\n"

@@ -1,4 +1,4 @@
-//! `latchkey`: the three services in one process, and the operator's commands.
+//! `latchkey`: all three services in one process, and the operator's commands.
 
 use std::process::ExitCode;
 
@@ -9,11 +9,12 @@ use service::start;
 mod all_in_one;
 mod cli;
 
-/// Phone sign-in that you run yourself: texts a code, checks it, answers with tokens.
+/// Self-hosted sign-in by phone number: sends a code, checks it, and returns tokens.
 ///
-/// Without a command it runs the gateway and both workers in this one process: embedded when DATABASE_URL, REDIS_URL
-/// and AMQP_URL are unset (accounts in a SQLite file, codes and messages in memory), else on those engines.
-/// Every setting is an environment variable; `latchkey config` shows them all with their meaning.
+/// Without a command, it runs the gateway and both workers in one process. If DATABASE_URL, REDIS_URL and AMQP_URL
+/// are unset, it runs embedded: accounts in a SQLite file, codes and messages in memory. Otherwise it uses those
+/// engines. Every setting is an environment variable: `latchkey config` shows the settings in effect, and
+/// `latchkey config --markdown` explains all of them.
 #[derive(Parser)]
 #[command(name = "latchkey", version)]
 struct Latchkey {
@@ -23,39 +24,39 @@ struct Latchkey {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Brings the database's schema up to this version. Safe to run twice and side by side.
+    /// Migrates the database schema to this version. Safe to run repeatedly and concurrently.
     Migrate(cli::migrate::Arguments),
-    /// Prints the settings in effect, secrets masked, and refuses what a start would refuse.
+    /// Prints the settings in effect with secrets masked, or the mistakes that would prevent a start.
     Config(cli::config::Arguments),
-    /// Prints the limits in effect, by the names that refusals carry.
+    /// Prints the limits in effect, under the names that refusals use.
     Limits {
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Asks the running process's ops port whether it is ready: exit 0 or 1.
+    /// Checks through the ops port whether the running process is ready: exit status 0 or 1.
     Health(cli::health::Arguments),
-    /// Signing keys of access tokens, and the bundles of derived keys for services apart.
+    /// Manages the keys that sign access tokens, and derives key bundles for separate services.
     #[command(subcommand)]
     Keys(cli::keys::Command),
-    /// Messages that no try could handle: look at them, replay them, drop them.
+    /// Lists, shows, replays or drops dead letters: messages that could not be processed.
     #[command(subcommand)]
     Dead(cli::dead::Command),
-    /// Stops asks from a phone, prefix, address range or country, at run time.
+    /// Blocks code requests for a phone, prefix, address range or country, at run time.
     #[command(subcommand)]
     Block(cli::block::Command),
-    /// The pumping guard: what it holds back, and what another rule would have done.
+    /// Shows what the pumping guard blocks, and what another rule would have blocked.
     #[command(subcommand)]
     Guard(cli::guard::Command),
-    /// Which provider sends to where.
+    /// Shows which providers send to which numbers.
     #[command(subcommand)]
     Routes(cli::routes::Command),
-    /// The texts, their segments and encodings.
+    /// Checks the message wordings, their encodings and their segments.
     #[command(subcommand)]
     Texts(cli::texts::Command),
-    /// Who may work with other people's accounts.
+    /// Grants and revokes the roles that allow access to other users' accounts.
     #[command(subcommand)]
     Staff(cli::staff::Command),
-    /// Accounts: find, look at, create, block, open.
+    /// Finds, shows, creates, blocks, unlocks, imports, exports and deletes accounts.
     #[command(subcommand)]
     Users(cli::users::Command),
 }

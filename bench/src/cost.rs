@@ -1,13 +1,13 @@
-//! Processor time and memory of every process, between two looks.
+//! The CPU time of every process between two samples.
 
 use std::fmt::Write as _;
 
 use crate::ring::Ring;
 
-/// What all processes of a ring had spent at one moment.
+/// A sample: the CPU time of all processes of a ring at one moment.
 pub struct Look(Vec<(&'static str, f64)>);
 
-/// What each spent between two looks, by name, in seconds of processor time.
+/// The CPU seconds that each process spent between two samples, by name.
 pub struct Spent(Vec<(&'static str, f64)>);
 
 impl Look {
@@ -35,10 +35,10 @@ impl Spent {
         }
     }
 
-    /// A table of CPU seconds per 1,000, with what each process spends without any load beside it.
+    /// Formats a table of CPU seconds per 1,000, next to what each process spends when idle.
     pub fn per_thousand(&self, count: usize, idle_a_second: Option<(&Self, f64)>) -> String {
         let factor = per_thousand(count);
-        let mut table = String::from("| process | CPU-s per 1,000 | of it idle |\n|---|---|---|\n");
+        let mut table = String::from("| process | CPU-s per 1,000 | idle share |\n|---|---|---|\n");
         let idle = |at: usize| {
             idle_a_second.map_or(String::from("–"), |(idle, secs)| {
                 format!("{:.3}", idle.0[at].1 * secs * factor)
@@ -46,17 +46,17 @@ impl Spent {
         };
         for (at, (name, secs)) in self.0.iter().enumerate() {
             writeln!(table, "| {name} | {:.3} | {} |", secs * factor, idle(at))
-                .expect("a string takes all");
+                .expect("writing to a string cannot fail");
         }
         let idle = idle_a_second.map_or(String::from("–"), |(idle, secs)| {
             format!("{:.3}", idle.all() * secs * factor)
         });
-        write!(table, "| **in all** | **{:.3}** | {idle} |", self.all() * factor)
-            .expect("a string takes all");
+        write!(table, "| **total** | **{:.3}** | {idle} |", self.all() * factor)
+            .expect("writing to a string cannot fail");
         table
     }
 
-    /// The same, for each second of this time.
+    /// Converts the totals to rates per second.
     pub fn a_second(mut self, secs: f64) -> Self {
         for (_, spent) in &mut self.0 {
             *spent /= secs;
@@ -65,7 +65,7 @@ impl Spent {
     }
 }
 
-/// What a sum over `count` is multiplied with to be one over 1,000.
+/// Returns the factor that scales a sum over `count` to 1,000.
 #[expect(clippy::cast_precision_loss, reason = "counts of a load are small")]
 pub fn per_thousand(count: usize) -> f64 {
     1_000.0 / count as f64

@@ -1,4 +1,5 @@
-//! From a client's ask to the provider's call, and what an unreliable provider changes: the provider is this program.
+//! The time from a client's request to the provider call, and the effect of an unreliable provider. This program is the
+//! provider.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,15 +17,15 @@ use crate::load::{Pace, percentile, run};
 use crate::ring::{Ring, Servers};
 use crate::support::http::{Api, new_phone};
 
-/// A code's life: what is not delivered by then is of no use.
+/// The lifetime of a code: a message delivered later is useless.
 const LIFE: Duration = Duration::from_secs(300);
 const SLOW: Duration = Duration::from_secs(2);
-/// Seldom: a hundred that wait must not be the load that they measure. The moments themselves are noted by the provider.
+/// Rare, so that a hundred waiting tasks are not a load themselves. The provider records the actual times.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Of a hundred calls of the unreliable provider.
+/// How many of a hundred calls the unreliable provider refuses.
 const FAILING: u64 = 30;
 
-/// What the provider knows of a phone.
+/// What the provider knows about a phone.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     called: Option<Instant>,
@@ -38,12 +39,12 @@ struct Provider {
     unreliable: bool,
 }
 
-/// What was measured with one provider.
+/// The measurements with one provider.
 struct Figures {
     waits: Vec<Duration>,
     logins: Vec<Duration>,
     delivered: usize,
-    /// What would have been delivered had each text been tried once.
+    /// How many messages would have been delivered with a single attempt each.
     once: usize,
 }
 
@@ -54,18 +55,18 @@ pub async fn report(engines: &Servers, count: usize, rate: u32) -> anyhow::Resul
 
     println!("## Request → provider call\n");
     println!(
-        "{count} asks, {rate} begun a second, by the HTTP provider; from the client's first byte to the provider's handler.\n"
+        "{count} requests, {rate} started per second, through the HTTP provider; from the client's first byte to the provider's handler.\n"
     );
-    println!("| p50 ms | p99 ms | longest ms |\n|---|---|---|");
+    println!("| p50 ms | p99 ms | max ms |\n|---|---|---|");
     let [half, most, all] = [50, 99, 100].map(|hundredths| percentile(&mut good.waits, hundredths));
     println!("| {half:.1} | {most:.1} | {all:.1} |\n");
     println!("## An unreliable provider\n");
     println!(
-        "The same asks, each followed by its login; the unreliable provider answers after {} s and refuses {FAILING} of 100 calls.\n",
+        "The same requests, each followed by a login; the unreliable provider answers after {} s and refuses {FAILING} of 100 calls.\n",
         SLOW.as_secs()
     );
     println!(
-        "| provider | delivered within the code's life | by one try | login p50 ms | login p99 ms |\n|---|---|---|---|---|"
+        "| provider | delivered within the code's lifetime | on the first attempt | login p50 ms | login p99 ms |\n|---|---|---|---|---|"
     );
     for (name, figures) in [("reliable", &mut good), ("unreliable", &mut bad)] {
         let [half, most] = [50, 99].map(|hundredths| percentile(&mut figures.logins, hundredths));
@@ -115,13 +116,14 @@ async fn measure(
     })
 }
 
-/// An ask, its text and its login: the phone, how long until the provider's first call, how long the login took.
+/// Runs a request, its message and its login. Returns the phone, the time until the provider's first call, and the
+/// duration of the login.
 async fn one(api: &Api, provider: &Provider) -> (String, Duration, Option<Duration>) {
     let phone = new_phone();
     let asked = Instant::now();
     api.otp(&phone).await.expect(202);
     let called = provider.known(&phone, asked + LIFE, |(seen, _)| seen.called).await;
-    let wait = called.expect("a call of the provider") - asked;
+    let wait = called.expect("the provider is called") - asked;
     let taken =
         provider.known(&phone, asked + LIFE, |(seen, code)| seen.taken.then(|| code.clone()));
     let Some(code) = taken.await else { return (phone, wait, None) };
@@ -135,7 +137,7 @@ impl Provider {
         self.seen.lock().expect("no panic while held").get(phone).cloned().unwrap_or_default()
     }
 
-    /// What is to be known of a phone, once it is; `None` when it is not by then.
+    /// Waits until something is known about a phone; `None` if it is not known in time.
     async fn known<T>(
         &self,
         phone: &str,

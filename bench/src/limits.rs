@@ -1,4 +1,4 @@
-//! What the limits cost: asks with all of them on, against the same with all off, in turns on the same engines.
+//! The cost of the limits: code requests with all limits on against all limits off, alternating on the same engines.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use crate::support::http::new_phone;
 const ROUNDS: usize = 4;
 const AT_ONCE: usize = 32;
 
-/// Counted in every ask, and far above what is asked.
+/// Every request is counted, but the limits are far above the load.
 const ALL_ON: [(&str, &str); 12] = [
     ("LATCHKEY_RESEND_COOLDOWN_SECS", "30"),
     ("LATCHKEY_SENDS_PER_PHONE_HOUR", "5"),
@@ -26,7 +26,7 @@ const ALL_ON: [(&str, &str); 12] = [
     ("RUST_LOG", "warn"),
 ];
 
-/// What all rounds of one kind took together.
+/// The total of all rounds of one kind.
 #[derive(Default)]
 struct Sum {
     secs: f64,
@@ -51,13 +51,13 @@ pub async fn report(engines: &Servers, count: usize) {
     let asked = a_round * ROUNDS;
     println!("## Limits\n");
     println!(
-        "{asked} asks of each kind, {AT_ONCE} at once, in {ROUNDS} turns; the CPU is that until the last text.\n"
+        "{asked} requests of each kind, {AT_ONCE} at once, in {ROUNDS} alternating rounds; CPU time is measured until the last message.\n"
     );
     println!(
-        "| limits | asks a second | gateway + Redis, CPU-s per 1,000 | in all |\n|---|---|---|---|"
+        "| limits | requests per second | gateway + Redis, CPU-s per 1,000 | total CPU-s per 1,000 |\n|---|---|---|---|"
     );
     for (name, sum) in [("all off", &without), ("all on", &with)] {
-        let spent = sum.spent.as_ref().expect("there was a round");
+        let spent = sum.spent.as_ref().expect("at least one round ran");
         println!(
             "| {name} | {:.0} | {:.3} | {:.3} |",
             1_000.0 / (sum.secs * per_thousand(asked)),
@@ -83,7 +83,7 @@ async fn round(ring: &Ring<'_>, count: usize, sum: &mut Sum) {
     })
     .await;
     sum.secs += took;
-    // The workers are behind by a few; the last ones' texts say that they are through.
+    // The workers lag slightly; the messages of the last requests show that they have caught up.
     let last: Vec<String> =
         phones.lock().expect("no panic while held").iter().rev().take(AT_ONCE).cloned().collect();
     for phone in last {

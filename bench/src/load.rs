@@ -1,4 +1,4 @@
-//! The load: open loops that keep their pace, closed loops that go as fast as they are answered.
+//! The load: open loops with a fixed rate, and closed loops that go as fast as responses arrive.
 
 use std::fmt;
 use std::future::Future;
@@ -13,30 +13,30 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::support::http::Api;
 
 const TEXT_LIMIT: Duration = Duration::from_secs(30);
-/// Before the first look into the inbox: a look costs the gateway and Redis something, so there should be one.
+/// The wait before the first look into the inbox: each look costs the gateway and Redis, so one should suffice.
 const FIRST_LOOK: Duration = Duration::from_millis(60);
 const NEXT_LOOK: Duration = Duration::from_millis(20);
 
-/// How a load is paced.
+/// The pace of a load.
 #[derive(Clone, Copy)]
 pub enum Pace {
-    /// An open loop: so many begin each second, whatever became of those before. A slow system gets a queue and not a
-    /// slower load.
+    /// An open loop: this many start each second, regardless of the earlier ones. A slow system gets a queue instead of
+    /// a slower load.
     ASecond(u32),
-    /// A closed loop: so many are under way at any time, and each begins when one ends.
+    /// A closed loop: this many run at any time; each starts when another ends.
     AtOnce(usize),
 }
 
 impl fmt::Display for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ASecond(rate) => write!(f, "{rate} begun a second"),
+            Self::ASecond(rate) => write!(f, "{rate} started per second"),
             Self::AtOnce(many) => write!(f, "{many} at once"),
         }
     }
 }
 
-/// Runs `one` for each number of the range at this pace. Gives what they gave, in their order, and the seconds it took.
+/// Runs `one` for each number of the range at this pace. Returns the results in order and the elapsed seconds.
 pub async fn run<T, F>(
     pace: Pace,
     numbers: Range<usize>,
@@ -104,7 +104,7 @@ where
     running.join_all().await.into_iter().flatten().collect()
 }
 
-/// The code in the only text to a phone, once it came.
+/// Waits for the only message to a phone and returns its code.
 pub async fn only_code(api: &Api, phone: &str) -> String {
     let asked = Instant::now();
     tokio::time::sleep(FIRST_LOOK).await;
@@ -113,12 +113,12 @@ pub async fn only_code(api: &Api, phone: &str) -> String {
         if let Some(code) = messages.first().and_then(|message| message["code"].as_str()) {
             return code.to_owned();
         }
-        assert!(asked.elapsed() < TEXT_LIMIT, "no text within {TEXT_LIMIT:?}");
+        assert!(asked.elapsed() < TEXT_LIMIT, "no message within {TEXT_LIMIT:?}");
         tokio::time::sleep(NEXT_LOOK).await;
     }
 }
 
-/// The smallest value that so many hundredths of them do not exceed, in milliseconds.
+/// Returns the given percentile in milliseconds.
 pub fn percentile(values: &mut [Duration], hundredths: usize) -> f64 {
     values.sort_unstable();
     let at = (values.len() * hundredths).div_ceil(100).clamp(1, values.len()) - 1;

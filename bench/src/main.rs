@@ -1,5 +1,5 @@
-//! What a sign-in costs: private engines, the three services apart, a load from outside over HTTP, and a report.
-//! `bench/run` builds everything and starts this; the figures and how to read them are in `bench/README.md`.
+//! Measures what a sign-in costs: private engines, three separate services, a load over HTTP, and a report. `bench/run`
+//! builds everything and starts this program; `bench/README.md` has the figures and explains them.
 
 mod cost;
 mod delivery;
@@ -20,22 +20,22 @@ use clap::Parser;
 use crate::load::Pace;
 use crate::ring::Ring;
 
-/// Measures Latchkey on private engines that are started for it and stopped at the end.
+/// Measures Latchkey on private engines, which it starts and stops.
 #[derive(Parser)]
 struct Arguments {
-    /// Whole sign-ins: ask, text, login.
+    /// The number of complete sign-ins: code request, message, login.
     #[arg(long, default_value_t = 2_000)]
     sign_ins: usize,
-    /// Begun each second, whatever became of those before.
+    /// Sign-ins started per second, regardless of the earlier ones.
     #[arg(long, default_value_t = 50)]
     rate: u32,
-    /// Under way at any time, in the second half of `whole` and `steps`.
+    /// Sign-ins or calls that run concurrently in the second half of `whole` and `steps`.
     #[arg(long, default_value_t = 64)]
     at_once: usize,
-    /// Logins, refreshes, and asks of each kind in the parts that measure one call.
+    /// The number of logins, refreshes and code requests of each kind in the parts that measure a single call.
     #[arg(long, default_value_t = 1_000)]
     calls: usize,
-    /// Only these parts.
+    /// The parts to run.
     #[arg(long, value_delimiter = ',', default_value = "whole,steps,delivery,limits")]
     parts: Vec<String>,
 }
@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let wants = |part: &str| arguments.parts.iter().any(|wanted| wanted == part);
     let paces = [Pace::ASecond(arguments.rate), Pace::AtOnce(arguments.at_once)];
-    // Durable as in production: every figure pays for fsync.
+    // Durable as in production: every figure includes fsync.
     let engines = ring::engines().await;
     if wants("whole") {
         let ring = Ring::start(&engines, &[]).await;

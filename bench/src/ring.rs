@@ -1,4 +1,4 @@
-//! The system under load: one of each service, apart, on durable private engines.
+//! The system under load: one process per service on durable private engines.
 
 use crate::support::engines::{EngineSet, Keeps};
 use crate::support::http::Api;
@@ -8,7 +8,7 @@ use crate::support::redis::Redis;
 use crate::support::server::Server;
 use crate::support::system::{Apart, System};
 
-/// Private engines that keep what they acknowledged.
+/// Private engines that keep everything they acknowledge.
 pub struct Servers {
     postgres: Postgres,
     redis: Redis,
@@ -24,14 +24,14 @@ pub async fn engines() -> Servers {
     Servers { postgres, redis, rabbit }
 }
 
-/// A running system on places of its own in the engines.
+/// A running system with its own database, Redis database and vhost in the engines.
 pub struct Ring<'a> {
     engines: &'a Servers,
     system: System,
 }
 
 impl<'a> Ring<'a> {
-    /// No limit is on but those in `more`.
+    /// Starts a system with no limits on, except those in `more`.
     pub async fn start(engines: &'a Servers, more: &[(&str, &str)]) -> Self {
         let places = EngineSet {
             database_url: engines.postgres.database().await,
@@ -48,12 +48,12 @@ impl<'a> Ring<'a> {
         self.system.api()
     }
 
-    /// The system itself, for operator's commands.
+    /// Returns the system itself, for operator commands.
     pub fn system(&self) -> &System {
         &self.system
     }
 
-    /// Our processes first, then the engines.
+    /// Returns Latchkey's processes first, then the engines.
     pub fn parts(&self) -> Vec<(&'static str, &Server)> {
         let mut parts = self.ours();
         parts.push(("PostgreSQL", &self.engines.postgres.server));

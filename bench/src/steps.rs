@@ -1,4 +1,4 @@
-//! One call at a time: what a login and a refresh cost, without the ask and the text before them.
+//! Single calls: what a login and a refresh cost without the code request and the message before them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use crate::load::{Pace, only_code, run};
 use crate::ring::Ring;
 use crate::support::http::new_phone;
 
-/// What the calls before have left over is done by then.
+/// The time in which all follow-up work of the previous calls finishes.
 const REST: Duration = Duration::from_secs(3);
 
 pub async fn report(ring: &Ring<'_>, count: usize, paces: &[Pace]) {
     println!("## One call\n");
     for pace in paces {
         let (login, refresh) = measure(ring, count, *pace).await;
-        println!("{count} logins, first of an account, {pace}:\n");
+        println!("{count} first logins of an account, {pace}:\n");
         println!("{}\n", login.per_thousand(count, None));
         println!("{count} refreshes, {pace}:\n\n{}\n", refresh.per_thousand(count, None));
     }
@@ -48,7 +48,7 @@ async fn measure(ring: &Ring<'_>, count: usize, pace: Pace) -> (Spent, Spent) {
     })
     .await;
     let sessions = Arc::new(sessions);
-    // What a login leaves to the outbox is a part of its cost.
+    // The work that a login leaves to the outbox is part of its cost.
     tokio::time::sleep(REST).await;
     let login = before.until(&Look::at(ring));
 

@@ -1,4 +1,4 @@
-//! Whole sign-ins: ask, text, login; and the memory of our processes before and after.
+//! Complete sign-ins (code request, message, login), and the memory of Latchkey's processes before and after.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use crate::load::{Pace, only_code, percentile, run};
 use crate::ring::Ring;
 use crate::support::http::{Api, new_phone};
 
-/// Long enough that timers of five seconds are in it twice.
+/// Long enough to include five-second timers twice.
 const IDLE: Duration = Duration::from_secs(10);
 
 pub async fn report(ring: &Ring<'_>, count: usize, paces: &[Pace]) {
-    // Connections and caches are there before anything is counted.
-    sign_in(ring.api()).await.expect("a sign-in");
+    // Fill connections and caches before measuring.
+    sign_in(ring.api()).await.expect("the first sign-in succeeds");
 
     let before = Look::at(ring);
     tokio::time::sleep(IDLE).await;
@@ -28,13 +28,13 @@ pub async fn report(ring: &Ring<'_>, count: usize, paces: &[Pace]) {
 
         let done: Vec<_> = times.into_iter().flatten().collect();
         println!(
-            "{count} sign-ins (ask, text, login), {pace}, over {took:.0} s; {} ended with a 503.\n",
+            "{count} sign-ins (code request, message, login), {pace}, over {took:.0} s; {} ended with a 503.\n",
             count - done.len()
         );
         println!("{}\n", spent.per_thousand(count, Some((&idle, took))));
         let (mut asks, mut logins): (Vec<_>, Vec<_>) = done.into_iter().unzip();
-        println!("| answer | p50 ms | p99 ms |\n|---|---|---|");
-        for (name, times) in [("ask", &mut asks), ("login", &mut logins)] {
+        println!("| response | p50 ms | p99 ms |\n|---|---|---|");
+        for (name, times) in [("code request", &mut asks), ("login", &mut logins)] {
             println!("| {name} | {:.1} | {:.1} |", percentile(times, 50), percentile(times, 99));
         }
         println!();
@@ -46,7 +46,7 @@ pub async fn report(ring: &Ring<'_>, count: usize, paces: &[Pace]) {
     println!();
 }
 
-/// How long the ask and the login took. `None` when one of them was answered with a 503.
+/// Returns the durations of the code request and the login; `None` if one of them was answered with a 503.
 async fn sign_in(api: Api) -> Option<(Duration, Duration)> {
     let phone = new_phone();
     let asked = Instant::now();
@@ -66,7 +66,7 @@ async fn sign_in(api: Api) -> Option<(Duration, Duration)> {
     Some((asked, login.elapsed()))
 }
 
-/// Resident memory in MB (10^6 bytes).
+/// Returns the resident memory in MB (10^6 bytes).
 #[expect(clippy::cast_precision_loss, reason = "a process has less than 2^52 KiB")]
 fn memory(ring: &Ring<'_>) -> Vec<(&'static str, f64)> {
     let mb = |kib: u64| kib as f64 * 1_024.0 / 1e6;

@@ -1,4 +1,4 @@
-//! `latchkey block`: stops asks at run time. In force in every process within 10 s.
+//! `latchkey block`: blocks code requests at run time. Takes effect in every process within 10 s.
 
 use std::net::IpAddr;
 
@@ -12,23 +12,24 @@ use serde_json::json;
 
 use super::operator::{ACTOR, Operator, confirm, print_json, print_table, say};
 
-/// What stands before an IPv4 address that is written as IPv6: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
+/// The length of the prefix of an IPv4-mapped IPv6 address: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
 const MAPPED_BITS: u8 = 96;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Sets a block: `block add phone +989123456789 --reason "numbers for sale" --owner ops --until 2027-01-01T00:00:00Z`.
+    /// Adds a block: `block add phone +989123456789 --reason "numbers for sale" --owner ops --until 2027-01-01T00:00:00Z`.
     Add {
-        /// phone, prefix (digits that a number starts with), ip (an address or a range), country (ISO 3166).
+        /// phone, prefix (the first digits of a number), ip (an address or a range) or country (ISO 3166).
         kind: String,
+        /// What to block, such as +989123456789, 98912, 203.0.113.0/24 or IR.
         value: String,
-        /// Why: shown to whoever finds it later.
+        /// The reason, for anyone who finds the block later.
         #[arg(long)]
         reason: String,
-        /// Who to ask about it.
+        /// The person or team to ask about the block.
         #[arg(long)]
         owner: String,
-        /// RFC 3339. Without it the block stays until it is removed.
+        /// The end of the block (RFC 3339). Without it, the block stays until it is removed.
         #[arg(long)]
         until: Option<String>,
         #[arg(long, help = "Print JSON")]
@@ -41,9 +42,11 @@ pub(crate) enum Command {
     },
     /// Removes a block.
     Remove {
+        /// phone, prefix, ip or country.
         kind: String,
+        /// The blocked value, as for `block add`.
         value: String,
-        #[arg(long, help = "Do not ask")]
+        #[arg(long, help = "Do not ask for confirmation")]
         yes: bool,
         #[arg(long, help = "Print JSON")]
         json: bool,
@@ -56,19 +59,19 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Add { kind, value, reason, owner, until, json } => {
             ensure!(
                 !reason.trim().is_empty() && !owner.trim().is_empty(),
-                "--reason and --owner say something"
+                "--reason and --owner must not be empty"
             );
             let now = operator.clock.now();
             let until = until
                 .map(|text| {
                     Timestamp::parse(&text)
-                        .context("--until is an RFC 3339 time, as 2027-01-01T00:00:00Z")
+                        .context("--until must be an RFC 3339 time, such as 2027-01-01T00:00:00Z")
                 })
                 .transpose()?;
-            ensure!(until.is_none_or(|until| until > now), "--until lies in the past");
+            ensure!(until.is_none_or(|until| until > now), "--until is in the past");
             let Place { kind, value, display, former: _ } = place(&operator, &kind, &value)?;
             let block = Block { kind, value, display, reason, owner, until, created_at: now };
-            operator.blocks().add(&block, ACTOR).await.context("set the block")?;
+            operator.blocks().add(&block, ACTOR).await.context("add the block")?;
             told(json, "blocked", &block)
         }
         Command::List { json } => list(&operator, json).await,
@@ -114,18 +117,18 @@ fn as_json(block: &Block) -> serde_json::Value {
     })
 }
 
-/// What is blocked, as it is stored and as it is shown. A phone is stored by its key only.
+/// A blocked value as it is stored and as it is shown. A phone is stored only by its key.
 struct Place {
     kind: BlockKind,
     value: String,
     display: String,
-    /// What a block from before may stand under still: a phone's key under the secret before this one, during a
-    /// rotation; IPv4 as IPv6, which this command once stored as it was given.
+    /// The value that an older block may be stored under: a phone's key under the previous secret, during a rotation;
+    /// an IPv4-mapped IPv6 address, which this command used to store unchanged.
     former: Option<String>,
 }
 
 fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> {
-    let kind: BlockKind = kind.parse().ok().context("KIND is phone, prefix, ip or country")?;
+    let kind: BlockKind = kind.parse().ok().context("KIND must be phone, prefix, ip or country")?;
     let value = value.trim();
     let same = |value: String| Place { kind, display: value.clone(), value, former: None };
     Ok(match kind {
@@ -133,7 +136,7 @@ fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> 
             let served = Served::of(&operator.config).everywhere();
             let phone = served
                 .parse(value, operator.clock.now())
-                .map_err(|_| anyhow::anyhow!("not a mobile number: write it as +989123456789"))?;
+                .map_err(|_| anyhow::anyhow!("not a mobile number: use the form +989123456789"))?;
             Place {
                 kind,
                 value: operator.keys.phone_key(&phone).to_string(),
@@ -145,11 +148,11 @@ fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> 
             let digits = value.trim_start_matches('+');
             let fits =
                 (1..=12).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-            ensure!(fits, "a prefix is 1 to 12 digits, calling code first");
+            ensure!(fits, "a prefix must have 1 to 12 digits and begin with the calling code");
             same(digits.to_owned())
         }
         BlockKind::Ip => {
-            let given = net(value).context("an address, or a range as 203.0.113.0/24")?;
+            let given = net(value).context("not an address or a range such as 203.0.113.0/24")?;
             let canonical = canonical(given).to_string();
             let former = Some(given.to_string()).filter(|given| *given != canonical);
             Place { former, ..same(canonical) }
@@ -157,20 +160,20 @@ fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> 
         BlockKind::Country => {
             let region = value.to_ascii_uppercase();
             if region.len() != 2 || !region.bytes().all(|b| b.is_ascii_uppercase()) {
-                bail!("a country is two letters of ISO 3166, as IR");
+                bail!("a country must be a two-letter ISO 3166 code, such as IR");
             }
             same(region)
         }
     })
 }
 
-/// An address or a range, without what stands behind the range's length.
+/// Parses an address or a range, and clears the bits beyond the range's length.
 fn net(value: &str) -> Option<IpNet> {
     let net = value.parse().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).ok();
     net.map(|net| net.trunc())
 }
 
-/// As the gateway has addresses: IPv4 is IPv4 also when it is written as IPv6 (`::ffff:203.0.113.9`).
+/// Converts an IPv4-mapped IPv6 address (`::ffff:203.0.113.9`) to IPv4, as the gateway does.
 fn canonical(net: IpNet) -> IpNet {
     let IpNet::V6(v6) = net else { return net };
     let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= MAPPED_BITS);
@@ -183,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_blocked_in_whatever_writing_it_is_given() {
+    fn an_address_is_blocked_in_its_canonical_form() {
         for (given, kept) in [
             ("203.0.113.9", "203.0.113.9/32"),
             ("203.0.113.9/24", "203.0.113.0/24"),

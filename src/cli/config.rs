@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 pub(crate) struct Arguments {
     #[arg(long, help = "Print JSON", conflicts_with = "markdown")]
     json: bool,
-    #[arg(long, help = "Print the page about all settings (docs/configuration.md)")]
+    #[arg(long, help = "Print the page that explains all settings (docs/configuration.md)")]
     markdown: bool,
 }
 
-/// Prints the settings in effect, secrets masked, as a table or as JSON; with `markdown` the page about all settings
-/// instead, whatever is set.
+/// Prints the settings in effect with secrets masked, as a table or as JSON. With `markdown`, prints the page about all
+/// settings instead, regardless of what is set.
 ///
-/// Where `LATCHKEY_SERVICE_KEYS` is set, the settings are read as by the service that those keys were cut for.
+/// If `LATCHKEY_SERVICE_KEYS` is set, reads the settings as the service that those keys belong to reads them.
 ///
 /// # Errors
-/// When the settings would stop a start, with everything that is wrong with them.
+/// If the settings are wrong, with every mistake.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments { json, markdown: markdown_page } = *arguments;
     let text = if markdown_page {

@@ -1,4 +1,4 @@
-//! `latchkey dead`: messages that were set aside after five tries, or at first sight when no try could help.
+//! `latchkey dead`: messages that were dead-lettered after five attempts, or at once if a retry could not help.
 
 use anyhow::{Context as _, bail, ensure};
 use bus::{Bus, Pick, Queue};
@@ -10,37 +10,41 @@ use super::operator::{Audit, confirm, print_json, print_table, say};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Lists what lies in the dead-letter queues, with the reason of each.
+    /// Lists the messages in the dead-letter queues and why they are there.
     List {
-        /// otp-worker or sms-worker; both when it is left out.
+        /// otp-worker or sms-worker; both if omitted.
         queue: Option<String>,
+        /// The maximum number of messages per queue.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Shows one message: its headers and its envelope, without what is sealed.
+    /// Shows a message: its headers and its envelope, without the sealed part.
     Show {
+        /// otp-worker or sms-worker.
         queue: String,
+        /// The ID of the message, from `dead list`.
         id: String,
-        #[arg(long, help = "Print JSON, as it does anyway")]
+        #[arg(long, help = "Print JSON (the output is always JSON)")]
         json: bool,
     },
-    /// Puts messages back into their queue with no tries counted: after the fix, or the upgrade.
+    /// Puts messages back into their queue with the attempts reset. Use it after a fix or an upgrade.
     Replay(Picked),
-    /// Throws messages away.
+    /// Deletes messages.
     Drop(Picked),
 }
 
 #[derive(Args)]
 pub(crate) struct Picked {
+    /// otp-worker or sms-worker.
     queue: String,
-    /// The message's id.
+    /// The ID of the message, from `dead list`.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     id: Option<String>,
-    #[arg(long, help = "All that lie there now")]
+    #[arg(long, help = "All messages that are in the dead-letter queue now")]
     all: bool,
-    #[arg(long, help = "Do not ask")]
+    #[arg(long, help = "Do not ask for confirmation")]
     yes: bool,
     #[arg(long, help = "Print JSON")]
     json: bool,
@@ -60,7 +64,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let config = Config::load_as_found()?;
     let Engines::Services { amqp_url, .. } = &config.engines else {
         bail!(
-            "the embedded default keeps its messages in the running process: set AMQP_URL (and the other two) to look at a broker"
+            "embedded messages exist only in the running process: set AMQP_URL, DATABASE_URL and REDIS_URL to use a broker"
         );
     };
     let bus = Bus::connect_rabbit(amqp_url, "operator").await.context("connect to RabbitMQ")?;
@@ -72,12 +76,12 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Show { queue, id, json: _ } => {
             let found =
                 bus.dead_show(queue_of(&queue)?, &id).await?.context("there is no such message")?;
-            // Nested as it is, it is readable as JSON only.
+            // The message is nested, so it is only readable as JSON.
             print_json(&serde_json::to_value(&found)?)
         }
         Command::Replay(picked) => {
             let queue = queue_of(&picked.queue)?;
-            confirm(picked.yes, &format!("put dead letters of {queue} back into work"))?;
+            confirm(picked.yes, &format!("replay dead letters of {queue}"))?;
             let audit = Audit::open(&config.engines).await?;
             let count = bus.dead_replay(queue, &picked.pick()).await?;
             audit.note("dead_letters_replayed", queue.name(), &picked.detail(count)).await?;
@@ -85,7 +89,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Drop(picked) => {
             let queue = queue_of(&picked.queue)?;
-            confirm(picked.yes, &format!("throw dead letters of {queue} away"))?;
+            confirm(picked.yes, &format!("delete dead letters of {queue}"))?;
             let audit = Audit::open(&config.engines).await?;
             let count = bus.dead_drop(queue, &picked.pick()).await?;
             audit.note("dead_letters_dropped", queue.name(), &picked.detail(count)).await?;
@@ -119,7 +123,7 @@ async fn list(bus: &Bus, queue: Option<&str>, limit: usize, json: bool) -> anyho
     if json {
         return print_json(&values.into());
     }
-    print_table(&["QUEUE", "ID", "TYPE", "REASON", "TRIES", "FIRST SEEN"], &rows)
+    print_table(&["QUEUE", "ID", "TYPE", "REASON", "ATTEMPTS", "FIRST SEEN"], &rows)
 }
 
 fn told(picked: &Picked, what: &str, count: u64) -> anyhow::Result<()> {
@@ -132,5 +136,5 @@ fn queue_of(name: &str) -> anyhow::Result<Queue> {
         .iter()
         .copied()
         .find(|queue| queue.name() == name)
-        .context("QUEUE is otp-worker or sms-worker")
+        .context("QUEUE must be otp-worker or sms-worker")
 }

@@ -1,4 +1,4 @@
-//! `latchkey guard`: what the pumping guard holds back, and what another rule would have done.
+//! `latchkey guard`: what the pumping guard blocks, and what another rule would have blocked.
 
 use accounts::NetRow;
 use anyhow::{Context as _, ensure};
@@ -9,29 +9,29 @@ use serde_json::json;
 
 use super::operator::{Operator, print, print_json, print_table};
 
-/// Rows of the history read at once.
+/// History rows per database page.
 const PAGE: u32 = 5000;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Runs a rule over the recorded history and prints who would have been blocked, when, and how many sends that
-    /// would have stopped. Changes nothing.
+    /// Runs a rule over the recorded history and prints what it would have blocked, when, and how many sends it would
+    /// have stopped. Changes nothing.
     Replay {
-        /// Parts that differ from the built-in rule, as `min_sends=20,conversion=0.1,window=3600`: `min_sends`,
-        /// `conversion` (share of one), `window`, `settle`, `doubt`, `probes`, `probes_verified`, `block`,
-        /// `block_cap`, `forget`, `country_factor`. Times in seconds.
+        /// The parameters that differ from the built-in rule, such as `min_sends=20,conversion=0.1,window=3600`.
+        /// Parameters: `min_sends`, `conversion` (a fraction from 0 to 1), `window`, `settle`, `doubt`, `probes`,
+        /// `probes_verified`, `block`, `block_cap`, `forget`, `country_factor`. Times are in seconds.
         #[arg(long, default_value = "")]
         rule: String,
-        /// RFC 3339. The history reaches back 90 days.
+        /// The start of the period (RFC 3339). The history covers 90 days.
         #[arg(long)]
         from: String,
-        /// RFC 3339. Without it: now.
+        /// The end of the period (RFC 3339); by default now.
         #[arg(long)]
         to: Option<String>,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Lists the prefixes and countries that were ever blocked, the last changed first.
+    /// Lists the prefixes and countries that have ever been blocked, most recently changed first.
     Status {
         #[arg(long, help = "Print JSON")]
         json: bool,
@@ -44,10 +44,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let rule = Rule::parse(&rule).context("--rule")?;
             let from = time("--from", &from)?;
             let operator = Operator::connect().await?;
-            // The running minute too.
+            // Include the current minute.
             let now = operator.clock.now().plus_ms(MINUTE_MS);
             let to = to.map_or(Ok(now), |to| time("--to", &to))?;
-            ensure!(from < to, "--from lies after --to");
+            ensure!(from < to, "--from must be before --to");
             let report = replay(&operator, rule, from, to).await?;
             if json {
                 let rule = rule.to_string();
@@ -60,7 +60,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Status { json } => {
             let operator = Operator::connect().await?;
             let nets =
-                operator.guard_history().nets().await.context("read the states of the guard")?;
+                operator.guard_history().nets().await.context("read the state of the guard")?;
             if json {
                 return print_json(&nets.iter().map(net_json).collect());
             }
@@ -73,10 +73,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 
 fn time(option: &str, text: &str) -> anyhow::Result<Timestamp> {
     Timestamp::parse(text)
-        .with_context(|| format!("{option} is an RFC 3339 time, as 2027-01-01T00:00:00Z"))
+        .with_context(|| format!("{option} must be an RFC 3339 time, such as 2027-01-01T00:00:00Z"))
 }
 
-/// Page by page: a quarter of a busy deployment is more than fits into memory.
+/// Replays page by page: three months of a busy deployment do not fit into memory.
 async fn replay(
     operator: &Operator,
     rule: Rule,
@@ -100,7 +100,7 @@ fn tell(rule: Rule, report: &Report) -> anyhow::Result<()> {
     let (asks, verified, stopped) = (report.asks, report.verified, report.stopped);
     let blocks = report.stops.len();
     print(&format!(
-        "rule: {rule}\n{asks} asks, {verified} verified; {stopped} would have been stopped by {blocks} blocks\n"
+        "rule: {rule}\n{asks} requests, {verified} verified; {stopped} would have been stopped by {blocks} blocks\n"
     ))?;
     if report.stops.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `latchkey health`: what a probe of the running process is answered.
+//! `latchkey health`: the readiness of the running process.
 
 use clap::Args;
 use config::Config;
@@ -9,12 +9,12 @@ use super::operator::{print_json, say};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    #[arg(long, help = "Print JSON, also when it is not ready")]
+    #[arg(long, help = "Print JSON, even if it is not ready")]
     json: bool,
 }
 
 /// # Errors
-/// When the process is not ready, or nobody answers: a script sees it by the exit status.
+/// If the process is not ready or does not answer: scripts rely on the exit status.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let asked = start::health(&Config::load_as_found()?).await;
     if let Err(error) = &asked

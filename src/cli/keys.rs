@@ -1,4 +1,4 @@
-//! `latchkey keys`: the keys that sign access tokens, and the bundles of derived keys for services apart.
+//! `latchkey keys`: the keys that sign access tokens, and the bundles of derived keys for separate services.
 
 use std::path::{Path, PathBuf};
 
@@ -15,37 +15,40 @@ use super::operator::{Audit, confirm, print_json, print_table, say};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Lists the keys in LATCHKEY_JWT_KEYS_DIR: which one signs, which only verify.
+    /// Lists the keys in LATCHKEY_JWT_KEYS_DIR and shows which one signs and which only verify.
     List {
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Makes a key. The first one of the folder signs at once; a later one signs once it is activated, which is after
-    /// every service has read it (300 s).
+    /// Generates a key. The first key in the folder signs at once. Activate a later key after every service has read it
+    /// (300 s).
     Generate {
+        /// The signature algorithm.
         #[arg(long, value_enum, default_value_t = Kind::Es256)]
         algorithm: Kind,
-        /// The key's name in tokens; by default its thumbprint (RFC 7638).
+        /// The key ID in tokens; by default the key's thumbprint (RFC 7638).
         #[arg(long)]
         kid: Option<String>,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Lets a key sign. Running gateways follow within 10 s.
+    /// Makes a key sign new tokens. Running gateways follow within 10 s.
     Activate {
+        /// The key ID, from `keys list`.
         kid: String,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Takes a key out of use: its tokens are refused. The file is kept in `retired/`.
+    /// Retires a key: its tokens are refused. The file moves to `retired/`.
     Retire {
+        /// The key ID, from `keys list`.
         kid: String,
-        #[arg(long, help = "Do not ask")]
+        #[arg(long, help = "Do not ask for confirmation")]
         yes: bool,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Prints the bundle of keys that one service needs, for its LATCHKEY_SERVICE_KEYS. It is a secret.
+    /// Prints the bundle of keys that a service needs as LATCHKEY_SERVICE_KEYS. The bundle is a secret.
     Derive {
         /// gateway, otp-worker or sms-worker.
         service: String,
@@ -58,7 +61,7 @@ pub(crate) enum Command {
 pub(crate) enum Kind {
     Es256,
     Eddsa,
-    /// For services that know neither of the others: it signs thirty times slower.
+    /// For services that support neither of the others; signing is thirty times slower.
     Rs256,
 }
 
@@ -84,19 +87,21 @@ async fn on_folder(command: Command) -> anyhow::Result<()> {
             let audit = Audit::open(&config.engines).await?;
             let kid = key_dir::generate(&dir, algorithm, kid.as_deref())?;
             audit.note("key_generated", &kid, &json!({ "algorithm": algorithm.as_str() })).await?;
-            say(json, &json!({ "kid": kid }), &format!("made {kid}"))
+            say(json, &json!({ "kid": kid }), &format!("generated {kid}"))
         }
         Command::Activate { kid, json } => {
             if active.is_some() {
-                bail!("LATCHKEY_JWT_ACTIVE_KID names the key that signs: change it there");
+                bail!(
+                    "LATCHKEY_JWT_ACTIVE_KID selects the signing key: change that setting instead"
+                );
             }
             let audit = Audit::open(&config.engines).await?;
             key_dir::activate(&dir, &kid)?;
             audit.note("key_activated", &kid, &json!({})).await?;
-            say(json, &json!({ "kid": kid, "active": true }), &format!("{kid} signs"))
+            say(json, &json!({ "kid": kid, "active": true }), &format!("activated {kid}"))
         }
         Command::Retire { kid, yes, json } => {
-            confirm(yes, &format!("retire {kid}: every token that it signed is refused"))?;
+            confirm(yes, &format!("retire {kid} and refuse every token that it signed"))?;
             let audit = Audit::open(&config.engines).await?;
             key_dir::retire(&dir, &kid, active)?;
             audit.note("key_retired", &kid, &json!({})).await?;
@@ -107,7 +112,10 @@ async fn on_folder(command: Command) -> anyhow::Result<()> {
 }
 
 fn folder(config: &Config) -> anyhow::Result<PathBuf> {
-    config.jwt_keys_dir.clone().context("set LATCHKEY_JWT_KEYS_DIR to the folder of the keys")
+    config
+        .jwt_keys_dir
+        .clone()
+        .context("set LATCHKEY_JWT_KEYS_DIR to the folder of the signing keys")
 }
 
 fn list(dir: &Path, active: Option<&str>, json: bool) -> anyhow::Result<()> {
@@ -127,12 +135,12 @@ fn list(dir: &Path, active: Option<&str>, json: bool) -> anyhow::Result<()> {
     print_table(&["KID", "ALGORITHM", "STATE"], &rows)
 }
 
-/// The machine that cuts bundles needs no database, nor any setting but the secret; where it has all of them the
-/// audit tells of it.
+/// Deriving bundles needs no database and no setting but the secret. With complete settings, the action is recorded in
+/// the audit.
 async fn derive(service: &str, json: bool) -> anyhow::Result<()> {
     let service: Service = service.parse()?;
     let Secrets::Master { current, previous } = Config::load_secrets()? else {
-        bail!("set LATCHKEY_SECRET: bundles are cut from it");
+        bail!("set LATCHKEY_SECRET: bundles are derived from it");
     };
     let previous = previous.as_ref().map(|secret| secret.expose_secret().as_bytes());
     let audit = match Config::load_as_found() {

@@ -1,4 +1,4 @@
-//! `latchkey limits`: the limits in effect, by the names that refusals carry.
+//! `latchkey limits`: the limits in effect, under the names that refusals use.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 /// Prints each limit of the contract with its value, window and variable, as a table or as JSON.
 ///
-/// Reads the settings as `latchkey config` does.
+/// Reads the settings like `latchkey config`.
 ///
 /// # Errors
-/// When the settings would stop a start, with everything that is wrong with them.
+/// If the settings are wrong, with every mistake.
 pub(crate) fn run(json: bool) -> anyhow::Result<()> {
     let limits = Config::load_as_found()?.shown_limits();
     let text = if json { format!("{:#}\n", as_json(&limits)) } else { as_table(&limits) };

@@ -15,6 +15,6 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let operator = Operator::connect().await?;
     let version = env!("CARGO_PKG_VERSION");
     operator.note("migrated", "schema", &json!({ "version": version })).await?;
-    let text = format!("the schema is that of latchkey {version}");
+    let text = format!("the database schema is at version {version}");
     say(arguments.json, &json!({ "version": version }), &text)
 }

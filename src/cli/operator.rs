@@ -1,4 +1,4 @@
-//! What the commands share: a connection to the database, a confirmation, a name for the audit.
+//! What the commands share: a database connection, confirmations, the audit actor, and output.
 
 use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use service::connections::open_pool;
 use sql::Pool;
 
-/// What a command works with.
+/// The context of a command.
 pub(crate) struct Operator {
     pub config: Config,
     pub sql: Pool,
@@ -21,7 +21,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Connects with the settings that the services have, to the schema of this version.
+    /// Connects with the settings of the services and migrates the schema to this version.
     pub async fn connect() -> anyhow::Result<Self> {
         let config = Config::load_as_found()?;
         let sql = connect(&config.engines).await?;
@@ -49,7 +49,7 @@ impl Operator {
         Sessions::new(&self.sql)
     }
 
-    /// Writes into the audit who read what. Before it is printed: what cannot be written down is not shown.
+    /// Records an action in the audit. Call it before printing: nothing is shown that could not be recorded.
     pub async fn note(&self, act: &str, subject: &str, detail: &Value) -> anyhow::Result<()> {
         note(&self.sql, self.clock.now(), act, subject, detail).await
     }
@@ -68,16 +68,19 @@ async fn note(
     subject: &str,
     detail: &Value,
 ) -> anyhow::Result<()> {
-    accounts::Audit::new(sql).add(now, ACTOR, act, subject, detail).await.context("write the audit")
+    accounts::Audit::new(sql)
+        .add(now, ACTOR, act, subject, detail)
+        .await
+        .context("write to the audit")
 }
 
-/// The audit of what a command does outside the database. Opened before the act: where the line could not be written,
-/// nothing is done.
+/// The audit for actions outside the database. Opened before the action: if the audit is not writable, the command
+/// does nothing.
 pub(crate) struct Audit(Option<Pool>);
 
 impl Audit {
-    /// On the engines, their database. The embedded default's only when it is there: its first start makes it, and a
-    /// key can be made before.
+    /// Opens the audit in PostgreSQL, or in the embedded database if it exists: the first start creates that database,
+    /// and a key can be generated before.
     pub async fn open(engines: &Engines) -> anyhow::Result<Self> {
         let there = match engines {
             Engines::Services { .. } => true,
@@ -86,7 +89,7 @@ impl Audit {
         Ok(Self(if there { Some(connect(engines).await?) } else { None }))
     }
 
-    /// Where no database is configured.
+    /// Records nothing, for use without a configured database.
     pub const fn none() -> Self {
         Self(None)
     }
@@ -95,35 +98,35 @@ impl Audit {
         match &self.0 {
             Some(sql) => note(sql, Clock::system().now(), act, subject, detail)
                 .await
-                .context("it is done, and missing in the audit"),
+                .context("the action was done but is missing in the audit"),
             None => Ok(()),
         }
     }
 }
 
-/// Who the audit names for an act from the command line.
+/// The audit actor for actions from the command line.
 pub(crate) const ACTOR: &str = "operator";
 
-/// Asks before something is destroyed; `--yes` answers beforehand.
+/// Asks for confirmation before a destructive action; `--yes` skips the question.
 pub(crate) fn confirm(yes: bool, what: &str) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        bail!("{what}: say --yes to do it without being asked");
+        bail!("{what}: pass --yes to confirm without a terminal");
     }
     print!("{what}? [y/N] ");
-    std::io::stdout().flush().context("ask")?;
+    std::io::stdout().flush().context("print the question")?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).context("read the answer")?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { bail!("left as it is") }
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { bail!("cancelled") }
 }
 
-/// Writes to standard output. A reader that has seen enough, as `head`, is no error.
+/// Writes to standard output. A reader that closes early, such as `head`, is not an error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.context("print"),
+        outcome => outcome.context("write to standard output"),
     }
 }
 
@@ -132,12 +135,12 @@ pub(crate) fn print_json(value: &Value) -> anyhow::Result<()> {
     print(&format!("{value:#}\n"))
 }
 
-/// Prints JSON for programs, or the sentence for a person.
+/// Prints JSON for programs or a sentence for people.
 pub(crate) fn say(json: bool, value: &Value, text: &str) -> anyhow::Result<()> {
     if json { print_json(value) } else { print(&format!("{text}\n")) }
 }
 
-/// Prints rows under a heading, each column as wide as its widest cell.
+/// Prints a table; each column is as wide as its widest cell.
 pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     let heading: Vec<String> = heading.iter().map(|&cell| cell.to_owned()).collect();
     let all = || std::iter::once(&heading).chain(rows);

@@ -1,4 +1,4 @@
-//! `latchkey routes`: which provider sends to where.
+//! `latchkey routes`: which providers send to which numbers.
 
 use clap::Subcommand;
 use config::{Config, ProviderName, Served};
@@ -9,8 +9,9 @@ use super::operator::{print_json, print_table};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Shows the routes in effect and, for a number, the providers in the order in which they are tried.
+    /// Shows the routes in effect and, for a phone number, the providers in the order in which they are tried.
     Check {
+        /// A phone number whose route to show, such as +989123456789.
         phone_number: Option<String>,
         #[arg(long, help = "Print JSON")]
         json: bool,
@@ -53,7 +54,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
         .collect();
     print_table(&["TO", "PROVIDERS", "VOICE"], &rows)?;
     if no_voice {
-        println!("No voice: Twilio calls by the number in TWILIO_FROM, and none is set.");
+        println!("No voice: Twilio calls from the number in TWILIO_FROM, which is not set.");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `latchkey staff`: roles are given here and never over HTTP.
+//! `latchkey staff`: roles are granted here and never over HTTP.
 
 use accounts::StaffRole;
 use anyhow::{Context as _, ensure};
@@ -10,23 +10,25 @@ use super::users::{find, shown};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Gives an account a role: `admin` or `support`.
+    /// Grants a role to an account.
     Grant {
-        /// The account's id or its phone number.
+        /// The account's ID or phone number.
         user: String,
+        /// admin or support.
         role: String,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Takes an account's role away.
+    /// Revokes the role of an account.
     Revoke {
+        /// The account's ID or phone number.
         user: String,
-        #[arg(long, help = "Do not ask")]
+        #[arg(long, help = "Do not ask for confirmation")]
         yes: bool,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Lists who has a role.
+    /// Lists the accounts that have a role.
     List {
         #[arg(long, help = "Print JSON")]
         json: bool,
@@ -38,21 +40,21 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let now = operator.clock.now();
     match command {
         Command::Grant { user, role, json } => {
-            let role: StaffRole = role.parse().ok().context("a role is admin or support")?;
+            let role: StaffRole = role.parse().ok().context("ROLE must be admin or support")?;
             let user = find(&operator, &user).await?;
             ensure!(
                 operator.accounts().grant_role(user.id, role, ACTOR, now).await?,
-                "the account is gone"
+                "the account no longer exists"
             );
             say(
                 json,
                 &json!({ "user_id": user.id, "role": role.as_str() }),
-                &format!("{} is {} now", user.id, role.as_str()),
+                &format!("{} is now {}", user.id, role.as_str()),
             )
         }
         Command::Revoke { user, yes, json } => {
             let user = find(&operator, &user).await?;
-            confirm(yes, &format!("take the role of {}", user.id))?;
+            confirm(yes, &format!("revoke the role of {}", user.id))?;
             ensure!(
                 operator.accounts().revoke_role(user.id, ACTOR, now).await?,
                 "{} has no role",
@@ -61,7 +63,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             say(
                 json,
                 &json!({ "user_id": user.id, "role": null }),
-                &format!("{} has no role now", user.id),
+                &format!("{} now has no role", user.id),
             )
         }
         Command::List { json } => {

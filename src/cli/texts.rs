@@ -1,4 +1,4 @@
-//! `latchkey texts`: what is sent, in which encoding, in how many segments.
+//! `latchkey texts`: the wordings of messages, their encodings and segments.
 
 use clap::Subcommand;
 use config::Config;
@@ -9,7 +9,7 @@ use super::operator::{print_json, print_table};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Checks every text, the operator's own included, at its longest, and shows its encoding and segments.
+    /// Checks every wording, including your own, at its maximum length, and shows its encoding and segments.
     Check {
         #[arg(long, help = "Print JSON")]
         json: bool,

@@ -1,8 +1,9 @@
-"""Writes common/tests/golden/phones.csv: writings of phone numbers and what each must become.
+"""Writes common/tests/golden/phones.csv: phone number inputs and the expected result of each.
 
-The values come from Google's reference (PyPI `phonenumbers`; its version must be that of rlibphonenumber's metadata),
-plus our own rules: what a plain writing is, which types are texted, and the folding of national variants. Those are
-written here a second time, apart from the Rust code, so that a slip in one of them shows.
+The values come from Google's reference (PyPI `phonenumbers`; its version must match rlibphonenumber's metadata), plus
+Latchkey's own rules: the accepted spellings, the number types that receive messages, and the folding of national
+variants. Those rules are implemented here a second time, independently of the Rust code, so that a mistake in one of
+them shows.
 
     python -m venv venv && venv/bin/pip install -r tools/phones-golden/requirements.txt
     venv/bin/python tools/phones-golden/generate.py
@@ -27,7 +28,7 @@ CW SX GU AS""".split()
 KINDS = {"fixed": Type.FIXED_LINE, "toll free": Type.TOLL_FREE, "premium": Type.PREMIUM_RATE, "shared": Type.SHARED_COST, "personal": Type.PERSONAL_NUMBER,
          "voip": Type.VOIP, "pager": Type.PAGER, "uan": Type.UAN, "voicemail": Type.VOICEMAIL}
 
-# The same subscriber in the writings that are met: each group must be one number or refused.
+# Spellings of the same subscriber that occur in practice: each group must become one number or be refused.
 VARIANTS = [
     ["+5491123456789", "+54 11 15 2345-6789", "+54 (011) 15-2345-6789", "+54 11 2345 6789", "+5401115 23456789", "005491123456789"],
     ["+5492966443210", "+54 2966 15 443210", "+542966443210", "+54 9 2966 44-3210"],
@@ -63,7 +64,7 @@ COSTLY = ["+881612345678", "+88216123456", "+88312345", "+883510012345678", "+87
     "+18002345678", "+447012345678", "+449098790000", "+447640123456", "+441212345678", "+448081570000", "+445612345678", "+445512345678", "+443012345678", "+4930123456",
     "+390612345678", "+39066981234", "+3545811234", "+41860781234567", "+33123456789", "+33891234567", "+4915113234567"]
 
-# National writings and the region that is configured.
+# Numbers in national format and the configured region.
 NATIONAL = [("IR", w) for w in ("09123456789", "0912 345 6789", "9123456789", "+98 912 345 6789", "00989123456789", "989123456789", "+14155552671", "02112345678")] + [
     ("GB", "07400 123456"), ("GB", "(07400) 123-456"), ("GB", "07012345678"), ("US", "(415) 555-2671"), ("US", "415.555.2671"), ("US", "1 415 555 2671"), ("US", "011 44 7400 123456"),
     ("AR", "011 15-2345-6789"), ("AR", "11 2345-6789"), ("MX", "55 1234 5678"), ("MX", "044 55 1234 5678"), ("MX", "1 55 1234 5678"), ("BR", "(11) 96123-4567"), ("BR", "0 15 11 96123-4567"),
@@ -72,7 +73,7 @@ NATIONAL = [("IR", w) for w in ("09123456789", "0912 345 6789", "9123456789", "+
 
 
 def fold(number):
-    """The form of the subscriber that lasts, or None when the writing is retired."""
+    """Returns the permanent form of the subscriber's number, or None if the number is retired."""
     national = pn.national_significant_number(number)
     code = number.country_code
     if code == 52:
@@ -94,7 +95,7 @@ def fold(number):
 
 
 def judge(writing, default=None):
-    """(E.164 or refusal, region)"""
+    """Returns (E.164 or refusal, region)."""
     if len(writing.encode()) > 32 or not writing.isascii() or not PLAIN.fullmatch(writing):
         return "invalid", ""
     digits = re.sub(r"\D", "", writing)
@@ -137,7 +138,7 @@ def writings():
             other = pn.example_number_for_type(region, kind)
             if other:
                 yield pn.format_number(other, Form.E164), None
-    # Digits after the calling code at random: most are no number, and both sides must say so alike.
+    # Random digits after the calling code: most are not a number, and both implementations must agree.
     dice = random.Random(20_260_101)
     for region in REGIONS:
         number = pn.example_number_for_type(region, Type.MOBILE)
@@ -156,7 +157,7 @@ def main():
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text("\n".join(lines) + "\n")
     good = {region for _, region in rows.values() if region}
-    print(f"{len(rows)} writings, {len(good)} regions accepted")
+    print(f"{len(rows)} inputs, {len(good)} regions accepted")
     for group in VARIANTS:
         became = {judge(w)[0] for w in group}
         assert len({b for b in became if b.startswith("+")}) <= 1, f"two keys for one subscriber: {group} {became}"

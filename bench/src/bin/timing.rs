@@ -1,10 +1,10 @@
-//! Whether the time of an answer tells who has an account (P6): pairs of an unknown and a known phone, which of them
-//! first by chance, over one connection, compared by the Mann-Whitney AUC (0.5: nobody can tell them apart) and by their
-//! medians. The bounds are those of the product's own standing test: AUC 0.45 to 0.55, medians at most 1 ms apart.
+//! Measures whether response times reveal who has an account (P6). It sends pairs of an unknown and a known phone in
+//! random order over one connection and compares them by the Mann-Whitney AUC (0.5: indistinguishable) and by their
+//! medians. The bounds are those of the permanent test: AUC 0.45 to 0.55, medians at most 1 ms apart.
 //!
-//! `bench/timing` builds it and starts it. It measures the embedded default and then the three services apart on
-//! private, durable engines, or with `--url` one Latchkey that runs already and was made for it: settings as [`OFF`],
-//! `LATCHKEY_OTP_ATTEMPTS=10`, `LATCHKEY_SMS_ROUTES=default=inbox`. Ends with 1 when a bound is left.
+//! `bench/timing` builds and starts it. It measures embedded engines and then three separate services on private,
+//! durable engines. With `--url`, it measures a running Latchkey with the settings [`OFF`],
+//! `LATCHKEY_OTP_ATTEMPTS=10` and `LATCHKEY_SMS_ROUTES=default=inbox`. Exits with 1 if a figure is out of bounds.
 
 #[path = "../ring.rs"]
 #[expect(dead_code, reason = "the load generator uses more of it")]
@@ -29,39 +29,40 @@ use crate::ring::Ring;
 use crate::support::folder::Folder;
 use crate::support::system::{Side, System};
 
-/// Guesses that one phone takes before it answers differently: under the ten of a code, and of a wait.
+/// Attempts per phone before its responses change: below the ten per code and before a wait.
 const GUESSES_EACH: usize = 9;
-/// Asks may repeat a phone as often as they like.
+/// The number of phones for code requests, which may repeat a phone without limit.
 const ASKERS: usize = 50;
 const PASSWORD: &str = "timing would tell nobody";
-/// A twentieth of today's Django's, so that a measurement ends. Without equal work it would show all the same: it is
-/// more than Argon2 takes.
+/// A twentieth of Django's current count, to keep the measurement short. Unequal work would still be visible, because
+/// this takes longer than Argon2.
 const IMPORTED_ITERATIONS: u32 = 50_000;
 const AUC: std::ops::RangeInclusive<f64> = 0.45..=0.55;
 const MEDIANS_APART_MS: f64 = 1.0;
 
-/// Beside the limits that [`System`] turns off for every test.
+/// In addition to the limits that [`System`] turns off for every test.
 const OFF: [(&str, &str); 2] = [("LATCHKEY_OTP_ATTEMPTS", "10"), ("RUST_LOG", "warn")];
 
 #[derive(Parser)]
 struct Arguments {
-    /// Pairs of each call. Below a thousand chance alone leaves the bounds.
+    /// Pairs of each call. Below a thousand, chance alone can exceed the bounds.
     #[arg(long, default_value_t = 2_000)]
     pairs: usize,
+    /// What to measure.
     #[arg(long, value_delimiter = ',', default_value = "embedded,engines")]
     sides: Vec<Where>,
-    /// A Latchkey that runs already, in place of those started for it.
+    /// The URL of a running Latchkey to measure instead of starting one.
     #[arg(long)]
     url: Option<String>,
-    /// Only these calls.
+    /// The calls to measure.
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "otp,signup,login,login-live,token,token-imported"
     )]
     calls: Vec<String>,
-    /// Answers known phones so many milliseconds later, as it is seen here: a measurement that does not find this
-    /// proves nothing.
+    /// Adds this many milliseconds to the response times of known phones: a measurement that does not detect this
+    /// difference proves nothing.
     #[arg(long, default_value_t = 0.0)]
     plant_ms: f64,
 }
@@ -72,7 +73,7 @@ enum Where {
     Engines,
 }
 
-/// How the accounts of the known class are made.
+/// How the accounts of the known class are created.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
     ByCode,
@@ -80,14 +81,14 @@ enum Known {
     Imported,
 }
 
-/// A call, as both classes make it.
+/// A call that both classes make.
 struct Call {
     name: &'static str,
     path: &'static str,
-    /// What every answer must be: another one would be a measurement of something else.
+    /// The expected status of every response; any other would invalidate the measurement.
     status: u16,
     known: Known,
-    /// Both classes have a live code, or none has.
+    /// Whether both classes have a live code, or neither.
     live: bool,
     body: fn(&str) -> Value,
 }
@@ -115,11 +116,11 @@ const CALLS: [Call; 6] = [
     Call { name: "login", path: "/v1/login", status: 401, known: Known::ByCode, live: false, body: guess },
     Call { name: "login-live", path: "/v1/login", status: 401, known: Known::ByCode, live: true, body: guess },
     Call { name: "token", path: "/v1/token", status: 401, known: Known::WithPassword, live: false, body: by_password },
-    // The last: what is imported makes every password cost more.
+    // Last, because imported accounts make every password check slower.
     Call { name: "token-imported", path: "/v1/token", status: 401, known: Known::Imported, live: false, body: by_password },
 ];
 
-/// What is measured: its name, a client on one connection, and the system where it is ours.
+/// The measured Latchkey: its name, a client with one connection, and the system if this program started it.
 struct Measured<'a> {
     name: &'static str,
     url: String,
@@ -159,10 +160,10 @@ impl<'a> Measured<'a> {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        anyhow::bail!("no text came")
+        anyhow::bail!("no message arrived")
     }
 
-    /// Makes the accounts of one class.
+    /// Creates the accounts of one class.
     async fn make(&self, known: Known, phones: &[String]) -> anyhow::Result<()> {
         if known == Known::Imported {
             return self.import(phones);
@@ -172,20 +173,20 @@ impl<'a> Measured<'a> {
             let code = self.code(phone).await?;
             let login = json!({ "phone_number": phone, "otp": code });
             let (status, body, _) = self.post("/v1/login", &login).await?;
-            ensure!(status == 200, "a sign-in was answered {status}: {body}");
+            ensure!(status == 200, "sign-in failed with {status}: {body}");
             if known == Known::WithPassword {
-                let access = body["access"].as_str().context("read a token")?;
+                let access = body["access"].as_str().context("the response has no access token")?;
                 let put = self.http.put(format!("{}/v1/me/password", self.url)).bearer_auth(access);
                 let put = put.json(&json!({ "password": PASSWORD })).send().await?;
-                ensure!(put.status() == 204, "a password was answered {}", put.status());
+                ensure!(put.status() == 204, "setting a password failed with {}", put.status());
             }
         }
         Ok(())
     }
 
-    /// Accounts as an import from Django leaves them, with passwords that nobody knows.
+    /// Imports accounts as from Django, with unknown passwords.
     fn import(&self, phones: &[String]) -> anyhow::Result<()> {
-        let system = self.system.context("an import needs a system of our own")?;
+        let system = self.system.context("an import needs a system that this program started")?;
         let folder = Folder::new("timing");
         let file: PathBuf = folder.join("users.csv");
         let mut rows = String::from("phone_number,password\n");
@@ -193,15 +194,15 @@ impl<'a> Measured<'a> {
             let hash = STANDARD.encode(domain::rng::bytes::<32>());
             writeln!(rows, "{phone},pbkdf2_sha256${IMPORTED_ITERATIONS}$salt${hash}")?;
         }
-        std::fs::write(&file, rows).context("write what is to be imported")?;
-        let path = file.to_str().context("a path that is a text")?;
+        std::fs::write(&file, rows).context("write the import file")?;
+        let path = file.to_str().context("the path is not UTF-8")?;
         system.run(&["users", "import", path]);
         Ok(())
     }
 
     async fn measure(&self, call: &Call, pairs: usize, block: usize) -> anyhow::Result<bool> {
         let count = if call.status == 202 { ASKERS } else { pairs.div_ceil(GUESSES_EACH) + 1 };
-        // A block of numbers of its own for each class of each call.
+        // Each class of each call has its own block of numbers.
         let phones = [0, 1].map(|class| {
             let block = block * 2 + class;
             (0..count).map(|n| format!("+98912{block:02}{n:05}")).collect::<Vec<_>>()
@@ -242,7 +243,7 @@ impl<'a> Measured<'a> {
         Ok(holds)
     }
 
-    /// All calls that are wanted.
+    /// Measures all selected calls.
     async fn all(&self, arguments: &Arguments) -> anyhow::Result<bool> {
         let mut all_hold = true;
         for (block, call) in CALLS.iter().enumerate() {
@@ -255,7 +256,7 @@ impl<'a> Measured<'a> {
     }
 }
 
-/// The chance that one of the second class took longer than one of the first; ties count half.
+/// Returns the probability that a response of the second class took longer than one of the first; ties count half.
 fn auc(first: &[f64], second: &[f64]) -> f64 {
     let mut all: Vec<(f64, bool)> =
         first.iter().map(|t| (*t, false)).chain(second.iter().map(|t| (*t, true))).collect();
@@ -281,10 +282,10 @@ async fn main() -> anyhow::Result<ExitCode> {
     service::start::install_crypto();
     let arguments = Arguments::parse();
     for name in &arguments.calls {
-        ensure!(CALLS.iter().any(|call| call.name == name), "--calls: there is no {name}");
+        ensure!(CALLS.iter().any(|call| call.name == name), "--calls: unknown call {name}");
     }
     println!(
-        "| side | call | pairs | AUC | bound | median unknown, ms | median known, ms | apart | bound | inside |"
+        "| engines | call | pairs | AUC | bound | median unknown, ms | median known, ms | difference, ms | bound | within bounds |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     let mut all_hold = true;
@@ -303,7 +304,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         let engines = ring::engines().await;
         let ring = Ring::start(&engines, &OFF).await;
         let url = ring.api().url;
-        let measured = Measured::new("engines", &url, Some(ring.system()), &arguments)?;
+        let measured = Measured::new("real", &url, Some(ring.system()), &arguments)?;
         all_hold &= measured.all(&arguments).await?;
         ring.stop().await;
     }

@@ -1,4 +1,4 @@
-//! From what was given to a [`Config`]: each value, and the rules between them.
+//! Builds a [`Config`] from the given values: parses each value and checks the rules between them.
 
 use domain::limits::Limits;
 use domain::vocabulary::PumpingGuard;
@@ -17,12 +17,12 @@ use super::{
     shown, test_numbers,
 };
 
-/// Who reads, and under which rules.
+/// The process that reads the settings, and the rules that apply to it.
 #[derive(Clone, Copy)]
 pub(super) struct Case {
     pub(super) role: Role,
     pub(super) environment: Environment,
-    /// None of the engines was given.
+    /// No engine was given.
     pub(super) embedded: bool,
 }
 
@@ -33,7 +33,7 @@ impl Case {
 }
 
 pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
-    // Without its file nearly everything would seem to be missing.
+    // Without the file, nearly every setting would be reported as missing.
     if given.file_failed {
         return Err(ConfigError::new(given.mistakes));
     }
@@ -56,7 +56,10 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
     let otp = otp(r);
     let countries = r.read("LATCHKEY_COUNTRIES", parse::countries);
     if case.production() && role.has_gateway() {
-        r.require("LATCHKEY_COUNTRIES", "production does not text the whole world by default");
+        r.require(
+            "LATCHKEY_COUNTRIES",
+            "production must not send messages to every country by default",
+        );
     }
     let sms = sms(r, case);
 
@@ -98,7 +101,8 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
     Ok(Config { shown: shown::shown(&reader, &worked_out(&config)), ..config })
 }
 
-/// The master secret alone, for the command that cuts bundles from it: the machine that does so need not know the rest.
+/// Reads only the master secret, for the command that derives bundles from it: the machine that runs it needs no other
+/// setting.
 pub(super) fn build_secrets(given: Given) -> Result<Secrets, ConfigError> {
     let mut reader = Reader::new(given);
     let r = &mut reader;
@@ -108,7 +112,7 @@ pub(super) fn build_secrets(given: Given) -> Result<Secrets, ConfigError> {
     if mistakes.is_empty() { Ok(secrets) } else { Err(ConfigError::new(mistakes)) }
 }
 
-/// The values that follow from others where nobody set them.
+/// The values of unset settings that are derived from other settings.
 fn worked_out(config: &Config) -> Vec<(&'static str, Option<String>)> {
     let path = |path: &Path| path.display().to_string();
     let data_dir = match &config.engines {
@@ -137,23 +141,24 @@ fn addresses(r: &mut Reader, case: Case) -> (SocketAddr, SocketAddr) {
     let ops_listen = r.read("LATCHKEY_OPS_LISTEN", parse::address);
     let listen = listen.unwrap_or_else(|| local(8080));
     let ops_listen = ops_listen.unwrap_or_else(|| local(ops_port));
-    // Metrics and health never go out by the public port; two free ports are never the same.
+    // Metrics and health are never served on the public port. Two ports assigned by the system (0) never collide.
     if case.role.has_gateway() && listen == ops_listen && listen.port() != 0 {
-        r.refuse("LATCHKEY_OPS_LISTEN", &format!("{ops_listen} is LATCHKEY_LISTEN's address"));
+        r.refuse("LATCHKEY_OPS_LISTEN", &format!("{ops_listen} is the address of LATCHKEY_LISTEN"));
     }
     (listen, ops_listen)
 }
 
 pub(super) fn refuse_plain_http(r: &mut Reader, case: Case, name: &str, url: &Url) {
     if case.production() && url.scheme() == "http" {
-        r.refuse(name, "plain http is refused in production");
+        r.refuse(name, "plain http is not allowed in production");
     }
 }
 
 fn issuer(r: &mut Reader, case: Case, public_url: Option<&Url>) -> Option<String> {
     let issuer = r.read("LATCHKEY_ISSUER", parse::visible);
     if case.production() && case.role.has_gateway() && !r.is_given("LATCHKEY_PUBLIC_URL") {
-        let why = "neither is LATCHKEY_PUBLIC_URL, and in production tokens need a lasting issuer";
+        let why =
+            "production tokens need a permanent issuer, and LATCHKEY_PUBLIC_URL is not set either";
         r.require("LATCHKEY_ISSUER", why);
     }
     issuer.or_else(|| public_url.map(|url| url.as_str().trim_end_matches('/').to_owned()))
@@ -162,7 +167,7 @@ fn issuer(r: &mut Reader, case: Case, public_url: Option<&Url>) -> Option<String
 fn jwt_keys_dir(r: &mut Reader, case: Case, engines: &Engines) -> Option<PathBuf> {
     const NAME: &str = "LATCHKEY_JWT_KEYS_DIR";
     if !case.role.has_gateway() {
-        // A worker may be told the gateway's folder, and need not have it.
+        // A worker may be given the gateway's folder without having it.
         return r.text(NAME).map(PathBuf::from);
     }
     if let Some(folder) = r.read(NAME, parse::existing_folder) {
@@ -171,7 +176,7 @@ fn jwt_keys_dir(r: &mut Reader, case: Case, engines: &Engines) -> Option<PathBuf
     match engines {
         Engines::Embedded { data_dir } => Some(data_dir.join("keys")),
         Engines::Services { .. } => {
-            r.require(NAME, "on the engines the gateway makes no signing keys of its own");
+            r.require(NAME, "the gateway generates signing keys only when embedded");
             None
         }
     }
@@ -239,14 +244,14 @@ fn pumping_guard(r: &mut Reader) -> PumpingGuard {
 
 fn test_numbers(r: &mut Reader, case: Case, code_length: u8) -> Vec<TestNumber> {
     const NAME: &str = "LATCHKEY_TEST_NUMBERS";
-    // Their codes cannot be judged by a length that is wrong itself.
+    // The codes cannot be checked against an invalid length.
     if r.is_wrong("LATCHKEY_OTP_LENGTH") {
         return Vec::new();
     }
     let numbers = r.read(NAME, |text| test_numbers::parse(text, code_length)).unwrap_or_default();
     for (place, number) in (1..).zip(&numbers) {
         if case.production() && number.until.is_none() {
-            let entry = format!("entry {place} has no end, which production requires");
+            let entry = format!("entry {place} has no end date, which production requires");
             r.refuse(NAME, &format!("{entry}: write it as `@2027-01-01`"));
         }
     }

@@ -1,7 +1,7 @@
-//! The countries that a setting may name.
+//! The countries that settings may name.
 
-/// ISO 3166-1 alpha-2, all 249 codes, as published in the time zone database's `iso3166.tab`; and `XK`, the user-assigned
-/// code by which numbering plans and libphonenumber know Kosovo (+383).
+/// All 249 ISO 3166-1 alpha-2 codes, as published in the time zone database's `iso3166.tab`, and `XK`, the
+/// user-assigned code that numbering plans and libphonenumber use for Kosovo (+383).
 #[rustfmt::skip]
 const CODES: [&str; 250] = [
     "AD", "AE", "AF", "AG", "AI", "AL", "AM", "AO", "AQ", "AR", "AS", "AT", "AU", "AW", "AX", "AZ",
@@ -22,7 +22,7 @@ const CODES: [&str; 250] = [
     "VN", "VU", "WF", "WS", "XK", "YE", "YT", "ZA", "ZM", "ZW",
 ];
 
-/// Whether `code` is a country's, in capitals.
+/// Returns whether `code`, in upper case, is a country code.
 pub(super) fn is_country(code: &str) -> bool {
     CODES.binary_search(&code).is_ok()
 }
@@ -32,8 +32,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_sorted_and_knows_the_odd_ones() {
-        assert!(CODES.is_sorted(), "a sorted list is what the search needs");
+    fn the_list_is_sorted_and_has_the_unusual_codes() {
+        assert!(CODES.is_sorted(), "the binary search needs a sorted list");
         for code in ["US", "IR", "GB", "XK", "BQ", "SS", "AX"] {
             assert!(is_country(code), "{code}");
         }

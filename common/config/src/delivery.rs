@@ -1,4 +1,4 @@
-//! The texts, and the providers that send them.
+//! Settings of the messages and of the providers that send them.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use super::{HttpProvider, ProviderName, Role, Routes, Sms, Texts, TwilioAccount,
 
 pub(super) fn texts(r: &mut Reader, case: Case) -> Texts {
     const DIR: &str = "LATCHKEY_TEXTS_DIR";
-    // The sms-worker sends what it is told, so it need not have the folder.
+    // The sms-worker sends ready-made messages, so it does not need the folder.
     let texts_dir = if case.role == Role::SmsWorker {
         r.text(DIR).map(PathBuf::from)
     } else {
@@ -36,7 +36,7 @@ pub(super) fn sms(r: &mut Reader, case: Case) -> Sms {
         }
         None => {
             if case.role.has_sms_worker() {
-                r.require(ROUTES, "on the engines somebody has to send the texts");
+                r.require(ROUTES, "a provider is needed unless everything runs embedded");
             }
             Routes::default()
         }
@@ -72,24 +72,24 @@ fn twilio(r: &mut Reader, case: Case, routed: bool) -> Option<TwilioAccount> {
         refuse_plain_http(r, case, "TWILIO_BASE_URL", url);
     }
 
-    // A gateway checks Twilio's signatures; whoever sends needs the rest as well. Other programs read these variables
-    // too, so that half of them in somebody's shell is no mistake while no route asks for Twilio.
+    // The gateway checks Twilio's signatures; a sender needs the rest as well. Other programs read these variables too,
+    // so having only some of them in the environment is not an error unless a route names Twilio.
     if routed && case.role != Role::OtpWorker {
         r.require("TWILIO_ACCOUNT_SID", ROUTED);
         r.require("TWILIO_AUTH_TOKEN", ROUTED);
         if case.production() {
-            r.require("LATCHKEY_PUBLIC_URL", &format!("{ROUTED}, whose receipts come there"));
+            r.require("LATCHKEY_PUBLIC_URL", &format!("{ROUTED}, which posts its receipts there"));
         }
     }
     if routed && case.role.has_sms_worker() {
         if r.is_given("TWILIO_API_KEY") {
-            r.require("TWILIO_API_SECRET", "TWILIO_API_KEY is");
+            r.require("TWILIO_API_SECRET", "TWILIO_API_KEY is set");
         } else if r.is_given("TWILIO_API_SECRET") {
-            r.require("TWILIO_API_KEY", "TWILIO_API_SECRET is");
+            r.require("TWILIO_API_KEY", "TWILIO_API_SECRET is set");
         }
-        // Both together make sense: a messaging service sends, and cannot call.
+        // Setting both makes sense: a messaging service sends messages but cannot place calls.
         if !r.is_given("TWILIO_FROM") && !r.is_given(SERVICE) {
-            r.require("TWILIO_FROM", &format!("neither is {SERVICE}, and {ROUTED}"));
+            r.require("TWILIO_FROM", &format!("{ROUTED}, and {SERVICE} is not set either"));
         }
     }
     Some(TwilioAccount {
@@ -117,13 +117,13 @@ fn http_provider(r: &mut Reader, case: Case, routed: bool) -> Option<HttpProvide
     Some(HttpProvider { url: url?, secret: secret? })
 }
 
-/// Bytes that a Standard Webhooks secret has at least (its specification, "Signature scheme": 24 to 64).
+/// The minimum length of a Standard Webhooks secret (specification, "Signature scheme": 24 to 64 bytes).
 const WEBHOOK_LEAST_BYTES: usize = 24;
 
 fn webhook_secret(case: Case, text: &str) -> Parsed<()> {
     let bytes = match text.strip_prefix("whsec_") {
         Some(coded) => {
-            let bytes = STANDARD.decode(coded).map_err(|_| "it is no base64".to_owned())?;
+            let bytes = STANDARD.decode(coded).map_err(|_| "it is not valid base64".to_owned())?;
             bytes.len()
         }
         None => text.len(),

@@ -1,4 +1,4 @@
-//! What the process runs on, and the secret that its keys are cut from.
+//! The engines that the process runs on, and the secret that its keys are derived from.
 
 use std::path::PathBuf;
 
@@ -29,24 +29,24 @@ pub(super) fn engines(r: &mut Reader, case: Case) -> Engines {
 
     if !case.embedded {
         for name in ENGINES {
-            r.require(name, "the engines are given all three or not at all");
+            r.require(name, "the three engines must be set together");
         }
     } else if case.role != Role::AllInOne {
         for name in ENGINES {
-            r.require(name, "a service apart runs on the engines");
+            r.require(name, "a separate service cannot run embedded");
         }
     } else if case.production() {
-        let why = "production does not run embedded, which loses codes and messages in memory";
+        let why = "production cannot run embedded, where codes and messages exist only in memory";
         for name in ENGINES {
             r.require(name, why);
         }
     }
-    // Judged on the engines too: one set of variables may be tried on both.
+    // Validated with real engines too: the same variables may be used with both.
     let data_dir = r.read("LATCHKEY_DATA_DIR", parse::folder);
     if case.embedded {
         return Engines::Embedded { data_dir: data_dir.unwrap_or_else(|| platform_folder(r)) };
     }
-    // An empty address stands for one that was refused above, so nobody ever connects to it.
+    // An empty address was refused above, so nothing ever connects to it.
     Engines::Services {
         database_url: database_url.unwrap_or_default(),
         redis_url: redis_url.unwrap_or_default(),
@@ -57,12 +57,12 @@ pub(super) fn engines(r: &mut Reader, case: Case) -> Engines {
 fn platform_folder(r: &mut Reader) -> PathBuf {
     let folder = directories::BaseDirs::new().map(|dirs| dirs.data_dir().join("latchkey"));
     folder.unwrap_or_else(|| {
-        r.require("LATCHKEY_DATA_DIR", "this user has no home folder to keep data in");
+        r.require("LATCHKEY_DATA_DIR", "this user has no home folder for the data");
         PathBuf::new()
     })
 }
 
-/// Whether a secret can be one here.
+/// Checks that a text is acceptable as a master secret.
 fn master(case: Case, text: &str) -> Parsed<()> {
     if text.len() < LEAST_BYTES {
         return Err(format!("it is shorter than {LEAST_BYTES} bytes"));
@@ -72,7 +72,7 @@ fn master(case: Case, text: &str) -> Parsed<()> {
 
 pub(super) fn refuse_sample(case: Case, text: &str) -> Parsed<()> {
     if case.production() && is_sample(text) {
-        return Err("it looks like a sample".to_owned());
+        return Err("it looks like a sample value".to_owned());
     }
     Ok(())
 }
@@ -91,27 +91,27 @@ pub(super) fn secrets(r: &mut Reader, case: Case) -> Secrets {
     });
 
     if r.is_given(PREVIOUS) && !r.is_given(MASTER) {
-        let why = "there is no LATCHKEY_SECRET that it came before";
-        r.refuse(PREVIOUS, &format!("it is set, but {why}; a bundle of keys has its own"));
+        let why = "LATCHKEY_SECRET is not";
+        r.refuse(
+            PREVIOUS,
+            &format!("it is set, but {why}; a bundle already contains the previous keys"),
+        );
     } else if r.is_given(PREVIOUS) && r.text(PREVIOUS) == r.text(MASTER) {
-        r.refuse(PREVIOUS, "it is the same as LATCHKEY_SECRET");
+        r.refuse(PREVIOUS, "it equals LATCHKEY_SECRET");
     }
     if case.role == Role::AllInOne {
         if r.is_given(BUNDLE) {
-            let why = "the three services in one process, and the operator's commands, take LATCHKEY_SECRET";
-            r.refuse(BUNDLE, &format!("it is for one of the services apart; {why}"));
+            let why = "the all-in-one process and the operator's commands use LATCHKEY_SECRET";
+            r.refuse(BUNDLE, &format!("it is for a separate service; {why}"));
         }
         if !case.embedded {
-            r.require(MASTER, "on the engines there is no data folder to keep a made one in");
+            r.require(MASTER, "a secret is generated only when embedded");
         }
     } else if r.is_given(BUNDLE) && r.is_given(MASTER) {
-        let why = "LATCHKEY_SECRET is set as well; give the service one of the two";
+        let why = "LATCHKEY_SECRET is set as well; set only one of the two";
         r.refuse(BUNDLE, why);
     } else if !r.is_given(BUNDLE) {
-        r.require(
-            MASTER,
-            "neither is LATCHKEY_SERVICE_KEYS, and on the engines one of them is needed",
-        );
+        r.require(MASTER, "a separate service needs it or LATCHKEY_SERVICE_KEYS");
     }
     match (current, bundle) {
         (Some(current), _) => Secrets::Master { current, previous },

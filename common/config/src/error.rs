@@ -1,17 +1,17 @@
-//! What is wrong with the settings, all of it at once.
+//! The error that reports every wrong setting at once.
 
 use std::fmt;
 
 /// One wrong setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// The variable, or the name that is none.
+    /// The variable, or the unknown name.
     pub name: String,
-    /// What is wrong and what is allowed. Repeats no secret.
+    /// What is wrong and what is allowed. Never contains a secret.
     pub text: String,
 }
 
-/// The settings are wrong. Prints every mistake on a line of its own, with the variable's name and what it may be;
+/// The settings are wrong. Prints each mistake on its own line with the variable's name and the allowed values, but
 /// never the value of a secret.
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigError {

@@ -1,7 +1,7 @@
-//! The configuration: read once at start from the environment and an optional TOML file, judged as a whole before any
-//! engine is asked (design, section 10, rulings 18 and 26).
+//! The configuration: read once at start from the environment and an optional TOML file, and validated as a whole
+//! before the process connects to any engine (contract, section 10, rulings 18 and 26).
 //!
-//! One table (`table.rs`) is the source of parsing, errors, `latchkey config` and docs/configuration.md.
+//! One table (`table.rs`) drives parsing, errors, `latchkey config` and docs/configuration.md.
 
 mod build;
 mod countries;
@@ -44,10 +44,10 @@ use domain::limits::Limits;
 use domain::vocabulary::PumpingGuard;
 use source::Given;
 
-/// Which process reads the settings. All may be given one set of variables: each uses what is its own.
+/// The process that reads the settings. All processes may share one set of variables; each uses the ones it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The three services in one process; and the operator's commands.
+    /// The three services in one process, or an operator's command.
     AllInOne,
     Gateway,
     OtpWorker,
@@ -55,7 +55,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The service that this process is, when it is one.
+    /// Returns the service of this process; `None` for the all-in-one.
     pub const fn service(self) -> Option<Service> {
         match self {
             Self::AllInOne => None,
@@ -96,23 +96,23 @@ impl Environment {
     }
 }
 
-/// All three services or none: half of them is not a state that can be written.
+/// All three services or none: having only some of them is not representable.
 #[derive(Clone, Debug)]
 pub enum Engines {
     Embedded { data_dir: PathBuf },
     Services { database_url: SecretString, redis_url: SecretString, amqp_url: SecretString },
 }
 
-/// Where the keys come from.
+/// The source of the keys.
 #[derive(Clone, Debug)]
 pub enum Secrets {
-    /// Embedded: made at the first start and kept in the data folder.
+    /// Embedded: generated at the first start and kept in the data folder.
     MadeInDataDir,
     Master {
         current: SecretString,
         previous: Option<SecretString>,
     },
-    /// For a service apart: its own keys only (design, ruling 29).
+    /// For a separate service: only its own keys (contract, ruling 29).
     Bundle(SecretString),
 }
 
@@ -130,11 +130,11 @@ pub struct Otp {
     pub ttl_secs: i64,
     pub attempts: u32,
     pub max_failures: u32,
-    /// 0: never.
+    /// 0: never reset.
     pub failure_reset_secs: i64,
 }
 
-/// What an ask for a code by a phone without an account does.
+/// What a code request for a phone without an account does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownPhone {
     SignUp,
@@ -144,31 +144,31 @@ pub enum UnknownPhone {
 #[derive(Clone, Debug)]
 pub struct Sms {
     pub routes: Routes,
-    /// Here when its account and token are set. With a route to Twilio, a process that sends has all that sending
-    /// takes, and a gateway what checking receipts takes.
+    /// Present if the account and token are set. With a route to Twilio, a sending process has everything it needs to
+    /// send, and a gateway everything it needs to check receipts.
     pub twilio: Option<TwilioAccount>,
     pub http: Option<HttpProvider>,
     pub unknown_outcome: UnknownOutcome,
-    /// How long after a text without news of its delivery its code is said by a call; 0: never.
+    /// If no delivery receipt arrives within this time, a call reads out the code; 0: never.
     pub voice_fallback_secs: i64,
 }
 
 #[derive(Clone, Debug)]
 pub struct TwilioAccount {
     pub account_sid: String,
-    /// Signs receipts, also when an API key is used to send.
+    /// Signs receipts, even if an API key is used to send.
     pub auth_token: SecretString,
-    /// The key's id and secret.
+    /// The key ID and secret.
     pub api_key: Option<(String, SecretString)>,
-    /// Where Twilio is routed to, a process that sends has this or `messaging_service_sid`, or both: then the service
-    /// sends and this calls.
+    /// With a route to Twilio, a sending process has this, `messaging_service_sid` or both. With both, the service
+    /// sends messages and this number places calls.
     pub from: Option<String>,
     pub messaging_service_sid: Option<String>,
     pub base_url: Url,
 }
 
 impl Sms {
-    /// Whether one of these providers can say a code in a call.
+    /// Returns whether one of these providers can read out a code in a call.
     pub fn can_call(&self, providers: &[ProviderName]) -> bool {
         providers.iter().any(|provider| match provider {
             ProviderName::Twilio => {
@@ -180,7 +180,7 @@ impl Sms {
 }
 
 impl TwilioAccount {
-    /// The number that calls. A messaging service, a sender's name and a short code cannot.
+    /// Returns the number that places calls. A messaging service, a sender name or a short code cannot.
     pub fn caller(&self) -> Option<&str> {
         self.from.as_deref().filter(|from| from.starts_with('+'))
     }
@@ -189,11 +189,11 @@ impl TwilioAccount {
 #[derive(Clone, Debug)]
 pub struct HttpProvider {
     pub url: Url,
-    /// `whsec_` and base64, or the bytes themselves (Standard Webhooks).
+    /// `whsec_` and base64, or the raw bytes (Standard Webhooks).
     pub secret: SecretString,
 }
 
-/// What follows when a provider may or may not have taken a text.
+/// What to do if a provider may or may not have accepted a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownOutcome {
     Resend,
@@ -203,14 +203,14 @@ pub enum UnknownOutcome {
 #[derive(Clone, Debug)]
 pub struct Texts {
     pub app_name: String,
-    /// `None`: the built-in texts.
+    /// `None`: the built-in wordings.
     pub texts_dir: Option<PathBuf>,
     pub android_app_hash: Option<String>,
     /// In lower case.
     pub webotp_domain: Option<String>,
 }
 
-/// The settings, all of them judged. Its `Debug` output holds no secret.
+/// The validated settings. The `Debug` output contains no secret.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub role: Role,
@@ -219,20 +219,20 @@ pub struct Config {
     pub secrets: Secrets,
     pub listen: SocketAddr,
     pub ops_listen: SocketAddr,
-    /// Its path ends without a slash, but for that of the root, which every URL has.
+    /// The path has no trailing slash, except for the root path.
     pub public_url: Option<Url>,
     pub trusted_proxies: Vec<IpNet>,
-    /// `None`: `http://` and the address listened on; in development only, and in services that sign nothing.
+    /// `None` (development and services that sign nothing): `http://` and the listen address.
     pub issuer: Option<String>,
     pub audience: String,
-    /// Here in every process with a gateway. A folder given exists; the embedded default's own need not yet.
+    /// Present in every process with a gateway. A configured folder exists; the embedded default may not exist yet.
     pub jwt_keys_dir: Option<PathBuf>,
     /// `None`: the newest key signs.
     pub jwt_active_kid: Option<String>,
     pub tokens: Tokens,
     pub otp: Otp,
     pub limits: Limits,
-    /// `None`: all. In capitals.
+    /// `None`: all countries. Codes are in upper case.
     pub countries: Option<BTreeSet<String>>,
     pub default_region: Option<String>,
     pub unknown_phone: UnknownPhone,
@@ -245,52 +245,52 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     pub pumping_guard: PumpingGuard,
     pub otlp_endpoint: Option<Url>,
-    /// The filters of `RUST_LOG`; `info` when it is not set.
+    /// The filters of `RUST_LOG`; `info` by default.
     pub log: Option<String>,
     shown: Vec<Shown>,
 }
 
 impl Config {
-    /// The settings of this process.
+    /// Loads the settings of this process.
     ///
     /// # Errors
-    /// Everything that is wrong with them, at once.
+    /// Every mistake in the settings, at once.
     pub fn load(role: Role) -> Result<Self, ConfigError> {
         build::build(role, Given::by_this_process())
     }
 
-    /// The settings of this process, for commands that only look at them (`config`, `limits`, `health`): where
-    /// `LATCHKEY_SERVICE_KEYS` is set they are read as by the service that those keys were cut for, else as by the
-    /// three services in one process. So an operator can run such a command beside any service, with its variables.
+    /// Loads the settings for commands that only inspect them (`config`, `limits`, `health`). If
+    /// `LATCHKEY_SERVICE_KEYS` is set, they are read as the service that those keys belong to reads them; otherwise as
+    /// the all-in-one does. So an operator can run such a command beside any service with that service's variables.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// The same as [`Config::load`].
     pub fn load_as_found() -> Result<Self, ConfigError> {
         let given = Given::by_this_process();
         build::build(role_of(&given), given)
     }
 
-    /// `LATCHKEY_SECRET` and the one before it, without a look at any other setting.
+    /// Loads `LATCHKEY_SECRET` and `LATCHKEY_SECRET_PREVIOUS` and ignores every other setting.
     ///
     /// # Errors
-    /// When it is missing or too weak to cut keys from.
+    /// If the secret is missing or too weak to derive keys from.
     pub fn load_secrets() -> Result<Secrets, ConfigError> {
         build::build_secrets(Given::by_this_process())
     }
 
-    /// As [`Config::load`], from these variables instead of the environment.
+    /// Like [`Config::load`], but reads these variables instead of the environment.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// The same as [`Config::load`].
     pub fn from_map(role: Role, variables: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         build::build(role, Given::by_map(variables))
     }
 
-    /// The keys of this process. The embedded default makes its secret at the first call and keeps it in the data
-    /// folder, in the file `secret`.
+    /// Returns the keys of this process. When embedded, the first call generates the secret and keeps it in the file
+    /// `secret` in the data folder.
     ///
     /// # Errors
-    /// When that file or its folder cannot be made or read.
+    /// If that file or its folder cannot be created or read.
     pub fn keys(&self) -> anyhow::Result<Keys> {
         match (&self.secrets, &self.engines) {
             (Secrets::Bundle(bundle), _) => {
@@ -305,22 +305,24 @@ impl Config {
                 Ok(Keys::from_secret(secret.expose_secret().as_bytes(), None))
             }
             (Secrets::MadeInDataDir, Engines::Services { .. }) => {
-                anyhow::bail!("on the engines LATCHKEY_SECRET or LATCHKEY_SERVICE_KEYS is needed")
+                anyhow::bail!(
+                    "LATCHKEY_SECRET or LATCHKEY_SERVICE_KEYS is needed unless everything runs embedded"
+                )
             }
         }
     }
 
-    /// Every setting as it is in effect, secrets masked, in the order of docs/configuration.md.
+    /// Returns every setting in effect, with secrets masked, in the order of docs/configuration.md.
     pub fn shown(&self) -> Vec<Shown> {
         self.shown.clone()
     }
 }
 
-/// The service whose keys were given; the all-in-one when none were, or none that can be read.
+/// Returns the service whose keys were given, or the all-in-one if there are none or they cannot be read.
 fn role_of(given: &Given) -> Role {
     let keys =
         given.value("LATCHKEY_SERVICE_KEYS").and_then(|(bundle, _)| Keys::from_bundle(bundle).ok());
-    // Of the three, sms-worker's keys are the fewest: every bundle has them, so it is asked last.
+    // The sms-worker's keys are in every bundle, so it is tried last.
     [Role::Gateway, Role::OtpWorker, Role::SmsWorker]
         .into_iter()
         .find(|role| {

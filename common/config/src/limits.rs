@@ -1,4 +1,4 @@
-//! The limits in effect, by the names that refusals carry: for `latchkey limits` and the console.
+//! The limits in effect, under the names that refusals use: for `latchkey limits` and the console.
 
 use super::Config;
 use domain::vocabulary::Limit;
@@ -10,19 +10,19 @@ const DAY: i64 = 86_400;
 /// One limit in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownLimit {
-    /// The `limit` of a refusal (design, ruling 9).
+    /// The `limit` of a refusal (contract, ruling 9).
     pub limit: Limit,
-    /// How many in the window; for `cooldown` the first wait in seconds. `None` where it is set at run time. 0 is off.
+    /// The maximum per window; for `cooldown`, the first wait in seconds. `None`: it is set at run time. 0: off.
     pub value: Option<u64>,
-    /// In seconds. `None`: there is none.
+    /// `None`: there is no window.
     pub window_secs: Option<i64>,
     pub variable: Option<&'static str>,
-    /// What is counted, in one sentence.
+    /// One sentence about what is counted.
     pub doc: &'static str,
 }
 
 impl Config {
-    /// The limits in effect, each of the contract's names once.
+    /// Returns the limits in effect, one for each name of the contract.
     pub fn shown_limits(&self) -> Vec<ShownLimit> {
         Limit::ALL.iter().map(|&limit| self.shown_limit(limit)).collect()
     }

@@ -1,5 +1,5 @@
-//! Readers of single values. Each says in words what is wrong with a value beyond what the table tells; an empty text
-//! leaves it at that. None repeats a secret.
+//! Parsers of single values. An error text says what is wrong beyond what the table states; an empty text adds nothing.
+//! No error contains a secret.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 use super::countries::is_country;
 
-/// A value, or what is wrong with it.
+/// A parsed value, or what is wrong with it.
 pub(super) type Parsed<T> = Result<T, String>;
 
 fn when<T>(fits: bool, value: T) -> Parsed<T> {
@@ -21,7 +21,7 @@ pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
     text.parse().map_err(|_| String::new())
 }
 
-/// A list separated by commas. An error tells the place of its entry and not the entry, which may hold anything.
+/// Parses a comma-separated list. An error gives the position of an entry, not the entry, which may hold a secret.
 fn list<T, L: FromIterator<T>>(
     text: &str,
     what: &str,
@@ -29,11 +29,13 @@ fn list<T, L: FromIterator<T>>(
 ) -> Parsed<L> {
     let entries = (1..).zip(text.split(',').map(str::trim));
     entries
-        .map(|(place, part)| entry(part).ok_or_else(|| format!("entry {place} is no {what}")))
+        .map(|(place, part)| {
+            entry(part).ok_or_else(|| format!("entry {place} is not a valid {what}"))
+        })
         .collect()
 }
 
-/// Networks in CIDR notation; a single address is a network of its own.
+/// Parses networks in CIDR notation; a single address becomes a network of one.
 pub(super) fn networks(text: &str) -> Parsed<Vec<IpNet>> {
     list(text, "network", |part| {
         let net = part.parse::<IpNet>().map(|net| net.trunc());
@@ -54,7 +56,7 @@ fn country_code(text: &str) -> Option<String> {
     is_country(&code).then_some(code)
 }
 
-/// An `http` or `https` address without query, fragment and user, its path without a trailing slash.
+/// Parses an `http` or `https` URL without query, fragment or user, and removes a trailing slash from the path.
 pub(super) fn base_url(text: &str) -> Parsed<Url> {
     let mut url = hook_url(text)?;
     if url.query().is_some() {
@@ -65,14 +67,14 @@ pub(super) fn base_url(text: &str) -> Parsed<Url> {
     Ok(url)
 }
 
-/// An `http` or `https` address that may have a query: senders' hooks do.
+/// Parses an `http` or `https` URL that may have a query, as some providers' hooks do.
 pub(super) fn hook_url(text: &str) -> Parsed<Url> {
     let url = Url::parse(text).map_err(|_| String::new())?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(String::new());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("it names a user".to_owned());
+        return Err("it contains a user or password".to_owned());
     }
     if url.fragment().is_some() {
         return Err("it has a fragment".to_owned());
@@ -80,37 +82,38 @@ pub(super) fn hook_url(text: &str) -> Parsed<Url> {
     Ok(url)
 }
 
-/// Twilio calls no host with an underscore back (its documentation of `StatusCallback`).
+/// Like [`base_url`], but refuses underscores in the host: Twilio does not call such hosts back (its documentation of
+/// `StatusCallback`).
 pub(super) fn public_url(text: &str) -> Parsed<Url> {
     let url = base_url(text)?;
     if url.host_str().is_some_and(|host| host.contains('_')) {
-        return Err("its host has an underscore".to_owned());
+        return Err("its host contains an underscore".to_owned());
     }
     Ok(url)
 }
 
-/// An engine's address: one of the schemes, and something behind it.
+/// Checks the URL of an engine: one of the schemes, and an authority.
 pub(super) fn engine_url(text: &str, schemes: &[&str]) -> Parsed<()> {
     let url = Url::parse(text).map_err(|_| String::new())?;
     when(schemes.contains(&url.scheme()) && url.has_authority(), ())
 }
 
-/// Origins as browsers send them (RFC 6454, section 6.1): lower case, without a default port.
+/// Parses origins into the form that browsers send (RFC 6454, section 6.1): lower case, without a default port.
 pub(super) fn origins(text: &str) -> Parsed<Vec<String>> {
-    list(text, "exact origin", origin)
+    list(text, "origin", origin)
 }
 
 fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let host = url.host_str().filter(|host| !host.is_empty() && !host.contains('*'))?;
-    // A path, even `/`, a user, a query or a fragment is more than an origin.
+    // An origin has no path (not even `/`), user, query or fragment.
     let authority = text.split_once("://")?.1;
     let bare = !authority.contains(['/', '?', '#', '@', '\\']) && !authority.ends_with(':');
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     bare.then(|| format!("{}://{host}{port}", url.scheme()))
 }
 
-/// A host name by its labels (RFC 1123, section 2.1), in lower case.
+/// Parses a host name by its labels (RFC 1123, section 2.1) and lower-cases it.
 pub(super) fn host_name(text: &str) -> Parsed<String> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -129,7 +132,7 @@ pub(super) fn key_id(text: &str) -> Parsed<String> {
     when((1..=64).contains(&text.len()) && text.bytes().all(known), text.to_owned())
 }
 
-/// Visible ASCII, 255 characters at most: what an issuer or audience may be.
+/// Parses an issuer or audience: visible ASCII, at most 255 characters.
 pub(super) fn visible(text: &str) -> Parsed<String> {
     when(text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic()), text.to_owned())
 }
@@ -138,14 +141,14 @@ pub(super) fn credential(text: &str) -> Parsed<()> {
     when(text.bytes().all(|b| b.is_ascii_graphic()), ())
 }
 
-/// One of Twilio's ids: two letters and 32 hexadecimal digits.
+/// Parses a Twilio SID: two letters and 32 hexadecimal digits.
 pub(super) fn sid(text: &str, letters: &str) -> Parsed<String> {
     let digits = text.strip_prefix(letters).unwrap_or_default();
     let is_sid = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
     when(is_sid, text.to_owned())
 }
 
-/// What Twilio takes as `From`: a number, a short code, or an alphanumeric sender of up to 11 characters.
+/// Parses a Twilio `From`: a number, a short code or an alphanumeric sender of at most 11 characters.
 pub(super) fn sender(text: &str) -> Parsed<String> {
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'+' | b'-' | b'_' | b'&');
@@ -157,15 +160,15 @@ pub(super) fn sender(text: &str) -> Parsed<String> {
     when(is_sender, text.to_owned())
 }
 
-/// `+` and 7 to 15 digits (design, ruling 8; ITU-T E.164 for the 15).
+/// Returns whether `text` is `+` and 7 to 15 digits (contract, ruling 8; ITU-T E.164 for the 15).
 pub(super) fn is_e164_like(text: &str) -> bool {
     text.strip_prefix('+').is_some_and(|digits| {
         (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
     })
 }
 
-/// A name for the texts: one septet of GSM-7 a character (3GPP TS 23.038, 6.2.1), so that it cannot make a text longer
-/// than it looks. `@` would begin a WebOTP line, and four digits in a row would pass for a code.
+/// Parses the app name used in messages. Each character is one GSM-7 septet (3GPP TS 23.038, 6.2.1), so the name cannot
+/// make a message longer than it looks. `@` would begin a WebOTP line, and four digits in a row look like a code.
 pub(super) fn app_name(text: &str) -> Parsed<String> {
     let one_septet = |b: u8| matches!(b, b' '..=b'~') && !b"@`^{}[]~\\|".contains(&b);
     let like_a_code = text.as_bytes().windows(4).any(|four| four.iter().all(u8::is_ascii_digit));
@@ -173,7 +176,7 @@ pub(super) fn app_name(text: &str) -> Parsed<String> {
     when(fits, text.to_owned())
 }
 
-/// Google's SMS Retriever: the first 11 characters of a base64 digest.
+/// Parses the app hash of Google's SMS Retriever: the first 11 characters of a base64 digest.
 pub(super) fn android_hash(text: &str) -> Parsed<String> {
     let base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
     when(text.len() == 11 && text.bytes().all(base64), text.to_owned())
@@ -181,14 +184,14 @@ pub(super) fn android_hash(text: &str) -> Parsed<String> {
 
 pub(super) fn existing_folder(text: &str) -> Parsed<PathBuf> {
     let path = PathBuf::from(text);
-    if path.is_dir() { Ok(path) } else { Err("there is no such folder".to_owned()) }
+    if path.is_dir() { Ok(path) } else { Err("the folder does not exist".to_owned()) }
 }
 
-/// A folder that may be made later.
+/// Parses the path of a folder that may be created later.
 pub(super) fn folder(text: &str) -> Parsed<PathBuf> {
     let path = PathBuf::from(text);
     if path.exists() && !path.is_dir() {
-        return Err("it is no folder".to_owned());
+        return Err("it is not a folder".to_owned());
     }
     Ok(path)
 }
@@ -203,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_are_cut_to_their_prefix_and_single_addresses_are_whole() {
+    fn networks_are_truncated_to_their_prefix_and_addresses_are_kept_whole() {
         let read = networks("10.1.2.3/8, 192.0.2.7,2001:db8::1").unwrap();
         let written: Vec<String> = read.iter().map(ToString::to_string).collect();
         assert_eq!(written, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::1/128"]);
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_kept_as_browsers_send_it() {
+    fn an_origin_is_normalized_to_what_browsers_send() {
         let read =
             origins("https://App.Example.com:443,http://localhost:3000,capacitor://localhost");
         assert_eq!(
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_url_loses_its_trailing_slash_and_takes_no_extras() {
+    fn a_base_url_loses_its_trailing_slash_and_has_no_extra_parts() {
         assert_eq!(base_url("https://a.example/auth/").unwrap().as_str(), "https://a.example/auth");
         for wrong in ["a.example", "ftp://a.example", "https://a.example/?q", "https://a.example#f"]
         {
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn engines_are_known_by_their_schemes() {
+    fn engine_urls_are_recognized_by_their_schemes() {
         assert!(engine_url("postgres://u:p@h:1/d", &["postgres"]).is_ok());
         assert!(engine_url("postgres:///d?host=/run/postgresql", &["postgres"]).is_ok());
         assert!(engine_url("mysql://h/d", &["postgres"]).is_err());
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_name_cannot_lengthen_a_text_or_pass_for_a_code() {
+    fn an_app_name_cannot_lengthen_a_message_or_look_like_a_code() {
         for right in ["Latchkey", "A", "Shop 24/7 & more :-)", "$_# \"x\" 123"] {
             assert!(app_name(right).is_ok(), "{right}");
         }
@@ -279,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_name_is_no_address_and_has_no_odd_characters() {
+    fn a_host_name_is_not_an_address_and_has_no_special_characters() {
         assert_eq!(host_name("Login.Example.com").unwrap(), "login.example.com");
         for wrong in ["https://a.example", "a_b.example", "-a.example", "a..b", "192.0.2.1", "a:1"]
         {

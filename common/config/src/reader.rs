@@ -1,4 +1,4 @@
-//! Reads settings as the table says and gathers what is wrong with them.
+//! Reads settings according to the table and collects the mistakes.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -10,14 +10,14 @@ use super::parse::Parsed;
 use super::source::{Given, Origin};
 use super::table::{self, Allowed, Preset, Setting};
 
-/// Goes on after a mistake with the preset, so that one start tells all of them.
+/// Continues with the default after a mistake, so that one start reports all mistakes.
 pub(super) struct Reader {
     given: Given,
     wrong: BTreeSet<&'static str>,
 }
 
 fn known(name: &str) -> &'static Setting {
-    table::find(name).expect("every setting that is read stands in the table")
+    table::find(name).expect("every setting that is read is in the table")
 }
 
 impl Reader {
@@ -25,12 +25,12 @@ impl Reader {
         Self { given, wrong: BTreeSet::new() }
     }
 
-    /// Whether somebody gave a value, right or wrong.
+    /// Returns whether a value was given, valid or not.
     pub(super) fn is_given(&self, name: &str) -> bool {
         self.given.value(known(name).name).is_some()
     }
 
-    /// Whether its value was refused.
+    /// Returns whether the value was refused.
     pub(super) fn is_wrong(&self, name: &str) -> bool {
         self.wrong.contains(name)
     }
@@ -39,7 +39,7 @@ impl Reader {
         self.given.value(name).map(|(_, origin)| origin)
     }
 
-    /// What was given, or the preset. Spaces around it are nobody's intent, but in a secret every byte counts.
+    /// Returns the given value or the default. Surrounding spaces are trimmed, except in secrets: every byte counts.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         let setting = known(name);
         match (self.given.value(name), setting.preset) {
@@ -50,7 +50,7 @@ impl Reader {
         }
     }
 
-    /// The value as `parse` reads it; `None` when there is none or it is wrong.
+    /// Parses the value; `None` if there is none or it is wrong.
     pub(super) fn read<T>(
         &mut self,
         name: &str,
@@ -69,7 +69,7 @@ impl Reader {
     pub(super) fn number<T: TryFrom<u64, Error: Debug>>(&mut self, name: &str) -> T {
         let setting = known(name);
         let Allowed::Number { low, high, zero } = setting.allowed else {
-            panic!("{name} is read as a number, but the table has it otherwise");
+            panic!("{name} is read as a number but is not one in the table");
         };
         let fits = |n: &u64| (low..=high).contains(n) || zero.is_some() && *n == 0;
         let parse = |text: &str| {
@@ -78,14 +78,14 @@ impl Reader {
             digits.and_then(|digits| digits.parse().ok()).filter(fits).ok_or_else(String::new)
         };
         let preset = || match setting.preset {
-            Preset::Value(value) => value.parse().expect("the preset of a number is one"),
-            Preset::Nothing | Preset::Told(_) => panic!("{name} is a number without a preset"),
+            Preset::Value(value) => value.parse().expect("the default of a number is a number"),
+            Preset::Nothing | Preset::Told(_) => panic!("{name} is a number without a default"),
         };
         let number = self.read(name, parse).unwrap_or_else(preset);
-        T::try_from(number).expect("the table's range fits the type that it is read as")
+        T::try_from(number).expect("the range in the table fits the type")
     }
 
-    /// The meaning of one of the table's words.
+    /// Reads a setting that is one of the table's words and returns the meaning of that word.
     pub(super) fn word<T: Copy>(&mut self, name: &str, meanings: &[(&str, T)]) -> Option<T> {
         self.read(name, |text| {
             let meaning = meanings.iter().find(|(word, _)| *word == text);
@@ -101,14 +101,14 @@ impl Reader {
         self.read(name, |text| judge(text).map(|()| SecretString::from(text.to_owned())))
     }
 
-    /// A setting is missing that this start cannot do without.
+    /// Records a mistake if a setting that this process needs is missing.
     pub(super) fn require(&mut self, name: &str, why: &str) {
         if !self.is_given(name) {
             self.refuse(name, &format!("it is not set, but {why}"));
         }
     }
 
-    /// Tells what is wrong with a setting, where it was set, and what it may be.
+    /// Records a mistake: what is wrong with the setting, where it was set, and what is allowed.
     pub(super) fn refuse(&mut self, name: &str, why: &str) {
         let setting = known(name);
         self.wrong.insert(setting.name);
@@ -123,7 +123,7 @@ impl Reader {
     }
 
     fn refuse_value(&mut self, name: &str, text: &str, why: &str) {
-        // An address may carry a password or a token where none belongs.
+        // A URL may contain a password or a token.
         let value = if known(name).secret || text.contains(['@', '?']) {
             "its value".to_owned()
         } else {
@@ -135,7 +135,7 @@ impl Reader {
         self.refuse(name, &format!("{value} is refused{because}"));
     }
 
-    /// What is wrong, in the order of the table, and the names that are no settings first.
+    /// Takes the mistakes: unknown names first, then in the order of the table.
     pub(super) fn mistakes(&mut self) -> Vec<Mistake> {
         let place = |mistake: &Mistake| {
             let name = mistake.name.split(',').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Who sends texts to whom.
+//! The routes: which providers send to which phone numbers.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use super::parse::Parsed;
 pub enum ProviderName {
     Twilio,
     Http,
-    /// Prints texts; development only.
+    /// Prints messages; development only.
     Console,
-    /// Keeps and shows texts; development only.
+    /// Stores and shows messages; development only.
     Inbox,
 }
 
@@ -37,14 +37,14 @@ impl fmt::Display for ProviderName {
 /// The providers of each country prefix, first choice first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
-    /// For every number that no prefix fits. Empty only in a service that sends nothing and was given no routes.
+    /// For numbers that match no prefix. Empty only in a service that sends nothing and was given no routes.
     pub default: Vec<ProviderName>,
-    /// Digits without `+`, the longest first: the first that fits decides.
+    /// Digits without `+`, longest prefix first: the first match decides.
     pub by_prefix: Vec<(String, Vec<ProviderName>)>,
 }
 
 impl Routes {
-    /// Reads `default=twilio,http;98=http`.
+    /// Parses `default=twilio,http;98=http`.
     pub(super) fn parse(text: &str) -> Parsed<Self> {
         let mut default = None;
         let mut by_prefix: Vec<(String, Vec<ProviderName>)> = Vec::new();
@@ -59,10 +59,10 @@ impl Routes {
                 by_prefix.push((prefix.to_owned(), providers));
                 taken
             } else {
-                return Err(format!("{prefix:?} is no prefix"));
+                return Err(format!("{prefix:?} is not a prefix"));
             };
             if taken {
-                return Err(format!("{prefix:?} stands there twice"));
+                return Err(format!("{prefix:?} is listed twice"));
             }
         }
         by_prefix.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
@@ -70,20 +70,20 @@ impl Routes {
         Ok(Self { default, by_prefix })
     }
 
-    /// Whether any route names this provider.
+    /// Returns whether any route names this provider.
     pub fn names(&self, provider: ProviderName) -> bool {
         self.default.contains(&provider)
             || self.by_prefix.iter().any(|(_, providers)| providers.contains(&provider))
     }
 
-    /// The providers for a number of these digits (E.164 without `+`), first choice first.
+    /// Returns the providers for a number (E.164 digits without `+`), first choice first.
     pub fn of(&self, digits: &str) -> &[ProviderName] {
         let fits = |(prefix, _): &&(String, _)| digits.starts_with(prefix.as_str());
         self.by_prefix.iter().find(fits).map_or(&self.default, |(_, providers)| providers)
     }
 }
 
-/// Digits that a number in E.164 can begin with.
+/// Returns whether an E.164 number can begin with these digits.
 fn is_prefix(text: &str) -> bool {
     (1..=15).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_digit())
@@ -94,9 +94,9 @@ fn providers(names: &str) -> Parsed<Vec<ProviderName>> {
     let mut providers = Vec::new();
     for name in names.split(',').map(str::trim) {
         let provider = ProviderName::ALL.into_iter().find(|provider| provider.as_str() == name);
-        let provider = provider.ok_or_else(|| format!("{name:?} is no provider"))?;
+        let provider = provider.ok_or_else(|| format!("{name:?} is not a provider"))?;
         if providers.contains(&provider) {
-            return Err(format!("{name:?} stands twice in one route"));
+            return Err(format!("{name:?} is listed twice in one route"));
         }
         providers.push(provider);
     }
@@ -118,16 +118,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_routes_is_told() {
+    fn the_error_says_what_is_wrong_with_a_route() {
         for (wrong, why) in [
-            ("default=pigeon", "\"pigeon\" is no provider"),
+            ("default=pigeon", "\"pigeon\" is not a provider"),
             ("98=http", "`default` is missing"),
-            ("default=http;98=http;98=twilio", "\"98\" stands there twice"),
-            ("default=http;default=http", "\"default\" stands there twice"),
-            ("default=http,http", "\"http\" stands twice in one route"),
-            ("default=http;+98=http", "\"+98\" is no prefix"),
-            ("default=http;0098=http", "\"0098\" is no prefix"),
-            ("default=", "\"\" is no provider"),
+            ("default=http;98=http;98=twilio", "\"98\" is listed twice"),
+            ("default=http;default=http", "\"default\" is listed twice"),
+            ("default=http,http", "\"http\" is listed twice in one route"),
+            ("default=http;+98=http", "\"+98\" is not a prefix"),
+            ("default=http;0098=http", "\"0098\" is not a prefix"),
+            ("default=", "\"\" is not a provider"),
             ("default=http;", "\"\" has no `=`"),
             ("twilio", "\"twilio\" has no `=`"),
         ] {

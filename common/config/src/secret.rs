@@ -1,4 +1,4 @@
-//! The master secret: what is too weak to be one, and the one that the embedded default makes for itself.
+//! The master secret: the check against weak secrets, and the secret that is generated when running embedded.
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -13,11 +13,12 @@ use zeroize::Zeroizing;
 use domain::keys::hex;
 use domain::rng;
 
-/// Bytes that a secret has at least: as many as the output of the HMAC-SHA-256 under it (RFC 2104, section 3).
+/// The minimum length of a secret: the output length of HMAC-SHA-256 (RFC 2104, section 3).
 pub(super) const LEAST_BYTES: usize = 32;
 
-/// Whether a secret looks copied from an example or typed by a hand: it has a telling word, fewer than eight different
-/// bytes, or eight in ascending order. Of 32 random bytes in hex or base64 fewer than one in a million looks so.
+/// Returns whether a secret looks copied from an example or typed by hand: it contains a telltale word, fewer than
+/// eight distinct bytes, or eight ascending bytes. Fewer than one in a million 32-byte random secrets in hex or base64
+/// match.
 pub(super) fn is_sample(secret: &str) -> bool {
     const WORDS: [&str; 8] = [
         "changeme",
@@ -38,13 +39,13 @@ pub(super) fn is_sample(secret: &str) -> bool {
     ascending || different.len() < 8 || WORDS.iter().any(|word| lower.contains(word))
 }
 
-/// The secret in the data folder's file `secret`, made when there is none: 32 random bytes in hex. Its text is the
-/// secret, so that it can be given as `LATCHKEY_SECRET` when the installation moves to the engines.
+/// Reads the secret from the file `secret` in the data folder, or generates one: 32 random bytes in hex. The text
+/// itself is the secret, so it can be set as `LATCHKEY_SECRET` when the installation moves to real engines.
 ///
-/// Two first starts at once agree on one secret: the file appears whole, under its name, or not at all.
+/// Concurrent first starts agree on one secret: the file appears atomically under its name.
 ///
 /// # Errors
-/// When the folder or file cannot be made or read, or the file holds less than a secret.
+/// If the folder or file cannot be created or read, or the secret in the file is too short.
 pub(super) fn made_in(data_dir: &Path) -> anyhow::Result<SecretString> {
     let path = data_dir.join("secret");
     let place = path.display();
@@ -53,34 +54,34 @@ pub(super) fn made_in(data_dir: &Path) -> anyhow::Result<SecretString> {
             .recursive(true)
             .mode(0o700)
             .create(data_dir)
-            .with_context(|| format!("make the data folder {}", data_dir.display()))?;
-        make(data_dir, &path).with_context(|| format!("make the secret {place}"))?;
+            .with_context(|| format!("create the data folder {}", data_dir.display()))?;
+        make(data_dir, &path).with_context(|| format!("create the secret file {place}"))?;
     }
     let text = Zeroizing::new(
-        std::fs::read_to_string(&path).with_context(|| format!("read the secret {place}"))?,
+        std::fs::read_to_string(&path).with_context(|| format!("read the secret file {place}"))?,
     );
     let secret = text.trim_end();
     ensure!(
         secret.len() >= LEAST_BYTES,
-        "the secret {place} is shorter than {LEAST_BYTES} bytes: bring back the file that was there, \
-         or delete it and lose the sessions and codes made with it"
+        "the secret in {place} is shorter than {LEAST_BYTES} bytes: restore the original file, \
+         or delete it and lose all sessions and codes that depend on it"
     );
     Ok(SecretString::from(secret.to_owned()))
 }
 
-/// Writes a new secret beside its place and links it there, which fails, rather than replaces, when another was first.
+/// Writes a new secret to a draft and links it into place. Linking fails, rather than replaces, if the file exists.
 fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
     let draft = data_dir.join(format!("secret.{}", hex(&rng::bytes::<8>())));
     let written = write(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
         Err(cause) if cause.kind() == ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
-    // Whatever happened, no second copy of a secret stays behind.
+    // Whatever happened, leave no second copy of the secret behind.
     let removed = std::fs::remove_file(&draft);
     written?;
-    removed.context("remove the draft")?;
-    // The name itself must outlive a power cut: sessions will depend on it.
-    File::open(data_dir).and_then(|folder| folder.sync_all()).context("sync the folder")
+    removed.context("remove the draft secret file")?;
+    // The directory entry must survive a power failure: sessions will depend on the secret.
+    File::open(data_dir).and_then(|folder| folder.sync_all()).context("sync the data folder")
 }
 
 fn write(draft: &Path) -> std::io::Result<()> {
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_are_known_and_random_secrets_are_not_taken_for_them() {
+    fn samples_are_recognized_and_random_secrets_are_not_mistaken_for_them() {
         for sample in [
             "0".repeat(64),
             "ab".repeat(20),
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_secret_is_kept_and_nobody_else_can_read_it() -> anyhow::Result<()> {
+    fn a_generated_secret_is_kept_and_only_its_owner_can_read_it() -> anyhow::Result<()> {
         let folder = Folder::new();
         let data_dir = folder.path().join("share/latchkey");
         let secret = made_in(&data_dir)?;
@@ -134,12 +135,12 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&data_dir), mode(&data_dir.join("secret"))), (0o700, 0o600));
         let left: Vec<_> = std::fs::read_dir(&data_dir)?.collect::<Result<_, _>>()?;
-        assert_eq!(left.len(), 1, "no draft stays behind: {left:?}");
+        assert_eq!(left.len(), 1, "no draft is left behind: {left:?}");
         Ok(())
     }
 
     #[test]
-    fn first_starts_at_once_agree_on_one_secret() {
+    fn concurrent_first_starts_agree_on_one_secret() {
         for _ in 0..20 {
             let folder = Folder::new();
             let gate = std::sync::Barrier::new(8);
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_secret_is_named_and_not_replaced() -> anyhow::Result<()> {
+    fn a_damaged_secret_is_reported_and_not_replaced() -> anyhow::Result<()> {
         let folder = Folder::new();
         std::fs::write(folder.path().join("secret"), "cut off\n")?;
         let error = format!("{:#}", made_in(folder.path()).unwrap_err());

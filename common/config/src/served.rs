@@ -1,4 +1,4 @@
-//! The numbers that a deployment serves: its policy, and its test numbers while they last.
+//! The numbers that a deployment serves: its policy, and its test numbers until they expire.
 
 use crate::{Config, TestNumber};
 use domain::code::Code;
@@ -6,8 +6,8 @@ use domain::timestamp::Timestamp;
 
 use domain::phone::{Phone, Policy, Refusal};
 
-/// The policy of a configuration. A test number is one until its date; after that it is a number like any other, and
-/// as a rule none that is assigned (design, ruling 8).
+/// The policy of a configuration. After its end date, a test number is an ordinary number, usually an unassigned one
+/// (contract, ruling 8).
 #[derive(Clone, Debug)]
 pub struct Served {
     with_tests: Policy,
@@ -28,7 +28,7 @@ impl Served {
         Self { with_tests, without, test_numbers: config.test_numbers.clone() }
     }
 
-    /// The same without the list of countries: for staff, whose accounts may be of a country that was served once.
+    /// Removes the list of countries. For staff commands: an account may belong to a country that is no longer served.
     #[must_use]
     pub fn everywhere(mut self) -> Self {
         self.with_tests.countries = None;
@@ -36,14 +36,14 @@ impl Served {
         self
     }
 
-    /// Reads a writing as its subscriber.
+    /// Parses a phone number into its subscriber's canonical number.
     pub fn parse(&self, writing: &str, now: Timestamp) -> Result<Phone, Refusal> {
         let phone = self.with_tests.parse(writing)?;
         let over = self.is_listed(&phone) && self.test_code(&phone, now).is_none();
         if over { self.without.parse(writing) } else { Ok(phone) }
     }
 
-    /// The fixed code of a test number, while its date is not over.
+    /// Returns the fixed code of a test number before its end date.
     pub fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<&Code> {
         let number = self.test_numbers.iter().find(|number| number.phone_number == phone.e164())?;
         number.until.is_none_or(|until| now < until).then_some(&number.code)

@@ -1,4 +1,4 @@
-//! Where values come from: the environment, and a TOML file below it.
+//! The sources of values: the environment, which takes precedence, and a TOML file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use super::error::Mistake;
 use super::table;
 
-/// What was given, before anything of it was judged. Holds secrets, so it prints nothing.
+/// The given values, before validation. Contains secrets, so it does not implement `Debug`.
 pub(super) struct Given {
     values: BTreeMap<&'static str, (String, Origin)>,
     pub(super) mistakes: Vec<Mistake>,
-    /// The file was named and could not be read as a whole.
+    /// A file was named but could not be read or parsed.
     pub(super) file_failed: bool,
 }
 
-/// Who gave a value.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Environment,
@@ -26,7 +26,7 @@ impl Given {
         self.values.get(name).map(|(value, origin)| (value.as_str(), origin))
     }
 
-    /// The process's environment, and the file that it names.
+    /// Reads this process's environment and the file that it names.
     pub(super) fn by_this_process() -> Self {
         let mut mistakes = Vec::new();
         let variables = environment(&mut mistakes);
@@ -35,12 +35,12 @@ impl Given {
         given
     }
 
-    /// These variables, and the file that they name.
+    /// Reads these variables and the file that they name.
     pub(super) fn by_map(variables: &BTreeMap<String, String>) -> Self {
         let mut given = Self { values: BTreeMap::new(), mistakes: Vec::new(), file_failed: false };
         for (name, value) in variables {
             match table::find(name) {
-                // An orchestrator cannot always leave a variable out; it can leave it empty.
+                // An orchestrator cannot always omit a variable, but it can leave it empty.
                 Some(setting) if !value.is_empty() => {
                     given.values.insert(setting.name, (value.clone(), Origin::Environment));
                 }
@@ -58,7 +58,7 @@ impl Given {
         given
     }
 
-    /// Adds what the file says and the environment does not.
+    /// Adds the file's values that the environment does not set.
     fn read_file(&mut self, path: &Path) {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| format!("{} cannot be read ({cause})", path.display()));
@@ -77,7 +77,7 @@ impl Given {
             let known = table::all().find(|s| s.key() == key && s.name != table::FILE);
             let Some(setting) = known else {
                 let keys = table::all().filter(|s| s.name != table::FILE).map(table::Setting::key);
-                self.refuse(&in_file, unknown("setting of a file", &key, keys));
+                self.refuse(&in_file, unknown("setting", &key, keys));
                 continue;
             };
             match as_text(&value) {
@@ -99,8 +99,8 @@ impl Given {
     }
 }
 
-/// The variables that concern us. One that is not UTF-8 is a mistake only when it is ours.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+/// Returns the variables that concern Latchkey. A variable that is not UTF-8 is a mistake only if it is one of these.
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
 fn environment(mistakes: &mut Vec<Mistake>) -> BTreeMap<String, String> {
     let ours = std::env::vars_os()
         .map(|(name, _)| name.to_string_lossy().into_owned())
@@ -114,7 +114,7 @@ fn environment(mistakes: &mut Vec<Mistake>) -> BTreeMap<String, String> {
             Err(std::env::VarError::NotUnicode(_)) => {
                 mistakes.push(Mistake { name, text: "it is not UTF-8".to_owned() });
             }
-            // The name itself is not UTF-8, so that it was not found under what we can print of it.
+            // The name is not UTF-8, so its lossy form was not found.
             Err(std::env::VarError::NotPresent) => {
                 variables.insert(name, "?".to_owned());
             }
@@ -123,7 +123,7 @@ fn environment(mistakes: &mut Vec<Mistake>) -> BTreeMap<String, String> {
     variables
 }
 
-/// A TOML value as the text that the environment would hold; lists may be written as arrays of texts.
+/// Converts a TOML value to the text that the environment would hold; a list may be an array of strings.
 fn as_text(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),
@@ -137,18 +137,19 @@ fn as_text(value: &toml::Value) -> Option<String> {
     }
 }
 
-/// Where and why a file is no TOML. The parser's own message is not used whole: it shows the line, which may hold a secret.
+/// Says where and why a file is not valid TOML. The parser's full message is not used: it quotes the line, which may
+/// hold a secret.
 fn not_toml(path: &Path, text: &str, cause: &toml::de::Error) -> String {
     let before = cause.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let reason = cause.message().replace('\n', ", ");
-    format!("{} is no TOML: line {line}: {reason}", path.display())
+    format!("{} is not valid TOML: line {line}: {reason}", path.display())
 }
 
-/// What to say about a name that nobody knows.
+/// The error text for an unknown name.
 fn unknown(what: &str, name: &str, known: impl Iterator<Item = String>) -> String {
-    // Kubernetes sets such variables for every Service in the namespace, and they look like ours when the Service is
-    // called latchkey.
+    // Kubernetes sets such variables for every Service in the namespace. They look like Latchkey's own if the Service
+    // is named latchkey.
     let by_kubernetes = name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
         || name.contains("_PORT_") && name.contains("_TCP")
@@ -156,7 +157,7 @@ fn unknown(what: &str, name: &str, known: impl Iterator<Item = String>) -> Strin
     let nearest = known.map(|other| (distance(name, &other), other)).min();
     match nearest {
         _ if by_kubernetes => format!(
-            "there is no such {what}; if Kubernetes set it for a Service, say `enableServiceLinks: false`"
+            "there is no such {what}; if Kubernetes set it for a Service, set `enableServiceLinks: false`"
         ),
         Some((steps, other)) if steps * 3 <= name.len() => {
             format!("there is no such {what}; did you mean {other}?")
@@ -165,7 +166,7 @@ fn unknown(what: &str, name: &str, known: impl Iterator<Item = String>) -> Strin
     }
 }
 
-/// The least number of insertions, deletions and replacements that make one text of the other (Levenshtein).
+/// The minimum number of insertions, deletions and replacements that turn `a` into `b` (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -186,21 +187,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_distance_of_two_names_counts_single_changes() {
+    fn the_distance_of_two_names_counts_single_edits() {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("otp_lenght", "otp_length"), 2);
     }
 
     #[test]
-    fn a_service_link_of_kubernetes_is_told_apart_from_a_typo() {
+    fn a_kubernetes_service_link_is_distinguished_from_a_typo() {
         let text = unknown("variable", "LATCHKEY_GATEWAY_PORT_8080_TCP_ADDR", std::iter::empty());
         assert!(text.contains("enableServiceLinks: false"), "{text}");
     }
 
     #[test]
-    fn the_process_environment_can_be_read_whatever_else_stands_in_it() {
+    fn the_process_environment_can_be_read_whatever_else_it_contains() {
         let given = Given::by_this_process();
-        assert_eq!(given.value("PATH"), None, "only what is ours is taken");
+        assert_eq!(given.value("PATH"), None, "only Latchkey's variables are read");
     }
 }

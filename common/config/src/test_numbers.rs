@@ -1,4 +1,4 @@
-//! Phones whose code is fixed.
+//! Phones with a fixed code.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use super::parse::{Parsed, is_e164_like};
 use domain::code::Code;
 use domain::timestamp::Timestamp;
 
-/// A phone that gets no text and signs in with a fixed code.
+/// A phone that receives no message and signs in with a fixed code.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TestNumber {
-    /// `+` and 7 to 15 digits; need not be a number of any plan (design, ruling 8).
+    /// `+` and 7 to 15 digits; need not belong to a numbering plan (contract, ruling 8).
     pub phone_number: String,
     pub code: Code,
-    /// From here on it is a phone like any other. `None`: never; not in production.
+    /// From this moment it is an ordinary phone. `None` (not allowed in production): it never becomes one.
     pub until: Option<Timestamp>,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Debug for TestNumber {
     }
 }
 
-/// Reads `+15550100001=123456@2027-01-01,…`. Errors tell the place of the entry and repeat nothing of it.
+/// Parses `+15550100001=123456@2027-01-01,…`. Errors give the position of an entry and never quote it.
 pub(super) fn parse(text: &str, code_length: u8) -> Parsed<Vec<TestNumber>> {
     let mut numbers: Vec<TestNumber> = Vec::new();
     for (place, entry) in (1..).zip(text.split(',').map(str::trim)) {
@@ -37,20 +37,20 @@ pub(super) fn parse(text: &str, code_length: u8) -> Parsed<Vec<TestNumber>> {
             return Err(wrong("the phone is not `+` and 7 to 15 digits"));
         }
         if numbers.iter().any(|number| number.phone_number == phone) {
-            return Err(wrong("the phone stands there twice"));
+            return Err(wrong("the phone is listed twice"));
         }
         let code = Code::parse(code, code_length)
-            .ok_or_else(|| wrong(&format!("the code has not {code_length} digits")))?;
+            .ok_or_else(|| wrong(&format!("the code does not have {code_length} digits")))?;
         let until = match end {
             None => None,
-            Some(day) => Some(start_of(day).ok_or_else(|| wrong("the end is no day"))?),
+            Some(day) => Some(start_of(day).ok_or_else(|| wrong("the end is not a date"))?),
         };
         numbers.push(TestNumber { phone_number: phone.to_owned(), code, until });
     }
     Ok(numbers)
 }
 
-/// The first moment, in UTC, of a day written `2027-01-01`.
+/// Returns the start, in UTC, of a day written `2027-01-01`.
 fn start_of(day: &str) -> Option<Timestamp> {
     (day.len() == 10).then(|| Timestamp::parse(&format!("{day}T00:00:00Z"))).flatten()
 }
@@ -70,17 +70,17 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_test_number_is_told_by_its_place_and_not_repeated() {
+    fn a_wrong_test_number_is_reported_by_its_position_and_not_quoted() {
         for (wrong, why) in [
             ("+14155550100", "entry 1: there is no `=`"),
             ("14155550100=123456", "entry 1: the phone is not `+` and 7 to 15 digits"),
             ("+141555=123456", "entry 1: the phone is not `+` and 7 to 15 digits"),
             ("+1415555010012345=123456", "entry 1: the phone is not `+` and 7 to 15 digits"),
-            ("+14155550100=12@2099-01-01", "entry 1: the code has not 6 digits"),
-            ("+14155550100=12345a", "entry 1: the code has not 6 digits"),
-            ("+14155550100=123456@tomorrow", "entry 1: the end is no day"),
-            ("+14155550100=123456@2027-02-30", "entry 1: the end is no day"),
-            ("+14155550100=123456,+14155550100=654321", "entry 2: the phone stands there twice"),
+            ("+14155550100=12@2099-01-01", "entry 1: the code does not have 6 digits"),
+            ("+14155550100=12345a", "entry 1: the code does not have 6 digits"),
+            ("+14155550100=123456@tomorrow", "entry 1: the end is not a date"),
+            ("+14155550100=123456@2027-02-30", "entry 1: the end is not a date"),
+            ("+14155550100=123456,+14155550100=654321", "entry 2: the phone is listed twice"),
             ("+14155550100=123456,", "entry 2: there is no `=`"),
         ] {
             assert_eq!(parse(wrong, 6), Err(why.to_owned()), "{wrong}");

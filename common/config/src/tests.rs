@@ -1,4 +1,4 @@
-//! The settings as operators meet them: defaults, ranges, mistakes, production, files.
+//! Tests of the settings as operators see them: defaults, ranges, mistakes, production, files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use domain::keys::{derive_bundle, hex};
 use domain::rng;
 use domain::vocabulary::Limit;
 
-/// A folder of a test's own, gone when it ends.
+/// A temporary folder for one test, removed when the test ends.
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
@@ -30,7 +30,7 @@ impl Folder {
         self.0.display().to_string()
     }
 
-    /// A file of settings, and the variable that names it.
+    /// Writes a settings file; returns the variable that names it and its path.
     fn settings(&self, toml: &str) -> (String, String) {
         let path = self.0.join("latchkey.toml");
         std::fs::write(&path, toml).unwrap();
@@ -47,7 +47,7 @@ impl Drop for Folder {
 type Pairs = &'static [(&'static str, &'static str)];
 type Variables = BTreeMap<String, String>;
 
-/// 32 bytes that look random, in hex.
+/// 32 random-looking bytes in hex.
 const SECRET: &str = "7c41f09be2d85a6313a4c9f70e5b28d6917fe03cb46a52d8c01e9b7753fa86d4";
 const OTHER_SECRET: &str = "e5b28d6917fe03cb46a52d8c01e9b7753fa86d47c41f09be2d85a6313a4c9f70";
 
@@ -68,7 +68,7 @@ fn variables(pairs: &[(&str, &str)]) -> Variables {
     pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// What a production of three services in one process on the engines needs.
+/// The settings that an all-in-one process needs in production with real engines.
 fn production(keys_dir: &Folder) -> Variables {
     let mut all = variables(ENGINES);
     all.extend(variables(TWILIO));
@@ -85,22 +85,25 @@ fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::from_map(Role::AllInOne, &variables(pairs))
 }
 
-/// The error's text, which must name all of `names` and repeat no value of a secret.
+/// Returns the error text, which must name all of `names` and contain no secret.
 fn refused(role: Role, given: &Variables, names: &[&str]) -> String {
     let Err(error) = Config::from_map(role, given) else { panic!("{names:?} should be refused") };
     let text = error.to_string();
     for name in names {
         let told = error.mistakes().iter().any(|m| m.name.split(',').next() == Some(name));
-        assert!(told, "{name} is not named: {text}");
+        assert!(told, "the error does not name {name}: {text}");
     }
     for (name, value) in given {
         let secret = table::find(name).is_some_and(|setting| setting.secret);
-        assert!(!secret || !text.contains(value.as_str()), "{name} is repeated: {text}");
+        assert!(
+            !secret || !text.contains(value.as_str()),
+            "the error contains the value of {name}: {text}"
+        );
     }
     text
 }
 
-/// Each a setting, a wrong value, and what else must be set to reach it.
+/// Each entry: a setting, a wrong value, and the other settings that the check depends on.
 const WRONG: &[(&str, &str, Pairs)] = &[
     ("LATCHKEY_CONFIG", "/nonexistent/latchkey.toml", &[]),
     ("LATCHKEY_ENV", "staging", &[]),
@@ -110,7 +113,7 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("AMQP_URL", "mq.internal:5672", &[]),
     ("LATCHKEY_DATA_DIR", "/dev/null", &[]),
     ("LATCHKEY_SECRET", "t00-sh0rt", &[]),
-    ("LATCHKEY_SECRET", "31 bytes, and 32 are asked for.", &[("LATCHKEY_ENV", "production")]),
+    ("LATCHKEY_SECRET", "31 bytes, while 32 are required", &[("LATCHKEY_ENV", "production")]),
     ("LATCHKEY_SECRET_PREVIOUS", "t00-sh0rt", &[("LATCHKEY_SECRET", SECRET)]),
     ("LATCHKEY_SECRET_PREVIOUS", SECRET, &[("LATCHKEY_SECRET", SECRET)]),
     ("LATCHKEY_SECRET_PREVIOUS", SECRET, &[]),
@@ -176,7 +179,7 @@ const WRONG: &[(&str, &str, Pairs)] = &[
 ];
 
 #[test]
-fn every_wrong_value_is_refused_by_name_with_what_is_allowed_and_no_secret_repeated() {
+fn every_wrong_value_is_refused_by_name_with_what_is_allowed_and_no_secret() {
     for &(name, value, beside) in WRONG {
         let mut given = variables(beside);
         given.insert(name.to_owned(), value.to_owned());
@@ -206,16 +209,16 @@ fn a_messaging_service_sends_and_a_number_beside_it_calls() {
 }
 
 #[test]
-fn the_wrong_values_above_try_every_setting_that_is_no_plain_number() {
+fn the_wrong_values_above_cover_every_setting_that_is_not_a_number() {
     let tried: BTreeSet<_> = WRONG.iter().map(|(name, ..)| *name).collect();
     for setting in table::all() {
         let number = matches!(setting.allowed, Allowed::Number { .. });
-        assert!(number || tried.contains(setting.name), "{} is never tried", setting.name);
+        assert!(number || tried.contains(setting.name), "{} is not covered", setting.name);
     }
 }
 
 #[test]
-fn both_ends_of_every_range_are_taken_and_one_beyond_is_refused_with_the_range() {
+fn both_ends_of_every_range_are_accepted_and_one_beyond_is_refused_with_the_range() {
     let mut numbers = 0;
     for setting in table::all() {
         let Allowed::Number { low, high, zero } = setting.allowed else { continue };
@@ -240,15 +243,15 @@ fn both_ends_of_every_range_are_taken_and_one_beyond_is_refused_with_the_range()
     }
     assert_eq!(
         numbers, 21,
-        "ruling 26 names eleven ranges and nine limits; the call after a text has one"
+        "ruling 26 names eleven ranges and nine limits; the voice fallback has one range"
     );
 }
 
 #[test]
-fn every_word_of_a_setting_is_taken() {
+fn every_word_of_a_setting_is_accepted() {
     for setting in table::all() {
         let Allowed::Words(words) = setting.allowed else { continue };
-        // Production needs more than this word.
+        // Production needs more settings than this word.
         for word in words.iter().filter(|word| **word != "production") {
             let config = load(&[(setting.name, word)]).unwrap();
             let shown = config.shown().into_iter().find(|s| s.variable == setting.name).unwrap();
@@ -263,7 +266,7 @@ fn every_word_of_a_setting_is_taken() {
 }
 
 #[test]
-fn nothing_set_is_the_embedded_development_of_the_contract() {
+fn without_settings_it_is_the_embedded_development_of_the_contract() {
     let folder = Folder::new();
     let config = load(&[("LATCHKEY_DATA_DIR", &folder.text())]).unwrap();
     assert_eq!(config.environment, Environment::Development);
@@ -291,13 +294,13 @@ fn nothing_set_is_the_embedded_development_of_the_contract() {
     assert_eq!(config.texts.app_name, "Latchkey");
     assert_eq!((config.password_min, config.pumping_guard), (15, PumpingGuard::Record));
     assert!(config.cors_origins.is_empty() && config.trusted_proxies.is_empty());
-    assert!(!folder.path().join("secret").exists(), "judging settings makes nothing");
+    assert!(!folder.path().join("secret").exists(), "validating settings creates nothing");
 }
 
 #[test]
-fn the_data_folder_is_the_platforms_own_when_none_is_set() {
+fn the_data_folder_is_the_platforms_when_none_is_set() {
     let Engines::Embedded { data_dir } = load(&[]).unwrap().engines else {
-        panic!("without engines it is embedded")
+        panic!("without engines it runs embedded")
     };
     assert!(data_dir.is_absolute() && data_dir.ends_with("latchkey"), "{}", data_dir.display());
 }
@@ -316,7 +319,7 @@ fn empty_variables_count_as_unset_and_spaces_around_a_value_are_dropped() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_in_the_order_of_the_page() {
+fn all_mistakes_are_reported_at_once_in_the_order_of_the_page() {
     let given = variables(&[
         ("LATCHKEY_OTP_TTL_SECS", "5"),
         ("LATCHKEY_LISTEN", "nowhere"),
@@ -349,7 +352,7 @@ fn an_unknown_variable_is_refused_with_the_nearest_name() {
 }
 
 #[test]
-fn half_of_the_engines_is_refused_and_the_missing_ones_are_named() {
+fn an_incomplete_set_of_engines_is_refused_and_the_missing_ones_are_named() {
     for missing in ["DATABASE_URL", "REDIS_URL", "AMQP_URL"] {
         let mut given = variables(ENGINES);
         given.remove(missing);
@@ -363,7 +366,7 @@ fn half_of_the_engines_is_refused_and_the_missing_ones_are_named() {
 }
 
 #[test]
-fn a_service_apart_runs_on_the_engines_with_a_secret_or_its_bundle() {
+fn a_separate_service_needs_real_engines_and_a_secret_or_its_bundle() {
     for role in [Role::Gateway, Role::OtpWorker, Role::SmsWorker] {
         let names = ["DATABASE_URL", "REDIS_URL", "AMQP_URL", "LATCHKEY_SECRET"];
         refused(role, &Variables::new(), &names);
@@ -372,7 +375,7 @@ fn a_service_apart_runs_on_the_engines_with_a_secret_or_its_bundle() {
 }
 
 #[test]
-fn a_bundle_is_judged_by_the_service_that_takes_it() {
+fn a_bundle_is_checked_by_the_service_that_uses_it() {
     let keys_dir = Folder::new();
     for (role, ops_port) in
         [(Role::Gateway, 9090), (Role::OtpWorker, 9091), (Role::SmsWorker, 9092)]
@@ -386,7 +389,7 @@ fn a_bundle_is_judged_by_the_service_that_takes_it() {
         assert!(matches!(config.secrets, Secrets::Bundle(_)));
         assert_eq!(config.ops_listen.port(), ops_port);
         config.keys().unwrap().check_for(service).unwrap();
-        assert_eq!(role_of(&Given::by_map(&given)), role, "found by its keys");
+        assert_eq!(role_of(&Given::by_map(&given)), role, "the role is found by its keys");
 
         refused(Role::AllInOne, &given, &["LATCHKEY_SECRET", "LATCHKEY_SERVICE_KEYS"]);
         let other = if role == Role::Gateway { Role::OtpWorker } else { Role::Gateway };
@@ -400,20 +403,20 @@ fn a_bundle_is_judged_by_the_service_that_takes_it() {
 }
 
 #[test]
-fn one_set_of_variables_serves_every_service_and_each_uses_its_own() {
+fn all_services_can_share_one_set_of_variables() {
     let keys_dir = Folder::new();
     let mut given = production(&keys_dir);
     for role in [Role::AllInOne, Role::Gateway, Role::OtpWorker, Role::SmsWorker] {
         Config::from_map(role, &given).unwrap();
     }
-    // What only the gateway reads may be missing, or not be there, for the workers.
+    // What only the gateway reads may be unset, or name a missing folder, for the workers.
     given.insert("LATCHKEY_JWT_KEYS_DIR".to_owned(), "/nonexistent/keys".to_owned());
     given.remove("LATCHKEY_COUNTRIES");
     for role in [Role::OtpWorker, Role::SmsWorker] {
         Config::from_map(role, &given).unwrap();
     }
     refused(Role::Gateway, &given, &["LATCHKEY_JWT_KEYS_DIR", "LATCHKEY_COUNTRIES"]);
-    // What only the sender reads may be missing for the others.
+    // What only the sender reads may be unset for the others.
     let mut given = production(&keys_dir);
     given.retain(|name, _| !name.starts_with("TWILIO") && name != "LATCHKEY_SMS_ROUTES");
     for role in [Role::Gateway, Role::OtpWorker] {
@@ -423,7 +426,7 @@ fn one_set_of_variables_serves_every_service_and_each_uses_its_own() {
 }
 
 #[test]
-fn a_right_production_starts_and_its_issuer_is_the_public_url() {
+fn a_valid_production_starts_and_its_issuer_is_the_public_url() {
     let keys_dir = Folder::new();
     let config = Config::from_map(Role::AllInOne, &production(&keys_dir)).unwrap();
     assert_eq!(config.environment, Environment::Production);
@@ -439,7 +442,7 @@ fn a_right_production_starts_and_its_issuer_is_the_public_url() {
 }
 
 #[test]
-fn production_refuses_what_is_only_good_for_trying() {
+fn production_refuses_what_is_only_suitable_for_trying() {
     let keys_dir = Folder::new();
     let wrong: &[(&str, Option<&str>, &str)] = &[
         ("LATCHKEY_COUNTRIES", None, "LATCHKEY_COUNTRIES"),
@@ -476,14 +479,14 @@ fn production_refuses_what_is_only_good_for_trying() {
     embedded.retain(|name, _| !name.ends_with("_URL") || name == "LATCHKEY_PUBLIC_URL");
     embedded.insert("LATCHKEY_ENV".to_owned(), "production".to_owned());
     let text = refused(Role::AllInOne, &embedded, &["DATABASE_URL", "REDIS_URL", "AMQP_URL"]);
-    assert!(text.contains("production does not run embedded"), "{text}");
+    assert!(text.contains("production cannot run embedded"), "{text}");
 }
 
 #[test]
-fn development_takes_what_production_refuses() {
+fn development_accepts_what_production_refuses() {
     let config = load(&[
         ("LATCHKEY_PUBLIC_URL", "http://127.0.0.1:8080"),
-        // 32 bytes, and a sample at that.
+        // 32 bytes that look like a sample.
         ("LATCHKEY_SECRET", "changeme-changeme-changeme-chang"),
         ("LATCHKEY_TEST_NUMBERS", "+14155550100=123456"),
         ("LATCHKEY_SMS_ROUTES", "default=console"),
@@ -495,7 +498,7 @@ fn development_takes_what_production_refuses() {
 }
 
 #[test]
-fn a_provider_needs_its_settings_only_when_a_route_names_it() {
+fn a_provider_needs_its_settings_only_if_a_route_names_it() {
     let half = [("TWILIO_ACCOUNT_SID", TWILIO[1].1), ("TWILIO_API_SECRET", "s3cr3t-of-a-key")];
     assert!(load(&half).unwrap().sms.twilio.is_none());
     let names = ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM"];
@@ -523,7 +526,7 @@ fn a_provider_needs_its_settings_only_when_a_route_names_it() {
 }
 
 #[test]
-fn a_file_gives_what_the_environment_does_not() {
+fn a_file_sets_what_the_environment_does_not() {
     let folder = Folder::new();
     let toml = "otp_length = 8\notp_ttl_secs = 100\nstrict_binding = true\n\
                 countries = [\"US\", \"IR\"]\ntwilio_from = \"Acme\"\napp_name = \"\"\n";
@@ -539,7 +542,7 @@ fn a_file_gives_what_the_environment_does_not() {
 }
 
 #[test]
-fn a_mistake_in_a_file_names_the_files_key() {
+fn a_mistake_in_a_file_names_the_key_in_the_file() {
     let folder = Folder::new();
     for (toml, told) in [
         ("otp_lenght = 8", "otp_lenght (in "),
@@ -557,13 +560,13 @@ fn a_mistake_in_a_file_names_the_files_key() {
     ] {
         let (variable, path) = folder.settings(toml);
         let text = load(&[(&variable, &path)]).unwrap_err().to_string();
-        assert!(text.contains(told), "{told} is not in: {text}");
+        assert!(text.contains(told), "missing {told}: {text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
 
 #[test]
-fn without_its_file_nothing_else_is_said_to_be_missing() {
+fn without_the_file_no_other_setting_is_reported_missing() {
     let mut given = variables(ENGINES);
     given.insert(table::FILE.to_owned(), "/nonexistent/latchkey.toml".to_owned());
     given.insert("LATCHKEY_OTP_LENGHT".to_owned(), "6".to_owned());
@@ -572,7 +575,7 @@ fn without_its_file_nothing_else_is_said_to_be_missing() {
 }
 
 #[test]
-fn what_is_shown_masks_every_secret_and_knows_what_follows_from_what() {
+fn shown_settings_mask_every_secret_and_include_derived_values() {
     let keys_dir = Folder::new();
     let mut given = production(&keys_dir);
     given.insert("LATCHKEY_SECRET_PREVIOUS".to_owned(), OTHER_SECRET.to_owned());
@@ -594,7 +597,7 @@ fn what_is_shown_masks_every_secret_and_knows_what_follows_from_what() {
 }
 
 #[test]
-fn the_embedded_default_keeps_its_secret_over_a_restart() {
+fn the_embedded_secret_survives_a_restart() {
     let folder = Folder::new();
     let keys = || {
         let config = load(&[("LATCHKEY_DATA_DIR", &folder.text())]).unwrap();
@@ -603,11 +606,15 @@ fn the_embedded_default_keeps_its_secret_over_a_restart() {
     assert_eq!(keys(), keys());
     let moved = std::fs::read_to_string(folder.path().join("secret")).unwrap();
     let given = load(&[("LATCHKEY_SECRET", moved.trim())]).unwrap();
-    assert_eq!(given.keys().unwrap().index("any", "text"), keys(), "the file's text is the secret");
+    assert_eq!(
+        given.keys().unwrap().index("any", "text"),
+        keys(),
+        "the text of the file is the secret"
+    );
 }
 
 #[test]
-fn limits_are_shown_by_every_name_of_the_contract() {
+fn every_limit_of_the_contract_is_shown() {
     let config =
         load(&[("LATCHKEY_SENDS_PER_PHONE_HOUR", "4711"), ("LATCHKEY_FAILURE_RESET_SECS", "0")]);
     let limits = config.unwrap().shown_limits();
@@ -621,11 +628,11 @@ fn limits_are_shown_by_every_name_of_the_contract() {
 }
 
 #[test]
-fn the_page_about_configuration_is_the_one_that_the_table_makes() {
+fn the_configuration_page_is_generated_from_the_table() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
     let page = std::fs::read_to_string(path).unwrap();
     assert!(
         page == markdown(),
-        "docs/configuration.md is old: `cargo run -- config --markdown > docs/configuration.md`"
+        "docs/configuration.md is out of date: `cargo run -- config --markdown > docs/configuration.md`"
     );
 }

@@ -1,4 +1,4 @@
-//! The one reader of the system's time. Tests hold a clock that they move.
+//! The only reader of the system time. Tests use a clock that they can advance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,55 +6,55 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::timestamp::Timestamp;
 
-/// The time of day. Cheap to clone; clones of a manual clock move together.
+/// A clock. Cheap to clone; clones of a manual clock advance together.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::struct_field_names, reason = "all are milliseconds, and say so")]
+#[expect(clippy::struct_field_names, reason = "all fields are milliseconds")]
 pub struct Clock {
-    /// How far this clock runs ahead of the system's, in milliseconds. `None` in production.
+    /// How far this clock is ahead of the system time. `None` in production.
     ahead_ms: Option<Arc<AtomicI64>>,
-    /// How wrong this host's time is; 0 but in tests.
+    /// The error of this host's time; 0 outside tests.
     wrong_by_ms: i64,
-    /// What a clock that follows another's adds to its host's time. `None`: it follows none.
+    /// The correction that a following clock adds to the host's time. `None`: it follows no other clock.
     correction_ms: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
-    /// The system's own time.
+    /// Creates a clock that shows the system time.
     pub fn system() -> Self {
         Self::default()
     }
 
-    /// The system's time until [`Clock::advance`] moves it: for tests.
+    /// Creates a clock that shows the system time until [`Clock::advance`] moves it, for tests.
     pub fn manual() -> Self {
         Self { ahead_ms: Some(Arc::new(AtomicI64::new(0))), ..Self::default() }
     }
 
-    /// The time of a host whose clock is wrong by so much: for tests.
+    /// Creates the clock of a host whose time is wrong by `ms`, for tests.
     pub fn wrong_by(ms: i64) -> Self {
         Self { wrong_by_ms: ms, ..Self::default() }
     }
 
-    /// A clock that runs as this one until [`Clock::correct`] says how far that is from the time to go by. This one, and
-    /// other clocks made from it, stay as they are.
+    /// Creates a clock that equals this one until [`Clock::correct`] sets its correction. This clock and other clocks
+    /// created from it are unaffected.
     #[must_use]
     pub fn following(&self) -> Self {
         Self { correction_ms: Some(Arc::new(AtomicI64::new(0))), ..self.clone() }
     }
 
-    /// Corrects a following clock and all its clones by so much of its host's time. Any other clock stays as it is.
+    /// Sets the correction of a following clock and all its clones. Has no effect on other clocks.
     pub fn correct(&self, by_ms: i64) {
         if let Some(correction) = &self.correction_ms {
             correction.store(by_ms, Ordering::SeqCst);
         }
     }
 
-    /// What [`Clock::correct`] said last.
+    /// Returns the last value passed to [`Clock::correct`].
     pub fn correction_ms(&self) -> i64 {
         self.correction_ms.as_ref().map_or(0, |correction| correction.load(Ordering::SeqCst))
     }
 
-    /// Milliseconds since the Unix epoch.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's time")]
+    /// Returns the milliseconds since the Unix epoch.
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system time")]
     pub fn now_ms(&self) -> i64 {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let host_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
@@ -68,16 +68,16 @@ impl Clock {
         Timestamp::from_ms(self.now_ms())
     }
 
-    /// How far ahead of the system's time this clock is. Redis scripts read the server's own time, so that gateways
-    /// whose clocks differ still share one; they add this, which is 0 outside tests.
+    /// Returns how far this clock is ahead of the system time; 0 outside tests. Redis scripts read the server's time,
+    /// so that gateways whose clocks differ share one, and add this value.
     pub fn ahead_ms(&self) -> i64 {
         self.ahead_ms.as_ref().map_or(0, |ahead| ahead.load(Ordering::SeqCst))
     }
 
-    /// Moves a manual clock and all its clones.
+    /// Advances a manual clock and all its clones.
     ///
     /// # Panics
-    /// On the system's clock: only a test may move time, and only a clock made for it.
+    /// If the clock is not manual: only tests may move time.
     pub fn advance(&self, by: Duration) {
         let ahead = self.ahead_ms.as_ref().expect("only a manual clock can be moved");
         ahead.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);

@@ -4,25 +4,25 @@ use std::fmt;
 
 use crate::rng;
 
-/// A one-time code: decimal digits. Prints nothing of itself.
+/// A one-time code: decimal digits. `Debug` does not print them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code(zeroize::Zeroizing<String>);
 
 impl Code {
-    /// A new code of `length` digits (4 to 10), every value equally likely (NIST SP 800-63B-4, 3.1.3: at least six
-    /// digits unless the operator chose fewer).
+    /// Generates a code of `length` digits (4 to 10); every value is equally likely (NIST SP 800-63B-4, 3.1.3: at least
+    /// six digits unless the operator chose fewer).
     pub fn random(length: u8) -> Self {
         let value = rng::below(10_u64.pow(u32::from(length)));
         Self(format!("{value:0width$}", width = usize::from(length)).into())
     }
 
-    /// Takes exactly `length` ASCII digits; nothing is trimmed or folded (design, ruling 5).
+    /// Parses exactly `length` ASCII digits; nothing is trimmed or normalized (contract, ruling 5).
     pub fn parse(text: &str, length: u8) -> Option<Self> {
         let fits = text.len() == usize::from(length) && text.bytes().all(|b| b.is_ascii_digit());
         fits.then(|| Self(text.to_owned().into()))
     }
 
-    /// The digits. For the digest, the seal and the text; never for a log.
+    /// Returns the digits, for the digest, the seal and the message. Never log them.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_configured_number_of_ascii_digits_is_a_code() {
+    fn a_code_is_exactly_the_configured_number_of_ascii_digits() {
         assert!(Code::parse("012345", 6).is_some());
         for bad in ["", "12345", "1234567", " 12345", "12345O", "１２３４５６", "+12345"] {
             assert!(Code::parse(bad, 6).is_none(), "{bad:?}");
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_have_their_length_and_spread_over_the_whole_range() {
+    fn codes_have_their_length_and_cover_the_whole_range_evenly() {
         let mut leading = [0_u32; 10];
         for _ in 0..5_000 {
             let code = Code::random(4);
@@ -56,7 +56,7 @@ mod tests {
         }
         assert!(
             leading.iter().all(|n| (350..=650).contains(n)),
-            "first digits are not even: {leading:?}"
+            "the first digits are not uniform: {leading:?}"
         );
         assert_eq!(format!("{:?}", Code::random(6)), "Code(***)");
     }

@@ -1,14 +1,13 @@
-//! What an engine's failure means to its caller: is the engine away, or is something wrong with what was asked?
+//! Classifies an engine's failure for the caller: the engine is unavailable, or the operation itself failed.
 
-/// An engine did not do what it was asked.
+/// An engine did not complete an operation.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The engine cannot be reached, is too slow, or refuses all work (full, read-only, shutting down). Nobody's
-    /// request is at fault: HTTP answers 503, a consumer pauses and counts no try (design, sections 1 and 5).
-    #[error("{engine} is away: {cause:#}")]
+    /// The engine cannot be reached, is too slow, or refuses all work (full, read-only, shutting down). The request is
+    /// not at fault: HTTP answers 503; a consumer pauses and counts no attempt (contract, sections 1 and 5).
+    #[error("{engine} is unavailable: {cause:#}")]
     Away { engine: &'static str, cause: anyhow::Error },
-    /// The engine answered, and the answer makes no sense to us: a bug or a broken record. HTTP answers 500, a
-    /// consumer counts a try.
+    /// The engine's answer makes no sense: a bug or a broken record. HTTP answers 500; a consumer counts an attempt.
     #[error("{engine} failed: {cause:#}")]
     Broken { engine: &'static str, cause: anyhow::Error },
 }

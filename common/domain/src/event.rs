@@ -1,7 +1,7 @@
 //! The events: past facts with versioned names, as CloudEvents 1.0 in structured JSON.
 //!
-//! An event's type is its routing key and schema version in one. A breaking change is a new type beside the old, never
-//! an edit: old messages outlive a deploy. `tests/golden/` holds the bytes of each.
+//! An event's type is both its routing key and its schema version. A breaking change adds a new type and never edits
+//! the old one: old messages survive a deployment. `tests/golden/` holds the bytes of each event.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -12,16 +12,16 @@ use crate::seal::{Seal, Sealed};
 use crate::timestamp::Timestamp;
 use crate::vocabulary::{Channel, Purpose, Reason, Status};
 
-/// No event is larger (design, section 4), but those that carry a provider's receipt stay far below too.
+/// The maximum size of an event (contract, section 4). Events with a provider's receipt also stay far below it.
 pub const MAX_BYTES: usize = 4096;
 /// The media type of every message on the bus.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
 /// A past fact with a versioned name.
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// `<noun>.<past verb>.v<version>`: routing key and schema version in one.
+    /// `<noun>.<past verb>.v<version>`: both routing key and schema version.
     const TYPE: &'static str;
-    /// Whether one of our own queues must take it. An event for anyone may find nobody listening.
+    /// Whether one of Latchkey's own queues must receive it. Other events may have no subscriber.
     const ADDRESSED: bool;
 }
 
@@ -34,18 +34,18 @@ macro_rules! event {
     };
 }
 
-/// What an envelope tells without a look at its data.
+/// The envelope of an event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Envelope<E> {
     specversion: SpecVersion,
     pub id: EventId,
-    /// The process that says so: `/latchkey/gateway`.
+    /// The process that published it: `/latchkey/gateway`.
     pub source: String,
     #[serde(rename = "type")]
     pub kind: String,
     pub time: Timestamp,
     datacontenttype: JsonType,
-    /// W3C trace context, so that one trace leads from HTTP to the provider.
+    /// W3C trace context, so that one trace spans from the HTTP request to the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     pub data: E,
@@ -63,11 +63,11 @@ enum JsonType {
     Json,
 }
 
-/// Why a message could not be read. Either way trying again cannot help.
+/// Why a message could not be decoded. A retry cannot help in either case.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Replayed once the newer version runs.
-    #[error("an event type that this version does not know")]
+    /// The message is replayed once the newer version runs.
+    #[error("unknown event type or version")]
     UnknownVersion,
     #[error("unreadable: {0}")]
     Unreadable(String),
@@ -78,7 +78,7 @@ impl<E: Event> Envelope<E> {
         Self::with_id(EventId::new(clock), clock.now(), source, traceparent, data)
     }
 
-    /// As [`Envelope::new`], for one whose id was fixed before: its sealed part is bound to it.
+    /// Like [`Envelope::new`], for an event whose ID already exists because its sealed part is bound to it.
     pub fn with_id(
         id: EventId,
         time: Timestamp,
@@ -99,26 +99,26 @@ impl<E: Event> Envelope<E> {
     }
 
     /// # Errors
-    /// When the event would be larger than [`MAX_BYTES`].
+    /// If the event is larger than [`MAX_BYTES`].
     pub fn encode(&self) -> anyhow::Result<Vec<u8>> {
         let bytes = serde_json::to_vec(self)?;
         anyhow::ensure!(
             bytes.len() <= MAX_BYTES,
-            "{} of {} bytes is over {MAX_BYTES}",
+            "{} has {} bytes, over the maximum of {MAX_BYTES}",
             E::TYPE,
             bytes.len()
         );
         Ok(bytes)
     }
 
-    /// Reads an event of this type. Unknown fields are passed over: a newer producer may say more.
+    /// Decodes an event of this type. Unknown fields are ignored: a newer producer may add some.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         #[derive(Deserialize)]
         struct Kind {
             #[serde(rename = "type")]
             kind: String,
         }
-        // serde's messages can repeat what they could not read, and a message may hold anything: only its place is told.
+        // serde's errors can quote the input, which may hold anything, so only the position is reported.
         let unreadable = |e: &serde_json::Error| {
             DecodeError::Unreadable(format!(
                 "{:?} error at line {} column {}",
@@ -137,33 +137,33 @@ impl<E: Event> Envelope<E> {
 
 // ---- codes
 
-/// Who is to get a code, and what the ask carried. Sealed in the event.
+/// The recipient of a code, and the data of the code request. Sealed in the event.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Recipient {
     pub phone_number: String,
-    /// Whose number is to change, for [`Purpose::PhoneChange`].
+    /// The user whose number will change, for [`Purpose::PhoneChange`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
 }
 
-/// The names that a sign-up gave. Applied to a new account only, by the login that proves the phone.
+/// The names from a sign-up. The login that proves the phone applies them, only to a new account.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     pub first_name: String,
     pub last_name: String,
 }
 
-/// An accepted ask for a code.
+/// An accepted code request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ask {
     pub request_id: RequestId,
-    /// The code that this ask joined. Asks of one code are answered by one code (P5).
+    /// The code that this request joined. All requests that join it get the same code (P5).
     pub code_id: CodeId,
     pub purpose: Purpose,
     pub channel: Channel,
-    /// BCP 47; absent when the client named none.
+    /// BCP 47; absent if the client sent none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
     /// ISO 3166 region of the number.
@@ -174,7 +174,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Seals the recipient for this ask in this event.
+    /// Seals the recipient for this request in this event.
     pub fn seal(
         seal: &Seal,
         kind: &str,
@@ -190,26 +190,26 @@ impl Ask {
     }
 }
 
-/// `POST /v1/otp`, or a change of phone, was accepted.
+/// `POST /v1/otp` or a change of phone was accepted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OtpRequested(pub Ask);
 event!(OtpRequested, "otp.requested.v1", addressed: true);
 
-/// `POST /v1/signup` was accepted: an ask for a code whose sealed part carries the profile.
+/// `POST /v1/signup` was accepted: a code request whose sealed part carries the profile.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UserSignedUp(pub Ask);
 event!(UserSignedUp, "user.signed_up.v1", addressed: true);
 
-/// A code went on as a text: an ask whose channel is `sms`. Published only where a call follows a text without news; it
-/// waits in the broker until then.
+/// A code was passed on as a message: a request whose channel is `sms`. Published only if the voice fallback is on; the
+/// event waits in the broker until the call is due.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OtpTexted(pub Ask);
 event!(OtpTexted, "otp.texted.v1", addressed: true);
 
-/// What the asks have in common, whichever event carries them.
+/// The common interface of the events that carry a code request.
 pub trait IsAsk: Event {
     fn of(ask: Ask) -> Self;
     fn ask(&self) -> &Ask;
@@ -246,7 +246,7 @@ impl<E: IsAsk> Envelope<E> {
     /// Opens the sealed part.
     ///
     /// # Errors
-    /// When it was forged, moved from another event or prolonged.
+    /// If it was forged, moved from another event or prolonged.
     pub fn recipient(&self, seal: &Seal) -> anyhow::Result<Recipient> {
         let ask = self.data.ask();
         let bound = [
@@ -259,7 +259,7 @@ impl<E: IsAsk> Envelope<E> {
     }
 }
 
-/// A code was used by its phone.
+/// A code was verified.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OtpVerified {
     pub request_id: Option<RequestId>,
@@ -270,27 +270,27 @@ pub struct OtpVerified {
 }
 event!(OtpVerified, "otp.verified.v1", addressed: false);
 
-// ---- texts
+// ---- messages
 
-/// Where a text goes and what it says. Sealed in the event.
+/// The recipient and the text of a message. Sealed in the event.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Text {
     pub phone_number: String,
     pub text: String,
 }
 
-/// A text is to be sent.
+/// A message was requested.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SmsRequested {
     pub message_id: MessageId,
-    /// Absent for a text that no client asked for, as the notice of a changed phone.
+    /// Absent for a message that no client requested, such as the notice of a changed phone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
     pub channel: Channel,
     pub country: String,
-    /// The end of its use: later it is dropped (P7).
+    /// The message is dropped after this time (P7).
     pub not_after: Timestamp,
-    /// When its client asked; what the time from request to send is measured from.
+    /// The time of the client's request: the start of the measured time from request to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_at: Option<Timestamp>,
     pub sealed: Sealed<Text>,
@@ -332,7 +332,7 @@ impl Envelope<SmsRequested> {
     /// Opens the sealed part.
     ///
     /// # Errors
-    /// When it was forged, moved from another event or prolonged.
+    /// If it was forged, moved from another event or prolonged.
     pub fn text(&self, seal: &Seal) -> anyhow::Result<Text> {
         let data = &self.data;
         let bound = SmsRequested::bound(self.id, data.message_id, data.request_id, data.not_after);
@@ -340,7 +340,7 @@ impl Envelope<SmsRequested> {
     }
 }
 
-/// How a text fares.
+/// The status of a message changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SmsStatus {
     pub message_id: MessageId,
@@ -357,7 +357,7 @@ pub struct SmsStatus {
 }
 event!(SmsStatus, "sms.status.v1", addressed: true);
 
-/// A provider reported on an attempt. Its signature was checked; texts and numbers were taken out.
+/// A provider reported on an attempt. The signature was checked; texts and numbers were removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SmsReceipt {
     pub provider: String,
@@ -369,7 +369,7 @@ event!(SmsReceipt, "sms.receipt.v1", addressed: true);
 
 // ---- accounts and sessions
 
-/// An account was made by the first login of its phone.
+/// The first login of a phone created an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UserCreated {
     pub user_id: UserId,
@@ -378,7 +378,7 @@ pub struct UserCreated {
 }
 event!(UserCreated, "user.created.v1", addressed: false);
 
-/// An account and every trace of it were deleted.
+/// An account was deleted with all its data.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UserDeleted {
     pub user_id: UserId,
@@ -386,7 +386,7 @@ pub struct UserDeleted {
 }
 event!(UserDeleted, "user.deleted.v1", addressed: false);
 
-/// Somebody signed in.
+/// A user signed in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SessionStarted {
     pub session_id: SessionId,
@@ -397,7 +397,7 @@ pub struct SessionStarted {
 }
 event!(SessionStarted, "session.started.v1", addressed: false);
 
-/// A session is over.
+/// A session ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SessionEnded {
     pub session_id: SessionId,
@@ -409,10 +409,10 @@ event!(SessionEnded, "session.ended.v1", addressed: false);
 
 // ---- the pumping guard
 
-/// A net of the pumping guard went from one state to another. Counts only: no number, no person.
+/// A net of the pumping guard changed state. Contains only counts: no number, no person.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GuardChanged {
-    /// Calling code and four digits; absent where the country's net changed.
+    /// Calling code and four digits; absent if the country's net changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// ISO 3166 region.
@@ -421,7 +421,7 @@ pub struct GuardChanged {
     pub state: String,
     pub sends: u64,
     pub verified: u64,
-    /// `record` (nothing was stopped) or `enforce`.
+    /// `record` (nothing was blocked) or `enforce`.
     pub mode: String,
     pub at: Timestamp,
     /// End of the block.

@@ -1,4 +1,4 @@
-//! Ids are types of their own, so that a session's cannot be given where a user's is asked for.
+//! Each kind of ID is its own type, so that a session ID cannot be passed as a user ID.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new UUIDv7 (RFC 9562): sorts by time of making.
+            /// Generates a UUIDv7 (RFC 9562), which sorts by creation time.
             pub fn new(clock: &Clock) -> Self {
                 Self(v7(clock))
             }
@@ -48,31 +48,31 @@ macro_rules! id {
 }
 
 id!(
-    /// One accepted ask for a code. Known to its asker only.
+    /// An accepted code request. Only the requester knows it.
     RequestId
 );
 id!(
-    /// One issued code, shared by all live asks of a phone and purpose. The fence of a login (P3).
+    /// An issued code, shared by all live code requests of a phone and purpose. The fence of a login (P3).
     CodeId
 );
 id!(
-    /// One account: `sub`, `user_id` and `user.id` alike.
+    /// An account: `sub`, `user_id` and `user.id`.
     UserId
 );
 id!(
-    /// One sign-in on one device: `sid`.
+    /// A sign-in on a device: `sid`.
     SessionId
 );
 id!(
-    /// One text that is to be sent.
+    /// A message to send.
     MessageId
 );
 id!(
-    /// One try to hand a text to a provider: the last part of its callback's path.
+    /// An attempt to send a message through a provider: the last part of its callback's path.
     AttemptId
 );
 id!(
-    /// One event on the bus.
+    /// An event on the bus.
     EventId
 );
 
@@ -82,15 +82,15 @@ fn v7(clock: &Clock) -> Uuid {
 }
 
 impl RequestId {
-    /// The id under which the call runs that follows this request's text. Always the same one, so that a redelivered
-    /// event makes no second call; known to nobody outside.
+    /// Returns the ID of the call that follows this request's message. It is deterministic, so that a redelivered event
+    /// makes no second call. It is never published.
     #[must_use]
     pub fn of_its_call(self) -> Self {
-        // One of the random bits of a UUIDv7: the version, the time and with it the order stay.
+        // Flips one random bit of the UUIDv7: the version, the time and thus the order are unchanged.
         Self(Uuid::from_u128(self.0.as_u128() ^ 1))
     }
 
-    /// When the ask was made, in milliseconds since the epoch, as the id itself tells.
+    /// Returns the time of the request in milliseconds since the epoch, from the ID itself.
     pub fn made_at_ms(self) -> i64 {
         let (secs, nanos) = self.0.get_timestamp().map_or((0, 0), |at| at.to_unix());
         i64::try_from(secs).unwrap_or(i64::MAX / 1000) * 1000 + i64::from(nanos / 1_000_000)
@@ -98,8 +98,8 @@ impl RequestId {
 }
 
 impl MessageId {
-    /// The id of a request's own text. The same request always gives the same id, so that a redelivered event makes
-    /// no second text (P2).
+    /// Returns the ID of a request's message. It is deterministic, so that a redelivered event makes no second message
+    /// (P2).
     pub fn of_request(request: RequestId) -> Self {
         Self(request.0)
     }

@@ -1,7 +1,7 @@
-//! Keys cut by use from the one secret, and the bundle of them that a single service needs.
+//! Derives one key per use from the master secret, and the bundle of keys that a separate service needs.
 //!
-//! HKDF-SHA-256 (RFC 5869) gives every use its own key, so that a service that lost its keys lost only its own power:
-//! sms-worker can neither check a code nor sign a refresh token (design, rulings 27 and 29).
+//! HKDF-SHA-256 (RFC 5869) gives every use its own key, so that a service whose keys leak exposes only its own
+//! abilities: sms-worker can neither check a code nor sign a refresh token (contract, rulings 27 and 29).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::seal::{Seal, SealKey};
 
 type KeyBytes = Zeroizing<[u8; 32]>;
 
-/// The services that keys are cut for.
+/// The services that receive a bundle of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Service {
@@ -38,7 +38,7 @@ impl Service {
         }
     }
 
-    /// The uses whose keys this service gets.
+    /// Returns the uses whose keys this service gets.
     const fn uses(self) -> &'static [Use] {
         match self {
             Self::Gateway => &[Use::Event, Use::Index, Use::Pepper, Use::Refresh, Use::Device],
@@ -55,25 +55,25 @@ impl FromStr for Service {
         [Self::Gateway, Self::OtpWorker, Self::SmsWorker]
             .into_iter()
             .find(|service| service.as_str() == text)
-            .context("a service is gateway, otp-worker or sms-worker")
+            .context("the services are gateway, otp-worker and sms-worker")
     }
 }
 
-/// What a key is good for. The names are part of the derivation: they never change.
+/// The use of a key. The names are part of the derivation, so they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Use {
-    /// Sealed parts of events, and the inbox.
+    /// Seals parts of events, and the inbox.
     Event,
-    /// Keys of phones in stores: an index that a dump does not turn back into numbers.
+    /// Indexes phones in stores, so that a dump cannot be turned back into numbers.
     Index,
-    /// Digests of codes.
+    /// Hashes codes.
     Pepper,
-    /// Codes and profiles at rest.
+    /// Seals codes and profiles at rest.
     Code,
-    /// Refresh tokens.
+    /// Signs refresh tokens.
     Refresh,
-    /// Device tokens.
+    /// Signs device tokens.
     Device,
 }
 
@@ -93,7 +93,7 @@ impl Use {
     }
 }
 
-/// A key for HMAC-SHA-256, with an id to tell it from its predecessor.
+/// A key for HMAC-SHA-256, with an ID that distinguishes it from the previous one.
 pub struct MacKey {
     id: String,
     bytes: KeyBytes,
@@ -113,12 +113,12 @@ impl MacKey {
         &self.id
     }
 
-    /// The key itself, for the one library that signs with it.
+    /// Returns the key itself, for the only library that signs with it.
     pub fn expose(&self) -> &[u8] {
         self.bytes.as_slice()
     }
 
-    /// The tag over the parts, each with its length.
+    /// Computes the tag over the length-prefixed parts.
     pub fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
         for part in parts {
@@ -130,7 +130,7 @@ impl MacKey {
         tag
     }
 
-    /// Whether `tag` is that of the parts, in constant time.
+    /// Verifies in constant time that `tag` is the tag of the parts.
     pub fn verify(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
         constant_time::verify_slices_are_equal(&self.tag(parts), tag).is_ok()
     }
@@ -142,14 +142,14 @@ impl fmt::Debug for MacKey {
     }
 }
 
-/// The current key and, during a rotation, the one before it.
+/// The current key and, during a rotation, the previous one.
 #[derive(Debug)]
 pub struct Rotating {
     pub current: MacKey,
     pub previous: Option<MacKey>,
 }
 
-/// The keys that a process holds. A use whose key it was not given is `None`.
+/// The keys of a process. `None`: it was not given the key for this use.
 #[derive(Debug)]
 pub struct Keys {
     pub event: Seal,
@@ -160,7 +160,7 @@ pub struct Keys {
     device: Option<Rotating>,
 }
 
-/// A phone's key in stores: HMAC-SHA-256 of its E.164 form, cut to 128 bits. Says nothing about the number.
+/// A phone's key in stores: HMAC-SHA-256 of the E.164 number, truncated to 128 bits. It does not reveal the number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PhoneKey(String);
@@ -181,7 +181,7 @@ impl fmt::Display for PhoneKey {
     }
 }
 
-/// The derived keys of a secret and of the one before it, as they are handed to one service.
+/// The derived keys of the current and the previous secret for one service.
 #[derive(Serialize, Deserialize)]
 struct Bundle {
     keys: BTreeMap<Use, String>,
@@ -191,7 +191,7 @@ struct Bundle {
 
 const BUNDLE_PREFIX: &str = "lk1.";
 
-/// The bundle for `service`: what `LATCHKEY_SERVICE_KEYS` takes. It is a secret.
+/// Derives the bundle for `service`, the value of `LATCHKEY_SERVICE_KEYS`. It is a secret.
 pub fn derive_bundle(
     secret: &[u8],
     previous: Option<&[u8]>,
@@ -210,24 +210,24 @@ pub fn derive_bundle(
 }
 
 impl Keys {
-    /// All keys, cut from the master secret.
+    /// Derives all keys from the master secret.
     pub fn from_secret(secret: &[u8], previous: Option<&[u8]>) -> Self {
         let cut = |secret: &[u8]| Use::ALL.into_iter().map(|of| (of, derive(secret, of))).collect();
         Self::from_parts(&cut(secret), &previous.map(cut).unwrap_or_default())
-            .expect("every use was cut, so none is missing")
+            .expect("every use was derived, so none is missing")
     }
 
-    /// The keys of a bundle that [`derive_bundle`] made.
+    /// Reads the keys of a bundle from [`derive_bundle`].
     ///
     /// # Errors
-    /// When the text is no such bundle. The error repeats nothing of it.
+    /// If the text is not such a bundle. The error never contains any part of it.
     pub fn from_bundle(text: &str) -> anyhow::Result<Self> {
         let coded =
             text.trim().strip_prefix(BUNDLE_PREFIX).context("a bundle starts with `lk1.`")?;
         let json =
             Zeroizing::new(URL_SAFE_NO_PAD.decode(coded).ok().context("a bundle is base64url")?);
         let bundle: Bundle =
-            serde_json::from_slice(&json).ok().context("a bundle holds keys by use")?;
+            serde_json::from_slice(&json).ok().context("a bundle contains keys by use")?;
         let read = |keys: &BTreeMap<Use, String>| -> anyhow::Result<BTreeMap<Use, KeyBytes>> {
             keys.iter().map(|(&of, text)| Ok((of, decode_key(text)?))).collect()
         };
@@ -261,39 +261,39 @@ impl Keys {
         PhoneKey::under(&self.index.current, phone)
     }
 
-    /// The key that the phone had under the secret before this one, during a rotation: what was kept by it stands under
-    /// it still.
+    /// Returns the phone's key under the previous secret during a rotation. Records stored before the rotation still
+    /// use this key.
     pub fn former_phone_key(&self, phone: &Phone) -> Option<PhoneKey> {
         self.index.previous.as_ref().map(|key| PhoneKey::under(key, phone))
     }
 
-    /// A key for any other text that a store should not hold plainly: an address, an `Idempotency-Key`.
+    /// Returns a key for any other text that a store must not hold in plain: an address, an `Idempotency-Key`.
     pub fn index(&self, kind: &str, text: &str) -> String {
         hex(&self.index.current.tag(&[kind.as_bytes(), text.as_bytes()])[..16])
     }
 
-    /// The digest by which the gateway checks a code: HMAC-SHA-256(pepper, purpose, phone, code), in hex.
+    /// Returns the digest that the gateway checks a code with: HMAC-SHA-256(pepper, purpose, phone, code), in hex.
     pub fn code_digest(&self, scope: &str, phone: &Phone, code: &Code) -> anyhow::Result<String> {
-        let pepper = self.pepper.as_ref().context("this service was given no pepper")?;
+        let pepper = self.pepper.as_ref().context("this service has no pepper")?;
         Ok(hex(&pepper.tag(&[scope.as_bytes(), phone.e164().as_bytes(), code.expose().as_bytes()])))
     }
 
     pub fn code(&self) -> anyhow::Result<&Seal> {
-        self.code.as_ref().context("this service was given no code key")
+        self.code.as_ref().context("this service has no code key")
     }
 
     pub fn refresh(&self) -> anyhow::Result<&Rotating> {
-        self.refresh.as_ref().context("this service was given no refresh key")
+        self.refresh.as_ref().context("this service has no refresh key")
     }
 
     pub fn device(&self) -> anyhow::Result<&Rotating> {
-        self.device.as_ref().context("this service was given no device key")
+        self.device.as_ref().context("this service has no device key")
     }
 
-    /// Whether the keys that `service` works with are all here.
+    /// Checks that all keys that `service` needs are present.
     ///
     /// # Errors
-    /// Names the first key that is missing.
+    /// Names the first missing key.
     pub fn check_for(&self, service: Service) -> anyhow::Result<()> {
         for of in service.uses() {
             let here = match of {
@@ -304,7 +304,7 @@ impl Keys {
                 Use::Device => self.device.is_some(),
             };
             if !here {
-                bail!("the bundle is not one for {}: its {of:?} key is missing", service.as_str());
+                bail!("the bundle is not for {}: its {of:?} key is missing", service.as_str());
             }
         }
         Ok(())
@@ -317,7 +317,7 @@ fn derive(secret: &[u8], of: Use) -> KeyBytes {
     salt.extract(secret)
         .expand(&[of.info().as_bytes()], hkdf::HKDF_SHA256)
         .and_then(|okm| okm.fill(key.as_mut_slice()))
-        .expect("HKDF-SHA-256 gives 32 bytes at once");
+        .expect("HKDF-SHA-256 can output 32 bytes");
     key
 }
 
@@ -325,7 +325,7 @@ fn seal_key(key: &KeyBytes) -> SealKey {
     SealKey::new(key_id(key), key)
 }
 
-/// Eight hex digits that tell one key from another and nothing about either.
+/// Returns eight hex digits that distinguish keys without revealing anything about them.
 fn key_id(key: &KeyBytes) -> String {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()), b"latchkey key id");
     hex(&tag.as_ref()[..4])
@@ -336,7 +336,7 @@ fn decode_key(text: &str) -> anyhow::Result<KeyBytes> {
     Ok(Zeroizing::new(bytes.as_slice().try_into().ok().context("a key has 32 bytes")?))
 }
 
-/// Lower-case hexadecimal.
+/// Encodes bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -352,7 +352,7 @@ mod tests {
     const SECRET: &[u8] = b"a secret of at least 32 bytes, for tests";
 
     #[test]
-    fn p10_a_bundle_holds_only_what_its_service_needs() -> anyhow::Result<()> {
+    fn p10_a_bundle_contains_only_what_its_service_needs() -> anyhow::Result<()> {
         for service in [Service::Gateway, Service::OtpWorker, Service::SmsWorker] {
             let keys = Keys::from_bundle(&derive_bundle(SECRET, None, service)?)?;
             keys.check_for(service)?;
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn services_with_bundles_understand_one_with_the_secret() -> anyhow::Result<()> {
+    fn a_service_with_a_bundle_understands_one_with_the_secret() -> anyhow::Result<()> {
         let whole = Keys::from_secret(SECRET, None);
         let worker = Keys::from_bundle(&derive_bundle(SECRET, None, Service::OtpWorker)?)?;
         let sealed = whole.event.seal(&1_u8, &["x"])?;
@@ -377,8 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_secret_still_knows_the_keys_of_phones_and_a_bundle_does_too() -> anyhow::Result<()>
-    {
+    fn a_secret_and_a_bundle_know_the_former_phone_keys_after_a_rotation() -> anyhow::Result<()> {
         const NEXT: &[u8] = b"another secret of at least 32 bytes, too";
         let phone = Phone::trusted("+989121234567")?;
         let before = Keys::from_secret(SECRET, None);
@@ -394,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bundle_is_refused_without_repeating_it() {
+    fn an_invalid_bundle_is_refused_without_quoting_it() {
         for text in ["", "hunter2hunter2", "lk1.", "lk1.???", "lk1.e30"] {
             let error = format!(
                 "{:#}",

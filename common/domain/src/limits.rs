@@ -1,6 +1,6 @@
-//! The figures of admission (design, section 7).
+//! The figures of admission (contract, section 7).
 
-/// The limits of admission; 0 turns one off.
+/// The admission limits; 0 turns a limit off.
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub resend_cooldown_secs: i64,

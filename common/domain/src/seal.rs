@@ -1,7 +1,7 @@
-//! Sealing: AES-256-GCM over a value's JSON, bound to where it stands.
+//! Sealing: AES-256-GCM over a value's JSON, bound to its location.
 //!
-//! What is sealed can be read by nobody with the broker's or Redis's rights, and cannot be forged, moved to another
-//! record or prolonged: its place is the associated data (NIST SP 800-38D).
+//! Access to the broker or Redis is not enough to read a sealed value, to forge it, to move it to another record or to
+//! prolong it: its location is the associated data (NIST SP 800-38D).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rng;
 
-/// A `T` that only holders of the key can read: `<key id>.<base64url of nonce and ciphertext>`.
+/// A `T` that only holders of the key can read: `<key ID>.<base64url of nonce and ciphertext>`.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sealed<T> {
@@ -29,7 +29,7 @@ impl<T> Sealed<T> {
         &self.text
     }
 
-    /// Takes a text that was kept in a store. Whether it is sound shows when it is opened.
+    /// Wraps a text from a store. Opening it checks that it is intact.
     pub fn from_text(text: String) -> Self {
         Self { text, of: PhantomData }
     }
@@ -47,7 +47,7 @@ impl<T> fmt::Debug for Sealed<T> {
     }
 }
 
-/// One key, with the id that its texts carry.
+/// A key with the ID that its sealed texts carry.
 pub struct SealKey {
     id: String,
     key: LessSafeKey,
@@ -55,14 +55,14 @@ pub struct SealKey {
 
 impl SealKey {
     /// # Panics
-    /// Never: 32 bytes are AES-256's key length.
+    /// Never: 32 bytes is the key length of AES-256.
     pub fn new(id: String, bytes: &[u8; 32]) -> Self {
-        let key = UnboundKey::new(&AES_256_GCM, bytes).expect("32 bytes are AES-256's key length");
+        let key = UnboundKey::new(&AES_256_GCM, bytes).expect("32 bytes is AES-256's key length");
         Self { id, key: LessSafeKey::new(key) }
     }
 }
 
-/// Seals under the current key, opens under the current or the previous one.
+/// Seals with the current key and opens with the current or the previous one.
 pub struct Seal {
     current: SealKey,
     previous: Option<SealKey>,
@@ -79,9 +79,9 @@ impl Seal {
         Self { current, previous }
     }
 
-    /// Seals `value` for the place that `bound_to` names.
+    /// Seals `value` for the location that `bound_to` names.
     pub fn seal<T: Serialize>(&self, value: &T, bound_to: &[&str]) -> anyhow::Result<Sealed<T>> {
-        let mut data = serde_json::to_vec(value).context("encode what is to be sealed")?;
+        let mut data = serde_json::to_vec(value).context("encode the value to seal")?;
         let nonce: [u8; NONCE_LEN] = rng::bytes();
         self.current
             .key
@@ -92,10 +92,10 @@ impl Seal {
         Ok(Sealed::from_text(format!("{}.{}", self.current.id, URL_SAFE_NO_PAD.encode(whole))))
     }
 
-    /// Opens what was sealed for the same place.
+    /// Opens a value that was sealed for the same location.
     ///
     /// # Errors
-    /// When the key is unknown, or the text was altered or stands in another place.
+    /// If the key is unknown, or the text was altered or moved to another location.
     pub fn open<T: DeserializeOwned>(
         &self,
         sealed: &Sealed<T>,
@@ -106,7 +106,7 @@ impl Seal {
             .into_iter()
             .flatten()
             .find(|key| key.id == id)
-            .context("sealed under a key that is not ours")?;
+            .context("sealed with an unknown key")?;
         let mut whole =
             URL_SAFE_NO_PAD.decode(text).ok().context("sealed text is not base64url")?;
         if whole.len() < NONCE_LEN {
@@ -114,16 +114,16 @@ impl Seal {
         }
         let mut data = whole.split_off(NONCE_LEN);
         let nonce = Nonce::try_assume_unique_for_key(&whole)
-            .map_err(|_| anyhow!("nonce of a wrong length"))?;
+            .map_err(|_| anyhow!("nonce of the wrong length"))?;
         let plain = key
             .key
             .open_in_place(nonce, aad(bound_to), &mut data)
             .map_err(|_| anyhow!("sealed text was altered or moved"))?;
-        serde_json::from_slice(plain).map_err(|_| anyhow!("sealed text holds something else"))
+        serde_json::from_slice(plain).map_err(|_| anyhow!("sealed text has unexpected content"))
     }
 }
 
-/// The parts with their lengths, so that no two lists of parts give the same bytes.
+/// Encodes the parts with their lengths, so that no two lists of parts give the same bytes.
 fn aad(bound_to: &[&str]) -> Aad<Vec<u8>> {
     let mut bytes = Vec::new();
     for part in bound_to {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_what_is_sealed_opens_only_in_its_place_under_its_key() -> anyhow::Result<()> {
+    fn p10_a_sealed_value_opens_only_in_its_location_with_its_key() -> anyhow::Result<()> {
         let ours = seal("a", 1, None);
         let sealed = ours.seal(&"+989123456789".to_owned(), &["type", "id"])?;
         assert!(!sealed.as_str().contains("98912"));
@@ -164,7 +164,7 @@ mod tests {
             let mut bytes = text.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let altered = Sealed::<u8>::from_text(String::from_utf8(bytes)?);
-            // The last character carries unused bits, which base64url refuses too.
+            // The last character has unused bits, which the base64url decoder also refuses.
             assert!(ours.open(&altered, &["x"]).is_err(), "byte {at}");
         }
         for odd in ["", "a", "a.", "a.AAAA", "b.AAAA"] {

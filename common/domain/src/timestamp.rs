@@ -1,4 +1,4 @@
-//! Points in time: milliseconds inside, RFC 3339 in UTC outside.
+//! Points in time: stored as milliseconds, serialized as RFC 3339 in UTC.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Milliseconds since the Unix epoch. Written as RFC 3339 in UTC with milliseconds, always of one length
-/// (`2026-01-02T03:04:05.678Z`), so that texts sort like times.
+/// Milliseconds since the Unix epoch. Serialized as RFC 3339 in UTC with milliseconds, always with the same length
+/// (`2026-01-02T03:04:05.678Z`), so that the texts sort chronologically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -20,7 +20,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since the epoch, rounded down: what a JWT's `iat` and `exp` hold.
+    /// Returns whole seconds since the epoch, rounded down, as in a JWT's `iat` and `exp`.
     pub const fn secs(self) -> i64 {
         self.0.div_euclid(1000)
     }
@@ -35,13 +35,14 @@ impl Timestamp {
         self.plus_ms(secs.saturating_mul(1000))
     }
 
-    /// Whole seconds from `now` until this time, rounded up, never negative: what `Retry-After` and `expires_in` tell.
+    /// Returns whole seconds from `now` until this time, rounded up and never negative, as in `Retry-After` and
+    /// `expires_in`.
     pub const fn secs_from(self, now: Self) -> u64 {
         let ms = self.0.saturating_sub(now.0);
         if ms <= 0 { 0 } else { ms.cast_unsigned().div_ceil(1000) }
     }
 
-    /// Reads an RFC 3339 time with any offset.
+    /// Parses an RFC 3339 time with any offset.
     pub fn parse(text: &str) -> Option<Self> {
         let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Self)

@@ -1,7 +1,7 @@
 //! The signature of Twilio's callbacks, `X-Twilio-Signature`.
 //!
-//! base64(HMAC-SHA1(auth token, URL + every form field as name and value, sorted)), as Twilio's own libraries compute it
-//! (twilio.com/docs/usage/security#validating-requests). SHA-1 is Twilio's choice; as an HMAC it still holds.
+//! base64(HMAC-SHA1(auth token, URL + every form field as name and value, sorted)), as Twilio's own libraries compute
+//! it (twilio.com/docs/usage/security#validating-requests). SHA-1 is Twilio's choice; in an HMAC it is still secure.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-/// Whether `signature` was made over this callback by a holder of one of the tokens (two while one is being rotated).
+/// Verifies that a holder of one of the tokens signed this callback (there are two tokens during a rotation).
 ///
-/// `url` is the address that Twilio was given, built from configuration and never from `Host`, with the query and without
-/// the fragment. `params` are the decoded fields of the form, in any order; all of them count, also unknown ones.
+/// `url` is the URL that Twilio was given, built from configuration and never from `Host`, with the query and without
+/// the fragment. `params` are the decoded fields of the form, in any order; all fields count, including unknown ones.
 pub fn verify(
     auth_tokens: &[&SecretString],
     url: &str,
@@ -25,7 +25,7 @@ pub fn verify(
     let fields = sorted(params);
     let urls = with_and_without_port(url);
     let mut right = false;
-    // No early end: how long this takes must not tell which token or spelling came close.
+    // No early return: the duration must not reveal which token or spelling matched.
     for token in auth_tokens {
         let key =
             hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token.expose_secret().as_bytes());
@@ -40,21 +40,22 @@ pub fn verify(
     right
 }
 
-/// Names in byte order; the values of a repeated name without doubles, sorted too. Nothing is trimmed or separated.
+/// Concatenates names and values: names in byte order, the values of a repeated name sorted and deduplicated, nothing
+/// trimmed, no separators.
 fn sorted(params: &[(String, String)]) -> String {
     let fields: BTreeSet<(&str, &str)> =
         params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     fields.iter().flat_map(|(name, value)| [*name, *value]).collect()
 }
 
-/// Twilio is not consistent about the port: its libraries accept the URL with and without it.
+/// Returns the URL with and without the port. Twilio is inconsistent about it; its libraries accept both.
 fn with_and_without_port(url: &str) -> Vec<String> {
     let mut urls = vec![url.to_owned()];
     let Ok(parsed) = Url::parse(url) else { return urls };
     let (Some(host), Some(default)) = (parsed.host_str(), default_port(parsed.scheme())) else {
         return urls;
     };
-    // Cut out of the text itself: a URL that was parsed and printed again may differ in its escapes.
+    // Sliced from the text itself: parsing and printing a URL may change its escapes.
     let start = parsed.scheme().len() + "://".len();
     let authority_end = url[start..].find(['/', '?']).map_or(url.len(), |at| start + at);
     let (scheme, rest) = (&url[..start], &url[authority_end..]);
@@ -76,7 +77,7 @@ fn default_port(scheme: &str) -> Option<u16> {
 mod tests {
     use super::*;
 
-    /// What it shows, URL, fields, signature.
+    /// Name of the case, URL, fields, signature.
     type Vector<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
 
     const TOKEN: &str = "12345678901234567890123456789012";
@@ -93,7 +94,7 @@ mod tests {
 
     /// The expected values were computed with `RequestValidator.compute_signature` of Twilio's Python library 9.13.0.
     #[test]
-    fn signatures_made_by_twilios_own_library_are_accepted() {
+    fn signatures_from_twilios_own_library_are_accepted() {
         let vectors: &[Vector<'_>] = &[
             ("empty body", STATUS, &[], "+yNP7bv8GXzRuCZjuiQnqMYK61o="),
             (
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_port_may_be_written_or_not_by_either_side() {
+    fn either_side_may_include_or_omit_the_default_port() {
         let sent: &[(&str, &str)] = &[("MessageStatus", "sent")];
         let (with, without) = ("xRkezkf+S/6Z/TE6qXZ9Q9cDt5I=", "FNWbcJGqqL2usqnmv3C47mtGgpU=");
         for url in ["https://auth.example.test/hook", "https://auth.example.test:443/hook"] {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_the_right_signature_is_refused() {
+    fn every_wrong_signature_is_refused() {
         let sent: &[(&str, &str)] = &[("MessageStatus", "sent")];
         let url = "https://example.test/base/webhooks/twilio/status/1";
         let right = "iY19iIdACqCfsSFkU3L4JQqBEvw=";
@@ -198,7 +199,7 @@ mod tests {
         ));
         assert!(!accepted(TOKEN, url, &[("MessageStatus", "delivered")], right));
         assert!(!accepted(TOKEN, url, &[("MessageStatus", "sent"), ("x", "")], right));
-        assert!(!verify(&[], url, &fields(sent), right), "no token is no signature");
+        assert!(!verify(&[], url, &fields(sent), right), "without a token no signature is valid");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Words of the contract that travel between HTTP, events and stores.
+//! The words of the contract that HTTP, events and stores share.
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,21 +37,21 @@ macro_rules! words {
     };
 }
 
-/// A word that the contract does not know.
+/// A word that is not in the contract.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown word")]
 pub struct UnknownWord;
 
 words!(
-    /// What a code is good for.
+    /// The purpose of a code.
     Purpose { Login = "login", PhoneChange = "phone_change" }
 );
 words!(
-    /// How a code reaches its phone.
+    /// How a code reaches the phone.
     Channel { Sms = "sms", Voice = "voice" }
 );
 words!(
-    /// The state of a request for a code, as its asker sees it.
+    /// The status of a code request, as the requester sees it.
     Status {
         Accepted = "accepted",
         Issued = "issued",
@@ -66,7 +66,7 @@ words!(
     }
 );
 words!(
-    /// Why a text did not arrive (design, ruling 13).
+    /// Why a message did not arrive (contract, ruling 13).
     Reason {
         NumberUnreachable = "number_unreachable",
         NumberNotMobile = "number_not_mobile",
@@ -78,7 +78,7 @@ words!(
     }
 );
 words!(
-    /// The names of the limits (design, ruling 9).
+    /// The names of the limits (contract, ruling 9).
     Limit {
         Cooldown = "cooldown",
         PhoneHour = "phone_hour",
@@ -114,7 +114,7 @@ impl PumpingGuard {
 }
 
 impl Status {
-    /// A state is only ever replaced by one of a higher rank (design, ruling 2).
+    /// Returns the rank. A status is only replaced by one of a higher rank (contract, ruling 2).
     pub const fn rank(self) -> u8 {
         match self {
             Self::Accepted => 0,
@@ -126,8 +126,8 @@ impl Status {
         }
     }
 
-    /// The rank, and within it which end stands against another: a text that was reported lost and arrived has arrived,
-    /// so that the same reports in any order come to the same end.
+    /// Returns the rank and the precedence of final states within it. A message reported both lost and delivered counts
+    /// as delivered, so that the same reports in any order give the same result.
     pub const fn order(self) -> (u8, u8) {
         let within = match self {
             Self::Delivered => 2,
@@ -137,7 +137,7 @@ impl Status {
         (self.rank(), within)
     }
 
-    /// Whether an event stream ends here.
+    /// Returns whether an event stream ends at this status.
     pub const fn is_end(self) -> bool {
         self.rank() >= 4
     }

@@ -1,4 +1,4 @@
-//! Every row of `golden/phones.csv`: what Google's reference says of a writing, we say.
+//! Checks every row of `golden/phones.csv`: the parser agrees with Google's reference implementation.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ fn told(result: &Result<Phone, Refusal>) -> (&str, &str) {
 }
 
 #[test]
-fn every_writing_becomes_what_the_reference_says() {
+fn every_input_is_parsed_as_the_reference_says() {
     let rows = rows();
     let mut wrong = Vec::new();
     let mut regions = BTreeSet::new();
@@ -60,7 +60,7 @@ fn every_writing_becomes_what_the_reference_says() {
 }
 
 #[test]
-fn a_number_in_its_canonical_form_stays_as_it_is() {
+fn a_canonical_number_is_unchanged() {
     for row in rows().iter().filter(|row| row.expected.starts_with('+')) {
         let again = Policy::default().parse(&row.expected);
         assert_eq!(told(&again).0, row.expected, "{:?}", row.writing);
@@ -77,7 +77,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
     #[test]
-    fn separators_never_make_another_number(
+    fn separators_never_change_the_number(
         e164 in prop::sample::select(accepted()),
         cuts in prop::collection::vec((0_usize..16, prop::sample::select(vec![" ", "-", ".", "/", "(", ")", " (", ") "])), 0..8),
         zeros in any::<bool>(),
@@ -94,7 +94,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_at_all_makes_the_parser_panic(text in "\\PC{0,40}", region in prop::option::of("[A-Z]{2}")) {
+    fn no_input_makes_the_parser_panic(text in "\\PC{0,40}", region in prop::option::of("[A-Z]{2}")) {
         let policy = Policy { default_region: region, ..Policy::default() };
         if let Ok(phone) = policy.parse(&text) {
             prop_assert!(Phone::trusted(phone.e164()).is_ok());
@@ -102,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn digits_of_any_country_make_a_number_that_is_its_own_canonical_form(
+    fn a_parsed_number_is_its_own_canonical_form(
         plus in any::<bool>(), digits in "[0-9 .()/-]{4,24}", region in prop::option::of("[A-Z]{2}"),
     ) {
         let policy = Policy { default_region: region, ..Policy::default() };

@@ -1,6 +1,6 @@
-//! The texts that come with the product. Written to fit one segment with a name of 20 characters and a code of 10 digits:
-//! where a language's letters are outside the default alphabet that is 70 characters, so they are short. The word for
-//! "code" is in each, which phones look for; `min` and the like spare a plural.
+//! The built-in wordings. Each fits one segment with a name of 20 characters and a code of 10 digits. A language with
+//! letters outside the default alphabet has only 70 characters, so its wordings are short. Each wording contains the
+//! word for "code", which phones look for; `min` and the like avoid plurals.
 
 pub(super) struct Builtin {
     pub(super) locale: &'static str,
@@ -55,7 +55,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
     },
     Builtin {
         locale: "tr",
-        // No letter outside the default alphabet in this one, by choice of words.
+        // The words are chosen to have no letter outside the default alphabet.
         sms: "{app} kodunuz: {code}. Süre: {minutes} dakika. Bu kodu kimseye vermeyin.",
         short: "{app} kodunuz: {code}",
         voice: "Doğrulama kodunuz: {digits}. Tekrar ediyorum: {digits}.",

@@ -1,4 +1,4 @@
-//! The operator's own texts: one file a text in `LATCHKEY_TEXTS_DIR`.
+//! The operator's own wordings: one file per wording in `LATCHKEY_TEXTS_DIR`.
 
 use std::fs;
 use std::path::Path;
@@ -8,13 +8,13 @@ use anyhow::{Context as _, bail, ensure};
 use super::locale;
 use super::wording::{Kind, Wording};
 
-/// Far over any text; a larger file is a mistake.
+/// Far longer than any wording; a larger file is a mistake.
 const MAX_BYTES: u64 = 4096;
 
 /// Reads `<locale>.txt`, `<locale>.short.txt`, `<locale>.voice.txt` and `<locale>.changed.txt`.
 ///
 /// # Errors
-/// Names the file and the rule: a misspelt name must not silently leave the built-in text in force.
+/// Names the file and the broken rule: a misspelled file name must not silently leave the built-in wording in use.
 pub(super) fn read(folder: &Path) -> anyhow::Result<Vec<(String, Kind, Wording)>> {
     let listed = fs::read_dir(folder)
         .with_context(|| format!("LATCHKEY_TEXTS_DIR: read {}", folder.display()))?;
@@ -22,7 +22,7 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Vec<(String, Kind, Wording)>
     for entry in listed {
         let path = entry.context("LATCHKEY_TEXTS_DIR: list the folder")?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // Kubernetes keeps its links of a mounted folder beside the files.
+        // Kubernetes puts its own links beside the files of a mounted folder.
         if name.starts_with('.') {
             continue;
         }
@@ -45,10 +45,10 @@ fn read_one(path: &Path, name: &str) -> anyhow::Result<(String, Kind, Wording)> 
         ),
     };
     ensure!(locale::is_tag(tag), "{tag} is not a BCP 47 locale");
-    let size = fs::metadata(path).context("look at it")?.len();
+    let size = fs::metadata(path).context("read its size")?.len();
     ensure!(size <= MAX_BYTES, "is larger than {MAX_BYTES} bytes");
     let text = fs::read_to_string(path).context("read it as UTF-8")?;
-    // Editors end files with a line's end, and some begin them with a byte order mark.
+    // Editors end a file with a newline, and some begin it with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_end_matches(['\n', '\r']);
     Ok((tag.to_owned(), kind, Wording::parse(text, kind)?))
 }

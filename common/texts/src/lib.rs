@@ -1,8 +1,8 @@
-//! What the product says to a phone: texts with a code, calls, and the notice of a changed number.
+//! What Latchkey sends to a phone: messages with a code, calls, and the notice of a changed number.
 //!
-//! Each text fits one segment, by a check at start and not by hope ([`segments`]): a second segment doubles the bill.
-//! A text has no digits but the code's and the minutes', so that phones and readers find the code, and nothing that a
-//! user typed.
+//! Each message fits one segment; a check at start guarantees it ([`segments`]). A second segment doubles the price.
+//! The only digits in a message are the code and the minutes, so that phones and readers find the code. A message
+//! contains nothing that a user typed.
 
 mod builtin;
 mod folder;
@@ -20,16 +20,16 @@ use segments::{Size, measure};
 pub use wording::Kind;
 use wording::{Fill, Wording};
 
-/// Digits of the longest code that can be configured (design, section 6).
+/// The maximum number of digits in a code (contract, section 6).
 const LONGEST_CODE: u8 = 10;
-/// Minutes of the longest life of a code.
+/// The maximum lifetime of a code, in minutes.
 const LONGEST_MINUTES: i64 = 10;
-/// Google's SMS Retriever reads no longer message
-/// (developers.google.com/identity/sms-retriever/verify: "be no longer than 140 bytes"). Counted in UTF-8, which is
-/// never fewer than what the network counts for a text of one segment of the default alphabet.
+/// The longest message that Google's SMS Retriever reads
+/// (developers.google.com/identity/sms-retriever/verify: "be no longer than 140 bytes"). Counted in UTF-8, which never
+/// counts fewer bytes than the network does for one segment in the default alphabet.
 const RETRIEVER_BYTES: usize = 140;
 
-/// The texts of all locales, checked.
+/// The validated wordings of all locales.
 #[derive(Clone, Debug)]
 pub struct Texts {
     app: String,
@@ -42,7 +42,7 @@ pub struct Texts {
 
 #[derive(Clone, Debug)]
 struct Locale {
-    /// As it was written: `pt-BR`.
+    /// The original spelling: `pt-BR`.
     tag: String,
     wordings: BTreeMap<Kind, Wording>,
 }
@@ -52,22 +52,23 @@ struct Locale {
 pub struct Checked {
     pub locale: String,
     pub kind: Kind,
-    /// At its longest: the configured name and lines, the longest code, ten minutes. `None` for what is said.
+    /// The maximum size: the configured name and lines, the longest code, ten minutes. `None` for a call.
     pub size: Option<Size>,
-    /// Whether it is sent: `short` is when `sms` would not fit, and the other way round.
+    /// Whether it is sent: `short` is used if `sms` does not fit, and only then.
     pub used: bool,
 }
 
 impl Texts {
-    /// Loads the built-in texts and the operator's over them, and checks that each fits with a code of any length.
+    /// Loads the built-in wordings, overrides them with the operator's, and checks that each fits with a code of any
+    /// length.
     ///
     /// # Errors
-    /// Names the locale or file and the rule that is broken.
+    /// Names the locale or file and the broken rule.
     pub fn load(config: &config::Texts) -> anyhow::Result<Self> {
         Self::load_for(config, LONGEST_CODE)
     }
 
-    /// [`Texts::load`] for codes of a known length: texts have as much more room.
+    /// Like [`Texts::load`] for codes of a known length: shorter codes leave more room for words.
     pub fn load_for(config: &config::Texts, code_length: u8) -> anyhow::Result<Self> {
         let mut texts = Self {
             app: config.app_name.clone(),
@@ -85,14 +86,14 @@ impl Texts {
             ];
             for (kind, said) in kinds {
                 let wording = Wording::parse(said, kind)
-                    .with_context(|| format!("built-in text {}", text.locale))?;
+                    .with_context(|| format!("built-in wording {}", text.locale))?;
                 texts.keep(text.locale, kind, wording);
             }
         }
         if let Some(folder) = &config.texts_dir {
             let own = folder::read(folder)?;
-            // An operator's own wording replaces the built-in short one too: what he had said must not come back in
-            // other words because a domain is long.
+            // An operator's own wording also replaces the built-in short one: the operator's words must not be
+            // replaced by others because a domain is long.
             for (tag, _, _) in own.iter().filter(|(_, kind, _)| *kind == Kind::Sms) {
                 if let Some(locale) = texts.locales.get_mut(&tag.to_ascii_lowercase()) {
                     locale.wordings.remove(&Kind::Short);
@@ -121,8 +122,8 @@ impl Texts {
         let codes =
             [Kind::Sms, Kind::Short].into_iter().filter_map(|kind| locale.wordings.get(&kind));
         for wording in codes.clone() {
-            // iOS offers to fill the code in when it finds the word beside it.
-            ensure!(!english || wording.says("code"), "an English text says \"code\"");
+            // iOS offers to fill in the code if it finds this word beside it.
+            ensure!(!english || wording.says("code"), "an English wording says \"code\"");
         }
         let longest = self.longest_code();
         let lined = |wording: &Wording| {
@@ -136,7 +137,7 @@ impl Texts {
             let text = changed.fill(self.fill("", 0));
             ensure!(
                 measure(&text).segments == 1,
-                "the notice of a changed number is over one segment: {}",
+                "the notice of a changed number does not fit one segment: {}",
                 units(&text)
             );
         }
@@ -159,12 +160,12 @@ impl Texts {
         } else {
             String::new()
         };
-        format!("the text with a code is too long{lines}: {}{bytes}", units(text))
+        format!("the message with a code is too long{lines}: {}{bytes}", units(text))
     }
 
-    /// The text with a code, for a reader of `locale`. The full wording where it fits, else the short one.
+    /// Returns the message with a code for a reader of `locale`: the full wording if it fits, otherwise the short one.
     pub fn code(&self, code: &Code, locale: Option<&str>, ttl_secs: i64) -> String {
-        // Rounded down: a reader must not be told of time that he has not.
+        // Rounded down: the message must not promise more time than there is.
         let said = self.fill(code.expose(), (ttl_secs / 60).max(1));
         let (locale, sms) = self.find(locale, Kind::Sms);
         let full = self.with_lines(sms.fill(said), code.expose());
@@ -174,7 +175,7 @@ impl Texts {
         }
     }
 
-    /// What a call says: `[tag] sentence`, the digits one by one and twice. [`Spoken::read`] takes it apart.
+    /// Returns the text of a call: `[tag] sentence`, with the digits one by one, twice. [`Spoken::read`] splits it.
     pub fn voice(&self, code: &Code, locale: Option<&str>) -> String {
         let (locale, voice) = self.find(locale, Kind::Voice);
         format!(
@@ -184,12 +185,12 @@ impl Texts {
         )
     }
 
-    /// The notice to the old number. Names neither number.
+    /// Returns the notice to the old number. It contains neither number.
     pub fn phone_changed(&self, locale: Option<&str>) -> String {
         self.find(locale, Kind::Changed).1.fill(self.fill("", 0))
     }
 
-    /// Every text with its size at its longest.
+    /// Returns every wording with its maximum size.
     pub fn check(&self) -> Vec<Checked> {
         let longest = self.longest_code();
         let mut lines = Vec::new();
@@ -214,8 +215,8 @@ impl Texts {
         lines
     }
 
-    /// The wording of this kind for a reader of the locale: the nearest in the chain of RFC 4647, else any of the same
-    /// language (`pt` reads pt-BR), else English.
+    /// Finds the wording of this kind for a locale: the nearest in the RFC 4647 chain, else any of the same language
+    /// (`pt` finds pt-BR), else English.
     fn find(&self, tag: Option<&str>, kind: Kind) -> (&Locale, &Wording) {
         let of = |locale: &str| -> Option<(&Locale, &Wording)> {
             let locale = self.locales.get(locale)?;
@@ -231,16 +232,16 @@ impl Texts {
             .find_map(|tag| of(tag))
             .or_else(same_language)
             .or_else(|| of(locale::LAST))
-            .expect("English is built in, all kinds of it")
+            .expect("all kinds of wordings are built in for English")
     }
 
     fn fill<'a>(&'a self, code: &'a str, minutes: i64) -> Fill<'a> {
         Fill { app: &self.app, code, minutes }
     }
 
-    /// The lines that phones read. `@domain #code` is the last by its standard (origin-bound one-time codes), so the hash
-    /// stands before it: Android looks for it anywhere in the message. There is one text for both, since an ask does
-    /// not tell what kind of phone it is for.
+    /// Adds the lines that phones read. The standard (origin-bound one-time codes) requires `@domain #code` to be last,
+    /// so the hash precedes it: Android finds it anywhere in the message. One message serves both, since a code request
+    /// does not say what kind of phone it is for.
     fn with_lines(&self, mut text: String, code: &str) -> String {
         if let Some(hash) = &self.android_app_hash {
             text.push('\n');
@@ -269,24 +270,24 @@ impl Texts {
     }
 }
 
-const DIGITS_IN_NAME: &str = "{app} cannot stand in a call while LATCHKEY_APP_NAME has digits: they would be taken for the code's";
+const DIGITS_IN_NAME: &str = "{app} is not allowed in a voice wording while LATCHKEY_APP_NAME has digits: they would be mistaken for the code";
 
 fn units(text: &str) -> String {
     let size = measure(text);
     format!("{} of {} units of {}", size.units, size.encoding.single(), size.encoding.as_str())
 }
 
-/// A call's text, taken apart.
+/// The text of a call, split into language and sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spoken<'a> {
-    /// BCP 47, without digits; `None` when the text carries none.
+    /// A BCP 47 tag without digits; `None` if the text has none.
     pub language: Option<&'a str>,
-    /// Says the code twice already, digit by digit.
+    /// Already says the code twice, digit by digit.
     pub text: &'a str,
 }
 
 impl<'a> Spoken<'a> {
-    /// Takes what [`Texts::voice`] made apart; any other text is spoken as it is.
+    /// Splits the output of [`Texts::voice`]; any other text is spoken unchanged.
     pub fn read(text: &'a str) -> Self {
         let tagged = text.strip_prefix('[').and_then(|rest| rest.split_once("] "));
         match tagged {

@@ -1,9 +1,9 @@
-//! Which text a reader of a language gets (BCP 47, RFC 4647 section 3.4).
+//! Selects the wording for a reader's language (BCP 47, RFC 4647 section 3.4).
 
-/// The language that stands in for all others.
+/// The fallback for all other languages.
 pub(super) const LAST: &str = "en";
 
-/// Whether a text can be kept under this tag: subtags of letters and digits, the first of letters.
+/// Returns whether a wording can be stored under this tag: subtags of letters and digits, the first only letters.
 pub(super) fn is_tag(tag: &str) -> bool {
     let subtag = |part: &str| {
         (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
@@ -15,14 +15,14 @@ pub(super) fn is_tag(tag: &str) -> bool {
         && tag.split('-').all(subtag)
 }
 
-/// The tag and what it falls back to, in lower case: the tag cut from its end, subtag by subtag.
+/// Returns the tag and its fallbacks in lower case: subtags are removed from the end one by one.
 pub(super) fn chain(tag: &str) -> Vec<String> {
     let mut subtags: Vec<String> = tag.split('-').map(str::to_ascii_lowercase).collect();
     let mut tags = Vec::new();
     while !subtags.is_empty() {
         tags.push(subtags.join("-"));
         subtags.pop();
-        // A single letter begins an extension; without what followed it means nothing.
+        // A single letter begins an extension and means nothing on its own.
         if subtags.last().is_some_and(|last| last.len() == 1) {
             subtags.pop();
         }
@@ -30,7 +30,7 @@ pub(super) fn chain(tag: &str) -> Vec<String> {
     tags
 }
 
-/// The tag without subtags that have digits: what a text carries must have no digit but the code's.
+/// Returns the tag without subtags that contain digits: a text must have no digits besides the code's.
 pub(super) fn without_digits(tag: &str) -> &str {
     let cut = tag
         .find(|c: char| c.is_ascii_digit())
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_is_cut_from_its_end_and_extensions_go_as_a_whole() {
+    fn subtags_are_removed_from_the_end_and_extensions_as_a_whole() {
         assert_eq!(chain("fr-FR"), ["fr-fr", "fr"]);
         assert_eq!(chain("zh-Hant-TW"), ["zh-hant-tw", "zh-hant", "zh"]);
         assert_eq!(chain("de-u-co-phonebk"), ["de-u-co-phonebk", "de-u-co", "de"]);
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_name_is_a_tag_or_refused() {
+    fn a_file_name_that_is_not_a_tag_is_refused() {
         assert!(["en", "pt-BR", "zh-Hant-TW", "es-419"].into_iter().all(is_tag));
         assert!(
             !["", "e", "en_US", "4n", "en-", "-en", "en-toolongsubtag", "../en"]

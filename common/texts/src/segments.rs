@@ -1,16 +1,16 @@
-//! How long a text is for the network: what it is sent as, and in how many pieces (3GPP TS 23.038 and 23.040).
-//! Every piece is paid for.
+//! The size of a message in the network: its encoding and its number of segments (3GPP TS 23.038 and 23.040). Each
+//! segment costs money.
 
-/// How a text travels.
+/// The encoding of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// The default alphabet: septets, 160 to a text.
+    /// The default alphabet: septets, 160 per message.
     Gsm7,
-    /// UTF-16 units, 70 to a text. One character outside the default alphabet puts all of them here.
+    /// UTF-16 units, 70 per message. A single character outside the default alphabet forces this encoding.
     Ucs2,
 }
 
-/// The size of a text.
+/// The size of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     pub encoding: Encoding,
@@ -27,7 +27,7 @@ impl Encoding {
         }
     }
 
-    /// Units in a text of one segment.
+    /// Returns the maximum units of a message in one segment.
     pub const fn single(self) -> usize {
         match self {
             Self::Gsm7 => 160,
@@ -35,7 +35,7 @@ impl Encoding {
         }
     }
 
-    /// Units in each segment of a longer one: six bytes of each go to the header that joins them.
+    /// Returns the maximum units in each segment of a longer message: a header of six bytes joins them.
     const fn joined(self) -> usize {
         match self {
             Self::Gsm7 => 153,
@@ -44,10 +44,10 @@ impl Encoding {
     }
 }
 
-/// TS 23.038, 6.2.1, without the escape to the extension.
+/// TS 23.038, 6.2.1, without the escape to the extension table.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿\
                      abcdefghijklmnopqrstuvwxyzäöñüà";
-/// TS 23.038, 6.2.1.1: an escape and a septet each.
+/// TS 23.038, 6.2.1.1: each is an escape and a septet.
 const EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
 fn septets(c: char) -> Option<usize> {
@@ -58,7 +58,7 @@ fn septets(c: char) -> Option<usize> {
     }
 }
 
-/// Measures a text as it would be sent.
+/// Measures a message as it would be sent.
 pub fn measure(text: &str) -> Size {
     let widths: Option<Vec<usize>> = text.chars().map(septets).collect();
     match widths {
@@ -72,7 +72,7 @@ fn size(encoding: Encoding, widths: &[usize]) -> Size {
     if units <= encoding.single() {
         return Size { encoding, units, segments: 1 };
     }
-    // Neither an escape and its septet nor a surrogate pair is cut in two.
+    // Neither an escape and its septet nor a surrogate pair is split across segments.
     let (mut segments, mut used) = (1, 0);
     for width in widths {
         if used + width > encoding.joined() {
@@ -110,11 +110,11 @@ mod tests {
         assert_eq!(told("[{^}]~|\\"), (Encoding::Gsm7, 16, 1));
         assert_eq!(told("Ünïcode").0, Encoding::Ucs2, "ï is not in the alphabet");
         assert_eq!(told("Çà").0, Encoding::Gsm7);
-        assert_eq!(told("ç").0, Encoding::Ucs2, "only the capital is");
+        assert_eq!(told("ç").0, Encoding::Ucs2, "only the capital letter is");
     }
 
     #[test]
-    fn a_text_is_one_segment_up_to_160_septets_or_70_units() {
+    fn a_message_is_one_segment_up_to_160_septets_or_70_units() {
         assert_eq!(told(""), (Encoding::Gsm7, 0, 1));
         assert_eq!(told(&"a".repeat(160)), (Encoding::Gsm7, 160, 1));
         assert_eq!(told(&"a".repeat(161)), (Encoding::Gsm7, 161, 2));
@@ -127,11 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn neither_an_escape_nor_a_surrogate_pair_is_cut() {
-        // 152 + an escaped one: the escape moves to the second segment as a whole, so 306 septets need three.
+    fn neither_an_escape_nor_a_surrogate_pair_is_split() {
+        // 152 and an escaped character: the whole escape moves to the second segment, so 306 septets need three.
         let text = format!("{}€{}", "a".repeat(152), "a".repeat(152));
         assert_eq!(told(&text), (Encoding::Gsm7, 306, 3));
-        // 67 is odd: a pair never straddles.
+        // 67 is odd, but a pair never straddles segments.
         assert_eq!(told(&"😀".repeat(67)), (Encoding::Ucs2, 134, 3));
     }
 }

@@ -28,14 +28,14 @@ fn tags() -> Vec<&'static str> {
     builtin::BUILTIN.iter().map(|text| text.locale).collect()
 }
 
-/// As a phone, or the inbox, finds the code.
+/// Finds the code as a phone or the inbox does.
 fn runs(text: &str) -> Vec<String> {
     let runs =
         text.split(|c: char| !c.is_ascii_digit()).filter(|run| (4..=10).contains(&run.len()));
     runs.map(str::to_owned).collect()
 }
 
-/// A folder of its own for a test, gone at its end.
+/// A temporary folder for one test, removed when the test ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -61,7 +61,7 @@ impl Drop for Folder {
 }
 
 #[test]
-fn every_built_in_text_fits_one_segment_at_the_longest_settings_in_its_full_wording() {
+fn every_full_built_in_wording_fits_one_segment_at_the_longest_settings() {
     let texts = Texts::load(&config("Twenty characters ab")).unwrap();
     for line in texts.check() {
         let Some(size) = line.size else { continue };
@@ -78,7 +78,7 @@ fn every_built_in_text_fits_one_segment_at_the_longest_settings_in_its_full_word
 }
 
 #[test]
-fn a_text_holds_its_code_once_and_no_other_run_of_digits() {
+fn a_message_contains_its_code_once_and_no_other_run_of_digits() {
     for digits in ["0123", "123456", "0123456789"] {
         for tag in tags() {
             for ttl_secs in [60, 300, 600] {
@@ -95,7 +95,7 @@ fn a_text_holds_its_code_once_and_no_other_run_of_digits() {
 }
 
 #[test]
-fn texts_that_can_be_are_in_the_default_alphabet() {
+fn wordings_use_the_default_alphabet_where_possible() {
     for tag in ["en", "de", "fr", "tr"] {
         let text = plain().code(&code("123456"), Some(tag), 300);
         assert_eq!(measure(&text).encoding, Encoding::Gsm7, "{text}");
@@ -103,7 +103,7 @@ fn texts_that_can_be_are_in_the_default_alphabet() {
 }
 
 #[test]
-fn a_right_to_left_text_keeps_name_and_code_in_isolation() {
+fn a_right_to_left_message_isolates_name_and_code() {
     for tag in ["fa", "ar"] {
         let text = plain().code(&code("123456"), Some(tag), 300);
         assert!(
@@ -127,14 +127,14 @@ fn a_locale_falls_back_subtag_by_subtag_and_to_english_last() {
     assert_eq!(text(Some("FA-ir")), text(Some("fa")));
     assert_eq!(text(Some("de-Latn-DE-u-co-phonebk")), text(Some("de")));
     for (tag, same) in [("pt", "pt-BR"), ("pt-PT", "pt-BR")] {
-        assert_eq!(text(Some(tag)), text(Some(same)), "the language's only one");
+        assert_eq!(text(Some(tag)), text(Some(same)), "the only wording of the language");
     }
     for tag in [None, Some("zh-Hant-TW"), Some("kl"), Some(""), Some("not a locale"), Some("p")] {
         assert_eq!(text(tag), text(Some("en")), "{tag:?}");
     }
     let all: std::collections::BTreeSet<_> =
         tags().into_iter().map(|tag| text(Some(tag))).collect();
-    assert_eq!(all.len(), tags().len(), "each locale has words of its own");
+    assert_eq!(all.len(), tags().len(), "each locale has its own words");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_call_says_the_code_twice_digit_by_digit_and_no_other_digit() {
 }
 
 #[test]
-fn a_name_with_digits_is_in_texts_but_in_no_call() {
+fn a_name_with_digits_is_allowed_in_messages_but_not_in_calls() {
     let studio = config("Studio 54");
     let texts = Texts::load(&studio).unwrap();
     assert_eq!(runs(&texts.code(&code("123456"), None, 300)), ["123456"]);
@@ -176,7 +176,7 @@ fn a_name_with_digits_is_in_texts_but_in_no_call() {
 }
 
 #[test]
-fn the_notice_of_a_changed_number_has_no_digit_at_all() {
+fn the_notice_of_a_changed_number_has_no_digits() {
     for tag in tags() {
         let text = plain().phone_changed(Some(tag));
         assert!(!text.chars().any(char::is_numeric) && text.contains("Latchkey"), "{text}");
@@ -185,7 +185,7 @@ fn the_notice_of_a_changed_number_has_no_digit_at_all() {
 }
 
 #[test]
-fn the_lines_for_phones_stand_last_and_in_their_order() {
+fn the_lines_for_phones_are_last_and_in_order() {
     let mut wanted = config("Latchkey");
     wanted.android_app_hash = Some(HASH.into());
     let text = |wanted: &config::Texts, tag| {
@@ -205,13 +205,13 @@ fn the_lines_for_phones_stand_last_and_in_their_order() {
         assert_eq!(measure(&both).segments, 1, "{both}");
         assert_eq!(runs(&both)[0], "123456", "the first run of digits is the code");
     }
-    assert!(text(&wanted, "fa").starts_with("کد \u{2066}Latchkey"), "the short wording steps in");
+    assert!(text(&wanted, "fa").starts_with("کد \u{2066}Latchkey"), "the short wording is used");
     wanted.android_app_hash = None;
     assert!(text(&wanted, "en").ends_with("Do not share it.\n@example.com #123456"));
 }
 
 #[test]
-fn lines_that_do_not_fit_one_segment_are_refused_at_start_with_the_locale() {
+fn lines_that_do_not_fit_one_segment_are_refused_at_start_naming_the_locale() {
     let mut wanted = config("Latchkey");
     wanted.webotp_domain = Some(format!("{}.example", "a".repeat(40)));
     let error = format!("{:#}", Texts::load(&wanted).unwrap_err());
@@ -220,34 +220,40 @@ fn lines_that_do_not_fit_one_segment_are_refused_at_start_with_the_locale() {
 }
 
 #[test]
-fn the_operators_texts_replace_the_built_in_ones_of_their_locale_and_kind() {
+fn the_operators_wordings_replace_the_built_in_ones_of_the_same_locale_and_kind() {
     let folder = Folder::with(&[
         ("en.txt", "Use code {code} for {app}.\n"),
         ("sv.txt", "\u{feff}Din kod: {code}"),
         ("es-419.voice.txt", "Su código: {digits}. Otra vez: {digits}."),
-        (".hidden", "passed over"),
+        (".hidden", "ignored"),
     ]);
     let texts = folder.load().unwrap();
     assert_eq!(texts.code(&code("123456"), None, 300), "Use code 123456 for Latchkey.");
     assert_eq!(texts.code(&code("123456"), Some("sv-SE"), 300), "Din kod: 123456");
-    assert!(texts.voice(&code("123456"), Some("sv")).starts_with("[en] "), "no Swedish voice text");
+    assert!(
+        texts.voice(&code("123456"), Some("sv")).starts_with("[en] "),
+        "there is no Swedish voice wording"
+    );
     assert!(
         texts.voice(&code("123456"), Some("es-419")).starts_with("[es] Su "),
         "a tag without digits"
     );
-    assert!(texts.code(&code("123456"), Some("fr"), 300).contains("votre code"), "the others stay");
+    assert!(
+        texts.code(&code("123456"), Some("fr"), 300).contains("votre code"),
+        "other locales are unchanged"
+    );
 }
 
 #[test]
-fn a_text_that_breaks_a_rule_is_refused_with_its_file_and_the_rule() {
+fn a_wording_that_breaks_a_rule_is_refused_naming_file_and_rule() {
     for (name, text, rule) in [
         ("en.txt", "", "empty"),
         ("en.txt", "Your code", "{code} 0 times"),
         ("en.txt", "{code} and code {code}", "{code} 2 times"),
         ("en.txt", "{code} is your password", "says \"code\""),
         ("en.txt", "{code} is your code, {name}", "{name} is not known"),
-        ("en.txt", "code {code", "without a }"),
-        ("en.txt", "code code} {code}", "without a {"),
+        ("en.txt", "code {code", "without }"),
+        ("en.txt", "code code} {code}", "without {"),
         ("en.txt", "code {code} valid 5 min", "digit"),
         ("fa.txt", "کد {code} تا ۵ دقیقه", "digit"),
         ("fr.txt", "code {code}\nsecond line", "control character"),
@@ -256,9 +262,9 @@ fn a_text_that_breaks_a_rule_is_refused_with_its_file_and_the_rule() {
         ("fr.txt", &format!("code {{code}} {}", "x".repeat(160)), "too long"),
         ("ar.txt", &format!("رمز {{code}} {}", "ر".repeat(60)), "too long"),
         ("fr.voice.txt", "Code {digits}", "{digits} 1 times"),
-        ("fr.voice.txt", "Code {code}, {digits}, {digits}", "{code} has no place"),
-        ("fr.changed.txt", "Changed to {code}", "{code} has no place"),
-        ("fr.changed.txt", &"x".repeat(161), "over one segment"),
+        ("fr.voice.txt", "Code {code}, {digits}, {digits}", "{code} is not allowed"),
+        ("fr.changed.txt", "Changed to {code}", "{code} is not allowed"),
+        ("fr.changed.txt", &"x".repeat(161), "does not fit one segment"),
         ("en_US.txt", "code {code}", "not a BCP 47 locale"),
         ("en.sms.txt", "code {code}", "is not named"),
         ("en.text", "code {code}", "is not named"),

@@ -1,15 +1,15 @@
-//! A sentence with places in it. What stands in the places comes from us; nothing a user typed ever does.
+//! A sentence with placeholders. The values come from Latchkey, never from a user.
 
 use anyhow::{Context as _, bail, ensure};
 
-/// What a wording is for; each has rules of its own.
+/// The purpose of a wording; each kind has its own rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The text with the code.
+    /// The message with the code.
     Sms,
-    /// The same in fewest words, for when the full one would not fit one segment with the lines for the phone.
+    /// The shortest form, used if the full wording and the lines for the phone do not fit one segment.
     Short,
-    /// What a call says.
+    /// The text of a call.
     Voice,
     /// The notice to the old number after a change of phone.
     Changed,
@@ -43,14 +43,14 @@ enum Piece {
     Place(Place),
 }
 
-/// A checked sentence.
+/// A validated sentence.
 #[derive(Clone, Debug)]
 pub(super) struct Wording {
     pieces: Vec<Piece>,
     right_to_left: bool,
 }
 
-/// What stands in the places.
+/// The values of the placeholders.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Fill<'a> {
     pub(super) app: &'a str,
@@ -58,25 +58,25 @@ pub(super) struct Fill<'a> {
     pub(super) minutes: i64,
 }
 
-/// Longer than any call should last, and far over any segment.
+/// Longer than any call should be, and far longer than a segment.
 const MAX_CHARS: usize = 500;
 
 impl Wording {
     /// # Errors
-    /// Names the rule that the sentence breaks.
+    /// Names the broken rule.
     pub(super) fn parse(text: &str, kind: Kind) -> anyhow::Result<Self> {
         ensure!(!text.trim().is_empty(), "it is empty");
         ensure!(text.chars().count() <= MAX_CHARS, "it has more than {MAX_CHARS} characters");
         ensure!(
             !text.chars().any(char::is_control),
-            "it has a control character; a text is one line"
+            "it has a control character; a wording is one line"
         );
         ensure!(
             !text.chars().any(reorders),
-            "it has bidirectional control characters; codes and names are isolated where it is needed"
+            "it has bidirectional control characters; codes and names are isolated automatically"
         );
-        // A second number could be taken for the code, by readers and by phones.
-        ensure!(!text.chars().any(char::is_numeric), "it has a digit outside of its places");
+        // Readers and phones could mistake a second number for the code.
+        ensure!(!text.chars().any(char::is_numeric), "it has a digit outside the placeholders");
         let wording =
             Self { pieces: pieces(text)?, right_to_left: text.chars().any(is_right_to_left) };
         wording.check_places(kind)?;
@@ -84,7 +84,7 @@ impl Wording {
     }
 
     fn check_places(&self, kind: Kind) -> anyhow::Result<()> {
-        // (at least, at most) of {app}, {code}, {minutes}, {digits}
+        // (minimum, maximum) of {app}, {code}, {minutes}, {digits}
         let allowed = match kind {
             Kind::Sms | Kind::Short => [(0, 1), (1, 1), (0, 1), (0, 0)],
             Kind::Voice => [(0, 1), (0, 0), (0, 0), (2, 2)],
@@ -94,9 +94,9 @@ impl Wording {
             let count = self.count(*place);
             match (least, most) {
                 _ if (least..=most).contains(&count) => {}
-                (_, 0) => bail!("{{{name}}} has no place in a {} text", kind.as_str()),
-                (0, most) => bail!("it has {{{name}}} {count} times, not at most {most}"),
-                (least, _) => bail!("it has {{{name}}} {count} times, not {least}"),
+                (_, 0) => bail!("{{{name}}} is not allowed in a {} wording", kind.as_str()),
+                (0, most) => bail!("it has {{{name}}} {count} times; the maximum is {most}"),
+                (least, _) => bail!("it has {{{name}}} {count} times instead of {least}"),
             }
         }
         Ok(())
@@ -126,7 +126,7 @@ impl Wording {
                 Piece::Place(Place::Minutes) => text.push_str(&fill.minutes.to_string()),
                 Piece::Place(Place::Digits) => {
                     let digits: Vec<_> = fill.code.chars().map(String::from).collect();
-                    // Commas make a voice pause and keep it from saying a number.
+                    // Commas make the voice pause and keep it from reading the digits as one number.
                     text.push_str(&digits.join(", "));
                 }
             }
@@ -134,8 +134,8 @@ impl Wording {
         text
     }
 
-    /// Between right-to-left words a Latin name and a code side by side would be laid out as one run and change
-    /// places; isolated (Unicode UAX #9, LRI and PDI) each stays where the sentence has it.
+    /// Between right-to-left words, a Latin name next to a code would be laid out as one run and swap positions.
+    /// Isolates (Unicode UAX #9, LRI and PDI) keep each in its position in the sentence.
     fn push_isolated(&self, text: &mut String, value: &str) {
         if self.right_to_left {
             text.push('\u{2066}');
@@ -159,11 +159,13 @@ fn pieces(text: &str) -> anyhow::Result<Vec<Piece>> {
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
         let (said, place) = rest.split_at(at);
-        let place = place.strip_prefix('{').context("it has a } without a {")?;
-        let (name, after) = place.split_once('}').context("it has a { without a }")?;
+        let place = place.strip_prefix('{').context("it has } without {")?;
+        let (name, after) = place.split_once('}').context("it has { without }")?;
         let known = PLACES.iter().find(|(known, _)| *known == name);
         let Some((_, place)) = known else {
-            bail!("{{{name}}} is not known: {{app}}, {{code}}, {{minutes}}, {{digits}} are")
+            bail!(
+                "{{{name}}} is not known; the placeholders are {{app}}, {{code}}, {{minutes}} and {{digits}}"
+            )
         };
         if !said.is_empty() {
             pieces.push(Piece::Said(said.to_owned()));

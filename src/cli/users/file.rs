@@ -1,9 +1,9 @@
-//! The two kinds of file that accounts are imported from, read into rows with their lines.
+//! Parsers for the two import formats. Both return rows with their line numbers.
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value};
 
-/// One account as the file tells it; nothing of it was judged yet.
+/// An account as it is in the file, not yet validated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
     pub phone_number: String,
@@ -12,21 +12,21 @@ pub(super) struct Row {
     pub locale: String,
     pub created_at: String,
     pub password: String,
-    /// Whether it may sign in.
+    /// Whether the account may sign in.
     pub active: bool,
 }
 
-/// A row, or why it cannot be read, and the line where it begins.
+/// Rows, each with its first line and either its content or the reason why it cannot be read.
 pub(super) type Rows = Vec<(u64, Result<Row, String>)>;
 
-/// Names under which user models keep the number, in the order in which they are looked for.
+/// Field names that user models use for the phone number, in order of preference.
 const PHONE_FIELDS: [&str; 5] = ["phone_number", "phone", "mobile", "mobile_number", "username"];
 
-/// CSV by RFC 4180 with a heading. Columns: `phone_number`, and as wanted `first_name`, `last_name`, `locale`,
-/// `created_at`, `password`, `active`, in any order; `id` is left out.
+/// Parses CSV (RFC 4180) with a heading. Columns, in any order: `phone_number` and optionally `first_name`,
+/// `last_name`, `locale`, `created_at`, `password`, `active`; `id` is ignored.
 ///
 /// # Errors
-/// When the heading is not one of these columns, or the file is not CSV.
+/// If the heading has other columns, or the file is not CSV.
 pub(super) fn csv(text: &str) -> anyhow::Result<Rows> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
@@ -43,7 +43,7 @@ pub(super) fn csv(text: &str) -> anyhow::Result<Rows> {
                 | "password"
                 | "active"
         ) {
-            bail!("the heading has a column that is not known, number {}", at + 1);
+            bail!("the heading has an unknown column, number {}", at + 1);
         }
         ensure!(!head[..at].contains(column), "the heading has {column} twice");
     }
@@ -55,14 +55,15 @@ pub(super) fn csv(text: &str) -> anyhow::Result<Rows> {
         let row = if record.len() == head.len() {
             of_cells(head.iter().map(String::as_str).zip(&record))
         } else {
-            Err(format!("it has {} cells, the heading has {}", record.len(), head.len()))
+            Err(format!("it has {} cells but the heading has {}", record.len(), head.len()))
         };
         rows.push((line, row));
     }
     Ok(rows)
 }
 
-/// The line of a row that begins at this byte. The reader takes a row to begin at the `\n` of the `\r\n` before it.
+/// Returns the line of a row that begins at this byte. The reader reports the `\n` of the preceding `\r\n` as the
+/// start.
 fn line_of(text: &str, byte: u64) -> u64 {
     let start = usize::try_from(byte).unwrap_or(usize::MAX).min(text.len());
     let start = start
@@ -84,7 +85,7 @@ fn of_cells<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Row, 
                 row.active = match cell {
                     "" | "true" | "True" | "1" => true,
                     "false" | "False" | "0" => false,
-                    _ => return Err("active is true or false".to_owned()),
+                    _ => return Err("active must be true or false".to_owned()),
                 }
             }
             _ => {}
@@ -93,15 +94,15 @@ fn of_cells<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Row, 
     Ok(row)
 }
 
-/// The JSON of Django's `dumpdata`: a list of objects with `model` and `fields`. Objects of other models, those without
-/// a field for a phone, are passed over.
+/// Parses the JSON of Django's `dumpdata`: a list of objects with `model` and `fields`. Objects without a phone field
+/// belong to other models and are ignored.
 ///
 /// # Errors
-/// When it is not such a list, to its end.
+/// If the text is not a complete list of this kind.
 pub(super) fn django(text: &str) -> anyhow::Result<Rows> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut rest = Rest { text, at: 0, line: 1 };
-    ensure!(rest.take('['), "it is not a list of objects, as dumpdata writes it");
+    ensure!(rest.take('['), "it is not a list of objects as written by dumpdata");
     let mut rows = Rows::new();
     if rest.take(']') {
         return rest.end(rows);
@@ -112,8 +113,8 @@ pub(super) fn django(text: &str) -> anyhow::Result<Rows> {
         let mut values = serde_json::Deserializer::from_str(&rest.text[rest.at..]).into_iter();
         let value: Value = values
             .next()
-            .with_context(|| format!("line {line}: the list does not end"))?
-            .map_err(|_| anyhow::anyhow!("line {line}: an object that is not JSON begins here"))?;
+            .with_context(|| format!("line {line}: the list is incomplete"))?
+            .map_err(|_| anyhow::anyhow!("line {line}: invalid JSON object"))?;
         let length = values.byte_offset();
         rest.advance(length);
         if let Some(row) = of_object(&value) {
@@ -122,11 +123,11 @@ pub(super) fn django(text: &str) -> anyhow::Result<Rows> {
         if rest.take(']') {
             return rest.end(rows);
         }
-        ensure!(rest.take(','), "line {}: neither a comma nor the list's end", rest.line);
+        ensure!(rest.take(','), "line {}: expected a comma or the end of the list", rest.line);
     }
 }
 
-/// A text that is read from front to back, with the line that has been reached.
+/// A cursor over the text that tracks the current line.
 struct Rest<'a> {
     text: &'a str,
     at: usize,
@@ -156,12 +157,12 @@ impl Rest<'_> {
 
     fn end(&mut self, rows: Rows) -> anyhow::Result<Rows> {
         self.skip_space();
-        ensure!(self.at == self.text.len(), "line {}: something follows the list", self.line);
+        ensure!(self.at == self.text.len(), "line {}: unexpected text after the list", self.line);
         Ok(rows)
     }
 }
 
-/// `None` for an object of a model that has no phone, as groups and permissions.
+/// Returns `None` for an object of a model without a phone, such as groups and permissions.
 fn of_object(value: &Value) -> Option<Result<Row, String>> {
     let Some(fields) = value.get("fields").and_then(Value::as_object) else {
         return Some(Err("it has no fields".to_owned()));
@@ -174,12 +175,12 @@ fn of_fields(fields: &Map<String, Value>, phone: &str) -> Result<Row, String> {
     let text = |name: &str| match fields.get(name) {
         None | Some(Value::Null) => Ok(String::new()),
         Some(Value::String(text)) => Ok(text.clone()),
-        Some(_) => Err(format!("{name} is not a text")),
+        Some(_) => Err(format!("{name} is not a string")),
     };
     let active = match fields.get("is_active") {
         None | Some(Value::Bool(true)) => true,
         Some(Value::Bool(false)) => false,
-        Some(_) => return Err("is_active is neither true nor false".to_owned()),
+        Some(_) => return Err("is_active must be true or false".to_owned()),
     };
     Ok(Row {
         phone_number: text(phone)?,
@@ -197,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn csv_is_read_by_its_heading_with_lines_and_quotes() {
+    fn csv_is_parsed_by_its_heading_with_lines_and_quotes() {
         let rows = csv(concat!(
             "\u{feff}last_name,phone_number,active,id\r\n",
             "\"Love,\nlace\",+989121234567,,7\r\n",
@@ -214,14 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn a_heading_of_another_kind_is_refused_whole() {
+    fn a_file_with_a_wrong_heading_is_refused_entirely() {
         for text in ["", "name\nx\n", "first_name\nA\n", "phone_number,phone_number\n1,2\n"] {
             assert!(csv(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
-    fn a_dump_gives_its_users_with_their_lines() {
+    fn a_dump_is_parsed_into_users_with_their_lines() {
         let rows = django(
             r#"[
 {"model": "auth.group", "pk": 1, "fields": {"name": "staff"}},
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_list_is_refused_whole() {
+    fn an_incomplete_list_is_refused_entirely() {
         for text in
             ["", "{}", "[", "[{}", "[{},", "[{},]", "[{}] x", "[{} {}]", "[{\"a\":}]", "[nope]"]
         {

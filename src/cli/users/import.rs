@@ -1,7 +1,7 @@
-//! `latchkey users import` and the export of all accounts: what a move from another system needs.
+//! `latchkey users import` and the export of all accounts, for migrations between systems.
 //!
-//! The whole file is read before the first account is made, so that one that cannot be read makes none. Each account is
-//! made in a transaction of its own: it is whole or not there, and an import that was cut off is simply run again.
+//! The whole file is parsed before the first account is created, so that an unreadable file creates none. Each account
+//! is created in its own transaction, completely or not at all; an interrupted import can simply be run again.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -21,24 +21,24 @@ use super::file::{self as users_file, Row};
 use super::shown;
 use crate::cli::operator::{ACTOR, Operator, print_json};
 
-/// Rows of the export that are read at once.
+/// Accounts per database page of an export.
 const PAGE: u32 = 1000;
-/// Every so many rows the terminal is told.
+/// The progress on the terminal is updated after this many rows.
 const TOLD_EVERY: usize = 100;
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Format {
-    /// A heading, then one account a row.
+    /// A heading, then one account per row.
     Csv,
-    /// What `manage.py dumpdata --format json` writes.
+    /// The output of `manage.py dumpdata --format json`.
     DjangoJson,
 }
 
-/// What becomes of the rows of a file.
+/// The outcome of an import.
 #[derive(Default)]
 struct Tally {
     imported: u64,
-    /// Of those: without their password, which is of a kind that is not read.
+    /// Imported without their password, because its format is not supported.
     without_password: u64,
     existing: u64,
     bad: Vec<(u64, String)>,
@@ -52,7 +52,7 @@ pub(crate) async fn import(
     json: bool,
 ) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file)
-        .with_context(|| format!("read {}: it must be UTF-8", file.display()))?;
+        .with_context(|| format!("read {} as UTF-8", file.display()))?;
     let rows = match format.unwrap_or_else(|| by_name(file)) {
         Format::Csv => users_file::csv(&text),
         Format::DjangoJson => users_file::django(&text),
@@ -71,7 +71,7 @@ pub(crate) async fn import(
             Ok(account) => {
                 let made = make(operator, &account).await.with_context(|| {
                     format!(
-                        "stopped at line {line}; what was imported stays, and running it again goes on"
+                        "stopped at line {line}; imported accounts are kept: run the command again to continue"
                     )
                 })?;
                 tally.count(&account, made);
@@ -89,7 +89,7 @@ fn by_name(file: &Path) -> Format {
     if file.extension().is_some_and(|ext| ext == "json") { Format::DjangoJson } else { Format::Csv }
 }
 
-/// A row that can become an account.
+/// A validated row.
 struct Account<'a> {
     phone: Phone,
     row: &'a Row,
@@ -99,7 +99,7 @@ struct Account<'a> {
     password_lost: bool,
 }
 
-/// The names, which may be left out, and the locale of an account that staff makes.
+/// Checks the names, which may be empty, and the locale of an account that staff create.
 pub(super) fn check_profile(first_name: &str, last_name: &str, locale: &str) -> Result<(), String> {
     for (field, name) in [("first_name", first_name), ("last_name", last_name)] {
         if !name.is_empty() {
@@ -109,23 +109,24 @@ pub(super) fn check_profile(first_name: &str, last_name: &str, locale: &str) -> 
     validate::locale(locale).map_err(|fault| format!("locale: {}", fault.detail))
 }
 
-/// The rules that a sign-up has. What is wrong is told without the value: it may be a number or a name.
+/// Validates a row by the rules of a sign-up. Errors do not quote the value, which may be a number or a name.
 fn check<'a>(row: &'a Row, served: &Served, now: Timestamp) -> Result<Account<'a>, String> {
     let phone = served
         .parse(&row.phone_number, now)
-        .map_err(|_| "its phone number is not a mobile number that can be served".to_owned())?;
+        .map_err(|_| "its phone number is not a valid mobile number".to_owned())?;
     let locale = if row.locale.is_empty() { "en" } else { &row.locale };
     check_profile(&row.first_name, &row.last_name, locale)?;
     let created_at = match row.created_at.as_str() {
         "" => None,
         text => Some(
-            Timestamp::parse(text).ok_or("its time of creation is not in RFC 3339".to_owned())?,
+            Timestamp::parse(text)
+                .ok_or("its creation time is not in RFC 3339 format".to_owned())?,
         ),
     };
     if created_at.is_some_and(|at| at > now) {
-        return Err("it was created in the future".to_owned());
+        return Err("its creation time is in the future".to_owned());
     }
-    // Django marks an account without a password by `!` and a random tail.
+    // Django marks an account without a password with `!` and a random suffix.
     let password = Some(row.password.as_str()).filter(|p| !p.is_empty() && !p.starts_with('!'));
     let readable = password.filter(|kept| django::is_well_formed(kept));
     Ok(Account {
@@ -149,9 +150,9 @@ async fn make(operator: &Operator, account: &Account<'_>) -> anyhow::Result<bool
         country: account.phone.region(),
         password_hash: account.password,
         created_at: account.created_at.unwrap_or(now),
-        block_reason: (!account.row.active).then_some("not active when it was imported"),
+        block_reason: (!account.row.active).then_some("inactive at import"),
     };
-    let made = operator.accounts().create(new, ACTOR, now).await.context("make an account")?;
+    let made = operator.accounts().create(new, ACTOR, now).await.context("create an account")?;
     Ok(matches!(made, Creation::Created(_)))
 }
 
@@ -162,7 +163,7 @@ impl Tally {
         self.without_password += u64::from(made && account.password_lost);
     }
 
-    /// Tells what happened, and fails when rows were left out: a script must not take that for a whole import.
+    /// Prints the outcome, and fails if rows were left out: a script must not mistake that for a complete import.
     fn tell(&self, dry_run: bool, json: bool) -> anyhow::Result<()> {
         for (line, why) in &self.bad {
             eprintln!("line {line}: left out: {why}");
@@ -177,8 +178,8 @@ impl Tally {
         } else {
             let verb = if dry_run { "would be imported" } else { "imported" };
             println!(
-                "{} {verb} ({} of them without their password, which is of a kind that cannot be read), \
-                 {} had an account already, {} left out",
+                "{} {verb} ({} of them without their password, which has an unsupported format), \
+                 {} already had an account, {} left out",
                 self.imported,
                 self.without_password,
                 self.existing,
@@ -192,7 +193,7 @@ impl Tally {
     }
 }
 
-/// All accounts as CSV, in the columns that [`import`] reads; never a password.
+/// Writes all accounts as CSV with the columns that [`import`] reads, but without passwords.
 pub(crate) async fn export_all(operator: &Operator) -> anyhow::Result<()> {
     let mut out = csv::Writer::from_writer(std::io::stdout().lock());
     let head = ["id", "phone_number", "first_name", "last_name", "locale", "created_at", "active"];
@@ -201,7 +202,7 @@ pub(crate) async fn export_all(operator: &Operator) -> anyhow::Result<()> {
     out.flush().context("write the export")
 }
 
-/// All accounts as a JSON list of what `users show` prints, one a line.
+/// Writes all accounts as a JSON list, one per line, each as `users show` prints it.
 pub(crate) async fn export_all_json(operator: &Operator) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let mut before = "[\n";
@@ -211,7 +212,7 @@ pub(crate) async fn export_all_json(operator: &Operator) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    // Without an account the list is still one.
+    // Without accounts, the output is still a list.
     let end = if before == ",\n" { "\n]" } else { "[]" };
     writeln!(out, "{end}").context("write the export")
 }
@@ -243,8 +244,8 @@ fn cells(user: &User) -> [String; 7] {
     ]
 }
 
-/// A name that a spreadsheet would run is made text by an apostrophe (OWASP, CSV injection). A phone number's plus
-/// stays: what follows it are digits.
+/// Prefixes an apostrophe to a name that a spreadsheet would run as a formula (OWASP, CSV injection). The plus of a
+/// phone number stays: only digits follow it.
 fn no_formula(name: &str) -> String {
     if name.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         format!("'{name}")
@@ -258,10 +259,10 @@ fn no_formula(name: &str) -> String {
 pub(crate) struct Arguments {
     /// The file to read.
     pub file: PathBuf,
-    /// How it is written; by default what its name says, `.json` or else CSV.
+    /// The format of the file; by default Django JSON for `.json` and CSV otherwise.
     #[arg(long)]
     pub format: Option<Format>,
-    #[arg(long, help = "Judge every row, make no account")]
+    #[arg(long, help = "Validate every row but create no accounts")]
     pub dry_run: bool,
     #[arg(long, help = "Print JSON")]
     pub json: bool,
@@ -272,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_no_formula() {
+    fn a_name_is_never_a_formula() {
         for (name, cell) in [
             ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
             ("+1", "'+1"),

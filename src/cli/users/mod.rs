@@ -1,4 +1,4 @@
-//! `latchkey users`: other people's accounts, for staff with a shell.
+//! `latchkey users`: user accounts, for staff with shell access.
 
 mod file;
 mod import;
@@ -20,78 +20,89 @@ use crate::cli::operator::{ACTOR, Operator, confirm, print_json, print_table, sa
 pub(crate) enum Command {
     /// Finds the account of a phone number.
     Find {
+        /// The phone number, such as +989123456789.
         phone_number: String,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Shows an account, by its id or phone number.
+    /// Shows an account.
     Show {
+        /// The account's ID or phone number.
         user: String,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Makes an account without a sign-in.
+    /// Creates an account without a sign-in.
     Create {
+        /// The phone number, such as +989123456789.
         phone_number: String,
         #[arg(long, default_value = "")]
         first_name: String,
         #[arg(long, default_value = "")]
         last_name: String,
+        /// The BCP 47 language of messages.
         #[arg(long, default_value = "en")]
         locale: String,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Blocks an account: its sessions end, a right code is answered with 403.
+    /// Blocks an account: its sessions end, and a sign-in with a correct code is refused with 403.
     Block {
+        /// The account's ID or phone number.
         user: String,
+        /// The reason, for the audit.
         #[arg(long)]
         reason: String,
-        #[arg(long, help = "Do not ask")]
+        #[arg(long, help = "Do not ask for confirmation")]
         yes: bool,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Lifts the block of an account.
+    /// Unblocks an account.
     Unblock {
+        /// The account's ID or phone number.
         user: String,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Opens a phone that too many wrong guesses have locked.
+    /// Unlocks a phone that is locked after too many failed attempts.
     Unlock {
+        /// The phone number, such as +989123456789.
         phone_number: String,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Puts back the number that an account had before its last change of phone, within 24 hours of the change. All its
-    /// sessions end and its password goes: whoever made the change may hold both.
+    /// Restores the number that an account had before its last change of phone, within 24 hours of the change. All
+    /// sessions end and the password is removed, because the person who changed the number may have both.
     UndoPhone {
-        /// The account's id, or the number that it has now.
+        /// The account's ID or current number.
         user: String,
-        #[arg(long, help = "Do not ask")]
+        #[arg(long, help = "Do not ask for confirmation")]
         yes: bool,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
     /// Lists the live sessions of an account.
     Sessions {
+        /// The account's ID or phone number.
         user: String,
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    /// Prints all that is kept about an account, as JSON; without one, all accounts as CSV.
+    /// Exports everything stored about an account as JSON, or all accounts as CSV.
     Export {
+        /// The account's ID or phone number; all accounts if omitted.
         user: Option<String>,
-        #[arg(long, help = "Print JSON, as it does for one account anyway")]
+        #[arg(long, help = "Print JSON (always the case for one account)")]
         json: bool,
     },
-    /// Makes accounts of a CSV file or of a Django dump. Passwords in Django's PBKDF2 form keep working.
+    /// Imports accounts from a CSV file or a Django dump. Passwords in Django's PBKDF2 format keep working.
     Import(users_import::Arguments),
-    /// Deletes an account and every trace of its phone.
+    /// Deletes an account and all data about its phone.
     Delete {
+        /// The account's ID or phone number.
         user: String,
-        #[arg(long, help = "Do not ask")]
+        #[arg(long, help = "Do not ask for confirmation")]
         yes: bool,
         #[arg(long, help = "Print JSON")]
         json: bool,
@@ -124,18 +135,20 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                 created_at: now,
                 block_reason: None,
             };
-            match operator.accounts().create(new, ACTOR, now).await.context("make the account")? {
-                Creation::Created(user) => say(json, &shown(&user), &format!("made {}", user.id)),
-                Creation::Exists => bail!("the number has an account already"),
+            match operator.accounts().create(new, ACTOR, now).await.context("create the account")? {
+                Creation::Created(user) => {
+                    say(json, &shown(&user), &format!("created {}", user.id))
+                }
+                Creation::Exists => bail!("the number already has an account"),
             }
         }
         Command::Block { user, reason, yes, json } => {
-            ensure!(!reason.trim().is_empty(), "--reason says something");
+            ensure!(!reason.trim().is_empty(), "--reason must not be empty");
             let user = find(&operator, &user).await?;
             confirm(yes, &format!("block {} and end its sessions", user.id))?;
             ensure!(
                 operator.accounts().block(user.id, &reason, ACTOR, now).await?,
-                "the account is blocked already, or gone"
+                "the account is already blocked or no longer exists"
             );
             say(
                 json,
@@ -161,28 +174,33 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let (key, former) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
             let had = operator.attempts().reset_failures(&key, former.as_ref(), ACTOR, now).await?;
             let text = if had {
-                "opened: its wrong guesses are forgotten"
+                "unlocked: the count of failed attempts is reset"
             } else {
-                "it had no wrong guesses"
+                "the phone had no failed attempts"
             };
             say(json, &json!({ "phone_number": phone.to_string(), "had_failures": had }), text)
         }
         Command::UndoPhone { user, yes, json } => {
             let user = find(&operator, &user).await?;
             let replaced = operator.accounts().replaced_phones(user.id, now).await?;
-            let last = replaced.first().context("no change of its phone can be undone any more")?;
+            let last =
+                replaced.first().context("there is no change of phone that can still be undone")?;
             let old = former_phone::open(&operator.keys, user.id, last)
-                .context("open the former number")?;
-            confirm(yes, &format!("give {} the number {} again", user.id, old.e164()))?;
+                .context("unseal the former number")?;
+            confirm(yes, &format!("change the number of {} back to {}", user.id, old.e164()))?;
             let number = (old.e164(), old.region());
             match operator.accounts().undo_phone(user.id, last.id, number, ACTOR, now).await? {
                 UndoOutcome::Undone(user) => say(
                     json,
                     &shown(&user),
-                    &format!("{} has {} again and is signed out everywhere", user.id, old.e164()),
+                    &format!(
+                        "{} has the number {} again and is signed out everywhere",
+                        user.id,
+                        old.e164()
+                    ),
                 ),
-                UndoOutcome::Taken => bail!("another account has the former number by now"),
-                UndoOutcome::Gone => bail!("the change cannot be undone any more"),
+                UndoOutcome::Taken => bail!("another account now has the former number"),
+                UndoOutcome::Gone => bail!("the change can no longer be undone"),
             }
         }
         Command::Sessions { user, json } => {
@@ -223,21 +241,21 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Delete { user, yes, json } => {
             let user = find(&operator, &user).await?;
-            confirm(yes, &format!("delete {} and every trace of its phone", user.id))?;
+            confirm(yes, &format!("delete {} and all data about its phone", user.id))?;
             delete(&operator, &user, json).await
         }
     }
 }
 
-/// What `DELETE /v1/me` does. The embedded default's store of codes is the running process's own memory, which no command
-/// reaches: it holds no number and no name, and forgets by itself.
+/// Deletes an account as `DELETE /v1/me` does. The embedded code store is the memory of the running process, which a
+/// command cannot reach: it contains no numbers or names, and its entries expire.
 async fn delete(operator: &Operator, user: &User, json: bool) -> anyhow::Result<()> {
     let Operator { config, keys, clock, .. } = operator;
     let accounts = operator.accounts();
     let deletion = Deletion::of(user, &accounts, keys, clock.now()).await?;
     ensure!(
         deletion.from_database(&accounts, ACTOR, clock.now()).await?,
-        "the account is gone already"
+        "the account no longer exists"
     );
     let forgotten = match &config.engines {
         Engines::Embedded { .. } => None,
@@ -251,31 +269,33 @@ async fn delete(operator: &Operator, user: &User, json: bool) -> anyhow::Result<
     };
     let mut text = format!("deleted {}", user.id);
     if let Some(Err(error)) = &forgotten {
-        text = format!("{text}; what Redis holds of it ends within a day: {error:#}");
+        text = format!(
+            "{text}; its data in Redis could not be deleted and expires within a day: {error:#}"
+        );
     }
     let forgotten = forgotten.map(|outcome| outcome.is_ok());
     let told = json!({ "user_id": user.id, "deleted": true, "codes_forgotten": forgotten });
     say(json, &told, &text)
 }
 
-/// The account of an id or a phone number.
+/// Finds an account by ID or phone number.
 pub(super) async fn find(operator: &Operator, who: &str) -> anyhow::Result<User> {
     let found = match who.parse::<UserId>() {
         Ok(id) => operator.accounts().get(id).await,
         Err(_) => operator.accounts().by_phone(phone(operator, who)?.e164()).await,
     };
-    found.context("look the account up")?.context("there is no such account")
+    found.context("look up the account")?.context("there is no such account")
 }
 
 fn phone(operator: &Operator, writing: &str) -> anyhow::Result<Phone> {
-    // An account may be of a country that is no longer served.
+    // The account may belong to a country that is no longer served.
     let served = Served::of(&operator.config).everywhere();
     served
         .parse(writing, operator.clock.now())
-        .map_err(|_| anyhow::anyhow!("neither an account's id nor a mobile number"))
+        .map_err(|_| anyhow::anyhow!("not an account ID or a mobile number"))
 }
 
-/// An account as staff sees it.
+/// Returns an account as staff see it.
 pub(super) fn shown(user: &User) -> Value {
     json!({
         "id": user.id, "phone_number": user.phone_number, "first_name": user.first_name, "last_name": user.last_name,

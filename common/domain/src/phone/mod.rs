@@ -1,9 +1,9 @@
-//! Phone numbers: many writings, one key per subscriber.
+//! Phone numbers: many spellings, one key per subscriber.
 //!
-//! [`Policy::parse`] is the only way in for what a stranger wrote. It refuses what is no plain writing before the
-//! numbering plans are asked ([`writing`]), reads the rest as the plans do ([`plan`]), and folds the national variants
-//! of one subscriber into one ([`subscriber`]). Limits, codes and accounts all hang on the result: two keys for one
-//! subscriber would be two budgets.
+//! [`Policy::parse`] is the only entry point for untrusted input. It refuses unusual spellings before it consults the
+//! numbering plans ([`writing`]), parses the rest by the plans ([`plan`]), and folds the national variants of one
+//! subscriber into one number ([`subscriber`]). Limits, codes and accounts depend on the result: two keys for one
+//! subscriber would mean two budgets.
 
 mod plan;
 mod subscriber;
@@ -17,43 +17,43 @@ use anyhow::ensure;
 use plan::Kind;
 use writing::Writing;
 
-/// The region of a number that no numbering plan has: "unknown" in ISO 3166's user-assigned range.
+/// The region of a number outside every numbering plan: "unknown" in ISO 3166's user-assigned range.
 pub const NO_REGION: &str = "ZZ";
 
-/// A subscriber's number. Prints masked; [`Phone::e164`] gives it whole.
+/// A subscriber's number. It prints masked; [`Phone::e164`] returns it in full.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Phone {
     e164: Box<str>,
     calling_code: u16,
-    /// Digits of the calling code; 0 when the number has none that exists.
+    /// The number of digits in the calling code; 0 if the number has no existing calling code.
     code_len: u8,
     region: [u8; 2],
 }
 
-/// Why a writing is no phone that we send to.
+/// Why an input is not a phone number that Latchkey sends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No number at all, or none that any plan assigns: `invalid_phone_number`.
+    /// Not a number, or not assigned by any plan: `invalid_phone_number`.
     #[error("not a phone number")]
     Invalid,
-    /// A number, but not a mobile subscriber's in a country that is served: `phone_number_not_supported`.
-    #[error("a number that texts are not sent to")]
+    /// A number, but not of a mobile subscriber in a served country: `phone_number_not_supported`.
+    #[error("messages cannot be sent to this number")]
     NotSupported,
 }
 
-/// What the operator lets in.
+/// The numbers that the operator accepts.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// ISO 3166 region of writings without a calling code; without one they are refused.
+    /// ISO 3166 region of numbers without a calling code; `None` refuses such numbers.
     pub default_region: Option<String>,
-    /// ISO 3166 regions that are served; `None` serves all. By numbering region: +1 876 is JM, not US.
+    /// The served ISO 3166 regions; `None` serves all. By numbering region: +1 876 is JM, not US.
     pub countries: Option<BTreeSet<String>>,
-    /// E.164 numbers that skip validation and the list of countries (design, ruling 8).
+    /// E.164 numbers that skip validation and the list of countries (contract, ruling 8).
     pub test_numbers: BTreeSet<String>,
 }
 
 impl Policy {
-    /// Reads a writing of a phone number as its subscriber.
+    /// Parses a phone number into its subscriber's canonical number.
     pub fn parse(&self, writing: &str) -> Result<Phone, Refusal> {
         let number = match Writing::of(writing).ok_or(Refusal::Invalid)? {
             Writing::International(e164) if self.test_numbers.contains(&e164) => {
@@ -84,7 +84,7 @@ impl Policy {
 }
 
 impl Phone {
-    /// Takes a number from our own table, seal or configuration back: `+` and 7 to 15 digits, under no policy.
+    /// Restores a number from Latchkey's own table, seal or configuration: `+` and 7 to 15 digits, without a policy.
     pub fn trusted(e164: &str) -> anyhow::Result<Self> {
         ensure!(writing::is_e164(e164), "a stored phone number is not E.164");
         Ok(Self::unchecked(e164.to_owned()))
@@ -104,36 +104,36 @@ impl Phone {
         }
     }
 
-    /// `+` and 7 to 15 digits: whole, so not for a log.
+    /// Returns the full number, `+` and 7 to 15 digits. Never log it.
     pub fn e164(&self) -> &str {
         &self.e164
     }
 
-    /// ISO 3166 region of the numbering plan, [`NO_REGION`] for a test number outside all plans.
+    /// Returns the ISO 3166 region of the numbering plan, or [`NO_REGION`] for a test number outside all plans.
     pub fn region(&self) -> &str {
         // Two ASCII letters by construction.
         std::str::from_utf8(&self.region).unwrap_or(NO_REGION)
     }
 
-    /// 0 for a test number whose first digits are no country's.
+    /// Returns the calling code; 0 for a test number without an existing one.
     pub fn calling_code(&self) -> u16 {
         self.calling_code
     }
 
-    /// Digits of the calling code and the first four after it (design, ruling 9).
+    /// Returns the calling code and the next four digits (contract, ruling 9).
     pub fn operator_prefix(&self) -> &str {
         let end = (1 + usize::from(self.code_len) + 4).min(self.e164.len());
         &self.e164[1..end]
     }
 
-    /// The digits after the calling code.
+    /// Returns the digits after the calling code.
     pub fn national_number(&self) -> &str {
         &self.e164[1 + usize::from(self.code_len)..]
     }
 }
 
-/// Calling code, at most three digits after it and the last two, at least four hidden: enough to find one's own
-/// number in a log, never enough to call it.
+/// Prints the calling code, at most three digits after it and the last two, with at least four hidden: enough to find
+/// one's own number in a log, never enough to call it.
 impl fmt::Display for Phone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (code, national) = self.e164.split_at(1 + usize::from(self.code_len));
@@ -150,22 +150,22 @@ impl fmt::Debug for Phone {
     }
 }
 
-/// Whether numbers are assigned under this ISO 3166 region: what `LATCHKEY_COUNTRIES` and `LATCHKEY_DEFAULT_REGION`
-/// may name.
+/// Returns whether numbers are assigned in this ISO 3166 region, so that `LATCHKEY_COUNTRIES` and
+/// `LATCHKEY_DEFAULT_REGION` may name it.
 pub fn is_region(code: &str) -> bool {
     plan::is_region(code)
 }
 
-/// Reads the numbering plans in, so that no message waits for it: for who is handed numbers that were read before.
+/// Loads the numbering plans so that no message waits for it. For processes that receive only canonical numbers.
 pub fn load_plans() {
     std::hint::black_box(Phone::trusted("+14155552671").is_ok());
 }
 
-/// Reads the numbering plans in, and makes the patterns that writings are read by, so that no request waits for it.
+/// Loads the numbering plans and compiles the parser's patterns so that no request waits for it.
 pub fn warm_up() {
     let policy = Policy { default_region: Some("US".into()), ..Policy::default() };
     for writing in ["+989123456789", "+447400123456", "(415) 555-2671"] {
-        // The outcome is the plans' affair; what counts is that they and their patterns are loaded.
+        // The outcome does not matter; parsing loads the plans and their patterns.
         std::hint::black_box(policy.parse(writing).is_ok());
     }
 }

@@ -1,18 +1,19 @@
-//! The world's numbering plans: the one file that asks rlibphonenumber, and it is only ever shown digits.
+//! The world's numbering plans. Only this file uses rlibphonenumber, and it passes nothing but digits.
 
 use std::sync::OnceLock;
 
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
 
-/// A number as the plans read it; not yet known to be assigned.
+/// A number parsed by the plans; it may be unassigned.
 pub(super) struct Number {
     parsed: PhoneNumber,
     e164: String,
 }
 
-/// What a number is good for.
+/// Whether a number can receive messages.
 pub(super) enum Kind {
-    /// A mobile, or one of the plans that do not tell mobiles from fixed lines (as +1), in this region.
+    /// A mobile number in this region, or a number of a plan that does not distinguish mobile from fixed lines (such as
+    /// +1).
     Mobile(String),
     /// Assigned, but a fixed line, premium, shared cost, personal, pager, toll free, internet, voicemail or company
     /// number, or under no country (satellite, international networks and services).
@@ -20,7 +21,7 @@ pub(super) enum Kind {
     Unassigned,
 }
 
-/// Reads digits, `+` before them or of the given region.
+/// Parses digits that begin with `+` or belong to the given region.
 pub(super) fn read(digits: &str, region: Option<&str>) -> Option<Number> {
     let region = match region {
         Some(code) => Some(code.parse::<Region>().ok()?),
@@ -53,7 +54,7 @@ impl Number {
         PHONE_NUMBER_UTIL.get_number_type(&self.parsed) == PhoneNumberType::Mobile
     }
 
-    /// The region that an assigned number belongs to, if it is a country's.
+    /// Returns the region of an assigned number, unless it belongs to no country.
     pub(super) fn region(&self) -> Option<String> {
         if !PHONE_NUMBER_UTIL.is_valid_number(&self.parsed) {
             return None;
@@ -76,11 +77,11 @@ impl Number {
     }
 }
 
-/// The calling code that these digits begin with, and its length. No code is the start of another.
+/// Returns the calling code at the start of these digits, and its length. No code is a prefix of another.
 pub(super) fn calling_code(digits: &str) -> Option<(u16, u8)> {
     (1..=3_u8).find_map(|len| {
         let code: u16 = digits.get(..usize::from(len))?.parse().ok()?;
-        // "01" would read as 1.
+        // "01" would parse as 1.
         let exists = !digits.starts_with('0')
             && PHONE_NUMBER_UTIL.get_region_for_country_code(i32::from(code)).is_some();
         exists.then_some((code, len))

@@ -1,10 +1,10 @@
-//! Countries where one subscriber has several E.164 forms. Each is folded into the form that lasts; the numbering
-//! library keeps them apart. `tools/phones-golden` has the same rules for the golden table: change both.
+//! Countries where one subscriber has several E.164 forms. Each form is folded into the permanent one; the numbering
+//! library keeps them separate. `tools/phones-golden` has the same rules for the golden table: change both together.
 
 use super::Refusal;
 use super::plan::{self, Number};
 
-/// The one form of the number's subscriber.
+/// Returns the canonical number of the subscriber.
 pub(super) fn canonical(number: Number) -> Result<Number, Refusal> {
     let variant = match number.calling_code() {
         52 => mexico(number.national()),
@@ -21,8 +21,8 @@ pub(super) fn canonical(number: Number) -> Result<Number, Refusal> {
     }
 }
 
-/// Before August 2019 a mobile was written +52 **1** and ten digits from abroad, and 044, 045 or 01 before them at
-/// home; people still do.
+/// Before August 2019, a mobile was written +52 **1** and ten digits from abroad, and 044, 045 or 01 and ten digits
+/// within Mexico. People still use these forms.
 fn mexico(national: &str) -> Option<String> {
     ["044", "045", "01", "1"].iter().find_map(|prefix| {
         let rest = national.strip_prefix(prefix)?;
@@ -30,17 +30,17 @@ fn mexico(national: &str) -> Option<String> {
     })
 }
 
-/// A mobile is +54 **9** and ten digits from abroad and the same ten with a 15 in them at home; left out, the ten
-/// digits read as a fixed line. No number is given out twice, so the ten digits name one subscriber either way, and
-/// a fixed line's text is refused by its provider.
+/// A mobile is +54 **9** and ten digits from abroad, and the same ten digits with a 15 within Argentina. Without the 9
+/// or 15, the ten digits parse as a fixed line. No number is assigned twice, so the ten digits identify one subscriber
+/// either way, and the provider refuses a message to a fixed line.
 fn argentina(number: &Number) -> Option<String> {
     let with_nine = format!("+549{}", number.national());
     let mobile = || plan::read(&with_nine, None).is_some_and(|mobile| mobile.is_mobile());
     (number.is_fixed_line() && mobile()).then_some(with_nine)
 }
 
-/// From September to November 2026 mobiles of three operators go from seven digits to nine by a prefix of the
-/// operator (pura.gm, public notice on the migration of the mobile numbering plan); both are dialled meanwhile.
+/// From September to November 2026, mobiles of three operators change from seven digits to nine by an operator prefix
+/// (pura.gm, public notice on the migration of the mobile numbering plan). Both forms work during that time.
 fn gambia(national: &str) -> Option<String> {
     if national.len() != 7 {
         return None;
@@ -52,13 +52,13 @@ fn gambia(national: &str) -> Option<String> {
         _ => return None,
     };
     let folded = format!("+220{prefix}{national}");
-    // Blocks that the plan does not move stay as they are.
+    // Blocks that the plan does not migrate stay unchanged.
     plan::read(&folded, None).filter(Number::is_mobile).map(|number| number.e164())
 }
 
-/// Writings from before Liberia (2013) and Gabon (2019) put digits before every mobile. The library still takes them
-/// beside the new ones; which new number an old one became is not told by its digits alone, so they are refused
-/// rather than made a second key.
+/// Returns whether a number predates the digits that Liberia (2013) and Gabon (2019) prepended to every mobile. The
+/// library still accepts old numbers beside the new ones. The digits alone do not say which new number an old one
+/// became, so old numbers are refused instead of becoming a second key.
 fn is_retired(calling_code: i32, national: &str) -> bool {
     match calling_code {
         231 => national.len() == 7,

@@ -10,11 +10,11 @@ fn served(countries: &[&str]) -> Policy {
 }
 
 #[test]
-fn a_phone_prints_no_more_than_its_ends() {
+fn a_phone_prints_only_its_ends() {
     let shown = |e164| format!("{:?}", Phone::trusted(e164).unwrap());
     assert_eq!(shown("+989123456789"), "+98912***89");
     assert_eq!(shown("+14155552671"), "+1415***71");
-    // Short ones keep four digits hidden too.
+    // Short numbers also hide four digits.
     assert_eq!(shown("+6421123456"), "+6421***56");
     assert_eq!(shown("+29051234"), "+290***4");
     assert_eq!(shown("+9991234"), "+9***34", "no calling code");
@@ -25,7 +25,7 @@ fn a_phone_prints_no_more_than_its_ends() {
 }
 
 #[test]
-fn the_parts_of_a_number_are_cut_at_the_calling_code() {
+fn the_parts_of_a_number_are_split_at_the_calling_code() {
     let phone = policy().parse("+98 912 345 6789").unwrap();
     assert_eq!(
         (
@@ -43,7 +43,7 @@ fn the_parts_of_a_number_are_cut_at_the_calling_code() {
     assert_eq!(
         (phone.calling_code(), phone.national_number()),
         (225, "0123456789"),
-        "its zero stays"
+        "the leading zero is kept"
     );
 }
 
@@ -77,7 +77,7 @@ fn countries_are_served_by_numbering_region_and_not_by_calling_code() {
 }
 
 #[test]
-fn what_is_no_mobile_subscriber_is_not_supported() {
+fn a_number_of_no_mobile_subscriber_is_not_supported() {
     for (what, phone) in [
         ("satellite", "+881612345678"),
         ("maritime satellite", "+870773111632"),
@@ -102,7 +102,7 @@ fn what_is_no_mobile_subscriber_is_not_supported() {
 }
 
 #[test]
-fn a_national_writing_needs_a_default_region() {
+fn a_national_number_needs_a_default_region() {
     assert_eq!(policy().parse("09123456789"), Err(Refusal::Invalid));
     let iran = Policy { default_region: Some("IR".into()), ..Policy::default() };
     for writing in
@@ -131,7 +131,7 @@ fn a_test_number_skips_the_plans_and_the_countries_but_only_in_full() {
     assert_eq!(
         policy.parse("+15550100001 x"),
         Err(Refusal::Invalid),
-        "it is still no plain writing"
+        "a test number must be spelled plainly too"
     );
     assert_eq!(Phone::trusted("+9991234").unwrap().operator_prefix(), "9991");
 
@@ -140,12 +140,12 @@ fn a_test_number_skips_the_plans_and_the_countries_but_only_in_full() {
 }
 
 #[test]
-fn a_megabyte_of_digits_is_refused_unread() {
+fn a_megabyte_of_digits_is_refused_without_parsing() {
     assert_eq!(policy().parse(&"1".repeat(1 << 20)), Err(Refusal::Invalid));
 }
 
 #[test]
-fn a_region_is_one_that_numbers_are_assigned_under() {
+fn a_region_is_one_in_which_numbers_are_assigned() {
     assert!(["US", "IR", "GB", "JE"].into_iter().all(is_region));
     assert!(!["", "us", "UK", "ZZ", "001", "USA"].into_iter().any(is_region));
     warm_up();

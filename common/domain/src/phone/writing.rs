@@ -1,10 +1,10 @@
-//! What counts as a plain writing of a number. Stricter than the numbering library, which would read letters,
-//! extensions, `tel:` URIs and foreign digits as some number or other.
+//! The accepted spellings of a number. Stricter than the numbering library, which would accept letters, extensions,
+//! `tel:` URIs and non-ASCII digits.
 
-/// Bytes that a writing has at most (design, section 3).
+/// The maximum length of an input (contract, section 3).
 const MAX_BYTES: usize = 32;
 
-/// A writing without its separators.
+/// An input without its separators.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Writing {
     /// `+` and digits.
@@ -39,7 +39,7 @@ impl Writing {
     }
 }
 
-/// `+` and 7 to 15 digits (ITU-T E.164; the lower bound is design, ruling 8).
+/// Returns whether `text` is `+` and 7 to 15 digits (ITU-T E.164; the lower bound is from the contract, ruling 8).
 pub(super) fn is_e164(text: &str) -> bool {
     text.strip_prefix('+').is_some_and(|digits| {
         (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn separators_go_and_both_international_prefixes_are_one() {
+    fn separators_are_removed_and_both_international_prefixes_are_equal() {
         for text in ["+1 (415) 555-2671", " +1.415.555/2671", "001 415 555 2671", "+14155552671 "] {
             assert_eq!(
                 Writing::of(text),
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_writing_is_none() {
+    fn unusual_spellings_are_refused() {
         for text in [
             "",
             " ",
