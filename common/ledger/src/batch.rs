@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_during_a_write_goes_with_the_next_in_the_order_he_came() {
+    async fn calls_during_a_write_join_the_next_in_arrival_order() {
         let bench = Bench::new().await;
         let mut callers = vec![bench.hand_in(0).await];
         for number in 1..=100 {
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_of_one_key_do_not_go_together_and_who_went_away_is_left_out() {
+    async fn one_key_is_never_twice_in_a_batch_and_abandoned_calls_are_skipped() {
         let bench = Bench::new().await;
         let mut callers = vec![bench.hand_in(0).await];
         for number in [1, 2, 1, 3, 1] {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p12_of_a_bad_company_no_more_are_written_alone_once_the_database_is_away() {
+    async fn p12_retries_of_a_bad_batch_stop_once_the_database_is_away() {
         let bench = Bench::new().await;
         let mut callers = vec![bench.hand_in(0).await];
         for number in 1..=5 {
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p12_a_write_that_breaks_leaves_nobody_waiting() {
+    async fn p12_a_panicking_write_leaves_no_caller_waiting() {
         let bench = Bench::new().await;
         bench.desk.breaks.store(true, Ordering::SeqCst);
         let callers = [bench.hand_in(0).await, bench.hand_in(1).await, bench.hand_in(2).await];

@@ -116,7 +116,7 @@ async fn p2_a_redelivered_job_is_not_sent_again(b: &Bench) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn p2_of_many_workers_with_one_job_one_starts(b: &Bench) -> anyhow::Result<()> {
+async fn p2_only_one_of_many_workers_starts_a_job(b: &Bench) -> anyhow::Result<()> {
     for _ in 0..10 {
         let message = b.message();
         let tries = (0..8).map(|_| {
@@ -162,7 +162,7 @@ async fn w1_no_third_call_may_ever_have_been_accepted(b: &Bench) -> anyhow::Resu
     Ok(())
 }
 
-async fn w1_a_call_that_may_have_been_accepted_is_followed_by_one_elsewhere(
+async fn w1_a_call_that_may_have_been_accepted_is_retried_at_another_provider(
     b: &Bench,
 ) -> anyhow::Result<()> {
     let (message, first) = b.begun().await?;
@@ -285,7 +285,7 @@ async fn a_receipt_of_an_unknown_attempt_is_kept_for_its_send(b: &Bench) -> anyh
     Ok(())
 }
 
-async fn one_failed_text_of_two_says_nothing_of_the_message(b: &Bench) -> anyhow::Result<()> {
+async fn one_failed_text_of_two_does_not_decide_the_message(b: &Bench) -> anyhow::Result<()> {
     for swapped in [false, true] {
         let (message, first) = b.begun().await?;
         b.finish(first, AttemptState::Unknown).await?;
@@ -305,7 +305,7 @@ async fn one_failed_text_of_two_says_nothing_of_the_message(b: &Bench) -> anyhow
     Ok(())
 }
 
-async fn a_missing_final_state_is_asked_for_by_one_worker(b: &Bench) -> anyhow::Result<()> {
+async fn a_missing_final_state_is_queried_by_one_worker(b: &Bench) -> anyhow::Result<()> {
     let (message, attempt) = b.begun().await?;
     b.finish(attempt, AttemptState::Accepted).await?;
     let now = b.clock.now();
@@ -382,7 +382,7 @@ async fn what_was_sent_can_be_looked_up_until_its_phone_is_erased(b: &Bench) -> 
     Ok(())
 }
 
-async fn texts_older_than_thirty_days_are_counted_up_and_dropped(b: &Bench) -> anyhow::Result<()> {
+async fn texts_older_than_thirty_days_are_totalled_and_dropped(b: &Bench) -> anyhow::Result<()> {
     let start = b.clock.now();
     b.ledger.sweep(start.plus_ms(31 * DAY)).await?;
     let before = totals(b).await?;
@@ -406,7 +406,7 @@ async fn texts_older_than_thirty_days_are_counted_up_and_dropped(b: &Bench) -> a
     Ok(())
 }
 
-async fn p2_many_texts_at_once_are_as_one_by_one(b: &Bench) -> anyhow::Result<()> {
+async fn p2_many_texts_at_once_behave_like_one_by_one(b: &Bench) -> anyhow::Result<()> {
     let messages: Vec<_> = (0..200).map(|_| b.message()).collect();
     // Each job comes twice in one burst: no two of one message may go in one statement.
     let jobs = messages.iter().chain(&messages).map(|message| async {
@@ -582,21 +582,21 @@ macro_rules! rules {
 }
 rules!(
     p2_a_redelivered_job_is_not_sent_again,
-    p2_of_many_workers_with_one_job_one_starts,
+    p2_only_one_of_many_workers_starts_a_job,
     w1_no_third_call_may_ever_have_been_accepted,
-    w1_a_call_that_may_have_been_accepted_is_followed_by_one_elsewhere,
+    w1_a_call_that_may_have_been_accepted_is_retried_at_another_provider,
     calls_that_were_refused_do_not_count_as_risk,
     a_message_that_was_accepted_is_not_ended_by_a_late_drop,
     receipts_in_any_order_and_doubled_end_in_one_state,
     a_receipt_before_the_answer_settles_an_unknown_call,
     a_receipt_of_an_unknown_attempt_is_kept_for_its_send,
-    one_failed_text_of_two_says_nothing_of_the_message,
-    p2_many_texts_at_once_are_as_one_by_one,
+    one_failed_text_of_two_does_not_decide_the_message,
+    p2_many_texts_at_once_behave_like_one_by_one,
     w1_two_ends_of_one_message_at_once_are_both_written,
     p11_a_row_that_cannot_be_written_harms_no_neighbour,
-    a_missing_final_state_is_asked_for_by_one_worker,
+    a_missing_final_state_is_queried_by_one_worker,
     what_was_sent_can_be_looked_up_until_its_phone_is_erased,
-    texts_older_than_thirty_days_are_counted_up_and_dropped,
+    texts_older_than_thirty_days_are_totalled_and_dropped,
 );
 
 fn bench(db: Pool) -> Bench {

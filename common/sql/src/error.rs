@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_that_cannot_work_is_away_and_a_wrong_question_is_not() {
+    fn an_unavailable_engine_is_away_and_a_bad_statement_is_not() {
         for code in [
             "08006", "53100", "53300", "57P01", "57P03", "57014", "55P03", "25006", "40P01",
             "58030",

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_and_long_the_fields_the_state_is_carried_and_the_event_stays_small() {
+    fn with_many_long_fields_the_status_is_carried_and_the_event_stays_small() {
         let long = "\u{1F4DE}".repeat(10_000);
         let mut fields: Vec<_> = (0..100).map(|n| (format!("New{n}"), long.clone())).collect();
         fields.extend(CARRIED.map(|name| (name.to_owned(), long.clone())));

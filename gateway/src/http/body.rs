@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_json_in_utf8_is_taken() {
+    async fn only_json_in_utf8_is_accepted() {
         for (kind, wanted) in [
             (Some("application/json"), 200),
             (Some("Application/JSON"), 200),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sixteen_kibibytes_are_taken_and_one_byte_more_is_not() {
+    async fn sixteen_kibibytes_are_accepted_and_one_byte_more_is_not() {
         let body = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
         for (length, wanted) in [(16_384, 200), (16_385, 413)] {
             let whole = request(Some("application/json"), body(length));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_gibibyte_in_chunks_is_refused_after_a_little_of_it() {
+    async fn a_gibibyte_in_chunks_is_refused_early() {
         let taken = Arc::new(AtomicUsize::new(0));
         let counter = taken.clone();
         let endless = stream::repeat(vec![b' '; 8192]).take(1 << 17).map(move |chunk| {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_drips_is_refused_when_its_time_is_over() {
+    async fn a_dripping_body_is_refused_at_its_deadline() {
         let drip = stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_secs(3)).await;
             Some((Ok::<_, Infallible>(" "), ()))

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_said_and_nobody_can_read_leaves_the_peer() {
+    fn an_unreadable_proxy_header_falls_back_to_the_peer() {
         for (name, value) in [
             ("x-forwarded-for", ""),
             ("x-forwarded-for", "unknown"),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_an_address_is_shown_cut_also_in_debug() {
+    fn p10_an_address_is_shown_cut_even_in_debug() {
         let cut = |text: &str| ClientIp::new(text.parse().unwrap()).cut();
         assert_eq!(cut("203.0.113.9"), "203.0.113.0");
         assert_eq!(cut("127.0.0.1"), "127.0.0.0");

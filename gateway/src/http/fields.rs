@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_returned_and_nothing_is_at_fault() {
+    fn valid_fields_are_returned_without_a_fault() {
         let mut f = fields(r#"{"phone_number":"+1","channel":"voice","first_name":"Ada"}"#);
         assert_eq!(f.string("phone_number"), "+1");
         assert_eq!(f.optional_parsed::<Channel>("channel", "sms or voice"), Some(Channel::Voice));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn p8_one_answer_names_every_field_that_is_at_fault() {
+    fn p8_one_answer_names_every_invalid_field() {
         let mut f = fields(
             r#"{"phone_number":5,"otp":null,"locale":"en_US","channel":"fax","role":"x","a\u0000b":1,"password":"a\u0000"}"#,
         );
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_at_fault_is_named_once() {
+    fn an_invalid_field_is_named_once() {
         let mut f = fields(r#"{"first_name":""}"#);
         f.checked("first_name", validate::name);
         assert_eq!(faults(f.finish()), [("first_name".to_owned(), "required")]);

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_hyper_refuses_by_itself_is_replaced() {
+    fn only_hypers_own_refusals_are_replaced() {
         let bare = |status: &str| {
             format!(
                 "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: today\r\n\r\n"

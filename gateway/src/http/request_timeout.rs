@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn p12_a_late_answer_is_503_and_the_work_goes_on_to_its_end() {
+    async fn p12_a_late_answer_is_503_and_the_work_still_completes() {
         let done = Arc::new(AtomicBool::new(false));
         let started = Instant::now();
         let router = slow(Duration::from_secs(4), done.clone());
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_goes_away_cuts_nothing_in_half() {
+    async fn a_client_that_disconnects_interrupts_nothing() {
         let done = Arc::new(AtomicBool::new(false));
         let answer = slow(Duration::from_secs(1), done.clone()).oneshot(request(Body::from("x")));
         tokio::time::timeout(Duration::from_millis(10), answer).await.unwrap_err();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_body_does_not_use_up_the_time_of_the_answer() {
+    async fn a_slow_body_does_not_count_against_the_answers_time() {
         let pieces = futures::stream::iter(0..4).then(async |_| {
             sleep(Duration::from_secs(2)).await;
             Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn p12_what_is_asked_before_the_body_is_read_counts() {
+    async fn p12_work_before_the_body_is_read_counts() {
         let handler = async |_: Known, _: Bytes| sleep(Duration::from_secs(1)).await;
         for body in [Body::from("x"), Body::empty()] {
             let router = Router::new().route("/", post(handler)).layer(from_fn(in_time));

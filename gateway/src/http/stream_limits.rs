@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_request_cannot_take_the_places_of_all() {
+    fn one_request_cannot_take_all_slots() {
         let (streams, clock) = (Streams::default(), Clock::manual());
         let one = RequestId::new(&clock);
         let places: Vec<_> = std::iter::from_fn(|| streams.enter(one)).collect();
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound_over_all_requests() {
+    fn there_is_a_limit_over_all_requests() {
         let (streams, clock) = (Streams::default(), Clock::manual());
         let places: Vec<_> = std::iter::from_fn(|| streams.enter(RequestId::new(&clock))).collect();
         assert_eq!(places.len(), MOST);

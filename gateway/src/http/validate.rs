@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_people_are_taken_as_they_are() {
+    fn names_of_people_are_accepted_as_they_are() {
         let (latin, accented) = ("x".repeat(100), "é".repeat(100));
         for text in ["A", "O’Brien", "علی‌رضا", "李小龍", "Jean Luc", "<b>", "👩‍🚀", &latin, &accented]
         {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn controls_bidi_marks_and_wrong_lengths_are_no_names() {
+    fn controls_bidi_marks_and_wrong_lengths_are_refused() {
         let long = "x".repeat(101);
         for (text, code) in [
             ("", "required"),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn well_formed_language_tags_are_taken() {
+    fn well_formed_language_tags_are_accepted() {
         for tag in [
             "en",
             "de",
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn other_writings_are_no_locale() {
+    fn other_texts_are_not_a_locale() {
         for tag in [
             "",
             "e",

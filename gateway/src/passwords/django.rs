@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_djangos_form_is_an_error_and_no_work() {
+    fn a_hash_not_in_djangos_format_is_an_error() {
         for kept in [
             "pbkdf2_sha256$",
             "pbkdf2_sha256$1000$salt",

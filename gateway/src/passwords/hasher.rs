@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p6_nobodys_password_costs_the_same_and_is_never_right() {
+    async fn p6_a_missing_password_costs_the_same_and_is_never_right() {
         let hash = PasswordHash::new(NOBODYS).unwrap();
         assert!(is_current(&hash), "the same cost as a real one");
         for text in ["", "password", NOBODYS] {
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p4_of_200_at_once_a_few_run_a_few_wait_and_the_rest_are_told_to_come_back() {
+    async fn p4_of_200_at_once_a_few_run_a_few_wait_and_the_rest_get_503() {
         let pool = Passwords::with_places(2, 4);
         let all = (0..200).map(|_| pool.verify(password("x"), None, 0));
         let verdicts = join_all(all).await;
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_asker_that_goes_away_gives_its_place_back() {
+    async fn a_caller_that_goes_away_frees_its_slot() {
         let pool = Passwords::with_places(1, 1);
         for _ in 0..3 {
             let asked = tokio::spawn({

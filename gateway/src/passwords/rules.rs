@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_phrase_is_taken_whatever_it_is_made_of() {
+    fn a_long_phrase_is_accepted_whatever_its_characters() {
         for password in [
             "vq7 blue kite 9",
             "correct horse battery staple 42",
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn p4_what_everybody_tries_first_is_refused() {
+    fn p4_common_passwords_are_refused() {
         for password in [
             "passwordpassword",
             "PasswordPassword",
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_phone_number_is_refused_and_anothers_is_not() {
+    fn the_users_phone_number_is_refused_and_another_is_not() {
         for password in [
             "+989123456789+989123456789",
             "kite 9123456789 blue",
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_as_it_is_looked_up() {
+    fn the_list_is_in_lower_case_as_it_is_looked_up() {
         assert!(COMMON.len() > 300, "{}", COMMON.len());
         assert!(COMMON.iter().all(|word| *word == word.to_lowercase()));
     }

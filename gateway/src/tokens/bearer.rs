@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scheme_is_taken_in_any_case_and_the_token_as_it_is() {
+    fn the_scheme_is_accepted_in_any_case_and_the_token_is_kept_as_sent() {
         let read = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {

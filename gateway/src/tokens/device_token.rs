@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn any_changed_character_makes_it_none() {
+    fn a_token_with_any_changed_character_is_refused() {
         let (keys, clock) = (Keys::from_secret(SECRET, None), Clock::manual());
         let (phone, now) = (number("+989121234567"), clock.now());
         let token = issue(&keys, UserId::new(&clock), &phone, now).unwrap();

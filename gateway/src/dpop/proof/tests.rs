@@ -278,7 +278,7 @@ fn a_forged_or_malformed_claim_is_refused() {
 }
 
 #[test]
-fn what_is_no_signed_jwt_is_refused() {
+fn a_proof_that_is_not_a_signed_jwt_is_refused() {
     let good = sign(&head(&KEY), &body(), &KEY);
     let (signed, signature) = good.rsplit_once('.').unwrap();
     let (first, second) = signed.split_once('.').unwrap();
@@ -317,7 +317,7 @@ fn what_is_no_signed_jwt_is_refused() {
 }
 
 #[test]
-fn a_url_is_the_same_in_any_case_of_its_host_with_its_default_port_and_a_slash() {
+fn a_url_is_the_same_in_any_case_with_its_default_port_and_a_trailing_slash() {
     for htu in [
         URL,
         "https://id.example.test/v1/me/",

@@ -369,7 +369,7 @@ fn leeway_is_five_seconds_and_not_sixty() {
 }
 
 #[test]
-fn neither_kind_of_token_is_taken_for_the_other() {
+fn neither_kind_of_token_is_accepted_as_the_other() {
     let bench = Bench::new();
     let refresh_head = json!({ "alg": "HS256", "kid": bench.refresh.kid(), "typ": "rt+jwt" });
     let refresh_body = with(without(body(), "amr"), json!({ "token_type": "refresh", "gen": 2 }));

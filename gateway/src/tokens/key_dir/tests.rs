@@ -23,7 +23,7 @@ fn active(dir: &Path, configured: Option<&str>) -> anyhow::Result<String> {
 }
 
 #[test]
-fn the_newest_key_signs_of_equals_the_last_by_name() {
+fn the_newest_key_signs_or_the_last_by_name_among_equals() {
     let dir = folder();
     put(dir.path(), "b-old", 100);
     put(dir.path(), "a-new", 10);
@@ -55,7 +55,7 @@ fn a_folder_without_keys_names_the_command_that_makes_one() {
 }
 
 #[test]
-fn at_the_start_a_file_that_is_no_key_is_an_error_that_names_it() {
+fn at_startup_a_file_that_is_not_a_key_is_an_error_that_names_it() {
     let dir = folder();
     put(dir.path(), "good", 10);
     fs::write(dir.path().join("README"), "not looked at").unwrap();
@@ -112,7 +112,7 @@ fn a_rotation_has_no_gap() {
 }
 
 #[test]
-fn while_running_what_makes_no_sense_leaves_the_keys_as_they_were() {
+fn while_running_an_invalid_change_leaves_the_keys_unchanged() {
     let dir = folder();
     put(dir.path(), "k-1", 20);
     put(dir.path(), "k-2", 10);

@@ -132,7 +132,7 @@ fn no_token_outlives_its_session() {
 }
 
 #[test]
-fn a_token_is_good_for_its_life_and_five_seconds() {
+fn a_token_is_valid_for_its_lifetime_and_five_seconds() {
     let bench = bench();
     let amr = ["sms".to_owned()];
     let pair = bench.tokens.issue(&bench.grant(&amr)).unwrap();
@@ -147,7 +147,7 @@ fn a_token_is_good_for_its_life_and_five_seconds() {
 }
 
 #[test]
-fn a_refresh_token_of_the_secret_before_is_still_read() {
+fn a_refresh_token_of_the_previous_secret_is_still_accepted() {
     let bench = bench();
     let amr = ["sms".to_owned()];
     let pair = bench.tokens.issue(&bench.grant(&amr)).unwrap();

@@ -118,7 +118,7 @@ fn an_rsa_key_of_2048_bits_signs_rs256() {
 }
 
 #[test]
-fn what_is_no_key_of_ours_is_refused_without_repeating_it() {
+fn an_unusable_key_is_refused_without_repeating_it() {
     let good = generate(Algorithm::Es256).unwrap().1;
     let cut = &good[..good.len() / 2];
     let wrong = good.replace('M', "N");
