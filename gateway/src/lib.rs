@@ -1,6 +1,6 @@
-//! gateway: the HTTP edge. Judges asks and publishes them, checks codes, hands out tokens, keeps accounts.
+//! The HTTP edge: admits and publishes code requests, checks codes, issues tokens and manages accounts.
 //!
-//! A route a file; `ask.rs` and `guess.rs` hold what several routes do.
+//! Each route has a file; `ask.rs` and `guess.rs` hold what several routes share.
 
 mod app;
 mod ask;

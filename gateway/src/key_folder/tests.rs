@@ -8,7 +8,7 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Writes a key as an operator's own tool would, of a given age.
+/// Writes a key of a given age, as an operator's own tool would.
 fn put(dir: &Path, kid: &str, age_secs: u64) {
     let pem = keys::generate(Algorithm::Es256).unwrap().1;
     let path = dir.join(format!("{kid}.pem"));
@@ -23,7 +23,7 @@ fn active(dir: &Path, configured: Option<&str>) -> anyhow::Result<String> {
 }
 
 #[test]
-fn the_newest_key_signs_of_equals_the_last_by_name() {
+fn the_newest_key_signs_or_the_last_by_name_among_equals() {
     let dir = folder();
     put(dir.path(), "b-old", 100);
     put(dir.path(), "a-new", 10);
@@ -55,7 +55,7 @@ fn a_folder_without_keys_names_the_command_that_makes_one() {
 }
 
 #[test]
-fn at_the_start_a_file_that_is_no_key_is_an_error_that_names_it() {
+fn at_startup_a_file_that_is_not_a_key_is_an_error_that_names_it() {
     let dir = folder();
     put(dir.path(), "good", 10);
     fs::write(dir.path().join("README"), "not looked at").unwrap();
@@ -90,21 +90,21 @@ fn a_rotation_has_no_gap() {
 
     let new = generate(dir.path(), Algorithm::EdDsa, Some("2026-spring")).unwrap();
     gateway.look();
-    assert_eq!(gateway.table().active().kid(), old, "nobody knows the new one yet");
+    assert_eq!(gateway.table().active().kid(), old, "no verifier knows the new key yet");
     assert!(gateway.table().get(&new).is_some(), "but it is in the JWKS");
 
     activate(dir.path(), &new).unwrap();
     gateway.look();
     assert_eq!(gateway.table().active().kid(), new);
-    assert!(gateway.table().get(&old).is_some(), "the old one's tokens live on");
-    assert!(retire(dir.path(), &new, None).is_err(), "the key that signs stays");
-    assert!(retire(dir.path(), &old, Some(&old)).is_err(), "also the configured one");
+    assert!(gateway.table().get(&old).is_some(), "the old key's tokens stay valid");
+    assert!(retire(dir.path(), &new, None).is_err(), "the signing key stays");
+    assert!(retire(dir.path(), &old, Some(&old)).is_err(), "so does the configured one");
 
     retire(dir.path(), &old, None).unwrap();
     gateway.look();
     assert!(gateway.table().get(&old).is_none());
     assert!(dir.path().join(RETIRED).join(format!("{old}.pem")).exists());
-    assert!(generate(dir.path(), Algorithm::Es256, Some(&old)).is_err(), "a name tells one key");
+    assert!(generate(dir.path(), Algorithm::Es256, Some(&old)).is_err(), "a name is never reused");
     assert!(generate(dir.path(), Algorithm::Es256, Some("../x")).is_err());
     assert!(activate(dir.path(), "nobody").is_err());
     let rows = list(dir.path(), None).unwrap();
@@ -112,7 +112,7 @@ fn a_rotation_has_no_gap() {
 }
 
 #[test]
-fn while_running_what_makes_no_sense_leaves_the_keys_as_they_were() {
+fn while_running_an_invalid_change_leaves_the_keys_unchanged() {
     let dir = folder();
     put(dir.path(), "k-1", 20);
     put(dir.path(), "k-2", 10);
@@ -135,7 +135,7 @@ fn while_running_what_makes_no_sense_leaves_the_keys_as_they_were() {
         fs::remove_file(dir.path().join(format!("{kid}.pem"))).unwrap();
     }
     gateway.look();
-    assert!(gateway.table().get("k-2").is_some(), "an emptied folder takes nobody's sign-in");
+    assert!(gateway.table().get("k-2").is_some(), "an emptied folder ends no sign-in");
 }
 
 #[tokio::test(start_paused = true)]

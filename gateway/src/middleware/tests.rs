@@ -100,7 +100,7 @@ async fn p8_unknown_paths_and_methods_are_problems() {
 }
 
 #[tokio::test]
-async fn requests_without_a_path_end_nothing() {
+async fn requests_without_a_path_break_nothing() {
     for (method, target) in [("OPTIONS", "*"), ("CONNECT", "example.com:443")] {
         let (parts, _) = send(settings(), request(method, target)).await;
         assert!([404, 405].contains(&parts.status.as_u16()), "{method} {target} {}", parts.status);
@@ -123,11 +123,11 @@ async fn every_answer_carries_the_headers_that_keep_it_private() {
         assert!(parts.headers.contains_key(STRICT_TRANSPORT_SECURITY), "{path}");
     }
     let (parts, _) = send(settings(), request("GET", "/keys")).await;
-    assert_eq!(parts.headers[CACHE_CONTROL], "public, max-age=300", "its own word stays");
+    assert_eq!(parts.headers[CACHE_CONTROL], "public, max-age=300", "its own value stays");
 }
 
 #[tokio::test]
-async fn p10_a_panic_is_a_problem_that_tells_nothing() {
+async fn p10_a_panic_is_a_problem_that_reveals_nothing() {
     let (parts, body) = send(settings(), request("GET", "/panic")).await;
     assert_eq!((parts.status.as_u16(), code(&body).as_str()), (500, "internal_error"));
     assert!(parts.headers.contains_key(RETRY_AFTER) && !body.contains("4155552671"), "{body}");
@@ -196,7 +196,7 @@ async fn exactly_the_listed_origins_are_allowed() {
 }
 
 #[tokio::test]
-async fn a_page_may_send_and_read_the_headers_that_the_api_speaks_with() {
+async fn a_page_may_send_and_read_the_headers_that_the_api_uses() {
     let listed = "https://app.example.test";
     let settings = || Settings { cors_origins: vec![listed.to_owned()], ..settings() };
     let names = |parts: &http::response::Parts, header: &str| {
@@ -222,7 +222,7 @@ async fn a_page_may_send_and_read_the_headers_that_the_api_speaks_with() {
 }
 
 #[test]
-fn what_is_no_exact_origin_is_refused_at_start() {
+fn an_inexact_origin_is_refused_at_startup() {
     for origin in
         ["*", "null", "app.example.test", "https://app.example.test/", "https://a.test/x", ""]
     {
@@ -259,7 +259,7 @@ async fn an_encoded_request_is_refused_whatever_its_method_and_encoding() {
 }
 
 #[tokio::test]
-async fn an_options_that_asks_for_no_leave_is_a_method_like_any_other() {
+async fn an_options_request_that_is_no_preflight_is_a_method_like_any_other() {
     let settings =
         || Settings { cors_origins: vec!["https://app.example.test".into()], ..settings() };
     for (path, status) in [("/v1/me", 405), ("/v1/nope", 404)] {
@@ -270,13 +270,13 @@ async fn an_options_that_asks_for_no_leave_is_a_method_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_request_goes_on_with_its_clients_trace_or_begins_one() {
+async fn a_request_continues_its_clients_trace_or_starts_one() {
     let theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let mut traced = request("GET", "/trace");
     traced.headers_mut().insert("traceparent", HeaderValue::from_static(theirs));
     let (_, ours) = send(settings(), traced).await;
     assert_eq!(ours[..36], theirs[..36], "the same trace");
-    assert_ne!(ours, theirs, "a step of our own");
+    assert_ne!(ours, theirs, "a span of our own");
     for header in [None, Some("nonsense")] {
         let mut request = request("GET", "/trace");
         if let Some(header) = header {

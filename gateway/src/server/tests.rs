@@ -14,7 +14,7 @@ use crate::body::JsonBody;
 use crate::client_ip::TrustedProxies;
 use crate::middleware::{self, Settings};
 
-/// Short bounds, so that a test waits a fraction of a second where a client would wait ten.
+/// Short limits, so that a test waits a fraction of a second where a client would wait ten.
 fn limits() -> Limits {
     Limits {
         headers_within: Duration::from_millis(400),
@@ -110,7 +110,7 @@ async fn requests_on_one_connection_are_answered_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn headers_that_drip_are_cut_when_their_time_is_over() {
+async fn dripping_headers_are_cut_at_their_deadline() {
     let server = Server::start(limits()).await;
     let started = Instant::now();
     let mut stream = server.open().await;
@@ -134,7 +134,7 @@ async fn headers_that_drip_are_cut_when_their_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_socket_that_says_nothing_is_cut() {
+async fn a_silent_socket_is_cut() {
     let server = Server::start(limits()).await;
     let started = Instant::now();
     assert_eq!(server.exchange(b"").await, "");
@@ -142,7 +142,7 @@ async fn a_socket_that_says_nothing_is_cut() {
 }
 
 #[tokio::test]
-async fn a_connection_may_rest_longer_between_requests_than_headers_may_take() {
+async fn a_connection_may_idle_longer_between_requests_than_headers_may_take() {
     let server = Server::start(limits()).await;
     let mut stream = server.open().await;
     for _ in 0..2 {
@@ -170,7 +170,7 @@ async fn hundreds_of_idle_sockets_do_not_keep_a_request_waiting() {
 }
 
 #[tokio::test]
-async fn connections_above_the_bound_wait_and_are_served_when_there_is_room() {
+async fn connections_above_the_limit_wait_and_are_served_when_there_is_room() {
     let server = Server::start(Limits { connections: 2, ..limits() }).await;
     let idle = (server.open().await, server.open().await);
     let started = Instant::now();
@@ -218,7 +218,7 @@ async fn a_request_with_both_lengths_is_refused_and_its_connection_ended() {
 }
 
 #[tokio::test]
-async fn a_body_that_drips_is_400_and_does_not_hold_its_connection() {
+async fn a_dripping_body_is_400_and_does_not_hold_its_connection() {
     let server = Server::start(limits()).await;
     let started = Instant::now();
     let head = b"POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
@@ -228,7 +228,7 @@ async fn a_body_that_drips_is_400_and_does_not_hold_its_connection() {
 }
 
 #[tokio::test]
-async fn bodies_above_the_bound_are_413_in_one_piece_or_in_chunks() {
+async fn bodies_above_the_limit_are_413_in_one_piece_or_in_chunks() {
     let server = Server::start(limits()).await;
     let head =
         "POST /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n";
@@ -246,13 +246,13 @@ async fn bodies_above_the_bound_are_413_in_one_piece_or_in_chunks() {
     let answer = server.exchange(chunked.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
-    // A client that asks first is told before it sends anything.
+    // A client that sends `Expect` is refused before it sends the body.
     let asks = format!("{head}Expect: 100-continue\r\nContent-Length: 20000\r\n\r\n");
     let answer = server.exchange(asks.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
-/// The answer's status, if its body is a problem and its head as every answer's.
+/// The answer's status and code. Its body must be a problem, and its head must have the headers of every answer.
 fn problem_of(answer: &str) -> (u16, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     for line in [
@@ -272,7 +272,7 @@ fn problem_of(answer: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn p8_headers_above_the_bound_are_refused_with_a_problem() {
+async fn p8_headers_above_the_limit_are_refused_with_a_problem() {
     let server = Server::start(limits()).await;
     let long = |bytes| {
         format!(
@@ -289,7 +289,7 @@ async fn p8_headers_above_the_bound_are_refused_with_a_problem() {
 }
 
 #[tokio::test]
-async fn p8_what_is_no_http_gets_a_problem_and_ends_nothing() {
+async fn p8_input_that_is_not_http_gets_a_problem_and_breaks_nothing() {
     let server = Server::start(limits()).await;
     for bytes in [
         &b"hello\r\n\r\n"[..],
@@ -310,11 +310,11 @@ async fn p8_what_is_no_http_gets_a_problem_and_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
+async fn a_client_that_does_not_read_its_answer_is_cut() {
     let server = Server::start(Limits { connections: 1, ..limits() }).await;
     let mut greedy = server.open().await;
     greedy.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    // It never reads. The one place is free again once it was cut.
+    // It never reads. The one slot is free again once it is cut.
     let mut next = server.open().await;
     next.write_all(GET_ME).await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), until_contains(&mut next, "\r\n\r\nme"))
@@ -324,7 +324,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
 }
 
 #[tokio::test]
-async fn p12_a_stop_finishes_what_is_in_hand_and_takes_nothing_new() {
+async fn p12_a_stop_finishes_requests_in_progress_and_accepts_no_new_ones() {
     let server = Server::start(limits()).await;
     let mut idle = server.open().await;
     idle.write_all(GET_ME).await.unwrap();
@@ -334,15 +334,15 @@ async fn p12_a_stop_finishes_what_is_in_hand_and_takes_nothing_new() {
     sleep(Duration::from_millis(100)).await;
     let started = Instant::now();
     server.stop.cancel();
-    assert_eq!(rest(&mut idle).await, "", "a resting connection ends at once");
+    assert_eq!(rest(&mut idle).await, "", "an idle connection ends at once");
     assert!(started.elapsed() < Duration::from_millis(400));
-    assert!(rest(&mut busy).await.ends_with("late"), "a request in hand is answered");
+    assert!(rest(&mut busy).await.ends_with("late"), "a request in progress is answered");
     server.task.await.unwrap();
-    assert!(TcpStream::connect(server.at).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(server.at).await.is_err(), "the port is closed");
 }
 
 #[tokio::test]
-async fn p12_a_stop_does_not_wait_for_a_request_without_end() {
+async fn p12_a_stop_does_not_wait_for_an_endless_request() {
     let server =
         Server::start(Limits { drain_within: Duration::from_millis(200), ..limits() }).await;
     let mut busy = server.open().await;

@@ -132,11 +132,11 @@ fn no_token_outlives_its_session() {
 }
 
 #[test]
-fn a_token_is_good_for_its_life_and_five_seconds() {
+fn a_token_is_valid_for_its_lifetime_and_five_seconds() {
     let bench = bench();
     let amr = ["sms".to_owned()];
     let pair = bench.tokens.issue(&bench.grant(&amr)).unwrap();
-    // The manual clock runs on from a fraction of a second: a second more or less is the rounding's.
+    // The manual clock starts at a fraction of a second, so rounding may add or remove a second.
     bench.clock.advance(Duration::from_secs(600 + 3));
     assert!(bench.tokens.access(&pair.access).is_ok());
     bench.clock.advance(Duration::from_secs(3));
@@ -147,7 +147,7 @@ fn a_token_is_good_for_its_life_and_five_seconds() {
 }
 
 #[test]
-fn a_refresh_token_of_the_secret_before_is_still_read() {
+fn a_refresh_token_of_the_previous_secret_is_still_accepted() {
     let bench = bench();
     let amr = ["sms".to_owned()];
     let pair = bench.tokens.issue(&bench.grant(&amr)).unwrap();
