@@ -1,4 +1,4 @@
-//! What all routes share.
+//! State shared by all routes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::passwords::hasher::Passwords;
 use crate::tokens::key_ring::TokenKeys;
 use crate::tokens::pair::{self, Grant, TokenPair, Tokens};
 
-/// What every route works with. Cheap to clone.
+/// The state that every route uses. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     pub(crate) config: Arc<Config>,
@@ -36,17 +36,17 @@ pub struct App {
     pub(crate) token_keys: Arc<TokenKeys>,
     pub(crate) passwords: Arc<Passwords>,
     pub(crate) texts: Arc<Texts>,
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     pub(crate) public_url: Arc<str>,
     pub(crate) streams: Streams,
-    /// Told when an event was written that somebody waits for: the outbox then does not wait for its beat.
+    /// Notified when an urgent event was written: the outbox then publishes without waiting for its next poll.
     pub(crate) outbox_filled: Arc<Notify>,
-    /// Cancelled when the process stops: what waits without end ends then.
+    /// Cancelled when the process stops; ends endless waits.
     pub(crate) stop: CancellationToken,
 }
 
 impl App {
-    /// The number of a writing, under the rules of this deployment.
+    /// Parses a phone number under the rules of this deployment.
     pub(crate) fn phone(&self, writing: &str) -> Result<Phone, ApiError> {
         self.phones.parse(writing, self.engines.clock.now()).map_err(|refusal| match refusal {
             Refusal::Invalid => ApiError::InvalidPhoneNumber { field: "phone_number" },
@@ -63,13 +63,13 @@ impl App {
         }
     }
 
-    /// What a limit on addresses counts an address by. The limit's own number is a part of it: one that was changed counts
-    /// anew, so that what an operator sets holds as it stands from the first request on.
+    /// The key under which a per-address limit counts an address. It includes the limit's value: a changed limit starts
+    /// a new count, so it applies in full from the first request on.
     pub(crate) fn ip_key(&self, ip: ClientIp, limit: u64) -> String {
         self.engines.keys.index("ip", &format!("{} {limit}", ip.limit_key()))
     }
 
-    /// The tokens of a session as it is. A refresh is no new sign-in: `auth_time` stays the session's start.
+    /// Issues a session's tokens. A refresh is not a new sign-in: `auth_time` stays the session's start.
     pub(crate) fn pair(&self, session: &Session) -> anyhow::Result<TokenPair> {
         self.tokens.issue(&Grant {
             user_id: session.user_id,
@@ -147,7 +147,7 @@ impl App {
     }
 }
 
-/// In the embedded default the first key is made here; elsewhere it is the operator's to make and to share.
+/// With embedded engines the first key is created here; otherwise the operator creates and shares the keys.
 fn signing_keys(config: &Config) -> anyhow::Result<Arc<TokenKeys>> {
     let dir = config.jwt_keys_dir.as_deref().context("LATCHKEY_JWT_KEYS_DIR is not set")?;
     let active = config.jwt_active_kid.as_deref();

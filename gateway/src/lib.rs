@@ -1,7 +1,7 @@
-//! gateway: the HTTP edge. Admits code requests and publishes them, checks codes, hands out tokens, keeps accounts.
+//! The HTTP edge: admits and publishes code requests, checks codes, issues tokens and manages accounts.
 //!
-//! `api` has a route a file; what several routes share stands in the rooms beside it. Must never know how a code is
-//! made or a text is sent: it meets the workers in events alone.
+//! `api` has one file per route; what several routes share lives in the rooms beside it. The gateway must never know how a
+//! code is made or how a message is sent: it meets the workers only in events.
 
 mod api;
 mod app;

@@ -1,4 +1,4 @@
-//! `gateway`: the service apart, on RabbitMQ, Redis and PostgreSQL.
+//! The `gateway` binary: the service on its own, on RabbitMQ, Redis and PostgreSQL.
 
 use std::process::ExitCode;
 

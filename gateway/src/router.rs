@@ -9,14 +9,14 @@ use axum::routing::{delete, get, post, put};
 use crate::api::{inbox, login, me, otp, otp_events, signup, token, twilio_webhook};
 use crate::app::App;
 
-/// Public keys. Caches may keep them for a while: a new key is in here before it signs (design, ruling 24).
+/// Serves the public keys. Caches may keep them for a while: a new key is listed before it signs (contract, ruling 24).
 async fn jwks_document(State(app): State<App>) -> impl IntoResponse {
     let headers =
         [(CACHE_CONTROL, "public, max-age=300"), (CONTENT_TYPE, "application/jwk-set+json")];
     (headers, app.tokens.jwks())
 }
 
-/// The routes, without what all answers have in common: [`crate::http::layers::finish`] adds that.
+/// The routes, without what all answers share: [`crate::middleware::finish`] adds that.
 pub(crate) fn routes(app: App) -> Router {
     let mut router = Router::new()
         .route("/v1/signup", post(signup::signup))

@@ -1,4 +1,4 @@
-//! The run of the service: bind, migrate, serve, and what goes on beside the requests.
+//! Runs the service: binds, migrates, serves, and runs the background tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::router;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs the HTTP edge until `stop`: what is in hand is answered, nothing new is taken.
+/// Runs the HTTP edge until `stop`: requests in progress are then answered, and no new ones are accepted.
 ///
 /// # Errors
-/// When the address is taken, the keys are not usable or a part dies.
+/// If the address is in use, the keys are not usable or the startup fails otherwise.
 pub async fn run(
     config: Arc<Config>,
     engines: Connections,
@@ -32,7 +32,7 @@ pub async fn run(
     serve(config, engines, listener, stop).await
 }
 
-/// As [`run`], on a listener that is there already.
+/// Like [`run`], on an existing listener.
 pub async fn serve(
     config: Arc<Config>,
     engines: Connections,
@@ -59,7 +59,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Drops rows whose time is over, a batch at a time.
+/// Deletes expired rows, a batch at a time.
 async fn sweep(app: App, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -72,10 +72,7 @@ async fn sweep(app: App, stop: CancellationToken) {
                 Ok(swept) if swept.more => {}
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "rows whose time is over stay for now"
-                    );
+                    tracing::warn!(error = format!("{error:#}"), "cannot delete expired rows");
                     break;
                 }
             }

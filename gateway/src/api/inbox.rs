@@ -1,4 +1,4 @@
-//! `GET /inbox/messages`: the texts that the `inbox` provider kept. Development and tests only.
+//! `GET /inbox/messages`: the messages that the `inbox` provider stored. Development and tests only.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -14,7 +14,7 @@ pub(crate) struct Of {
     phone_number: Option<String>,
 }
 
-/// A kept text, with the code that a reader finds in it.
+/// A stored message, with the code found in its text.
 #[derive(Serialize)]
 pub(crate) struct MessageView {
     #[serde(flatten)]
@@ -26,8 +26,9 @@ pub(crate) async fn messages(
     State(app): State<App>,
     of: Result<Query<Of>, QueryRejection>,
 ) -> Result<Json<Vec<MessageView>>, ApiError> {
-    let Query(of) = of.map_err(|_| ApiError::field("phone_number", "invalid", "Give it once."))?;
-    // In a query a `+` is a space, and people forget to escape it.
+    let Query(of) =
+        of.map_err(|_| ApiError::field("phone_number", "invalid", "Send this parameter once."))?;
+    // In a query, `+` decodes to a space, and people forget to escape it.
     let writing = of.phone_number.unwrap_or_default();
     let writing = if writing.starts_with(' ') { writing.replacen(' ', "+", 1) } else { writing };
     let phone = app.phone(&writing)?;
@@ -49,8 +50,8 @@ pub(crate) async fn messages(
     ))
 }
 
-/// The first run of 4 to 10 digits that stands alone; a voice text spells its digits, so there the digits of its first
-/// half are the code.
+/// The first run of 4 to 10 digits. A voice text spells its digits, twice, so there the digits of its first half are
+/// the code.
 fn code_in(text: &str) -> Option<String> {
     let runs: Vec<&str> =
         text.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).collect();

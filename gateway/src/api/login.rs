@@ -1,4 +1,4 @@
-//! `POST /v1/login`: a phone and the code it got, for a session and its tokens.
+//! `POST /v1/login`: exchanges a phone number and its code for a session and tokens.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(crate) struct LoginView {
     device_token: String,
 }
 
-/// A login as it was sent.
+/// A login request.
 struct Login {
     phone: Phone,
     code: Code,
@@ -44,16 +44,16 @@ struct Login {
     known_device: Option<UserId>,
     /// As it was sent.
     device_token: Option<String>,
-    /// The thumbprint of the key that the session is to be bound to (RFC 9449).
+    /// The thumbprint of the key to bind the session to (RFC 9449).
     jkt: Option<String>,
 }
 
 impl Login {
-    /// What a repetition of it must agree with. Under another key, or under none, it is another login.
+    /// What a retry must match. With another key, or without one, it is a different login.
     fn body(&self) -> String {
         let said = (self.phone.e164(), self.code.expose(), self.request_id);
-        // What a login without a device token comes to is what it was before tokens counted: gateways of both versions
-        // agree on it while this one is rolled out.
+        // Without a device token the text is the same as before device tokens counted: gateways of both versions agree
+        // on it during the rollout.
         match (&self.jkt, &self.device_token) {
             (None, None) => format!("{said:?}"),
             (Some(jkt), None) => format!("{:?}", (said, jkt)),
@@ -71,16 +71,16 @@ pub(crate) async fn login(
     let writing = fields.string("phone_number");
     let length = app.config.otp.length;
     let digits = fields.checked("otp", |text| validate::one_time_code(text, usize::from(length)));
-    let request_id =
-        fields.optional_parsed("request_id", "The request_id of an ask, as it was answered.");
+    let request_id = fields
+        .optional_parsed("request_id", "Send the request_id from the answer to a code request.");
     let device = fields.optional_string("device_token");
     if app.config.strict_binding && request_id.is_none() {
-        fields.refuse("request_id", "required", "Name the ask whose code this is.");
+        fields.refuse("request_id", "required", "Send the request_id of the code request.");
     }
     fields.finish()?;
     let phone = app.phone(&writing)?;
     let code = Code::parse(&digits, length)
-        .ok_or_else(|| ApiError::field("otp", "invalid", "Not a code."))?;
+        .ok_or_else(|| ApiError::field("otp", "invalid", "This is not a code."))?;
     let phone_key = app.engines.keys.phone_key(&phone);
     let now = app.engines.clock.now();
     let known_device = device
@@ -110,8 +110,8 @@ pub(crate) async fn login(
         }
         answer => return answer.map(Json),
     };
-    // Of logins that came at once with this key one was let in, and used the code up for the others: they are its
-    // repetitions (P9). Their address was counted with the guess.
+    // Of concurrent logins with this key one was admitted and used the code, so the others are retries of it (P9).
+    // Their address was counted with the code check.
     let spent = matches!(refused, ApiError::OtpAttemptsExhausted { .. });
     match repetition.first_beside(spent).await? {
         Some(first) => repetition.answer(first).await?.map(Json).ok_or(refused),
@@ -119,7 +119,7 @@ pub(crate) async fn login(
     }
 }
 
-/// Counts the login against its address.
+/// Counts the login against the caller's address.
 async fn count_login(app: &App, caller: &Caller) -> Result<(), ApiError> {
     let per_ip = app.config.limits.logins_per_ip_minute;
     match app.engines.store.count_login(&app.ip_key(caller.ip, per_ip), per_ip).await? {
@@ -131,7 +131,7 @@ async fn count_login(app: &App, caller: &Caller) -> Result<(), ApiError> {
 const LOOKS_BESIDE: u32 = 5;
 const LOOK_BESIDE_EVERY: Duration = Duration::from_millis(200);
 
-/// The same login once more, its answer lost: an equivalent pair of the same session (P9, design ruling 32).
+/// A retry of a login whose answer was lost: it gets an equivalent pair of the same session (P9; contract, ruling 32).
 struct Repetition<'a> {
     app: &'a App,
     login: &'a Login,
@@ -139,8 +139,8 @@ struct Repetition<'a> {
 }
 
 impl Repetition<'_> {
-    /// What a login beside this one left under their key. Who found the code's guesses spent may have come before the one
-    /// that was let in has committed, so he looks again for a second.
+    /// What a concurrent login left under the same key. If the attempts are exhausted, the winning login may not have
+    /// committed yet: poll for one second.
     async fn first_beside(&self, spent: bool) -> Result<Option<LoginReplay>, ApiError> {
         let mut first = self.first().await?;
         for _ in 0..if spent { LOOKS_BESIDE } else { 0 } {
@@ -153,19 +153,18 @@ impl Repetition<'_> {
         Ok(first)
     }
 
-    /// What the login before left under this key.
+    /// What an earlier login left under this key.
     async fn first(&self) -> Result<Option<LoginReplay>, ApiError> {
         let engines = &self.app.engines;
-        // By the clock that the first login was noted by: ours may be wrong.
+        // By the clock that dated the first login: ours may be wrong.
         let now = engines.store.now().await?;
         Ok(Accounts::new(&engines.sql).login_replay(self.key.key_hash, now).await?)
     }
 
-    /// Its session once more, unless that was refreshed or ended since.
+    /// Answers with the first login's session, unless it was refreshed or has ended since.
     ///
-    /// The key is the client's to choose, and some choose one that others can guess: so a repetition is counted like a
-    /// guess before its code is compared, else 30 seconds of answers would tell the code (P4). The same body counts
-    /// once.
+    /// Clients choose the key, and some choose one that others can guess. So a retry is counted like an attempt before
+    /// its code is compared; otherwise 30 seconds of answers would reveal the code (P4). The same body counts once.
     async fn answer(&self, first: LoginReplay) -> Result<Option<LoginView>, ApiError> {
         let (app, LoginKey { key_hash, body_hash }) = (self.app, self.key);
         let tried = format!("{key_hash} {}", first.body_hash);
@@ -242,12 +241,12 @@ async fn sign_in(
         Ok(LoginOutcome::Locked { until }) => Err(guess
             .unjudged(app, Refund::Unused(code), Closed::Locked { until }, right.now)
             .await),
-        // It may have been committed all the same.
+        // It may have been committed anyway.
         Err(error) => Err(guess.unanswered(app, Refund::Guess(code), error).await),
     }
 }
 
-/// RFC 8176 has `sms` for a text and no word for a spoken code; `call` is the contract's.
+/// RFC 8176 has `sms` for a text but no value for a spoken code; `call` is the contract's own.
 fn method(right: &Right) -> Method {
     match right.channel {
         Channel::Sms => Method::Sms,

@@ -1,4 +1,4 @@
-//! `POST /v1/otp`: a code for a phone. Asking again is the resend. `GET /v1/otp/{request_id}`: how it fares.
+//! `POST /v1/otp`: requests a code for a phone; a repeated call is the resend. `GET /v1/otp/{request_id}`: its status.
 
 use axum::Json;
 use axum::extract::State;
@@ -18,7 +18,7 @@ use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
 use crate::http::validate;
 
-/// Asks for a code. The answer is the same whether or not the phone has an account (P6).
+/// Requests a code. The answer is the same whether or not the phone has an account (P6).
 pub(crate) async fn request(
     State(app): State<App>,
     caller: Caller,
@@ -26,8 +26,8 @@ pub(crate) async fn request(
 ) -> Result<Response, ApiError> {
     let writing = fields.string("phone_number");
     let locale = fields.optional_checked("locale", validate::locale);
-    let channel = fields.optional_parsed("channel", "`sms` or `voice`.");
-    // It opens the kept share of guesses at login; an ask is answered as ever without it.
+    let channel = fields.optional_parsed("channel", "Send `sms` or `voice`.");
+    // It grants the reserved attempts at login; it does not affect a code request.
     let _ = fields.optional_string("device_token");
     fields.finish()?;
     let wanted = Wanted {
@@ -41,7 +41,7 @@ pub(crate) async fn request(
     ask::<OtpRequested>(&app, &caller, wanted).await
 }
 
-/// The public view of a request.
+/// The public view of a code request.
 #[derive(Serialize)]
 pub(crate) struct StatusView {
     request_id: RequestId,
@@ -51,7 +51,7 @@ pub(crate) struct StatusView {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     next_channels: Vec<Channel>,
-    /// Nothing that the asker may see comes after it.
+    /// Whether no later status is visible to the requester.
     #[serde(skip)]
     pub(crate) is_last: bool,
 }
@@ -70,8 +70,8 @@ pub(crate) async fn status(
     Ok(Json(view(&app, request, found)))
 }
 
-/// What the asker may see. In `silent` mode nothing but that the ask was worked on: from there on a known phone's status
-/// goes its own way, step by step with the provider, and an unknown one's stands still (P6).
+/// What the requester may see. In `silent` mode only that the request was processed: after that a known phone's status
+/// advances step by step with the provider, while an unknown phone's stays the same (P6).
 pub(crate) fn view(app: &App, request_id: RequestId, found: RequestStatus) -> StatusView {
     let RequestStatus { mut status, mut reason, mut updated_at, expires_at, channel, .. } =
         found.shown();
@@ -79,7 +79,7 @@ pub(crate) fn view(app: &App, request_id: RequestId, found: RequestStatus) -> St
     if app.config.unknown_phone == UnknownPhone::Silent && status != Status::Accepted {
         status = Status::Sent;
         reason = None;
-        // The time of a hidden change would tell of it.
+        // The time of a hidden change would reveal it.
         updated_at = Timestamp::from_ms(request_id.made_at_ms());
         is_last = true;
     }

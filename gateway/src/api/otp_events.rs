@@ -1,4 +1,4 @@
-//! `GET /v1/otp/{request_id}/events`: the same status as a stream, until it ends.
+//! `GET /v1/otp/{request_id}/events`: streams the request's status until it is final.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -19,25 +19,27 @@ use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
 use crate::http::stream_limits::Place;
 
-/// A comment this often keeps proxies and phones from closing a quiet stream.
+/// A comment at this interval keeps proxies and phones from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The store's subscription wakes a stream, and tells when it missed something; this is for what nobody thought of.
-/// Rare, so that thousands who wait do not ask one by one.
+/// The store's subscription wakes a stream and reports missed changes; this is a fallback for the unforeseen. Rare, so
+/// that thousands of waiting streams do not each poll the store.
 const READ_AGAIN: Duration = Duration::from_mins(2);
-/// After an expiry, so that the store has passed it: the way to it takes a moment, and our clock may run faster.
+/// The delay after an expiry, so that the store has passed it too: the round trip takes a moment, and our clock may be
+/// fast.
 const PAST_EXPIRY_SECS: i64 = 1;
 
-/// Streams each state once, in order of rank. A client that comes back with `Last-Event-ID` is told only what is newer:
-/// the id of an event is its rank.
+/// Streams each status once, in order of rank. A client that reconnects with `Last-Event-ID` gets only newer ones: the
+/// id of an event is its rank.
 pub(crate) async fn stream(
     State(app): State<App>,
     PathId(request): PathId<RequestId>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let place = app.streams.enter(request).ok_or_else(|| {
-        ApiError::unavailable(anyhow::anyhow!("all places for event streams are taken"))
-    })?;
-    // Watched before it is read: a change between the two is not missed.
+    let place = app
+        .streams
+        .enter(request)
+        .ok_or_else(|| ApiError::unavailable(anyhow::anyhow!("too many event streams are open")))?;
+    // Watch before reading, so that no change in between is missed.
     let watch = app.engines.store.watch(request);
     let found = app.engines.store.status(request).await?.ok_or(ApiError::NotFound)?;
     let told = headers
@@ -54,7 +56,7 @@ pub(crate) async fn stream(
         ended: false,
         _place: place,
     };
-    // `Sse` says `no-cache`, by which a cache may still keep what it must ask about.
+    // `Sse` sets `no-cache`, which still lets a cache store the answer and revalidate it.
     let sse = Sse::new(follower.events()).keep_alive(KeepAlive::new().interval(HEARTBEAT));
     Ok(([(CACHE_CONTROL, "no-store")], sse).into_response())
 }
@@ -64,9 +66,9 @@ struct Follower {
     request: RequestId,
     watch: Watch,
     expires_at: Timestamp,
-    /// How far the store's clock was ahead of ours at the last look.
+    /// How far the store's clock was ahead of ours at the last read.
     ahead_ms: i64,
-    /// The rank that was told last.
+    /// The last rank that was sent.
     told: i8,
     ended: bool,
     _place: Place,
@@ -87,13 +89,13 @@ impl Follower {
         })
     }
 
-    /// Waits for a reason to read the status again: a change, the expiry, or a long silence. `false` when the process
-    /// stops: the client comes back to another one with its `Last-Event-ID`.
+    /// Waits for a reason to read the status again: a change, the expiry, or a long silence. Returns `false` when the
+    /// process stops: the client reconnects to another one with its `Last-Event-ID`.
     async fn woken(&mut self) -> bool {
         let expires_in = self.expires_at.plus_secs(PAST_EXPIRY_SECS);
         let now = self.app.engines.clock.now().plus_ms(self.ahead_ms);
         let expires_in = Duration::from_secs(expires_in.secs_from(now));
-        // Past the expiry every state is an end: only a store that is away can keep a stream open until then.
+        // Past the expiry every status is final: only a store that is away can keep a stream open this long.
         let quiet =
             if expires_in.is_zero() { Duration::from_secs(5) } else { expires_in.min(READ_AGAIN) };
         let app = &self.app;
@@ -104,9 +106,9 @@ impl Follower {
         }
     }
 
-    /// The state as an event, if it is of a higher rank than what was told.
+    /// The status as an event, if its rank is higher than the last one sent.
     async fn next_state(&mut self) -> Option<Event> {
-        // A store that is away for a moment is asked again; the stream just stays quiet.
+        // If the store is away for a moment, the status is read again later; the stream just stays quiet.
         let Ok(found) = self.app.engines.store.status(self.request).await else { return None };
         let Some(found) = found else {
             self.ended = true;

@@ -1,4 +1,4 @@
-//! `POST /v1/signup`: a code, and a profile that waits beside it for the login that proves the phone.
+//! `POST /v1/signup`: requests a code and stores a profile with it, for the login that proves the phone.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -12,7 +12,7 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
 
-/// Touches no table: an unproven account never exists, and a sign-up for a number with an account changes nothing in it.
+/// Touches no table: an unproven account never exists, and a sign-up for a number with an account does not change it.
 pub(crate) async fn signup(
     State(app): State<App>,
     caller: Caller,
@@ -22,7 +22,7 @@ pub(crate) async fn signup(
     let first_name = fields.checked("first_name", validate::name);
     let last_name = fields.checked("last_name", validate::name);
     let locale = fields.optional_checked("locale", validate::locale);
-    let channel = fields.optional_parsed("channel", "`sms` or `voice`.");
+    let channel = fields.optional_parsed("channel", "Send `sms` or `voice`.");
     fields.finish()?;
     let wanted = Wanted {
         phone: app.phone(&writing)?,

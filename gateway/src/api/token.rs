@@ -1,4 +1,4 @@
-//! `/v1/token…`: simplejwt's paths. Refresh with rotation, verify, blacklist; phone and password.
+//! `/v1/token/…`: simplejwt's paths. Refresh with rotation, verify and blacklist.
 
 use accounts::{BlacklistOutcome, Presented, RefreshOutcome};
 use axum::Json;
@@ -13,11 +13,11 @@ use crate::http::error::ApiError;
 use crate::tokens::jwt::RefreshClaims;
 use crate::tokens::pair::{AnyClaims, TokenPair};
 
-/// `POST /v1/token/refresh`: the next pair of the session. The last refresh may be repeated within the grace; an older
-/// token ends the session (P9; OAuth 2.0 Security Best Current Practice, RFC 9700, 4.14.2).
+/// `POST /v1/token/refresh`: issues the session's next pair. The last refresh may be repeated within the grace period;
+/// an older token ends the session (P9; OAuth 2.0 Security Best Current Practice, RFC 9700, 4.14.2).
 ///
-/// A bound session asks for a proof of its key. A proof may come again here, for a lost answer is repeated as it was:
-/// what is answered is bound to the key and so of no use to who has only copied the call.
+/// A bound session requires a proof of its key. A proof may be reused here, because a client repeats a call whose
+/// answer was lost. The answer is bound to the key, so it is useless to someone who only copied the call.
 pub(crate) async fn refresh(
     State(app): State<App>,
     proven: ProvenKey,
@@ -42,7 +42,7 @@ pub(crate) async fn refresh(
             Ok(Json(app.pair(&session)?))
         }
         RefreshOutcome::Reused => {
-            tracing::warn!(session.id = %claims.session_id, "a refresh token was used again: its session is ended");
+            tracing::warn!(session.id = %claims.session_id, "refresh token reused, session ended");
             Err(ApiError::RefreshReused)
         }
         RefreshOutcome::Ended => Err(ApiError::SessionRevoked),
@@ -62,8 +62,8 @@ fn unproven(proven: &ProvenKey) -> ApiError {
     if proven.0.is_none() { Flaw::Missing.into() } else { Flaw::OtherKey.into() }
 }
 
-/// `POST /v1/token/verify`: whether a token, of either kind, is good and its session lives. No proof is asked for: whose
-/// key a bound token needs stands in its `cnf`, for the service that is shown it.
+/// `POST /v1/token/verify`: checks that a token of either kind is valid and its session live. No proof is required: a
+/// bound token names its key in `cnf`, for the service that receives the token.
 pub(crate) async fn verify(
     State(app): State<App>,
     JsonBody(mut fields): JsonBody,
@@ -82,8 +82,8 @@ pub(crate) async fn verify(
     Ok(Json(json!({})))
 }
 
-/// `POST /v1/token/blacklist`: logout, of a bound session by its key. By an older token the session ends too, but the
-/// answer says that it was reused (design, ruling 14).
+/// `POST /v1/token/blacklist`: logout; a bound session requires a proof of its key. An older token ends the session
+/// too, but the answer reports its reuse (contract, ruling 14).
 pub(crate) async fn blacklist(
     State(app): State<App>,
     proven: ProvenKey,

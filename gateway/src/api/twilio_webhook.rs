@@ -1,4 +1,4 @@
-//! `POST /webhooks/twilio/status/{attempt_id}`: a provider's receipt, checked and put on the bus before it is answered.
+//! `POST /webhooks/twilio/status/{attempt_id}`: checks a provider's receipt and publishes it before answering.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::http::body::{BodyLimits, read_body};
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
 
-/// Twilio's forms have some 20 short fields, and more may come unannounced.
+/// Twilio's forms have about 20 short fields, and more may appear unannounced.
 const FORM_BYTES: usize = 16 * 1024;
-/// What a receipt carries on: what sms-worker reads, and whose it was, by which version, at which time of the carrier.
-/// Nothing else: new fields come without notice, and some hold numbers (P10).
+/// The fields that are passed on: those that sms-worker reads, and the account, the API version and the carrier's time.
+/// Nothing else: new fields appear without notice, and some hold phone numbers (P10).
 const CARRIED: [&str; 10] = [
     "MessageStatus",
     "SmsStatus",
@@ -32,7 +32,7 @@ const CARRIED: [&str; 10] = [
     "AccountSid",
     "ApiVersion",
 ];
-/// No value of these is longer; all of them together stay far below an event's size.
+/// No value of these is longer; all of them together stay far below an event's maximum size.
 const VALUE_CHARS: usize = 64;
 
 pub(crate) async fn twilio_status(
@@ -52,13 +52,13 @@ pub(crate) async fn twilio_status(
     let fields = read_form(&parts.headers, body).await?;
     let signature = signature.ok_or(ApiError::InvalidSignature)?;
     let twilio = app.config.sms.twilio.as_ref().ok_or(ApiError::InvalidSignature)?;
-    // The URL as Twilio was given it. `Host` and `X-Forwarded-*` are the sender's to choose, so they are not asked.
+    // The URL as we gave it to Twilio. The sender chooses `Host` and `X-Forwarded-*`, so they are not used.
     let url =
         format!("{}{}", app.public_url, uri.path_and_query().map_or("", |path| path.as_str()));
     if !twilio_signature::verify(&[&twilio.auth_token], &url, &fields, &signature) {
         return Err(ApiError::InvalidSignature);
     }
-    // Signed by our own account and yet no attempt of ours: there is nothing that another try could mend.
+    // Signed by our own account and yet not an attempt of ours: a retry could not help.
     let Ok(PathId(attempt_id)) = attempt else { return Ok(StatusCode::NO_CONTENT) };
     let receipt =
         SmsReceipt { provider: "twilio".to_owned(), attempt_id, fields: public_part(fields) };

@@ -12,19 +12,19 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 const BATCH: u32 = 200;
-/// Nobody waits for these events to the millisecond; a slow beat makes batches, which cost the database less.
+/// No client waits for these events to the millisecond; slow polling makes batches, which cost the database less.
 const EVERY: Duration = Duration::from_millis(500);
 const WHEN_AWAY: Duration = Duration::from_secs(2);
 
-/// Publishes what the outbox holds until `stop`, on its beat or as soon as it is told that it was filled. Any number of
-/// gateways may: each takes rows of its own, and what one took and did not finish is taken again.
+/// Publishes the outbox until `stop`, at each poll or as soon as `filled` is notified. Any number of gateways may run
+/// this: each takes its own rows, and rows that one took and did not finish are taken again.
 pub(crate) async fn run(engines: Connections, filled: Arc<Notify>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let pause = match drain(&engines).await {
             Ok(BATCH) => continue,
             Ok(_) => EVERY,
             Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "the outbox waits");
+                tracing::warn!(error = format!("{error:#}"), "outbox paused");
                 WHEN_AWAY
             }
         };
@@ -36,7 +36,7 @@ pub(crate) async fn run(engines: Connections, filled: Arc<Notify>, stop: Cancell
     }
 }
 
-/// Publishes one batch; tells how many it took.
+/// Publishes one batch and returns how many events it took.
 async fn drain(engines: &Connections) -> anyhow::Result<u32> {
     let batch = Outbox::new(&engines.sql).take(BATCH, engines.clock.now()).await?;
     let took = u32::try_from(batch.len()).unwrap_or(BATCH);

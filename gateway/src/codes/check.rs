@@ -1,4 +1,4 @@
-//! A guess at a code, judged: counted in Redis before the compare, counted in the database before it is answered (P4).
+//! Checks a code: the attempt is counted in Redis before the comparison and in the database before the answer (P4).
 
 use accounts::{Closed, GuessKind, GuessOutcome, Guesser};
 use domain::code::Code;
@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::codes::request::{Caller, limited};
 use crate::http::error::ApiError;
 
-/// A code that somebody says he got.
+/// A code submitted by a client.
 pub(crate) struct Guess<'a> {
     pub phone: &'a Phone,
     pub phone_key: &'a PhoneKey,
@@ -28,15 +28,15 @@ pub(crate) struct Guess<'a> {
     pub known_device: Option<UserId>,
 }
 
-/// A guess that was right in Redis. The database has the last word: its fence, its counts, its waits.
+/// A code that was right in Redis. The database has the last word: its fence, its counts, its waits.
 pub(crate) struct Right {
     pub code_id: CodeId,
     pub now: Timestamp,
     pub expires_at: Timestamp,
     pub attempts_left: u32,
-    /// The asks of this code, oldest first.
+    /// The requests for this code, oldest first.
     pub asks: Vec<(RequestId, AskNote)>,
-    /// How the last text went.
+    /// The channel of the last message.
     pub channel: Channel,
 }
 
@@ -50,10 +50,10 @@ impl Guess<'_> {
         }
     }
 
-    /// Judges the guess.
+    /// Checks the code.
     ///
     /// # Errors
-    /// 401 for a wrong one, 429 where none is judged now, 503 where an engine is away.
+    /// 401 for a wrong code, 429 while no code is checked, 503 while an engine is away.
     pub async fn judge(&self, app: &App, caller: &Caller) -> Result<Right, ApiError> {
         let digest =
             app.engines.keys.code_digest(&self.scope.to_string(), self.phone, self.code)?;
@@ -88,7 +88,8 @@ impl Guess<'_> {
         }
     }
 
-    /// A wrong guess at a live code: counted where no flush of Redis reaches, then answered (design, ruling 28).
+    /// Answers a failed attempt at a live code, after counting it in the database, where no flush of Redis can reset it
+    /// (contract, ruling 28).
     async fn wrong(
         &self,
         app: &App,
@@ -100,14 +101,14 @@ impl Guess<'_> {
         let limits = app.guess_limits();
         let (code, refund) = (Some((code_id, expires_at)), Refund::Guess(code_id));
         match app.attempts.guess_failed(self.guesser(), GuessKind::Code, code, limits, now).await {
-            // More failures than Redis knows of: it was restored or flushed, and lowered nothing.
+            // More failures than Redis counted: it was restored or flushed, which does not lower this count.
             Ok(GuessOutcome::Counted { code_failures, .. }) if code_failures > limits.attempts => {
                 self.spent(app, code_id, expires_at, now).await
             }
             Ok(GuessOutcome::Counted { code_failures, .. }) => {
                 let left = limits.attempts.saturating_sub(code_failures);
                 if left == 0 && attempts_left > 0 {
-                    // This was the last one, and Redis would go on joining asks to a code that is refused.
+                    // This was the last attempt; Redis would go on joining requests to a code that is refused.
                     self.spend(app, code_id).await;
                 }
                 wrong(attempts_left.min(left))
@@ -122,8 +123,9 @@ impl Guess<'_> {
         }
     }
 
-    /// A code that was right in the store and that the database did not accept: used before, by a login that we raced
-    /// with or that Redis forgot, and then as wrong as any other; or spent, and then answered as every guess at it.
+    /// Answers a code that was right in Redis but not accepted by the database. If it was used before, by a concurrent
+    /// login or one that Redis forgot, it is as wrong as any other. If its attempts are exhausted, the answer is the
+    /// same as for every attempt at it.
     pub async fn refused(&self, app: &App, right: &Right) -> ApiError {
         let code = right.code_id;
         match app.attempts.code_is_spent(code, app.guess_limits()).await {
@@ -137,7 +139,7 @@ impl Guess<'_> {
         }
     }
 
-    /// The database knows that the code's guesses are spent, and Redis, restored from before, did not.
+    /// The database knows that the code's attempts are exhausted; Redis, restored from an older state, did not.
     async fn spent(
         &self,
         app: &App,
@@ -149,15 +151,16 @@ impl Guess<'_> {
         self.exhausted(app, now, expires_at).await
     }
 
-    /// Tells Redis that the code's guesses are spent, so that asks too wait for its end (design, rulings 3 and 28).
+    /// Marks the code as exhausted in Redis, so that code requests also wait for its expiry (contract, rulings 3 and
+    /// 28).
     async fn spend(&self, app: &App, code: CodeId) {
         let attempts = app.config.otp.attempts;
         let told = app.engines.store.spend(self.phone_key, self.scope, code, attempts).await;
         if let Err(error) = told {
-            // The next guess finds the same count in the database.
+            // The next attempt finds the same count in the database.
             tracing::warn!(
                 error = format!("{error:#}"),
-                "a spent code could not be noted in Redis"
+                "cannot mark a code as exhausted in Redis"
             );
         }
     }
@@ -166,7 +169,7 @@ impl Guess<'_> {
         app.attempts.guess_gate(self.guesser(), GuessKind::Code, app.guess_limits(), now).await
     }
 
-    /// Where a spent code and a wait meet, the one that ends later answers (design, ruling 3).
+    /// If an exhausted code and a wait coincide, the one that ends later decides the answer (contract, ruling 3).
     async fn exhausted(&self, app: &App, now: Timestamp, until: Timestamp) -> ApiError {
         match self.gate(app, now).await {
             Ok(Some(closed)) if closed_until(closed).is_none_or(|opens| opens > until) => {
@@ -177,8 +180,8 @@ impl Guess<'_> {
         }
     }
 
-    /// The guess was not judged after all: a wait is in force. It costs none of the code's guesses, and the answer
-    /// does not tell whether it was right.
+    /// Answers an attempt that was not judged because a wait is in force. It costs none of the code's attempts, and the
+    /// answer does not reveal whether the code was right.
     pub async fn unjudged(
         &self,
         app: &App,
@@ -190,7 +193,7 @@ impl Guess<'_> {
         not_yet(closed, now)
     }
 
-    /// The database could not say: nothing is accepted, and nothing is charged.
+    /// The database did not answer: nothing is accepted, and no attempt is charged.
     pub async fn unanswered(&self, app: &App, refund: Refund, error: EngineError) -> ApiError {
         self.refund(app, refund).await;
         error.into()
@@ -198,32 +201,29 @@ impl Guess<'_> {
 
     async fn refund(&self, app: &App, refund: Refund) {
         if let Err(error) = app.engines.store.refund(self.phone_key, self.scope, refund).await {
-            // The guess stays counted, which is the safe side.
+            // The attempt stays counted, which is the safe side.
             tracing::warn!(
                 error = format!("{error:#}"),
-                "a guess that was not judged stays counted"
+                "cannot refund an attempt, it stays counted"
             );
         }
     }
 
-    /// Closes the code in Redis. The fence in the database decides already; this spares others the question.
+    /// Closes the code in Redis. The fence in the database already decides; this saves later attempts the query.
     pub async fn close(&self, app: &App, code: CodeId, closing: Closing) {
         let place =
             Place { country: self.phone.region(), operator_prefix: self.phone.operator_prefix() };
         if let Err(error) =
             app.engines.store.close(self.phone_key, self.scope, code, closing, place).await
         {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "a used code could not be closed in Redis"
-            );
+            tracing::warn!(error = format!("{error:#}"), "cannot close a used code in Redis");
         }
     }
 }
 
 impl Right {
-    /// The ask that this sign-in answers: the one it named, or the newest (design, ruling 21). A call that followed a
-    /// text by itself is nobody's ask.
+    /// The request that this sign-in answers: the one it names, or the newest (contract, ruling 21). A call that
+    /// followed a text automatically does not count as a request.
     pub fn answered(&self, named: Option<RequestId>) -> Option<RequestId> {
         let followed_a_text = |(request, note): &(RequestId, AskNote)| {
             let texted = |(other, _): &(RequestId, AskNote)| other.of_its_call() == *request;
@@ -233,8 +233,8 @@ impl Right {
         named.or_else(|| newest().map(|(request, _)| *request))
     }
 
-    /// The profile for a new account: the named ask's, or, when none is named, the one that all sign-ups of this code
-    /// agree on. So nobody plants a name on another's number (design, ruling 1).
+    /// The profile for a new account: the named request's, or, if none is named, the one that all sign-ups of this code
+    /// agree on. So an attacker cannot plant a name on another person's number (contract, ruling 1).
     pub fn profile(&self, app: &App, named: Option<RequestId>) -> Option<Profile> {
         let mut profiles = self
             .asks
@@ -248,7 +248,7 @@ impl Right {
         profiles.all(|other| other == first).then_some(first)
     }
 
-    /// The ask's locale, else English (design, ruling 22).
+    /// The request's locale, or English (contract, ruling 22).
     pub fn locale(&self, named: Option<RequestId>) -> String {
         let asked = |(request, note): &(RequestId, AskNote)| {
             named.is_none_or(|named| named == *request).then(|| note.locale.clone()).flatten()

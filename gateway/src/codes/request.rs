@@ -1,4 +1,4 @@
-//! What signup, otp and a change of phone have in common: judge the ask, publish its event with confirm, answer 202.
+//! Shared by signup, otp and phone change: admits the code request, publishes its event with a confirm, answers 202.
 
 use anyhow::Context as _;
 use axum::Json;
@@ -23,7 +23,7 @@ use crate::http::error::ApiError;
 use crate::http::idempotency_key::IdempotencyKey;
 use crate::http::request_timeout::ANSWER_WITHIN;
 
-/// Who asks, as far as the request's head tells.
+/// The caller, as described by the request's head.
 pub(crate) struct Caller {
     pub ip: ClientIp,
     pub user_agent: String,
@@ -37,7 +37,7 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let ip =
-            parts.extensions.get::<ClientIp>().copied().context("know the client's address")?;
+            parts.extensions.get::<ClientIp>().copied().context("find the client's address")?;
         Ok(Self {
             ip,
             user_agent: header("user-agent").unwrap_or_default().to_owned(),
@@ -48,13 +48,13 @@ impl FromRequestParts<App> for Caller {
 }
 
 impl Caller {
-    /// What the device calls itself, cut to what a list can show.
+    /// The device's own name for itself, cut to a length that a list can show.
     pub fn device(&self) -> String {
         self.user_agent.chars().filter(|c| !c.is_control()).take(120).collect()
     }
 }
 
-/// A code that somebody wants.
+/// A code request before admission.
 pub(crate) struct Wanted {
     pub phone: Phone,
     pub scope: Scope,
@@ -64,7 +64,7 @@ pub(crate) struct Wanted {
     pub channel: Channel,
 }
 
-/// The answer to an accepted ask: `request` in the contract.
+/// The answer to an accepted code request: `request` in the contract.
 #[derive(Serialize)]
 struct RequestView<'a> {
     request_id: RequestId,
@@ -76,7 +76,7 @@ struct RequestView<'a> {
     channel: Channel,
 }
 
-/// Judges the ask and publishes it as an `E`. No account is looked up: nobody learns who has one (P6).
+/// Admits the code request and publishes it as an `E`. It looks up no account, so the answer cannot reveal one (P6).
 pub(crate) async fn ask<E: IsAsk>(
     app: &App,
     caller: &Caller,
@@ -128,7 +128,9 @@ pub(crate) async fn ask<E: IsAsk>(
         },
         Admission::Replayed(replay) => replay,
         Admission::Gone => {
-            return Err(anyhow::anyhow!("an ask that is for any code was for one").into());
+            return Err(
+                anyhow::anyhow!("a request that names no code was refused for its code").into()
+            );
         }
         Admission::KeyReused => return Err(ApiError::IdempotencyKeyReused),
         Admission::Limited { limit, retry_after } => {
@@ -140,16 +142,16 @@ pub(crate) async fn ask<E: IsAsk>(
         }
     };
     if !first.published {
-        let envelope = seal::<E>(app, caller, &wanted, &first).context("seal the ask")?;
+        let envelope = seal::<E>(app, caller, &wanted, &first).context("seal the request")?;
         if let Err(refused) = publish(app, &admit, &first, &envelope, deadline).await {
-            // It surely never left: the client may ask again at once. What is unknown keeps its place (W2), and so does
-            // what an earlier call with this key may have published.
+            // It was not published: the client may retry at once. An unknown outcome keeps its slot (W2), and so does a
+            // request that an earlier call with this key may have published.
             if admitted_now && !matches!(refused, PublishError::Unknown(_)) {
                 let withdrawn = app.engines.store.withdraw(&admit);
                 let _ = tokio::time::timeout_at(deadline, withdrawn).await;
             }
             return Err(ApiError::unavailable(
-                anyhow::Error::from(refused).context("publish the ask"),
+                anyhow::Error::from(refused).context("publish the request"),
             ));
         }
     }
@@ -158,7 +160,7 @@ pub(crate) async fn ask<E: IsAsk>(
 }
 
 impl Wanted {
-    /// The body as it was understood: another writing of the same number is the same body.
+    /// The body as parsed: the same number written differently is the same body.
     fn canonical(&self) -> String {
         let profile = self.profile.as_ref().map(|p| (&p.first_name, &p.last_name));
         format!(
@@ -186,7 +188,7 @@ async fn publish<E: IsAsk>(
     let refused = match outcome {
         Ok(Ok(())) => {
             if admit.idempotency.is_some() {
-                // Should this be lost, a replay publishes the same request once more, which sends no second text.
+                // If this is lost, a replay publishes the same request again, which sends no second text.
                 let note = Admit { request_id: first.request_id, ..admit.clone() };
                 let noted = app.engines.store.published(&note);
                 let _ = tokio::time::timeout_at(deadline, noted).await;

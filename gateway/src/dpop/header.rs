@@ -1,4 +1,4 @@
-//! The `DPoP` header (RFC 9449): sign-ins that bind their session to a key of the client, and calls that prove it.
+//! The `DPoP` header (RFC 9449): a sign-in binds its session to a key of the client, and later calls prove that key.
 
 use axum::extract::FromRequestParts;
 use http::header::HOST;
@@ -12,12 +12,12 @@ use crate::tokens::bearer::{Scheme, SentToken};
 
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// How long a used proof is remembered: for as long as it could be good, from `iat` a window ahead of our clock to a
-/// window behind it, and what the clocks of two gateways may differ by.
+/// How long a used proof is remembered: as long as it could be valid, from `iat` one window ahead of our clock to one
+/// window behind it, plus the clock skew between two gateways.
 const KEPT_SECS: u64 = 2 * WINDOW_SECS.unsigned_abs() + 10;
 
-/// The thumbprint of the key that the caller proved to hold, for calls that present no access token; none when he sent
-/// no `DPoP` header. One that is sent must be right, wanted or not.
+/// The thumbprint of the key that the caller proved to hold, for calls without an access token; `None` without a `DPoP`
+/// header. A header that is sent must be valid even if none is required.
 pub(crate) struct ProvenKey(pub Option<String>);
 
 impl FromRequestParts<App> for ProvenKey {
@@ -29,8 +29,8 @@ impl FromRequestParts<App> for ProvenKey {
     }
 }
 
-/// The proof that comes with an access token, by the key that the token is bound to; none for a token that is bound to
-/// no key. A bound token is good under its own scheme only, and another token never under that one.
+/// The proof sent with an access token, by the key that the token is bound to; `None` for an unbound token. A bound
+/// token is valid only under the `DPoP` scheme, an unbound one only under `Bearer`.
 pub(crate) fn for_token(
     parts: &Parts,
     app: &App,
@@ -50,8 +50,8 @@ pub(crate) fn for_token(
     Ok(Some(proven))
 }
 
-/// Lets a proof through once. Whoever copied a call of a bound session, from a log or a broken proxy, could else make the
-/// same call again while the proof is fresh.
+/// Accepts a proof only once. Otherwise a call of a bound session that was copied from a log or a broken proxy could be
+/// replayed while its proof is fresh.
 pub(crate) async fn use_up(app: &App, proven: &Proven) -> Result<(), ApiError> {
     let key = app.engines.keys.index("dpop", &format!("{} {}", proven.jkt, proven.jti));
     if app.engines.store.first_time(&key, KEPT_SECS).await? {
@@ -60,7 +60,7 @@ pub(crate) async fn use_up(app: &App, proven: &Proven) -> Result<(), ApiError> {
     Err(Flaw::Used.into())
 }
 
-/// The request's proof, if it has one, judged for this very request.
+/// Checks the request's proof, if there is one, against this request.
 fn judge(parts: &Parts, app: &App, access_token: Option<&str>) -> Result<Option<Proven>, Flaw> {
     let Some(text) = only(&parts.headers)? else { return Ok(None) };
     let url = url(parts, app).ok_or(Flaw::Url)?;
@@ -82,8 +82,8 @@ fn only(headers: &HeaderMap) -> Result<Option<&str>, Flaw> {
     }
 }
 
-/// This request's URL as its sender sees it. What proxies say of it is not asked: where one stands before us, the
-/// configuration says how we are published.
+/// This request's URL as the client sees it. Proxy headers are not used: behind a proxy, the configuration holds our
+/// public URL.
 fn url(parts: &Parts, app: &App) -> Option<String> {
     let path = parts.uri.path();
     if app.config.public_url.is_some() {

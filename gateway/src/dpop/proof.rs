@@ -1,5 +1,5 @@
-//! What is believed of a DPoP proof (RFC 9449, section 4.3): everything is checked here, and nothing of it is chosen by the
-//! proof but the key that it proves.
+//! Checks DPoP proofs (RFC 9449, section 4.3). Everything is checked here, and a proof chooses nothing but the key that
+//! it proves.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -11,22 +11,22 @@ use crate::http::path_params::without_slash;
 use crate::tokens::jwt;
 use crate::tokens::signing_key::{Algorithm, ClientKey};
 
-/// Longer texts are refused before any work is done. One of an RSA key of 4096 bits has some 2 KiB, others 0.6 KiB.
+/// Longer texts are refused before any work is done. A proof by a 4096-bit RSA key has about 2 KiB, others 0.6 KiB.
 pub const PROOF_MAX: usize = 4 * 1024;
 
-/// How far a proof's `iat` may be from our clock, either way. Phones' clocks differ more than hosts' do; RFC 9449,
-/// section 11.1, speaks of seconds or minutes.
+/// How far a proof's `iat` may be from our clock, in either direction. Phone clocks differ more than host clocks; RFC
+/// 9449, section 11.1, speaks of seconds or minutes.
 pub const WINDOW_SECS: i64 = 60;
 
-/// Bytes of a `jti`. A UUID has 36, a SHA-256 in hexadecimal 64.
+/// Maximum bytes of a `jti`. A UUID has 36, a SHA-256 in hexadecimal 64.
 const ID_MAX: usize = 128;
 
-/// Why a proof was not accepted. Told to the client, unlike what a token broke: a proof is made of its sender's own key,
-/// so nothing is learnt from it but how to make the next one.
+/// Why a proof was not accepted. Unlike the flaw of a token, it is reported to the client: the sender makes proofs with
+/// its own key, so it learns nothing but how to make the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     Missing,
-    /// More than one header, or one that is no text.
+    /// More than one header, or one that is not text.
     NotOne,
     TooLong,
     NotAJwt,
@@ -51,33 +51,33 @@ impl Flaw {
                 "This session is bound to a key: send a fresh proof by that key in a `DPoP` header (RFC 9449)."
             }
             Self::NotOne => "Send one `DPoP` header with one proof.",
-            Self::TooLong => "Send a proof of 4 KiB at most.",
-            Self::NotAJwt => "The proof in `DPoP` is not a signed JWT of three parts.",
+            Self::TooLong => "Send a proof of at most 4 KiB.",
+            Self::NotAJwt => "The proof in the `DPoP` header must be a signed JWT of three parts.",
             Self::Header => {
-                "The proof's header must hold `typ`, which is `dpop+jwt`, `alg` and `jwk`, and nothing else."
+                "The proof's header must contain exactly `typ` (`dpop+jwt`), `alg` and `jwk`."
             }
             Self::Algorithm => "Sign the proof with ES256, EdDSA (Ed25519) or RS256.",
             Self::Key => {
-                "The proof's `jwk` must be the public key of its `alg`: P-256, Ed25519, or RSA of 2048 to 4096 bits, without private parts."
+                "The proof's `jwk` must be a public key that matches its `alg`: P-256, Ed25519, or RSA of 2048 to 4096 bits, without private parts."
             }
             Self::Signature => "The proof is not signed by the key in its `jwk`.",
-            Self::Method => "The proof's `htm` must be this call's method.",
+            Self::Method => "The proof's `htm` must be this call's HTTP method.",
             Self::Url => {
-                "The proof's `htu` must be this call's URL as the service is published, without query and fragment."
+                "The proof's `htu` must be this call's public URL, without query and fragment."
             }
             Self::Time => {
-                "The proof's `iat` must be within 60 s of the service's clock: make it when you send it, and correct your clock by the `Date` of this answer."
+                "The proof's `iat` must be within 60 s of the service's clock: make the proof when you send it, and correct your clock by the `Date` header of this response."
             }
             Self::Id => {
-                "The proof needs a `jti`: a new random text of 1 to 128 characters for each call."
+                "The proof needs a `jti`: a new random string of 1 to 128 characters for each call."
             }
             Self::AccessToken => {
-                "The proof's `ath` must be the base64url of the access token's SHA-256."
+                "The proof's `ath` must be the SHA-256 hash of the access token, in base64url."
             }
             Self::OtherKey => {
-                "The proof is by another key than the session is bound to: use the key of its sign-in."
+                "The proof is signed by a different key than the session is bound to: use the key of the sign-in."
             }
-            Self::Used => "This proof was used before: make a new one for each call.",
+            Self::Used => "This proof was already used: make a new one for each call.",
         }
     }
 }
@@ -88,12 +88,12 @@ pub struct Call<'a> {
     pub method: &'a str,
     /// With scheme and host, without a query.
     pub url: &'a str,
-    /// The access token that comes with it, if one does.
+    /// The access token that comes with it, if any.
     pub access_token: Option<&'a str>,
     pub now_secs: i64,
 }
 
-/// A proof that was accepted for its call. Whether it came before is another question.
+/// A proof that was accepted for its call. Whether it was used before is checked elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
     /// The thumbprint of the key (RFC 7638).
@@ -101,7 +101,7 @@ pub struct Proven {
     pub jti: String,
 }
 
-/// Judges a proof.
+/// Checks a proof.
 pub fn check(proof: &str, call: Call<'_>) -> Result<Proven, Flaw> {
     if proof.len() > PROOF_MAX {
         return Err(Flaw::TooLong);
@@ -143,15 +143,15 @@ fn object(coded: &str) -> Result<Map<String, Value>, Flaw> {
     jwt::object(coded).map_err(|_| Flaw::NotAJwt)
 }
 
-/// Exactly the members that RFC 9449 names. `crit`, `b64`, `kid`, `jku`, `x5c` and all others would ask for something that
-/// we do not do.
+/// Accepts exactly the members that RFC 9449 names. `crit`, `b64`, `kid`, `jku`, `x5c` and all others would require
+/// something that we do not do.
 fn key_of(mut header: Map<String, Value>) -> Result<ClientKey, Flaw> {
     let (typ, alg, jwk) = (header.remove("typ"), header.remove("alg"), header.remove("jwk"));
     if !header.is_empty() || typ.as_ref().and_then(Value::as_str) != Some("dpop+jwt") {
         return Err(Flaw::Header);
     }
     let alg = alg.as_ref().and_then(Value::as_str).ok_or(Flaw::Algorithm)?;
-    // Asymmetric ones only: with a shared key we could make the client's proofs ourselves.
+    // Asymmetric algorithms only: with a shared key we could make the client's proofs ourselves.
     let allowed = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256];
     let algorithm = allowed.into_iter().find(|allowed| allowed.as_str() == alg);
     let algorithm = algorithm.ok_or(Flaw::Algorithm)?;
@@ -159,8 +159,8 @@ fn key_of(mut header: Map<String, Value>) -> Result<ClientKey, Flaw> {
     ClientKey::from_jwk(algorithm, jwk).ok_or(Flaw::Key)
 }
 
-/// Whether two URLs are the same but for case and default port (RFC 3986, sections 6.2.2.1 and 6.2.3) and a slash at the
-/// end, which the router takes as well. Paths are compared as they are written: ours need no escapes.
+/// Whether two URLs are equal except for case, default port (RFC 3986, sections 6.2.2.1 and 6.2.3) and a trailing
+/// slash, which the router accepts too. Paths are compared as written: ours need no escapes.
 fn is_url(htu: &str, url: &str) -> bool {
     let plain = htu.bytes().all(|byte| byte.is_ascii_graphic()) && !htu.contains(['?', '#', '@']);
     let (Ok(htu), Ok(url)) = (htu.parse::<Uri>(), url.parse::<Uri>()) else { return false };

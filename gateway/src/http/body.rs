@@ -1,4 +1,4 @@
-//! Reading a request's body: its media type, its size and its time, before anything looks at what is in it.
+//! Reads a request's body and checks its media type, size and time before anything parses it.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
 
-/// What a body may cost. A request's own come as an extension; without one the defaults hold.
+/// Limits on a body. A request carries its own as an extension; without one the defaults apply.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
-    /// Bytes at most (design, section 3).
+    /// Maximum size in bytes (contract, section 3).
     pub bytes: usize,
-    /// How long the whole body may take to arrive (design, ruling 19).
+    /// How long the whole body may take to arrive (contract, ruling 19).
     pub within: Duration,
 }
 
@@ -28,11 +28,11 @@ impl Default for BodyLimits {
     }
 }
 
-/// What is read and thrown away of a body that is refused, so that a client that writes first and reads then gets the
-/// answer and not a reset connection.
+/// How much of a refused body is read and discarded, so that a client that writes before it reads gets the answer and
+/// not a connection reset.
 const DRAIN: BodyLimits = BodyLimits { bytes: 256 * 1024, within: Duration::from_millis(500) };
 
-/// A JSON object, its fields not yet read.
+/// A JSON object whose fields are not read yet.
 #[derive(Debug)]
 pub struct JsonBody(pub Fields);
 
@@ -46,20 +46,20 @@ impl<S: Sync> FromRequest<S> for JsonBody {
     }
 }
 
-/// The bytes of a body of any type, within the request's [`BodyLimits`]. Encoded ones do not come here.
+/// Reads a body of any type within the request's [`BodyLimits`]. Encoded bodies are refused earlier.
 pub async fn read(request: Request) -> Result<Bytes, ApiError> {
     let limits = request.extensions().get::<BodyLimits>().copied().unwrap_or_default();
     let (parts, body) = request.into_parts();
     read_body(&parts.headers, body, limits).await
 }
 
-/// As [`read`], for a route with limits of its own (a webhook's form).
+/// Like [`read`], for a route with its own limits (a webhook's form).
 pub async fn read_body(
     headers: &HeaderMap,
     body: Body,
     limits: BodyLimits,
 ) -> Result<Bytes, ApiError> {
-    // A client that waits for `100 Continue` has sent nothing yet: asking it to would be the drain's own doing.
+    // A client that waits for `100 Continue` has sent nothing yet; draining would make it send the body.
     let waits = headers.contains_key(EXPECT);
     let mut body = body;
     if declared_length(headers).is_some_and(|length| length > limits.bytes as u64) {
@@ -75,7 +75,7 @@ pub async fn read_body(
             Err(ApiError::PayloadTooLarge)
         }
         Ok(Err(Cut::Broken)) => {
-            Err(ApiError::body("incomplete", "The body broke off; send it again whole."))
+            Err(ApiError::body("incomplete", "The body ended early; send it again in full."))
         }
         Err(_) => Err(ApiError::body(
             "too_slow",
@@ -89,11 +89,11 @@ enum Cut {
     Broken,
 }
 
-/// Reads to the end, holding at most `most` bytes and one frame.
+/// Reads to the end and buffers at most `most` bytes and one frame.
 async fn collect(body: &mut Body, most: usize) -> Result<Bytes, Cut> {
     let mut held = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // Trailers carry nothing that we know: they are dropped.
+        // Trailers are dropped: we use none.
         let Ok(data) = frame.map_err(|_| Cut::Broken)?.into_data() else { continue };
         if held.len() + data.len() > most {
             return Err(Cut::TooLarge);
@@ -113,7 +113,7 @@ async fn drain(body: &mut Body) {
             }
         }
     };
-    // Whether it ended or ran out of time, the refusal is the same.
+    // The refusal is the same whether the body ended or time ran out.
     let _ = timeout(DRAIN.within, away).await;
 }
 

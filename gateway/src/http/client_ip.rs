@@ -1,4 +1,4 @@
-//! Whose request it is: the address that limits count and sessions show (design, section 7 and ruling 17).
+//! The client's address, which limits count and sessions show (contract, section 7 and ruling 17).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,14 +14,14 @@ use crate::http::forwarded;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The socket's other end, put into every request by [`crate::http::server::serve`].
+/// The socket's peer address; [`crate::server::serve`] attaches it to every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// The proxies whose word on a client's address is taken. With none, no header is looked at.
+/// The proxies that are trusted to report a client's address. Without any, no header is read.
 ///
-/// Such a proxy must write or strip `Forwarded` itself, not only `X-Forwarded-For`: `Forwarded` wins, so one that it
-/// passes on untouched would be the client's own word.
+/// A trusted proxy must write or strip `Forwarded` itself, not only `X-Forwarded-For`: `Forwarded` wins, so a header
+/// that it passes through would let the client choose its own address.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -34,8 +34,8 @@ impl TrustedProxies {
         self.0.iter().any(|net| net.contains(&ip))
     }
 
-    /// The right-most hop that is not trusted. Where a trusted hop's word cannot be read, the peer: one limit for all
-    /// such requests, which nobody can leave by sending nonsense.
+    /// The right-most hop that is not trusted. If a trusted hop's entry is unreadable, the peer: all such requests
+    /// share one limit, which a client cannot escape by sending garbage.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientIp {
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
@@ -54,12 +54,12 @@ impl TrustedProxies {
             }
             left_most = hop;
         }
-        // All are ours: the first of them made the request.
+        // All hops are trusted: the first one made the request.
         ClientIp(left_most)
     }
 }
 
-/// A client's address. An IPv4 address written as IPv6 (`::ffff:1.2.3.4`) is the IPv4 address. Prints cut.
+/// A client's address. An IPv4 address written as IPv6 (`::ffff:1.2.3.4`) is the IPv4 address. `Debug` truncates it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientIp(IpAddr);
 
@@ -69,12 +69,12 @@ impl ClientIp {
         Self(ip.to_canonical())
     }
 
-    /// The whole address, for block lists.
+    /// The full address, for blocklists.
     pub fn ip(self) -> IpAddr {
         self.0
     }
 
-    /// What limits count by: an IPv4 address, or the /64 that one IPv6 subscriber has to himself.
+    /// The unit that limits count: an IPv4 address, or the /64 that belongs to one IPv6 subscriber.
     pub fn limit_key(self) -> String {
         match self.0 {
             IpAddr::V4(ip) => ip.to_string(),
@@ -82,7 +82,7 @@ impl ClientIp {
         }
     }
 
-    /// What sessions keep and show: the address cut to its /24, or /48 for IPv6. It tells a place, not a person.
+    /// The address that sessions store and show, cut to /24, or /48 for IPv6. It identifies a place, not a person.
     pub fn cut(self) -> String {
         match self.0 {
             IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << 8)).to_string(),
@@ -105,7 +105,7 @@ impl fmt::Debug for ClientIp {
 impl<S: Sync> FromRequestParts<S> for ClientIp {
     type Rejection = ApiError;
 
-    /// What [`crate::http::layers::finish`] found. A request that came through no socket has the unspecified address.
+    /// The address that [`crate::middleware::finish`] found. A request without a socket gets the unspecified address.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Ok(parts
             .extensions
@@ -238,7 +238,7 @@ mod tests {
                 "{name}: {value}"
             );
         }
-        // A broken `Forwarded` is not the door to an X-Forwarded-For that the proxy did not write.
+        // A broken `Forwarded` does not fall back to an X-Forwarded-For that the proxy did not write.
         let both = [("forwarded", "for=unknown"), ("x-forwarded-for", "1.1.1.1")];
         assert_eq!(client(&proxies(), "10.0.0.1", &both), "10.0.0.1");
     }

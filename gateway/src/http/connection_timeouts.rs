@@ -1,7 +1,7 @@
-//! How fast a connection must go: deadlines for headers, for resting and for taking an answer.
+//! How fast a connection must be: deadlines for headers, for idling and for reading a response.
 //!
-//! hyper knows when a request is whole, and the socket knows when bytes come: [`Pace`] is told by both. All of it runs
-//! in the connection's one task, so the lock is never waited for.
+//! hyper knows when a request is complete, and the socket knows when bytes arrive: both report to [`Pace`]. All of it
+//! runs in the connection's one task, so the lock is never contended.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -24,7 +24,7 @@ pub struct Paces {
     pub headers: Duration,
     pub idle: Duration,
     pub stalled: Duration,
-    /// How much of a head is kept to look at.
+    /// How many bytes of a head are kept for inspection.
     pub header_bytes: usize,
 }
 
@@ -33,7 +33,7 @@ enum Phase {
     /// No request, or only a part of its head.
     Waiting {
         until: Instant,
-        /// Whether a byte of the head has come.
+        /// Whether a byte of the head has arrived.
         begun: bool,
     },
     Busy,
@@ -42,9 +42,9 @@ enum Phase {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// When the client first took nothing of what we write.
+    /// When the client stopped reading what we write.
     stalled: Option<Instant>,
-    /// The head that is being read, as it came.
+    /// The head that is being read, as received.
     head: Vec<u8>,
 }
 
@@ -66,8 +66,8 @@ impl Pace {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request's head is whole. Whether it told its length in two ways: hyper takes `Transfer-Encoding` and hides the
-    /// other, so the bytes themselves are looked at.
+    /// Notes that a request's head is complete. Returns whether it gives its length in two ways: hyper uses
+    /// `Transfer-Encoding` and hides the other, so the bytes themselves are inspected.
     pub fn request_began(&self, is_chunked: bool) -> bool {
         let mut state = self.state();
         state.phase = Phase::Busy;
@@ -75,7 +75,7 @@ impl Pace {
         is_chunked && has_content_length(&head)
     }
 
-    /// The answer is written, or given up.
+    /// Notes that the response is written or abandoned.
     pub fn request_ended(&self) {
         let until = Instant::now() + self.paces.idle;
         self.state().phase = Phase::Waiting { until, begun: false };
@@ -110,8 +110,8 @@ impl Pace {
         }
     }
 
-    /// Ends when the connection was too slow. Poll it after the connection, in the same task: it looks at the deadline
-    /// whenever it is polled, and needs no waking of its own when that moves.
+    /// Completes when the connection is too slow. Poll it after the connection, in the same task: it reads the deadline
+    /// whenever it is polled, and needs no wake-up of its own when the deadline moves.
     pub async fn expired(&self) {
         let mut timer = pin!(sleep_until(Instant::now()));
         poll_fn(|context| {
@@ -125,7 +125,7 @@ impl Pace {
     }
 }
 
-/// Whether a head names `Content-Length`. Looks no further than the empty line: what follows is the body.
+/// Whether a head contains `Content-Length`. The search stops at the empty line: the rest is the body.
 fn has_content_length(head: &[u8]) -> bool {
     const NAME: &[u8] = b"content-length";
     head.split(|&byte| byte == b'\n')
@@ -139,19 +139,19 @@ fn has_content_length(head: &[u8]) -> bool {
         })
 }
 
-/// How much of what a client still sends is thrown away at the end, and for how long. A socket that is closed over
-/// unread bytes answers with a reset, and the client may lose the answer that it was sent.
+/// How many bytes a client may still send at the end, and for how long; they are discarded. Closing a socket with
+/// unread bytes sends a reset, and the client may lose the response.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_millis(500);
 
-/// A socket that tells its pace what it does, words hyper's own refusals, and ends without a reset.
+/// A socket that reports to its pace, replaces hyper's own refusals, and closes without a reset.
 #[derive(Debug)]
 pub struct Paced<T> {
     inner: T,
     pace: Pace,
-    /// What is written instead of hyper's refusal, and how much of it was.
+    /// What is written instead of hyper's refusal, and how many of its bytes are written.
     refusal: Option<(Vec<u8>, usize)>,
-    /// Since our side of the socket was closed.
+    /// Set once our side of the socket is closed.
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -162,7 +162,7 @@ impl<T> Paced<T> {
 }
 
 impl<T: AsyncRead + Unpin> Paced<T> {
-    /// Ready when the client has closed too, or had its time.
+    /// Ready when the client has closed too, or its time is up.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let (timer, left) =
             self.lingering.get_or_insert_with(|| (Box::pin(sleep(LINGER)), LINGER_BYTES));
@@ -181,8 +181,8 @@ impl<T: AsyncRead + Unpin> Paced<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Paced<T> {
-    /// Writes our own words where hyper would refuse what is no request, with an empty answer. `None`: these bytes are
-    /// not that.
+    /// Writes our own response where hyper would refuse a malformed request with an empty one. `None`: these bytes are
+    /// not such a refusal.
     fn poll_refusal(
         &mut self,
         context: &mut Context<'_>,
@@ -263,7 +263,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<T> {
     }
 }
 
-/// A body that keeps `guard` until it was sent, read to its end or dropped.
+/// A body that holds `guard` until it is sent, read to its end or dropped.
 #[derive(Debug)]
 pub struct PacedBody<G> {
     inner: Body,

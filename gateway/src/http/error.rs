@@ -1,4 +1,4 @@
-//! What the API refuses with: one variant a row of the contract's error table (design, section 3).
+//! The API's errors: one variant for each row of the error table (contract, section 3).
 
 use domain::engine_error::EngineError;
 use domain::vocabulary::Limit;
@@ -10,11 +10,11 @@ use crate::dpop::proof::Flaw;
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// The field's name; `body` when the body as a whole is meant, a header's name when it is one.
+    /// The field's name; `body` for the body as a whole, or a header's name.
     pub field: String,
     /// Stable and machine-readable: `required`, `wrong_type`, `unknown_field`, `too_long`, …
     pub code: &'static str,
-    /// What to do about it, for a person.
+    /// What to do about it, for a human reader.
     pub detail: String,
 }
 
@@ -24,18 +24,18 @@ impl FieldError {
     }
 }
 
-/// A refusal, or a failure of ours. [`axum::response::IntoResponse`] makes it `application/problem+json` (RFC 9457).
+/// A refusal, or an internal failure. [`axum::response::IntoResponse`] makes it `application/problem+json` (RFC 9457).
 ///
-/// Texts never repeat what was sent: it may be a code, a token or a phone.
+/// Texts never repeat the input: it may be a code, a token or a phone number.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    #[error("the request is not what the contract describes")]
+    #[error("the request does not match the contract")]
     InvalidRequest(Vec<FieldError>),
     #[error("not a phone number")]
     InvalidPhoneNumber { field: &'static str },
-    #[error("a phone number that gets no texts")]
+    #[error("the phone number is not supported")]
     PhoneNumberNotSupported { field: &'static str },
-    /// Wrong, expired, used and never issued: all alike (P6).
+    /// Wrong, expired, used and never issued codes get the same answer (P6).
     #[error("the code was not accepted")]
     OtpIncorrect { attempts_left: u32 },
     /// No token was sent: the challenge names no error (RFC 6750, section 3.1).
@@ -43,11 +43,11 @@ pub enum ApiError {
     TokenMissing,
     #[error("the token was not accepted")]
     TokenNotValid,
-    /// The token is bound to a key and came as a bearer's.
-    #[error("a bound token without its proof")]
+    /// The token is bound to a key but was sent as a bearer token.
+    #[error("a bound token was sent as a bearer token")]
     TokenBound,
-    /// The token is bound to no key and came as one that is.
-    #[error("a token that is not bound, as one that is")]
+    /// The token is not bound to a key but was sent as a bound one.
+    #[error("an unbound token was sent as a bound one")]
     TokenNotBound,
     #[error("the proof was not accepted: {0:?}")]
     ProofNotValid(Flaw),
@@ -74,38 +74,38 @@ pub enum ApiError {
     PayloadTooLarge,
     #[error("the request line or a header is too long")]
     HeadTooLarge,
-    #[error("the body's media type is not taken")]
+    #[error("the body's media type is not supported")]
     UnsupportedMediaType { detail: &'static str },
-    #[error("an Idempotency-Key came with another body")]
+    #[error("an Idempotency-Key was reused with another body")]
     IdempotencyKeyReused,
-    #[error("asked again too soon")]
+    #[error("another code was requested too soon")]
     ResendTooSoon { retry_after: u64 },
-    /// `retry_after` is `None` only for a phone that no time opens again (design, ruling 4).
+    /// `retry_after` is `None` only for a phone that is locked without an end (contract, ruling 4).
     #[error("limit {limit} is reached")]
     TooManyRequests { limit: Limit, retry_after: Option<u64> },
-    #[error("the code's guesses are spent")]
+    #[error("the code's attempts are exhausted")]
     OtpAttemptsExhausted { retry_after: u64 },
-    /// A fault of ours. The cause is logged where the answer is made, once, and never told.
+    /// An internal fault. The cause is logged once, where the answer is built, and never sent to the client.
     #[error("internal error")]
     Internal(anyhow::Error),
-    /// An engine is away, or we are full. `retry_after` is 1 to 5 s by chance unless given, so that clients do not
-    /// all come back in the same second.
+    /// An engine is away, or this process is at capacity. Unless given, `retry_after` is a random 1 to 5 s, so that
+    /// clients do not all retry in the same second.
     #[error("temporarily unavailable")]
     Unavailable { cause: anyhow::Error, retry_after: Option<u64> },
 }
 
 impl ApiError {
-    /// One field is at fault.
+    /// An error in one field.
     pub fn field(field: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
         Self::InvalidRequest(vec![FieldError::new(field, code, detail)])
     }
 
-    /// The body as a whole is at fault.
+    /// An error in the body as a whole.
     pub fn body(code: &'static str, detail: impl Into<String>) -> Self {
         Self::field("body", code, detail)
     }
 
-    /// 503: what is missing will be back.
+    /// 503: a temporary failure.
     pub fn unavailable(cause: impl Into<anyhow::Error>) -> Self {
         Self::Unavailable { cause: cause.into(), retry_after: None }
     }
@@ -142,7 +142,7 @@ impl ApiError {
         }
     }
 
-    /// The stable name that clients decide by.
+    /// The stable code that clients branch on.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::InvalidRequest(_) => "invalid_request",
@@ -177,16 +177,16 @@ impl ApiError {
     pub const fn title(&self) -> &'static str {
         match self {
             Self::InvalidRequest(_) => "The request is not valid",
-            Self::InvalidPhoneNumber { .. } => "Not a phone number",
-            Self::PhoneNumberNotSupported { .. } => "This phone number is not supported",
+            Self::InvalidPhoneNumber { .. } => "The phone number is not valid",
+            Self::PhoneNumberNotSupported { .. } => "The phone number is not supported",
             Self::OtpIncorrect { .. } => "The code was not accepted",
             Self::TokenMissing | Self::TokenNotValid | Self::TokenBound | Self::TokenNotBound => {
                 "The token is not valid"
             }
-            Self::ProofNotValid(_) => "The proof of the key is not valid",
+            Self::ProofNotValid(_) => "The proof is not valid",
             Self::RefreshReused => "The refresh token was used before",
             Self::SessionRevoked => "The session has ended",
-            Self::InvalidCredentials => "Phone number or password is wrong",
+            Self::InvalidCredentials => "The phone number or password is wrong",
             Self::FreshSignInRequired => "A fresh sign-in is required",
             Self::AccountBlocked => "The account is blocked",
             Self::InvalidSignature => "The signature is not valid",
@@ -194,10 +194,10 @@ impl ApiError {
             Self::NotFound => "Not found",
             Self::MethodNotAllowed { .. } => "Method not allowed",
             Self::PayloadTooLarge => "The body is too large",
-            Self::HeadTooLarge => "Headers too large",
+            Self::HeadTooLarge => "The headers are too large",
             Self::UnsupportedMediaType { .. } => "Unsupported media type",
-            Self::IdempotencyKeyReused => "The Idempotency-Key was used for another body",
-            Self::ResendTooSoon { .. } => "Asked again too soon",
+            Self::IdempotencyKeyReused => "The Idempotency-Key was used with another body",
+            Self::ResendTooSoon { .. } => "A new code was requested too soon",
             Self::TooManyRequests { .. } => "Too many requests",
             Self::OtpAttemptsExhausted { .. } => "Too many wrong codes",
             Self::Internal(_) => "Internal error",
@@ -208,65 +208,65 @@ impl ApiError {
     /// What the client can do now (P8).
     pub(crate) const fn detail(&self) -> &'static str {
         match self {
-            Self::InvalidRequest(_) => "Correct the fields listed in `errors` and send it again.",
+            Self::InvalidRequest(_) => "Correct the fields listed in `errors` and repeat the call.",
             Self::InvalidPhoneNumber { .. } => {
                 "Send a mobile number in international form, such as +14155552671."
             }
             Self::PhoneNumberNotSupported { .. } => {
-                "Texts are not sent to numbers of this country or kind; use another mobile number."
+                "Codes are not sent to numbers of this country or type; use another mobile number."
             }
             Self::OtpIncorrect { .. } => {
-                "Check the newest text and try again, or ask for a new code with POST /v1/otp."
+                "Check the latest message and try again, or request a new code with POST /v1/otp."
             }
             Self::TokenMissing => "Send `Authorization: Bearer` with an access token.",
             Self::TokenNotValid => {
                 "Get a new access token with POST /v1/token/refresh, or sign in again."
             }
             Self::TokenBound => {
-                "This token is bound to a key: send it as `Authorization: DPoP`, with a proof of the key in `DPoP`."
+                "This token is bound to a key: send it as `Authorization: DPoP`, with a proof by that key in the `DPoP` header."
             }
             Self::TokenNotBound => {
                 "This token is not bound to a key: send it as `Authorization: Bearer`."
             }
             Self::ProofNotValid(flaw) => flaw.detail(),
             Self::RefreshReused => {
-                "This refresh token was replaced earlier, so its session was ended; sign in again."
+                "This refresh token was already replaced, so its session has ended; sign in again."
             }
             Self::SessionRevoked => "Sign in again.",
-            Self::InvalidCredentials => "Check both, or sign in by code with POST /v1/otp.",
-            Self::FreshSignInRequired => {
-                "Sign in again and repeat the call within ten minutes of it."
+            Self::InvalidCredentials => {
+                "Check both, or request a code with POST /v1/otp and sign in with that."
             }
-            Self::AccountBlocked => "Contact the support of the service you sign in to.",
+            Self::FreshSignInRequired => "Sign in again and repeat the call within ten minutes.",
+            Self::AccountBlocked => "Contact the support of the service that you sign in to.",
             Self::InvalidSignature => {
-                "Sign the call with the account's own secret over the configured public URL."
+                "Sign the call with the account's auth token over the configured public URL."
             }
             Self::PhoneNumberTaken => {
-                "Sign in with that number instead, or confirm a number without an account."
+                "Sign in with that number instead, or use a number without an account."
             }
             Self::NotFound => {
-                "Check path and id: the call is spelled otherwise, or what it names is gone."
+                "Check the path and the id: the path is wrong, or the resource is gone."
             }
-            Self::MethodNotAllowed { .. } => "Use a method that the `Allow` header names.",
-            Self::PayloadTooLarge => "Send a body of 16 KiB at most.",
-            Self::HeadTooLarge => "Send fewer and shorter headers, 32 KiB at most.",
+            Self::MethodNotAllowed { .. } => "Use a method listed in the `Allow` header.",
+            Self::PayloadTooLarge => "Send a body of at most 16 KiB.",
+            Self::HeadTooLarge => "Send fewer or shorter headers: at most 32 KiB in total.",
             Self::UnsupportedMediaType { detail } => detail,
             Self::IdempotencyKeyReused => "Use a new key for a new request.",
             Self::ResendTooSoon { .. } => {
-                "Wait `retry_after` seconds; the text may still be on its way."
+                "Wait `retry_after` seconds; the last message may still be on its way."
             }
             Self::TooManyRequests { limit: Limit::Guesses, retry_after: None } => {
-                "Sign in on a device that signed in before, or contact support."
+                "Sign in on a device that has signed in before, or contact support."
             }
             Self::TooManyRequests { .. } => "Wait `retry_after` seconds before trying again.",
             Self::OtpAttemptsExhausted { .. } => {
-                "Wait `retry_after` seconds, then ask for a new code with POST /v1/otp."
+                "Wait `retry_after` seconds, then request a new code with POST /v1/otp."
             }
             Self::Internal(_) => {
-                "Try again; when it stays, report the X-Request-Id of this answer."
+                "Try again; if the error persists, report the X-Request-Id of this response."
             }
             Self::Unavailable { .. } => {
-                "Wait `retry_after` seconds and repeat the same call with the same Idempotency-Key."
+                "Wait `retry_after` seconds, then repeat the call with the same Idempotency-Key."
             }
         }
     }
@@ -279,7 +279,7 @@ impl From<EngineError> for ApiError {
 }
 
 impl From<anyhow::Error> for ApiError {
-    /// An engine that is away stays 503 under any number of contexts; all else is ours.
+    /// An engine that is away stays 503 under any number of contexts; any other error is an internal one.
     fn from(error: anyhow::Error) -> Self {
         match error.downcast_ref::<EngineError>() {
             Some(engine) if engine.is_away() => Self::unavailable(error),

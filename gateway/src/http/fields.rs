@@ -1,4 +1,4 @@
-//! The fields of a JSON body, read one by one; every fault is collected, so that one answer names them all.
+//! The fields of a JSON body, read one by one. All faults are collected, so that one answer names them all.
 
 use std::str::FromStr;
 
@@ -9,8 +9,8 @@ use crate::http::error::{ApiError, FieldError};
 use crate::http::json;
 use crate::http::validate::Fault;
 
-/// A body's object. Read each field, then call [`Fields::finish`]: until it returned `Ok`, what was read may be the
-/// empty stand-in of a field that is at fault.
+/// A body's object. Read each field, then call [`Fields::finish`]: until it returns `Ok`, a value may be the empty
+/// placeholder of an invalid field.
 #[derive(Debug)]
 pub struct Fields {
     left: Map<String, Value>,
@@ -25,7 +25,7 @@ impl Fields {
         Ok(Self { left, errors: Vec::new() })
     }
 
-    /// A field that must be there, as a string.
+    /// Reads a required string.
     pub fn string(&mut self, name: &'static str) -> String {
         if !self.left.contains_key(name) {
             self.refuse(name, "required", "This field is required.");
@@ -33,23 +33,23 @@ impl Fields {
         self.optional_string(name).unwrap_or_default()
     }
 
-    /// A field that may be left out, as a string. `null` is not the same as left out.
+    /// Reads an optional string. `null` does not count as absent.
     pub fn optional_string(&mut self, name: &'static str) -> Option<String> {
         match self.left.remove(name)? {
-            // No field of the API takes a NUL, and PostgreSQL stores none.
+            // No field of the API accepts a NUL, and PostgreSQL cannot store one.
             Value::String(text) if text.contains('\0') => {
-                self.refuse(name, "invalid_characters", "Leave out the character U+0000.");
+                self.refuse(name, "invalid_characters", "Remove the character U+0000.");
                 None
             }
             Value::String(text) => Some(text),
             _ => {
-                self.refuse(name, "wrong_type", "This field is a JSON string.");
+                self.refuse(name, "wrong_type", "This field must be a JSON string.");
                 None
             }
         }
     }
 
-    /// A required string that keeps a rule of [`crate::http::validate`].
+    /// Reads a required string that must satisfy a rule of [`crate::validate`].
     pub fn checked(
         &mut self,
         name: &'static str,
@@ -61,7 +61,7 @@ impl Fields {
         self.optional_checked(name, rule).unwrap_or_default()
     }
 
-    /// An optional string that keeps a rule of [`crate::http::validate`].
+    /// Reads an optional string that must satisfy a rule of [`crate::validate`].
     pub fn optional_checked(
         &mut self,
         name: &'static str,
@@ -77,7 +77,7 @@ impl Fields {
         }
     }
 
-    /// An optional string that is one of the words, or an id, of `T`. `wanted` says which, for a person.
+    /// Reads an optional string as a `T`. `wanted` is the error's detail: it says what to send.
     pub fn optional_parsed<T: FromStr>(
         &mut self,
         name: &'static str,
@@ -90,26 +90,26 @@ impl Fields {
         parsed
     }
 
-    /// Puts down a fault that the route itself found, unless the field has one already: what was read of such a field
-    /// is a stand-in, and a fault found in that would send its sender the wrong way.
+    /// Records a fault that the route found, unless the field has one already: the value of such a field is a
+    /// placeholder, and a fault found in it would mislead the client.
     pub fn refuse(&mut self, field: &'static str, code: &'static str, detail: impl Into<String>) {
         if self.errors.iter().all(|error| error.field != field) {
             self.errors.push(FieldError::new(field, code, detail));
         }
     }
 
-    /// Refuses what was collected, and every field that nobody read, by name.
+    /// Returns the collected faults, and one for every field that was not read.
     pub fn finish(mut self) -> Result<(), ApiError> {
-        // A field that is at fault was removed when it was read; what is left is unknown.
+        // Invalid fields were removed when they were read; the fields left are unknown.
         let unknown = self.left.keys().map(|name| {
-            FieldError::new(shown(name), "unknown_field", "This call knows no such field.")
+            FieldError::new(shown(name), "unknown_field", "This call does not accept this field.")
         });
         self.errors.extend(unknown);
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::InvalidRequest(self.errors)) }
     }
 }
 
-/// A name that the client chose, at a length that an answer can hold.
+/// A field name chosen by the client, cut to a length that fits an answer.
 fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }
@@ -185,7 +185,7 @@ mod tests {
         {
             let mut f = fields(body);
             if f.optional_parsed::<Channel>("request_id", "an id").is_none() {
-                f.refuse("request_id", "required", "Name the ask.");
+                f.refuse("request_id", "required", "Name the request.");
             }
             assert_eq!(faults(f.finish()), [("request_id".to_owned(), code)]);
         }

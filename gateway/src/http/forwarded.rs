@@ -1,14 +1,14 @@
-//! Reading `Forwarded` (RFC 7239) and `X-Forwarded-For`: the hops as proxies wrote them down, left to right.
+//! Parses `Forwarded` (RFC 7239) and `X-Forwarded-For` into hops, left to right as the proxies wrote them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::HeaderValue;
 
-/// A hop's address, or `None` where there is none to read (`unknown`, `_hidden`, nonsense).
+/// A hop's address, or `None` if it is unreadable (`unknown`, `_hidden`, garbage).
 pub type Hop = Option<IpAddr>;
 
-/// The hops of all lines. A line that cannot be read is one hop that cannot: what stands in the lines after it was
-/// added later, by a proxy nearer to us, and still counts.
+/// The hops of all lines. An unreadable line counts as one unreadable hop: the lines after it were added later, by a
+/// proxy nearer to us, and still count.
 pub fn hops<'a>(
     lines: impl IntoIterator<Item = &'a HeaderValue>,
     read: impl Fn(&str) -> Vec<Hop>,
@@ -21,7 +21,7 @@ pub fn x_forwarded_for(line: &str) -> Vec<Hop> {
     line.split(',').map(|hop| address(hop.trim_matches([' ', '\t']), true)).collect()
 }
 
-/// A line of `Forwarded`. One whose quotes do not close cannot be read at all.
+/// A line of `Forwarded`. A line with an unclosed quote is unreadable as a whole.
 pub fn forwarded(line: &str) -> Vec<Hop> {
     split_unquoted(line, ',')
         .map_or_else(|| vec![None], |elements| elements.into_iter().map(element).collect())
@@ -33,7 +33,7 @@ fn element(text: &str) -> Hop {
     for pair in split_unquoted(text, ';')? {
         let (name, value) = pair.trim_matches([' ', '\t']).split_once('=')?;
         if name.eq_ignore_ascii_case("for") && found.replace(value).is_some() {
-            // Which of two would a proxy have meant?
+            // Two of them are ambiguous.
             return None;
         }
     }
@@ -44,7 +44,7 @@ fn element(text: &str) -> Hop {
     }
 }
 
-/// Pieces between separators that stand outside of quotes.
+/// Splits at separators outside quotes. `None` if a quote is not closed.
 fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut pieces, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, c) in text.char_indices() {
@@ -73,7 +73,7 @@ fn unescape(text: &str) -> String {
         .collect()
 }
 
-/// An address with or without a port. `Forwarded` writes IPv6 in brackets only; `bare_v6` takes it without them.
+/// An address with or without a port. `Forwarded` writes IPv6 in brackets only; `bare_v6` also accepts it without.
 fn address(text: &str, bare_v6: bool) -> Hop {
     if let Some(v6) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6);

@@ -1,4 +1,4 @@
-//! The `Idempotency-Key` header (design, rulings 10 and 32).
+//! The `Idempotency-Key` header (contract, rulings 10 and 32).
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use crate::http::error::ApiError;
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_LENGTH: usize = 64;
 
-/// A key that a client chose: 1 to 64 visible ASCII characters. Who knows it gets the first answer again, so it is not
-/// printed; stores hold it under `Keys::index`.
+/// A key chosen by a client: 1 to 64 visible ASCII characters. Anyone who knows it gets the first answer again, so it
+/// is not printed; stores hold it under `Keys::index`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
@@ -22,7 +22,7 @@ impl IdempotencyKey {
     /// The key of a request, if it has one.
     ///
     /// # Errors
-    /// `invalid_request` that names the header, when it is no key or came twice.
+    /// `invalid_request` that names the header, if it is not a key or was sent twice.
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
         let mut values = headers.get_all(&HEADER).iter();
         let Some(value) = values.next() else { return Ok(None) };
@@ -69,6 +69,6 @@ mod tests {
         for bad in [&b""[..], b"a b", b"a\tb", b"\xe9", longer.as_bytes()] {
             assert_eq!(read(&[bad]).unwrap_err().status(), 400, "{bad:?}");
         }
-        assert_eq!(read(&[b"a", b"a"]).unwrap_err().status(), 400, "two keys are none");
+        assert_eq!(read(&[b"a", b"a"]).unwrap_err().status(), 400, "two keys are refused");
     }
 }

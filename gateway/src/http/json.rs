@@ -1,7 +1,7 @@
-//! JSON as strictly as a security boundary needs it: one reading only, whoever reads.
+//! Strict JSON for a security boundary: an accepted text has exactly one reading.
 //!
-//! Two parsers that disagree on a duplicate member or a lone surrogate let one of them check what the other does not
-//! see (RFC 8725, section 3.10; RFC 8259, sections 4 and 8.2). So whatever can be read in two ways is refused.
+//! If two parsers disagree on a duplicate member or a lone surrogate, one may check something that the other does not
+//! see (RFC 8725, section 3.10; RFC 8259, sections 4 and 8.2). So any text that can be read in two ways is refused.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use serde::de::{
 };
 use serde_json::{Map, Number, Value};
 
-/// How deep objects and arrays may nest (design, section 3).
+/// How deep objects and arrays may nest (contract, section 3).
 pub const MAX_DEPTH: usize = 16;
 
-/// Why a text is not taken as JSON.
+/// Why a text is refused as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonFault {
     Empty,
@@ -41,12 +41,12 @@ impl JsonFault {
     pub const fn detail(self) -> &'static str {
         match self {
             Self::Empty => "Send a JSON object.",
-            Self::NotUtf8 => "Write the JSON in UTF-8.",
-            Self::ByteOrderMark => "Leave out the byte order mark.",
-            Self::TooDeep => "Nest objects and arrays at most 16 deep.",
-            Self::DuplicateMember => "Give each field once.",
+            Self::NotUtf8 => "Encode the JSON in UTF-8.",
+            Self::ByteOrderMark => "Remove the byte order mark.",
+            Self::TooDeep => "Nest objects and arrays at most 16 levels deep.",
+            Self::DuplicateMember => "Send each field once.",
             Self::Malformed => "Send one well-formed JSON text and nothing after it.",
-            Self::NotAnObject => "Send a JSON object at the top.",
+            Self::NotAnObject => "Send a JSON object at the top level.",
         }
     }
 }
@@ -61,7 +61,7 @@ pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonFault> {
     if text.trim_matches([' ', '\t', '\r', '\n']).is_empty() {
         return Err(JsonFault::Empty);
     }
-    // Before the parser, whose own bound is another and whose stack is ours.
+    // Before the parser, which has a different limit and uses our stack.
     if depth(text.as_bytes()) > MAX_DEPTH {
         return Err(JsonFault::TooDeep);
     }
@@ -70,13 +70,13 @@ pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonFault> {
     match value {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(JsonFault::NotAnObject),
-        // `Once` takes every type, so the one error about data is its own.
+        // `Once` accepts every type, so a data error can only be its own.
         Err(error) if error.is_data() => Err(JsonFault::DuplicateMember),
         Err(_) => Err(JsonFault::Malformed),
     }
 }
 
-/// The deepest nesting of brackets outside of strings.
+/// The deepest nesting of brackets outside strings.
 fn depth(text: &[u8]) -> usize {
     let (mut now, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for &byte in text {
@@ -95,7 +95,7 @@ fn depth(text: &[u8]) -> usize {
     deepest
 }
 
-/// Builds a [`Value`] in which every member came once.
+/// Builds a [`Value`] and refuses duplicate members.
 struct Once;
 
 impl<'de> DeserializeSeed<'de> for Once {
@@ -231,6 +231,6 @@ mod tests {
     fn values_keep_their_types() {
         let read = object(br#"{"i":1,"f":1.0,"big":9223372036854775808,"s":"1"}"#).unwrap();
         assert!(read["i"].is_i64() && read["f"].is_f64() && read["s"].is_string());
-        assert!(!read["big"].is_i64(), "2^63 is no i64");
+        assert!(!read["big"].is_i64(), "2^63 exceeds i64");
     }
 }

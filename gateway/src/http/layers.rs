@@ -1,5 +1,5 @@
-//! What every answer of the public port has in common: headers, request id, log span, metrics, CORS, and problems
-//! for unknown paths, unknown methods and panics.
+//! What all answers of the public port share: headers, request id, log span, metrics, CORS, and problems for unknown
+//! paths, unknown methods and panics.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -34,37 +34,37 @@ use crate::http::path_params::without_slash;
 use crate::http::request_timeout::in_time;
 use crate::http::server::FramedTwice;
 
-/// The whole public side, ready for [`crate::http::server::serve`].
+/// The complete public service, ready for [`crate::server::serve`].
 pub type Public = BoxCloneSyncService<Request, Response, Infallible>;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Two years: what browsers' preload lists ask for.
+/// Two years, as browsers' preload lists require.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
-/// How long a browser may keep a preflight's answer.
+/// How long a browser may cache a preflight's answer.
 const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
 
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Whether the public URL is https.
     pub https: bool,
-    /// Exact origins of browsers' pages. Empty: no CORS at all.
+    /// Exact origins of browser pages. Empty: no CORS at all.
     pub cors_origins: Vec<String>,
     pub trusted_proxies: TrustedProxies,
     pub clock: Clock,
 }
 
-/// The id of a request: the caller's own when it is harmless, else a UUIDv7. In the answer's `X-Request-Id`, the log
-/// and the request's extensions.
+/// The id of a request: the caller's own if it is harmless, otherwise a UUIDv7. It appears in the answer's
+/// `X-Request-Id`, the log and the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRequestId(pub Arc<str>);
 
-/// Completes the routes to the public side. Call it once, last: routes that are added later have none of this.
+/// Turns the routes into the public service. Call it once, last: routes added later get none of this.
 ///
 /// # Errors
-/// When an origin is none: it must be scheme, host and port, and neither `*` nor `null`.
+/// If an origin is invalid: it must be scheme, host and port, and neither `*` nor `null`.
 pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     let cors = cors(&settings.cors_origins)?;
     let settings = Arc::new(settings);
@@ -79,9 +79,9 @@ pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
         .layer(inside);
     let plain = router.clone().layer(from_fn(around.clone()));
     let shared = router.layer(ServiceBuilder::new().layer(from_fn(around)).option_layer(cors));
-    // Before the router: a layer inside would see the request after its route was chosen.
+    // Before the router: a layer inside it would see the request after its route was chosen.
     let service = service_fn(move |request: Request| {
-        // The CORS layer takes every OPTIONS for a preflight, also on paths that do not exist.
+        // The CORS layer treats every OPTIONS request as a preflight, even on paths that do not exist.
         let asks = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         let router = if request.method() == Method::OPTIONS && !asks { &plain } else { &shared };
         router.clone().oneshot(without_trailing_slash(request))
@@ -89,14 +89,14 @@ pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     Ok(BoxCloneSyncService::new(service))
 }
 
-/// What is refused whatever the route: a length told in two ways, and an encoding. Nothing is ever inflated: what looks
-/// small would grow by a thousand (design, ruling 17).
+/// Refuses, on every route, a length given in two ways and an encoded body. Nothing is ever decompressed: a small body
+/// could grow a thousandfold (contract, ruling 17).
 async fn refuse_form(request: Request, next: Next) -> Response {
     if request.extensions().get::<FramedTwice>().is_some() {
         let mut response = ApiError::field(
             "Content-Length",
             "conflicting_framing",
-            "Send either Content-Length or Transfer-Encoding.",
+            "Send either Content-Length or Transfer-Encoding, not both.",
         )
         .into_response();
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -104,21 +104,21 @@ async fn refuse_form(request: Request, next: Next) -> Response {
     }
     if request.headers().contains_key(CONTENT_ENCODING) {
         return ApiError::UnsupportedMediaType {
-            detail: "Send the body as it is, without Content-Encoding.",
+            detail: "Send the body unencoded, without Content-Encoding.",
         }
         .into_response();
     }
     next.run(request).await
 }
 
-/// `/v1/otp/` is `/v1/otp`.
+/// Treats `/v1/otp/` as `/v1/otp`.
 fn without_trailing_slash(mut request: Request) -> Request {
     let Some(shorter) = without_slash(request.uri().path()) else { return request };
     let target = match request.uri().query() {
         Some(query) => format!("{shorter}?{query}"),
         None => shorter.to_owned(),
     };
-    // An absolute form's scheme and host choose no route, and are dropped here.
+    // The scheme and host of an absolute form do not affect the route and are dropped here.
     if let Ok(uri) = Uri::try_from(target) {
         *request.uri_mut() = uri;
     }
@@ -129,7 +129,7 @@ async fn around(settings: Arc<Settings>, mut request: Request, next: Next) -> Re
     let started = Instant::now();
     let id = request_id(&request, &settings.clock);
     let method = method_name(request.method());
-    // The template, never the path: ids and whatever is typed into a path stay out of logs and labels.
+    // The template, never the path: ids and anything else that a client puts into a path stay out of logs and labels.
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -169,8 +169,8 @@ async fn around(settings: Arc<Settings>, mut request: Request, next: Next) -> Re
     response
 }
 
-/// The caller's id when it is 1 to 64 letters, digits, dots, dashes and underscores; anything else could break a log
-/// line or a header, and is replaced.
+/// The caller's id if it is 1 to 64 letters, digits, dots, dashes and underscores; anything else could break a log line
+/// or a header, and is replaced.
 fn request_id(request: &Request, clock: &Clock) -> Arc<str> {
     let mut values = request.headers().get_all(&X_REQUEST_ID).iter();
     let harmless = |value: &HeaderValue| {
@@ -189,7 +189,7 @@ fn request_id(request: &Request, clock: &Clock) -> Arc<str> {
     })
 }
 
-/// Our step of the client's trace, or the first one of a new trace: events carry it on (design, section 11).
+/// Our span in the client's trace, or the first one of a new trace; events carry it on (contract, section 11).
 fn trace_of(request: &Request) -> TraceContext {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     header
@@ -197,7 +197,7 @@ fn trace_of(request: &Request) -> TraceContext {
         .map_or_else(TraceContext::new_root, |trace| trace.child())
 }
 
-/// A label of few values, whatever methods are made up.
+/// A label with few values, whatever methods clients invent.
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -211,7 +211,7 @@ fn method_name(method: &Method) -> &'static str {
     }
 }
 
-/// A panic harms its own request only, and is a problem like any other.
+/// Turns a panic into a problem: it affects only its own request.
 async fn no_panic(request: Request, next: Next) -> Response {
     AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| {
         ApiError::Internal(anyhow::anyhow!("a handler panicked: {}", panic_text(&*panic)))
@@ -220,7 +220,7 @@ async fn no_panic(request: Request, next: Next) -> Response {
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    // A formatted message may hold what was being handled; only one that stands in the code is repeated.
+    // A formatted message may hold request data; only a literal from the code is repeated.
     panic.downcast_ref::<&'static str>().copied().unwrap_or("(message withheld)")
 }
 

@@ -1,4 +1,4 @@
-//! Paths: the id in one, and the slash at its end.
+//! Paths: their ids and trailing slashes.
 
 use std::str::FromStr;
 
@@ -7,19 +7,19 @@ use http::request::Parts;
 
 use crate::http::error::ApiError;
 
-/// The path that a path with a slash at its end stands for: clients of the API that this one replaces write the slash.
+/// The path without its trailing slash, which clients of the API that this one replaces send.
 pub(crate) fn without_slash(path: &str) -> Option<&str> {
     path.strip_suffix('/').filter(|shorter| !shorter.is_empty() && !shorter.ends_with('/'))
 }
 
-/// The one id of a path. One that can be none is as one that nobody has: 404 (design, ruling 23).
+/// The one id of a path. A malformed id is answered like an unknown one: 404 (contract, ruling 23).
 pub(crate) struct PathId<T>(pub T);
 
 impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        // What is no UTF-8 once decoded is no id either.
+        // A value that is not UTF-8 once decoded is not an id either.
         let Path(id) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|_| ApiError::NotFound)?;

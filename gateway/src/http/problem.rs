@@ -12,12 +12,12 @@ use crate::http::error::{ApiError, FieldError};
 
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// `type` of a problem: a name, not an address, so that it stays the same wherever Latchkey is served.
+/// The prefix of a problem's `type`: a name, not an address, so that it is the same wherever Latchkey is served.
 pub const TYPE_PREFIX: &str = "urn:latchkey:problem:";
 
-/// How long to wait after a fault of ours, which mostly was one request's.
+/// How long to wait after an internal fault, which mostly affects one request.
 const AFTER_INTERNAL_SECS: u64 = 5;
-/// 503 says 1 to this many seconds, by chance.
+/// 503 says a random 1 to this many seconds.
 const AFTER_UNAVAILABLE_SECS: u64 = 5;
 
 #[derive(Serialize)]
@@ -83,7 +83,7 @@ impl ApiError {
         serde_json::to_vec(&problem).expect("names and numbers always serialize")
     }
 
-    /// Whole seconds, at least 1: what body and header both tell.
+    /// Whole seconds, at least 1, for both the body and the header.
     fn retry_after(&self) -> Option<u64> {
         let secs = match self {
             Self::ResendTooSoon { retry_after } | Self::OtpAttemptsExhausted { retry_after } => {
@@ -104,7 +104,7 @@ impl ApiError {
         if let Some(secs) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(secs));
         }
-        // RFC 6750, section 3: who sent no token is told the scheme, who sent a bad one also that.
+        // RFC 6750, section 3: without a token the challenge names the scheme, for a bad one the error too.
         let challenge = match self {
             Self::TokenMissing => Some("Bearer"),
             Self::TokenNotValid
@@ -126,7 +126,7 @@ impl ApiError {
         }
     }
 
-    /// The one place that logs a failed request: nothing below does.
+    /// The only place that logs a failed request.
     fn log(&self) {
         match self {
             Self::Internal(cause) => {

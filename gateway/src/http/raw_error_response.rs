@@ -1,9 +1,9 @@
-//! What is refused before it is a request: hyper answers it with a bare status, and we with a problem (P8).
+//! Input that is refused before it is a request: hyper answers with a bare status, and we replace it by a problem (P8).
 
 use crate::http::error::ApiError;
 
-/// The answer in place of hyper's own, whole, as bytes of HTTP/1.1; the connection ends after it. `None` when these bytes
-/// are not such an answer: one of ours has a type, and hyper's has no body to have one.
+/// The complete answer in place of hyper's own, as bytes of HTTP/1.1; the connection ends after it. `None` if these
+/// bytes are not hyper's own answer: ours have a content type, while hyper's has no body and so none.
 pub(crate) fn instead_of(answer: &[u8]) -> Option<Vec<u8>> {
     let (line, headers) = std::str::from_utf8(answer).ok()?.split_once("\r\n")?;
     if !line.starts_with("HTTP/1.") || headers.contains("content-type:") {
@@ -13,7 +13,7 @@ pub(crate) fn instead_of(answer: &[u8]) -> Option<Vec<u8>> {
         "400" => ApiError::field(
             "request",
             "not_http",
-            "Send a request line and headers as RFC 9112 spells them.",
+            "Send a request line and headers that conform to RFC 9112.",
         ),
         "414" | "431" => ApiError::HeadTooLarge,
         _ => return None,

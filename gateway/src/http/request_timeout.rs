@@ -1,4 +1,4 @@
-//! One bound on how long an answer may take, for all routes (P1, P12: 503 within 2.5 s).
+//! The time limit on every answer, for all routes (P1, P12: 503 within 2.5 s).
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -16,14 +16,14 @@ use tracing::Instrument as _;
 
 use crate::http::error::ApiError;
 
-/// From a request's head to the head of its answer, the time in which its body was read left out. Leaves 200 ms of the
-/// promise for the way.
+/// The time from a request's head to its answer's head, without the time to read the body. Leaves 200 ms of the
+/// promised time for the network.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(2300);
 
-/// Answers 503 when the handler is not done in time. The handler goes on to its end all the same, in a task of its own:
-/// engines have bounds of their own, and what it began it must finish or take back. Dropped in the middle, a guess that
-/// no database judged would stay counted, and an ask that was never published would keep its place. So a client that
-/// goes away cuts nothing in half either.
+/// Answers 503 when the handler is not done in time. The handler still runs to its end in its own task: engines have
+/// their own time limits, and the handler must finish or undo what it began. If it were dropped midway, an attempt that
+/// the database did not judge would stay counted, and a request that was never published would keep its slot. For the
+/// same reason, a client that disconnects interrupts nothing.
 pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     let (began, when_began) = oneshot::channel();
     let (ended, when_ended) = oneshot::channel();
@@ -32,7 +32,7 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     let mut work = tokio::spawn(next.run(request).in_current_span());
     let late = async {
         let mut all = pin!(sleep(ANSWER_WITHIN));
-        // A body has a time of its own (design, ruling 19). What is done before it is read, as asking who calls, counts.
+        // A body has its own time limit (contract, ruling 19). Work before it is read, such as authentication, counts.
         tokio::select! {
             biased;
             Ok(()) = when_began => {}
@@ -52,7 +52,7 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// A body that tells when it is first read. Whoever reads it drops it at its end, and what it holds with it.
+/// A body that signals its first read. The reader drops it at its end, which drops `_ended` and signals the end.
 struct Timed {
     inner: Body,
     began: Option<oneshot::Sender<()>>,
@@ -68,7 +68,7 @@ impl http_body::Body for Timed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if let Some(began) = self.began.take() {
-            // Nobody listens any more when the answer is late already.
+            // The receiver is gone if the answer is already late.
             let _: Result<(), ()> = began.send(());
         }
         Pin::new(&mut self.inner).poll_frame(context)
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::OK);
     }
 
-    /// Somebody whom it takes a while to know.
+    /// An extractor that takes a while, like authentication.
     struct Known;
 
     impl<S: Sync> FromRequestParts<S> for Known {

@@ -1,4 +1,4 @@
-//! The accept loop: HTTP/1.1 with bounds on connections, headers and time, and an end that hurts nobody.
+//! The accept loop: HTTP/1.1 with limits on connections, headers and time, and a graceful shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,20 +23,20 @@ use crate::http::body::BodyLimits;
 use crate::http::client_ip::Peer;
 use crate::http::connection_timeouts::{Pace, Paced, PacedBody, Paces};
 
-/// Bounds on what a connection may cost.
+/// Limits on what a connection may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From a request's first byte, or from the connection's start, to its last header (design, ruling 19).
+    /// From a request's first byte, or from the connection's start, to its last header (contract, ruling 19).
     pub headers_within: Duration,
-    /// Bytes of request line and headers. Above, the answer is 431. A connection holds as much twice while they come,
-    /// and many connections may be held open for it: 2,000 hold 128 MiB.
+    /// Bytes of request line and headers. Above, the answer is 431. A connection holds twice as much while they arrive,
+    /// and clients may hold many connections open that way: 2,000 hold 128 MiB.
     pub header_bytes: usize,
-    /// Between two requests. Longer than the 60 s that load balancers keep a connection, so that it is they who close
-    /// it, and none of their requests meets a closed one.
+    /// Between two requests. Longer than the 60 s that load balancers keep a connection, so that they close it first,
+    /// and none of their requests meets a closed one.
     pub idle_within: Duration,
-    /// For which a client may take nothing of an answer that waits for it.
+    /// How long a client may stop reading a response.
     pub stalled_within: Duration,
-    /// Open at once. Those above wait in the listener's queue.
+    /// Open at once. Further ones wait in the listener's queue.
     pub connections: usize,
     /// Between the stop signal and the end of the last request. Under P12's 25 s.
     pub drain_within: Duration,
@@ -57,12 +57,12 @@ impl Default for Limits {
     }
 }
 
-/// First pause after a failed accept; doubled up to [`ACCEPT_PAUSE_MAX`]. Out of file descriptors, a loop without one
-/// would take a core and help nobody.
+/// The first pause after a failed accept, doubled up to [`ACCEPT_PAUSE_MAX`]. When file descriptors run out, a loop
+/// without a pause would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Serves until `stop`, then lets what is in hand finish. Every request carries its [`Peer`] and [`BodyLimits`].
+/// Serves until `stop`, then lets requests in progress finish. Every request carries its [`Peer`] and [`BodyLimits`].
 pub async fn serve<S>(listener: TcpListener, service: S, limits: Limits, stop: CancellationToken)
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
@@ -90,7 +90,7 @@ where
                     drop(place);
                 });
             }
-            // The client went away before we came: no trouble of ours.
+            // The client went away before we accepted it: not our fault.
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
@@ -102,11 +102,11 @@ where
             }
         }
     }
-    // No new connection from here on: others may listen on the port.
+    // No new connections from here on: another process may listen on the port.
     drop(listener);
     connections.close();
     if tokio::time::timeout(limits.drain_within, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections were cut at the stop");
+        tracing::warn!(connections = connections.len(), "connections cut at shutdown");
         cut.cancel();
         connections.wait().await;
     }
@@ -135,7 +135,7 @@ async fn connection<S>(
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    // An answer is one small write: waiting to fill a packet only adds 40 ms. A socket that refuses is gone anyway.
+    // An answer is one small write: waiting to fill a packet only adds 40 ms. If this fails, the socket is gone anyway.
     let _ = stream.set_nodelay(true);
     let pace = Pace::new(Paces {
         headers: limits.headers_within,
@@ -164,7 +164,7 @@ async fn connection<S>(
     };
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        // `pace` times the headers: hyper's own clock would also cut connections that rest between two requests.
+        // `pace` times the headers: hyper's own timeout would also cut connections that idle between two requests.
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes.max(8192))
         .serve_connection(TokioIo::new(Paced::new(stream, pace.clone())), answer);
@@ -174,9 +174,9 @@ async fn connection<S>(
     loop {
         tokio::select! {
             biased;
-            // Errors here are a client's: it broke off, or wrote what is no HTTP.
+            // Errors here are the client's: it disconnected, or what it sent is not HTTP.
             _ = serving.as_mut() => return,
-            // After `serving`, whose reads and writes move the deadline that this one looks at.
+            // After `serving`, whose reads and writes move this deadline.
             () = expired.as_mut() => return,
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
@@ -186,7 +186,7 @@ async fn connection<S>(
     }
 }
 
-/// Tells the pace when the answer is done, also when the client went away in the middle of it.
+/// Tells the pace when the answer is done, even if the client went away in the middle of it.
 struct Answering(Pace);
 
 impl Drop for Answering {
@@ -195,8 +195,8 @@ impl Drop for Answering {
     }
 }
 
-/// In the extensions of a request that tells its length in two ways: what a proxy before us took for its end may be
-/// another place than what we take (RFC 9112, section 6.3). It is to be refused, and its connection ended.
+/// Marks, in its extensions, a request that gives its length in two ways: a proxy in front of us may see its end
+/// elsewhere than we do (RFC 9112, section 6.3). The request must be refused and its connection closed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FramedTwice;
 

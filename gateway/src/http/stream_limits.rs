@@ -1,13 +1,13 @@
-//! How many event streams may wait: each holds a socket and a task.
+//! How many event streams may be open: each holds a socket and a task.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::ids::RequestId;
 
-/// In all. Half of the connections that the server takes, so that waiting streams never shut out who signs in.
+/// Maximum in total: half of the server's connections, so that waiting streams never shut out sign-ins.
 const MOST: usize = 5_000;
-/// For one request: a device has one or two, and who opens more shall not use up the places of all.
+/// Maximum for one request: a device has one or two, and a client that opens more must not use up all slots.
 const MOST_OF_ONE: usize = 8;
 
 /// The open streams of this process. Clones share their count.
@@ -22,14 +22,14 @@ struct Open {
     of: HashMap<RequestId, usize>,
 }
 
-/// A stream's place, free again when it is dropped.
+/// A stream's slot, free again when it is dropped.
 pub(crate) struct Place {
     request: RequestId,
     streams: Streams,
 }
 
 impl Streams {
-    /// A place for one more stream of this request; `None` when all are taken, or all of this request's.
+    /// Takes a slot for one more stream of this request; `None` if all slots, or all of this request's, are in use.
     pub fn enter(&self, request: RequestId) -> Option<Place> {
         let mut open = self.lock();
         let of_one = open.of.get(&request).copied().unwrap_or_default();
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(places.len(), MOST_OF_ONE);
         assert!(streams.enter(RequestId::new(&clock)).is_some());
         drop(places);
-        assert!(streams.enter(one).is_some(), "what ended is free again");
+        assert!(streams.enter(one).is_some(), "an ended stream frees its slot");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Rules for single fields.
 
-/// Why a field's value is not taken: a stable code, and what to do.
+/// Why a field's value is not accepted: a stable code, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub code: &'static str,
@@ -13,24 +13,27 @@ impl Fault {
     }
 }
 
-/// Longest name, in characters (design, ruling 12).
+/// Longest name, in characters (contract, ruling 12).
 const NAME_MAX: usize = 100;
 
-/// A first or last name: 1 to 100 characters, not only spaces, without control, line separating and bidi characters.
+/// Checks a first or last name: 1 to 100 characters, not only spaces, no control, line separator or bidi characters.
 ///
-/// What changes the direction of a text could make a name write over what stands around it in the console or a mail.
-/// Joiners stay: Persian and Indic names need them.
+/// A character that changes the direction of text could make a name overwrite the text around it in the console or in
+/// an email. Joiners are allowed: Persian and Indic names need them.
 pub fn name(text: &str) -> Result<(), Fault> {
     if text.trim().is_empty() {
-        return Err(Fault::new("required", "A name has at least one character."));
+        return Err(Fault::new("required", "A name must not be empty or blank."));
     }
     if text.chars().count() > NAME_MAX {
-        return Err(Fault::new("too_long", format!("A name has at most {NAME_MAX} characters.")));
+        return Err(Fault::new(
+            "too_long",
+            format!("A name must have at most {NAME_MAX} characters."),
+        ));
     }
     if text.chars().any(|c| c.is_control() || is_bidi(c) || matches!(c, '\u{2028}' | '\u{2029}')) {
         return Err(Fault::new(
             "invalid_characters",
-            "Leave out control characters and marks of writing direction.",
+            "Remove control characters, line separators and text direction marks.",
         ));
     }
     Ok(())
@@ -41,21 +44,25 @@ const fn is_bidi(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A code: exactly `length` ASCII digits (design, ruling 5). Nothing is trimmed.
+/// Checks a code: exactly `length` ASCII digits (contract, ruling 5). Nothing is trimmed.
 pub fn one_time_code(text: &str, length: usize) -> Result<(), Fault> {
     if text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit()) {
         Ok(())
     } else {
-        Err(Fault::new("invalid", format!("A code is a string of exactly {length} digits 0 to 9.")))
+        Err(Fault::new(
+            "invalid",
+            format!("Send the code as a string of exactly {length} digits 0 to 9."),
+        ))
     }
 }
 
-/// Longest language tag: what RFC 5646, section 4.4.1, says every store must have room for.
+/// Longest language tag: the length for which every store must have room (RFC 5646, section 4.4.1).
 const LOCALE_MAX: usize = 35;
 
-/// A well-formed BCP 47 language tag (RFC 5646, section 2.1), such as `de`, `zh-Hant-TW` or `sl-rozaj-1994`.
+/// Checks that a text is a well-formed BCP 47 language tag (RFC 5646, section 2.1), such as `de`, `zh-Hant-TW` or
+/// `sl-rozaj-1994`.
 ///
-/// The 26 grandfathered tags of old are no locales of anybody's phone and are refused, as is `en_US`.
+/// The 26 grandfathered tags are not the locale of any phone and are refused, as is `en_US`.
 pub fn locale(text: &str) -> Result<(), Fault> {
     if text.len() <= LOCALE_MAX && is_language_tag(text) {
         Ok(())
@@ -119,7 +126,7 @@ fn variants_and_extensions(mut rest: &[&str]) -> bool {
     true
 }
 
-/// The tags after at most `most` that match.
+/// The tags after at most `most` matching ones.
 fn skip<'a, 'b>(tags: &'a [&'b str], most: usize, matches: impl Fn(&str) -> bool) -> &'a [&'b str] {
     let count = tags.iter().take(most).take_while(|tag| matches(tag)).count();
     &tags[count..]
@@ -137,7 +144,7 @@ fn digits(tag: &str, length: usize) -> bool {
     tag.len() == length && tag.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Five to eight characters, or four of which the first is a digit.
+/// Five to eight characters, or four that start with a digit.
 fn is_variant(tag: &str) -> bool {
     tag.len() >= 5 || (tag.len() == 4 && tag.as_bytes()[0].is_ascii_digit())
 }

@@ -1,4 +1,4 @@
-//! Passwords that came from Django: `pbkdf2_sha256$<iterations>$<salt>$<hash>`.
+//! Password hashes imported from Django: `pbkdf2_sha256$<iterations>$<salt>$<hash>`.
 
 use std::num::NonZeroU32;
 
@@ -9,13 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 
 pub const PREFIX: &str = "pbkdf2_sha256$";
 
-/// Django 5.2 uses a million. What is far above would be a hole in the pool, not a password.
+/// Django 5.2 uses a million. A far higher count would block the password pool.
 const ITERATIONS_MAX: u32 = 5_000_000;
 
-/// Whether the password is the one that was imported, and the iterations that it took to tell.
+/// Whether the password matches the imported hash, and the iterations that the check took.
 ///
 /// # Errors
-/// When the text is not in Django's form. It is not repeated.
+/// If the text is not in Django's format. The error does not repeat it.
 pub fn verify(password: &str, kept: &str) -> anyhow::Result<(bool, u32)> {
     let (iterations, salt, hash) = parse(kept).context("read an imported password hash")?;
     let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
@@ -23,8 +23,8 @@ pub fn verify(password: &str, kept: &str) -> anyhow::Result<(bool, u32)> {
     Ok((told.is_ok(), iterations.get()))
 }
 
-/// Does what so many iterations of [`verify`] do, for nothing but the time that it takes. Gives those it did: no more than
-/// a hash may have.
+/// Does the work of that many iterations of [`verify`], only to take the same time. Returns the number done: at most
+/// what a hash may have.
 pub fn work(password: &str, iterations: u32) -> u32 {
     let Some(iterations) = NonZeroU32::new(iterations.min(ITERATIONS_MAX)) else { return 0 };
     let mut hash = [0; 32];
@@ -34,7 +34,7 @@ pub fn work(password: &str, iterations: u32) -> u32 {
     iterations.get()
 }
 
-/// Whether this is a hash that [`verify`] reads.
+/// Whether [`verify`] can read this hash.
 pub fn is_well_formed(kept: &str) -> bool {
     parse(kept).is_ok()
 }
@@ -43,12 +43,13 @@ fn parse(kept: &str) -> anyhow::Result<(NonZeroU32, &str, Vec<u8>)> {
     let rest = kept.strip_prefix(PREFIX).context("it is not pbkdf2_sha256")?;
     let pieces: Vec<&str> = rest.split('$').collect();
     let &[iterations, salt, hash] = pieces.as_slice() else {
-        anyhow::bail!("it has not four parts");
+        anyhow::bail!("it does not have four parts");
     };
-    let iterations: NonZeroU32 = iterations.parse().context("its iterations are no number")?;
-    ensure!(iterations.get() <= ITERATIONS_MAX, "its iterations are too many");
+    let iterations: NonZeroU32 =
+        iterations.parse().context("its iteration count is not a number")?;
+    ensure!(iterations.get() <= ITERATIONS_MAX, "its iteration count is too high");
     let hash = STANDARD.decode(hash).ok().context("its hash is not base64")?;
-    ensure!(hash.len() == 32, "its hash has not 32 bytes");
+    ensure!(hash.len() == 32, "its hash is not 32 bytes long");
     Ok((iterations, salt, hash))
 }
 

@@ -1,4 +1,4 @@
-//! Passwords at rest and at sign-in: Argon2id behind a bounded pool, the same work whoever asks.
+//! Hashes and checks passwords: Argon2id behind a bounded pool, with the same work for every account.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,21 +18,21 @@ use zeroize::Zeroizing;
 use crate::http::error::ApiError;
 use crate::passwords::django;
 
-/// OWASP's second choice for Argon2id, and the design's (section 9): 19 MiB, two passes, one lane.
+/// OWASP's second choice for Argon2id, and the contract's (section 9): 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Who waits beyond this many is answered 503: 64 hashes take about a second of two cores.
+/// Callers above this number get 503: 64 hashes take about a second on two cores.
 const WAITING_MAX: usize = 64;
-/// Nobody waits longer: an answer comes within P12's 2.5 s.
+/// The longest wait: an answer must come within P12's 2.5 s.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// What is compared with where there is no password, so that a phone without one takes as long as one with (P6). Of
-/// random bytes that nobody kept; the cost is the one above, as a test checks.
+/// The hash to compare with when there is no password, so that a phone without one takes as long as one with (P6). It
+/// was made from random bytes that were not kept; a test checks that its cost is the one above.
 const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$3EQhkLCtYVz/oXVOLj6ykQ$brQtzE2QmD69w+BHgyhGe4LaPH2Dmdublca205taFJQ";
 
-/// A password as it was received: compared exactly so (design, ruling 16), printed never, wiped when dropped.
+/// A password exactly as received: compared as is (contract, ruling 16), never printed, wiped when dropped.
 #[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
@@ -52,20 +52,20 @@ impl fmt::Debug for Password {
     }
 }
 
-/// How a password was judged.
+/// The result of a password check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Right,
-    /// Right, but kept in a form that should be replaced by [`Passwords::hash`] now.
+    /// Right, but stored in a form that should now be replaced by [`Passwords::hash`].
     RightButOld,
     Wrong,
 }
 
-/// Why a password was not judged.
+/// Why a password was not checked.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// As many as the pool takes are waiting already.
-    #[error("too many passwords wait to be judged")]
+    /// The pool's queue is full.
+    #[error("too many passwords wait to be checked")]
     Busy,
     #[error("{0:#}")]
     Broken(anyhow::Error),
@@ -80,7 +80,7 @@ impl From<PasswordError> for ApiError {
     }
 }
 
-/// The pool. Each hash takes 19 MiB and a core for some 20 ms: as many run as there are cores, off the threads that
+/// The pool. Each hash takes 19 MiB and a core for about 20 ms: as many run as there are cores, off the threads that
 /// answer other requests.
 #[derive(Clone, Debug)]
 pub struct Passwords {
@@ -100,7 +100,7 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// A pool that works on `places` at once, while `waiting_max` wait.
+    /// A pool that runs `places` jobs at once, while at most `waiting_max` callers wait.
     pub fn with_places(places: usize, waiting_max: usize) -> Self {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
@@ -116,7 +116,7 @@ impl Passwords {
         }
     }
 
-    /// The hash to keep, as a PHC string.
+    /// Hashes a password for storage, as a PHC string.
     pub async fn hash(&self, password: Password) -> Result<String, PasswordError> {
         self.run(move || {
             let salt = rng::bytes::<16>();
@@ -128,11 +128,11 @@ impl Passwords {
         .await
     }
 
-    /// Judges a password against what is kept: a hash of ours, Django's `pbkdf2_sha256`, or `None` where there is no
-    /// account or no password, which takes the same work.
+    /// Checks a password against the stored hash: ours, Django's `pbkdf2_sha256`, or `None` if there is no account or
+    /// no password, which takes the same work.
     ///
-    /// `imported_iterations` are the most that any imported hash has: while there are some, whoever is asked for does
-    /// both kinds of work, so that the time tells neither that there is an account nor that it was imported (P6).
+    /// `imported_iterations` is the most that any imported hash has: while there are imported hashes, every check does
+    /// both kinds of work, so that its time reveals neither that there is an account nor that it was imported (P6).
     pub async fn verify(
         &self,
         password: Password,
@@ -152,13 +152,15 @@ impl Passwords {
         let place = self.place().await?;
         let (tell, done) = oneshot::channel();
         let job = Box::new(move || {
-            // Kept until the work is over, also when the asker went away: the memory is in use until then.
+            // Held until the work is over, even if the caller went away: the memory is in use until then.
             let _place = place;
-            // Nobody may be left to hear it.
+            // The receiver may be gone.
             let _ = tell.send(work());
         });
-        self.jobs.send(job).map_err(|_| PasswordError::Broken(anyhow!("no thread hashes")))?;
-        done.await.context("hash on a thread of its own").flatten().map_err(PasswordError::Broken)
+        self.jobs
+            .send(job)
+            .map_err(|_| PasswordError::Broken(anyhow!("no hashing thread is left")))?;
+        done.await.context("hash on a pool thread").flatten().map_err(PasswordError::Broken)
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
@@ -173,18 +175,18 @@ impl Passwords {
     }
 }
 
-/// Threads of our own, for their whole life: among the runtime's many blocking threads each one that ever hashed would
-/// keep its 19 MiB, as the allocator keeps an arena a thread.
+/// Runs on threads of our own: each of the runtime's many blocking threads that ever hashed would keep its 19 MiB,
+/// because the allocator keeps an arena per thread.
 fn work_off(queue: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        // A panic has told itself by the hook; the asker sees its channel closed, and the thread lives on.
+        // The hook has reported a panic; the caller sees its channel closed, and the thread lives on.
         let _ = catch_unwind(AssertUnwindSafe(job));
     }
 }
 
-/// One of those who wait; leaving counts it off, however it leaves.
+/// A waiting caller. Dropping it lowers the count, however the wait ends.
 struct Waits<'a>(&'a AtomicUsize);
 
 impl<'a> Waits<'a> {
@@ -207,7 +209,7 @@ fn argon2() -> anyhow::Result<Argon2<'static>> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-/// The hashing that a comparison did.
+/// The hashing work that a check did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Work {
     argon2id: u32,
@@ -238,7 +240,7 @@ fn judge(
 
 fn judge_ours(password: &Password, kept: Option<&str>, work: &mut Work) -> anyhow::Result<Verdict> {
     let parse = |text: &str| {
-        PasswordHash::new(text).map_err(|error| anyhow!("read a kept password hash: {error}"))
+        PasswordHash::new(text).map_err(|error| anyhow!("read a stored password hash: {error}"))
     };
     let hash = parse(kept.unwrap_or(NOBODYS))?;
     let right = argon2()?.verify_password(password.expose().as_bytes(), &hash).is_ok();
@@ -302,7 +304,7 @@ mod tests {
         }
     }
 
-    /// As Django writes it, of a password that nobody knows.
+    /// A hash as Django writes it, of an unknown password.
     fn imported(iterations: u32) -> String {
         format!("pbkdf2_sha256${iterations}$salt$brQtzE2QmD69w+BHgyhGe4LaPH2Dmdublca205taFJQ=")
     }
@@ -323,7 +325,7 @@ mod tests {
             assert_eq!(work(&kept, MOST), all, "{kept:?}");
         }
         let without = Work { argon2id: 1, pbkdf2_iterations: 0 };
-        assert_eq!(work(&None, 0), without, "and nothing for nothing once the last is gone");
+        assert_eq!(work(&None, 0), without, "no extra work once the last is gone");
     }
 
     #[tokio::test]
@@ -361,7 +363,7 @@ mod tests {
         assert!((2..=6).contains(&judged), "{judged} were judged");
         let error = verdicts.into_iter().find_map(Result::err).unwrap();
         assert_eq!(ApiError::from(error).status(), 503);
-        assert_eq!(pool.waiting.load(Ordering::SeqCst), 0, "nobody is counted who left");
+        assert_eq!(pool.waiting.load(Ordering::SeqCst), 0, "no caller that left is counted");
         assert_eq!(
             pool.verify(password("x"), None, 0).await.unwrap(),
             Verdict::Wrong,
@@ -382,7 +384,7 @@ mod tests {
             let _ = asked.await;
         }
         let place = timeout(Duration::from_secs(20), pool.places.acquire()).await;
-        assert!(place.is_ok(), "the place is free again");
+        assert!(place.is_ok(), "the slot is free again");
         assert_eq!(pool.waiting.load(Ordering::SeqCst), 0);
     }
 }

@@ -1,5 +1,5 @@
-//! Which passwords are taken (design, section 9; NIST SP 800-63B-4, section 3.1.1.2: length and a list of common ones,
-//! no rules of composition).
+//! Which passwords are accepted (contract, section 9; NIST SP 800-63B-4, section 3.1.1.2: length and a list of common
+//! ones, no composition rules).
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -9,16 +9,16 @@ use crate::http::validate::Fault;
 /// Longest password, in characters.
 pub const MAX_CHARS: usize = 256;
 
-/// Whole passwords, and the words that weak long ones are made of.
+/// Common passwords, and the words that weak long ones are made of.
 static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     let lines = include_str!("common_passwords.txt").lines();
     lines.filter(|line| !line.starts_with('#') && !line.is_empty()).collect()
 });
 
-/// A password that repeats a unit of so many characters is worth no more than the unit, which is too short for one.
+/// A password that repeats a unit of up to this many characters is worth no more than the unit, which is too short.
 const SHORT_UNIT: usize = 8;
 
-/// Rows along which fingers run, one by one, two together, or from row to row.
+/// Rows that fingers run along: one row, two rows together, or row after row.
 const ROWS: [&str; 13] = [
     "01234567890123456789",
     "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
@@ -35,36 +35,34 @@ const ROWS: [&str; 13] = [
     "йцукенгшщзхъфывапролджэячсмитьбю",
 ];
 
-/// Judges a new password as it was received, for the owner of a phone.
+/// Checks a new password, as received, for the owner of a phone.
 pub fn check(password: &str, min_chars: usize, national_number: &str) -> Result<(), Fault> {
     let length = password.chars().count();
     if password.contains('\0') {
-        return Err(Fault::new("invalid_characters", "Leave out the character U+0000."));
+        return Err(Fault::new("invalid_characters", "Remove the character U+0000."));
     }
     if length < min_chars {
         return Err(Fault::new(
             "too_short",
-            format!(
-                "A password has at least {min_chars} characters; several words are easy to keep."
-            ),
+            format!("Use at least {min_chars} characters; several words are easy to remember."),
         ));
     }
     if length > MAX_CHARS {
-        return Err(Fault::new(
-            "too_long",
-            format!("A password has at most {MAX_CHARS} characters."),
-        ));
+        return Err(Fault::new("too_long", format!("Use at most {MAX_CHARS} characters.")));
     }
     if contains_phone(password, national_number) {
-        return Err(Fault::new("contains_phone_number", "Leave out your phone number."));
+        return Err(Fault::new(
+            "contains_phone_number",
+            "Do not use your phone number in the password.",
+        ));
     }
     if is_common(password) {
-        return Err(Fault::new("too_common", "Many people use this one; choose another."));
+        return Err(Fault::new("too_common", "This password is too common; choose another."));
     }
     Ok(())
 }
 
-/// Also with the separators that numbers are written with.
+/// Whether a password contains the number, with or without the usual separators.
 fn contains_phone(password: &str, national_number: &str) -> bool {
     let national: String = national_number.chars().filter(char::is_ascii_digit).collect();
     let bare = |c: &char| !matches!(c, ' ' | '-' | '.' | '/' | '(' | ')' | '_');
@@ -79,35 +77,36 @@ fn is_common(password: &str) -> bool {
     COMMON.contains(lower.as_str())
         || is_row(&lower)
         || repeats(&lower)
-        // `password123456!`: a common one and a tail that everybody adds.
+        // `password123456!`: a common password with a predictable tail.
         || (!core.is_empty()
             && core != lower
             && (COMMON.contains(core)
                 || repeats(core)
-                // Each letter alone is a run: only longer ones say something.
+                // A single letter is a run too: only longer ones count.
                 || (core.chars().count() >= SHORT_UNIT && is_row(core))))
 }
 
-/// A unit over and over, the last time perhaps not whole: a short and plain one, or a longer one that is common itself.
+/// Whether a text repeats a unit, the last one possibly cut: a short and plain unit, or a longer one that is common
+/// itself.
 fn repeats(text: &str) -> bool {
     let chars: Vec<char> = text.chars().collect();
     let is_period =
         |&period: &usize| chars[period..].iter().zip(&chars).all(|(later, former)| later == former);
-    // Half of the unit at least comes again: that the first character is also the last is no repetition.
+    // At least half of the unit must repeat: a first character that is also the last is no repetition.
     let longest = chars.len() * 2 / 3;
     let Some(period) = (1..=longest.max(1)).find(is_period) else { return false };
     (period <= SHORT_UNIT && is_plain(&chars[..period]))
         || is_common(&chars[..period].iter().collect::<String>())
 }
 
-/// Two characters, or no more than two of letters, digits and others: what somebody types who wants to be done.
+/// At most two characters, or at most two of the kinds letters, digits and others: typical of a careless choice.
 fn is_plain(unit: &[char]) -> bool {
     let has = |kind: fn(char) -> bool| usize::from(unit.iter().any(|&c| kind(c)));
     let other = |c: char| !c.is_alphabetic() && !c.is_numeric();
     unit.len() <= 2 || has(char::is_alphabetic) + has(char::is_numeric) + has(other) <= 2
 }
 
-/// A run along a row of keys, the alphabet or the digits, either way.
+/// A run along a row of keys, the alphabet or the digits, in either direction.
 fn is_row(text: &str) -> bool {
     let back: String = text.chars().rev().collect();
     ROWS.iter().any(|row| row.contains(text) || row.contains(&back))
@@ -198,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_longest_password_is_judged_at_once() {
-        // Units within units, each with a tail: what a search of every repetition in every other would not end with.
+        // Units within units, each with a tail: a search for every repetition within every other would not finish.
         let mut nested = "b".to_owned();
         while nested.len() < MAX_CHARS {
             nested = format!("{nested}a1{nested}");

@@ -1,5 +1,5 @@
 //! The access token of an `Authorization` header: `Bearer` (RFC 6750) or `DPoP` (RFC 9449, section 7.1). A token in the
-//! query or in a cookie is never looked at.
+//! query or in a cookie is ignored.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use http::header::AUTHORIZATION;
 
 use crate::http::error::ApiError;
 
-/// How a token was sent. Which of the two it must be is the token's own to say.
+/// The scheme that a token was sent with. The token itself determines which one is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// Good for whoever holds the token.
+    /// Valid for any holder of the token.
     Bearer,
-    /// Good together with a proof of the key that the token is bound to.
+    /// Valid only with a proof of the key that the token is bound to.
     Dpop,
 }
 
-/// What stands after the scheme: not yet verified, never printed.
+/// The token after the scheme: not yet verified, never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SentToken {
     pub scheme: Scheme,
@@ -30,8 +30,8 @@ impl SentToken {
     }
 
     /// # Errors
-    /// [`ApiError::TokenMissing`] without a token of either scheme; [`ApiError::TokenNotValid`] when there are two
-    /// headers, or what follows the scheme is no token.
+    /// [`ApiError::TokenMissing`] without a token of either scheme; [`ApiError::TokenNotValid`] if there are two
+    /// headers, or the text after the scheme is not a token.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, ApiError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(ApiError::TokenMissing)?;

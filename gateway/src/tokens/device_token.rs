@@ -1,5 +1,5 @@
-//! The token of a known device (design, ruling 33): who shows one may still guess where a stranger's guesses are
-//! spent. It opens nothing else, and nothing about it is stored.
+//! The token of a known device (contract, ruling 33): its holder may still enter codes after strangers exhausted their
+//! attempts. It grants nothing else, and nothing about it is stored.
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -10,16 +10,16 @@ use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 
 const PREFIX: &str = "dt2";
-/// Tokens that name the phone by its key, and so by two keys of one secret: good until the last of them is a year old.
+/// Tokens that name the phone by its key, and so by two keys of one secret: accepted until the last one is a year old.
 const PREFIX_BY_KEY: &str = "dt1";
-/// One year (design, ruling 33).
+/// One year (contract, ruling 33).
 const LIFE_MS: i64 = 365 * 24 * 60 * 60 * 1000;
 /// How far ahead another gateway's clock may be.
 const AHEAD_MS: i64 = 5 * 60 * 1000;
-/// Ours have 110 characters.
+/// Our tokens have 110 characters.
 const MAX_LENGTH: usize = 160;
 
-/// A token for a device on which this user signed in with this phone, now.
+/// Issues a token for a device on which this user signed in with this phone, now.
 pub fn issue(keys: &Keys, user: UserId, phone: &Phone, now: Timestamp) -> anyhow::Result<String> {
     let key = &keys.device().context("make a device token")?.current;
     let (user, at) = (user.to_string(), now.ms().to_string());
@@ -27,8 +27,8 @@ pub fn issue(keys: &Keys, user: UserId, phone: &Phone, now: Timestamp) -> anyhow
     Ok(format!("{PREFIX}.{user}.{at}.{}", URL_SAFE_NO_PAD.encode(tag)))
 }
 
-/// The user whose device this is, when the token is ours, for this phone, and not older than a year. A wrong or old
-/// one is as none.
+/// Returns the device's user if the token is ours, for this phone, and less than a year old. A wrong or old token
+/// counts as no token.
 pub fn check(keys: &Keys, token: &str, phone: &Phone, now: Timestamp) -> Option<UserId> {
     if token.len() > MAX_LENGTH {
         return None;
@@ -71,7 +71,7 @@ mod tests {
         Phone::trusted(e164).unwrap()
     }
 
-    /// A token as the version before this one made it.
+    /// A token as the previous version issued it.
     fn by_key(keys: &Keys, user: UserId, phone: &Phone, now: Timestamp) -> String {
         let (user, at, phone) = (user.to_string(), now.ms().to_string(), keys.phone_key(phone));
         let tag = keys.device().unwrap().current.tag(&parts(&user, phone.as_str(), &at));
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(check(&keys, &token, &phone, now), Some(user));
         assert_eq!(check(&keys, &token, &phone, now.plus_ms(LIFE_MS - 1)), Some(user));
         assert_eq!(check(&keys, &token, &phone, now.plus_ms(LIFE_MS)), None, "a year is over");
-        assert_eq!(check(&keys, &token, &phone, now.plus_ms(-AHEAD_MS - 1)), None, "of the future");
+        assert_eq!(check(&keys, &token, &phone, now.plus_ms(-AHEAD_MS - 1)), None, "in the future");
         assert_eq!(check(&keys, &token, &number("+989121234568"), now), None, "another phone's");
     }
 

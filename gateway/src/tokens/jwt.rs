@@ -1,5 +1,5 @@
-//! What is believed of a token (RFC 8725, RFC 9068): everything is checked here, and nothing of it is chosen by the
-//! token but the name of one of our keys.
+//! Checks tokens (RFC 8725, RFC 9068). Everything is checked here, and a token chooses nothing but the name of one of
+//! our keys.
 
 use std::str::FromStr;
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use crate::http::json;
 use crate::tokens::signing_key::{self, Algorithm, TokenKey};
 
-/// Longer texts are refused before any work is done. Ours have under 1 KiB.
+/// Longer texts are refused before any work is done. Our tokens have less than 1 KiB.
 pub const TOKEN_MAX: usize = 8 * 1024;
 
-/// How far clocks of hosts may differ (design, section 9).
+/// How far host clocks may differ (contract, section 9).
 pub const LEEWAY_SECS: i64 = 5;
 
 /// A token that was not accepted. `reason` is for logs and tests; a client never sees it.
@@ -29,7 +29,7 @@ const fn no<T>(reason: &'static str) -> Result<T, Refused> {
     Err(Refused { reason })
 }
 
-/// The two kinds of token. Neither is ever taken for the other: keys, `typ` and `token_type` all differ.
+/// The two kinds of token. Neither is ever accepted as the other: keys, `typ` and `token_type` all differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Access,
@@ -45,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// The claim that clients of djangorestframework-simplejwt look at.
+    /// The claim that clients of djangorestframework-simplejwt read.
     pub const fn token_type(self) -> &'static str {
         match self {
             Self::Access => "access",
@@ -54,7 +54,7 @@ impl Kind {
     }
 }
 
-/// What an accepted access token says. That its session still lives is another question.
+/// The claims of an accepted access token. Whether its session still lives is checked elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessClaims {
     pub user_id: UserId,
@@ -62,14 +62,14 @@ pub struct AccessClaims {
     pub jti: Uuid,
     pub issued_at_secs: i64,
     pub expires_at_secs: i64,
-    /// When the user last proved who he is, in seconds since the epoch.
+    /// When the user last authenticated, in seconds since the epoch.
     pub auth_time_secs: i64,
     pub amr: Vec<String>,
-    /// The thumbprint of the key that it is bound to: without a proof of it the token is worth nothing (RFC 9449).
+    /// The thumbprint of the key that the token is bound to; without a proof of that key it is worthless (RFC 9449).
     pub jkt: Option<String>,
 }
 
-/// What an accepted refresh token says. That its generation is the session's current one is another question.
+/// The claims of an accepted refresh token. Whether its generation is the session's current one is checked elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshClaims {
     pub user_id: UserId,
@@ -81,7 +81,7 @@ pub struct RefreshClaims {
     pub auth_time_secs: i64,
 }
 
-/// What a token must agree with.
+/// What a token must match.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     pub kind: Kind,
@@ -119,8 +119,8 @@ pub fn refresh(claims: &Claims) -> Result<RefreshClaims, Refused> {
     })
 }
 
-/// Opens a compact JWS: three parts, the header's three members, one of our keys, its signature; then the claims that
-/// both kinds have.
+/// Opens a compact JWS: checks the three parts, the header's three members, our key and its signature, then the claims
+/// that both kinds have.
 pub fn open<'k>(
     token: &str,
     expected: Expected<'_>,
@@ -146,7 +146,7 @@ pub fn open<'k>(
     if header.alg != key.algorithm().as_str() {
         return no("alg is not the key's");
     }
-    // A symmetric key signs refresh tokens and nothing else, an asymmetric one never one of them.
+    // A symmetric key signs only refresh tokens, and an asymmetric key never signs them.
     if (key.algorithm() == Algorithm::Hs256) != (expected.kind == Kind::Refresh) {
         return no("the key is of the other kind");
     }
@@ -166,26 +166,26 @@ struct Header {
 }
 
 impl Header {
-    /// Exactly the members that we write. `crit`, `b64`, `jwk`, `jku`, `x5u`, `x5c`, `zip`, `cty` and all others would
-    /// ask for something that we do not do.
+    /// Accepts exactly the members that we write. `crit`, `b64`, `jwk`, `jku`, `x5u`, `x5c`, `zip`, `cty` and all
+    /// others would require something that we do not do.
     fn read(coded: &str) -> Result<Self, Refused> {
         let mut members = object(coded)?;
         let mut text = |name| match members.remove(name) {
             Some(Value::String(text)) => Ok(text),
-            _ => no("a header member is missing or no string"),
+            _ => no("a header member is missing or not a string"),
         };
         let header = Self { alg: text("alg")?, kid: text("kid")?, typ: text("typ")? };
         if members.is_empty() { Ok(header) } else { no("an unknown header member") }
     }
 }
 
-/// base64url without padding, every bit of it used, over one JSON object.
+/// Decodes one JSON object from base64url without padding and without unused bits.
 pub(crate) fn object(coded: &str) -> Result<Map<String, Value>, Refused> {
     let Ok(bytes) = URL_SAFE_NO_PAD.decode(coded) else { return no("base64url") };
     json::object(&bytes).or_else(|_| no("json"))
 }
 
-/// A signed payload whose common claims were found right.
+/// A signed payload whose common claims are right.
 #[derive(Debug)]
 pub struct Claims(Map<String, Value>);
 
@@ -194,7 +194,7 @@ impl Claims {
         if self.text("iss")? != expected.issuer {
             return no("iss");
         }
-        // A string, not a list: with one audience there is one form.
+        // A string, not a list: one audience has only one form.
         if self.text("aud")? != expected.audience {
             return no("aud");
         }
@@ -220,12 +220,12 @@ impl Claims {
         }
     }
 
-    /// A JSON integer: no float, however whole, no string, nothing outside of 64 bits.
+    /// A JSON integer: no float, even a whole one, no string, nothing beyond 64 bits.
     fn integer(&self, name: &'static str) -> Result<i64, Refused> {
         self.0.get(name).and_then(Value::as_i64).ok_or(Refused { reason: name })
     }
 
-    /// An id in the one writing that we use.
+    /// An id in the one spelling that we use.
     fn id<T: FromStr + ToString>(&self, name: &'static str) -> Result<T, Refused> {
         let text = self.text(name)?;
         let id = text.parse::<T>().ok().filter(|id| id.to_string() == text);
@@ -240,7 +240,7 @@ impl Claims {
     }
 
     /// `cnf` with a key's thumbprint and nothing else (RFC 9449, section 6.1). A token that is bound to something that
-    /// we do not check is not taken for one that is bound to nothing.
+    /// we do not check is not accepted as an unbound one.
     fn jkt(&self) -> Result<Option<String>, Refused> {
         let Some(confirmation) = self.0.get("cnf") else { return Ok(None) };
         match confirmation.as_object().map(|members| (members.len(), members.get("jkt"))) {

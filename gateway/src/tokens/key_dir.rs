@@ -1,11 +1,11 @@
-//! The folder of token keys, and the operator's acts on it (`latchkey keys …`).
+//! The folder of token keys, and the operator's commands on it (`latchkey keys …`).
 //!
-//! A key is a file `<kid>.pem`. Which one signs is told, in this order, by `LATCHKEY_JWT_ACTIVE_KID`, by a file
-//! `active` that holds a kid, and by age: the newest file, of equally old ones the last by name. All keys verify.
+//! A key is a file `<kid>.pem`. The signing key is chosen, in this order, by `LATCHKEY_JWT_ACTIVE_KID`, by a file
+//! `active` that holds a kid, and by age: the newest file, or the last by name among equally old ones. All keys verify.
 //!
-//! A rotation without a gap: `generate` adds a key that does not sign yet (it writes `active` to keep the old one
-//! signing); once every cache of the JWKS is renewed (300 s) `activate` lets it sign; once the old one's access tokens
-//! have ended `retire` moves it to `retired/`.
+//! A rotation without a gap: `generate` adds a key that does not sign yet (it writes `active` to keep the old key
+//! signing); once every cache of the JWKS is renewed (300 s), `activate` makes it sign; once the old key's access
+//! tokens have expired, `retire` moves the old key to `retired/`.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -23,7 +23,7 @@ use crate::tokens::signing_key::{self, Algorithm, TokenKey, check_kid};
 
 const ACTIVE: &str = "active";
 const RETIRED: &str = "retired";
-/// No key is longer; what is longer is no key and not read.
+/// No key is longer; a longer file is not read.
 const FILE_MAX: u64 = 64 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ struct KeyFile {
     length: u64,
 }
 
-/// What tells one state of a folder from another without reading the keys.
+/// Distinguishes one state of a folder from another without reading the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(Vec<KeyFile>, Option<String>);
 
@@ -42,12 +42,12 @@ pub struct Fingerprint(Vec<KeyFile>, Option<String>);
 #[derive(Debug)]
 pub struct Folder {
     files: Vec<KeyFile>,
-    /// What the file `active` says.
+    /// The content of the file `active`.
     active: Option<String>,
 }
 
 impl Folder {
-    /// Lists the keys, oldest first. A folder that is not there has none.
+    /// Lists the keys, oldest first. A missing folder has none.
     pub fn read(dir: &Path) -> anyhow::Result<Self> {
         let mut files = Vec::new();
         let entries = match fs::read_dir(dir) {
@@ -60,12 +60,12 @@ impl Folder {
         for entry in entries {
             let path = entry.context("list the keys")?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            // A file with a leading dot is one that is being written.
+            // A file with a leading dot is still being written.
             let Some(kid) = name.strip_suffix(".pem").filter(|kid| !kid.starts_with('.')) else {
                 continue;
             };
             let kid = kid.to_owned();
-            // Follows links: Kubernetes mounts secrets through them.
+            // Follows symbolic links: Kubernetes mounts secrets through them.
             let meta = match fs::metadata(&path) {
                 Ok(meta) => meta,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -86,24 +86,24 @@ impl Folder {
         Fingerprint(self.files.clone(), self.active.clone())
     }
 
-    /// The table at a start: every file must be a key.
+    /// The table at startup: every file must be a key.
     pub fn table_strictly(&self, configured: Option<&str>) -> anyhow::Result<KeyTable> {
         if self.files.is_empty() {
-            bail!("there is no key yet: make one with `latchkey keys generate`");
+            bail!("there is no key yet: create one with `latchkey keys generate`");
         }
         let keys = self.files.iter().map(KeyFile::load).collect::<anyhow::Result<Vec<_>>>()?;
         let newest = keys.last().map(|key| key.kid().to_owned()).unwrap_or_default();
         KeyTable::new(keys, self.pinned(configured).unwrap_or(&newest))
     }
 
-    /// The table while running: a file that is no key is left out, or stays the key that it was.
+    /// The table while running: a file that is not a key is left out, or keeps its previous key.
     pub fn table_leniently(
         &self,
         configured: Option<&str>,
         before: &KeyTable,
     ) -> anyhow::Result<KeyTable> {
         let mut keys = Vec::new();
-        // A file that no longer is a key tells nothing by its age.
+        // The age of a file that is no longer a key does not count.
         let mut newest = before.active().kid();
         for file in &self.files {
             match file.load() {
@@ -112,7 +112,7 @@ impl Folder {
                     keys.push(key);
                 }
                 Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "a token key was ignored");
+                    tracing::warn!(error = format!("{error:#}"), "token key ignored");
                     keys.extend(before.shared(&file.kid));
                 }
             }
@@ -141,7 +141,7 @@ impl KeyFile {
     fn load(&self) -> anyhow::Result<Arc<TokenKey>> {
         let read = || {
             if self.length > FILE_MAX {
-                bail!("it is too long for a key");
+                bail!("the file is too long for a key");
             }
             let pem = zeroize::Zeroizing::new(fs::read(&self.path).context("read the file")?);
             TokenKey::from_pem(&self.kid, &pem)
@@ -167,7 +167,7 @@ pub fn has_keys(dir: &Path) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyRow {
     pub kid: String,
-    /// `None` when the file is no key; `fault` says why.
+    /// `None` if the file is not a key; `fault` says why.
     pub algorithm: Option<&'static str>,
     pub active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,8 +190,8 @@ pub fn list(dir: &Path, configured: Option<&str>) -> anyhow::Result<Vec<KeyRow>>
     Ok(folder.files.iter().map(row).collect())
 }
 
-/// Adds a new key and gives its kid. The first key of a folder signs at once; a later one signs from
-/// [`activate`] on, because a verifier that has not seen it in the JWKS would refuse its tokens.
+/// Adds a new key and returns its kid. The first key of a folder signs at once; a later one signs from [`activate`] on,
+/// because a verifier that has not seen it in the JWKS would refuse its tokens.
 pub fn generate(dir: &Path, algorithm: Algorithm, kid: Option<&str>) -> anyhow::Result<String> {
     make_private_dir(dir)?;
     let folder = Folder::read(dir)?;
@@ -199,7 +199,7 @@ pub fn generate(dir: &Path, algorithm: Algorithm, kid: Option<&str>) -> anyhow::
     let kid = kid.map_or(thumbprint, str::to_owned);
     check_kid(&kid)?;
     if folder.has(&kid) || dir.join(RETIRED).join(format!("{kid}.pem")).exists() {
-        bail!("there is or was a key named {kid}: a name tells one key for ever");
+        bail!("there is or was a key named {kid}: a name cannot be reused");
     }
     if folder.active.is_none()
         && let Some(signing) = folder.signing(None)
@@ -210,7 +210,7 @@ pub fn generate(dir: &Path, algorithm: Algorithm, kid: Option<&str>) -> anyhow::
     Ok(kid)
 }
 
-/// Lets a key sign, on every gateway that reads this folder, within about 10 s. `LATCHKEY_JWT_ACTIVE_KID` still wins.
+/// Makes a key sign on every gateway that reads this folder, within about 10 s. `LATCHKEY_JWT_ACTIVE_KID` still wins.
 pub fn activate(dir: &Path, kid: &str) -> anyhow::Result<()> {
     let folder = Folder::read(dir)?;
     let file = folder.files.iter().find(|file| file.kid == kid);
@@ -218,22 +218,22 @@ pub fn activate(dir: &Path, kid: &str) -> anyhow::Result<()> {
     write_private(dir, ACTIVE, format!("{kid}\n").as_bytes())
 }
 
-/// Takes a key out of use: its tokens are refused from the next look on. The file is kept in `retired/`.
+/// Retires a key: its tokens are refused from the next poll on. The file is kept in `retired/`.
 ///
 /// # Errors
-/// When it is the key that signs.
+/// If it is the signing key.
 pub fn retire(dir: &Path, kid: &str, configured: Option<&str>) -> anyhow::Result<()> {
     let folder = Folder::read(dir)?;
     if !folder.has(kid) {
         bail!("no key is named {kid}");
     }
     if folder.signing(configured) == Some(kid) {
-        bail!("{kid} signs: activate another key first");
+        bail!("{kid} is the signing key: activate another key first");
     }
     let retired = dir.join(RETIRED);
     make_private_dir(&retired)?;
     let name = format!("{kid}.pem");
-    fs::rename(dir.join(&name), retired.join(&name)).context("move the key away")?;
+    fs::rename(dir.join(&name), retired.join(&name)).context("move the key to `retired/`")?;
     sync(dir)
 }
 
@@ -242,10 +242,10 @@ fn make_private_dir(dir: &Path) -> anyhow::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).with_context(|| format!("make the folder {}", dir.display()))
+    builder.create(dir).with_context(|| format!("create the folder {}", dir.display()))
 }
 
-/// Writes a file that only we may read, all of it or nothing: under another name first, then renamed.
+/// Writes a file that only its owner may read, atomically: under another name first, then renamed.
 fn write_private(dir: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
     let draft = dir.join(format!(".{name}.{}", hex(&rng::bytes::<8>())));
     let write = || -> std::io::Result<()> {
@@ -259,14 +259,14 @@ fn write_private(dir: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         fs::rename(&draft, dir.join(name))
     };
     if let Err(error) = write() {
-        // What was begun holds a key: it must not stay. That it cannot be removed changes nothing of the error.
+        // The draft may hold a key, so it must not stay. If it cannot be removed, the error is the same.
         let _ = fs::remove_file(&draft);
         return Err(error).with_context(|| format!("write {} in {}", name, dir.display()));
     }
     sync(dir)
 }
 
-/// Makes names in a folder durable.
+/// Makes a folder's entries durable.
 fn sync(dir: &Path) -> anyhow::Result<()> {
     fs::File::open(dir).and_then(|dir| dir.sync_all()).context("make the folder durable")
 }

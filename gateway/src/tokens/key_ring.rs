@@ -1,4 +1,4 @@
-//! The keys that sign access tokens, as one table in memory that follows its folder.
+//! The keys that sign access tokens: one table in memory that follows its folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::tokens::key_dir::{self, Fingerprint, Folder};
 use crate::tokens::signing_key::{Algorithm, TokenKey};
 
-/// How often the folder is looked at: a change is in force well within 10 s.
+/// How often the folder is polled: a change takes effect well within 10 s.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// A state of the keys. Replaced as a whole, never changed.
+/// A snapshot of the keys. Replaced as a whole, never changed.
 #[derive(Debug)]
 pub struct KeyTable {
     keys: BTreeMap<String, Arc<TokenKey>>,
@@ -28,25 +28,25 @@ pub struct KeyTable {
 
 impl KeyTable {
     /// # Errors
-    /// When `active` is none of the keys.
+    /// If `active` is not one of the keys.
     pub fn new(keys: Vec<Arc<TokenKey>>, active: &str) -> anyhow::Result<Self> {
         let keys: BTreeMap<_, _> =
             keys.into_iter().map(|key| (key.kid().to_owned(), key)).collect();
         let active = keys
             .get(active)
             .cloned()
-            .with_context(|| format!("no key is named {active}, which is to sign"))?;
+            .with_context(|| format!("no key is named {active}, the configured signing key"))?;
         let public: Vec<_> = keys.values().filter_map(|key| key.public()).collect();
         let jwks = serde_json::to_vec(&json!({ "keys": public })).context("write the JWKS")?;
         Ok(Self { keys, active, jwks: jwks.into() })
     }
 
-    /// The key that signs.
+    /// The signing key.
     pub fn active(&self) -> &TokenKey {
         &self.active
     }
 
-    /// A look into the table in memory: a `kid` is never a path or a query.
+    /// Looks up a key in memory: a `kid` is never used as a path or in a query.
     pub fn get(&self, kid: &str) -> Option<&TokenKey> {
         self.keys.get(kid).map(AsRef::as_ref)
     }
@@ -60,22 +60,22 @@ impl KeyTable {
     }
 }
 
-/// The table of a folder. Cheap to share; readers are never held up by a reload.
+/// The table of a folder. Cheap to share; a reload never blocks readers.
 #[derive(Debug)]
 pub struct TokenKeys {
     dir: PathBuf,
-    /// `LATCHKEY_JWT_ACTIVE_KID`: wins over what the folder says.
+    /// `LATCHKEY_JWT_ACTIVE_KID`: overrides the folder.
     configured: Option<String>,
     table: RwLock<Arc<KeyTable>>,
     seen: RwLock<Fingerprint>,
 }
 
 impl TokenKeys {
-    /// Reads the folder of a gateway on real engines, whose keys an operator made.
+    /// Reads the folder of a gateway on real engines, where an operator created the keys.
     ///
     /// # Errors
-    /// Without a key it names the command that makes one; a file that is no key, and an active kid without a file, stop
-    /// the start.
+    /// If there is no key, the error names the command that creates one. A file that is not a key, and an active kid
+    /// without a file, prevent the start.
     pub fn load(dir: &Path, configured: Option<&str>) -> anyhow::Result<Self> {
         let folder = Folder::read(dir)
             .with_context(|| format!("read the token keys in {}", dir.display()))?;
@@ -90,11 +90,11 @@ impl TokenKeys {
         })
     }
 
-    /// As [`TokenKeys::load`], but makes a first ES256 key in a folder without one: the embedded default.
+    /// Like [`TokenKeys::load`], but creates a first ES256 key in a folder without one: the embedded default.
     pub fn load_or_make(dir: &Path, configured: Option<&str>) -> anyhow::Result<Self> {
         if configured.is_none() && !key_dir::has_keys(dir) {
             let kid = key_dir::generate(dir, Algorithm::Es256, None)?;
-            tracing::info!(kid, "made the first token key");
+            tracing::info!(kid, "created the first token key");
         }
         Self::load(dir, configured)
     }
@@ -103,8 +103,8 @@ impl TokenKeys {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Follows the folder until `stop`, so that keys rotate without a restart. A change that makes no sense is logged
-    /// once and leaves the keys as they were.
+    /// Follows the folder until `stop`, so that keys rotate without a restart. An invalid change is logged once and
+    /// leaves the keys unchanged.
     pub async fn watch(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -114,13 +114,13 @@ impl TokenKeys {
         }
     }
 
-    /// Takes over what changed in the folder since the last look. A few small files: not worth a thread of their own.
+    /// Applies changes in the folder since the last poll. The files are few and small: not worth their own thread.
     pub(crate) fn look(&self) {
         let folder = match Folder::read(&self.dir) {
             Ok(folder) => folder,
             Err(error) => {
-                // Said every time: while the folder is away no rotation reaches us.
-                tracing::warn!(error = format!("{error:#}"), "cannot read the token keys' folder");
+                // Logged every time: while the folder is unreadable, no rotation takes effect.
+                tracing::warn!(error = format!("{error:#}"), "cannot read the token key folder");
                 return;
             }
         };
@@ -134,11 +134,14 @@ impl TokenKeys {
         match folder.table_leniently(self.configured.as_deref(), &before) {
             Ok(table) => {
                 let kids: Vec<_> = table.keys.keys().map(String::as_str).collect();
-                tracing::info!(active = table.active.kid(), ?kids, "token keys were reloaded");
+                tracing::info!(active = table.active.kid(), ?kids, "token keys reloaded");
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
             }
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "the token keys stay as they were");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "cannot reload the token keys, they stay unchanged"
+                );
             }
         }
     }

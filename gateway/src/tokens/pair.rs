@@ -1,4 +1,4 @@
-//! The pair of tokens that a sign-in or a refresh answers with, and the reading of tokens that come back.
+//! Issues the token pair that a sign-in or a refresh answers with, and reads tokens that clients send.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ pub struct Settings {
     pub issuer: String,
     pub audience: String,
     pub access_ttl_secs: i64,
-    /// A refresh token's life, renewed by its use.
+    /// A refresh token's lifetime, renewed by each use.
     pub refresh_idle_secs: i64,
 }
 
-/// Who gets a pair.
+/// What a token pair is issued for.
 #[derive(Clone, Debug)]
 pub struct Grant<'a> {
     pub user_id: UserId,
     pub session_id: SessionId,
     pub generation: i64,
-    /// When the user last proved who he is.
+    /// When the user last authenticated.
     pub auth_time: Timestamp,
     /// How: `sms`, `call`, `pwd` (RFC 8176).
     pub amr: &'a [String],
@@ -43,7 +43,7 @@ pub struct Grant<'a> {
     pub jkt: Option<&'a str>,
 }
 
-/// The answer to a sign-in and to a refresh. Prints nothing of the tokens.
+/// The answer to a sign-in or a refresh. `Debug` does not print the tokens.
 #[derive(Clone, Serialize)]
 pub struct TokenPair {
     pub access: String,
@@ -59,7 +59,7 @@ impl fmt::Debug for TokenPair {
     }
 }
 
-/// A token of either kind, as `POST /v1/token/verify` takes it.
+/// A token of either kind, as `POST /v1/token/verify` accepts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnyClaims {
     Access(AccessClaims),
@@ -83,7 +83,7 @@ struct RefreshKeys {
 
 impl Tokens {
     /// # Errors
-    /// When `keys` holds no refresh key: only a gateway's does.
+    /// If `keys` holds no refresh key: only a gateway's does.
     pub fn new(
         settings: Settings,
         token_keys: Arc<TokenKeys>,
@@ -103,11 +103,11 @@ impl Tokens {
         })
     }
 
-    /// The pair of a session's generation.
+    /// Issues the pair of a session's generation.
     pub fn issue(&self, grant: &Grant<'_>) -> anyhow::Result<TokenPair> {
         let now = self.clock.now().secs();
         let ends = grant.session_ends_at.secs();
-        // A session that is at its end gives a token of a second, not one that begins expired.
+        // A session at its end gets a token that lives one second, not one that is already expired.
         let until = |ttl: i64| now.saturating_add(ttl).min(ends).max(now + 1);
         let (access_ends, refresh_ends) =
             (until(self.settings.access_ttl_secs), until(self.settings.refresh_idle_secs));
@@ -128,7 +128,7 @@ impl Tokens {
         Ok(TokenPair {
             access,
             refresh,
-            // What a refresh token is bound to is the session's row to say: nobody but us reads that token.
+            // The session's row says what a refresh token is bound to: only we read that token.
             token_type: if grant.jkt.is_some() { "DPoP" } else { "Bearer" },
             expires_in: access_ends - now,
             refresh_expires_in: refresh_ends - now,
@@ -159,7 +159,7 @@ impl Tokens {
         jwt::access(&claims)
     }
 
-    /// Reads a refresh token, also one that was signed before the last rotation of the secret.
+    /// Reads a refresh token, including one that was signed before the last rotation of the secret.
     pub fn refresh(&self, token: &str) -> Result<RefreshClaims, Refused> {
         let keys = &self.refresh;
         let claims = jwt::open(token, self.expected(Kind::Refresh), |kid| {
@@ -176,7 +176,7 @@ impl Tokens {
         }
     }
 
-    /// The JWKS document of the keys that are good now.
+    /// The JWKS document of the keys that are valid now.
     pub fn jwks(&self) -> bytes::Bytes {
         self.keys.table().jwks()
     }
@@ -192,7 +192,7 @@ impl Tokens {
 }
 
 impl From<Refused> for crate::http::error::ApiError {
-    /// Which rule a token broke helps only who forges one.
+    /// The answer hides which rule the token broke: it would help only a forger.
     fn from(refused: Refused) -> Self {
         tracing::debug!(reason = refused.reason, "token refused");
         Self::TokenNotValid

@@ -1,5 +1,5 @@
-//! Signing keys, and keys of clients. The one file that calls jsonwebtoken: what is signed and what is believed stands in
-//! [`crate::tokens::jwt`] and [`crate::dpop::proof`].
+//! Signing keys and client keys. Only this file calls jsonwebtoken; the rules for tokens and proofs are in
+//! [`crate::verify`] and [`crate::proof`].
 
 use std::fmt;
 
@@ -21,16 +21,16 @@ use jsonwebtoken::{DecodingKey, EncodingKey, crypto};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-/// The algorithms that we sign with, by the names of RFC 7518 and RFC 8037.
+/// The signing algorithms, named as in RFC 7518 and RFC 8037.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// ECDSA over P-256.
     Es256,
     /// Ed25519.
     EdDsa,
-    /// RSA PKCS#1 v1.5 of 2048 bits or more, for verifiers that know nothing newer.
+    /// RSA PKCS#1 v1.5 of 2048 bits or more, for verifiers that support nothing newer.
     Rs256,
-    /// HMAC-SHA-256: refresh tokens, which nobody but us reads.
+    /// HMAC-SHA-256: for refresh tokens, which only we read.
     Hs256,
 }
 
@@ -76,21 +76,21 @@ impl fmt::Debug for TokenKey {
 }
 
 impl TokenKey {
-    /// A private key in PKCS#8 PEM: P-256, Ed25519, or RSA of 2048 bits or more (design, ruling 15).
+    /// Reads a private key in PKCS#8 PEM: P-256, Ed25519, or RSA of 2048 bits or more (contract, ruling 15).
     ///
     /// # Errors
-    /// Says what the file is instead and how to make it one. Repeats nothing of the key.
+    /// The error says what a key must be and how to convert one. It repeats nothing of the key.
     pub fn from_pem(kid: &str, pem: &[u8]) -> anyhow::Result<Self> {
         check_kid(kid)?;
-        let text = std::str::from_utf8(pem).ok().context("a key is PEM text")?.trim();
+        let text = std::str::from_utf8(pem).ok().context("a key must be PEM text")?.trim();
         if !text.starts_with("-----BEGIN PRIVATE KEY-----") {
             bail!(
-                "a key is an unencrypted PKCS#8 private key (`BEGIN PRIVATE KEY`): \
+                "a key must be an unencrypted PKCS#8 private key (`BEGIN PRIVATE KEY`): \
                  convert it with `openssl pkcs8 -topk8 -nocrypt`"
             );
         }
         let pem = text.as_bytes();
-        // The reader of PEM tells the kinds apart; only one of the three takes a key.
+        // The PEM reader distinguishes the kinds; only one of the three accepts a key.
         let (algorithm, signing) = if let Ok(key) = EncodingKey::from_ec_pem(pem) {
             (Algorithm::Es256, key)
         } else if let Ok(key) = EncodingKey::from_ed_pem(pem) {
@@ -98,18 +98,18 @@ impl TokenKey {
         } else if let Ok(key) = EncodingKey::from_rsa_pem(pem) {
             (Algorithm::Rs256, key)
         } else {
-            bail!("a key is P-256, Ed25519 or RSA");
+            bail!("a key must be P-256, Ed25519 or RSA");
         };
         let mut public = Jwk::from_encoding_key(&signing, algorithm.jwt())
-            .map_err(|_| anyhow!("a key is P-256, Ed25519, or RSA of 2048 to 8192 bits"))?;
+            .map_err(|_| anyhow!("a key must be P-256, Ed25519, or RSA of 2048 to 8192 bits"))?;
         public.common.key_id = Some(kid.to_owned());
         public.common.public_key_use = Some(PublicKeyUse::Signature);
         let verifying = DecodingKey::from_jwk(&public).context("read the public part of a key")?;
         let key = Self { kid: kid.to_owned(), algorithm, signing, verifying, public: Some(public) };
-        // A key that cannot sign should stop the start, not the first login.
+        // A key that cannot sign should fail the start, not the first login.
         let signature = key.sign(b"check").context("sign with a new key")?;
         if !key.verify(b"check", &signature) {
-            bail!("the key does not verify what it signs");
+            bail!("the key does not verify its own signature");
         }
         Ok(key)
     }
@@ -138,48 +138,48 @@ impl TokenKey {
         self.public.as_ref().and_then(|jwk| serde_json::to_value(jwk).ok())
     }
 
-    /// The signature over the bytes, in base64url.
+    /// Signs the bytes. The signature is in base64url.
     pub fn sign(&self, bytes: &[u8]) -> anyhow::Result<String> {
         crypto::sign(bytes, &self.signing, self.algorithm.jwt())
             .map_err(|error| anyhow!("sign with key {}: {error}", self.kid))
     }
 
-    /// Whether `signature`, in base64url, is this key's over the bytes. In constant time for a shared key.
+    /// Whether `signature`, in base64url, is this key's signature of the bytes. In constant time for a shared key.
     pub fn verify(&self, bytes: &[u8], signature: &str) -> bool {
         crypto::verify(signature, bytes, &self.verifying, self.algorithm.jwt()).unwrap_or(false)
     }
 }
 
-/// A `kid` is a file's name too: letters, digits, dots, dashes and underscores, 64 at most, none but a letter or digit
-/// first.
+/// Checks a `kid`, which is a file name too: at most 64 letters, digits, dots, dashes and underscores, the first a
+/// letter or digit.
 pub fn check_kid(kid: &str) -> anyhow::Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let first = kid.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if !first || kid.len() > 64 || !kid.bytes().all(plain) {
-        bail!("a key's name has 1 to 64 letters, digits, dots, dashes and underscores");
+        bail!("a key's name must have 1 to 64 letters, digits, dots, dashes and underscores");
     }
     Ok(())
 }
 
-/// A new private key and the `kid` that its public part gives it: the start of its RFC 7638 thumbprint, in hexadecimal
-/// because a name that starts with a dash is no friend of a command line.
+/// Generates a private key and its `kid`: the start of the public part's RFC 7638 thumbprint, in hexadecimal because a
+/// name that starts with a dash is awkward on a command line.
 pub fn generate(algorithm: Algorithm) -> anyhow::Result<(String, Zeroizing<String>)> {
-    // The generator is the cryptographic library's own, as its API has no other.
+    // The cryptographic library's API accepts only its own random generator.
     let rng = SystemRandom::new();
-    let failed = |_| anyhow!("make a {algorithm} key");
+    let failed = |_| anyhow!("generate a key for {algorithm}");
     let pem = match algorithm {
         Algorithm::Es256 => {
             let pair = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng);
             pem(pair.map_err(failed)?.as_ref())
         }
         Algorithm::EdDsa => pem(Ed25519KeyPair::generate_pkcs8v1(&rng).map_err(failed)?.as_ref()),
-        // 2048 bits: RFC 7518's least, and a larger key signs several times slower still.
+        // 2048 bits: RFC 7518's minimum, and a larger key signs several times slower.
         Algorithm::Rs256 => {
             let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
             let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
             pem(der.as_ref())
         }
-        Algorithm::Hs256 => bail!("a new key is ES256, EdDSA or RS256"),
+        Algorithm::Hs256 => bail!("a new key must be ES256, EdDSA or RS256"),
     };
     let key = TokenKey::from_pem("new", pem.as_bytes())?;
     Ok((key.thumbprint()?, pem))
@@ -194,7 +194,7 @@ impl TokenKey {
     }
 }
 
-/// The public key that a client names in a proof (RFC 9449), with the one algorithm that it is good for.
+/// The public key in a client's proof (RFC 9449), with its one algorithm.
 pub struct ClientKey {
     algorithm: Algorithm,
     verifying: DecodingKey,
@@ -208,12 +208,12 @@ impl fmt::Debug for ClientKey {
 }
 
 impl ClientKey {
-    /// A key for an algorithm, from its JWK. `None` unless it is of that algorithm's kind, of a size that is both safe and
-    /// cheap, and holds nothing but public parts, each in its one writing, and what says that it is for signatures.
+    /// Reads a key for an algorithm from its JWK. `None` unless it matches the algorithm, has a size that is both safe
+    /// and cheap, and holds only public parts, each in its one encoding, and members that mark it as a signature key.
     pub fn from_jwk(algorithm: Algorithm, members: &Map<String, Value>) -> Option<Self> {
         let text = |name: &str| members.get(name).and_then(Value::as_str);
         let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
-        // Of fixed length, so that one key has one thumbprint.
+        // Fixed length, so that one key has one thumbprint.
         let coded = |name: &str| {
             bytes(name).filter(|bytes| bytes.len() == 32).and(text(name)).map(str::to_owned)
         };
@@ -231,8 +231,8 @@ impl ClientKey {
                 ("OKP", Some("Ed25519"), &["crv", "x"][..], parameters)
             }
             Algorithm::Rs256 => {
-                // 2048 to 4096 bits, written without a zero at the front; the exponent that all use, as a large one
-                // would be costly to check.
+                // 2048 to 4096 bits without a leading zero, and the usual exponent: a large one would be costly to
+                // verify with.
                 let modulus = bytes("n").filter(|n| (256..=512).contains(&n.len()) && n[0] != 0);
                 let n = modulus.and(text("n"))?.to_owned();
                 let e = text("e").filter(|e| *e == "AQAB")?.to_owned();
@@ -262,12 +262,12 @@ impl ClientKey {
         Some(Self { algorithm, verifying, thumbprint })
     }
 
-    /// RFC 7638's, of SHA-256 in base64url: `jkt`.
+    /// The RFC 7638 thumbprint, SHA-256 in base64url: `jkt`.
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 
-    /// Whether `signature`, in base64url, is this key's over the bytes.
+    /// Whether `signature`, in base64url, is this key's signature of the bytes.
     pub fn verify(&self, bytes: &[u8], signature: &str) -> bool {
         crypto::verify(signature, bytes, &self.verifying, self.algorithm.jwt()).unwrap_or(false)
     }

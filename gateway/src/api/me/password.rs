@@ -1,4 +1,4 @@
-//! `PUT /v1/me/password` and `POST /v1/token`: passwords, an option beside codes.
+//! `PUT /v1/me/password` and `POST /v1/token`: passwords, an alternative to codes.
 
 use accounts::{
     Closed, GuessKind, GuessOutcome, Guesser, Method, NewSession, PasswordChange,
@@ -24,7 +24,7 @@ use crate::passwords::hasher::{Password, Verdict};
 use crate::passwords::rules;
 use crate::tokens::pair::TokenPair;
 
-/// Sets the password. One that is there already must be shown (ASVS 6.2.3); the other sessions end.
+/// Sets the password. An existing one must be sent along (ASVS 6.2.3); the other sessions end.
 pub(crate) async fn set(
     State(app): State<App>,
     signed_in: SignedIn,
@@ -37,7 +37,7 @@ pub(crate) async fn set(
     let current = fields.optional_string("current_password");
     let kept = app.accounts.password_hash(signed_in.user.id).await?;
     if kept.is_some() && current.is_none() {
-        fields.refuse("current_password", "required", "Show the password that is to be replaced.");
+        fields.refuse("current_password", "required", "Send the current password as well.");
     }
     fields.finish()?;
 
@@ -51,20 +51,20 @@ pub(crate) async fn set(
     if kept.is_some() {
         refuse_if_closed(&app, new.guesser(&signed_in), now).await?;
     }
-    // Before the shown password is compared: a right one and a wrong one are to take the same time, for also the
-    // right one may find that it has to wait (P4).
+    // Hash before comparing the current password: a right one and a wrong one must take the same time, because a right
+    // one may have to wait too (P4).
     let hash = app.passwords.hash(Password::new(password)).await?;
     if new.replace(&app, &signed_in, kept, &hash, now).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
-    // It changed since it was read: by a sign-in that hashed an imported one anew, and then what was shown is right
-    // still; or to another password, and then it is not.
+    // The hash changed since it was read. If a sign-in rehashed an imported password, the current password is still
+    // right; if the password was changed, it is not.
     let kept = app.accounts.password_hash(signed_in.user.id).await?;
     let set = new.replace(&app, &signed_in, kept, &hash, now).await?;
     if set { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::InvalidCredentials) }
 }
 
-/// A password that is to take the place of the one that is shown for it.
+/// A new password, and the current one that it replaces.
 struct NewPassword {
     phone: Phone,
     phone_key: PhoneKey,
@@ -82,7 +82,7 @@ impl NewPassword {
         }
     }
 
-    /// Says whether it was set: `kept`, what is replaced, may be outdated by then.
+    /// Returns whether the password was set: `kept`, the hash to replace, may be outdated.
     async fn replace(
         &self,
         app: &App,
@@ -114,8 +114,8 @@ impl NewPassword {
     }
 }
 
-/// Phone and password for tokens. A phone without an account, or without a password, costs the same work and gets the
-/// same answer as a wrong one (P6).
+/// Exchanges a phone number and password for tokens. A phone without an account, or without a password, costs the same
+/// work and gets the same answer as a wrong password (P6).
 pub(crate) async fn sign_in(
     State(app): State<App>,
     caller: Caller,
@@ -158,12 +158,12 @@ pub(crate) async fn sign_in(
     if let Some(pair) = attempt.make(&app).await? {
         return Ok(Json(pair));
     }
-    // A sign-in beside this one hashed an imported password anew while it was compared: it is right still. A password
-    // that was changed is wrong now, and counted so.
+    // The hash changed during the comparison. If a concurrent sign-in rehashed an imported password, the password is
+    // still right. If it was changed, it is now wrong and counted as wrong.
     attempt.make(&app).await?.map(Json).ok_or(ApiError::InvalidCredentials)
 }
 
-/// A phone's password, shown to sign in.
+/// A sign-in attempt by password.
 struct Attempt<'a> {
     guesser: Guesser<'a>,
     password: Password,
@@ -173,7 +173,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// `None` when what the password was compared with changed meanwhile.
+    /// Returns `None` if the hash changed during the comparison.
     async fn make(&self, app: &App) -> Result<Option<TokenPair>, ApiError> {
         let Attempt { guesser, ref password, session, traceparent, now } = *self;
         let PasswordLook { stored, imported_iterations } =
@@ -207,7 +207,7 @@ impl Attempt<'_> {
     }
 }
 
-/// A password that came with an import is hashed our way at its first use.
+/// Rehashes an imported password at its first use.
 async fn rehash(
     app: &App,
     user: domain::ids::UserId,
@@ -217,11 +217,12 @@ async fn rehash(
 ) {
     let now = app.engines.clock.now();
     let done = async {
-        let hash = app.passwords.hash(password).await.map_err(|_| anyhow::anyhow!("hash it"))?;
+        let hash =
+            app.passwords.hash(password).await.map_err(|_| anyhow::anyhow!("hash the password"))?;
         anyhow::Ok(app.accounts.rehash_password(user, was, &hash, now).await?)
     };
     if let Err(error) = done.await {
-        tracing::warn!(session.id = %keep, error = format!("{error:#}"), "an imported password keeps its old hash for now");
+        tracing::warn!(session.id = %keep, error = format!("{error:#}"), "cannot rehash an imported password, it keeps its old hash");
     }
 }
 

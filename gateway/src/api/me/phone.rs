@@ -1,4 +1,4 @@
-//! `POST /v1/me/phone` and `…/confirm`: a new number, proven before it replaces the old.
+//! `POST /v1/me/phone` and `…/confirm`: changes the phone number, once the new one is proven.
 
 use accounts::{Closed, PhoneChange, PhoneChangeOutcome, Prepared, Undo, UsedCode, former_phone};
 use axum::Json;
@@ -21,12 +21,12 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
 
-/// How old a sign-in may be for a change of phone (design, section 3; ASVS 7.5.1).
+/// How old a sign-in may be for a change of phone (contract, section 3; ASVS 7.5.1).
 const FRESH_SECS: i64 = 600;
 /// How long the notice to the old number is worth sending.
 const NOTICE_SECS: i64 = 600;
 
-/// Asks for a code at the new number. Whether it has an account already is told only to who proves it is his.
+/// Requests a code for the new number. Only a caller that proves the number learns whether it already has an account.
 pub(crate) async fn request(
     State(app): State<App>,
     signed_in: SignedIn,
@@ -59,7 +59,8 @@ pub(crate) async fn request(
     Ok(accepted)
 }
 
-/// Proves the new number by its code; then it replaces the old one, the other sessions end and the old number is told.
+/// Checks the new number's code. If it is right, the number replaces the old one, the other sessions end and the old
+/// number is notified.
 pub(crate) async fn confirm(
     State(app): State<App>,
     signed_in: SignedIn,
@@ -70,10 +71,10 @@ pub(crate) async fn confirm(
     let digits = fields.checked("otp", |text| validate::one_time_code(text, usize::from(length)));
     fields.finish()?;
     let code = Code::parse(&digits, length)
-        .ok_or_else(|| ApiError::field("otp", "invalid", "Not a code."))?;
+        .ok_or_else(|| ApiError::field("otp", "invalid", "This is not a code."))?;
     let user = signed_in.user.id;
-    // Without an ask the guess is judged at the number that is there: no code was ever issued for it, and the answer
-    // is the same as for a wrong one.
+    // Without a code request, the code is checked against the current number: no code was ever issued for it, so the
+    // answer is the same as for a wrong code.
     let phone = wanted_phone(&app, &signed_in).await?;
     let phone_key = app.engines.keys.phone_key(&phone);
     let former_key = app.engines.keys.former_phone_key(&phone);
@@ -90,7 +91,7 @@ pub(crate) async fn confirm(
     let notice = notice_to_old(&app, &signed_in, right.now)?;
     let old = Phone::trusted(&signed_in.user.phone_number)?;
     let (old_sealed, until) = former_phone::seal(&app.engines.keys, user, &old, right.now)?;
-    // To the number that it has already is no change.
+    // Changing to the current number is no change.
     let undo = (old != phone).then(|| Undo { old_sealed: old_sealed.as_str(), until });
     let change = PhoneChange {
         user_id: user,
@@ -107,7 +108,7 @@ pub(crate) async fn confirm(
     let code = right.code_id;
     match app.accounts.change_phone(change).await {
         Ok(PhoneChangeOutcome::Changed(user)) => {
-            // The old number is told at once: if it was not its owner who did this, each second counts.
+            // The old number is notified at once: if its owner did not do this, every second counts.
             app.outbox_filled.notify_one();
             guess.close(&app, code, Closing::Used(right.answered(None))).await;
             Ok(Json(user.into()))
@@ -124,7 +125,7 @@ pub(crate) async fn confirm(
         Ok(PhoneChangeOutcome::Locked { until }) => Err(guess
             .unjudged(&app, Refund::Unused(code), Closed::Locked { until }, right.now)
             .await),
-        // It may have been committed all the same.
+        // It may have been committed anyway.
         Err(error) => Err(guess.unanswered(&app, Refund::Guess(code), error).await),
     }
 }
@@ -142,13 +143,13 @@ async fn wanted_phone(app: &App, signed_in: &SignedIn) -> Result<Phone, ApiError
     Ok(Phone::trusted(&e164)?)
 }
 
-/// The text to the old number, as an event that is written with the change: it goes out if and only if the change did.
-/// It names neither number (ASVS 6.3.7: users are told of changes to their credentials).
+/// The text to the old number, as an event that is written with the change: it is sent if and only if the change is
+/// committed. It names neither number (ASVS 6.3.7: users are notified of changes to their credentials).
 fn notice_to_old(app: &App, signed_in: &SignedIn, now: Timestamp) -> anyhow::Result<Prepared> {
     let engines = &app.engines;
     let old = Phone::trusted(&signed_in.user.phone_number)?;
     let (event_id, message_id) = (EventId::new(&engines.clock), MessageId::new(&engines.clock));
-    // By the store's time, by which sms-worker judges it.
+    // By the store's time, which sms-worker uses too.
     let not_after = now.plus_secs(NOTICE_SECS);
     let text = app.texts.phone_changed(Some(&signed_in.user.locale));
     let text = Text { phone_number: old.e164().to_owned(), text };

@@ -49,7 +49,7 @@ impl From<User> for UserView {
     }
 }
 
-/// Whoever sent a good access token of a session that lives: asked of the database on every call, so that an ended
+/// A caller with a valid access token of a live session. The database is queried on every call, so that an ended
 /// session is refused at once (W4).
 pub(crate) struct SignedIn {
     pub user: User,
@@ -85,7 +85,7 @@ pub(crate) async fn read(signed_in: SignedIn) -> Json<UserView> {
     Json(signed_in.user.into())
 }
 
-/// `PATCH /v1/me`: names and locale; nothing else of an account is its owner's to set here.
+/// `PATCH /v1/me`: changes names and locale, and nothing else.
 pub(crate) async fn change(
     State(app): State<App>,
     signed_in: SignedIn,
@@ -105,7 +105,7 @@ pub(crate) async fn change(
     Ok(Json(user.ok_or(ApiError::SessionRevoked)?.into()))
 }
 
-/// `DELETE /v1/me`: the account, its sessions and every trace of its phone.
+/// `DELETE /v1/me`: deletes the account, its sessions and every trace of its phone.
 pub(crate) async fn delete(
     State(app): State<App>,
     signed_in: SignedIn,
@@ -116,7 +116,7 @@ pub(crate) async fn delete(
     if let Err(error) = deletion.from_store(&engines.store).await {
         tracing::warn!(
             error = format!("{error:#}"),
-            "what Redis holds of a deleted account is left to expire"
+            "cannot remove a deleted account from Redis, its data expires"
         );
     }
     Ok(StatusCode::NO_CONTENT)

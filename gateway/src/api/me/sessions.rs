@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
 
-/// A session as its user sees it (design, ruling 12).
+/// A session as its user sees it (contract, ruling 12).
 #[derive(Serialize)]
 pub(crate) struct SessionView {
     id: SessionId,
@@ -40,7 +40,7 @@ pub(crate) async fn list(
     Ok(Json(sessions.into_iter().map(view).collect()))
 }
 
-/// Ends one session; its own is a logout. Another user's is as one that never was.
+/// Ends one session; ending the current one is a logout. Another user's session is answered like an unknown one.
 pub(crate) async fn end(
     State(app): State<App>,
     signed_in: SignedIn,

@@ -22,7 +22,7 @@ fn new(algorithm: Algorithm) -> TokenKey {
     TokenKey::from_pem("k", signing_key::generate(algorithm).unwrap().1.as_bytes()).unwrap()
 }
 
-/// The largest that is taken.
+/// The largest key that is accepted.
 fn rsa_4096() -> TokenKey {
     let key = RsaKeyPair::generate(KeySize::Rsa4096).unwrap();
     let der: Pkcs8V1Der<'_> = key.as_der().unwrap();
@@ -31,7 +31,7 @@ fn rsa_4096() -> TokenKey {
     TokenKey::from_pem("k", pem.as_bytes()).unwrap()
 }
 
-/// The key's JWK as clients write it: its parts and no more.
+/// The key's JWK as clients write it: only its parts.
 fn jwk(key: &TokenKey) -> Value {
     let mut jwk = key.public().unwrap();
     for name in ["kid", "alg", "use"] {
@@ -307,7 +307,7 @@ fn a_proof_that_is_not_a_signed_jwt_is_refused() {
     ] {
         assert_eq!(check(proof, call()), Err(flaw), "{name}");
     }
-    // One bit of it all, anywhere.
+    // One changed character, anywhere.
     for at in (0..good.len()).step_by(7) {
         let mut bytes = good.clone().into_bytes();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
@@ -330,5 +330,5 @@ fn a_url_is_the_same_in_any_case_with_its_default_port_and_a_trailing_slash() {
     assert!(is_url("http://[::1]:80/v1/me", "http://[::1]/v1/me"));
     assert!(is_url("https://x.test", "https://x.test/"));
     assert!(!is_url("http://127.0.0.1/v1/me", "http://127.0.0.1:8080/v1/me"));
-    assert!(!is_url("ftp://x.test/v1/me", "ftp://x.test/v1/me"), "of no scheme of ours");
+    assert!(!is_url("ftp://x.test/v1/me", "ftp://x.test/v1/me"), "not a scheme of ours");
 }

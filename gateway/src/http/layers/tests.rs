@@ -123,7 +123,7 @@ async fn every_answer_carries_the_headers_that_keep_it_private() {
         assert!(parts.headers.contains_key(STRICT_TRANSPORT_SECURITY), "{path}");
     }
     let (parts, _) = send(settings(), request("GET", "/keys")).await;
-    assert_eq!(parts.headers[CACHE_CONTROL], "public, max-age=300", "its own word stays");
+    assert_eq!(parts.headers[CACHE_CONTROL], "public, max-age=300", "its own value stays");
 }
 
 #[tokio::test]
@@ -276,7 +276,7 @@ async fn a_request_continues_its_clients_trace_or_starts_one() {
     traced.headers_mut().insert("traceparent", HeaderValue::from_static(theirs));
     let (_, ours) = send(settings(), traced).await;
     assert_eq!(ours[..36], theirs[..36], "the same trace");
-    assert_ne!(ours, theirs, "a step of our own");
+    assert_ne!(ours, theirs, "a span of our own");
     for header in [None, Some("nonsense")] {
         let mut request = request("GET", "/trace");
         if let Some(header) = header {

@@ -14,7 +14,7 @@ use crate::http::body::JsonBody;
 use crate::http::client_ip::TrustedProxies;
 use crate::http::layers::{self, Settings};
 
-/// Short bounds, so that a test waits a fraction of a second where a client would wait ten.
+/// Short limits, so that a test waits a fraction of a second where a client would wait ten.
 fn limits() -> Limits {
     Limits {
         headers_within: Duration::from_millis(400),
@@ -246,13 +246,13 @@ async fn bodies_above_the_limit_are_413_in_one_piece_or_in_chunks() {
     let answer = server.exchange(chunked.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
-    // A client that asks first is told before it sends anything.
+    // A client that sends `Expect` is refused before it sends the body.
     let asks = format!("{head}Expect: 100-continue\r\nContent-Length: 20000\r\n\r\n");
     let answer = server.exchange(asks.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
-/// The answer's status, if its body is a problem and its head as every answer's.
+/// The answer's status and code. Its body must be a problem, and its head must have the headers of every answer.
 fn problem_of(answer: &str) -> (u16, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     for line in [
@@ -314,7 +314,7 @@ async fn a_client_that_does_not_read_its_answer_is_cut() {
     let server = Server::start(Limits { connections: 1, ..limits() }).await;
     let mut greedy = server.open().await;
     greedy.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    // It never reads. The one place is free again once it was cut.
+    // It never reads. The one slot is free again once it is cut.
     let mut next = server.open().await;
     next.write_all(GET_ME).await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), until_contains(&mut next, "\r\n\r\nme"))
@@ -334,11 +334,11 @@ async fn p12_a_stop_finishes_requests_in_progress_and_accepts_no_new_ones() {
     sleep(Duration::from_millis(100)).await;
     let started = Instant::now();
     server.stop.cancel();
-    assert_eq!(rest(&mut idle).await, "", "a resting connection ends at once");
+    assert_eq!(rest(&mut idle).await, "", "an idle connection ends at once");
     assert!(started.elapsed() < Duration::from_millis(400));
-    assert!(rest(&mut busy).await.ends_with("late"), "a request in hand is answered");
+    assert!(rest(&mut busy).await.ends_with("late"), "a request in progress is answered");
     server.task.await.unwrap();
-    assert!(TcpStream::connect(server.at).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(server.at).await.is_err(), "the port is closed");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ const ISSUER: &str = "https://id.example.test";
 const USER: &str = "0193a5c0-0000-7000-8000-000000000001";
 const SESSION: &str = "0193a5c0-0000-7000-8000-000000000002";
 
-/// Our keys: two that sign access tokens, one for refresh tokens, and one that is a stranger's.
+/// Our keys: two that sign access tokens, one for refresh tokens, and a stranger's.
 struct Bench {
     table: KeyTable,
     refresh: TokenKey,
@@ -66,7 +66,7 @@ fn body() -> Value {
     })
 }
 
-/// A value with members replaced, added, or (by null in `drop`) removed.
+/// A value with members replaced or added.
 fn with(mut value: Value, change: Value) -> Value {
     let Value::Object(change) = change else { panic!("an object") };
     for (name, new) in change {
@@ -197,7 +197,7 @@ fn a_forged_signature_is_refused() {
     let other =
         forge(&head(), &with(body(), json!({ "sub": SESSION, "user_id": SESSION })), bench.es());
     let other_body = other.split('.').nth(1).unwrap();
-    // The public key as the secret of an HMAC: the classic confusion of algorithms.
+    // The public key as an HMAC secret: the classic algorithm confusion.
     let public = bench.es().public().unwrap();
     let hmac_with = |secret: &[u8], alg: &str| {
         let head = with(head(), json!({ "alg": alg }));
@@ -253,7 +253,7 @@ fn a_forged_signature_is_refused() {
     for (name, token) in &forgeries {
         assert!(bench.judge(token).is_err(), "{name}");
     }
-    // Unused bits of the last character: the same bytes in another writing.
+    // Unused bits of the last character: the same bytes, encoded differently.
     let last = signature.as_bytes()[signature.len() - 1];
     for byte in b'A'..=b'z' {
         let changed = format!("{}{}", &good[..good.len() - 1], char::from(byte));

@@ -8,7 +8,7 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Writes a key as an operator's own tool would, of a given age.
+/// Writes a key of a given age, as an operator's own tool would.
 fn put(dir: &Path, kid: &str, age_secs: u64) {
     let pem = signing_key::generate(Algorithm::Es256).unwrap().1;
     let path = dir.join(format!("{kid}.pem"));
@@ -90,21 +90,21 @@ fn a_rotation_has_no_gap() {
 
     let new = generate(dir.path(), Algorithm::EdDsa, Some("2026-spring")).unwrap();
     gateway.look();
-    assert_eq!(gateway.table().active().kid(), old, "nobody knows the new one yet");
+    assert_eq!(gateway.table().active().kid(), old, "no verifier knows the new key yet");
     assert!(gateway.table().get(&new).is_some(), "but it is in the JWKS");
 
     activate(dir.path(), &new).unwrap();
     gateway.look();
     assert_eq!(gateway.table().active().kid(), new);
-    assert!(gateway.table().get(&old).is_some(), "the old one's tokens live on");
-    assert!(retire(dir.path(), &new, None).is_err(), "the key that signs stays");
-    assert!(retire(dir.path(), &old, Some(&old)).is_err(), "also the configured one");
+    assert!(gateway.table().get(&old).is_some(), "the old key's tokens stay valid");
+    assert!(retire(dir.path(), &new, None).is_err(), "the signing key stays");
+    assert!(retire(dir.path(), &old, Some(&old)).is_err(), "so does the configured one");
 
     retire(dir.path(), &old, None).unwrap();
     gateway.look();
     assert!(gateway.table().get(&old).is_none());
     assert!(dir.path().join(RETIRED).join(format!("{old}.pem")).exists());
-    assert!(generate(dir.path(), Algorithm::Es256, Some(&old)).is_err(), "a name tells one key");
+    assert!(generate(dir.path(), Algorithm::Es256, Some(&old)).is_err(), "a name is never reused");
     assert!(generate(dir.path(), Algorithm::Es256, Some("../x")).is_err());
     assert!(activate(dir.path(), "nobody").is_err());
     let rows = list(dir.path(), None).unwrap();
@@ -135,7 +135,7 @@ fn while_running_an_invalid_change_leaves_the_keys_unchanged() {
         fs::remove_file(dir.path().join(format!("{kid}.pem"))).unwrap();
     }
     gateway.look();
-    assert!(gateway.table().get("k-2").is_some(), "an emptied folder takes nobody's sign-in");
+    assert!(gateway.table().get("k-2").is_some(), "an emptied folder ends no sign-in");
 }
 
 #[tokio::test(start_paused = true)]

@@ -136,7 +136,7 @@ fn a_token_is_valid_for_its_lifetime_and_five_seconds() {
     let bench = bench();
     let amr = ["sms".to_owned()];
     let pair = bench.tokens.issue(&bench.grant(&amr)).unwrap();
-    // The manual clock runs on from a fraction of a second: a second more or less is the rounding's.
+    // The manual clock starts at a fraction of a second, so rounding may add or remove a second.
     bench.clock.advance(Duration::from_secs(600 + 3));
     assert!(bench.tokens.access(&pair.access).is_ok());
     bench.clock.advance(Duration::from_secs(3));

