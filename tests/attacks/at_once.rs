@@ -16,7 +16,7 @@ use crate::support::http::{Answer, Api, new_phone, wrong};
 use crate::support::system::{Side, System};
 
 both_sides!(
-    p4_two_hundred_guesses_at_once_are_five,
+    p4_of_two_hundred_checks_at_once_five_are_compared,
     p3_fifty_logins_with_the_right_code_are_one,
     p3_the_right_code_twice_at_once_is_one_in_each_of_200_rounds,
 );
@@ -59,7 +59,7 @@ fn refusals(system: &System) -> String {
     lines.take(20).collect::<Vec<_>>().join("\n")
 }
 
-async fn p4_two_hundred_guesses_at_once_are_five(side: Side) {
+async fn p4_of_two_hundred_checks_at_once_five_are_compared(side: Side) {
     let system = system(side, &[]).await;
     let apis = &both(&system);
     an_exact_round(&system, async || {

@@ -203,7 +203,7 @@ fn renamed(document: &Value) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn what_is_written_today_is_what_is_on_file() {
+fn events_are_encoded_as_they_are_on_file() {
     for sample in samples() {
         let golden = golden(sample.kind);
         assert_eq!(text(&sample.written), text(&golden), "{}", sample.kind);
@@ -212,7 +212,7 @@ fn what_is_written_today_is_what_is_on_file() {
 }
 
 #[test]
-fn what_is_on_file_is_read_and_written_as_the_same_bytes() {
+fn events_on_file_decode_and_encode_to_the_same_bytes() {
     for sample in samples() {
         let golden = golden(sample.kind);
         assert_eq!(text(&(sample.again)(&golden).unwrap()), text(&golden), "{}", sample.kind);
@@ -230,7 +230,7 @@ fn every_file_belongs_to_an_event_and_every_event_has_a_file() {
 }
 
 #[test]
-fn a_renamed_field_does_not_pass_unseen() {
+fn a_renamed_field_is_noticed() {
     for sample in samples() {
         let document: Value = serde_json::from_slice(&golden(sample.kind)).unwrap();
         let mut tried = 0;
@@ -251,7 +251,7 @@ fn a_renamed_field_does_not_pass_unseen() {
 }
 
 #[test]
-fn a_field_of_a_newer_version_is_passed_over() {
+fn a_field_of_a_newer_version_is_ignored() {
     for sample in samples() {
         let golden = golden(sample.kind);
         let mut document: Value = serde_json::from_slice(&golden).unwrap();
@@ -263,7 +263,7 @@ fn a_field_of_a_newer_version_is_passed_over() {
 }
 
 #[test]
-fn another_version_is_told_from_what_cannot_be_read() {
+fn another_version_is_distinguished_from_unreadable_bytes() {
     for sample in samples() {
         let golden = golden(sample.kind);
         let newer = text(&golden).replacen(".v1\"", ".v2\"", 1);
@@ -277,7 +277,7 @@ fn another_version_is_told_from_what_cannot_be_read() {
 }
 
 #[test]
-fn p10_no_event_holds_a_member_that_could_tell_a_phone_or_a_code() {
+fn p10_no_event_has_a_member_that_could_hold_a_phone_or_a_code() {
     for sample in samples() {
         let document: Value = serde_json::from_slice(&golden(sample.kind)).unwrap();
         for (name, _) in renamed(&document) {

@@ -11,19 +11,19 @@ use crate::contract;
 use crate::world::{LIMITS, Phone, World, signed_in};
 
 contract!(
-    a_profile_changes_in_what_is_given,
+    a_profile_update_changes_only_the_given_fields,
     p3_a_proven_number_replaces_the_old_one_and_its_code_works_once,
     a_number_of_another_account_is_taken,
     p4_a_change_of_phone_is_judged_like_a_sign_in,
-    a_changed_number_is_put_back_within_a_day,
-    a_changed_number_is_not_put_back_when_it_is_taken_or_too_late,
+    a_changed_number_is_restored_within_a_day,
+    a_changed_number_is_not_restored_when_it_is_taken_or_too_late,
     a_deleted_account_leaves_no_number_behind,
     deletion_erases_the_number_from_the_ledger,
-    deletion_takes_back_texts_that_the_broker_has_not_taken,
-    an_account_that_staff_makes_is_found_by_its_first_sign_in,
+    deletion_withdraws_texts_that_the_broker_has_not_taken,
+    an_account_created_by_staff_is_found_by_its_first_sign_in,
 );
 
-async fn a_profile_changes_in_what_is_given(world: World) {
+async fn a_profile_update_changes_only_the_given_fields(world: World) {
     let (user, _) = world.signed_in(&Phone::new()).await;
     let changes = Changes { first_name: Some("Ada"), ..Changes::default() };
     let one =
@@ -156,7 +156,7 @@ async fn changed(world: &World, old: &Phone, new: &Phone) -> User {
     changed
 }
 
-async fn a_changed_number_is_put_back_within_a_day(world: World) {
+async fn a_changed_number_is_restored_within_a_day(world: World) {
     let (old, new) = (Phone::new(), Phone::new());
     let user = changed(&world, &old, &new).await;
     let (_, thiefs) = world.signed_in(&new).await;
@@ -180,7 +180,7 @@ async fn a_changed_number_is_put_back_within_a_day(world: World) {
     assert_eq!(world.signed_in(&old).await.0.id, user.id);
 }
 
-async fn a_changed_number_is_not_put_back_when_it_is_taken_or_too_late(world: World) {
+async fn a_changed_number_is_not_restored_when_it_is_taken_or_too_late(world: World) {
     let (old, new) = (Phone::new(), Phone::new());
     let user = changed(&world, &old, &new).await;
     let kept = world.db.accounts.replaced_phones(user.id, world.now()).await.unwrap();
@@ -233,7 +233,7 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
     assert_eq!((again.first_name.as_str(), again.last_name.as_str()), ("", ""));
 }
 
-async fn deletion_takes_back_texts_that_the_broker_has_not_taken(world: World) {
+async fn deletion_withdraws_texts_that_the_broker_has_not_taken(world: World) {
     let mut users = Vec::new();
     for n in 0..2 {
         let (old, new) = (Phone::new(), Phone::new());
@@ -285,7 +285,7 @@ async fn deletion_erases_the_number_from_the_ledger(world: World) {
     assert_eq!(lines[0].actor, "cli");
 }
 
-async fn an_account_that_staff_makes_is_found_by_its_first_sign_in(world: World) {
+async fn an_account_created_by_staff_is_found_by_its_first_sign_in(world: World) {
     let phone = Phone::new();
     let new = NewUser {
         id: UserId::new(&world.clock),

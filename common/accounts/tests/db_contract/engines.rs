@@ -13,7 +13,7 @@ use crate::contract;
 use crate::world::{LIMITS, Phone, World};
 
 contract!(
-    p12_a_database_that_is_locked_is_away_within_its_time_and_back_after,
+    p12_a_locked_database_is_away_in_time_and_recovers,
     p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone,
 );
 
@@ -45,7 +45,7 @@ async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World
 }
 
 /// Somebody holds what a sign-in needs; every act gives up in time, and is well once he lets go.
-async fn p12_a_database_that_is_locked_is_away_within_its_time_and_back_after(world: World) {
+async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
     let phone = Phone::new();
     let (user, session) = world.signed_in(&phone).await;
     let mut raw = world.raw().await;
@@ -99,7 +99,7 @@ async fn p12_connections_that_the_server_ended_are_replaced() {
 }
 
 #[tokio::test]
-async fn p12_a_server_that_is_not_there_is_away_within_its_time() {
+async fn p12_an_absent_server_is_away_in_time() {
     let start = Instant::now();
     for url in
         ["postgres://latchkey:hunter2@127.0.0.1:9/x", "postgres://latchkey:hunter2@192.0.2.1/x"]
@@ -165,7 +165,7 @@ async fn p10_the_file_and_its_folder_are_for_their_owner_only() {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_for_the_next_process() {
+async fn committed_data_is_there_for_the_next_process() {
     let world = World::sqlite().await;
     let phone = Phone::new();
     let (user, session) = world.signed_in(&phone).await;

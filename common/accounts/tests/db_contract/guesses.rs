@@ -12,15 +12,15 @@ use crate::contract;
 use crate::world::{DAY, LIMITS, Phone, Raw, World, signed_in};
 
 contract!(
-    p4_the_gate_judges_every_guess_alike,
+    p4_the_throttle_judges_every_attempt_alike,
     p4_waits_begin_after_the_tenth_failure_and_double,
-    p4_parallel_guesses_are_counted_one_after_the_other,
-    p4_a_tenth_of_the_failures_is_kept_for_a_known_device,
+    p4_parallel_attempts_are_counted_one_after_the_other,
+    p4_a_tenth_of_the_failures_is_reserved_for_a_known_device,
     p4_a_device_is_known_only_while_its_account_has_the_phone,
-    p4_a_success_ends_the_failures_in_a_row_and_nothing_else_does,
-    p4_codes_and_passwords_have_counts_of_their_own,
-    p4_a_guess_that_waits_leaves_the_codes_count_alone,
-    staff_opens_a_locked_phone,
+    p4_only_a_success_resets_the_consecutive_failures,
+    p4_codes_and_passwords_have_separate_counts,
+    p4_an_attempt_that_must_wait_does_not_change_the_codes_count,
+    staff_unlocks_a_phone,
     p4_a_rotation_of_the_secret_forgets_no_failure,
 );
 
@@ -61,7 +61,7 @@ const CASES: &[(u32, i64, bool, Next)] = &[
     (10, DAY, false, Next::Judged { failures: 1 }),
 ];
 
-async fn p4_the_gate_judges_every_guess_alike(world: World) {
+async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
     for &case in CASES {
         let (failures, ago, known, next) = case;
         let phone = Phone::new();
@@ -176,7 +176,7 @@ async fn p4_waits_begin_after_the_tenth_failure_and_double(world: World) {
     }
 }
 
-async fn p4_parallel_guesses_are_counted_one_after_the_other(world: World) {
+async fn p4_parallel_attempts_are_counted_one_after_the_other(world: World) {
     let (phone, code) = (Phone::new(), world.code());
     let now = world.now();
     let code_of = Some((code.id, code.expires_at));
@@ -200,7 +200,7 @@ async fn p4_parallel_guesses_are_counted_one_after_the_other(world: World) {
     );
 }
 
-async fn p4_a_tenth_of_the_failures_is_kept_for_a_known_device(world: World) {
+async fn p4_a_tenth_of_the_failures_is_reserved_for_a_known_device(world: World) {
     let phone = Phone::new();
     let (user, _) = world.signed_in(&phone).await;
     world.set_failures(&phone, 90, 1000).await;
@@ -238,7 +238,7 @@ async fn p4_a_device_is_known_only_while_its_account_has_the_phone(world: World)
     assert!(matches!(world.guess(phone.known(user.id), None).await, GuessOutcome::Locked { .. }));
 }
 
-async fn p4_a_success_ends_the_failures_in_a_row_and_nothing_else_does(world: World) {
+async fn p4_only_a_success_resets_the_consecutive_failures(world: World) {
     let phone = Phone::new();
     let (user, _) = world.signed_in(&phone).await;
     for _ in 0..3 {
@@ -253,7 +253,7 @@ async fn p4_a_success_ends_the_failures_in_a_row_and_nothing_else_does(world: Wo
     assert_eq!(world.guess(phone.stranger(), None).await, first);
 }
 
-async fn p4_codes_and_passwords_have_counts_of_their_own(world: World) {
+async fn p4_codes_and_passwords_have_separate_counts(world: World) {
     let phone = Phone::new();
     let now = world.now();
     for _ in 0..11 {
@@ -273,7 +273,7 @@ async fn p4_codes_and_passwords_have_counts_of_their_own(world: World) {
     assert!(matches!(gate(GuessKind::Password).await.unwrap(), Some(Closed::Wait { .. })));
 }
 
-async fn p4_a_guess_that_waits_leaves_the_codes_count_alone(world: World) {
+async fn p4_an_attempt_that_must_wait_does_not_change_the_codes_count(world: World) {
     let (phone, code) = (Phone::new(), world.code());
     world.set_failures(&phone, 10, 0).await;
     for _ in 0..7 {
@@ -288,7 +288,7 @@ async fn p4_a_guess_that_waits_leaves_the_codes_count_alone(world: World) {
 
 /// SQLite has one writer at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p4_a_failure_beside_a_success_is_counted_after_it() {
+async fn p4_a_failure_concurrent_with_a_success_is_counted_after_it() {
     use sqlx::{Connection as _, PgConnection};
 
     let world = World::postgres().await;
@@ -318,7 +318,7 @@ async fn p4_a_failure_beside_a_success_is_counted_after_it() {
     assert_eq!(next, GuessOutcome::Counted { failures: 2, code_failures: 0 });
 }
 
-async fn staff_opens_a_locked_phone(world: World) {
+async fn staff_unlocks_a_phone(world: World) {
     let phone = Phone::new();
     world.set_failures(&phone, 100, 0).await;
     assert!(matches!(world.guess(phone.stranger(), None).await, GuessOutcome::Locked { .. }));

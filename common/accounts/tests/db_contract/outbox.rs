@@ -10,12 +10,12 @@ use crate::world::{DAY, GRACE, IDLE, LIMITS, MAX, Phone, World, signed_in, token
 
 contract!(
     p1_an_event_is_claimed_by_one_of_two_drainers,
-    p1_a_claim_that_died_is_claimed_again_after_half_a_minute,
+    p1_an_abandoned_claim_is_claimed_again_after_half_a_minute,
     p1_a_released_event_is_claimed_again_at_once,
     the_audit_refuses_change_and_removal,
-    a_sweep_removes_what_is_over_and_nothing_else,
+    a_sweep_removes_only_what_is_over,
     a_sweep_works_in_batches,
-    p4_p9_a_sweep_by_a_clock_that_is_an_hour_ahead_takes_nothing_that_counts,
+    p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed,
 );
 
 async fn p1_an_event_is_claimed_by_one_of_two_drainers(world: World) {
@@ -43,7 +43,7 @@ async fn p1_an_event_is_claimed_by_one_of_two_drainers(world: World) {
     assert_eq!(world.db.outbox.waiting().await.unwrap(), (0, None));
 }
 
-async fn p1_a_claim_that_died_is_claimed_again_after_half_a_minute(world: World) {
+async fn p1_an_abandoned_claim_is_claimed_again_after_half_a_minute(world: World) {
     world.signed_in(&Phone::new()).await;
     let now = world.now();
     let first = world.db.outbox.take(10, now).await.unwrap();
@@ -84,7 +84,7 @@ async fn the_audit_refuses_change_and_removal(world: World) {
     assert_eq!(older[0].subject, user.id.to_string());
 }
 
-async fn a_sweep_removes_what_is_over_and_nothing_else(world: World) {
+async fn a_sweep_removes_only_what_is_over(world: World) {
     let phone = Phone::new();
     let (user, ended) = world.signed_in(&phone).await;
     let (_, live) = world.signed_in(&phone).await;
@@ -119,7 +119,7 @@ async fn a_sweep_removes_what_is_over_and_nothing_else(world: World) {
     assert_eq!(raw.number(rows).await, 2, "the live session and the event that waits");
 }
 
-async fn p4_p9_a_sweep_by_a_clock_that_is_an_hour_ahead_takes_nothing_that_counts(world: World) {
+async fn p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed(world: World) {
     let (locked, phone) = (Phone::new(), Phone::new());
     let mut ask = world.ask(&phone, world.code());
     ask.key = Some(LoginKey { key_hash: "key", body_hash: "body" });

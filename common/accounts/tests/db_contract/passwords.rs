@@ -11,11 +11,11 @@ use crate::world::{LIMITS, Phone, World};
 contract!(
     setting_a_password_ends_the_other_sessions,
     a_password_is_set_only_over_the_one_that_was_read,
-    a_right_password_starts_a_session_and_ends_its_failures,
-    p4_a_right_password_waits_like_a_wrong_one,
-    p4_a_right_current_password_waits_like_a_wrong_one_and_ends_its_failures,
-    a_password_that_changed_or_a_blocked_account_starts_no_session,
-    p6_every_look_tells_the_dearest_of_the_imported_passwords,
+    a_correct_password_starts_a_session_and_resets_its_failures,
+    p4_a_correct_password_waits_like_a_wrong_one,
+    p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failures,
+    a_changed_password_or_a_blocked_account_starts_no_session,
+    p6_every_lookup_returns_the_highest_cost_of_imported_passwords,
 );
 
 fn ask<'a>(
@@ -67,7 +67,7 @@ async fn a_password_is_set_only_over_the_one_that_was_read(world: World) {
     );
 }
 
-async fn a_right_password_starts_a_session_and_ends_its_failures(world: World) {
+async fn a_correct_password_starts_a_session_and_resets_its_failures(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     world.set_password(&mine, None, "hash-1").await;
@@ -90,7 +90,7 @@ async fn a_right_password_starts_a_session_and_ends_its_failures(world: World) {
     assert_eq!(guess(GuessKind::Code).await.unwrap(), counted(2));
 }
 
-async fn p4_a_right_password_waits_like_a_wrong_one(world: World) {
+async fn p4_a_correct_password_waits_like_a_wrong_one(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     let now = world.now();
@@ -114,7 +114,7 @@ async fn p4_a_right_password_waits_like_a_wrong_one(world: World) {
     assert!(matches!(outcome, PasswordOutcome::SignedIn { .. }));
 }
 
-async fn p4_a_right_current_password_waits_like_a_wrong_one_and_ends_its_failures(world: World) {
+async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failures(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     let now = world.now();
@@ -147,7 +147,7 @@ async fn p4_a_right_current_password_waits_like_a_wrong_one_and_ends_its_failure
     assert_eq!(fail(until.plus_secs(60)).await.unwrap(), first);
 }
 
-async fn a_password_that_changed_or_a_blocked_account_starts_no_session(world: World) {
+async fn a_changed_password_or_a_blocked_account_starts_no_session(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     world.set_password(&mine, None, "hash-1").await;
@@ -162,7 +162,7 @@ async fn a_password_that_changed_or_a_blocked_account_starts_no_session(world: W
     assert!(world.db.sessions.of_user(user.id, world.now()).await.unwrap().is_empty());
 }
 
-async fn p6_every_look_tells_the_dearest_of_the_imported_passwords(world: World) {
+async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(world: World) {
     let most = async || {
         let nobodys = world.db.accounts.password_of(&Phone::new().number).await.unwrap();
         assert!(nobodys.stored.is_none());

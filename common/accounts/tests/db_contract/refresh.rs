@@ -10,8 +10,8 @@ use crate::world::{DAY, GRACE, IDLE, MAX, Phone, World, token};
 contract!(
     p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end,
     p9_the_last_refresh_may_be_repeated_within_the_grace,
-    p9_an_older_token_ends_the_session_and_that_is_remembered,
-    p9_of_fifty_refreshes_with_one_token_one_rotates_and_the_others_repeat_it,
+    p9_an_older_token_ends_the_session_for_good,
+    p9_one_of_fifty_refreshes_with_one_token_rotates_and_the_others_repeat_it,
     p9_a_repeat_after_the_grace_is_reuse,
     a_session_ends_idle_and_at_its_absolute_end,
     a_token_newer_than_its_session_ends_it,
@@ -59,7 +59,7 @@ async fn p9_the_last_refresh_may_be_repeated_within_the_grace(world: World) {
     );
 }
 
-async fn p9_an_older_token_ends_the_session_and_that_is_remembered(world: World) {
+async fn p9_an_older_token_ends_the_session_for_good(world: World) {
     let phone = Phone::new();
     let (user, session) = world.signed_in(&phone).await;
     let (_, other) = world.signed_in(&phone).await;
@@ -86,7 +86,7 @@ async fn p9_an_older_token_ends_the_session_and_that_is_remembered(world: World)
     assert_eq!(lines[0].act, "refresh_reused");
 }
 
-async fn p9_of_fifty_refreshes_with_one_token_one_rotates_and_the_others_repeat_it(world: World) {
+async fn p9_one_of_fifty_refreshes_with_one_token_rotates_and_the_others_repeat_it(world: World) {
     let (_, session) = world.signed_in(&Phone::new()).await;
     let outcomes = join_all((0..50).map(|_| refresh(&world, session.id, 1))).await;
     let rotations = outcomes.iter().filter(|o| matches!(o, RefreshOutcome::Rotated(_))).count();

@@ -7,7 +7,7 @@ contract!(
     a_list_holds_the_live_sessions_of_its_account,
     one_session_is_ended_by_its_own_account_only,
     the_other_sessions_end_with_an_event_each,
-    a_session_that_ran_out_ends_at_that_time_with_an_event,
+    an_expired_session_ends_at_its_expiry_with_an_event,
 );
 
 async fn a_list_holds_the_live_sessions_of_its_account(world: World) {
@@ -54,7 +54,7 @@ async fn the_other_sessions_end_with_an_event_each(world: World) {
     assert!(lines[0].detail.contains(&mine.id.to_string()));
 }
 
-async fn a_session_that_ran_out_ends_at_that_time_with_an_event(world: World) {
+async fn an_expired_session_ends_at_its_expiry_with_an_event(world: World) {
     let phone = Phone::new();
     let (user, idle) = world.signed_in(&phone).await;
     let (_, used) = world.signed_in(&phone).await;

@@ -9,22 +9,22 @@ use crate::contract;
 use crate::world::{DAY, LIMITS, Phone, World, signed_in, token};
 
 contract!(
-    the_first_sign_in_makes_the_account_and_the_next_one_finds_it,
-    p3_of_fifty_sign_ins_with_one_code_one_is_let_in,
-    p3_a_code_is_used_up_though_its_account_was_deleted,
-    p3_a_sign_in_that_is_refused_changes_nothing,
-    p4_the_fifth_guess_is_accepted_and_a_spent_code_is_not,
-    a_blocked_account_uses_its_code_up_and_gets_no_session,
+    the_first_sign_in_creates_the_account_and_the_next_one_finds_it,
+    p3_one_of_fifty_sign_ins_with_one_code_succeeds,
+    p3_a_code_stays_used_after_its_account_is_deleted,
+    p3_a_refused_sign_in_changes_nothing,
+    p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not,
+    a_blocked_account_uses_its_code_and_gets_no_session,
     a_profile_is_for_a_new_account_only,
     names_are_kept_as_they_are_and_never_interpreted,
-    the_fifty_first_session_ends_the_one_not_seen_for_longest,
+    the_fifty_first_session_ends_the_least_recently_seen_one,
     fifty_sign_ins_at_once_stay_within_the_cap,
     p9_a_repeated_login_finds_its_session_for_thirty_seconds,
     p9_a_repeated_login_finds_no_session_once_it_was_refreshed,
-    events_and_audit_tell_of_a_sign_in_without_the_phone,
+    events_and_audit_record_a_sign_in_without_the_phone,
 );
 
-async fn the_first_sign_in_makes_the_account_and_the_next_one_finds_it(world: World) {
+async fn the_first_sign_in_creates_the_account_and_the_next_one_finds_it(world: World) {
     let phone = Phone::new();
     let ask = world.ask(&phone, world.code());
     let LoginOutcome::SignedIn { user, created, session } =
@@ -53,7 +53,7 @@ async fn the_first_sign_in_makes_the_account_and_the_next_one_finds_it(world: Wo
     assert_eq!(session.user_id, user.id);
 }
 
-async fn p3_of_fifty_sign_ins_with_one_code_one_is_let_in(world: World) {
+async fn p3_one_of_fifty_sign_ins_with_one_code_succeeds(world: World) {
     let phone = Phone::new();
     let code = world.code();
     let outcomes = join_all((0..50).map(|_| world.login(&phone, code))).await;
@@ -65,7 +65,7 @@ async fn p3_of_fifty_sign_ins_with_one_code_one_is_let_in(world: World) {
     assert_eq!(world.kinds().await, ["otp.verified.v1", "session.started.v1", "user.created.v1"]);
 }
 
-async fn p3_a_code_is_used_up_though_its_account_was_deleted(world: World) {
+async fn p3_a_code_stays_used_after_its_account_is_deleted(world: World) {
     let phone = Phone::new();
     let code = world.code();
     let (user, _) = signed_in(world.login(&phone, code).await);
@@ -84,7 +84,7 @@ async fn p3_a_code_is_used_up_though_its_account_was_deleted(world: World) {
     assert!(world.db.accounts.by_phone(&phone.number).await.unwrap().is_none());
 }
 
-async fn p3_a_sign_in_that_is_refused_changes_nothing(world: World) {
+async fn p3_a_refused_sign_in_changes_nothing(world: World) {
     let (phone, other) = (Phone::new(), Phone::new());
     let code = world.code();
     world.signed_in(&phone).await;
@@ -101,7 +101,7 @@ async fn p3_a_sign_in_that_is_refused_changes_nothing(world: World) {
     assert_eq!(failures, 2, "a refused sign-in does not end the failures in a row");
 }
 
-async fn p4_the_fifth_guess_is_accepted_and_a_spent_code_is_not(world: World) {
+async fn p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not(world: World) {
     let (phone, code) = (Phone::new(), world.code());
     for n in 1..=4 {
         let counted = GuessOutcome::Counted { failures: n, code_failures: n };
@@ -123,7 +123,7 @@ async fn p4_the_fifth_guess_is_accepted_and_a_spent_code_is_not(world: World) {
     world.signed_in(&phone).await;
 }
 
-async fn a_blocked_account_uses_its_code_up_and_gets_no_session(world: World) {
+async fn a_blocked_account_uses_its_code_and_gets_no_session(world: World) {
     let phone = Phone::new();
     let (user, first) = world.signed_in(&phone).await;
     assert!(world.db.accounts.block(user.id, "fraud", "staff:1", world.now()).await.unwrap());
@@ -168,7 +168,7 @@ async fn names_are_kept_as_they_are_and_never_interpreted(world: World) {
     }
 }
 
-async fn the_fifty_first_session_ends_the_one_not_seen_for_longest(world: World) {
+async fn the_fifty_first_session_ends_the_least_recently_seen_one(world: World) {
     let phone = Phone::new();
     let mut sessions = Vec::new();
     for _ in 0..50 {
@@ -241,7 +241,7 @@ async fn p9_a_repeated_login_finds_no_session_once_it_was_refreshed(world: World
     }
 }
 
-async fn events_and_audit_tell_of_a_sign_in_without_the_phone(world: World) {
+async fn events_and_audit_record_a_sign_in_without_the_phone(world: World) {
     let phone = Phone::new();
     let (user, _) = world.signed_in(&phone).await;
     world.events().await;
