@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use config;
 use config::Config;
 use service::start;
 use service::start::Start;

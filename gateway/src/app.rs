@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use accounts::{Accounts, Attempts, GuessLimits, Session, Sessions};
 use anyhow::Context as _;
-use config;
 use config::{Config, ProviderName, Served};
 use domain::phone::{Phone, Refusal};
 use service::blocklist::Blocklist;

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
 
-use config;
 use domain::code::Code;
 use segments::{Size, measure};
 pub use wording::Kind;

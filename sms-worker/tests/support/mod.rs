@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bus::Delay;
 use bus::consumer::Failure;
-use config;
 use config::{ProviderName, TwilioAccount, UnknownOutcome};
 use domain::clock::Clock;
 use domain::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus, Text};
