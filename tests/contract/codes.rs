@@ -1,4 +1,4 @@
-//! The store of requests and codes: P3, P4, P5 and the limits, on memory and on Redis.
+//! The code store: P3, P4, P5 and the limits, on memory and on Redis.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) const TTL_MS: i64 = 300_000;
 pub(crate) const ATTEMPTS: u32 = 5;
 pub(crate) const PLACE: Place<'static> = Place { country: "IR", operator_prefix: "989123" };
 
-/// Every limit out of the way.
+/// No limits at all.
 pub(crate) fn no_limits() -> Limits {
     Limits {
         resend_cooldown_secs: 0,
@@ -38,18 +38,18 @@ pub(crate) fn no_limits() -> Limits {
     }
 }
 
-/// A store of either kind, a clock that moves it, and one phone.
+/// A store of either kind, its clock, and one phone.
 pub(crate) struct Bench {
     pub store: OtpStore,
     pub clock: Clock,
     pub keys: Keys,
     pub phone: common::keys::PhoneKey,
     pub limits: Limits,
-    /// Where the store is kept, when it outlives its process.
+    /// Where the store is kept, if it outlives its process.
     url: Option<SecretString>,
 }
 
-/// What an ask was answered with.
+/// The response to a code request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub request: RequestId,
@@ -71,7 +71,7 @@ impl Bench {
         Self::of(store, clock, Some(url))
     }
 
-    /// The process starts anew. Says whether the store is what it was: Redis is, memory is empty.
+    /// Restarts the process. Returns whether the store is unchanged: Redis is, memory is empty.
     pub(crate) async fn restart(&mut self) -> bool {
         let clock = self.clock.clone();
         self.store = match &self.url {
@@ -173,7 +173,7 @@ impl Bench {
     }
 }
 
-/// Each rule is one body; here it meets both engines.
+/// Each rule is one body, run on both engines.
 macro_rules! on_both {
     ($($rule:ident),+ $(,)?) => {
         mod embedded {
@@ -189,45 +189,45 @@ on_both!(
     p3_a_code_is_right_only_until_it_is_closed,
     p3_a_code_ends_with_its_life,
     p3_a_code_of_one_scope_opens_no_other,
-    p3_a_guess_that_names_another_ask_is_wrong,
-    p4_a_guess_is_counted_before_it_is_compared,
-    p4_two_hundred_guesses_at_once_are_five,
-    p4_the_fifth_guess_is_accepted_if_right,
-    p4_a_spent_code_refuses_asks_until_its_expiry,
-    p4_a_refunded_guess_can_be_made_again,
-    p4_a_right_guess_that_was_refused_is_a_failure_like_any_other,
-    p4_a_code_that_the_database_knows_to_be_spent_is_spent,
-    p4_guesses_without_a_code_look_alike_and_stop_no_ask,
+    p3_a_check_that_names_another_request_fails,
+    p4_an_attempt_is_counted_before_it_is_compared,
+    p4_of_two_hundred_checks_at_once_five_are_compared,
+    p4_the_fifth_attempt_is_accepted_if_correct,
+    p4_an_exhausted_code_refuses_requests_until_its_expiry,
+    p4_a_refunded_attempt_can_be_made_again,
+    p4_a_correct_check_that_was_refused_counts_as_failed,
+    p4_a_code_exhausted_in_the_database_is_exhausted,
+    p4_attempts_without_a_code_look_alike_and_block_no_request,
     p5_a_resend_gives_the_same_code_and_moves_no_expiry,
-    p5_a_used_code_gives_no_text,
-    p5_no_ask_joins_a_code_that_a_login_may_have_used,
-    p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks,
-    p5_an_ask_for_one_code_disturbs_no_other,
-    a_redelivered_ask_is_the_same_ask,
-    an_ask_that_redis_lost_is_issued_from_its_event,
-    an_older_ask_than_the_code_that_is_there_is_superseded,
+    p5_a_used_code_sends_no_text,
+    p5_no_request_joins_a_code_that_a_login_may_have_used,
+    p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests,
+    p5_a_request_for_one_code_disturbs_no_other,
+    a_redelivered_request_is_the_same_request,
+    a_request_lost_by_redis_is_issued_from_its_event,
+    a_request_older_than_the_stored_code_is_superseded,
     the_newer_code_ends_later_whatever_the_gateways_clocks_say,
-    a_place_without_a_code_counts_like_one_with_it,
+    a_slot_without_a_code_counts_like_one_with_a_code,
     a_cooldown_doubles_until_a_success,
     limits_of_a_phone_slide,
     limits_of_an_address_count_all_phones,
-    limits_of_prefix_country_and_world_name_themselves,
+    limits_of_prefix_country_and_world_are_named_in_the_refusal,
     logins_of_an_address_slide,
-    an_unlimited_ask_is_neither_refused_nor_counted,
-    a_refused_ask_counts_nothing,
-    a_withdrawn_ask_leaves_no_trace,
-    p1_an_ask_that_another_call_may_have_published_is_not_withdrawn,
+    an_unlimited_request_is_neither_refused_nor_counted,
+    a_refused_request_counts_nothing,
+    a_withdrawn_request_leaves_no_trace,
+    p1_a_request_that_another_call_may_have_published_is_not_withdrawn,
     an_idempotency_key_gives_the_first_answer_for_a_day,
-    a_status_only_rises,
-    a_lost_status_comes_back_with_the_next_word,
-    the_sweep_closes_what_stayed_open,
-    the_sweep_tells_of_more_behind_what_has_its_end,
+    a_status_only_advances,
+    a_lost_status_comes_back_with_the_next_event,
+    the_sweep_closes_open_requests,
+    the_sweep_continues_past_finished_requests,
     a_waiter_is_woken_by_a_change,
     a_kept_text_is_kept_once,
     a_forgotten_phone_has_no_code_and_no_texts,
-    p13_what_is_forgotten_is_the_accounts_own,
+    p13_only_the_accounts_own_data_is_forgotten,
     a_forgotten_phone_keeps_its_limits,
-    what_may_come_once_comes_once_of_fifty_until_it_is_forgotten,
+    a_one_time_key_is_accepted_once_of_fifty_until_it_expires,
     starts_are_counted,
 );
 
@@ -243,7 +243,7 @@ async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
         .close(&bench.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
         .await
         .unwrap();
-    assert_eq!(bench.left_after("123456").await, Some(4), "a used code is as none");
+    assert_eq!(bench.left_after("123456").await, Some(4), "a used code counts as none");
     assert_eq!(bench.store.status(asked.request).await.unwrap().unwrap().status, Status::Verified);
 }
 
@@ -273,7 +273,7 @@ async fn p3_a_code_of_one_scope_opens_no_other(bench: Bench) {
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
 }
 
-async fn p3_a_guess_that_names_another_ask_is_wrong(bench: Bench) {
+async fn p3_a_check_that_names_another_request_fails(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
     let stranger =
@@ -289,19 +289,19 @@ async fn p3_a_guess_that_names_another_ask_is_wrong(bench: Bench) {
     ));
 }
 
-async fn p4_a_guess_is_counted_before_it_is_compared(bench: Bench) {
+async fn p4_an_attempt_is_counted_before_it_is_compared(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
     for left in [4, 3, 2, 1, 0] {
         assert_eq!(bench.left_after("000000").await, Some(left));
     }
     let Judged::Exhausted { code, until, .. } = bench.guess("123456").await else {
-        panic!("no guess is left")
+        panic!("no attempts are left")
     };
     assert_eq!((code, until), (Some(asked.code), asked.expires_at));
 }
 
-async fn p4_two_hundred_guesses_at_once_are_five(bench: Bench) {
+async fn p4_of_two_hundred_checks_at_once_five_are_compared(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
     let guesses = (0..200).map(|n| {
@@ -313,7 +313,7 @@ async fn p4_two_hundred_guesses_at_once_are_five(bench: Bench) {
     assert_eq!(judged.iter().filter(|j| matches!(j, Judged::Exhausted { .. })).count(), 195);
 }
 
-async fn p4_the_fifth_guess_is_accepted_if_right(bench: Bench) {
+async fn p4_the_fifth_attempt_is_accepted_if_correct(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
     for _ in 0..4 {
@@ -322,7 +322,7 @@ async fn p4_the_fifth_guess_is_accepted_if_right(bench: Bench) {
     assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 0, .. }));
 }
 
-async fn p4_a_spent_code_refuses_asks_until_its_expiry(bench: Bench) {
+async fn p4_an_exhausted_code_refuses_requests_until_its_expiry(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
     for _ in 0..5 {
@@ -334,10 +334,10 @@ async fn p4_a_spent_code_refuses_asks_until_its_expiry(bench: Bench) {
     bench.pass(200);
     let next = bench.ask().await;
     bench.issue(&next, "654321").await;
-    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has guesses of its own");
+    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
 }
 
-async fn p4_a_refunded_guess_can_be_made_again(bench: Bench) {
+async fn p4_a_refunded_attempt_can_be_made_again(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
     assert_eq!(bench.left_after("000000").await, Some(4));
@@ -350,7 +350,7 @@ async fn p4_a_refunded_guess_can_be_made_again(bench: Bench) {
     assert_eq!(bench.left_after("000000").await, Some(3));
 }
 
-async fn p4_a_right_guess_that_was_refused_is_a_failure_like_any_other(bench: Bench) {
+async fn p4_a_correct_check_that_was_refused_counts_as_failed(bench: Bench) {
     for (closing, left) in [(Closing::Refused, 2), (Closing::Used(None), 3)] {
         let asked = bench.ask().await;
         bench.issue(&asked, "123456").await;
@@ -362,7 +362,7 @@ async fn p4_a_right_guess_that_was_refused_is_a_failure_like_any_other(bench: Be
     }
 }
 
-async fn p4_a_code_that_the_database_knows_to_be_spent_is_spent(bench: Bench) {
+async fn p4_a_code_exhausted_in_the_database_is_exhausted(bench: Bench) {
     let asked = bench.ask().await;
     bench.issue(&asked, "123456").await;
     let spend = async |code| {
@@ -374,7 +374,7 @@ async fn p4_a_code_that_the_database_knows_to_be_spent_is_spent(bench: Bench) {
         spend(asked.code).await;
         let judged = bench.guess("123456").await;
         let Judged::Exhausted { code: Some(code), until, .. } = judged else {
-            panic!("it is spent: {judged:?}")
+            panic!("it is exhausted: {judged:?}")
         };
         assert_eq!((code, until), (asked.code, asked.expires_at));
     }
@@ -384,15 +384,15 @@ async fn p4_a_code_that_the_database_knows_to_be_spent_is_spent(bench: Bench) {
     let next = bench.ask().await;
     bench.issue(&next, "654321").await;
     spend(asked.code).await;
-    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has guesses of its own");
+    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
 }
 
-async fn p4_guesses_without_a_code_look_alike_and_stop_no_ask(bench: Bench) {
+async fn p4_attempts_without_a_code_look_alike_and_block_no_request(bench: Bench) {
     for left in [4, 3, 2, 1, 0] {
         assert_eq!(bench.left_after("000000").await, Some(left));
     }
     let Judged::Exhausted { code: None, now, until } = bench.guess("000000").await else {
-        panic!("none is left")
+        panic!("no attempts are left")
     };
     assert!((1..=300).contains(&until.secs_from(now)));
     let asked = bench.ask().await;
@@ -415,7 +415,7 @@ async fn p5_a_resend_gives_the_same_code_and_moves_no_expiry(bench: Bench) {
     assert_eq!(asks.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [first.request, second.request]);
 }
 
-async fn p5_a_used_code_gives_no_text(bench: Bench) {
+async fn p5_a_used_code_sends_no_text(bench: Bench) {
     let (first, late) = (bench.ask().await, bench.ask().await);
     bench.issue(&first, "123456").await;
     assert!(bench.store.is_wanted(late.request).await.unwrap());
@@ -431,13 +431,13 @@ async fn p5_a_used_code_gives_no_text(bench: Bench) {
     assert!(bench.store.is_wanted(next.request).await.unwrap());
 }
 
-async fn p5_no_ask_joins_a_code_that_a_login_may_have_used(bench: Bench) {
+async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     let first = bench.ask().await;
     bench.issue(&first, "123456").await;
     for left in [4, 3, 2, 1] {
         assert_eq!(bench.left_after("000000").await, Some(left));
     }
-    // Its login's outcome was not heard of. Should it not have been committed, the same code is right once more.
+    // The outcome of its login is unknown. If it was not committed, the same code is correct once more.
     for _ in 0..2 {
         assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 0, .. }));
         let refund = Refund::Guess(first.code);
@@ -446,14 +446,17 @@ async fn p5_no_ask_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
     bench.pass(1);
     let next = bench.ask().await;
-    assert_ne!(next.code, first.code, "asks are not refused either");
+    assert_ne!(next.code, first.code, "requests are not refused either");
     assert!(next.expires_at > first.expires_at);
-    assert!(!bench.store.is_wanted(first.request).await.unwrap(), "nothing tells of the old code");
+    assert!(
+        !bench.store.is_wanted(first.request).await.unwrap(),
+        "the old code's message is unwanted"
+    );
     assert_eq!(bench.issue(&next, "654321").await, Issued::Code("654321".into()));
     assert_eq!(bench.issue(&first, "123456").await, Issued::Superseded);
     let resend = bench.ask().await;
     assert_eq!((resend.code, resend.expires_at), (next.code, next.expires_at));
-    // The login was committed after all: that ends its own code and no other.
+    // The login was committed after all: that ends only its own code.
     bench
         .store
         .close(&bench.phone, Scope::Login, first.code, Closing::Used(None), PLACE)
@@ -462,7 +465,7 @@ async fn p5_no_ask_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     assert!(matches!(bench.guess("654321").await, Judged::Right { attempts_left: 4, .. }));
 }
 
-async fn p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks(bench: Bench) {
+async fn p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests(bench: Bench) {
     let first = bench.ask().await;
     bench.issue(&first, "123456").await;
     let refund = async |refund| {
@@ -471,7 +474,7 @@ async fn p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks(bench: Be
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
     refund(Refund::Unused(first.code)).await;
     assert_eq!(bench.ask().await.code, first.code);
-    // One of two that were right at once may have been used: what the other waits for does not say that it was not.
+    // One of two concurrent correct checks may have used it: a wait for the other does not prove that it was not used.
     for _ in 0..2 {
         assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
     }
@@ -479,7 +482,7 @@ async fn p5_a_right_guess_that_was_not_judged_changes_nothing_for_asks(bench: Be
     assert_ne!(bench.ask().await.code, first.code);
 }
 
-async fn p5_an_ask_for_one_code_disturbs_no_other(mut bench: Bench) {
+async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
     bench.limits.sends_per_phone_hour = 2;
     let first = bench.ask().await;
     bench.issue(&first, "123456").await;
@@ -488,7 +491,7 @@ async fn p5_an_ask_for_one_code_disturbs_no_other(mut bench: Bench) {
         bench.store.admit(&admit).await.unwrap()
     };
     assert_eq!(only(CodeId::new(&bench.clock)).await, Admission::Gone);
-    // Its login may have used it up. Should it not, the code is as good as before.
+    // Its login may have used it. If not, the code is valid as before.
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
     assert_eq!(only(first.code).await, Admission::Gone);
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
@@ -497,12 +500,12 @@ async fn p5_an_ask_for_one_code_disturbs_no_other(mut bench: Bench) {
         bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
     }
     let Admission::Admitted { code_id, .. } = only(first.code).await else {
-        panic!("what was refused was not counted")
+        panic!("a refused request is not counted")
     };
     assert_eq!(code_id, first.code);
 }
 
-async fn a_redelivered_ask_is_the_same_ask(bench: Bench) {
+async fn a_redelivered_request_is_the_same_request(bench: Bench) {
     let asked = bench.ask().await;
     for _ in 0..3 {
         assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
@@ -513,7 +516,7 @@ async fn a_redelivered_ask_is_the_same_ask(bench: Bench) {
     assert_eq!(asks.len(), 1);
 }
 
-async fn an_ask_that_redis_lost_is_issued_from_its_event(bench: Bench) {
+async fn a_request_lost_by_redis_is_issued_from_its_event(bench: Bench) {
     let asked = Asked {
         request: RequestId::new(&bench.clock),
         code: CodeId::new(&bench.clock),
@@ -525,7 +528,7 @@ async fn an_ask_that_redis_lost_is_issued_from_its_event(bench: Bench) {
     assert_eq!(bench.issue(&asked, "123456").await, Issued::Expired);
 }
 
-async fn an_older_ask_than_the_code_that_is_there_is_superseded(bench: Bench) {
+async fn a_request_older_than_the_stored_code_is_superseded(bench: Bench) {
     let old = Asked {
         request: RequestId::new(&bench.clock),
         code: CodeId::new(&bench.clock),
@@ -554,7 +557,7 @@ async fn the_newer_code_ends_later_whatever_the_gateways_clocks_say(bench: Bench
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
 }
 
-async fn a_place_without_a_code_counts_like_one_with_it(bench: Bench) {
+async fn a_slot_without_a_code_counts_like_one_with_a_code(bench: Bench) {
     let asked = bench.ask().await;
     assert_eq!(bench.issue_in(Scope::Login, &asked, None).await, Issued::Nothing);
     for left in [4, 3, 2, 1, 0] {
@@ -588,7 +591,7 @@ async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
     let (_, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
     assert!(
         (29..=30).contains(&retry_after),
-        "after a success the first wait again, not {retry_after}"
+        "after a success the first wait applies again, not {retry_after}"
     );
 }
 
@@ -620,7 +623,7 @@ async fn limits_of_an_address_count_all_phones(mut bench: Bench) {
     assert_eq!(bench.refusal(&Admit { ip_key: "another", ..bench.admit() }).await, None);
 }
 
-async fn limits_of_prefix_country_and_world_name_themselves(mut bench: Bench) {
+async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut bench: Bench) {
     bench.limits.sends_per_prefix_hour = 1;
     bench.limits.sends_per_country_hour = 2;
     bench.limits.sends_global_day = 3;
@@ -671,7 +674,7 @@ async fn logins_of_an_address_slide(bench: Bench) {
     ));
 }
 
-async fn an_unlimited_ask_is_neither_refused_nor_counted(mut bench: Bench) {
+async fn an_unlimited_request_is_neither_refused_nor_counted(mut bench: Bench) {
     bench.limits.resend_cooldown_secs = 30;
     bench.limits.sends_per_ip_hour = 1;
     for _ in 0..3 {
@@ -680,7 +683,7 @@ async fn an_unlimited_ask_is_neither_refused_nor_counted(mut bench: Bench) {
     bench.ask().await;
 }
 
-async fn a_refused_ask_counts_nothing(mut bench: Bench) {
+async fn a_refused_request_counts_nothing(mut bench: Bench) {
     bench.limits.sends_per_phone_hour = 1;
     bench.limits.sends_per_ip_hour = 2;
     bench.ask().await;
@@ -698,7 +701,7 @@ async fn a_refused_ask_counts_nothing(mut bench: Bench) {
     );
 }
 
-async fn a_withdrawn_ask_leaves_no_trace(mut bench: Bench) {
+async fn a_withdrawn_request_leaves_no_trace(mut bench: Bench) {
     bench.limits = Limits {
         resend_cooldown_secs: 30,
         sends_per_phone_hour: 1,
@@ -722,7 +725,7 @@ async fn a_withdrawn_ask_leaves_no_trace(mut bench: Bench) {
     assert!(bench.refusal(&bench.admit()).await.is_some(), "the second one counts");
 }
 
-async fn p1_an_ask_that_another_call_may_have_published_is_not_withdrawn(mut bench: Bench) {
+async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(mut bench: Bench) {
     bench.limits.sends_per_ip_hour = 1;
     for published in [false, true] {
         let key = format!("published {published}");
@@ -778,11 +781,11 @@ async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
     assert_eq!(
         bench.refusal(&elsewhere).await.map(|(limit, _)| limit),
         Some(Limit::Cooldown),
-        "a key is of its route"
+        "a key belongs to its route"
     );
 }
 
-async fn a_status_only_rises(bench: Bench) {
+async fn a_status_only_advances(bench: Bench) {
     let asked = bench.ask().await;
     let raise = |status| bench.store.raise(asked.request, status, None, asked.expires_at);
     assert!(raise(Status::Sent).await.unwrap());
@@ -792,7 +795,7 @@ async fn a_status_only_rises(bench: Bench) {
     assert!(raise(Status::Undelivered).await.unwrap());
     assert!(raise(Status::Delivered).await.unwrap(), "it arrived after all");
     for worse in [Status::Undelivered, Status::Failed] {
-        assert!(!raise(worse).await.unwrap(), "what arrived has arrived");
+        assert!(!raise(worse).await.unwrap(), "a delivered message stays delivered");
     }
     assert!(raise(Status::Verified).await.unwrap());
     let found = bench.store.status(asked.request).await.unwrap().unwrap();
@@ -802,7 +805,7 @@ async fn a_status_only_rises(bench: Bench) {
     );
 }
 
-async fn a_lost_status_comes_back_with_the_next_word(bench: Bench) {
+async fn a_lost_status_comes_back_with_the_next_event(bench: Bench) {
     let (lost, expires_at) = (RequestId::new(&bench.clock), bench.clock.now().plus_secs(100));
     assert_eq!(bench.store.status(lost).await.unwrap(), None);
     assert!(bench.store.raise(lost, Status::Sent, None, expires_at).await.unwrap());
@@ -810,7 +813,7 @@ async fn a_lost_status_comes_back_with_the_next_word(bench: Bench) {
     assert_eq!((found.status, found.expires_at), (Status::Sent, expires_at));
 }
 
-async fn the_sweep_closes_what_stayed_open(bench: Bench) {
+async fn the_sweep_closes_open_requests(bench: Bench) {
     let (open, sent, done) = (bench.ask().await, bench.ask().await, bench.ask().await);
     bench.store.raise(sent.request, Status::Sent, None, sent.expires_at).await.unwrap();
     bench.store.raise(done.request, Status::Delivered, None, done.expires_at).await.unwrap();
@@ -825,7 +828,7 @@ async fn the_sweep_closes_what_stayed_open(bench: Bench) {
     assert_eq!(bench.store.sweep(100).await.unwrap().closed, []);
 }
 
-async fn the_sweep_tells_of_more_behind_what_has_its_end(bench: Bench) {
+async fn the_sweep_continues_past_finished_requests(bench: Bench) {
     for _ in 0..5 {
         let done = bench.ask().await;
         bench.store.raise(done.request, Status::Delivered, None, done.expires_at).await.unwrap();
@@ -846,7 +849,7 @@ async fn the_sweep_tells_of_more_behind_what_has_its_end(bench: Bench) {
 async fn a_waiter_is_woken_by_a_change(bench: Bench) {
     let (mine, other) = (bench.ask().await, bench.ask().await);
     let mut watch = bench.store.watch(mine.request);
-    // The store may wake everybody once, when its subscription begins: only the status itself counts.
+    // The store may wake all waiters once, when its subscription begins: only the status itself counts.
     let seen = async {
         loop {
             if bench.store.status(mine.request).await.unwrap().unwrap().status == Status::Issued {
@@ -886,7 +889,7 @@ async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
     assert!(!bench.store.is_wanted(asked.request).await.unwrap(), "its text is still on its way");
 }
 
-async fn p13_what_is_forgotten_is_the_accounts_own(bench: Bench) {
+async fn p13_only_the_accounts_own_data_is_forgotten(bench: Bench) {
     let (leaves, other) = (UserId::new(&bench.clock), UserId::new(&bench.clock));
     for user in [leaves, other] {
         bench.store.note_change(user, "sealed", TTL_MS).await.unwrap();
@@ -922,7 +925,7 @@ async fn a_forgotten_phone_keeps_its_limits(mut bench: Bench) {
     assert_eq!(limit().await, Some(Limit::PhoneHour));
 }
 
-async fn what_may_come_once_comes_once_of_fifty_until_it_is_forgotten(bench: Bench) {
+async fn a_one_time_key_is_accepted_once_of_fifty_until_it_expires(bench: Bench) {
     let all = (0..50).map(|_| bench.store.first_time("a proof", 130));
     let firsts =
         futures::future::join_all(all).await.into_iter().filter(|first| *first.as_ref().unwrap());
@@ -935,7 +938,7 @@ async fn what_may_come_once_comes_once_of_fifty_until_it_is_forgotten(bench: Ben
     assert!(!bench.store.first_time("another", 130).await.unwrap());
 }
 
-/// Rules that only a look into the engine can show.
+/// Rules that need a look into the engine.
 mod in_redis {
     use deadpool_redis::redis::{self, AsyncCommands as _};
     use secrecy::ExposeSecret as _;
@@ -952,7 +955,7 @@ mod in_redis {
     }
 
     #[tokio::test]
-    async fn every_key_gets_its_expiry_in_the_act_that_writes_it() {
+    async fn every_key_gets_its_expiry_in_the_script_that_writes_it() {
         let mut bench = Bench::redis().await;
         bench.limits = Limits {
             resend_cooldown_secs: 1,
@@ -997,7 +1000,7 @@ mod in_redis {
         };
         written_late().await;
         all_end(&mut redis).await;
-        // What is written about something that a flush took makes nothing that stays.
+        // Operations on keys that a flush removed must not create keys without an expiry.
         redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
         let store = &bench.store;
         store.published(&keyed).await.unwrap();
@@ -1009,8 +1012,8 @@ mod in_redis {
     }
 
     #[tokio::test]
-    async fn only_a_process_with_a_waiter_hears_of_changes() {
-        // Subscriptions are of the whole server.
+    async fn only_a_process_with_a_waiter_subscribes_to_changes() {
+        // Subscriptions are counted over the whole server.
         let private = Redis::start(Keeps::Nothing).await;
         let url = SecretString::from(private.url(0));
         let store = async || OtpStore::connect_redis(&url, Clock::manual()).await.unwrap();
@@ -1035,14 +1038,14 @@ mod in_redis {
         for watch in &mut watches {
             tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("woken");
         }
-        assert_eq!(subscribed(&mut redis).await, 1, "one for all who wait in a process");
+        assert_eq!(subscribed(&mut redis).await, 1, "one for all waiters of a process");
     }
 
     async fn all_end(redis: &mut redis::aio::MultiplexedConnection) {
         let keys: Vec<String> = redis.keys("lk:*").await.unwrap();
         for key in keys {
             let ends_in: i64 = redis.pttl(&key).await.unwrap();
-            assert!(ends_in > 0, "{key} stays for ever");
+            assert!(ends_in > 0, "{key} has no expiry");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The events' bytes: what an older process wrote must be read by a newer one, and the reverse. A file of
-//! `tests/golden/` is never edited; a breaking change is a new type with a file of its own.
+//! The encoding of events: a newer process must read what an older one wrote, and the reverse. A file of
+//! `tests/golden/` is never edited; a breaking change is a new type with a new file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ use serde_json::Value;
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const AT_MS: i64 = 1_772_000_000_123;
 
-/// An event of each type, and the reading of its file.
+/// An event of each type, and a function that re-encodes its file.
 struct Sample {
     kind: &'static str,
     written: Vec<u8>,
@@ -183,7 +183,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
-/// The same document with one member called otherwise, for each member at any depth.
+/// The same document with one member renamed, for each member at any depth.
 fn renamed(document: &Value) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     if let Value::Object(members) = document {
@@ -203,7 +203,7 @@ fn renamed(document: &Value) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn what_is_written_today_is_what_is_on_file() {
+fn events_are_encoded_as_they_are_on_file() {
     for sample in samples() {
         let golden = golden(sample.kind);
         assert_eq!(text(&sample.written), text(&golden), "{}", sample.kind);
@@ -212,7 +212,7 @@ fn what_is_written_today_is_what_is_on_file() {
 }
 
 #[test]
-fn what_is_on_file_is_read_and_written_as_the_same_bytes() {
+fn events_on_file_decode_and_encode_to_the_same_bytes() {
     for sample in samples() {
         let golden = golden(sample.kind);
         assert_eq!(text(&(sample.again)(&golden).unwrap()), text(&golden), "{}", sample.kind);
@@ -230,12 +230,13 @@ fn every_file_belongs_to_an_event_and_every_event_has_a_file() {
 }
 
 #[test]
-fn a_renamed_field_does_not_pass_unseen() {
+fn a_renamed_field_is_noticed() {
     for sample in samples() {
         let document: Value = serde_json::from_slice(&golden(sample.kind)).unwrap();
         let mut tried = 0;
         for (name, other) in renamed(&document) {
-            // The provider's own fields are names that we carry, not ours to fix.
+            // The provider's own fields are passed through under the provider's names; they are not part of our
+            // contract.
             if name.starts_with("data.fields.") {
                 continue;
             }
@@ -243,7 +244,7 @@ fn a_renamed_field_does_not_pass_unseen() {
             let same = (sample.again)(&bytes)
                 .ok()
                 .map(|again| serde_json::from_slice::<Value>(&again).unwrap() == other);
-            assert_ne!(same, Some(true), "{}: {name} may be called anything", sample.kind);
+            assert_ne!(same, Some(true), "{}: {name} can be renamed unnoticed", sample.kind);
             tried += 1;
         }
         assert!(tried >= 9, "{}: only {tried} fields", sample.kind);
@@ -251,7 +252,7 @@ fn a_renamed_field_does_not_pass_unseen() {
 }
 
 #[test]
-fn a_field_of_a_newer_version_is_passed_over() {
+fn a_field_of_a_newer_version_is_ignored() {
     for sample in samples() {
         let golden = golden(sample.kind);
         let mut document: Value = serde_json::from_slice(&golden).unwrap();
@@ -263,7 +264,7 @@ fn a_field_of_a_newer_version_is_passed_over() {
 }
 
 #[test]
-fn another_version_is_told_from_what_cannot_be_read() {
+fn another_version_is_distinguished_from_unreadable_bytes() {
     for sample in samples() {
         let golden = golden(sample.kind);
         let newer = text(&golden).replacen(".v1\"", ".v2\"", 1);
@@ -277,7 +278,7 @@ fn another_version_is_told_from_what_cannot_be_read() {
 }
 
 #[test]
-fn p10_no_event_holds_a_member_that_could_tell_a_phone_or_a_code() {
+fn p10_no_event_has_a_member_that_could_hold_a_phone_or_a_code() {
     for sample in samples() {
         let document: Value = serde_json::from_slice(&golden(sample.kind)).unwrap();
         for (name, _) in renamed(&document) {

@@ -1,4 +1,4 @@
-//! What staff does to accounts: roles, blocks of accounts.
+//! Staff operations on accounts: roles, blocks of accounts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -47,7 +47,7 @@ impl FromStr for StaffRole {
 }
 
 impl Db {
-    /// Gives an account a role in place of any it had. Says whether the account is there.
+    /// Gives an account a role, replacing any previous one. Returns whether the account exists.
     pub async fn staff_grant(
         &self,
         user: UserId,
@@ -58,7 +58,7 @@ impl Db {
         self.set_role(user, Some(role), actor, now).await
     }
 
-    /// Takes an account's role. Says whether it had one.
+    /// Removes an account's role. Returns whether it had one.
     pub async fn staff_revoke(
         &self,
         user: UserId,
@@ -115,7 +115,7 @@ impl Db {
         .await
     }
 
-    /// Blocks an account and ends its sessions. Says whether it was there and not blocked.
+    /// Blocks an account and ends its sessions. Returns whether it existed and was not blocked.
     pub async fn block_user(
         &self,
         user: UserId,
@@ -143,7 +143,7 @@ impl Db {
         .await
     }
 
-    /// Says whether it was blocked.
+    /// Returns whether it was blocked.
     pub async fn unblock_user(
         &self,
         user: UserId,

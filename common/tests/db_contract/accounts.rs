@@ -11,19 +11,19 @@ use crate::contract;
 use crate::world::{LIMITS, Phone, World, signed_in};
 
 contract!(
-    a_profile_changes_in_what_is_given,
+    a_profile_update_changes_only_the_given_fields,
     p3_a_proven_number_replaces_the_old_one_and_its_code_works_once,
     a_number_of_another_account_is_taken,
     p4_a_change_of_phone_is_judged_like_a_sign_in,
-    a_changed_number_is_put_back_within_a_day,
-    a_changed_number_is_not_put_back_when_it_is_taken_or_too_late,
+    a_changed_number_is_restored_within_a_day,
+    a_changed_number_is_not_restored_when_it_is_taken_or_too_late,
     a_deleted_account_leaves_no_number_behind,
     deletion_erases_the_number_from_the_ledger,
-    deletion_takes_back_texts_that_the_broker_has_not_taken,
-    an_account_that_staff_makes_is_found_by_its_first_sign_in,
+    deletion_withdraws_texts_that_the_broker_has_not_taken,
+    an_account_created_by_staff_is_found_by_its_first_sign_in,
 );
 
-async fn a_profile_changes_in_what_is_given(world: World) {
+async fn a_profile_update_changes_only_the_given_fields(world: World) {
     let (user, _) = world.signed_in(&Phone::new()).await;
     let changes = Changes { first_name: Some("Ada"), ..Changes::default() };
     let one = world.db.update_profile(user.id, changes, world.now()).await.unwrap().unwrap();
@@ -42,7 +42,7 @@ async fn a_profile_changes_in_what_is_given(world: World) {
     assert_eq!(world.db.update_profile(nobody, changes, world.now()).await.unwrap(), None);
     let nothing = world.db.update_profile(user.id, Changes::default(), world.now()).await;
     assert!(nothing.unwrap().is_some());
-    // The audit tells which fields, and of none what it says; where nothing changed it has no line.
+    // The audit names the changed fields but not their values; if nothing changed, there is no entry.
     let lines = world.db.audit_page(Some(&user.id.to_string()), None, 2).await.unwrap();
     let told: Vec<_> = lines.iter().map(|line| (line.act.as_str(), line.detail.as_str())).collect();
     assert_eq!(
@@ -99,7 +99,7 @@ async fn p3_a_proven_number_replaces_the_old_one_and_its_code_works_once(world: 
     assert_eq!(
         world.login(&new, code).await,
         LoginOutcome::CodeUsed,
-        "one fence for both purposes"
+        "both purposes share the fence"
     );
     assert_eq!(world.signed_in(&new).await.0.id, user.id);
     assert_ne!(world.signed_in(&old).await.0.id, user.id, "the old number is free");
@@ -138,7 +138,7 @@ async fn p4_a_change_of_phone_is_judged_like_a_sign_in(world: World) {
     assert_eq!(world.db.user(user.id).await.unwrap(), Some(user));
 }
 
-/// An account that had `old` and has `new`, whose change can be undone.
+/// An account that changed from `old` to `new`, with a change that can be undone.
 async fn changed(world: &World, old: &Phone, new: &Phone) -> User {
     let (user, mine) = world.signed_in(old).await;
     let undo = Undo { old_sealed: "sealed", until: world.now().plus_secs(UNDO_SECS) };
@@ -150,7 +150,7 @@ async fn changed(world: &World, old: &Phone, new: &Phone) -> User {
     changed
 }
 
-async fn a_changed_number_is_put_back_within_a_day(world: World) {
+async fn a_changed_number_is_restored_within_a_day(world: World) {
     let (old, new) = (Phone::new(), Phone::new());
     let user = changed(&world, &old, &new).await;
     let (_, thiefs) = world.signed_in(&new).await;
@@ -173,7 +173,7 @@ async fn a_changed_number_is_put_back_within_a_day(world: World) {
     assert_eq!(world.signed_in(&old).await.0.id, user.id);
 }
 
-async fn a_changed_number_is_not_put_back_when_it_is_taken_or_too_late(world: World) {
+async fn a_changed_number_is_not_restored_when_it_is_taken_or_too_late(world: World) {
     let (old, new) = (Phone::new(), Phone::new());
     let user = changed(&world, &old, &new).await;
     let kept = world.db.replaced_phones(user.id, world.now()).await.unwrap();
@@ -210,7 +210,7 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
     assert_eq!(kinds, ["session.ended.v1", "session.ended.v1", "user.deleted.v1"]);
     let lines = world.db.audit_page(Some("pseudonym-1"), None, 10).await.unwrap();
     assert_eq!((lines.len(), lines[0].act.as_str()), (7, "user_deleted"));
-    assert!(lines.iter().all(|line| line.actor == "pseudonym-1"), "nor do the lines of before");
+    assert!(lines.iter().all(|line| line.actor == "pseudonym-1"), "nor in earlier entries");
     assert!(world.db.audit_page(Some(&own), None, 10).await.unwrap().is_empty());
     assert_eq!(world.raw().await.number("SELECT COUNT(*) FROM audit_renames").await, 0);
     let (again, _) = world.signed_in(&phone).await;
@@ -218,7 +218,7 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
     assert_eq!((again.first_name.as_str(), again.last_name.as_str()), ("", ""));
 }
 
-async fn deletion_takes_back_texts_that_the_broker_has_not_taken(world: World) {
+async fn deletion_withdraws_texts_that_the_broker_has_not_taken(world: World) {
     let mut users = Vec::new();
     for n in 0..2 {
         let (old, new) = (Phone::new(), Phone::new());
@@ -240,9 +240,12 @@ async fn deletion_takes_back_texts_that_the_broker_has_not_taken(world: World) {
     let events = world.events().await;
     let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == "sms.requested.v1").collect();
     assert_eq!(texts.len(), 1);
-    assert_eq!(texts[0].1["to"], 1, "another's goes on its way");
-    assert!(events.iter().any(|(kind, _)| kind == "user.deleted.v1"), "what names no number stays");
-    // What was published keeps no id of whose it was: he may be deleted next.
+    assert_eq!(texts[0].1["to"], 1, "another user's message is still sent");
+    assert!(
+        events.iter().any(|(kind, _)| kind == "user.deleted.v1"),
+        "an event without a number stays"
+    );
+    // A published event keeps no user id: the user may be deleted next.
     let ids = "SELECT COUNT(*) FROM outbox WHERE user_id IS NOT NULL";
     assert_eq!(world.raw().await.number(ids).await, 0);
 }
@@ -266,7 +269,7 @@ async fn deletion_erases_the_number_from_the_ledger(world: World) {
     assert_eq!(lines[0].actor, "cli");
 }
 
-async fn an_account_that_staff_makes_is_found_by_its_first_sign_in(world: World) {
+async fn an_account_created_by_staff_is_found_by_its_first_sign_in(world: World) {
     let phone = Phone::new();
     let new = NewUser {
         id: UserId::new(&world.clock),

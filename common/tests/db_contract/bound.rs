@@ -10,11 +10,11 @@ use crate::world::{GRACE, IDLE, LIMITS, Phone, World, signed_in, token};
 
 contract!(
     a_session_keeps_the_key_that_it_was_started_with,
-    p9_a_bound_session_is_refreshed_by_its_key_and_repeated_by_it,
+    p9_a_bound_session_is_refreshed_and_repeated_only_with_its_key,
     a_token_without_the_key_neither_uses_a_bound_session_nor_ends_it,
-    p9_by_its_key_an_older_token_ends_a_bound_session,
-    a_session_that_is_not_bound_asks_for_no_key,
-    gateways_of_the_version_before_sign_in_beside_this_one,
+    p9_an_older_token_with_the_key_ends_a_bound_session,
+    an_unbound_session_needs_no_key,
+    gateways_of_the_previous_version_can_still_sign_in,
 );
 
 const KEY: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
@@ -76,7 +76,7 @@ async fn a_session_keeps_the_key_that_it_was_started_with(world: World) {
     assert_eq!(world.db.session(session.id, now).await.unwrap().unwrap().session, session);
 }
 
-async fn p9_a_bound_session_is_refreshed_by_its_key_and_repeated_by_it(world: World) {
+async fn p9_a_bound_session_is_refreshed_and_repeated_only_with_its_key(world: World) {
     let (_, session) = bound(&world).await;
     let rotated = refresh(&world, by(KEY, &session, 1)).await;
     let RefreshOutcome::Rotated(second) = rotated else { panic!("{rotated:?}") };
@@ -98,7 +98,7 @@ async fn a_token_without_the_key_neither_uses_a_bound_session_nor_ends_it(world:
     world.advance(2 * GRACE);
     world.events().await;
     let now = world.now();
-    // Older, previous, current, and one from the future: with the key each but the third would end it.
+    // Older, previous, current, and a future one: with the key each but the third would end it.
     for presented in 1..=4 {
         for stolen in [token(session.id, presented), by(OTHER, &session, presented)] {
             assert_eq!(refresh(&world, stolen).await, RefreshOutcome::Unproven, "{stolen:?}");
@@ -111,7 +111,7 @@ async fn a_token_without_the_key_neither_uses_a_bound_session_nor_ends_it(world:
     assert!(matches!(refresh(&world, by(KEY, &session, 3)).await, RefreshOutcome::Rotated(_)));
 }
 
-async fn p9_by_its_key_an_older_token_ends_a_bound_session(world: World) {
+async fn p9_an_older_token_with_the_key_ends_a_bound_session(world: World) {
     let (_, session) = bound(&world).await;
     refresh(&world, by(KEY, &session, 1)).await;
     refresh(&world, by(KEY, &session, 2)).await;
@@ -120,7 +120,7 @@ async fn p9_by_its_key_an_older_token_ends_a_bound_session(world: World) {
     assert_eq!(refresh(&world, by(OTHER, &session, 3)).await, RefreshOutcome::Ended);
 }
 
-async fn a_session_that_is_not_bound_asks_for_no_key(world: World) {
+async fn an_unbound_session_needs_no_key(world: World) {
     let (_, session) = world.signed_in(&Phone::new()).await;
     assert_eq!(session.jkt, None);
     let rotated = refresh(&world, by(KEY, &session, 1)).await;
@@ -130,8 +130,8 @@ async fn a_session_that_is_not_bound_asks_for_no_key(world: World) {
     assert_eq!(ended, BlacklistOutcome::Ended);
 }
 
-/// SQLite has one process and so no version beside another.
-async fn gateways_of_the_version_before_sign_in_beside_this_one(world: World) {
+/// SQLite has a single process, and so a single version.
+async fn gateways_of_the_previous_version_can_still_sign_in(world: World) {
     if world.is_postgres() {
         let sql = "SELECT COUNT(*) FROM pg_proc WHERE proname = 'latchkey_sign_in' AND pronargs IN (33, 34)";
         assert_eq!(world.raw().await.number(sql).await, 2);

@@ -1,4 +1,4 @@
-//! Starts, and engines that do not answer.
+//! Startups, and engines that do not answer.
 
 use std::future::{Future as _, poll_fn};
 use std::task::Poll;
@@ -13,11 +13,11 @@ use crate::contract;
 use crate::world::{LIMITS, Phone, World};
 
 contract!(
-    p12_a_database_that_is_locked_is_away_within_its_time_and_back_after,
+    p12_a_locked_database_is_away_in_time_and_recovers,
     p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone,
 );
 
-/// HTTP clients hang up at any moment. The transaction is then whole or gone, and its connection is well.
+/// HTTP clients hang up at any moment. The transaction is then complete or undone, and its connection is usable.
 async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
@@ -27,7 +27,7 @@ async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World
         let code = world.code();
         let mut sign_in = Box::pin(world.db.sign_in(world.ask(&phone, code)));
         let mut left = polls;
-        // Given up after so many steps: each poll is one, for it comes when the step before has its answer.
+        // Abandoned after so many steps: each poll is one step, because it comes when the step before has its answer.
         let answered = poll_fn(|context| {
             if left == 0 {
                 return Poll::Ready(false);
@@ -38,14 +38,15 @@ async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World
         .await;
         drop(sign_in);
         let again = world.login(&phone, code).await;
-        // Its own or the repeated one: the code let in once, whoever heard of it.
+        // Its own or the repeated one: the code is accepted once, whether or not the caller got the answer.
         assert_eq!(count().await, 2, "after {polls} steps: {again:?}");
         assert!(!answered || again == common::db::LoginOutcome::CodeUsed);
     }
 }
 
-/// Somebody holds what a sign-in needs; every act gives up in time, and is well once he lets go.
-async fn p12_a_database_that_is_locked_is_away_within_its_time_and_back_after(world: World) {
+/// While another connection holds a lock that a sign-in needs, every operation gives up in time; it recovers once the
+/// lock is released.
+async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
     let phone = Phone::new();
     let (user, session) = world.signed_in(&phone).await;
     let mut raw = world.raw().await;
@@ -75,7 +76,7 @@ async fn p12_a_database_that_is_locked_is_away_within_its_time_and_back_after(wo
     }
     raw.run("ROLLBACK").await.unwrap();
     assert!(world.db.session(session.id, world.now()).await.unwrap().is_some());
-    // What was given up was taken back whole: the code still works.
+    // The abandoned sign-in was rolled back entirely: the code still works.
     crate::world::signed_in(world.login(&phone, code).await);
 }
 
@@ -93,13 +94,13 @@ async fn p12_connections_that_the_server_ended_are_replaced() {
             Ok(_) => break,
             Err(error) => assert!(error.is_away(), "{error}"),
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "it never came back");
+        assert!(start.elapsed() < Duration::from_secs(10), "it did not recover");
     }
     world.db.ready().await.unwrap();
 }
 
 #[tokio::test]
-async fn p12_a_server_that_is_not_there_is_away_within_its_time() {
+async fn p12_an_absent_server_is_away_in_time() {
     let start = Instant::now();
     for url in
         ["postgres://latchkey:hunter2@127.0.0.1:9/x", "postgres://latchkey:hunter2@192.0.2.1/x"]
@@ -117,7 +118,7 @@ async fn p12_a_server_that_is_not_there_is_away_within_its_time() {
 
 async fn start_together(world: World) {
     let starts = join_all((0..5).map(|_| world.another())).await;
-    // Tasks of their own, so that they run at the same moment.
+    // Separate tasks, so that they run at the same moment.
     let migrations: Vec<_> =
         starts.iter().cloned().map(|db| tokio::spawn(async move { db.migrate().await })).collect();
     for done in join_all(migrations).await {
@@ -162,7 +163,7 @@ async fn p10_the_file_and_its_folder_are_for_their_owner_only() {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_for_the_next_process() {
+async fn committed_data_is_there_for_the_next_process() {
     let world = World::sqlite().await;
     let phone = Phone::new();
     let (user, session) = world.signed_in(&phone).await;

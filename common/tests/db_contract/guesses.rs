@@ -1,4 +1,4 @@
-//! Failed guesses: counts, soft waits, the lock and its share.
+//! Failed attempts: counts, soft waits, the lock and the share for known devices.
 
 use common::db::{
     Closed, GuessKind, GuessLimits, GuessOutcome, Guesser, LoginOutcome, PasswordChange,
@@ -12,19 +12,19 @@ use crate::contract;
 use crate::world::{DAY, LIMITS, Phone, Raw, World, signed_in};
 
 contract!(
-    p4_the_gate_judges_every_guess_alike,
+    p4_the_throttle_judges_every_attempt_alike,
     p4_waits_begin_after_the_tenth_failure_and_double,
-    p4_parallel_guesses_are_counted_one_after_the_other,
-    p4_a_tenth_of_the_failures_is_kept_for_a_known_device,
+    p4_parallel_attempts_are_counted_one_after_the_other,
+    p4_a_tenth_of_the_failures_is_reserved_for_a_known_device,
     p4_a_device_is_known_only_while_its_account_has_the_phone,
-    p4_a_success_ends_the_failures_in_a_row_and_nothing_else_does,
-    p4_codes_and_passwords_have_counts_of_their_own,
-    p4_a_guess_that_waits_leaves_the_codes_count_alone,
-    staff_opens_a_locked_phone,
+    p4_only_a_success_resets_the_consecutive_failures,
+    p4_codes_and_passwords_have_separate_counts,
+    p4_an_attempt_that_must_wait_does_not_change_the_codes_count,
+    staff_unlocks_a_phone,
     p4_a_rotation_of_the_secret_forgets_no_failure,
 );
 
-/// What a phone's past makes of the next guess.
+/// What a phone's past means for the next attempt.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Judged { failures: u32 },
@@ -61,7 +61,7 @@ const CASES: &[(u32, i64, bool, Next)] = &[
     (10, DAY, false, Next::Judged { failures: 1 }),
 ];
 
-async fn p4_the_gate_judges_every_guess_alike(world: World) {
+async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
     for &case in CASES {
         let (failures, ago, known, next) = case;
         let phone = Phone::new();
@@ -69,7 +69,7 @@ async fn p4_the_gate_judges_every_guess_alike(world: World) {
         let guesser = if known { phone.known(user.id) } else { phone.stranger() };
         world.set_failures(&phone, failures, ago).await;
         let now = world.now();
-        // The clock of a test runs on between two looks at it: the state is set again to the millisecond.
+        // The test's clock advances between two reads: the state is set again to the millisecond.
         let at = now.plus_secs(-ago);
         let sql = format!(
             "UPDATE guesses SET last_judged_at = {} WHERE phone_key = '{}'",
@@ -83,13 +83,13 @@ async fn p4_the_gate_judges_every_guess_alike(world: World) {
             Next::Locked => Some(Closed::Locked { until: Some(at.plus_secs(DAY)) }),
         };
         let gate = world.db.guess_gate(guesser, GuessKind::Code, LIMITS, now).await.unwrap();
-        assert_eq!(gate, closed, "gate of {case:?}");
+        assert_eq!(gate, closed, "throttle for {case:?}");
 
         let mut ask = world.ask(&phone, world.code());
         (ask.guesser, ask.now) = (guesser, now);
         if let Some(closed) = closed {
             let refused = world.db.sign_in(ask).await.unwrap();
-            assert_eq!(refused, LoginOutcome::from(closed), "sign-in of {case:?}");
+            assert_eq!(refused, LoginOutcome::from(closed), "sign-in for {case:?}");
         }
         let outcome =
             world.db.guess_failed(guesser, GuessKind::Code, None, LIMITS, now).await.unwrap();
@@ -100,14 +100,14 @@ async fn p4_the_gate_judges_every_guess_alike(world: World) {
             }
             (None, _) => unreachable!(),
         };
-        assert_eq!(outcome, expected, "guess of {case:?}");
+        assert_eq!(outcome, expected, "attempt for {case:?}");
         if closed.is_none() {
             world.set_failures(&phone, failures, ago).await;
             world.raw().await.run(&sql).await.unwrap();
             signed_in(world.db.sign_in(ask).await.unwrap());
         }
     }
-    // Without a reset only a success or staff opens a phone; a small maximum keeps nothing for a known device.
+    // Without a reset only a success or staff unlocks a phone; a small maximum reserves nothing for a known device.
     let phone = Phone::new();
     let (user, _) = world.signed_in(&phone).await;
     for (max_failures, failures, known, open) in [
@@ -157,7 +157,7 @@ async fn p4_waits_begin_after_the_tenth_failure_and_double(world: World) {
     }
 }
 
-async fn p4_parallel_guesses_are_counted_one_after_the_other(world: World) {
+async fn p4_parallel_attempts_are_counted_one_after_the_other(world: World) {
     let (phone, code) = (Phone::new(), world.code());
     let now = world.now();
     let code_of = Some((code.id, code.expires_at));
@@ -182,7 +182,7 @@ async fn p4_parallel_guesses_are_counted_one_after_the_other(world: World) {
     );
 }
 
-async fn p4_a_tenth_of_the_failures_is_kept_for_a_known_device(world: World) {
+async fn p4_a_tenth_of_the_failures_is_reserved_for_a_known_device(world: World) {
     let phone = Phone::new();
     let (user, _) = world.signed_in(&phone).await;
     world.set_failures(&phone, 90, 1000).await;
@@ -192,7 +192,7 @@ async fn p4_a_tenth_of_the_failures_is_kept_for_a_known_device(world: World) {
     ));
     let mut ask = world.ask(&phone, world.code());
     assert!(matches!(world.db.sign_in(ask).await.unwrap(), LoginOutcome::Locked { .. }));
-    // The code was not judged, so it is not used up: the subscriber's own device gets in with it.
+    // The code was not judged, so it is not used: the subscriber's own device can sign in with it.
     ask.guesser = phone.known(user.id);
     signed_in(world.db.sign_in(ask).await.unwrap());
     assert_eq!(
@@ -217,7 +217,7 @@ async fn p4_a_device_is_known_only_while_its_account_has_the_phone(world: World)
     assert!(matches!(world.guess(phone.known(user.id), None).await, GuessOutcome::Locked { .. }));
 }
 
-async fn p4_a_success_ends_the_failures_in_a_row_and_nothing_else_does(world: World) {
+async fn p4_only_a_success_resets_the_consecutive_failures(world: World) {
     let phone = Phone::new();
     let (user, _) = world.signed_in(&phone).await;
     for _ in 0..3 {
@@ -232,7 +232,7 @@ async fn p4_a_success_ends_the_failures_in_a_row_and_nothing_else_does(world: Wo
     assert_eq!(world.guess(phone.stranger(), None).await, first);
 }
 
-async fn p4_codes_and_passwords_have_counts_of_their_own(world: World) {
+async fn p4_codes_and_passwords_have_separate_counts(world: World) {
     let phone = Phone::new();
     let now = world.now();
     for _ in 0..11 {
@@ -246,7 +246,7 @@ async fn p4_codes_and_passwords_have_counts_of_their_own(world: World) {
     assert!(matches!(gate(GuessKind::Password).await.unwrap(), Some(Closed::Wait { .. })));
 }
 
-async fn p4_a_guess_that_waits_leaves_the_codes_count_alone(world: World) {
+async fn p4_an_attempt_that_must_wait_does_not_change_the_codes_count(world: World) {
     let (phone, code) = (Phone::new(), world.code());
     world.set_failures(&phone, 10, 0).await;
     for _ in 0..7 {
@@ -261,7 +261,7 @@ async fn p4_a_guess_that_waits_leaves_the_codes_count_alone(world: World) {
 
 /// SQLite has one writer at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p4_a_failure_beside_a_success_is_counted_after_it() {
+async fn p4_a_failure_concurrent_with_a_success_is_counted_after_it() {
     use sqlx::{Connection as _, PgConnection};
 
     let world = World::postgres().await;
@@ -269,7 +269,7 @@ async fn p4_a_failure_beside_a_success_is_counted_after_it() {
     world.set_failures(&phone, 3, 60).await;
     let Raw::Postgres(mut session) = world.raw().await else { unreachable!("a PostgreSQL") };
     let Raw::Postgres(mut look) = world.raw().await else { unreachable!("a PostgreSQL") };
-    // What a sign-in does to the count: it locks it when it is judged, and ends it when it is let in.
+    // A sign-in locks the count when it judges, and deletes it when it succeeds.
     let mut success = session.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM guesses FOR UPDATE").execute(&mut *success).await.unwrap();
     let failure = async { world.guess(phone.stranger(), None).await };
@@ -291,7 +291,7 @@ async fn p4_a_failure_beside_a_success_is_counted_after_it() {
     assert_eq!(next, GuessOutcome::Counted { failures: 2, code_failures: 0 });
 }
 
-async fn staff_opens_a_locked_phone(world: World) {
+async fn staff_unlocks_a_phone(world: World) {
     let phone = Phone::new();
     world.set_failures(&phone, 100, 0).await;
     assert!(matches!(world.guess(phone.stranger(), None).await, GuessOutcome::Locked { .. }));
@@ -310,7 +310,7 @@ struct Rotated {
 }
 
 impl Rotated {
-    /// With ten failures that were counted under the former.
+    /// With ten failures counted under the former secret.
     async fn new(world: &World, kind: GuessKind) -> Self {
         let before = Phone::new();
         let now = Phone { number: before.number.clone(), key: Phone::new().key };
@@ -334,7 +334,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         let phone = rotated(kind).await;
         let gate = world.db.guess_gate(phone.guesser(), kind, LIMITS, world.now()).await.unwrap();
         assert!(matches!(gate, Some(Closed::Wait { .. })));
-        // It stands under the new key from then on.
+        // From then on it is stored under the new key.
         let gate =
             world.db.guess_gate(phone.now.stranger(), kind, LIMITS, world.now()).await.unwrap();
         assert!(matches!(gate, Some(Closed::Wait { .. })));
@@ -390,7 +390,8 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
     let outcome = world.db.start_password_session(sign_in).await.unwrap();
     assert!(matches!(outcome, PasswordOutcome::Wait { .. }));
 
-    // Under both keys, as services change over one after the other: the larger holds. What is over stays so.
+    // Under both keys, while services change over one after the other: the larger count applies. An expired one stays
+    // expired.
     let phone = rotated(GuessKind::Code).await;
     for (before, now, counted) in
         [((4, 0), (3, 0), 5), ((3, 0), (4, 0), 5), ((50, DAY), (3, 0), 4), ((2, 0), (60, DAY), 3)]
@@ -401,7 +402,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         assert_eq!(world.guess(phone.guesser(), None).await, counted, "{before:?} {now:?}");
     }
 
-    // A service that knows the former key only is held by its count, whatever the others saw of it.
+    // A service that knows only the former key is still limited by its count, whatever the others counted.
     let phone = rotated(GuessKind::Password).await;
     for guesser in [phone.guesser(), phone.before.stranger()] {
         let gate = world.db.guess_gate(guesser, GuessKind::Password, LIMITS, world.now());
@@ -409,7 +410,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         assert!(matches!(gate, Some(Closed::Wait { .. })), "{gate:?}");
     }
 
-    // A success ends both.
+    // A success resets both.
     let phone = rotated(GuessKind::Code).await;
     world.set_failures(&phone.before, 9, 0).await;
     let sign_in = SignIn { guesser: phone.guesser(), ..world.ask(&phone.now, world.code()) };

@@ -10,12 +10,12 @@ use crate::world::{DAY, GRACE, IDLE, LIMITS, MAX, Phone, World, signed_in, token
 
 contract!(
     p1_an_event_is_claimed_by_one_of_two_drainers,
-    p1_a_claim_that_died_is_claimed_again_after_half_a_minute,
+    p1_an_abandoned_claim_is_claimed_again_after_half_a_minute,
     p1_a_released_event_is_claimed_again_at_once,
     the_audit_refuses_change_and_removal,
-    a_sweep_removes_what_is_over_and_nothing_else,
+    a_sweep_removes_only_what_is_over,
     a_sweep_works_in_batches,
-    p4_p9_a_sweep_by_a_clock_that_is_an_hour_ahead_takes_nothing_that_counts,
+    p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed,
 );
 
 async fn p1_an_event_is_claimed_by_one_of_two_drainers(world: World) {
@@ -39,11 +39,11 @@ async fn p1_an_event_is_claimed_by_one_of_two_drainers(world: World) {
     let drained =
         join_all([&world.db, &other, &world.db].map(|db| Box::pin(drain(db)))).await.concat();
     assert_eq!(drained.len(), 60, "three of each sign-up");
-    assert_eq!(drained.iter().collect::<BTreeSet<_>>().len(), 60, "none twice");
+    assert_eq!(drained.iter().collect::<BTreeSet<_>>().len(), 60, "no duplicates");
     assert_eq!(world.db.outbox_waiting().await.unwrap(), (0, None));
 }
 
-async fn p1_a_claim_that_died_is_claimed_again_after_half_a_minute(world: World) {
+async fn p1_an_abandoned_claim_is_claimed_again_after_half_a_minute(world: World) {
     world.signed_in(&Phone::new()).await;
     let now = world.now();
     let first = world.db.outbox_take(10, now).await.unwrap();
@@ -84,7 +84,7 @@ async fn the_audit_refuses_change_and_removal(world: World) {
     assert_eq!(older[0].subject, user.id.to_string());
 }
 
-async fn a_sweep_removes_what_is_over_and_nothing_else(world: World) {
+async fn a_sweep_removes_only_what_is_over(world: World) {
     let phone = Phone::new();
     let (user, ended) = world.signed_in(&phone).await;
     let (_, live) = world.signed_in(&phone).await;
@@ -100,7 +100,8 @@ async fn a_sweep_removes_what_is_over_and_nothing_else(world: World) {
     let mut raw = world.raw().await;
     let rows = "SELECT (SELECT COUNT(*) FROM used_codes) + (SELECT COUNT(*) FROM code_guesses)
         + (SELECT COUNT(*) FROM guesses) + (SELECT COUNT(*) FROM sessions) + (SELECT COUNT(*) FROM outbox)";
-    // Two used codes, one guessed; two counts; two sessions; five published events (of two sign-ins) and one that waits.
+    // Two used codes, one with a failed attempt; two counts; two sessions; five published events (of two sign-ins) and
+    // one that waits.
     assert_eq!(raw.number(rows).await, 2 + 1 + 2 + 2 + 5 + 1);
     let swept = world.db.sweep(LIMITS, now.plus_secs(2 * DAY + 1)).await.unwrap();
     assert_eq!(swept, Swept { removed: 2 + 1 + 2 + 5, more: false });
@@ -110,15 +111,15 @@ async fn a_sweep_removes_what_is_over_and_nothing_else(world: World) {
     assert_eq!(swept.removed, 1);
     let refreshed = world.db.refresh(token(live.id, 2), GRACE, IDLE, world.now()).await.unwrap();
     assert!(matches!(refreshed, common::db::RefreshOutcome::Rotated(_)));
-    assert_eq!(raw.number(rows).await, 2, "the live session and the event that waits");
+    assert_eq!(raw.number(rows).await, 2, "the live session and the waiting event");
 }
 
-async fn p4_p9_a_sweep_by_a_clock_that_is_an_hour_ahead_takes_nothing_that_counts(world: World) {
+async fn p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed(world: World) {
     let (locked, phone) = (Phone::new(), Phone::new());
     let mut ask = world.ask(&phone, world.code());
     ask.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
     signed_in(world.db.sign_in(ask).await.unwrap());
-    // It opens in half an hour.
+    // It unlocks in half an hour.
     world.set_failures(&locked, 100, DAY - 1800).await;
     world.db.sweep(LIMITS, world.now().plus_secs(3600)).await.unwrap();
     let guess = world.guess(locked.stranger(), None).await;

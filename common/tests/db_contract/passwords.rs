@@ -11,11 +11,11 @@ use crate::world::{LIMITS, Phone, World};
 contract!(
     setting_a_password_ends_the_other_sessions,
     a_password_is_set_only_over_the_one_that_was_read,
-    a_right_password_starts_a_session_and_ends_its_failures,
-    p4_a_right_password_waits_like_a_wrong_one,
-    p4_a_right_current_password_waits_like_a_wrong_one_and_ends_its_failures,
-    a_password_that_changed_or_a_blocked_account_starts_no_session,
-    p6_every_look_tells_the_dearest_of_the_imported_passwords,
+    a_correct_password_starts_a_session_and_resets_its_failures,
+    p4_a_correct_password_waits_like_a_wrong_one,
+    p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failures,
+    a_changed_password_or_a_blocked_account_starts_no_session,
+    p6_every_lookup_returns_the_highest_cost_of_imported_passwords,
 );
 
 fn ask<'a>(
@@ -67,7 +67,7 @@ async fn a_password_is_set_only_over_the_one_that_was_read(world: World) {
     );
 }
 
-async fn a_right_password_starts_a_session_and_ends_its_failures(world: World) {
+async fn a_correct_password_starts_a_session_and_resets_its_failures(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     world.set_password(&mine, None, "hash-1").await;
@@ -89,7 +89,7 @@ async fn a_right_password_starts_a_session_and_ends_its_failures(world: World) {
     assert_eq!(guess(GuessKind::Code).await.unwrap(), counted(2));
 }
 
-async fn p4_a_right_password_waits_like_a_wrong_one(world: World) {
+async fn p4_a_correct_password_waits_like_a_wrong_one(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     let now = world.now();
@@ -107,7 +107,7 @@ async fn p4_a_right_password_waits_like_a_wrong_one(world: World) {
     assert!(matches!(outcome, PasswordOutcome::SignedIn { .. }));
 }
 
-async fn p4_a_right_current_password_waits_like_a_wrong_one_and_ends_its_failures(world: World) {
+async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failures(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     let now = world.now();
@@ -129,7 +129,7 @@ async fn p4_a_right_current_password_waits_like_a_wrong_one_and_ends_its_failure
     let closed = PasswordChangeOutcome::Closed(Closed::Wait { until });
     assert_eq!(world.db.set_password(change).await.unwrap(), closed);
     assert_eq!(world.db.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
-    // Of those that come together at the wait's end one is judged, right or wrong; the others find the next wait.
+    // Of the checks that arrive when the wait ends, one is judged, correct or not; the others get the next wait.
     fail(until).await.unwrap();
     let change = PasswordChange { now: until, ..change };
     let closed = PasswordChangeOutcome::Closed(Closed::Wait { until: until.plus_secs(60) });
@@ -140,7 +140,7 @@ async fn p4_a_right_current_password_waits_like_a_wrong_one_and_ends_its_failure
     assert_eq!(fail(until.plus_secs(60)).await.unwrap(), first);
 }
 
-async fn a_password_that_changed_or_a_blocked_account_starts_no_session(world: World) {
+async fn a_changed_password_or_a_blocked_account_starts_no_session(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     world.set_password(&mine, None, "hash-1").await;
@@ -153,7 +153,7 @@ async fn a_password_that_changed_or_a_blocked_account_starts_no_session(world: W
     assert!(world.db.sessions(user.id, world.now()).await.unwrap().is_empty());
 }
 
-async fn p6_every_look_tells_the_dearest_of_the_imported_passwords(world: World) {
+async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(world: World) {
     let most = async || {
         let nobodys = world.db.password_of(&Phone::new().number).await.unwrap();
         assert!(nobodys.stored.is_none());
@@ -162,7 +162,7 @@ async fn p6_every_look_tells_the_dearest_of_the_imported_passwords(world: World)
     assert_eq!(most().await, 0);
     let imported = |iterations: &str| format!("pbkdf2_sha256${iterations}$salt$hash");
     let mut users = Vec::new();
-    // As numbers, not as texts; what is no number costs nothing; our own hashes are none of them.
+    // Compared as numbers, not as text; a non-number costs nothing; our own hashes do not count.
     for (hash, expected) in [
         (imported("870000"), 870_000),
         (imported("1200000"), 1_200_000),
@@ -177,7 +177,7 @@ async fn p6_every_look_tells_the_dearest_of_the_imported_passwords(world: World)
         assert_eq!((own.stored.unwrap().hash, own.imported_iterations), (hash.clone(), expected));
         users.push((user.id, hash));
     }
-    // Hashed anew at their next use, they cost nobody anything any more.
+    // Once rehashed at their next use, they no longer cost anything.
     for (n, expected) in [(1, 870_000), (0, 0)] {
         let (id, was) = &users[n];
         assert!(world.db.rehash_password(*id, was, "$argon2id$new", world.now()).await.unwrap());

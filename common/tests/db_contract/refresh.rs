@@ -10,8 +10,8 @@ use crate::world::{DAY, GRACE, IDLE, MAX, Phone, World, token};
 contract!(
     p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end,
     p9_the_last_refresh_may_be_repeated_within_the_grace,
-    p9_an_older_token_ends_the_session_and_that_is_remembered,
-    p9_of_fifty_refreshes_with_one_token_one_rotates_and_the_others_repeat_it,
+    p9_an_older_token_ends_the_session_for_good,
+    p9_one_of_fifty_refreshes_with_one_token_rotates_and_the_others_repeat_it,
     p9_a_repeat_after_the_grace_is_reuse,
     a_session_ends_idle_and_at_its_absolute_end,
     a_token_newer_than_its_session_ends_it,
@@ -38,7 +38,7 @@ async fn p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end(world: Wo
     let second = rotated(world.db.refresh(token(first.id, 1), GRACE, IDLE, now).await.unwrap());
     assert_eq!(second.generation, 2);
     assert_eq!((second.last_seen_at, second.expires_at), (now, now.plus_secs(IDLE)));
-    assert_eq!(second.created_at, first.created_at, "a refresh is no new sign-in");
+    assert_eq!(second.created_at, first.created_at, "a refresh is not a new sign-in");
     assert_eq!(second.absolute_expires_at, first.absolute_expires_at);
     assert_eq!(rotated(refresh(&world, first.id, 2).await).generation, 3);
     let live = world.db.session(first.id, world.now()).await.unwrap().unwrap();
@@ -54,11 +54,11 @@ async fn p9_the_last_refresh_may_be_repeated_within_the_grace(world: World) {
     assert_eq!(
         refresh(&world, session.id, 2).await,
         RefreshOutcome::Repeated(third),
-        "the twin of the used one is a repeat of the last refresh"
+        "the duplicate of the used one is a repeat of the last refresh"
     );
 }
 
-async fn p9_an_older_token_ends_the_session_and_that_is_remembered(world: World) {
+async fn p9_an_older_token_ends_the_session_for_good(world: World) {
     let phone = Phone::new();
     let (user, session) = world.signed_in(&phone).await;
     let (_, other) = world.signed_in(&phone).await;
@@ -85,7 +85,7 @@ async fn p9_an_older_token_ends_the_session_and_that_is_remembered(world: World)
     assert_eq!(lines[0].act, "refresh_reused");
 }
 
-async fn p9_of_fifty_refreshes_with_one_token_one_rotates_and_the_others_repeat_it(world: World) {
+async fn p9_one_of_fifty_refreshes_with_one_token_rotates_and_the_others_repeat_it(world: World) {
     let (_, session) = world.signed_in(&Phone::new()).await;
     let outcomes = join_all((0..50).map(|_| refresh(&world, session.id, 1))).await;
     let rotations = outcomes.iter().filter(|o| matches!(o, RefreshOutcome::Rotated(_))).count();
@@ -109,7 +109,7 @@ async fn p9_a_repeat_after_the_grace_is_reuse(world: World) {
     let now = world.now();
     rotated(world.db.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap());
     let repeat = world.db.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap();
-    assert_eq!(repeat, RefreshOutcome::Reused, "a grace of 0 is none");
+    assert_eq!(repeat, RefreshOutcome::Reused, "a grace period of 0 is none");
 }
 
 async fn a_session_ends_idle_and_at_its_absolute_end(world: World) {

@@ -7,7 +7,7 @@ contract!(
     a_list_holds_the_live_sessions_of_its_account,
     one_session_is_ended_by_its_own_account_only,
     the_other_sessions_end_with_an_event_each,
-    a_session_that_ran_out_ends_at_that_time_with_an_event,
+    an_expired_session_ends_at_its_expiry_with_an_event,
 );
 
 async fn a_list_holds_the_live_sessions_of_its_account(world: World) {
@@ -54,11 +54,11 @@ async fn the_other_sessions_end_with_an_event_each(world: World) {
     assert!(lines[0].detail.contains(&mine.id.to_string()));
 }
 
-async fn a_session_that_ran_out_ends_at_that_time_with_an_event(world: World) {
+async fn an_expired_session_ends_at_its_expiry_with_an_event(world: World) {
     let phone = Phone::new();
     let (user, idle) = world.signed_in(&phone).await;
     let (_, used) = world.signed_in(&phone).await;
-    // Used until its absolute end, which the last refresh does not move.
+    // Used until its absolute end, which the last refresh does not change.
     world.db.refresh(token(used.id, 1), GRACE, 2 * MAX, world.now()).await.unwrap();
     world.events().await;
     world.db.sweep(LIMITS, idle.expires_at.plus_ms(-1)).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_session_that_ran_out_ends_at_that_time_with_an_event(world: World) {
     for (session, at) in [(&idle, idle.expires_at), (&used, used.absolute_expires_at)] {
         let swept_at = at.plus_secs(DAY);
         assert!(world.db.session(session.id, at).await.unwrap().is_none());
-        // Not yet: the clock of who sweeps may be ahead.
+        // Not yet: the sweeper's clock may be ahead.
         world.db.sweep(LIMITS, at.plus_secs(3599)).await.unwrap();
         assert!(world.db.outbox_take(10, at.plus_secs(3599)).await.unwrap().is_empty());
         world.db.sweep(LIMITS, swept_at).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_session_that_ran_out_ends_at_that_time_with_an_event(world: World) {
             lines[0].detail,
             serde_json::json!({ "reason": "expired", "sessions": [session.id] }).to_string()
         );
-        // Refused as before, with the answer of before.
+        // Refused as before, with the same answer.
         assert!(world.db.session(session.id, swept_at).await.unwrap().is_none());
         let generation = if session.id == used.id { 2 } else { 1 };
         let refreshed =

@@ -9,22 +9,22 @@ use crate::contract;
 use crate::world::{DAY, LIMITS, Phone, World, signed_in, token};
 
 contract!(
-    the_first_sign_in_makes_the_account_and_the_next_one_finds_it,
-    p3_of_fifty_sign_ins_with_one_code_one_is_let_in,
-    p3_a_code_is_used_up_though_its_account_was_deleted,
-    p3_a_sign_in_that_is_refused_changes_nothing,
-    p4_the_fifth_guess_is_accepted_and_a_spent_code_is_not,
-    a_blocked_account_uses_its_code_up_and_gets_no_session,
+    the_first_sign_in_creates_the_account_and_the_next_one_finds_it,
+    p3_one_of_fifty_sign_ins_with_one_code_succeeds,
+    p3_a_code_stays_used_after_its_account_is_deleted,
+    p3_a_refused_sign_in_changes_nothing,
+    p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not,
+    a_blocked_account_uses_its_code_and_gets_no_session,
     a_profile_is_for_a_new_account_only,
     names_are_kept_as_they_are_and_never_interpreted,
-    the_fifty_first_session_ends_the_one_not_seen_for_longest,
+    the_fifty_first_session_ends_the_least_recently_seen_one,
     fifty_sign_ins_at_once_stay_within_the_cap,
     p9_a_repeated_login_finds_its_session_for_thirty_seconds,
     p9_a_repeated_login_finds_no_session_once_it_was_refreshed,
-    events_and_audit_tell_of_a_sign_in_without_the_phone,
+    events_and_audit_record_a_sign_in_without_the_phone,
 );
 
-async fn the_first_sign_in_makes_the_account_and_the_next_one_finds_it(world: World) {
+async fn the_first_sign_in_creates_the_account_and_the_next_one_finds_it(world: World) {
     let phone = Phone::new();
     let ask = world.ask(&phone, world.code());
     let LoginOutcome::SignedIn { user, created, session } = world.db.sign_in(ask).await.unwrap()
@@ -52,7 +52,7 @@ async fn the_first_sign_in_makes_the_account_and_the_next_one_finds_it(world: Wo
     assert_eq!(session.user_id, user.id);
 }
 
-async fn p3_of_fifty_sign_ins_with_one_code_one_is_let_in(world: World) {
+async fn p3_one_of_fifty_sign_ins_with_one_code_succeeds(world: World) {
     let phone = Phone::new();
     let code = world.code();
     let outcomes = join_all((0..50).map(|_| world.login(&phone, code))).await;
@@ -64,7 +64,7 @@ async fn p3_of_fifty_sign_ins_with_one_code_one_is_let_in(world: World) {
     assert_eq!(world.kinds().await, ["otp.verified.v1", "session.started.v1", "user.created.v1"]);
 }
 
-async fn p3_a_code_is_used_up_though_its_account_was_deleted(world: World) {
+async fn p3_a_code_stays_used_after_its_account_is_deleted(world: World) {
     let phone = Phone::new();
     let code = world.code();
     let (user, _) = signed_in(world.login(&phone, code).await);
@@ -82,24 +82,24 @@ async fn p3_a_code_is_used_up_though_its_account_was_deleted(world: World) {
     assert!(world.db.user_by_phone(&phone.number).await.unwrap().is_none());
 }
 
-async fn p3_a_sign_in_that_is_refused_changes_nothing(world: World) {
+async fn p3_a_refused_sign_in_changes_nothing(world: World) {
     let (phone, other) = (Phone::new(), Phone::new());
     let code = world.code();
     world.signed_in(&phone).await;
     signed_in(world.login(&phone, code).await);
     world.events().await;
     world.guess(other.stranger(), None).await;
-    // The same code at another phone: were it ever possible, the fence would hold.
+    // Even if the same code could occur for another phone, the fence would hold.
     assert_eq!(world.login(&other, code).await, LoginOutcome::CodeUsed);
     assert!(world.db.user_by_phone(&other.number).await.unwrap().is_none());
     assert!(world.events().await.is_empty());
     let GuessOutcome::Counted { failures, .. } = world.guess(other.stranger(), None).await else {
         panic!("not counted")
     };
-    assert_eq!(failures, 2, "a refused sign-in does not end the failures in a row");
+    assert_eq!(failures, 2, "a refused sign-in does not reset the failures");
 }
 
-async fn p4_the_fifth_guess_is_accepted_and_a_spent_code_is_not(world: World) {
+async fn p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not(world: World) {
     let (phone, code) = (Phone::new(), world.code());
     for n in 1..=4 {
         let counted = GuessOutcome::Counted { failures: n, code_failures: n };
@@ -108,7 +108,7 @@ async fn p4_the_fifth_guess_is_accepted_and_a_spent_code_is_not(world: World) {
     signed_in(world.login(&phone, code).await);
     let is_spent =
         async |code: common::db::UsedCode| world.db.code_is_spent(code.id, LIMITS).await.unwrap();
-    assert!(!is_spent(code).await, "it was used, which is another thing");
+    assert!(!is_spent(code).await, "it was used, not exhausted");
 
     let spent = world.code();
     for _ in 0..5 {
@@ -120,7 +120,7 @@ async fn p4_the_fifth_guess_is_accepted_and_a_spent_code_is_not(world: World) {
     world.signed_in(&phone).await;
 }
 
-async fn a_blocked_account_uses_its_code_up_and_gets_no_session(world: World) {
+async fn a_blocked_account_uses_its_code_and_gets_no_session(world: World) {
     let phone = Phone::new();
     let (user, first) = world.signed_in(&phone).await;
     assert!(world.db.block_user(user.id, "fraud", "staff:1", world.now()).await.unwrap());
@@ -129,7 +129,7 @@ async fn a_blocked_account_uses_its_code_up_and_gets_no_session(world: World) {
     world.events().await;
     assert_eq!(world.login(&phone, code).await, LoginOutcome::Blocked);
     assert!(world.db.sessions(user.id, world.now()).await.unwrap().is_empty());
-    assert!(world.events().await.is_empty(), "nobody signed in");
+    assert!(world.events().await.is_empty(), "there was no sign-in");
     assert!(world.db.unblock_user(user.id, "staff:1", world.now()).await.unwrap());
     assert_eq!(world.login(&phone, code).await, LoginOutcome::CodeUsed);
     let (again, _) = world.signed_in(&phone).await;
@@ -165,7 +165,7 @@ async fn names_are_kept_as_they_are_and_never_interpreted(world: World) {
     }
 }
 
-async fn the_fifty_first_session_ends_the_one_not_seen_for_longest(world: World) {
+async fn the_fifty_first_session_ends_the_least_recently_seen_one(world: World) {
     let phone = Phone::new();
     let mut sessions = Vec::new();
     for _ in 0..50 {
@@ -173,7 +173,7 @@ async fn the_fifty_first_session_ends_the_one_not_seen_for_longest(world: World)
         sessions.push(world.signed_in(&phone).await.1);
     }
     world.advance(1);
-    // The oldest is seen again: now the second has not been seen for longest.
+    // The oldest is seen again: now the second is the least recently seen.
     world.db.refresh(token(sessions[0].id, 1), 30, DAY, world.now()).await.unwrap();
     world.events().await;
     world.advance(1);
@@ -238,7 +238,7 @@ async fn p9_a_repeated_login_finds_no_session_once_it_was_refreshed(world: World
     }
 }
 
-async fn events_and_audit_tell_of_a_sign_in_without_the_phone(world: World) {
+async fn events_and_audit_record_a_sign_in_without_the_phone(world: World) {
     let phone = Phone::new();
     let (user, _) = world.signed_in(&phone).await;
     world.events().await;
@@ -254,7 +254,7 @@ async fn events_and_audit_tell_of_a_sign_in_without_the_phone(world: World) {
         let text = String::from_utf8(event.body.clone()).unwrap();
         assert!(!text.contains(&phone.number[1..]), "{text}");
         assert!(text.contains(&event.id.to_string()) && text.contains("00-0af7651916cd43dd"));
-        assert!(text.contains(&user.id.to_string()), "the account's id, not the one made in vain");
+        assert!(text.contains(&user.id.to_string()), "the account's id, not the unused new one");
         assert!(!text.contains(&ask.new_user.to_string()));
     }
     let started = taken.iter().find(|e| e.kind == "session.started.v1").unwrap();

@@ -8,7 +8,7 @@ use crate::world::{Phone, World};
 
 contract!(
     a_block_is_in_force_until_its_end_or_its_removal,
-    a_role_is_granted_and_revoked_in_the_audit,
+    granting_and_revoking_a_role_is_audited,
     an_account_is_blocked_once_and_unblocked_once,
 );
 
@@ -47,7 +47,7 @@ async fn a_block_is_in_force_until_its_end_or_its_removal(world: World) {
     assert_eq!(acts, ["block_removed", "block_added"]);
 }
 
-async fn a_role_is_granted_and_revoked_in_the_audit(world: World) {
+async fn granting_and_revoking_a_role_is_audited(world: World) {
     let (user, session) = world.signed_in(&Phone::new()).await;
     let now = world.now();
     assert!(world.db.staff().await.unwrap().is_empty());

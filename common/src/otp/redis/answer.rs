@@ -18,9 +18,9 @@ pub(super) fn read_asks(fields: &[String]) -> Result<Vec<(RequestId, AskNote)>, 
     let mut asks = Vec::new();
     for pair in fields.chunks_exact(2) {
         let Some(request) = pair[0].strip_prefix("r:") else { continue };
-        let (turn, note) = pair[1].split_once(' ').ok_or_else(|| odd("a request without a turn number"))?;
-        let note: AskNote =
-            serde_json::from_str(note).map_err(|_| odd("an unreadable request"))?;
+        let (turn, note) =
+            pair[1].split_once(' ').ok_or_else(|| odd("a request without a turn number"))?;
+        let note: AskNote = serde_json::from_str(note).map_err(|_| odd("an unreadable request"))?;
         asks.push((parse::<u32>(turn)?, parse(request)?, note));
     }
     asks.sort_by_key(|(turn, ..)| *turn);
