@@ -108,7 +108,7 @@ impl Ledger {
             .await
     }
 
-    /// Ends the queries about an attempt, if it is still in the state of the follow-up, until `again_at`.
+    /// Stops the queries about an attempt until `again_at`, if its end is still the one in `follow_up`.
     pub async fn followed_up(
         &self,
         follow_up: &FollowUp,
