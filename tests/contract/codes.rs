@@ -743,7 +743,7 @@ async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(mut 
         bench.store.withdraw(&first).await.unwrap();
         assert!(bench.store.status(first.request_id).await.unwrap().is_some());
         let Admission::Replayed(replay) = bench.store.admit(&keyed()).await.unwrap() else {
-            panic!("the first answer stands")
+            panic!("the first answer is kept")
         };
         assert_eq!((replay.request_id, replay.published), (first.request_id, published));
         let another = Admit { ip_key: &key, ..bench.admit() };

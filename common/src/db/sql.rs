@@ -20,8 +20,8 @@ pub(super) enum Arg<'a> {
     Int(Option<i64>),
     Text(Option<&'a str>),
     Flag(bool),
-    /// A column of rows that are written together, on PostgreSQL only: SQLite has no arrays, and its commits are too
-    /// cheap to share.
+    /// A column of rows that are written together, on PostgreSQL only: SQLite has no arrays, and gains nothing
+    /// from shared commits.
     Uuids(&'a [Option<Uuid>]),
     Ints(&'a [Option<i64>]),
     Texts(&'a [Option<&'a str>]),
