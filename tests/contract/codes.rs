@@ -1,4 +1,4 @@
-//! The store of requests and codes: P3, P4, P5 and the limits, on memory and on Redis.
+//! The code store: P3, P4, P5 and the limits, on memory and on Redis.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) const TTL_MS: i64 = 300_000;
 pub(crate) const ATTEMPTS: u32 = 5;
 pub(crate) const PLACE: Place<'static> = Place { country: "IR", operator_prefix: "989123" };
 
-/// Every limit out of the way.
+/// No limits at all.
 pub(crate) fn no_limits() -> Limits {
     Limits {
         resend_cooldown_secs: 0,
@@ -38,18 +38,18 @@ pub(crate) fn no_limits() -> Limits {
     }
 }
 
-/// A store of either kind, a clock that moves it, and one phone.
+/// A store of either kind, its clock, and one phone.
 pub(crate) struct Bench {
     pub store: OtpStore,
     pub clock: Clock,
     pub keys: Keys,
     pub phone: domain::keys::PhoneKey,
     pub limits: Limits,
-    /// Where the store is kept, when it outlives its process.
+    /// Where the store is kept, if it outlives its process.
     url: Option<SecretString>,
 }
 
-/// What an ask was answered with.
+/// The response to a code request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub request: RequestId,
@@ -71,7 +71,7 @@ impl Bench {
         Self::of(store, clock, Some(url))
     }
 
-    /// The process starts anew. Says whether the store is what it was: Redis is, memory is empty.
+    /// Restarts the process. Returns whether the store is unchanged: Redis is, memory is empty.
     pub(crate) async fn restart(&mut self) -> bool {
         let clock = self.clock.clone();
         self.store = match &self.url {
@@ -173,7 +173,7 @@ impl Bench {
     }
 }
 
-/// Each rule is one body; here it meets both engines.
+/// Each rule is one body, run on both engines.
 macro_rules! on_both {
     ($($rule:ident),+ $(,)?) => {
         mod embedded {
@@ -243,7 +243,7 @@ async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
         .close(&bench.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
         .await
         .unwrap();
-    assert_eq!(bench.left_after("123456").await, Some(4), "a used code is as none");
+    assert_eq!(bench.left_after("123456").await, Some(4), "a used code counts as none");
     assert_eq!(bench.store.status(asked.request).await.unwrap().unwrap().status, Status::Verified);
 }
 
@@ -296,7 +296,7 @@ async fn p4_an_attempt_is_counted_before_it_is_compared(bench: Bench) {
         assert_eq!(bench.left_after("000000").await, Some(left));
     }
     let Judged::Exhausted { code, until, .. } = bench.guess("123456").await else {
-        panic!("no guess is left")
+        panic!("no attempts are left")
     };
     assert_eq!((code, until), (Some(asked.code), asked.expires_at));
 }
@@ -334,7 +334,7 @@ async fn p4_an_exhausted_code_refuses_requests_until_its_expiry(bench: Bench) {
     bench.pass(200);
     let next = bench.ask().await;
     bench.issue(&next, "654321").await;
-    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has guesses of its own");
+    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
 }
 
 async fn p4_a_refunded_attempt_can_be_made_again(bench: Bench) {
@@ -374,7 +374,7 @@ async fn p4_a_code_exhausted_in_the_database_is_exhausted(bench: Bench) {
         spend(asked.code).await;
         let judged = bench.guess("123456").await;
         let Judged::Exhausted { code: Some(code), until, .. } = judged else {
-            panic!("it is spent: {judged:?}")
+            panic!("it is exhausted: {judged:?}")
         };
         assert_eq!((code, until), (asked.code, asked.expires_at));
     }
@@ -384,7 +384,7 @@ async fn p4_a_code_exhausted_in_the_database_is_exhausted(bench: Bench) {
     let next = bench.ask().await;
     bench.issue(&next, "654321").await;
     spend(asked.code).await;
-    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has guesses of its own");
+    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
 }
 
 async fn p4_attempts_without_a_code_look_alike_and_block_no_request(bench: Bench) {
@@ -392,7 +392,7 @@ async fn p4_attempts_without_a_code_look_alike_and_block_no_request(bench: Bench
         assert_eq!(bench.left_after("000000").await, Some(left));
     }
     let Judged::Exhausted { code: None, now, until } = bench.guess("000000").await else {
-        panic!("none is left")
+        panic!("no attempts are left")
     };
     assert!((1..=300).contains(&until.secs_from(now)));
     let asked = bench.ask().await;
@@ -437,7 +437,7 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     for left in [4, 3, 2, 1] {
         assert_eq!(bench.left_after("000000").await, Some(left));
     }
-    // Its login's outcome was not heard of. Should it not have been committed, the same code is right once more.
+    // The outcome of its login is unknown. If it was not committed, the same code is correct once more.
     for _ in 0..2 {
         assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 0, .. }));
         let refund = Refund::Guess(first.code);
@@ -446,14 +446,17 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
     bench.pass(1);
     let next = bench.ask().await;
-    assert_ne!(next.code, first.code, "asks are not refused either");
+    assert_ne!(next.code, first.code, "requests are not refused either");
     assert!(next.expires_at > first.expires_at);
-    assert!(!bench.store.is_wanted(first.request).await.unwrap(), "nothing tells of the old code");
+    assert!(
+        !bench.store.is_wanted(first.request).await.unwrap(),
+        "the old code's message is unwanted"
+    );
     assert_eq!(bench.issue(&next, "654321").await, Issued::Code("654321".into()));
     assert_eq!(bench.issue(&first, "123456").await, Issued::Superseded);
     let resend = bench.ask().await;
     assert_eq!((resend.code, resend.expires_at), (next.code, next.expires_at));
-    // The login was committed after all: that ends its own code and no other.
+    // The login was committed after all: that ends only its own code.
     bench
         .store
         .close(&bench.phone, Scope::Login, first.code, Closing::Used(None), PLACE)
@@ -471,7 +474,7 @@ async fn p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests(ben
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
     refund(Refund::Unused(first.code)).await;
     assert_eq!(bench.ask().await.code, first.code);
-    // One of two that were right at once may have been used: what the other waits for does not say that it was not.
+    // One of two concurrent correct checks may have used it: a wait for the other does not prove that it was not used.
     for _ in 0..2 {
         assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
     }
@@ -488,7 +491,7 @@ async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
         bench.store.admit(&admit).await.unwrap()
     };
     assert_eq!(only(CodeId::new(&bench.clock)).await, Admission::Gone);
-    // Its login may have used it up. Should it not, the code is as good as before.
+    // Its login may have used it. If not, the code is valid as before.
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
     assert_eq!(only(first.code).await, Admission::Gone);
     assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
@@ -497,7 +500,7 @@ async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
         bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
     }
     let Admission::Admitted { code_id, .. } = only(first.code).await else {
-        panic!("what was refused was not counted")
+        panic!("a refused request is not counted")
     };
     assert_eq!(code_id, first.code);
 }
@@ -588,7 +591,7 @@ async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
     let (_, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
     assert!(
         (29..=30).contains(&retry_after),
-        "after a success the first wait again, not {retry_after}"
+        "after a success the first wait applies again, not {retry_after}"
     );
 }
 
@@ -740,7 +743,7 @@ async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(mut 
         bench.store.withdraw(&first).await.unwrap();
         assert!(bench.store.status(first.request_id).await.unwrap().is_some());
         let Admission::Replayed(replay) = bench.store.admit(&keyed()).await.unwrap() else {
-            panic!("the first answer stands")
+            panic!("the first answer is kept")
         };
         assert_eq!((replay.request_id, replay.published), (first.request_id, published));
         let another = Admit { ip_key: &key, ..bench.admit() };
@@ -778,7 +781,7 @@ async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
     assert_eq!(
         bench.refusal(&elsewhere).await.map(|(limit, _)| limit),
         Some(Limit::Cooldown),
-        "a key is of its route"
+        "a key belongs to its route"
     );
 }
 
@@ -792,7 +795,7 @@ async fn a_status_only_advances(bench: Bench) {
     assert!(raise(Status::Undelivered).await.unwrap());
     assert!(raise(Status::Delivered).await.unwrap(), "it arrived after all");
     for worse in [Status::Undelivered, Status::Failed] {
-        assert!(!raise(worse).await.unwrap(), "what arrived has arrived");
+        assert!(!raise(worse).await.unwrap(), "a delivered message stays delivered");
     }
     assert!(raise(Status::Verified).await.unwrap());
     let found = bench.store.status(asked.request).await.unwrap().unwrap();
@@ -846,7 +849,7 @@ async fn the_sweep_continues_past_finished_requests(bench: Bench) {
 async fn a_waiter_is_woken_by_a_change(bench: Bench) {
     let (mine, other) = (bench.ask().await, bench.ask().await);
     let mut watch = bench.store.watch(mine.request);
-    // The store may wake everybody once, when its subscription begins: only the status itself counts.
+    // The store may wake all waiters once, when its subscription begins: only the status itself counts.
     let seen = async {
         loop {
             if bench.store.status(mine.request).await.unwrap().unwrap().status == Status::Issued {
@@ -935,7 +938,7 @@ async fn a_one_time_key_is_accepted_once_of_fifty_until_it_expires(bench: Bench)
     assert!(!bench.store.first_time("another", 130).await.unwrap());
 }
 
-/// Rules that only a look into the engine can show.
+/// Rules that need a look into the engine.
 mod in_redis {
     use deadpool_redis::redis::{self, AsyncCommands as _};
     use secrecy::ExposeSecret as _;
@@ -997,7 +1000,7 @@ mod in_redis {
         };
         written_late().await;
         all_end(&mut redis).await;
-        // What is written about something that a flush took makes nothing that stays.
+        // Operations on keys that a flush removed must not create keys without an expiry.
         redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
         let store = &bench.store;
         store.published(&keyed).await.unwrap();
@@ -1010,7 +1013,7 @@ mod in_redis {
 
     #[tokio::test]
     async fn only_a_process_with_a_waiter_subscribes_to_changes() {
-        // Subscriptions are of the whole server.
+        // Subscriptions are counted over the whole server.
         let private = Redis::start(Keeps::Nothing).await;
         let url = SecretString::from(private.url(0));
         let store = async || OtpStore::connect_redis(&url, Clock::manual()).await.unwrap();
@@ -1035,14 +1038,14 @@ mod in_redis {
         for watch in &mut watches {
             tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("woken");
         }
-        assert_eq!(subscribed(&mut redis).await, 1, "one for all who wait in a process");
+        assert_eq!(subscribed(&mut redis).await, 1, "one for all waiters of a process");
     }
 
     async fn all_end(redis: &mut redis::aio::MultiplexedConnection) {
         let keys: Vec<String> = redis.keys("lk:*").await.unwrap();
         for key in keys {
             let ends_in: i64 = redis.pttl(&key).await.unwrap();
-            assert!(ends_in > 0, "{key} stays for ever");
+            assert!(ends_in > 0, "{key} has no expiry");
         }
     }
 }

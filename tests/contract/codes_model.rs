@@ -1,4 +1,4 @@
-//! P3, P4, P5 over random lives of a code, held against a model of ten lines.
+//! P3, P4, P5 over random sequences of operations on a code, compared with a small model.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ enum Act {
     GuessWrong,
     /// Seconds.
     Wait(u64),
-    /// The guess was right and the login committed.
+    /// The check was correct and the login committed.
     Use,
-    /// The process starts anew.
+    /// The process restarts.
     Restart,
 }
 
@@ -32,12 +32,12 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..40)
 }
 
-/// What is known of the live code: when it ends and how many guesses were made at it.
+/// The known state of the live code: when it ends and how many attempts were made.
 #[derive(Clone, Copy)]
 struct Live {
     until: i64,
     tries: u32,
-    /// A guess was right: it may have been used.
+    /// A check was correct: the code may have been used.
     right: bool,
 }
 
@@ -72,7 +72,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                             prop_assert_eq!(
                                 joined,
                                 code.is_some(),
-                                "what may be used is not joined"
+                                "a possibly used code is not joined"
                             );
                         }
                         if let (Some(_), Some(last)) = (code, &last) {
@@ -87,7 +87,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                         last = Some(asked);
                     }
                     (other, code) => {
-                        prop_assert!(false, "{other:?} with {:?} tries", code.map(|c| c.tries));
+                        prop_assert!(false, "{other:?} with {:?} attempts", code.map(|c| c.tries));
                     }
                 }
             }
@@ -114,7 +114,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                 prop_assert_eq!(
                     right,
                     matches!(act, Act::GuessRight),
-                    "guess {} of five",
+                    "attempt {} of five",
                     code.tries
                 );
             }

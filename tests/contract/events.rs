@@ -1,5 +1,5 @@
-//! The events' bytes: what an older process wrote must be read by a newer one, and the reverse. A file of
-//! `tests/golden/` is never edited; a breaking change is a new type with a file of its own.
+//! The encoding of events: a newer process must read what an older one wrote, and the reverse. A file of
+//! `tests/golden/` is never edited; a breaking change is a new type with a new file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ use serde_json::Value;
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const AT_MS: i64 = 1_772_000_000_123;
 
-/// An event of each type, and the reading of its file.
+/// An event of each type, and a function that re-encodes its file.
 struct Sample {
     kind: &'static str,
     written: Vec<u8>,
@@ -183,7 +183,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
-/// The same document with one member called otherwise, for each member at any depth.
+/// The same document with one member renamed, for each member at any depth.
 fn renamed(document: &Value) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     if let Value::Object(members) = document {
@@ -235,7 +235,8 @@ fn a_renamed_field_is_noticed() {
         let document: Value = serde_json::from_slice(&golden(sample.kind)).unwrap();
         let mut tried = 0;
         for (name, other) in renamed(&document) {
-            // The provider's own fields are names that we carry, not ours to fix.
+            // The provider's own fields are passed through under the provider's names; they are not part of our
+            // contract.
             if name.starts_with("data.fields.") {
                 continue;
             }
@@ -243,7 +244,7 @@ fn a_renamed_field_is_noticed() {
             let same = (sample.again)(&bytes)
                 .ok()
                 .map(|again| serde_json::from_slice::<Value>(&again).unwrap() == other);
-            assert_ne!(same, Some(true), "{}: {name} may be called anything", sample.kind);
+            assert_ne!(same, Some(true), "{}: {name} can be renamed unnoticed", sample.kind);
             tried += 1;
         }
         assert!(tried >= 9, "{}: only {tried} fields", sample.kind);

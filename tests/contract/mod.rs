@@ -1,5 +1,5 @@
-//! What every engine behind a port must do: one body a rule, run on the embedded twin and on the real engine; and the
-//! bytes of what travels between services.
+//! The contract of every engine behind a port: one body per rule, run on the embedded counterpart and on the real
+//! engine; and the encoding of what travels between services.
 
 mod codes;
 mod codes_model;

@@ -1,4 +1,4 @@
-//! Failed guesses, counted where no flush of Redis reaches (P4, ruling 28).
+//! Failed attempts, counted where a flush of Redis cannot reset them (P4; contract, ruling 28).
 
 use super::Attempts;
 use super::audit;
@@ -9,7 +9,7 @@ use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use sql::args;
 
-/// Codes and passwords have counts of their own.
+/// Codes and passwords have separate counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuessKind {
     Code,
@@ -25,23 +25,23 @@ impl GuessKind {
     }
 }
 
-/// The phone that is guessed at, and by whom.
+/// The phone under attempt, and the client that makes it.
 #[derive(Clone, Copy)]
 pub struct Guesser<'a> {
     pub phone_number: &'a str,
     pub phone_key: &'a PhoneKey,
-    /// The key that the phone had under the secret before this one, during a rotation.
+    /// The key that the phone had under the previous secret, during a rotation.
     pub former_key: Option<&'a PhoneKey>,
-    /// Whose device it is, by a device token that was valid for this account and this phone. Taken back here when the
+    /// The owner of the device, by a device token that was valid for this account and this phone. Ignored if the
     /// account is gone or has another number now.
     pub known_device: Option<UserId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuessOutcome {
-    /// It was judged and counted. `code_failures` is the code's own count, 0 for a guess without a code.
+    /// The attempt was judged and counted. `code_failures` is the code's own count, 0 for an attempt without a code.
     Counted { failures: u32, code_failures: u32 },
-    /// Neither judged nor counted: the caller must not tell whether it was wrong.
+    /// Neither judged nor counted: the caller must not reveal whether it was wrong.
     Wait { until: Timestamp },
     /// As for [`Closed::Locked`].
     Locked { until: Option<Timestamp> },
@@ -57,8 +57,8 @@ impl From<Closed> for GuessOutcome {
 }
 
 impl Attempts {
-    /// Counts a wrong guess for the phone and for the code's id (with the code's expiry), before it is answered.
-    /// One round trip on PostgreSQL.
+    /// Counts a failed attempt for the phone and for the code's id (with the code's expiry), before the response is
+    /// sent. One round trip on PostgreSQL.
     pub async fn guess_failed(
         &self,
         guesser: Guesser<'_>,
@@ -69,7 +69,7 @@ impl Attempts {
     ) -> Result<GuessOutcome, EngineError> {
         let (code_id, code_expires_at) = code.unzip();
         self.pool
-            .within("count a failed guess", async {
+            .within("count a failed attempt", async {
                 if !self.pool.is_postgres() {
                     return self.guess_failed_sqlite(guesser, kind, code, limits, now).await;
                 }
@@ -144,8 +144,8 @@ impl Attempts {
         Ok(GuessOutcome::Counted { failures: count(failures), code_failures: count(code_failures) })
     }
 
-    /// Whether a guess would be judged now; counts nothing. For guesses at a phone without a live code, and before
-    /// the work of a password's hash is done.
+    /// Whether an attempt would be judged now; counts nothing. For attempts on a phone without a live code, and before
+    /// a password is hashed.
     pub async fn guess_gate(
         &self,
         guesser: Guesser<'_>,
@@ -153,7 +153,7 @@ impl Attempts {
         limits: GuessLimits,
         now: Timestamp,
     ) -> Result<Option<Closed>, EngineError> {
-        self.pool.within("read the count of guesses", async {
+        self.pool.within("read the failed attempts of a phone", async {
             self.carry_over(guesser, kind, limits, now).await?;
             let mut work = self.pool.reading().await?;
             let row = work
@@ -176,14 +176,15 @@ impl Attempts {
         .await
     }
 
-    /// Whether a code's id has spent its guesses here, whatever another store knows of them (design, ruling 28).
+    /// Whether a code's attempts are exhausted by the database's count, whatever another store counted (contract,
+    /// ruling 28).
     pub async fn code_is_spent(
         &self,
         code: CodeId,
         limits: GuessLimits,
     ) -> Result<bool, EngineError> {
         self.pool
-            .within("read the count of a code's guesses", async {
+            .within("read the failed attempts of a code", async {
                 let mut work = self.pool.reading().await?;
                 let row = work
                     .optional(
@@ -197,7 +198,7 @@ impl Attempts {
             .await
     }
 
-    /// During a rotation, for the acts that are one statement: see [`throttle::carry_over`].
+    /// For single-statement operations during a rotation: see [`gate::carry_over`].
     pub(super) async fn carry_over(
         &self,
         guesser: Guesser<'_>,
@@ -213,7 +214,7 @@ impl Attempts {
         work.done().await
     }
 
-    /// Staff opens a phone: both counts start anew. Says whether there was one. `former_key` as in [`Guesser`].
+    /// Resets both counts of a phone, for staff. Returns whether there was one. `former_key` as in [`Guesser`].
     pub async fn reset_failures(
         &self,
         phone_key: &PhoneKey,
@@ -222,7 +223,7 @@ impl Attempts {
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         self.pool
-            .within("open a locked phone", async {
+            .within("unlock a phone", async {
                 let mut work = self.pool.transaction().await?;
                 let reset = work
                     .run(

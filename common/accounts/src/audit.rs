@@ -1,4 +1,4 @@
-//! Who did what to whom. Append-only: triggers refuse change and removal on both engines. What a deletion may change is
+//! Who did what to whom. Append-only: triggers refuse change and removal on both engines. A deletion may change only
 //! the name of the account that it deletes.
 
 use super::Audit;
@@ -6,22 +6,22 @@ use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
-/// One line of the audit.
+/// One audit entry.
 #[derive(Clone, Debug)]
 pub struct AuditEntry {
     pub id: i64,
     pub at: Timestamp,
-    /// A user's id, or whoever ran a command.
+    /// A user's id, or the name of whoever ran a command.
     pub actor: String,
     /// A past fact in snake case: `signed_in`.
     pub act: String,
-    /// A user's id, a phone's key, or the pseudonym of an account that was deleted. Never a number or a name.
+    /// A user's id, a phone's key, or the pseudonym of a deleted account. Never a number or a name.
     pub subject: String,
     /// A JSON object.
     pub detail: String,
 }
 
-/// Writes a line in the transaction of what it tells.
+/// Writes an entry in the transaction of the change that it records.
 pub(super) async fn write(
     work: &mut Work,
     now: Timestamp,
@@ -38,7 +38,7 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Puts a pseudonym in the place of a deleted account's id, in every line: the one change that the triggers let through.
+/// Replaces a deleted account's id by a pseudonym in every entry: the only change that the triggers allow.
 pub(super) async fn rename(
     work: &mut Work,
     name: &str,
@@ -58,7 +58,7 @@ pub(super) async fn rename(
 }
 
 impl Audit {
-    /// Writes a line about something that happened outside the database, as a command that replayed a dead letter.
+    /// Writes an entry about something outside the database, for example a command that replayed a dead letter.
     pub async fn add(
         &self,
         now: Timestamp,
@@ -76,7 +76,7 @@ impl Audit {
             .await
     }
 
-    /// The newest lines first, of one subject or of all, older than the line `before` when one is given.
+    /// Entries of one subject or of all, newest first, older than entry `before` if given.
     pub async fn page(
         &self,
         subject: Option<&str>,

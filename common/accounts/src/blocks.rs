@@ -1,4 +1,4 @@
-//! Run-time blocks: phones, prefixes, addresses and countries that may ask for no code until further notice.
+//! Run-time blocks: phones, prefixes, addresses and countries that may not request codes until further notice.
 
 use super::Blocks;
 use std::fmt;
@@ -19,7 +19,7 @@ pub enum BlockKind {
     Phone,
     /// The digits that a number starts with.
     Prefix,
-    /// An address or a range of them.
+    /// An address or a range of addresses.
     Ip,
     /// ISO 3166 region.
     Country,
@@ -53,7 +53,7 @@ impl FromStr for BlockKind {
     }
 }
 
-/// A block. For a phone, `value` is its key and `display` its masked form; else both are the same.
+/// A block. For a phone, `value` is its key and `display` its masked form; otherwise both are the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     pub kind: BlockKind,
@@ -67,7 +67,7 @@ pub struct Block {
 }
 
 impl Blocks {
-    /// Sets a block; one of the same kind and value is replaced. `created_at` is now.
+    /// Sets a block. Replaces one of the same kind and value. `created_at` is now.
     pub async fn add(&self, block: &Block, actor: &str) -> Result<(), EngineError> {
         let now = block.created_at;
         self.pool.within("set a block", async {
@@ -98,7 +98,7 @@ impl Blocks {
         .await
     }
 
-    /// Says whether there was one.
+    /// Removes a block. Returns whether there was one.
     pub async fn remove(
         &self,
         kind: BlockKind,
@@ -125,12 +125,12 @@ impl Blocks {
             .await
     }
 
-    /// All blocks, also those that are over, the newest first.
+    /// All blocks, including expired ones, newest first.
     pub async fn all(&self) -> Result<Vec<Block>, EngineError> {
         self.blocks_until(None).await
     }
 
-    /// The blocks in force: what admission holds in memory and reads again every few seconds.
+    /// The blocks in force: admission keeps them in memory and reloads them every few seconds.
     pub async fn active(&self, now: Timestamp) -> Result<Vec<Block>, EngineError> {
         self.blocks_until(Some(now)).await
     }

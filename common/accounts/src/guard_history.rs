@@ -1,4 +1,4 @@
-//! What the pumping guard saw: counts by minute for the replay, and the last state of each net for staff.
+//! What the pumping guard observed: counts by minute for the replay, and the last state of each net for staff.
 
 use super::GuardHistory;
 use serde_json::json;
@@ -9,9 +9,9 @@ use domain::vocabulary::PumpingGuard;
 use guard::{Found, Kind, Tally, minute_of};
 use sql::{Row, args};
 
-/// A quarter: long enough to try a rule on last month's attack and on a season's good traffic.
+/// A quarter: long enough to test a rule on last month's attack and on a season's legitimate traffic.
 const KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
-/// Rows written by one statement.
+/// Rows per statement.
 const BATCH: usize = 500;
 
 /// The last known state of a net.
@@ -21,19 +21,19 @@ pub struct NetRow {
     pub kind: String,
     pub name: String,
     pub country: String,
-    /// `open`, `blocked` or `probing`. A block that is over is probed by the next ask.
+    /// `open`, `blocked` or `probing`. The next code request probes a block that is over.
     pub state: String,
     pub mode: String,
     pub sends: i64,
     pub verified: i64,
-    /// Blocks in a row.
+    /// Consecutive blocks.
     pub level: i64,
     pub until: Option<Timestamp>,
     pub changed_at: Timestamp,
 }
 
 impl GuardHistory {
-    /// Adds counts to the history. All or nothing, so that what failed can be given again.
+    /// Adds counts to the history. All or nothing, so that a failed call can be repeated.
     pub async fn add(&self, tallies: &[Tally]) -> Result<(), EngineError> {
         if tallies.is_empty() {
             return Ok(());
@@ -104,7 +104,7 @@ impl GuardHistory {
         .await
     }
 
-    /// Removes what is older than 90 days, an hour of it at a time. Says whether there may be more.
+    /// Removes history older than 90 days, an hour of it at a time. Returns whether there may be more.
     pub async fn sweep(&self, now: Timestamp) -> Result<bool, EngineError> {
         let before = minute_of(now.ms() - KEPT_MS);
         let removed = self
@@ -124,13 +124,13 @@ impl GuardHistory {
         Ok(removed > 0)
     }
 
-    /// Notes a net's new state, unless a newer one is noted.
+    /// Records a net's new state, unless a newer one is recorded.
     pub async fn net_changed(&self, found: &Found, mode: PumpingGuard) -> Result<(), EngineError> {
         let change = &found.change;
         let name =
             if change.kind == Kind::Prefix { &found.operator_prefix } else { &found.country };
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.pool.within("note a state of the guard", async {
+        self.pool.within("record a state of the guard", async {
             let mut work = self.pool.statement().await?;
             work.run(
                 "INSERT INTO guard_nets AS n (kind, name, country, state, mode, sends, verified, level, until, changed_at)
@@ -158,7 +158,7 @@ impl GuardHistory {
         .await
     }
 
-    /// The nets that were ever shut, the last changed first.
+    /// The nets that were ever blocked, the last changed first.
     pub async fn nets(&self) -> Result<Vec<NetRow>, EngineError> {
         self.pool.within("read the states of the guard", async {
             let mut work = self.pool.reading().await?;

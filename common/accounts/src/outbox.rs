@@ -1,7 +1,7 @@
-//! Events that were decided in a transaction, on their way to the broker.
+//! Events decided in a transaction, on their way to the broker.
 //!
-//! A row is claimed with a lease, published, and marked. When its gateway dies in between, another claims it once the
-//! lease is over: at least once, in the order of making where nothing fails.
+//! A row is claimed with a lease, published, and marked. If its gateway dies in between, another claims it once the
+//! lease is over: delivery is at least once, in the order of creation unless something fails.
 
 use super::Outbox;
 use serde::Serialize;
@@ -14,10 +14,10 @@ use domain::rng;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
-/// A claim holds this long. Far above the time that a batch takes to publish, far below the 60 s of P1.
+/// The lease of a claim. Far above the time that a batch takes to publish, far below the 60 s of P1.
 const LEASE_MS: i64 = 30_000;
 
-/// An event with its bytes, ready to be written beside the change that it tells of.
+/// An encoded event, ready to be written with the change that it reports.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub id: EventId,
@@ -28,13 +28,13 @@ pub struct Prepared {
 
 impl Prepared {
     /// # Errors
-    /// When the event is larger than an event may be.
+    /// If the event is larger than an event may be.
     pub fn new<E: Event>(envelope: &Envelope<E>) -> anyhow::Result<Self> {
         let body = String::from_utf8(envelope.encode()?)?;
         Ok(Self { id: envelope.id, kind: E::TYPE, addressed: E::ADDRESSED, body })
     }
 
-    /// The gateway's own event about what happened now.
+    /// The gateway's own event about something that happened now.
     pub(super) fn of<E: Event + Serialize>(
         now: Timestamp,
         traceparent: Option<&str>,
@@ -49,7 +49,7 @@ impl Prepared {
         self.write_of(work, None, now).await
     }
 
-    /// Writes a text to a user, which [`take_back_texts`] finds while it waits.
+    /// Writes a message to a user, which [`take_back_texts`] can remove until it is published.
     pub(super) async fn write_for(
         &self,
         work: &mut Work,
@@ -75,8 +75,8 @@ impl Prepared {
     }
 }
 
-/// Removes the texts to a user that the broker has not taken yet: sent later, they would put his number back into the
-/// ledger of deliveries.
+/// Removes the messages to a user that the broker has not taken yet: sent later, they would put the user's number back
+/// into the ledger of deliveries.
 pub(super) async fn take_back_texts(work: &mut Work, user: UserId) -> Result<(), sqlx::Error> {
     work.run(
         "DELETE FROM outbox WHERE user_id = $1 AND kind = $2 AND published_at IS NULL",
@@ -86,7 +86,7 @@ pub(super) async fn take_back_texts(work: &mut Work, user: UserId) -> Result<(),
     Ok(())
 }
 
-/// The id of an event, and of a block: a UUIDv7 of the caller's time.
+/// The id of an event or of a block: a UUIDv7 of the caller's time.
 pub(super) fn new_id(now: Timestamp) -> Uuid {
     let ms = u64::try_from(now.ms()).unwrap_or_default();
     Builder::from_unix_timestamp_millis(ms, &rng::bytes()).into_uuid()
@@ -120,7 +120,7 @@ impl Outbox {
             .await
     }
 
-    /// Claims up to `limit` waiting events, oldest first, for 30 s. Nobody else gets them meanwhile.
+    /// Claims up to `limit` waiting events, oldest first, for 30 s. No other gateway gets them meanwhile.
     pub async fn take(&self, limit: u32, now: Timestamp) -> Result<Vec<OutboxEvent>, EngineError> {
         self.pool
             .within("claim events", async {
@@ -156,22 +156,22 @@ impl Outbox {
             .await
     }
 
-    /// The broker confirmed these. Their bodies are forgotten.
+    /// Marks events that the broker confirmed. Their bodies are forgotten.
     pub async fn done(&self, ids: &[EventId], now: Timestamp) -> Result<(), EngineError> {
         let kinds = self.outbox_mark(ids, Some(now), "mark events as published").await?;
         if kinds.iter().any(|kind| kind == UserDeleted::TYPE) {
-            // Until now the event held the id of the account; its page is to hold it no more.
+            // Until now the event held the id of the account; its page must not keep it.
             self.pool.forget_log().await;
         }
         Ok(())
     }
 
-    /// These could not be published: anybody may claim them at once.
+    /// Releases events that could not be published: any gateway may claim them at once.
     pub async fn release(&self, ids: &[EventId]) -> Result<(), EngineError> {
-        self.outbox_mark(ids, None, "give claimed events back").await.map(drop)
+        self.outbox_mark(ids, None, "release claimed events").await.map(drop)
     }
 
-    /// The kinds of those that were marked.
+    /// The kinds of the events that were marked.
     async fn outbox_mark(
         &self,
         ids: &[EventId],
@@ -185,8 +185,8 @@ impl Outbox {
             .within(act, async {
                 let ids = serde_json::to_string(ids).map_err(|e| sqlx::Error::Encode(e.into()))?;
                 let mut work = self.pool.statement().await?;
-                // What was published is told by kind and time; a body, or whose text it was, would keep a deleted account's
-                // id for a day.
+                // A published event is identified by kind and time; its body, or the user it was for, would keep a deleted
+                // account's id for a day.
                 let sql = if work.is_postgres() {
                     "UPDATE outbox SET published_at = $2, claimed_until = 0,
                      body = CASE WHEN $2::bigint IS NULL THEN body ELSE '' END,
@@ -212,7 +212,7 @@ impl Outbox {
     /// How many events wait, and since when the oldest does.
     pub async fn waiting(&self) -> Result<(u64, Option<Timestamp>), EngineError> {
         self.pool
-            .within("look at the outbox", async {
+            .within("read the outbox", async {
                 let mut work = self.pool.reading().await?;
                 let row = work
                     .one(

@@ -1,4 +1,4 @@
-//! Passwords: their hashes, and the sessions that they start. Hashing and comparing is the gateway's.
+//! Passwords: their hashes, and the sessions that they start. The gateway hashes and compares.
 
 use super::Accounts;
 use std::fmt;
@@ -34,22 +34,22 @@ impl fmt::Debug for StoredPassword {
     }
 }
 
-/// What a sign-in by password finds.
+/// What a sign-in by password needs to compare.
 #[derive(Clone, Debug)]
 pub struct PasswordLook {
-    /// The password of the phone's account, when it has one.
+    /// The password of the phone's account, if it has one.
     pub stored: Option<StoredPassword>,
-    /// The most iterations of all imported hashes that are left, 0 where there is none: what every comparison has to
-    /// cost so that its time does not tell whose it was (P6).
+    /// The most iterations of all remaining imported hashes, 0 if there are none: every comparison has to cost as much,
+    /// so that its time does not reveal whose hash it was (P6).
     pub imported_iterations: u32,
 }
 
-/// A sign-in whose password was found right.
+/// A sign-in with a correct password.
 #[derive(Clone, Copy)]
 pub struct PasswordSignIn<'a> {
     pub guesser: Guesser<'a>,
     pub user_id: UserId,
-    /// The hash that the password was compared with: should it have been changed meanwhile, nobody is signed in.
+    /// The hash that the password was compared with: if it was changed meanwhile, the sign-in fails.
     pub hash: &'a str,
     pub limits: GuessLimits,
     pub session: NewSession<'a>,
@@ -61,11 +61,11 @@ pub struct PasswordSignIn<'a> {
 #[derive(Clone, Copy)]
 pub struct PasswordChange<'a> {
     pub user_id: UserId,
-    /// The hash that is to be replaced, when there is one.
+    /// The hash to replace, if there is one.
     pub was: Option<&'a str>,
     /// In PHC form.
     pub hash: &'a str,
-    /// Whose guess it was that the shown password is the one of `was`; `None` where none had to be shown.
+    /// The attempt that proved the password of `was`; `None` if no proof was needed.
     pub guess: Option<(Guesser<'a>, GuessLimits)>,
     /// The session that makes the change: the others end.
     pub keep: SessionId,
@@ -75,9 +75,9 @@ pub struct PasswordChange<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordChangeOutcome {
     Set,
-    /// The password is no longer the one of `was`, or the account went. Nothing changed.
+    /// The password is no longer the one of `was`, or the account is gone. Nothing changed.
     Changed,
-    /// The guess may not be judged yet: the caller must not tell that it was right. Nothing changed.
+    /// The attempt may not be judged yet: the caller must not reveal that it was correct. Nothing changed.
     Closed(Closed),
 }
 
@@ -88,11 +88,11 @@ pub enum PasswordOutcome {
         user: User,
         session: Session,
     },
-    /// The account is blocked; no session was made.
+    /// The account is blocked; no session was created.
     Blocked,
-    /// The password was changed, or the account went, since it was compared: the credentials are not valid.
+    /// The password was changed, or the account was deleted, since the comparison: the credentials are not valid.
     Changed,
-    /// The guess may not be judged yet: the caller must not tell that it was right.
+    /// The attempt may not be judged yet: the caller must not reveal that it was correct.
     Wait {
         until: Timestamp,
     },
@@ -111,8 +111,8 @@ impl From<Closed> for PasswordOutcome {
     }
 }
 
-/// The look of [`Accounts::password_of`], with the iterations of an imported hash as the index of
-/// `0007_imported_passwords.sql` has them: so the most of them is one look into it, however many there are.
+/// The query of [`Db::password_of`]. The iterations of an imported hash are computed as in the index of
+/// `0007_imported_passwords.sql`, so the maximum is one index lookup, however many there are.
 macro_rules! look {
     ($iterations:literal) => {
         concat!(
@@ -131,7 +131,7 @@ macro_rules! look {
 }
 
 impl Accounts {
-    /// The password of a phone's account, when it has one, and what the imported ones cost. One statement, one row.
+    /// The password of a phone's account, if it has one, and the cost of the imported hashes. One statement, one row.
     pub async fn password_of(&self, phone_number: &str) -> Result<PasswordLook, EngineError> {
         self.pool
             .within("read a password's hash", async {
@@ -162,7 +162,7 @@ impl Accounts {
             .await
     }
 
-    /// The hash of an account's password, when it has one: for the check of `current_password`.
+    /// The hash of an account's password, if it has one: for the check of `current_password`.
     pub async fn password_hash(&self, user: UserId) -> Result<Option<String>, EngineError> {
         self.pool
             .within("read a password's hash", async {
@@ -176,8 +176,8 @@ impl Accounts {
             .await
     }
 
-    /// Sets the password, unless it changed since `was` was read, and ends the other sessions. A password that was
-    /// shown for it is judged like one that signs in: also a right one waits, and ends the failures in a row.
+    /// Sets the password, unless it changed since `was` was read, and ends the other sessions. A presented current
+    /// password is judged like one that signs in: even a correct one must wait, and it resets the consecutive failures.
     pub async fn set_password(
         &self,
         change: PasswordChange<'_>,
@@ -219,8 +219,8 @@ impl Accounts {
             .await
     }
 
-    /// Replaces a hash by another of the same password: no change that anybody needs to know of. Says whether the hash
-    /// was still the one that `was` names.
+    /// Replaces a hash by another of the same password: not a change that has to be reported. Returns whether the hash
+    /// was still the one in `was`.
     pub async fn rehash_password(
         &self,
         user: UserId,
@@ -242,7 +242,8 @@ impl Accounts {
         .await
     }
 
-    /// A right password for a session. Judged like a code's guess, with a count of its own: also a right one waits.
+    /// Exchanges a correct password for a session. Judged like a code check, with a separate count: even a correct one
+    /// must wait.
     pub async fn start_password_session(
         &self,
         sign_in: PasswordSignIn<'_>,

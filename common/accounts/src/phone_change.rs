@@ -1,4 +1,4 @@
-//! A proven new number in place of the old one.
+//! Replaces the old number by a proven new one.
 
 use super::Accounts;
 use super::attempts::{GuessKind, Guesser};
@@ -16,11 +16,11 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::Purpose;
 use sql::args;
 
-/// A change whose code, sent to the new number, was found right.
+/// A change with a correct code, which was sent to the new number.
 #[derive(Clone, Copy)]
 pub struct PhoneChange<'a> {
     pub user_id: UserId,
-    /// The new number. Its guesses are the code's.
+    /// The new number. Its attempts are the code's.
     pub guesser: Guesser<'a>,
     /// ISO 3166 region of the new number.
     pub country: &'a str,
@@ -29,9 +29,9 @@ pub struct PhoneChange<'a> {
     pub limits: GuessLimits,
     /// The session that made the change: the others end.
     pub keep: SessionId,
-    /// What tells the old number, written with the change and with nothing else.
+    /// The notice to the old number, written only together with the change.
     pub notice: Option<&'a Prepared>,
-    /// The old number, kept for a while so that staff can put it back.
+    /// The old number, kept for a while so that staff can restore it.
     pub undo: Option<Undo<'a>>,
     pub now: Timestamp,
 }
@@ -39,13 +39,13 @@ pub struct PhoneChange<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PhoneChangeOutcome {
     Changed(User),
-    /// Another account has the number. The code is used up.
+    /// Another account has the number. The code is used.
     Taken,
-    /// The code was used before, or its id spent its guesses here. Nothing changed.
+    /// The code was used before, or its attempts are exhausted in the database. Nothing changed.
     CodeUsed,
     /// The account is gone or blocked. Nothing changed.
     Gone,
-    /// The guess may not be judged yet. Nothing changed.
+    /// The attempt may not be judged yet. Nothing changed.
     Wait {
         until: Timestamp,
     },
@@ -65,8 +65,8 @@ impl From<Closed> for PhoneChangeOutcome {
 }
 
 impl Accounts {
-    /// Replaces the number, ends the other sessions, and tells: one transaction. The old number is kept sealed,
-    /// for as long as the change can be undone.
+    /// Replaces the number, ends the other sessions, and writes the events: one transaction. The old number is kept
+    /// sealed for as long as the change can be undone.
     pub async fn change_phone(
         &self,
         change: PhoneChange<'_>,
@@ -108,7 +108,7 @@ impl Accounts {
                         args![user_id, guesser.phone_number, change.country, now],
                     )
                     .await;
-                // A sign-up of that number came in between. The code was not used up: asked again, it is.
+                // A sign-up with that number came in between. The code is not used; a retry uses it.
                 if let Err(sqlx::Error::Database(error)) = &row
                     && error.is_unique_violation()
                 {

@@ -1,4 +1,4 @@
-//! A changed number that is put back: for a day, by staff, when the change was not its owner's.
+//! Restores a changed number: by staff, for a day, if the change was not made by its owner.
 
 use super::Accounts;
 use uuid::Uuid;
@@ -12,13 +12,13 @@ use domain::ids::UserId;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
-/// How long a change can be undone. The old number is told at once; a day is time to read it and to call.
+/// How long a change can be undone. The old number is notified at once; a day leaves time to read it and to call.
 pub const UNDO_SECS: i64 = 24 * 60 * 60;
 
-/// What a change keeps of the number that it replaces.
+/// What a change keeps of the replaced number.
 #[derive(Clone, Copy)]
 pub struct Undo<'a> {
-    /// Sealed by the caller: no dump shows it.
+    /// Sealed by the caller, so that no dump shows it.
     pub old_sealed: &'a str,
     pub until: Timestamp,
 }
@@ -52,9 +52,9 @@ pub struct ReplacedPhone {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UndoOutcome {
     Undone(User),
-    /// Another account has the old number by now. Nothing changed.
+    /// Another account has the old number now. Nothing changed.
     Taken,
-    /// The account, or the time to undo, is over. Nothing changed.
+    /// The account is gone, or the time to undo is over. Nothing changed.
     Gone,
 }
 
@@ -90,8 +90,8 @@ impl Accounts {
             .await
     }
 
-    /// Gives an account the number again that the change `id` replaced. Whoever made the change may be signed in and may
-    /// have set a password: all sessions end and the password goes.
+    /// Restores the number that the change `id` replaced. Whoever made the change may be signed in and may have set a
+    /// password: all sessions end and the password is removed.
     pub async fn undo_phone(
         &self,
         user: UserId,
@@ -134,7 +134,7 @@ impl Accounts {
                     args![user, old_number, country, now],
                 )
                 .await;
-            // A sign-up of that number came in between.
+            // A sign-up with that number came in between.
             if let Err(sqlx::Error::Database(error)) = &row
                 && error.is_unique_violation()
             {

@@ -1,4 +1,5 @@
-//! Refresh tokens by generation: rotation, the grace for a lost answer, and reuse, which ends the session (P9).
+//! Refresh tokens by generation: rotation, the grace period for a lost response, and reuse, which ends the session
+//! (P9).
 
 use super::Sessions;
 use super::audit;
@@ -8,12 +9,12 @@ use domain::ids::SessionId;
 use domain::timestamp::Timestamp;
 use sql::{Row, Work, args};
 
-/// What a refresh token says, and the key whose holder presents it.
+/// A refresh token's content, and the key whose holder presents it.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
     pub session: SessionId,
     pub generation: i64,
-    /// The thumbprint of the key that the client proved to hold. A session that is not bound asks for none.
+    /// The thumbprint of the key that the client proved to hold. An unbound session needs none.
     pub jkt: Option<&'a str>,
 }
 
@@ -21,41 +22,41 @@ pub struct Presented<'a> {
 pub enum RefreshOutcome {
     /// The token was the current one; the session holds the new generation.
     Rotated(Session),
-    /// The last refresh once more, within the grace: the session as that left it.
+    /// A repeat of the last refresh within the grace period: the session as that refresh left it.
     Repeated(Session),
-    /// An older token. The session is over now: somebody has a copy.
+    /// An older token: it has leaked. The session has now ended.
     Reused,
-    /// The session ended before, expired, or never was.
+    /// The session ended before, expired, or never existed.
     Ended,
-    /// The session is bound to a key, and this one was not proven. Nothing changed, whatever the token's age: who has a
-    /// copy and not the key can neither use it nor end the session by it.
+    /// The session is bound to a key that was not proven. Nothing changed, whatever the token's age: without the key,
+    /// the holder of a copy can neither use the token nor end the session by it.
     Unproven,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlacklistOutcome {
-    /// By its current or previous token: a logout.
+    /// Ended by its current or previous token: a logout.
     Ended,
-    /// By an older one. It is over too, but somebody has a copy.
+    /// Ended by an older token: it has leaked.
     Reused,
-    /// It ended before, expired, or never was.
+    /// The session ended before, expired, or never existed.
     Gone,
     /// As for [`RefreshOutcome::Unproven`].
     Unproven,
 }
 
 impl Presented<'_> {
-    /// Whether the session asks for no key, or for the one that was proven.
+    /// Whether the session is unbound, or bound to the key that was proven.
     fn proves(&self, session: &Session) -> bool {
         session.jkt.is_none() || session.jkt.as_deref() == self.jkt
     }
 }
 
 impl Sessions {
-    /// Turns the presented generation into the next. One statement when the token is the current one.
+    /// Advances the presented generation to the next. One statement if the token is the current one.
     ///
-    /// The idle time starts anew; the absolute end stays. Of refreshes in parallel with one token, one rotates and
-    /// the others are its repeats, as long as it is within `grace_secs` of the rotation.
+    /// The idle time restarts; the absolute end stays. Of concurrent refreshes with one token, one rotates and the
+    /// others are its repeats, while they are within `grace_secs` of the rotation.
     pub async fn refresh(
         &self,
         presented: Presented<'_>,
@@ -116,7 +117,7 @@ impl Sessions {
         Ok(if reason == REUSED { RefreshOutcome::Reused } else { RefreshOutcome::Ended })
     }
 
-    /// Ends the session of a refresh token (ruling 14).
+    /// Ends the session of a refresh token (contract, ruling 14).
     pub async fn blacklist(
         &self,
         presented: Presented<'_>,
@@ -144,11 +145,11 @@ impl Sessions {
 }
 
 const REUSED: &str = "refresh_reused";
-/// A token newer than its session: the database is a backup from before it. Tokens that were used up since would be
-/// good again, so the session is not.
+/// The token is newer than its session: the database was restored from a backup. Tokens used since then would be valid
+/// again, so the session ends.
 const FROM_THE_FUTURE: &str = "refresh_unknown";
 
-/// The session, when it lives, held until the transaction's end.
+/// Locks a live session until the transaction's end.
 async fn lock_live(
     work: &mut Work,
     id: SessionId,

@@ -14,10 +14,10 @@ use domain::ids::{SessionId, UserId};
 use domain::timestamp::Timestamp;
 use sql::{Row, Work, args};
 
-/// An account has at most this many live sessions; one more ends the one that was not seen for longest.
+/// The maximum of live sessions per account; one more ends the least recently seen.
 pub(super) const MAX_PER_USER: u32 = 50;
 
-/// How a session was started: RFC 8176's names, as `amr` tells them.
+/// How a session was started: the names of RFC 8176, as in `amr`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Sms,
@@ -50,38 +50,38 @@ pub struct Session {
     pub id: SessionId,
     pub user_id: UserId,
     pub method: Method,
-    /// The refresh token that is good now: 1 after the sign-in.
+    /// The generation of the current refresh token: 1 after the sign-in.
     pub generation: i64,
     pub device: String,
-    /// Already cut.
+    /// Already truncated.
     pub ip: String,
-    /// When its user proved who he is: `auth_time`. No refresh moves it.
+    /// When the user authenticated: `auth_time`. A refresh does not change it.
     pub created_at: Timestamp,
-    /// At the last refresh.
+    /// The time of the last refresh.
     pub last_seen_at: Timestamp,
     /// When it ends unless it is refreshed.
     pub expires_at: Timestamp,
-    /// When it ends though it is refreshed.
+    /// When it ends even if it is refreshed.
     pub absolute_expires_at: Timestamp,
-    /// The RFC 7638 thumbprint of the client's key that it is bound to (RFC 9449); none when it is not bound.
+    /// The RFC 7638 thumbprint of the client's key that it is bound to (RFC 9449); `None` if it is not bound.
     pub jkt: Option<String>,
 }
 
-/// A session that lives, and whose it is.
+/// A live session, and its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveSession {
     pub session: Session,
     pub user: User,
 }
 
-/// The columns that [`session`] reads, of a table that is called `s`.
+/// The columns that [`session`] reads, of a table named `s`.
 macro_rules! session_columns {
     () => {
         "s.id AS s_id, s.user_id, s.method, s.generation, s.device, s.ip, s.created_at AS s_created_at, \
          s.last_seen_at, s.expires_at, s.absolute_expires_at, s.jkt"
     };
 }
-/// The same of the table that a statement changes.
+/// The same columns in a `RETURNING` clause.
 macro_rules! session_returning {
     () => {
         "id AS s_id, user_id, method, generation, device, ip, created_at AS s_created_at, last_seen_at, \
@@ -106,7 +106,7 @@ pub(super) fn session(row: &Row) -> Result<Session, sqlx::Error> {
     })
 }
 
-/// Which sessions of an account are to end, and why.
+/// Which sessions of an account to end, and why.
 #[derive(Clone, Copy)]
 pub(super) struct Ending<'a> {
     only: Option<SessionId>,
@@ -128,7 +128,7 @@ impl<'a> Ending<'a> {
     }
 }
 
-/// Ends sessions, each with its event; one line in the audit for all. Tells how many lived until now.
+/// Ends sessions, each with its event, and with one audit entry for all. Returns how many were live.
 pub(super) async fn end(
     work: &mut Work,
     user: UserId,
@@ -162,12 +162,12 @@ pub(super) async fn end(
 }
 
 const EXPIRED: &str = "expired";
-/// Who the audit names for it: nobody asked.
+/// The actor in the audit: no person requested it.
 const SWEEP: &str = "sweep";
 
 impl Sessions {
-    /// Ends up to `limit` sessions whose time, idle or absolute, was over at `before`: as of the moment when it was, with an event
-    /// each and a line in the audit for each account. They were refused since then anyway. Tells how many there were.
+    /// Ends up to `limit` sessions whose idle or absolute time was over at `before`: as of that moment, with an event
+    /// each and an audit entry for each account. They were refused since then anyway. Returns how many there were.
     pub(super) async fn end_expired(
         &self,
         limit: u32,
@@ -177,8 +177,8 @@ impl Sessions {
         self.pool
             .within("end expired sessions", async {
                 let mut work = self.pool.transaction().await?;
-                // No account is locked for it: the endings of one look for sessions that live and pass these by, and
-                // another sweep takes others.
+                // No account is locked here: endings of an account look for live sessions and skip these, and another sweep
+                // skips locked rows.
                 let sql = if work.is_postgres() {
                     "UPDATE sessions SET ended_at = expires_at, ended_reason = $3 WHERE id IN (
                      SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= $1
@@ -211,7 +211,7 @@ impl Sessions {
             .await
     }
 
-    /// The session and its account, when it lives: what an access token is held against. One round trip.
+    /// The session and its account, if it is live: what an access token is checked against. One round trip.
     pub async fn live(
         &self,
         id: SessionId,
@@ -261,7 +261,7 @@ impl Sessions {
         .await
     }
 
-    /// Ends one session of this account. Says whether it was one, and lived.
+    /// Ends one session of this account. Returns whether it existed and was live.
     pub async fn end(
         &self,
         user: UserId,
@@ -273,7 +273,7 @@ impl Sessions {
         Ok(ended > 0)
     }
 
-    /// Ends all sessions of this account but one. Tells how many lived.
+    /// Ends all sessions of this account but one. Returns how many were live.
     pub async fn end_others(
         &self,
         user: UserId,
@@ -284,7 +284,7 @@ impl Sessions {
         self.end_sessions(user, Ending::others(keep, reason), None, now).await
     }
 
-    /// Ends all sessions of this account. Tells how many lived. `actor` is who asked for it, when not the user.
+    /// Ends all sessions of this account. Returns how many were live. `actor` is who requested it, if not the user.
     pub async fn end_all(
         &self,
         user: UserId,
@@ -305,8 +305,7 @@ impl Sessions {
         self.pool
             .within("end sessions", async {
                 let mut work = self.pool.transaction().await?;
-                // Endings of one account stand in line at its row: two that lock its sessions in their own order could
-                // wait for each other.
+                // Endings of one account queue at its row: two that lock its sessions in different orders could deadlock.
                 users::lock_user(&mut work, user).await?;
                 let ended = end(&mut work, user, ending, actor, now).await?;
                 work.done().await?;

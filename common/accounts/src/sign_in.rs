@@ -1,4 +1,4 @@
-//! Sign-in by code: the fence, the account, the session and all that goes with them, in one transaction (P3).
+//! Sign-in by code: the fence, the account, the session and everything that belongs to them, in one transaction (P3).
 
 use super::{Accounts, Attempts};
 use std::fmt;
@@ -19,10 +19,10 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::Purpose;
 use sql::{Row, Work, args};
 
-/// A repeated login gets its session again for this long (ruling 32).
+/// For this long, a repeated login gets its session again (contract, ruling 32).
 const LOGIN_KEY_MS: i64 = 30_000;
 
-/// A code that was right, and until when it would have been.
+/// A correct code, and its expiry.
 #[derive(Clone, Copy, Debug)]
 pub struct UsedCode {
     pub id: CodeId,
@@ -34,13 +34,13 @@ pub struct UsedCode {
 pub struct NewSession<'a> {
     pub id: SessionId,
     pub method: Method,
-    /// What the device calls itself, already cut.
+    /// The device's own name, already truncated.
     pub device: &'a str,
-    /// Already cut.
+    /// Already truncated.
     pub ip: &'a str,
     pub idle_secs: i64,
     pub max_secs: i64,
-    /// The thumbprint of the client's key that the session is to be bound to.
+    /// The thumbprint of the client's key that the session is bound to.
     pub jkt: Option<&'a str>,
 }
 
@@ -70,17 +70,17 @@ pub struct LoginKey<'a> {
     pub body_hash: &'a str,
 }
 
-/// A sign-in whose code was found right.
+/// A sign-in with a correct code.
 #[derive(Clone, Copy)]
 pub struct SignIn<'a> {
     pub guesser: Guesser<'a>,
     pub code: UsedCode,
-    /// The ask that the login named.
+    /// The code request that the login named.
     pub request_id: Option<RequestId>,
     pub limits: GuessLimits,
-    /// The id of the account, should there be none yet.
+    /// The id for a new account, if none exists yet.
     pub new_user: UserId,
-    /// First and last name of a new account; an account that is there keeps its own.
+    /// First and last name of a new account; an existing account keeps its own.
     pub profile: Option<(&'a str, &'a str)>,
     pub locale: &'a str,
     /// ISO 3166 region of the number.
@@ -91,7 +91,7 @@ pub struct SignIn<'a> {
     pub now: Timestamp,
 }
 
-/// How a sign-in by a right code ended.
+/// The outcome of a sign-in with a correct code.
 #[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginOutcome {
@@ -100,11 +100,11 @@ pub enum LoginOutcome {
         created: bool,
         session: Session,
     },
-    /// The account is blocked. The code is used up; no session was made.
+    /// The account is blocked. The code is used; no session was created.
     Blocked,
-    /// The code was used before, or its id spent its guesses here. Nothing changed.
+    /// The code was used before, or its attempts are exhausted in the database. Nothing changed.
     CodeUsed,
-    /// The guess may not be judged yet. Nothing changed.
+    /// The attempt may not be judged yet. Nothing changed.
     Wait {
         until: Timestamp,
     },
@@ -127,7 +127,7 @@ impl From<Closed> for LoginOutcome {
 #[derive(Clone)]
 pub struct LoginReplay {
     pub body_hash: String,
-    /// Its session, while it lives and its first refresh token was not used.
+    /// Its session, while it is live and its first refresh token is unused.
     pub session: Option<LiveSession>,
 }
 
@@ -137,8 +137,8 @@ impl fmt::Debug for LoginReplay {
     }
 }
 
-/// The events of a sign-in, written before it is known whose account it is: `new_user` and `session` stand for the
-/// account's id and, in `ended`, for the session that had to go.
+/// The events of a sign-in, encoded before the account is known: `new_user` and `session` are placeholders for the
+/// account's id and, in `ended`, for the session that is ended.
 struct Events {
     created: Prepared,
     started: Prepared,
@@ -193,11 +193,11 @@ impl Events {
 }
 
 impl Accounts {
-    /// A right code for a session: one round trip on PostgreSQL.
+    /// Exchanges a correct code for a session: one round trip on PostgreSQL.
     ///
-    /// In this order, all or nothing: the phone's waits and lock; the code's own guesses; the fence, which lets a code
-    /// through once whatever Redis says (P3); the account, made when there is none; its block; the cap of 50 sessions;
-    /// the session; the phone's count of failures, ended; the events; the audit.
+    /// In this order, all or nothing: the phone's waits and lock; the code's own attempts; the fence, which accepts a
+    /// code once whatever Redis says (P3); the account, created if missing; its block; the cap of 50 sessions; the
+    /// session; the reset of the phone's failures; the events; the audit.
     pub async fn sign_in(&self, sign_in: SignIn<'_>) -> Result<LoginOutcome, EngineError> {
         self.pool
             .within("sign in", async {
@@ -209,7 +209,7 @@ impl Accounts {
                     let outcome = Box::pin(self.sign_in_postgres(&sign_in)).await?;
                     if let (LoginOutcome::SignedIn { .. }, Some(_)) = (&outcome, guesser.former_key)
                     {
-                        // The function knows one key. Should this fail, an old count holds a little longer.
+                        // The function knows one key. If this fails, an old count stays a little longer.
                         let mut work = self.pool.statement().await?;
                         forget_failures(&mut work, guesser, GuessKind::Code).await?;
                         work.done().await?;
@@ -290,7 +290,7 @@ impl Accounts {
         }
     }
 
-    /// The steps of `latchkey_sign_in`, in its order.
+    /// The steps of `latchkey_sign_in`, in the same order.
     async fn sign_in_sqlite(&self, sign_in: &SignIn<'_>) -> Result<LoginOutcome, sqlx::Error> {
         let SignIn { guesser, limits, now, code, .. } = *sign_in;
         let mut work = self.pool.transaction().await?;
@@ -359,8 +359,8 @@ impl Accounts {
         Ok(LoginOutcome::SignedIn { user, created, session })
     }
 
-    /// What a login with this key left within the last 30 s. The caller compares the body's digest before he looks at
-    /// the session.
+    /// What a login with this key left within the last 30 s. The caller compares the body's digest before it uses the
+    /// session.
     pub async fn login_replay(
         &self,
         key_hash: &str,
@@ -398,7 +398,7 @@ fn detail(session: &Session) -> String {
     json!({ "session": session.id, "method": session.method.as_str() }).to_string()
 }
 
-/// Passes the fence with a code, once: `false` when it was used before or its guesses are spent.
+/// Passes a code through the fence, once: `false` if it was used before or its attempts are exhausted.
 pub(super) async fn use_code(
     work: &mut Work,
     code: UsedCode,
@@ -423,7 +423,7 @@ pub(super) async fn use_code(
     Ok(passed == 1)
 }
 
-/// Ends the session that was not seen for longest when the account has its fill. Its row is locked by the caller.
+/// Ends the least recently seen session if the account has the maximum. The caller holds the lock of the account's row.
 pub(super) async fn make_room(
     work: &mut Work,
     user: UserId,
@@ -465,7 +465,7 @@ pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sql
     Ok(())
 }
 
-/// A success ends the failures in a row, also those under the secret before this one.
+/// Resets the consecutive failures after a success, also those under the previous secret.
 pub(super) async fn forget_failures(
     work: &mut Work,
     guesser: Guesser<'_>,

@@ -1,4 +1,4 @@
-//! What staff does to accounts: roles, blocks of accounts.
+//! Staff operations on accounts: roles, blocks of accounts.
 
 use super::Accounts;
 use std::fmt;
@@ -48,7 +48,7 @@ impl FromStr for StaffRole {
 }
 
 impl Accounts {
-    /// Gives an account a role in place of any it had. Says whether the account is there.
+    /// Gives an account a role, replacing any previous one. Returns whether the account exists.
     pub async fn grant_role(
         &self,
         user: UserId,
@@ -59,7 +59,7 @@ impl Accounts {
         self.set_role(user, Some(role), actor, now).await
     }
 
-    /// Takes an account's role. Says whether it had one.
+    /// Removes an account's role. Returns whether it had one.
     pub async fn revoke_role(
         &self,
         user: UserId,
@@ -118,7 +118,7 @@ impl Accounts {
             .await
     }
 
-    /// Blocks an account and ends its sessions. Says whether it was there and not blocked.
+    /// Blocks an account and ends its sessions. Returns whether it existed and was not blocked.
     pub async fn block(
         &self,
         user: UserId,
@@ -146,7 +146,7 @@ impl Accounts {
         .await
     }
 
-    /// Says whether it was blocked.
+    /// Returns whether it was blocked.
     pub async fn unblock(
         &self,
         user: UserId,

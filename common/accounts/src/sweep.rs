@@ -1,4 +1,4 @@
-//! Rows whose time is over, in bounded batches.
+//! Removes expired rows, in bounded batches.
 
 use super::throttle::GuessLimits;
 use super::{Sessions, Sweeper};
@@ -6,25 +6,24 @@ use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
 use sql::args;
 
-/// At most this many rows of a table in one go, so that no sweep holds locks for long.
+/// The most rows of a table per statement, so that no sweep holds locks for long.
 const BATCH: u32 = 500;
-/// At most this many where each row has an event and a line of the audit to write: two statements each, all within
-/// [`super::LIMIT`].
+/// The most rows if each writes an event and an audit entry: two statements each, all within [`super::LIMIT`].
 const BATCH_WITH_EVENTS: u32 = 25;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// What guards sign-ins is kept this much longer than it is of use: who sweeps goes by his own clock, which may be wrong,
-/// and Redis may come back from a backup. What is over is judged so when it is read.
+/// Grace period for the fence and the counters: the sweeper's clock may be wrong, and Redis may come back from a
+/// backup. Readers check the expiry themselves.
 const MARGIN_MS: i64 = DAY_MS;
-/// A session is told to have run out this much later: a sweep whose host's clock is ahead must not end one for good that
-/// the others would still refresh.
+/// Grace period for expired sessions: a sweep whose host's clock is ahead must not permanently end a session that the
+/// others would still refresh.
 const EXPIRED_MARGIN_MS: i64 = 60 * 60 * 1000;
-/// For whoever looks into why an event did not arrive.
+/// Published events are kept this long to investigate why an event did not arrive.
 const PUBLISHED_MS: i64 = DAY_MS;
-/// Sessions that are over stay for three months, the time that PCI DSS 4.0 (10.5.1) wants of a history that is
-/// at hand. No token depends on it: one whose session is not there gets the answer of one whose session ended.
+/// Ended sessions are kept for three months, the time that PCI DSS 4.0 (10.5.1) requires for history at hand. No token
+/// depends on them: a missing session gets the same answer as an ended one.
 const ENDED_SESSION_MS: i64 = 90 * DAY_MS;
 
-/// How many rows a sweep removed, and whether there may be more of them.
+/// How many rows a sweep removed, and whether there may be more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     pub removed: u64,
@@ -32,9 +31,9 @@ pub struct Swept {
 }
 
 impl Sweeper {
-    /// Removes a batch of what is over: used codes, counts of codes, counts of phones that start anew anyway, keys of
-    /// logins, published events, sessions, replaced numbers that can no longer be put back. Then ends a batch of the
-    /// sessions whose time is over.
+    /// Removes a batch of expired rows: used codes, counts of codes, counts of phones that would restart anyway, login
+    /// keys, published events, sessions, replaced numbers that can no longer be restored. Then ends a batch of expired
+    /// sessions.
     pub async fn sweep(&self, limits: GuessLimits, now: Timestamp) -> Result<Swept, EngineError> {
         let before = now.plus_ms(-MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
@@ -79,7 +78,7 @@ impl Sweeper {
             self.sweep_one(&mut swept, sql, until).await?;
         }
         if limits.failure_reset_secs > 0 {
-            // The condition is asked again of the row itself: a guess may just have been counted.
+            // The condition is checked again on the row itself: a failed attempt may just have been counted.
             self.sweep_one(
                 &mut swept,
                 "DELETE FROM guesses WHERE last_judged_at < $1 AND phone_key IN (
@@ -88,7 +87,7 @@ impl Sweeper {
             )
             .await?;
         }
-        // Last: it writes the most, and what is above is not to wait for it.
+        // Last, because it writes the most, and the removals above must not wait for it.
         let expired_before = now.plus_ms(-EXPIRED_MARGIN_MS);
         let expired =
             Sessions::new(&self.pool).end_expired(BATCH_WITH_EVENTS, expired_before, now).await?;
@@ -99,7 +98,7 @@ impl Sweeper {
         Ok(swept)
     }
 
-    /// Runs one removal: `$1` is the time before which rows are over, `$2` the most that are taken.
+    /// Runs one removal: `$1` is the time before which rows are expired, `$2` the most rows to remove.
     async fn sweep_one(
         &self,
         swept: &mut Swept,

@@ -1,27 +1,28 @@
-//! Whether a guess at a phone may be judged: soft waits, the lock, and the share kept for known devices.
+//! The throttle: whether an attempt on a phone may be judged. Soft waits, the lock, and the share reserved for known
+//! devices.
 //!
-//! The numbers: 100 consecutive failures at most are NIST SP 800-63B-4 section 3.2.2; waits that grow from 30 seconds
-//! are its way to slow a guesser before that; the rest is the product's (design, P4 and rulings 3 and 4).
-//! PostgreSQL judges by the function `latchkey_gate`, in the transaction that counts. Both are held to one table of
-//! cases by the contract suite.
+//! The limit of 100 consecutive failures is NIST SP 800-63B-4 section 3.2.2; waits that grow from 30 seconds are its
+//! measure to slow a claimant before that; the rest is the product's (contract, P4 and rulings 3 and 4). PostgreSQL
+//! judges by the function `latchkey_gate`, in the transaction that counts. The contract suite holds both to one table
+//! of cases.
 
 use super::{GuessKind, Guesser};
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
-/// From this many failures in a row on there are waits.
+/// Waits begin at this many consecutive failures.
 const FREE_FAILURES: i64 = 10;
 const FIRST_WAIT_MS: i64 = 30_000;
 const LONGEST_WAIT_MS: i64 = 900_000;
 
-/// The configured limits of guesses.
+/// The configured limits of attempts.
 #[derive(Clone, Copy, Debug)]
 pub struct GuessLimits {
-    /// Wrong guesses that a code survives, plus one: the last one counts too.
+    /// Failed attempts after which a code is exhausted.
     pub attempts: u32,
-    /// Failures in a row, over all codes of a phone, after which it is locked.
+    /// Consecutive failures, over all codes of a phone, after which it is locked.
     pub max_failures: u32,
-    /// A phone without a judged guess for this long starts anew. 0: never.
+    /// A phone without a judged attempt for this long starts from zero. 0: never.
     pub failure_reset_secs: i64,
 }
 
@@ -31,12 +32,12 @@ impl GuessLimits {
     }
 }
 
-/// Why a guess is not judged, and not counted either.
+/// Why an attempt is neither judged nor counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// Too soon after the failures before.
+    /// Too soon after the previous failures.
     Wait { until: Timestamp },
-    /// Too many failures in a row. `None`: nothing but a known device or staff opens it.
+    /// Too many consecutive failures. `None`: only a known device or staff can unlock it.
     Locked { until: Option<Timestamp> },
 }
 
@@ -50,16 +51,16 @@ impl Closed {
     }
 }
 
-/// How a phone's guesses went until now.
+/// A phone's attempts so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Past {
     pub failures: i64,
     pub last_judged_at: Timestamp,
-    /// The guess comes from a device that signed in to this phone's account before.
+    /// The attempt comes from a device that signed in to this phone's account before.
     pub known_device: bool,
 }
 
-/// The failures in a row that this guess adds to, or why it is not judged.
+/// The consecutive failures that this attempt adds to, or why it is not judged.
 pub(super) fn judge(
     past: Option<Past>,
     limits: GuessLimits,
@@ -86,9 +87,9 @@ pub(super) fn judge(
     Ok(past.failures)
 }
 
-/// Takes the count of a phone over from the key that it had under the secret before this one, which no rotation is to
-/// forget (P4). The former count stays, until a success ends both: a service that was not restarted yet knows no other.
-/// So the larger of the two holds.
+/// Copies a phone's count from the key that it had under the previous secret, so that a rotation forgets no failures
+/// (P4). The former count stays until a success ends both: a service that was not yet restarted knows no other. So the
+/// larger of the two applies.
 pub(super) async fn carry_over(
     work: &mut Work,
     guesser: Guesser<'_>,
@@ -109,7 +110,7 @@ pub(super) async fn carry_over(
     if resets && now >= last.plus_ms(limits.reset_ms()) {
         return Ok(());
     }
-    // What was judged before this is over.
+    // Failures judged before this time are over.
     let over_before = resets.then(|| now.plus_ms(-limits.reset_ms()));
     work.run(
         "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
@@ -122,7 +123,7 @@ pub(super) async fn carry_over(
     Ok(())
 }
 
-/// Judges in a transaction. The count stays locked until its end, so that parallel guesses stand in line.
+/// Judges in a transaction. The count stays locked until its end, so that parallel attempts queue.
 pub(super) async fn judge_locked(
     work: &mut Work,
     guesser: Guesser<'_>,

@@ -21,7 +21,7 @@ pub struct User {
     pub id: UserId,
     /// E.164.
     pub phone_number: String,
-    /// Empty for an account without names, as is the last name.
+    /// Empty for an account without names, like the last name.
     pub first_name: String,
     pub last_name: String,
     pub locale: String,
@@ -34,7 +34,7 @@ pub struct User {
 }
 
 impl fmt::Debug for User {
-    /// Neither number nor names (P10).
+    /// Shows neither number nor names (P10).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("User")
             .field("id", &self.id)
@@ -46,14 +46,14 @@ impl fmt::Debug for User {
     }
 }
 
-/// The columns that [`user`] reads, of a table or subquery that is called `u`.
+/// The columns that [`user`] reads, of a table or subquery named `u`.
 macro_rules! user_columns {
     () => {
         "u.id AS u_id, u.phone_number, u.first_name, u.last_name, u.locale, u.country, u.role, \
          u.created_at AS u_created_at, u.blocked_at IS NOT NULL AS blocked"
     };
 }
-/// The same of the table that a statement changes.
+/// The same columns in a `RETURNING` clause.
 macro_rules! user_returning {
     () => {
         "id AS u_id, phone_number, first_name, last_name, locale, country, role, \
@@ -76,7 +76,7 @@ pub(super) fn user(row: &Row) -> Result<User, sqlx::Error> {
     })
 }
 
-/// What a user changes about himself. `None` leaves a thing as it is.
+/// A user's changes to their own profile. `None` leaves a field as it is.
 #[derive(Clone, Copy, Default)]
 pub struct Changes<'a> {
     pub first_name: Option<&'a str>,
@@ -85,7 +85,7 @@ pub struct Changes<'a> {
 }
 
 impl Changes<'_> {
-    /// The names of the fields that change: the audit tells no more, for it outlives the account.
+    /// The names of the changed fields: the audit records no more, because it outlives the account.
     fn fields(&self) -> Vec<&'static str> {
         let fields = [
             ("first_name", self.first_name),
@@ -96,7 +96,7 @@ impl Changes<'_> {
     }
 }
 
-/// An account that staff makes or imports; a user's own is made by his first sign-in.
+/// An account created by staff or by an import; users create their own at their first sign-in.
 #[derive(Clone, Copy)]
 pub struct NewUser<'a> {
     pub id: UserId,
@@ -108,14 +108,14 @@ pub struct NewUser<'a> {
     /// In PHC form.
     pub password_hash: Option<&'a str>,
     pub created_at: Timestamp,
-    /// Why the account is blocked from the start; `None` for one that is open.
+    /// Why the account is blocked from the start; `None` if it is not blocked.
     pub block_reason: Option<&'a str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Creation {
     Created(User),
-    /// The number, or the id, has an account already. Nothing changed.
+    /// The number or the id already has an account. Nothing changed.
     Exists,
 }
 
@@ -156,7 +156,7 @@ impl Accounts {
             .await
     }
 
-    /// Accounts in the order of their ids, those after `after`: for the export.
+    /// Accounts in the order of their ids, starting after `after`: for the export.
     pub async fn page(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, EngineError> {
         self.pool
             .within("list accounts", async {
@@ -178,14 +178,14 @@ impl Accounts {
             .await
     }
 
-    /// Makes an account without a sign-in: for staff and imports.
+    /// Creates an account without a sign-in: for staff and imports.
     pub async fn create(
         &self,
         new: NewUser<'_>,
         actor: &str,
         now: Timestamp,
     ) -> Result<Creation, EngineError> {
-        self.pool.within("make an account", async {
+        self.pool.within("create an account", async {
             let mut work = self.pool.transaction().await?;
             let row = work
                 .optional(
@@ -230,7 +230,7 @@ impl Accounts {
         .await
     }
 
-    /// `None` when the account is gone.
+    /// `None` if the account is gone.
     pub async fn update_profile(
         &self,
         id: UserId,
@@ -263,13 +263,14 @@ impl Accounts {
             .await
     }
 
-    /// Deletes the account, its sessions, its number wherever it stands, and texts to it that the broker has not taken
-    /// yet. Says whether there was one.
+    /// Deletes the account, its sessions, its number wherever it is stored, and messages to it that the broker has not
+    /// taken yet. Returns whether it existed.
     ///
-    /// What stays: the fence (a code's id), the counts of guesses and run-time blocks (the phone's key, for neither may
-    /// be shaken off by deleting an account), and the audit. That names the account by `pseudonym`, in the lines of
-    /// before too: an HMAC that only who holds the key can make again. `former` are numbers that it had, as far as they
-    /// are known ([`Accounts::replaced_phones`]). The id stands in the event of the deletion until the broker has it.
+    /// What stays: the fence (a code's id), the counts of attempts and the run-time blocks (the phone's key, because
+    /// deleting an account must not reset either), and the audit. The audit names the account by `pseudonym`, in
+    /// earlier entries too: an HMAC that only the holder of the key can compute. `former` are the account's former
+    /// numbers, as far as they are known ([`Db::replaced_phones`]). The id stays in the deletion's event until the
+    /// broker has it.
     pub async fn delete(
         &self,
         id: UserId,
@@ -317,7 +318,8 @@ impl Directory {
     }
 }
 
-/// The account's number, and the account held until the transaction's end: sign-ins and endings stand in line behind.
+/// Returns the account's number, and locks the account until the transaction's end: sign-ins and endings queue behind
+/// it.
 pub(super) async fn lock_user(work: &mut Work, id: UserId) -> Result<Option<String>, sqlx::Error> {
     let row = work
         .optional(

@@ -1,7 +1,7 @@
-//! Group commit: acts of one kind that come while one is being written go together in the next statement.
+//! Group commit: operations of one kind that arrive during a write are written together in the next statement.
 //!
-//! A commit costs PostgreSQL one wait for its disk, whether it holds one row or 64. Who finds no write under way is
-//! written at once, so a lone text waits for nobody, and there is no timer.
+//! A commit costs PostgreSQL one wait for its disk, whether it holds one row or 64. If no write is in progress, an
+//! operation is written at once, so a lone message does not wait, and there is no timer.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -15,27 +15,27 @@ use uuid::Uuid;
 use domain::engine_error::EngineError;
 use sql::{POSTGRES, Pool};
 
-/// Rows of one statement at most: as many as a worker has messages in hand.
+/// The most rows of one statement: as many as a worker has messages in hand.
 const MOST: usize = 64;
 
-/// An act that can be written together with others of its kind.
+/// An operation that can be written together with others of its kind.
 pub(super) trait Act: Clone + Send + Sync + 'static {
     type Answer: Send + 'static;
-    /// Whether it is of use to its caller only: not written when he has gone away before.
+    /// Whether only its caller needs it: it is skipped if the caller has gone away.
     const FOR_ITS_CALLER: bool;
 
-    /// Two acts of one key never go together: the second has to find the first written.
+    /// Two operations with one key are never batched together: the second must see the first one written.
     fn key(&self) -> Uuid;
 
-    /// Writes all in one statement; the answers are in the acts' order. `None`: not in this company, but alone. One act
-    /// by itself always has an answer.
+    /// Writes all in one statement; the answers are in the order of the operations. `None`: retry this one on its own.
+    /// A single operation always gets an answer.
     fn write(
         db: &Pool,
         acts: &[Self],
     ) -> impl Future<Output = Result<Vec<Option<Self::Answer>>, EngineError>> + Send;
 }
 
-/// One value of each act, as a column of their statement.
+/// One value of each operation, as a column of the statement.
 pub(super) fn column<'a, A, T>(
     acts: &'a [A],
     value: impl Fn(&'a A) -> Option<T>,
@@ -45,17 +45,17 @@ pub(super) fn column<'a, A, T>(
 
 type Told<A> = oneshot::Sender<Result<<A as Act>::Answer, EngineError>>;
 
-/// The acts of one kind that wait. Clones share them.
+/// The waiting operations of one kind. Clones share them.
 pub(super) struct Batch<A: Act>(Arc<Mutex<Waiting<A>>>);
 
 struct Waiting<A: Act> {
     acts: VecDeque<(A, Told<A>)>,
-    /// Whether a task is writing, and will look for more when it is done.
+    /// Whether a task is writing; it looks for more when it is done.
     writing: bool,
 }
 
 impl<A: Act> Batch<A> {
-    /// Writes the act, with those that wait with it. Takes at most the statement under way and its own.
+    /// Writes the operation, together with those that wait. Takes at most the statement in progress and its own.
     pub(super) async fn write(&self, db: &Pool, act: A) -> Result<A::Answer, EngineError> {
         let (told, answer) = oneshot::channel();
         let is_first = {
@@ -64,14 +64,14 @@ impl<A: Act> Batch<A> {
             !std::mem::replace(&mut waiting.writing, true)
         };
         if is_first {
-            // A task of its own: a caller that goes away must not take the others' write with it.
+            // A separate task: a caller that goes away must not cancel the others' write.
             tokio::spawn(write_all(db.clone(), self.clone()));
         }
-        let broken_off = |_| EngineError::away(POSTGRES, anyhow!("the write was broken off"));
+        let broken_off = |_| EngineError::away(POSTGRES, anyhow!("the write was interrupted"));
         answer.await.map_err(broken_off)?
     }
 
-    /// The next that go together. Empty: none waits, and the next caller starts a task.
+    /// The next operations to write together. Empty: none waits, and the next caller starts a task.
     fn next(&self) -> Vec<(A, Told<A>)> {
         let mut waiting = self.waiting();
         let (mut together, mut keys) = (Vec::new(), HashSet::new());
@@ -108,14 +108,14 @@ async fn write_all<A: Act>(db: Pool, batch: Batch<A>) {
         let answers = match A::write(&db, &acts).await {
             Ok(answers) => answers.into_iter().map(|answer| answer.map(Ok)).collect(),
             Err(error) if error.is_away() || acts.len() == 1 => repeated(&error, acts.len()),
-            // One of them is bad, and must harm none but itself (P11).
+            // One of them is bad, and must not harm the others (P11).
             Err(_) => acts.iter().map(|_| None).collect(),
         };
         let mut away = None;
         for ((act, told), answer) in acts.into_iter().zip(told).zip(answers) {
             let answer = match (answer, &away) {
                 (Some(answer), _) => answer,
-                // Each would wait for its own time-out, and keep all others waiting.
+                // Each would wait for its own timeout, and delay all others.
                 (None, Some(error)) => Err(again(error)),
                 (None, None) => alone(&db, act).await,
             };
@@ -124,7 +124,7 @@ async fn write_all<A: Act>(db: Pool, batch: Batch<A>) {
             {
                 away = Some(again(error));
             }
-            // Its caller may have gone away; what was written is written.
+            // The caller may have gone away; what was written stays written.
             drop(told.send(answer));
         }
     }
@@ -133,7 +133,7 @@ async fn write_all<A: Act>(db: Pool, batch: Batch<A>) {
 async fn alone<A: Act>(db: &Pool, act: A) -> Result<A::Answer, EngineError> {
     let answers = A::write(db, &[act]).await?;
     let answer = answers.into_iter().flatten().next();
-    answer.ok_or_else(|| EngineError::broken(POSTGRES, anyhow!("an act without an answer")))
+    answer.ok_or_else(|| EngineError::broken(POSTGRES, anyhow!("an operation without an answer")))
 }
 
 /// The same error for each.
@@ -148,7 +148,7 @@ fn again(error: &EngineError) -> EngineError {
     }
 }
 
-/// A task that ends in the middle, by a panic or with its runtime, leaves nobody waiting for ever.
+/// Ensures that no caller waits forever if the task ends early, by a panic or with its runtime.
 struct Writer<'a, A: Act> {
     batch: &'a Batch<A>,
     done: bool,
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes a number down, when it is let.
+    /// Records a number, once it has a permit.
     #[derive(Clone)]
     struct Note {
         number: u128,
@@ -201,7 +201,7 @@ mod tests {
         leave: Semaphore,
         written: Mutex<Vec<Vec<u128>>>,
         breaks: AtomicBool,
-        /// What the next writes end with.
+        /// The errors of the next writes.
         errors: Mutex<VecDeque<EngineError>>,
     }
 
@@ -216,7 +216,7 @@ mod tests {
         async fn write(_: &Pool, acts: &[Self]) -> Result<Vec<Option<u128>>, EngineError> {
             let desk = &acts[0].desk;
             desk.leave.acquire().await.unwrap().forget();
-            assert!(!desk.breaks.load(Ordering::SeqCst), "the writer breaks");
+            assert!(!desk.breaks.load(Ordering::SeqCst), "the writer panics");
             let numbers: Vec<u128> = acts.iter().map(|note| note.number).collect();
             desk.written.lock().unwrap().push(numbers.clone());
             if let Some(error) = desk.errors.lock().unwrap().pop_front() {
@@ -246,7 +246,7 @@ mod tests {
             Self { db, batch: Batch::default(), desk: Arc::new(desk), _folder: folder }
         }
 
-        /// Hands a note in, and returns when it waits.
+        /// Submits a note, and returns when it waits.
         async fn hand_in(&self, number: u128) -> tokio::task::JoinHandle<Option<u128>> {
             let (db, batch) = (self.db.clone(), self.batch.clone());
             let note = Note { number, desk: Arc::clone(&self.desk) };
@@ -272,7 +272,7 @@ mod tests {
             assert_eq!(caller.await.unwrap(), u128::try_from(number).ok());
         }
         assert_eq!(bench.written(), [1, 64, 36]);
-        // Nobody writes any more: the next is not kept waiting.
+        // No task is writing any more: the next one does not wait.
         assert_eq!(bench.hand_in(7).await.await.unwrap(), Some(7));
     }
 
@@ -310,7 +310,7 @@ mod tests {
         for caller in callers {
             assert_eq!(caller.await.unwrap(), None);
         }
-        assert_eq!(bench.written(), [1, 5, 1, 1], "together, the first and the second alone");
+        assert_eq!(bench.written(), [1, 5, 1, 1], "together, then the first and the second alone");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! An attempt to hand a message to a provider: its beginning, which is committed before the call, and its end.
+//! Begins an attempt to hand a message to a provider: committed before the call.
 
 use std::collections::HashSet;
 
@@ -14,25 +14,25 @@ use domain::vocabulary::{Channel, Status};
 use sql::Pool;
 use sql::{Work, args};
 
-/// What [`Ledger::begin`] found.
+/// The result of [`Ledger::begin`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// The attempt is committed: the provider may be called. `risked` earlier calls may have been accepted.
     Start { number: u32, risked: u32 },
-    /// The message was accepted or came to its end before. Nothing is to be sent.
+    /// The message was already accepted, or has ended. Nothing is to be sent.
     Settled(Standing),
-    /// An attempt was begun and its end is not written: its worker is at it, or died. See [`Ledger::give_up_on`].
+    /// An attempt was begun and its end is not recorded: its worker is still busy, or died. See [`Ledger::give_up_on`].
     InDoubt { attempt_id: AttemptId, provider: String, started_at: Timestamp },
-    /// As many calls as are allowed may have been accepted: no further one.
+    /// The maximum of calls may have been accepted: no further one.
     Spent,
-    /// These providers may have accepted it, and the caller does not know: another is to be tried first.
+    /// These providers may have accepted it, and the caller does not know: try another provider first.
     Elsewhere(Vec<String>),
 }
 
 const INSERT_ATTEMPT: &str = "INSERT INTO sms_attempts (attempt_id, message_id, provider, number, state, started_at) \
     VALUES ($1, $2, $3, $4, 'begun', $5)";
-/// The first deliveries of jobs, which are nearly all, in one round trip and one commit. Begun is whose attempt comes
-/// back. In the order of ids, so that two workers with the same jobs never wait for each other in a circle.
+/// Begins the first deliveries of jobs, which are nearly all, in one round trip and one commit. The jobs whose attempts
+/// come back have begun. In the order of ids, so that two workers with the same jobs never deadlock.
 const BEGIN_POSTGRES: &str = "WITH job AS (
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::uuid[], $9::text[])
             AS job (message_id, request_id, phone_number, country, channel, at, not_after, attempt_id, provider)),
@@ -64,9 +64,9 @@ pub(super) struct First {
 }
 
 impl Act for First {
-    /// Whether it is begun; else the message was known.
+    /// Whether it has begun; if not, the message was known.
     type Answer = bool;
-    /// One that nobody goes on with would be an attempt in doubt.
+    /// An attempt that its caller abandoned would be unconfirmed.
     const FOR_ITS_CALLER: bool = true;
 
     fn key(&self) -> Uuid {
@@ -102,9 +102,9 @@ impl Act for First {
 }
 
 impl Ledger {
-    /// Commits that `attempt_id` is about to hand this message to `provider`. Nobody may call a provider without a
-    /// [`Begin::Start`] of his own attempt. At most `most_risked` calls of one message may ever have been accepted; the
-    /// providers that the caller knows to have perhaps accepted one are `doubtful`.
+    /// Commits that `attempt_id` is about to hand this message to `provider`. A worker may call a provider only after a
+    /// [`Begin::Start`] of its own attempt. At most `most_risked` calls of one message may ever have been accepted;
+    /// `doubtful` are the providers that the caller knows may have accepted one.
     pub async fn begin(
         &self,
         message: &NewMessage<'_>,
@@ -162,7 +162,7 @@ impl Ledger {
     }
 }
 
-/// What the earlier attempts of a message mean for a further one.
+/// What the earlier attempts of a message mean for another one.
 enum Judged {
     /// It may begin. These providers may have accepted an earlier one.
     Go {
@@ -173,13 +173,13 @@ enum Judged {
     Stop(Begin),
 }
 
-/// Whether a message that is known may be tried again. Locks it until the transaction's end.
+/// Whether a known message may be retried. Locks it until the transaction's end.
 async fn judge(
     work: &mut Work,
     message_id: MessageId,
     most_risked: u32,
 ) -> Result<Judged, sqlx::Error> {
-    // SQLite has no row locks, nor needs them: the transaction has the whole file.
+    // SQLite has no row locks and needs none: the transaction locks the whole file.
     let locked = if work.is_postgres() {
         "SELECT message_id, request_id, country, channel, state, rank, reason, provider, provider_message_id, segments
             FROM sms_ledger WHERE message_id = $1 FOR UPDATE"

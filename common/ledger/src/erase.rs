@@ -1,9 +1,9 @@
-//! The number of a deleted account, wherever else it stands.
+//! Erases a deleted account's number from other tables.
 
 use sql::{Work, args};
 
-/// Takes a phone number out of the tables that other parts of the product keep, in the deletion's own transaction.
-/// A table that holds numbers has its line here.
+/// Erases a phone number from the tables of other parts of the product, in the deletion's own transaction. Every table
+/// that holds numbers needs a statement here.
 pub async fn phone(work: &mut Work, phone_number: &str) -> Result<(), sqlx::Error> {
     work.run(
         "UPDATE sms_ledger SET phone_number = NULL WHERE phone_number = $1",

@@ -1,4 +1,4 @@
-//! How a call to a provider ended, written down.
+//! Records how a call to a provider ended.
 
 use std::collections::HashMap;
 
@@ -62,13 +62,13 @@ pub struct Finish<'a> {
     pub provider_message_id: Option<&'a str>,
     pub provider_code: Option<&'a str>,
     pub segments: Option<u32>,
-    /// The message's new state, when this call decides it.
+    /// The message's new state, if this call decides it.
     pub status: Option<(Status, Option<Reason>)>,
-    /// When the provider is to be asked how it ended, should no receipt have told.
+    /// When to query the provider for the outcome, if no receipt has arrived.
     pub follow_up_at: Option<Timestamp>,
 }
 
-/// A receipt may have come first: then the attempt stays accepted.
+/// If a receipt came first, the attempt stays accepted.
 const FINISH_ATTEMPT: &str = "UPDATE sms_attempts SET
         state = CASE WHEN state = 'accepted' THEN state ELSE $2 END,
         ended_at = COALESCE(ended_at, $3),
@@ -77,8 +77,8 @@ const FINISH_ATTEMPT: &str = "UPDATE sms_attempts SET
         follow_up_at = COALESCE(follow_up_at, $6)
     WHERE attempt_id = $1 AND state IN ('begun', 'unknown', 'accepted')
     RETURNING message_id, provider";
-/// The ends of attempts in one round trip and one commit. Rows are locked in the order of ids, attempts before messages,
-/// as receipts do it one by one: nobody waits for another in a circle. Of two ends of one message `UPDATE .. FROM` applies
+/// Records the ends of attempts in one round trip and one commit. Rows are locked in the order of ids, attempts before
+/// messages, as receipts do one by one, so there is no deadlock. Of two ends of one message, `UPDATE .. FROM` applies
 /// one, and the other comes back without a message.
 const FINISH_POSTGRES: &str = "WITH job AS (
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bigint[])
@@ -119,7 +119,7 @@ const FINISH_POSTGRES: &str = "WITH job AS (
         EXISTS (SELECT 1 FROM sms_receipts r WHERE r.attempt_id = attempt.attempt_id) AS kept
     FROM attempt LEFT JOIN message USING (attempt_id)";
 
-/// A [`Finish`] of its own, to be written with others.
+/// An owned [`Finish`], to be written with others.
 #[derive(Clone)]
 pub(super) struct Ended {
     attempt_id: AttemptId,
@@ -133,9 +133,9 @@ pub(super) struct Ended {
 }
 
 impl Act for Ended {
-    /// How the message stands, and whether receipts are kept for the attempt.
+    /// The message's state, and whether receipts are kept for the attempt.
     type Answer = (Option<Moved>, bool);
-    /// The call was made: its end is worth writing, whoever is left to hear of it.
+    /// The call was made: its end is worth recording even without a caller.
     const FOR_ITS_CALLER: bool = false;
 
     fn key(&self) -> Uuid {
@@ -155,7 +155,7 @@ impl Act for Ended {
                         &column(acts, |ended| ended.provider_message_id.as_deref()),
                         &column(acts, |ended| ended.provider_code.as_deref()),
                         &column(acts, |ended| ended.follow_up_at.map(Timestamp::ms)),
-                        // A rank that raises nothing, when the call decides nothing.
+                        // If the call decides nothing, a rank that advances nothing.
                         &column(acts, |ended| Some(ended.status.map_or(0, |(to, _)| rank(to)))),
                         &column(acts, |ended| ended.status.map(|(status, _)| status.as_str())),
                         &column(acts, |ended| ended.status?.1.map(Reason::as_str)),
@@ -187,14 +187,14 @@ impl Act for Ended {
     }
 }
 
-/// An end that only a message without an accepted call comes to.
+/// An end that applies only to a message without an accepted call.
 const END: &str = "UPDATE sms_ledger SET state = $3, rank = $2, reason = $4, updated_at = $5
     WHERE message_id = $1 AND rank < 30";
 
 impl Ledger {
-    /// Writes down how a call ended. Safe to repeat, and safe when a receipt told the end before.
+    /// Records how a call ended. Safe to repeat, and safe if a receipt reported the end before.
     ///
-    /// `None` when the ledger has no such attempt any more.
+    /// `None` if the ledger no longer has this attempt.
     pub async fn finish(
         &self,
         attempt_id: AttemptId,
@@ -266,7 +266,7 @@ impl Ledger {
         Ok((moved, kept))
     }
 
-    /// Settles a doubt: an attempt whose end nobody wrote counts from now on as one that may have been accepted.
+    /// Counts an attempt without a recorded end as one that may have been accepted.
     pub async fn give_up_on(
         &self,
         attempt_id: AttemptId,
@@ -285,7 +285,7 @@ impl Ledger {
             .await
     }
 
-    /// Ends a message that no provider accepted: dropped, or given up. One that was accepted stays as it is.
+    /// Ends a message that no provider accepted: dropped, or given up. An accepted one stays as it is.
     pub async fn end(
         &self,
         message: &NewMessage<'_>,

@@ -1,4 +1,4 @@
-//! What the ledger asks for by itself: questions to providers, and forgetting.
+//! The ledger's own upkeep: follow-up queries to providers, and the removal of old data.
 
 use uuid::Uuid;
 
@@ -10,13 +10,13 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Status};
 use sql::args;
 
-/// A text is remembered this long; then only its count is.
+/// A message is kept this long; then only its count is.
 const KEPT_MS: i64 = 30 * DAY_MS;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// A receipt whose send never became known.
+/// How long a receipt is kept whose send never became known.
 const ORPHAN_KEPT_MS: i64 = 3 * DAY_MS;
 
-/// An attempt whose provider is to be asked again.
+/// An attempt whose provider is due for a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowUp {
     pub attempt_id: AttemptId,
@@ -24,13 +24,13 @@ pub struct FollowUp {
     pub provider: String,
     pub provider_message_id: String,
     pub channel: Channel,
-    /// `None`: no receipt told its end. Else its text is to be forgotten, and its price asked for.
+    /// `None`: no receipt reported its end. Otherwise the provider should forget its text and report its price.
     pub final_state: Option<Status>,
-    /// Which question this is, of [`MOST_QUESTIONS`] since the last news.
+    /// The number of this query, of [`MOST_QUESTIONS`] since the last news.
     pub number: u32,
 }
 
-/// Questions about an attempt without news.
+/// The most queries about an attempt without news.
 pub const MOST_QUESTIONS: u32 = 5;
 
 /// What a sweep dropped.
@@ -56,7 +56,7 @@ const TOTALS: &str = "INSERT INTO sms_totals (day, country, channel, provider, s
         FROM sms_ledger WHERE created_at < $1 GROUP BY 1, 2, 3, 4, 5, 6
     ON CONFLICT (day, country, channel, provider, state, reason) DO UPDATE SET
         messages = sms_totals.messages + excluded.messages, segments = sms_totals.segments + excluded.segments";
-/// One statement, so that two sweeps at once count each message once: only who deleted it counts it.
+/// One statement, so that two concurrent sweeps count each message once: only the one that deletes it counts it.
 const SWEEP_POSTGRES: &str = "WITH gone AS (
         DELETE FROM sms_ledger WHERE message_id IN (
             SELECT message_id FROM sms_ledger WHERE created_at < $1 ORDER BY created_at LIMIT 5000 FOR UPDATE SKIP LOCKED)
@@ -70,8 +70,8 @@ const SWEEP_POSTGRES: &str = "WITH gone AS (
     SELECT count(*) AS gone FROM gone";
 
 impl Ledger {
-    /// Takes up to `most` attempts whose providers are to be asked now, so that no other worker asks too. Each comes
-    /// again after a wait that doubles from `again_after_ms`, five times in all, until [`Ledger::followed_up`].
+    /// Claims up to `most` attempts whose providers are due for a query, so that no other worker queries them too. Each
+    /// comes again after a wait that doubles from `again_after_ms`, five times in all, until [`Ledger::followed_up`].
     pub async fn due_follow_ups(
         &self,
         now: Timestamp,
@@ -86,7 +86,7 @@ impl Ledger {
                 work.done().await?;
                 let mut due = Vec::with_capacity(rows.len());
                 for row in rows {
-                    // Without the provider's id there is nothing to ask for.
+                    // Without the provider's id there is nothing to query.
                     let Some(provider_message_id) = row.get("provider_message_id")? else {
                         continue;
                     };
@@ -108,7 +108,7 @@ impl Ledger {
             .await
     }
 
-    /// Nothing more is to be asked about an attempt in the state that the follow-up found it in, until `again_at`.
+    /// Stops the queries about an attempt until `again_at`, if its end is still the one in `follow_up`.
     pub async fn followed_up(
         &self,
         follow_up: &FollowUp,
@@ -135,7 +135,7 @@ impl Ledger {
             .await
     }
 
-    /// Takes a phone out of the ledger: its account was deleted. What was sent stays counted.
+    /// Erases a phone from the ledger because its account was deleted. The messages stay counted.
     pub async fn erase_phone(&self, phone_number: &str) -> Result<u64, EngineError> {
         self.db
             .within("erase a phone from the ledger", async {
@@ -152,8 +152,8 @@ impl Ledger {
             .await
     }
 
-    /// Counts texts older than 30 days into totals and drops them, and receipts that nobody claimed within 3 days. Up
-    /// to 5000 texts a call on PostgreSQL: call again while it drops as many.
+    /// Counts messages older than 30 days into totals and drops them, and drops receipts that were not claimed within 3
+    /// days. Up to 5000 messages a call on PostgreSQL: call again while it drops as many.
     pub async fn sweep(&self, now: Timestamp) -> Result<Swept, EngineError> {
         self.db
             .within("sweep the ledger", async {

@@ -1,4 +1,4 @@
-//! The ledger as history: what was sent to whom, when, by whom, at which cost, and how it ended.
+//! The ledger as history: what was sent to whom, when, by which provider, at what cost, and how it ended.
 
 use uuid::Uuid;
 
@@ -10,17 +10,17 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
 use sql::args;
 
-/// What to look for.
+/// What to search for.
 #[derive(Clone, Copy)]
 pub enum Search<'a> {
-    /// The newest texts.
+    /// The newest messages.
     Newest,
     Phone(&'a str),
     Request(RequestId),
     Message(MessageId),
 }
 
-/// One text. Has no `Debug`: it holds a whole phone number.
+/// One message. Has no `Debug`: it holds a whole phone number.
 #[derive(Clone)]
 pub struct Entry {
     pub standing: Standing,
@@ -47,7 +47,7 @@ pub struct AttemptEntry {
     pub price: Option<String>,
 }
 
-/// One change of a text's state.
+/// One change of a message's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub status: Status,
@@ -66,7 +66,7 @@ macro_rules! entries {
 }
 
 impl Ledger {
-    /// The texts that fit, newest first.
+    /// The matching messages, newest first.
     pub async fn find(&self, search: Search<'_>, most: u32) -> Result<Vec<Entry>, EngineError> {
         self.db
             .within("search the ledger", async {
@@ -99,10 +99,10 @@ impl Ledger {
             .await
     }
 
-    /// The calls that were made for a text, in order.
+    /// The calls that were made for a message, in order.
     pub async fn attempts(&self, message: MessageId) -> Result<Vec<AttemptEntry>, EngineError> {
         self.db
-            .within("read a text's attempts", async {
+            .within("read a message's attempts", async {
                 let mut work = self.db.reading().await?;
                 let rows = work
                     .rows(
@@ -135,10 +135,10 @@ impl Ledger {
             .await
     }
 
-    /// How a text's state changed, in order.
+    /// The changes of a message's state, in order.
     pub async fn history(&self, message: MessageId) -> Result<Vec<Change>, EngineError> {
         self.db
-            .within("read a text's history", async {
+            .within("read a message's history", async {
                 let mut work = self.db.reading().await?;
                 let rows = work
                     .rows(

@@ -1,8 +1,8 @@
-//! The ledger of texts: one row a message, one an attempt to hand it to a provider, one a change of its state.
+//! The ledger of messages: one row per message, per attempt to hand it to a provider, and per change of its state.
 //!
-//! It is what keeps a redelivered job from being paid twice (P2): an attempt is committed as `begun` before its
-//! provider is called, and a message with an attempt whose end nobody wrote down is in doubt, not new. How many calls
-//! may have been accepted is counted here, under the message's lock, so no number of workers goes beyond it (W1).
+//! It prevents a redelivered job from being paid for twice (P2): an attempt is committed as `begun` before its provider
+//! is called, and a message with an attempt whose end was not recorded is unconfirmed, not new. The calls that may have
+//! been accepted are counted here, under the message's lock, so no number of workers exceeds the limit (W1).
 
 use self::batch::Batch;
 use self::begin::First;
@@ -29,7 +29,7 @@ pub use follow_up::{FollowUp, MOST_QUESTIONS, Swept};
 pub use history::{AttemptEntry, Change, Entry, Search};
 pub use receipts::{Applied, Receipt};
 
-/// The ledger's acts, each atomic. Cheap to clone; clones write their hot acts together.
+/// The ledger's operations, each atomic. Cheap to clone; clones batch their hot operations together.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     db: Pool,
@@ -37,7 +37,7 @@ pub struct Ledger {
     finishes: Batch<Ended>,
 }
 
-/// A text that is to be sent, as the ledger keeps it: without its words.
+/// A message to send, as the ledger keeps it: without its text.
 #[derive(Clone, Copy)]
 pub struct NewMessage<'a> {
     pub message_id: MessageId,
@@ -48,7 +48,7 @@ pub struct NewMessage<'a> {
     pub not_after: Timestamp,
 }
 
-/// How a message stands.
+/// The state of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub message_id: MessageId,
@@ -62,23 +62,23 @@ pub struct Standing {
     pub segments: Option<u32>,
 }
 
-/// What came of an act: how the message stands now, and whether the act changed its state.
+/// The result of an operation: the message's state, and whether the operation changed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
     pub changed: bool,
     pub standing: Standing,
 }
 
-/// What a message's attempts came to so far.
+/// A message's attempts so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tries {
     /// Calls that may have been accepted.
     pub risked: u32,
-    /// Calls that surely were not.
+    /// Calls that certainly were not accepted.
     pub refused: u32,
 }
 
-/// The ledger's own rank. The public ranks leave the ends of delivery equal; here they are ordered too, so that the
+/// The ledger's own rank. The public ranks treat the ends of delivery as equal; here they are ordered too, so that the
 /// same receipts in any order end in the same state.
 const fn rank(status: Status) -> i64 {
     match status {
@@ -97,10 +97,10 @@ impl Ledger {
         Self { db, begins: Batch::default(), finishes: Batch::default() }
     }
 
-    /// How the message stands; `None` when the ledger does not know it.
+    /// The state of a message; `None` if the ledger does not know it.
     pub async fn standing(&self, message_id: MessageId) -> Result<Option<Standing>, EngineError> {
         self.db
-            .within("read how a message stands", async {
+            .within("read a message's state", async {
                 let mut work = self.db.reading().await?;
                 let row = work.optional(STANDING, args![message_id.uuid()]).await?;
                 work.done().await?;
@@ -109,7 +109,7 @@ impl Ledger {
             .await
     }
 
-    /// What the message's attempts came to.
+    /// The message's attempts so far.
     pub async fn tries(&self, message_id: MessageId) -> Result<Tries, EngineError> {
         self.db
             .within("count a message's attempts", async {
@@ -133,13 +133,13 @@ impl Ledger {
             .await
     }
 
-    /// How an attempt stands: a receipt makes it accepted while its caller still waits.
+    /// The state of an attempt: a receipt marks it as accepted while its caller still waits.
     pub async fn attempt_state(
         &self,
         attempt_id: AttemptId,
     ) -> Result<Option<AttemptState>, EngineError> {
         self.db
-            .within("read how an attempt stands", async {
+            .within("read an attempt's state", async {
                 let mut work = self.db.reading().await?;
                 let row = work
                     .optional(

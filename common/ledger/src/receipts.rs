@@ -1,4 +1,4 @@
-//! Receipts: what a provider reports later about an attempt.
+//! Receipts: later reports from a provider about an attempt.
 
 use super::rows::{By, parsed, raise};
 use super::{Ledger, Moved, SENT, rank};
@@ -12,23 +12,24 @@ use sql::{Work, args};
 #[derive(Clone, Debug)]
 pub struct Receipt {
     pub attempt_id: AttemptId,
-    /// [`Status::Sent`] for everything on the way, or an end.
+    /// [`Status::Sent`] for everything in transit, or an end.
     pub status: Status,
     pub reason: Option<Reason>,
     pub provider_message_id: Option<String>,
     pub provider_code: Option<String>,
-    /// Amount and currency, where the report tells them.
+    /// Amount and currency, if the report includes them.
     pub price: Option<String>,
-    /// When its provider is to be asked again, if this report is news.
+    /// When to query the provider again, if this report is news.
     pub follow_up_at: Option<Timestamp>,
 }
 
-/// What came of a receipt.
+/// The result of a receipt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// Its attempt is known. `current`: the message stands as this receipt says, by this one or by an earlier twin.
+    /// Its attempt is known. `current`: the message has the state of this receipt, by this one or by an earlier
+    /// duplicate.
     Known { moved: Moved, current: bool },
-    /// Kept until its attempt is.
+    /// Kept until its attempt is known.
     Kept,
 }
 
@@ -49,7 +50,8 @@ const KEEP: &str = "INSERT INTO sms_receipts (attempt_id, status, reason, provid
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (attempt_id, status) DO NOTHING";
 
 impl Ledger {
-    /// Applies a receipt by rank. Safe when it is doubled, late, or earlier than its siblings or the send's answer.
+    /// Applies a receipt by rank. Safe if it is duplicated, late, or earlier than other receipts or the send's
+    /// response.
     pub async fn apply_receipt(
         &self,
         receipt: &Receipt,
@@ -82,7 +84,7 @@ impl Ledger {
             .await
     }
 
-    /// Applies what was kept for an attempt, now that it is known.
+    /// Applies the kept receipts of an attempt that is now known.
     pub(super) async fn apply_kept(
         &self,
         attempt_id: AttemptId,
@@ -148,7 +150,7 @@ async fn apply(
         (attempt.get("message_id")?, attempt.get("provider")?);
     let id = receipt.provider_message_id.as_deref();
     let by = By { provider: &provider, id, segments: None };
-    // Taken first, for the lock of the message: two receipts of two attempts must not both overlook the other's.
+    // Comes first, to lock the message: two receipts of two attempts must not both miss the other's.
     let sent = raise(work, message, Some((Status::Sent, None)), by, now).await?;
     let Some(sent) = sent else { return Ok(None) };
     if !is_end {
@@ -164,7 +166,7 @@ async fn apply(
     Ok(Some((moved, current)))
 }
 
-/// What the ends of its attempts mean for a message. One that failed says nothing while another may still arrive.
+/// What the ends of its attempts mean for a message. A failed attempt decides nothing while another may still arrive.
 async fn end_of(
     work: &mut Work,
     message: uuid::Uuid,

@@ -1,4 +1,4 @@
-//! Rows of messages and of their history, as every act of the ledger writes and reads them.
+//! Rows of messages and of their history, shared by all operations of the ledger.
 
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ const INSERT: &str = "INSERT INTO sms_ledger (message_id, request_id, phone_numb
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10) ON CONFLICT (message_id) DO NOTHING";
 const INSERT_HISTORY: &str = "INSERT INTO sms_history (message_id, rank, state, reason, at) \
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (message_id, rank) DO NOTHING";
-/// Raises a message's state; a state of the same or a higher rank stays.
+/// Advances a message's state; a state of the same or a higher rank stays.
 const RAISE: &str = "UPDATE sms_ledger SET
         state = CASE WHEN rank < $2 THEN $3 ELSE state END,
         reason = CASE WHEN rank < $2 THEN $4 ELSE reason END,
@@ -26,7 +26,7 @@ const RAISE: &str = "UPDATE sms_ledger SET
 pub(super) const STANDING: &str = "SELECT message_id, request_id, country, channel, state, rank, reason, provider, provider_message_id, segments
     FROM sms_ledger WHERE message_id = $1";
 
-/// Puts a new message in; `false` when it is there already.
+/// Inserts a new message; `false` if it already exists.
 pub(super) async fn insert(
     work: &mut Work,
     message: &NewMessage<'_>,
@@ -71,7 +71,7 @@ pub(super) async fn history(
     Ok(work.run(INSERT_HISTORY, row).await? == 1)
 }
 
-/// Who did what raises a message.
+/// The provider and its data for a change of a message's state.
 #[derive(Clone, Copy)]
 pub(super) struct By<'a> {
     pub(super) provider: &'a str,
@@ -96,7 +96,7 @@ pub(super) async fn raise(
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
-    // A rank is reached once: its row in the history tells whether this was the time.
+    // A rank is reached only once: the insert into the history shows whether it was now.
     let raised = row.get::<i64>("rank")? == new_rank;
     let changed = raised && history(work, message, status, reason, now).await?;
     Ok(Some(Moved { changed, standing: standing(&row)? }))
@@ -120,6 +120,6 @@ pub(super) fn standing(row: &Row) -> Result<Standing, sqlx::Error> {
 pub(super) fn parsed<T: std::str::FromStr>(column: &str, text: &str) -> Result<T, sqlx::Error> {
     text.parse().map_err(|_| sqlx::Error::ColumnDecode {
         index: column.to_owned(),
-        source: "a word that this version does not know".into(),
+        source: "a word unknown to this version".into(),
     })
 }

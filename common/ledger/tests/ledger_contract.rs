@@ -1,4 +1,4 @@
-//! What the ledger must do: one body a rule, run on a SQLite file and on a private PostgreSQL.
+//! The ledger's rules: one body per rule, run on a SQLite file and on a private PostgreSQL.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -100,7 +100,7 @@ async fn p2_a_redelivered_job_is_not_sent_again(b: &Bench) -> anyhow::Result<()>
     let Begin::InDoubt { attempt_id, provider, .. } =
         b.begin(&message, AttemptId::new(&b.clock)).await?
     else {
-        panic!("an attempt without an end is in doubt");
+        panic!("an attempt without an end is unconfirmed");
     };
     assert_eq!((attempt_id, provider.as_str()), (attempt, "twilio"));
     let moved = b.finish(attempt, AttemptState::Accepted).await?;
@@ -111,7 +111,7 @@ async fn p2_a_redelivered_job_is_not_sent_again(b: &Bench) -> anyhow::Result<()>
     assert_eq!(moved.standing.segments, Some(1));
     let again = b.begin(&message, AttemptId::new(&b.clock)).await?;
     assert_eq!(again, Begin::Settled(moved.standing));
-    assert!(!b.finish(attempt, AttemptState::Accepted).await?.changed, "the second says no news");
+    assert!(!b.finish(attempt, AttemptState::Accepted).await?.changed, "the second one is no news");
     assert_eq!(b.statuses(&message).await?, [Status::Sending, Status::Sent]);
     Ok(())
 }
@@ -132,7 +132,7 @@ async fn p2_only_one_of_many_workers_starts_a_job(b: &Bench) -> anyhow::Result<(
             }
         }
         assert_eq!(started, 1);
-        // The same after the first attempt was refused: one more, not eight.
+        // The same after the first attempt was refused: one more starts, not eight.
         let first = b.ledger.attempts(message.message_id).await?[0].attempt_id;
         b.finish(first, AttemptState::Throttled).await?;
         let tries = (0..8).map(|_| {
@@ -157,7 +157,7 @@ async fn w1_no_third_call_may_ever_have_been_accepted(b: &Bench) -> anyhow::Resu
     assert_eq!(b.begin(&message, AttemptId::new(&b.clock)).await?, Begin::Spent);
     let tries = b.ledger.tries(message.message_id).await?;
     assert_eq!(tries, Tries { risked: 2, refused: 0 });
-    // Its own caller still may learn that it was accepted.
+    // Its own caller may still learn that it was accepted.
     assert_eq!(b.finish(second, AttemptState::Accepted).await?.standing.status, Status::Sent);
     Ok(())
 }
@@ -172,13 +172,13 @@ async fn w1_a_call_that_may_have_been_accepted_is_retried_at_another_provider(
         let attempt = AttemptId::new(&b.clock);
         b.ledger.begin(&message, attempt, provider, 2, doubtful, now).await
     };
-    // Who does not know of the first call is told, and nothing is begun.
+    // A caller that does not know of the first call gets its provider, and nothing is begun.
     for _ in 0..2 {
         assert_eq!(begin("twilio", &[]).await?, Begin::Elsewhere(vec![twilio.clone()]));
     }
     assert_eq!(b.ledger.attempts(message.message_id).await?.len(), 1);
     assert_eq!(begin("http", &[]).await?, Begin::Start { number: 2, risked: 1 });
-    // Who knows, and has no other, may.
+    // A caller that knows of it and has no other provider may begin.
     let (other, first) = b.begun().await?;
     b.finish(first, AttemptState::Unknown).await?;
     let again = AttemptId::new(&b.clock);
@@ -225,7 +225,7 @@ async fn receipts_in_any_order_and_doubled_end_in_one_state(b: &Bench) -> anyhow
     // Whole sets, and those without `delivered`.
     for kinds in [&RECEIPTS[..], &RECEIPTS[..3], &RECEIPTS[..2]] {
         for order in permutations(kinds.len()) {
-            // The send's answer comes at each point among them.
+            // The send's response comes at each point among them.
             for answer_at in 0..=order.len() {
                 let (message, attempt) = b.begun().await?;
                 let mut changes = 0;
@@ -249,10 +249,10 @@ async fn receipts_in_any_order_and_doubled_end_in_one_state(b: &Bench) -> anyhow
                 assert_eq!(standing.segments, Some(1), "{order:?} {answer_at}");
                 let history = b.statuses(&message).await?;
                 let distinct: BTreeSet<&str> = history.iter().map(|s| s.as_str()).collect();
-                assert_eq!(distinct.len(), history.len(), "one row a change: {history:?}");
+                assert_eq!(distinct.len(), history.len(), "one row per change: {history:?}");
                 let ranks: Vec<(u8, u8)> = history.iter().map(|s| s.order()).collect();
                 assert!(ranks.is_sorted(), "never downgraded: {history:?}");
-                assert!(changes < history.len(), "each change is told once: {history:?}");
+                assert!(changes < history.len(), "each change is reported once: {history:?}");
             }
         }
     }
@@ -321,7 +321,7 @@ async fn a_missing_final_state_is_queried_by_one_worker(b: &Bench) -> anyhow::Re
     assert_eq!(due.len(), 1);
     assert_eq!((due[0].attempt_id, due[0].message_id), (attempt, message.message_id));
     assert_eq!((due[0].provider_message_id.as_str(), due[0].final_state), ("SM1", None));
-    // The end came while it was asked for: what follows an end is not lost with this question.
+    // The end came during the query: what follows an end is not lost with this query.
     let receipt = Receipt {
         attempt_id: attempt,
         status: Status::Delivered,
@@ -339,7 +339,7 @@ async fn a_missing_final_state_is_queried_by_one_worker(b: &Bench) -> anyhow::Re
         b.ledger.attempts(message.message_id).await?[0].price.as_deref(),
         Some("-0.0070 USD")
     );
-    // No price yet: asked again, and counted on.
+    // No price yet: queried again, and the count continues.
     let again_at = later.plus_secs(100);
     b.ledger.followed_up(&due[0], None, Some(again_at)).await?;
     assert_eq!(b.ledger.due_follow_ups(later.plus_secs(99), 60_000, 100).await?, []);
@@ -350,7 +350,7 @@ async fn a_missing_final_state_is_queried_by_one_worker(b: &Bench) -> anyhow::Re
     let attempts = b.ledger.attempts(message.message_id).await?;
     assert_eq!(attempts[0].price.as_deref(), Some("-0.0075 USD"));
 
-    // Nobody answers: five questions, further and further apart.
+    // No response: five queries, further and further apart.
     let (_, attempt) = b.begun().await?;
     b.finish(attempt, AttemptState::Accepted).await?;
     let mut asked = 0;
@@ -408,7 +408,7 @@ async fn texts_older_than_thirty_days_are_totalled_and_dropped(b: &Bench) -> any
 
 async fn p2_many_texts_at_once_behave_like_one_by_one(b: &Bench) -> anyhow::Result<()> {
     let messages: Vec<_> = (0..200).map(|_| b.message()).collect();
-    // Each job comes twice in one burst: no two of one message may go in one statement.
+    // Each job comes twice in one burst: two of one message must not go in one statement.
     let jobs = messages.iter().chain(&messages).map(|message| async {
         let attempt = AttemptId::new(&b.clock);
         Ok::<_, anyhow::Error>((message.message_id, attempt, b.begin(message, attempt).await?))
@@ -454,7 +454,7 @@ async fn p2_many_texts_at_once_behave_like_one_by_one(b: &Bench) -> anyhow::Resu
     Ok(())
 }
 
-/// How many transactions the attempts' rows were last written by.
+/// How many transactions last wrote the attempts' rows.
 async fn commits(b: &Bench) -> anyhow::Result<i64> {
     let mut work = b.db.statement().await?;
     let row = work.one("SELECT count(DISTINCT xmin::text) AS n FROM sms_attempts", &[]).await?;
@@ -468,14 +468,14 @@ async fn w1_two_ends_of_one_message_at_once_are_both_written(b: &Bench) -> anyho
         b.finish(first, AttemptState::Unknown).await?;
         let second = AttemptId::new(&b.clock);
         assert_eq!(b.begin(&message, second).await?, Begin::Start { number: 2, risked: 1 });
-        // One that is under way, so that both ends of the message wait and go together.
+        // One in progress, so that both ends of the message wait and go together.
         let (_, other) = b.begun().await?;
         let (_, one, two) = tokio::try_join!(
             b.finish(other, AttemptState::Accepted),
             b.finish(first, AttemptState::Accepted),
             b.finish(second, AttemptState::Accepted),
         )?;
-        assert_eq!(usize::from(one.changed) + usize::from(two.changed), 1, "told once");
+        assert_eq!(usize::from(one.changed) + usize::from(two.changed), 1, "reported once");
         for moved in [one, two] {
             assert_eq!(moved.standing.message_id, message.message_id);
             assert_eq!(moved.standing.status, Status::Sent);
@@ -492,7 +492,7 @@ async fn p11_a_row_that_cannot_be_written_harms_no_neighbour(b: &Bench) -> anyho
     let (_, taken) = b.begun().await?;
     let messages: Vec<_> = (0..40).map(|_| b.message()).collect();
     let begins = messages.iter().enumerate().map(|(n, message)| {
-        // The id of an attempt that there is: no row can be written for it.
+        // The id of an existing attempt: no row can be written for it.
         b.begin(message, if n == 20 { taken } else { AttemptId::new(&b.clock) })
     });
     for (n, begun) in futures::future::join_all(begins).await.into_iter().enumerate() {
@@ -504,7 +504,7 @@ async fn p11_a_row_that_cannot_be_written_harms_no_neighbour(b: &Bench) -> anyho
     }
     assert_eq!(attempts.len(), 39);
     let ends = attempts.iter().enumerate().map(|(n, attempt)| {
-        // PostgreSQL has no text with a NUL in it; SQLite has.
+        // PostgreSQL cannot store a text with a NUL; SQLite can.
         let id = if n == 20 { "SM\0" } else { "SM2" };
         let finish = Finish {
             state: AttemptState::Accepted,
@@ -550,9 +550,9 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
     all
 }
 
-// ---- the two sides
+// ---- both engines
 
-/// One test a rule on SQLite; all of them on one PostgreSQL, which takes seconds to start.
+/// One test per rule on SQLite; all of them on one PostgreSQL, which takes seconds to start.
 macro_rules! rules {
     ($($rule:ident),+ $(,)?) => {
         mod on_sqlite {
@@ -603,7 +603,7 @@ fn bench(db: Pool) -> Bench {
     Bench { ledger: Ledger::new(db.clone()), db, clock: Clock::manual() }
 }
 
-/// A folder that goes with the test.
+/// A folder that is removed after the test.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -1,10 +1,10 @@
-//! What a database's error means: is it away, or is something wrong with what was asked?
+//! Classifies a database error: the engine is away, or the request is at fault.
 
 use anyhow::anyhow;
 
 use domain::engine_error::EngineError;
 
-/// Away or broken, with a text that holds no value of anybody's: PostgreSQL repeats the offending value in messages of
+/// Away or broken, with a message that repeats no user's data: PostgreSQL repeats the offending value in messages of
 /// classes 22 and 23 and in every `DETAIL`.
 pub(super) fn judged(engine: &'static str, act: &'static str, cause: sqlx::Error) -> EngineError {
     let away = is_away(&cause);
@@ -26,7 +26,7 @@ pub(super) fn judged(engine: &'static str, act: &'static str, cause: sqlx::Error
 fn is_away(error: &sqlx::Error) -> bool {
     use sqlx::Error as E;
     match error {
-        // A protocol error is what a connection that was cut in the middle of a word looks like.
+        // A connection that is cut in the middle of a message appears as a protocol error.
         E::Io(_)
         | E::Tls(_)
         | E::Protocol(_)
@@ -49,9 +49,9 @@ fn is_away(error: &sqlx::Error) -> bool {
 fn postgres_is_away(code: &str) -> bool {
     match code {
         // Lock timeout, query cancelled (our statement timeout), read-only transaction (a standby);
-        // serialization failure and deadlock: the same again may well succeed;
-        // idle in transaction for too long: we were the slow ones, but nobody's request is at fault;
-        // password or role refused: an operator's matter that mends itself when he acts.
+        // serialization failure and deadlock: a retry may well succeed;
+        // idle in transaction for too long: we were slow, but no request is at fault;
+        // password or role refused: an operator has to fix it, and then it works again.
         "55P03" | "57014" | "25006" | "40001" | "40P01" | "25P03" | "25P04" | "28000" | "28P01" => {
             true
         }

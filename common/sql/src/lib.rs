@@ -1,12 +1,12 @@
-//! Accounts and all else that must not be forgotten: PostgreSQL, or a SQLite file in the embedded default.
+//! Accounts and all other durable data: PostgreSQL, or a SQLite file in the embedded default.
 //!
-//! This folder is the one place with SQL. Each public act of [`Pool`] is atomic, speaks the domain's language and takes
-//! the time from its caller. The same text runs on both engines where it can; the two acts that every sign-in waits
+//! Only this folder contains SQL. Each public operation of [`Pool`] is atomic, speaks the domain's language and takes the
+//! time from its caller. The same SQL runs on both engines where possible; the two operations that every sign-in waits
 //! for ([`Pool::sign_in`], [`Pool::guess_failed`]) are one round trip each on PostgreSQL, by functions of
 //! `migrations/postgres/0003_hot_paths.sql`.
 //!
-//! No act takes longer than [`LIMIT`]: an engine that is away or slow is [`EngineError::Away`] by then. The ledger's hot
-//! acts, which no HTTP answer waits for, may wait as long again for a statement under way.
+//! No operation takes longer than [`LIMIT`]: after that, an engine that is away or slow is [`EngineError::Away`]. The
+//! ledger's hot operations, which no HTTP response waits for, may also wait that long for a statement in progress.
 
 use std::future::Future;
 use std::path::Path;
@@ -29,10 +29,10 @@ mod work;
 
 pub use work::{Arg, Row, Work};
 
-/// No act on the database takes longer, whatever its state: below the 2.5 s within which HTTP answers 503 (P12).
+/// The longest time for any database operation: below the 2.5 s within which HTTP answers 503 (P12).
 pub const LIMIT: Duration = Duration::from_secs(2);
-/// A connection that did nothing for this long is asked whether it still lives before it is used. Under load none is
-/// idle that long, so a hot path stays one round trip; after a restart of the server the quiet ones are found dead.
+/// A connection that was idle for this long is pinged before use. Under load none is idle that long, so a hot path
+/// stays one round trip; after a restart of the server the idle ones are found dead.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 const ACQUIRE: Duration = Duration::from_millis(1500);
 const MAX_CONNECTIONS: u32 = 16;
@@ -58,7 +58,7 @@ enum Engine {
 }
 
 impl Pool {
-    /// PostgreSQL 15 or later. Connects once, so that a wrong address or password is an error of the start.
+    /// PostgreSQL 15 or later. Connects once, so that a wrong address or password fails at startup.
     pub async fn postgres(url: &SecretString) -> Result<Self, EngineError> {
         // The parser takes any scheme, and its error may repeat parts of the URL, which holds a password.
         let not_ours = || EngineError::broken(POSTGRES, anyhow!("not a postgres:// URL"));
@@ -69,7 +69,7 @@ impl Pool {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_| not_ours())?
             .application_name("latchkey")
-            // The server's own limits end what we stopped waiting for, so that no lock is held for nobody.
+            // The server's own limits end statements that we no longer wait for, so that they hold no locks.
             .options([
                 ("statement_timeout", "2000"),
                 ("lock_timeout", "1500"),
@@ -93,10 +93,10 @@ impl Pool {
             .map(|pool| Self { engine: Engine::Postgres(pool) })
     }
 
-    /// The file `latchkey.sqlite` in this folder, both made when they are missing, for nobody else to read.
+    /// Opens the file `latchkey.sqlite` in this folder. Creates both if missing, readable only by their owner.
     ///
-    /// Write-ahead log with `synchronous = NORMAL`: what was answered survives the death of the process; a power cut
-    /// may take the last moments, as the embedded default says of itself.
+    /// Write-ahead log with `synchronous = NORMAL`: committed data survives the death of the process; a power cut may
+    /// lose the last moments, as documented for the embedded default.
     pub async fn sqlite(data_dir: &Path) -> Result<Self, EngineError> {
         let file = sqlite_file(data_dir);
         make_private(data_dir, &file).map_err(|cause| EngineError::away(SQLITE, cause))?;
@@ -107,11 +107,11 @@ impl Pool {
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(ACQUIRE)
-            // What was deleted is overwritten: the free pages of a file are read by who gets hold of it.
+            // Overwrite deleted data: anyone who obtains the file could read its free pages.
             .pragma("secure_delete", "ON")
             .disable_statement_logging();
-        // Connections stay. One that reads is always open: SQLite folds its log into the file when the last one
-        // closes, and who opens it meanwhile is turned away.
+        // Connections stay open. At least one reader is always open: SQLite folds its log into the file when the last
+        // connection closes, and refuses a connection that is opened meanwhile.
         let pool = |size| {
             SqlitePoolOptions::new()
                 .max_connections(size)
@@ -127,14 +127,14 @@ impl Pool {
         Ok(Self { engine: Engine::Sqlite { write, read, lock } })
     }
 
-    /// Whether [`Pool::sqlite`] has made a database in this folder.
+    /// Whether [`Pool::sqlite`] has created a database in this folder.
     pub fn sqlite_is_in(data_dir: &Path) -> bool {
         sqlite_file(data_dir).is_file()
     }
 
     /// Whether the database answers and can be written to.
     pub async fn ready(&self) -> Result<(), EngineError> {
-        self.within("ask whether the database is ready", async {
+        self.within("check that the database is ready", async {
             let mut work = self.statement().await?;
             if work.is_postgres() {
                 let row = work.one("SELECT pg_is_in_recovery() AS standby", &[]).await?;
@@ -186,8 +186,8 @@ impl Pool {
         }
     }
 
-    /// Folds SQLite's log into the file and empties it: pages of before a deletion stand in it. Readers can keep it from
-    /// being emptied; then the next sweep does it.
+    /// Folds SQLite's log into the file and empties it: it holds pages from before a deletion. Readers can prevent
+    /// that; then the next sweep retries.
     pub async fn forget_log(&self) {
         if self.is_postgres() {
             return;
@@ -200,11 +200,11 @@ impl Pool {
         });
         match folded.await {
             Ok(busy) if busy != 0 => {
-                tracing::debug!("the log is in use and keeps its pages for now");
+                tracing::debug!("the SQLite log is in use, not emptied");
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::debug!(error = format!("{error:#}"), "the log keeps its pages for now");
+                tracing::debug!(error = format!("{error:#}"), "cannot empty the SQLite log");
             }
         }
     }
@@ -216,7 +216,7 @@ impl Pool {
         }
     }
 
-    /// Does the work within [`LIMIT`] and says what a failure means.
+    /// Runs the work within [`LIMIT`] and classifies a failure.
     pub async fn within<T>(
         &self,
         act: &'static str,
@@ -242,23 +242,23 @@ fn sqlite_file(data_dir: &Path) -> std::path::PathBuf {
     data_dir.join("latchkey.sqlite")
 }
 
-/// SQLite gives its log and its index the rights of the file, so the file is made before it is opened.
+/// SQLite gives its log and its index the permissions of the file, so the file is created before it is opened.
 fn make_private(folder: &Path, file: &Path) -> anyhow::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).context("make the data folder")?;
+    builder.create(folder).context("create the data folder")?;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(file).context("make the database file")?;
+    let file = options.open(file).context("create the database file")?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
         file.set_permissions(std::fs::Permissions::from_mode(0o600))
-            .context("close the database file to others")?;
+            .context("make the database file private")?;
     }
     drop(file);
     Ok(())

@@ -1,4 +1,4 @@
-//! The schema, brought up to date at start; safe when several processes start at once.
+//! Brings the schema up to date at startup; safe when several processes start at once.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -14,7 +14,7 @@ use domain::engine_error::EngineError;
 static FOR_POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static FOR_SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// A start waits this long for another's migration.
+/// How long a startup waits for another process's migration.
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// The version of the newest migration of this build.
@@ -24,11 +24,11 @@ pub(crate) fn newest(postgres: bool) -> i64 {
 }
 
 impl Pool {
-    /// Applies the migrations that are missing. One process does it, the others wait for it.
+    /// Applies the missing migrations. One process does it, the others wait for it.
     ///
     /// # Errors
-    /// Broken when a migration that was applied is unknown here or was changed: an older version of Latchkey on a
-    /// newer database, or a damaged build.
+    /// Broken if an applied migration is unknown here or was changed: an older version of Latchkey on a newer database,
+    /// or a damaged build.
     pub async fn migrate(&self) -> Result<(), EngineError> {
         match tokio::time::timeout(LIMIT, self.migrate_unlimited()).await {
             Ok(done) => done,
@@ -42,8 +42,8 @@ impl Pool {
     async fn migrate_unlimited(&self) -> Result<(), EngineError> {
         match &self.engine {
             Engine::Postgres(pool) => {
-                // A connection of its own, without the limits of the pool's: the migrator waits for the others with an
-                // advisory lock, and an index may take longer than a request may.
+                // A separate connection without the pool's limits: the migrator waits for the others with an advisory
+                // lock, and an index may take longer than a request may.
                 let options = pool.connect_options().as_ref().clone().options([
                     ("statement_timeout", "0"),
                     ("lock_timeout", "0"),
@@ -53,12 +53,12 @@ impl Pool {
                     .await
                     .map_err(|cause| error::judged(POSTGRES, "connect to migrate", cause))?;
                 let done = FOR_POSTGRES.run_direct(None, &mut connection, false).await;
-                // The lock is the connection's: it goes with it, whatever happened.
+                // The connection holds the lock, so dropping it releases the lock in any case.
                 drop(connection);
                 done.map_err(|cause| judged(POSTGRES, cause))
             }
             Engine::Sqlite { write, lock, .. } => {
-                // The migrator has no lock for SQLite, and two starts would both create the tables.
+                // The migrator has no lock for SQLite: two processes that start together would both create the tables.
                 let lock =
                     wait_for(lock).await.map_err(|cause| EngineError::away(SQLITE, cause))?;
                 let done = FOR_SQLITE.run(write).await;

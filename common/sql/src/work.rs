@@ -1,4 +1,4 @@
-//! One text and one body for two engines: arguments, rows and a unit of work over a closed enum.
+//! One SQL text and one body for two engines: arguments, rows and a unit of work over a closed enum.
 //!
 //! Placeholders are `$1, $2, ...` on both. Integers are 64 bits wide, ids are UUIDs, times are milliseconds.
 
@@ -20,7 +20,8 @@ pub enum Arg<'a> {
     Int(Option<i64>),
     Text(Option<&'a str>),
     Flag(bool),
-    /// A column of rows that are written together, on PostgreSQL only: SQLite has no arrays, nor a commit worth sharing.
+    /// A column of rows that are written together, on PostgreSQL only: SQLite has no arrays, and gains nothing
+    /// from shared commits.
     Uuids(&'a [Option<Uuid>]),
     Ints(&'a [Option<i64>]),
     Texts(&'a [Option<&'a str>]),
@@ -132,11 +133,11 @@ enum Connection {
     Sqlite(PoolConnection<Sqlite>),
 }
 
-/// A connection at work: a single statement, or a transaction.
+/// A connection in use: a single statement, or a transaction.
 ///
-/// It goes back to its pool by [`Work::done`] or [`Work::undo`] only. Dropped before (an error, the time limit, a
-/// caller that went away) the connection is closed, which ends its transaction. A pool would ask it first whether it
-/// is well, and a server that has just stopped answering would keep it from the pool for as long as TCP hopes.
+/// It returns to its pool only by [`Work::done`] or [`Work::undo`]. If it is dropped before (an error, the time limit,
+/// a caller that went away), the connection is closed, which ends its transaction. A pool would ping it first, and a
+/// server that has just stopped answering would block that until TCP gives up.
 pub struct Work {
     connection: Option<Connection>,
     in_transaction: bool,
@@ -167,10 +168,10 @@ impl Pool {
         }
     }
 
-    /// For several statements that happen together or not at all.
+    /// For several statements that succeed or fail together.
     pub async fn transaction(&self) -> Result<Work, sqlx::Error> {
         let mut work = self.statement().await?;
-        // IMMEDIATE: a SQLite transaction that reads first and writes later could find that it may not.
+        // IMMEDIATE: a SQLite transaction that reads first and writes later may fail to get the write lock.
         let begin = if work.is_postgres() { "BEGIN" } else { "BEGIN IMMEDIATE" };
         work.run(begin, &[]).await?;
         work.in_transaction = true;
@@ -213,7 +214,7 @@ impl Work {
         self.optional(sql, args).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
-    /// Runs a statement and tells how many rows it changed.
+    /// Runs a statement and returns how many rows it changed.
     pub async fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, sqlx::Error> {
         match self.connection.as_mut() {
             Some(Connection::Postgres(connection)) => {
@@ -226,7 +227,7 @@ impl Work {
         }
     }
 
-    /// Commits, and gives the connection back.
+    /// Commits, and returns the connection to the pool.
     pub async fn done(mut self) -> Result<(), sqlx::Error> {
         if self.in_transaction {
             self.run("COMMIT", &[]).await?;
@@ -235,7 +236,7 @@ impl Work {
         Ok(())
     }
 
-    /// Takes everything back, and gives the connection back.
+    /// Rolls back, and returns the connection to the pool.
     pub async fn undo(mut self) -> Result<(), sqlx::Error> {
         if self.in_transaction {
             self.run("ROLLBACK", &[]).await?;
@@ -274,7 +275,7 @@ fn bind_sqlite<'q>(sql: &'static str, args: &[Arg<'q>]) -> Query<'q, Sqlite, Sql
         // Owned: a statement outlives its caller on the connection's own thread.
         Arg::Text(text) => query.bind(text.map(str::to_owned)),
         Arg::Flag(flag) => query.bind(flag),
-        // No statement for SQLite has one.
+        // No SQLite statement has a column argument.
         Arg::Uuids(_) | Arg::Ints(_) | Arg::Texts(_) => query.bind(None::<i64>),
     })
 }

@@ -1,6 +1,7 @@
--- Judges an ask by every limit; if none refuses, counts it and joins it to the live code or opens a place for one.
--- KEYS: code, cool-down, sends, idempotency, sends of the address, country, prefix, world, request, open requests, first answers,
--- the guard's nets of prefix and country
+-- Checks a request against every limit; if none refuses, counts it and joins it to the live code or opens a slot for
+-- one.
+-- KEYS: code, cooldown, sends, idempotency, sends of the address, country, prefix, world, request, open requests, first
+-- answers, the guard's nets of prefix and country
 -- ARGV: see Redis::admit
 local ahead, request, new_code, ttl, attempts = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local key_given, body, unlimited = ARGV[6] == '1', ARGV[7], ARGV[8] == '1'
@@ -16,7 +17,7 @@ if key_given then
   local first = redis.call('HMGET', KEYS[4], 'body', 'request', 'code', 'channel', 'expires', 'resend', 'published')
   if first[1] then
     if first[1] ~= body then return { 'reused' } end
-    -- Its caller may publish the same request: from now on it is not the first one's alone to take back.
+    -- The caller of this replay may publish the same request: from now on the first caller alone must not withdraw it.
     redis.call('HINCRBY', KEYS[4], 'replays', 1)
     return { 'replayed', first[2], first[3], first[4], int(now), first[5], first[6], first[7] }
   end
@@ -25,7 +26,8 @@ end
 local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'tries', 'used', 'right')
 local expires = tonumber(code[2] or '0')
 local live = code[1] and expires > now and code[4] ~= '1'
--- A right guess may have used it up although nobody heard so (W6): no ask joins it, a new code takes its place.
+-- A correct check may have used the code without a confirmed outcome (W6): no request joins it, and a new code replaces
+-- it.
 local perhaps_used = live and tonumber(code[5] or '0') > 0
 if only_code ~= '' and (not live or perhaps_used or code[1] ~= only_code) then return { 'gone' } end
 if live and not perhaps_used and tonumber(code[3] or '0') >= attempts then
@@ -41,7 +43,7 @@ local function sliding(key, span, most)
   local oldest = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', count - most, 1)
   return oldest[2] + span - now
 end
--- The wait until a window that began with its first send is over, if it is full.
+-- The wait until a full window, which began with its first send, is over.
 local function window(key, field, span, most)
   if most == 0 then return nil end
   local at = redis.call('HMGET', key, field .. ':start', field .. ':sends')
@@ -75,7 +77,7 @@ if not unlimited then
     if one[2] then return { 'limited', one[1], int(one[2]) } end
   end
 
-  -- The last to judge: from here on nothing refuses, so what it counts is sent.
+  -- This check comes last: nothing refuses the request after it, so what it counts is sent.
   if guard ~= 'off' then
     local waits
     waits, marks, noted = guard_judge(guard_nets(KEYS[12], KEYS[13], rule, now))
@@ -115,7 +117,7 @@ end
 local turn = redis.call('HINCRBY', KEYS[1], 'asks', 1)
 redis.call('HSET', KEYS[1], 'r:' .. request, turn .. ' ' .. note)
 if marks then
-  -- What the code's verification will prove: `-` that it was sent, `p` and `c` in which nets that counted.
+  -- Which nets the code's verification will count in: `-` that it was sent, `p` and `c` for the nets that counted it.
   local before = redis.call('HGET', KEYS[1], 'guard') or ''
   local function counts(letters) return string.find(before .. marks, letters) end
   redis.call('HSET', KEYS[1], 'guard', '-' .. (counts('[pP]') and 'p' or '') .. (counts('[cC]') and 'c' or ''))

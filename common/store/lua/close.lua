@@ -1,7 +1,7 @@
--- Closes a used code. KEYS: code, cool-down, guesses without a code, the guard's nets of prefix and country.
--- ARGV: ahead, code id, verified request ('' for none), prefix of request keys, the guard's rule,
--- how many of the code's guesses were no failure
--- Gives the guard's words, or nothing where the code's sends were not the guard's or it was closed before.
+-- Closes a used code. KEYS: code, cooldown, attempts without a code, the guard's nets of prefix and country.
+-- ARGV: ahead, code id, verified request ('' for none), prefix of request keys, the guard's rule, how many of the
+-- code's attempts were no failure
+-- Returns the guard's words, or nothing if the guard did not count the code's sends or the code was closed before.
 local now = now_ms(ARGV[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'unanswered', 0) end
 if ARGV[3] ~= '' and redis.call('EXISTS', ARGV[4] .. ARGV[3]) == 1 then
@@ -10,7 +10,7 @@ end
 local code = redis.call('HMGET', KEYS[1], 'id', 'used', 'tries', 'exp', 'guard')
 if code[1] ~= ARGV[2] or code[2] == '1' then return {} end
 redis.call('HSET', KEYS[1], 'used', 1)
--- A stranger who counted down goes on counting: he does not learn that the code was used.
+-- A stranger's count of attempts continues, so it does not reveal that the code was used.
 if tonumber(redis.call('HGET', KEYS[3], 'until') or '0') <= tonumber(code[4]) and tonumber(code[4]) > now then
   redis.call('HSET', KEYS[3], 'guesses', math.max(tonumber(code[3] or '0') - tonumber(ARGV[6]), 0), 'until', code[4])
   redis.call('PEXPIRE', KEYS[3], math.ceil(code[4] - now))

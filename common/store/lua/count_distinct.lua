@@ -1,4 +1,5 @@
--- Adds a member to a set unless it is full; one that is in it already is always welcome. KEYS: set. ARGV: member, most, life
+-- Adds a member to a set unless the set is full. Returns 1 for a member that is in it, else 0.
+-- KEYS: set. ARGV: member, most, lifetime in ms
 if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 1 end
 if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
 redis.call('SADD', KEYS[1], ARGV[1])

@@ -1,9 +1,10 @@
--- The pumping guard: step for step the rule of src/guard/net.rs and judge.rs, which say why.
--- A net is a hash: state, level, until, last, probes, probes_verified, first (a minute at or before the oldest that is
--- counted), sends and verified (sums of the window), and s<minute> and v<minute>.
+-- The pumping guard: follows the rule of src/guard/net.rs and judge.rs step by step; they give the reasons.
+-- A net is a hash: state, level, until, last, probes, probes_verified, first (a minute at or before the oldest counted
+-- one), sends and verified (sums of the window), and s<minute> and v<minute>.
 local SCALARS = { 'state', 'level', 'until', 'last', 'probes', 'probes_verified', 'first', 'sends', 'verified' }
 
--- The nets and the rule of one act. `rule` is Rule's numbers in the order of redis/keys.rs, parted by commas.
+-- Loads the nets and the rule for one operation. `rule` holds Rule's numbers in the order of redis/keys.rs, separated
+-- by commas.
 local function guard_nets(prefix_key, country_key, rule, now)
   local n = {}
   for number in string.gmatch(rule, '%d+') do n[#n + 1] = tonumber(number) end
@@ -38,7 +39,7 @@ local function guard_reset(net, state, level, last)
   net['until'], net.probes, net.probes_verified = 0, 0, 0
 end
 
--- Lets go of minutes that the window has passed.
+-- Drops minutes that have left the window.
 local function guard_slide(net)
   local edge = net.minute - net.window
   if net.first == 0 or net.first > edge then return end
@@ -89,7 +90,7 @@ local function guard_add(net, letter)
   if net.first == 0 or net.minute < net.first then net.first = net.minute end
 end
 
--- Counts an admitted send; tells whether it is a probe.
+-- Counts an admitted send. Returns whether it is a probe.
 local function guard_count(net)
   if net.state == PROBING then
     net.probes = net.probes + 1
@@ -135,7 +136,7 @@ end
 
 local NAMES = { [OPEN] = 'open', [BLOCKED] = 'blocked', [PROBING] = 'probing' }
 
--- Keeps a net, and tells its change in `words`.
+-- Stores a net, and appends its change to `words`.
 local function guard_keep(net, words)
   local fields = {}
   for _, name in ipairs(SCALARS) do
@@ -152,7 +153,8 @@ local function guard_keep(net, words)
   end
 end
 
--- What an act showed: minute, sends and verifications of the country, 1 if it was or would have been refused, changes.
+-- What an operation showed: minute, sends and verifications of the country, 1 if it was or would have been refused,
+-- changes.
 local function guard_words(prefix, country, minute, refused)
   local words = { int(minute), int(country.sends), int(country.verified), refused and '1' or '0' }
   guard_keep(prefix, words)
@@ -160,8 +162,8 @@ local function guard_words(prefix, country, minute, refused)
   return words
 end
 
--- Judges an ask and counts it. Gives the wait if it is refused; where it was counted, as `p` or `P` (a probe) and `c` or
--- `C`; and the words.
+-- Judges a request and counts it. Returns the wait if it is refused; the nets where it was counted, as `p` or `P` (a
+-- probe) and `c` or `C`; and the words.
 local function guard_judge(prefix, country)
   guard_wake(prefix)
   guard_wake(country)

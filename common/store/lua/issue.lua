@@ -1,11 +1,12 @@
--- Puts a code where the ask's place is, or gives the one that is there.
--- KEYS: code. ARGV: ahead, request, code id, expiry, digest, sealed ('' and '' for a place without a code), note, channel
+-- Puts a code into the request's slot, or returns the code that is already there.
+-- KEYS: code. ARGV: ahead, request, code id, expiry, digest, sealed ('' and '' for a slot without a code), note,
+-- channel
 local request, id, expires = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now = now_ms(ARGV[1])
 if now >= expires then return { 'expired' } end
 local there = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'sealed')
--- The newer one ends later, by this server's clock: ids are made by the gateways', which may differ by more than a code's
--- life. They decide only between codes of the same millisecond.
+-- The newer code expires later, by this server's clock. Ids come from the gateways' clocks, which may differ by more
+-- than a code's lifetime; they decide only between codes of the same millisecond.
 if there[1] and there[1] ~= id then
   local ends = tonumber(there[2])
   if ends > expires or (ends == expires and there[1] > id) then return { 'superseded' } end

@@ -1,4 +1,4 @@
--- Counts a login of an address in a sliding minute; gives the wait in milliseconds when it is one too many.
+-- Counts a login of an address in a sliding minute. Returns the wait in milliseconds if it exceeds the limit.
 local function count_login(key, now, most, member)
   if most == 0 then return nil end
   local MINUTE = 60000

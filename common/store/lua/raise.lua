@@ -1,4 +1,4 @@
--- Raises a request's status by rank and tells who waits.
+-- Advances a request's status by rank and notifies the waiters.
 local function raise(key, request, status, rank, reason, now)
   if tonumber(redis.call('HGET', key, 'rank') or '-1') >= rank then return 0 end
   redis.call('HSET', key, 'status', status, 'rank', rank, 'updated', int(now))

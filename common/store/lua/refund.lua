@@ -1,5 +1,5 @@
--- Gives back a guess that was counted but not judged. KEYS: code, guesses without a code.
--- ARGV: code id ('' for none), 1 if the guess was right and is surely not used
+-- Refunds an attempt that was counted but not judged. KEYS: code, attempts without a code.
+-- ARGV: code id ('' for none), 1 if the check was correct and certainly did not use the code
 if ARGV[1] == '' then
   if tonumber(redis.call('HGET', KEYS[2], 'guesses') or '0') > 0 then redis.call('HINCRBY', KEYS[2], 'guesses', -1) end
   return 1

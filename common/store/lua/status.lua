@@ -1,4 +1,4 @@
--- One event's word on a request; makes the record where it was lost.
+-- Applies one event's status to a request; creates the record if it was lost.
 -- KEYS: request, open requests. ARGV: ahead, request, status, rank, reason, expiry, how long it is kept after that
 local now = now_ms(ARGV[1])
 local expires = tonumber(ARGV[6])

@@ -1,5 +1,6 @@
--- Closes requests past their expiry that reached no end. KEYS: open requests. ARGV: ahead, most, prefix of request keys
--- Gives how many were looked at, and those that were closed with where they had stopped.
+-- Closes requests past their expiry that reached no end state. KEYS: open requests. ARGV: ahead, most, prefix of
+-- request keys
+-- Returns how many were looked at, then each closed request with its last status.
 local now = now_ms(ARGV[1])
 local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[2]))
 local swept = { int(#over) }

@@ -1,4 +1,4 @@
--- The server's own time in milliseconds, moved by what a test asks for: gateways whose clocks differ share one.
+-- The server's own time in milliseconds, shifted by a test's offset: gateways whose clocks differ share it.
 local function now_ms(ahead)
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000) + tonumber(ahead)

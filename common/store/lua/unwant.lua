@@ -1,4 +1,4 @@
--- The asks of a code that is of no use any more: what still waits to be sent for them is not wanted.
+-- Marks the requests of an obsolete code as unwanted: their unsent messages need not be sent.
 local function unwant(code, requests)
   for _, field in ipairs(redis.call('HKEYS', code)) do
     if string.sub(field, 1, 2) == 'r:' then

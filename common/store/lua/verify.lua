@@ -1,5 +1,5 @@
--- Counts a guess, then compares it.
--- KEYS: code, guesses without a code, logins of the address
+-- Counts an attempt, then compares it.
+-- KEYS: code, attempts without a code, logins of the address
 -- ARGV: ahead, digest, request ('' for none), attempts, ttl, logins a minute, a member for the login
 local attempts, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
 local now = now_ms(ARGV[1])
@@ -14,7 +14,7 @@ if code[1] and tonumber(code[2]) > now and code[3] ~= '1' then
     return { 'exhausted', code[1], int(now), code[2] }
   end
   if code[4] and code[4] == ARGV[2] and (ARGV[3] == '' or code[6]) then
-    -- Until it is known that no login used it, no ask joins this code.
+    -- Until it is known that no login used this code, no request joins it.
     redis.call('HINCRBY', KEYS[1], 'right', 1)
     local right = { 'right', code[1], int(now), code[2], int(attempts - tries), code[5] or 'sms' }
     for i, part in ipairs(redis.call('HGETALL', KEYS[1])) do right[#right + 1] = part end

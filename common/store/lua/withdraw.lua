@@ -1,6 +1,8 @@
--- Takes an admitted ask back with its counts: its event surely never reached the broker.
--- KEYS: as in admit.lua. ARGV: request, 1 if a key was given, 1 if limits were counted, 1 if the cool-down is on, ahead, the guard's rule
--- Gives the guard's words where it had counted the ask. Does nothing where another call with its key may have published it.
+-- Withdraws an admitted request and its counts: its event certainly never reached the broker.
+-- KEYS: as in admit.lua. ARGV: request, 1 if a key was given, 1 if limits were counted, 1 if the cooldown is on, ahead,
+-- the guard's rule
+-- Returns the guard's words if it had counted the request. Does nothing if another call with the same key may have
+-- published it.
 local request = ARGV[1]
 if ARGV[2] == '1' then
   local first = redis.call('HMGET', KEYS[4], 'request', 'published', 'replays')

@@ -1,7 +1,8 @@
-//! The store of requests and codes: who asked, which code was issued, which guesses were made, how a request fares.
+//! The code store: code requests, issued codes, attempts, and the status of each request.
 //!
-//! A port of atomic acts, not of get and set: each act is one script in Redis, one lock in memory. Expiry, tries and
-//! windows are our own data, so an engine's timer decides nothing; its expiry only sweeps what is over.
+//! The port offers atomic operations, not get and set: each operation is one script in Redis, one lock in memory.
+//! Expiry, attempts and windows are our own data, so an engine's timer decides nothing; its expiry only removes what is
+//! over.
 
 pub mod clock_sync;
 pub mod inbox;
@@ -28,18 +29,18 @@ use domain::vocabulary::{Reason, Status};
 use guard::{News, Place, Rule};
 use secrecy::SecretString;
 
-/// How long a request's status can be read after its code's expiry, in milliseconds: an hour, as the inbox.
+/// How long a request's status can be read after its code's expiry, in milliseconds: an hour, like the inbox.
 const STATUS_KEPT_MS: i64 = 3_600_000;
-/// How long the first answer to an `Idempotency-Key` is kept (design, section 3).
+/// How long the first answer to an `Idempotency-Key` is kept (contract, section 3).
 const IDEMPOTENCY_MS: i64 = 86_400_000;
-/// How long the inbox keeps a text (design, ruling 11).
+/// How long the inbox keeps a message (contract, ruling 11).
 const TEXT_KEPT_MS: i64 = 3_600_000;
-/// How long [`OtpStore::count_distinct`] remembers: longer than a login can be repeated (design, ruling 32).
+/// How long [`OtpStore::count_distinct`] remembers: longer than a login can be repeated (contract, ruling 32).
 pub const DISTINCT_KEPT_SECS: u64 = 60;
-/// The longest cool-down that doubling reaches (design, section 7).
+/// The longest cooldown that doubling reaches (contract, section 7).
 const COOLDOWN_CAP_MS: i64 = 600_000;
 
-/// The store. Cheap to clone.
+/// The code store. Cheap to clone.
 #[derive(Clone)]
 pub struct OtpStore {
     side: Arc<Side>,
@@ -47,7 +48,7 @@ pub struct OtpStore {
     guard: Guard,
 }
 
-/// The pumping guard's rule, and where what it shows is told.
+/// The pumping guard's rule, and the channel for its findings.
 #[derive(Clone, Default)]
 struct Guard {
     rule: Rule,
@@ -60,10 +61,10 @@ enum Side {
 }
 
 impl OtpStore {
-    /// The store on Redis. Connects, and refuses a server that would evict what it holds.
+    /// Connects to the store on Redis. Refuses a server that would evict data.
     ///
     /// # Errors
-    /// When Redis cannot be reached, or its `maxmemory-policy` is not `noeviction`.
+    /// If Redis cannot be reached, or its `maxmemory-policy` is not `noeviction`.
     pub async fn connect_redis(url: &SecretString, clock: Clock) -> Result<Self, EngineError> {
         let hub = Hub::default();
         let redis = redis::Redis::connect(url, clock).await?;
@@ -77,7 +78,7 @@ impl OtpStore {
         Self { side, hub, guard: Guard::default() }
     }
 
-    /// With another rule for the pumping guard than the built-in one. All gateways on one Redis need the same.
+    /// Replaces the built-in rule of the pumping guard. All gateways on one Redis need the same rule.
     #[must_use]
     pub fn with_guard_rule(mut self, rule: Rule) -> Self {
         self.guard.rule = rule;
@@ -89,8 +90,8 @@ impl OtpStore {
         &self.guard.news
     }
 
-    /// Judges an ask by every limit and, if none refuses, counts it, joins it to the live code of its phone and scope
-    /// or opens a place for a new one, and makes its status record. One round trip.
+    /// Checks a code request against every limit. If none refuses, counts it, joins it to the live code of its phone
+    /// and scope or opens a slot for a new one, and creates its status record. One round trip.
     pub async fn admit(&self, ask: &Admit<'_>) -> Result<Admission, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.admit(ask, &self.guard).await,
@@ -98,8 +99,8 @@ impl OtpStore {
         }
     }
 
-    /// Takes an admitted ask back, its counts too: its event surely never reached the broker. An ask whose key came again
-    /// meanwhile stays: the other call may have published it.
+    /// Withdraws an admitted request and its counts: its event certainly never reached the broker. A request whose key
+    /// was presented again meanwhile stays: the other call may have published it.
     pub async fn withdraw(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.withdraw(ask, &self.guard).await,
@@ -110,7 +111,7 @@ impl OtpStore {
         }
     }
 
-    /// Notes that the event of an ask with an `Idempotency-Key` was confirmed, so that a replay publishes nothing.
+    /// Records that the event of a request with an `Idempotency-Key` was confirmed, so that a replay publishes nothing.
     pub async fn published(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.published(ask).await,
@@ -121,7 +122,7 @@ impl OtpStore {
         }
     }
 
-    /// Puts a code where the ask's place is, unless one is there already: then that one is given back (P5).
+    /// Puts a code into the request's slot. If the slot already holds a code, returns that one (P5).
     pub async fn issue(&self, issue: &Issue<'_>) -> Result<Issued, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.issue(issue).await,
@@ -129,9 +130,10 @@ impl OtpStore {
         }
     }
 
-    /// Counts a guess, then compares it (P4). Counts the login against its address first. From a right guess on no ask
-    /// joins the code, until the guess is given back as [`Refund::Unused`]: an ask opens a new code in its place, so
-    /// that who asks again never gets a code that a login used up unheard (W6).
+    /// Counts an attempt, then compares it (P4). Counts the login against its address first. After a correct check, no
+    /// request joins the code until the check is refunded as [`Refund::Unused`]: a new request opens a new code in its
+    /// place, so that a client that requests again never gets a code already used by a login with an unknown outcome
+    /// (W6).
     pub async fn verify(&self, guess: &Verify<'_>) -> Result<Judged, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.verify(guess).await,
@@ -139,7 +141,7 @@ impl OtpStore {
         }
     }
 
-    /// Gives a counted guess back: it was not judged in the end (a wait was in force, or the database was away).
+    /// Refunds a counted attempt that was not judged in the end (a wait was in force, or the database was away).
     pub async fn refund(
         &self,
         phone: &PhoneKey,
@@ -155,8 +157,9 @@ impl OtpStore {
         }
     }
 
-    /// Notes that a code has no guess left, `attempts` of them being spent by the database's count: a store that was
-    /// restored knows of fewer. From then on guesses and asks are answered as at any spent code (design, ruling 28).
+    /// Records that a code has no attempts left: the database counts `attempts` of them, and a store that was restarted
+    /// may have counted fewer. From then on checks and requests are answered as for any exhausted code (contract,
+    /// ruling 28).
     pub async fn spend(
         &self,
         phone: &PhoneKey,
@@ -173,9 +176,9 @@ impl OtpStore {
         }
     }
 
-    /// Closes a used code: nothing is accepted by it any more (P5), texts that still wait for it are not wanted, and
-    /// the ask that it answered is told so. Who guesses on has as many guesses left as before: he does not learn that it
-    /// was used. Its send no longer counts as unanswered, and counts as converted for the pumping
+    /// Closes a used code: nothing is accepted by it any more (P5), its unsent messages become unwanted, and the
+    /// request that it answered becomes verified. Further checks see as many attempts left as before, so they do not
+    /// reveal that the code was used. Its send no longer counts as unanswered, and counts as converted for the pumping
     /// guard's nets at `place`.
     pub async fn close(
         &self,
@@ -196,9 +199,10 @@ impl OtpStore {
         }
     }
 
-    /// Forgets what an account leaves under its phone (its code, kept texts, first answers) and the number that its user
-    /// asked to change to; what still waits to be sent of the code is not wanted. Stays: when the phone was sent texts, for
-    /// a deletion must not open its limits, and another user's change to this number.
+    /// Forgets what an account leaves under its phone (its code, kept messages, first answers) and the number that its
+    /// user requested to change to; unsent messages for the code become unwanted. Two things stay: the times at which
+    /// the phone was sent messages, because a deletion must not reset its limits, and another user's change to this
+    /// number.
     pub async fn forget(&self, phone: &PhoneKey, user: UserId) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.forget(phone, user).await,
@@ -209,7 +213,7 @@ impl OtpStore {
         }
     }
 
-    /// Counts a login by an address; gives the wait when that was one too many. `most` 0 is off.
+    /// Counts a login by an address. Returns the wait if it exceeds the limit. A `most` of 0 disables the limit.
     pub async fn count_login(&self, ip_key: &str, most: u64) -> Result<Option<u64>, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.count_login(ip_key, most).await,
@@ -217,7 +221,7 @@ impl OtpStore {
         }
     }
 
-    /// Whether `member` is among the first `most` different ones under this key. The same one again is no other.
+    /// Whether `member` is among the first `most` different ones under this key. A repeated member counts once.
     pub async fn count_distinct(
         &self,
         key: &str,
@@ -230,7 +234,8 @@ impl OtpStore {
         }
     }
 
-    /// Whether this key comes for the first time within `kept_secs`: once for each, however many ask at the same time.
+    /// Whether this key is seen for the first time within `kept_secs`. Among concurrent callers exactly one gets
+    /// `true`.
     pub async fn first_time(&self, key: &str, kept_secs: u64) -> Result<bool, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.first_time(key, kept_secs).await,
@@ -238,8 +243,9 @@ impl OtpStore {
         }
     }
 
-    /// Raises a request's status, or makes its record where the store lost it (design, ruling 30). A lower or equal
-    /// rank changes nothing, but that of the ends of one rank the better stays ([`Status::order`]). Says whether it changed.
+    /// Advances a request's status, or creates its record if the store lost it (contract, ruling 30). A lower or equal
+    /// rank changes nothing; among end states of one rank, the better one stays ([`Status::order`]). Returns whether
+    /// the status changed.
     pub async fn raise(
         &self,
         request: RequestId,
@@ -253,7 +259,7 @@ impl OtpStore {
         }
     }
 
-    /// How a request fares.
+    /// The status of a request.
     pub async fn status(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.status(request).await,
@@ -261,7 +267,8 @@ impl OtpStore {
         }
     }
 
-    /// The store's own time, which all processes share: what one of them noted and another compares goes by it.
+    /// The store's own time, shared by all processes. Times that one process records and another compares are taken
+    /// from it.
     pub async fn now(&self) -> Result<Timestamp, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.now().await,
@@ -269,8 +276,8 @@ impl OtpStore {
         }
     }
 
-    /// Wakes when a request's status may have changed. One connection serves all who wait in this process; it is made for
-    /// the first of them.
+    /// Wakes when a request's status may have changed. One connection serves all waiters in this process; it is opened
+    /// for the first of them.
     pub fn watch(&self, request: RequestId) -> Watch {
         let watch = self.hub.watch(request);
         if let Side::Redis(redis) = &*self.side {
@@ -279,7 +286,7 @@ impl OtpStore {
         watch
     }
 
-    /// Whether a text for this request is still of use: its code was not used since (design, ruling 31).
+    /// Whether a message for this request is still wanted: its code has not been used since (contract, ruling 31).
     pub async fn is_wanted(&self, request: RequestId) -> Result<bool, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.is_wanted(request).await,
@@ -287,7 +294,7 @@ impl OtpStore {
         }
     }
 
-    /// Looks at up to `most` requests that are past their expiry, closes those that are in no end state, and tells which.
+    /// Looks at up to `most` requests that are past their expiry, closes those without an end state, and returns them.
     pub async fn sweep(&self, most: u32) -> Result<Sweep, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.sweep(most).await,
@@ -295,7 +302,7 @@ impl OtpStore {
         }
     }
 
-    /// Keeps a text for the inbox, once however often it is given.
+    /// Keeps a message for the inbox. Repeated calls keep it once.
     pub async fn keep_text(&self, text: &KeptText) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.keep_text(text).await,
@@ -306,7 +313,7 @@ impl OtpStore {
         }
     }
 
-    /// The sealed texts kept for a phone, in no order.
+    /// The sealed messages kept for a phone, in no particular order.
     pub async fn kept_texts(&self, phone: &PhoneKey) -> Result<Vec<String>, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.kept_texts(phone).await,
@@ -314,7 +321,7 @@ impl OtpStore {
         }
     }
 
-    /// Remembers which number a user asked to change to: sealed, until the code for it expires. The last ask counts.
+    /// Remembers the number a user requested to change to: sealed, until its code expires. The last request counts.
     pub async fn note_change(
         &self,
         user: UserId,
@@ -330,7 +337,7 @@ impl OtpStore {
         }
     }
 
-    /// The sealed number that a user asked to change to.
+    /// The sealed number that a user requested to change to.
     pub async fn noted_change(&self, user: UserId) -> Result<Option<String>, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.noted_change(user).await,
@@ -338,8 +345,8 @@ impl OtpStore {
         }
     }
 
-    /// Counts the starts of work on a message that was delivered before, so that one that takes its process down is
-    /// recognised before it does so again (P11). Forgotten after an hour.
+    /// Counts the starts of work on a redelivered message, so that one that crashes its process is recognised before it
+    /// does so again (P11). Forgotten after an hour.
     pub async fn count_start(&self, message: &str) -> Result<u32, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.count_start(message).await,
@@ -347,7 +354,7 @@ impl OtpStore {
         }
     }
 
-    /// The starts of a message that were counted and not forgotten.
+    /// The counted starts of a message that are not forgotten.
     pub async fn starts(&self, message: &str) -> Result<u32, EngineError> {
         match &*self.side {
             Side::Redis(redis) => redis.starts(message).await,

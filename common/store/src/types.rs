@@ -1,4 +1,4 @@
-//! What is asked of the store and what it answers.
+//! The inputs and results of the code store.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, PumpingGuard, Purpose, Reason, Status};
 use guard::Place;
 
-/// What a code opens: a sign-in, or the change of one user's number. Codes, guesses and asks of one phone are counted
-/// apart by scope (design, ruling 3).
+/// What a code opens: a sign-in, or the change of one user's number. Codes, attempts and requests of one phone are
+/// counted separately by scope (contract, ruling 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     Login,
@@ -40,24 +40,24 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Names a user in a key. An id has 74 random bits: nobody finds it by its digest.
+/// Names a user in a key. An id has 74 random bits, so it cannot be found by its digest.
 pub(super) fn digest_of(user: UserId) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, user.uuid().as_bytes());
     hex(&digest.as_ref()[..16])
 }
 
-/// An ask for a code, as the gateway judges it.
+/// A code request, as the gateway checks it.
 #[derive(Clone, Debug)]
 pub struct Admit<'a> {
     pub request_id: RequestId,
     /// The id for a new code, if none is live.
     pub new_code_id: CodeId,
-    /// The one code that it is for: it joins that one, or is not admitted.
+    /// If set, the request joins exactly this code or is not admitted.
     pub only_code: Option<CodeId>,
     pub phone: &'a PhoneKey,
     pub scope: Scope,
     pub ttl_ms: i64,
-    /// Guesses that a code has: a spent one refuses asks until its expiry.
+    /// The attempts that a code allows. An exhausted code refuses requests until its expiry.
     pub attempts: u32,
     /// `otp`, `signup` or `phone`.
     pub route: &'static str,
@@ -68,13 +68,13 @@ pub struct Admit<'a> {
     pub channel: Channel,
     pub locale: Option<&'a str>,
     pub limits: &'a Limits,
-    /// Test numbers have no limits (design, section 6), and the pumping guard does not count them.
+    /// Test numbers have no limits (contract, section 6), and the pumping guard does not count them.
     pub unlimited: bool,
     pub guard: PumpingGuard,
 }
 
 impl Admit<'_> {
-    /// The guard's nets that this ask falls into.
+    /// The guard's nets that this request belongs to.
     pub(super) fn place(&self) -> Place<'_> {
         Place { country: self.country, operator_prefix: self.operator_prefix }
     }
@@ -91,7 +91,7 @@ pub struct Idempotency {
     pub body: String,
 }
 
-/// The store's word on an ask.
+/// The store's decision on a code request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     Admitted {
@@ -100,20 +100,20 @@ pub enum Admission {
         expires_at: Timestamp,
         resend_at: Timestamp,
     },
-    /// The same key and body came before: the first answer.
+    /// The same key and body were presented before: the first answer.
     Replayed(Replay),
     /// The same key came with another body.
     KeyReused,
-    /// A limit refused it; nothing was counted.
+    /// A limit refused the request; nothing was counted.
     Limited {
         limit: Limit,
         retry_after: u64,
     },
-    /// The live code has no guess left: no ask until its expiry (design, ruling 3).
+    /// The live code has no attempts left: no request until its expiry (contract, ruling 3).
     Exhausted {
         retry_after: u64,
     },
-    /// The one code that it was for takes no ask any more; nothing was counted.
+    /// The one code that the request was for accepts no more requests; nothing was counted.
     Gone,
 }
 
@@ -126,11 +126,11 @@ pub struct Replay {
     pub now: Timestamp,
     pub expires_at: Timestamp,
     pub resend_at: Timestamp,
-    /// Whether its event is known to be with the broker. If not, it is published again under the same request id.
+    /// Whether the broker is known to have its event. If not, it is published again under the same request id.
     pub published: bool,
 }
 
-/// A code for an ask.
+/// A code for a request.
 #[derive(Clone, Debug)]
 pub struct Issue<'a> {
     pub request_id: RequestId,
@@ -138,20 +138,20 @@ pub struct Issue<'a> {
     pub phone: &'a PhoneKey,
     pub scope: Scope,
     pub expires_at: Timestamp,
-    /// Digest and sealed code to keep if none is there. `None` leaves a place that no guess can match: for phones that
-    /// get no code in `silent` mode (design, ruling 3).
+    /// The digest and sealed code to store if the slot is empty. `None` leaves a slot that no check can match: for
+    /// phones that get no code in `silent` mode (contract, ruling 3).
     pub code: Option<NewCode<'a>>,
     pub note: AskNote,
 }
 
-/// A fresh code in the two forms that are kept.
+/// A new code in its two stored forms.
 #[derive(Clone, Copy, Debug)]
 pub struct NewCode<'a> {
     pub digest: &'a str,
     pub sealed: &'a str,
 }
 
-/// What is remembered of an ask beside its code.
+/// What is stored for a request beside its code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AskNote {
     #[serde(rename = "c")]
@@ -163,38 +163,38 @@ pub struct AskNote {
     pub profile: Option<Sealed<Profile>>,
 }
 
-/// What became of an issue.
+/// The outcome of an issue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Issued {
-    /// The sealed code to send: the given one, or the one that was there.
+    /// The sealed code to send: the given one, or the one that was already there.
     Code(String),
-    /// A place without a code was made.
+    /// A slot without a code was created.
     Nothing,
-    /// The code was used while the ask waited: nothing is sent (design, ruling 31).
+    /// The code was used while the request waited: nothing is sent (contract, ruling 31).
     Used,
-    /// A newer code of this phone and scope is there: the ask waited too long.
+    /// This phone and scope have a newer code: the request waited too long.
     Superseded,
-    /// The ask's time is over.
+    /// The request has expired.
     Expired,
 }
 
-/// A guess.
+/// A code check.
 #[derive(Clone, Debug)]
 pub struct Verify<'a> {
     pub phone: &'a PhoneKey,
     pub scope: Scope,
     pub digest: &'a str,
-    /// The request that the client named: it must be one that asked for this code.
+    /// The request that the client named: it must be one that requested this code.
     pub request_id: Option<RequestId>,
     pub attempts: u32,
-    /// A code's life: how long guesses at a phone without one are remembered.
+    /// A code's lifetime: how long attempts on a phone without a code are remembered.
     pub ttl_ms: i64,
     pub ip_key: &'a str,
     /// 0 is off.
     pub logins_per_ip_minute: u64,
 }
 
-/// The store's word on a guess.
+/// The store's decision on a code check.
 #[derive(Clone, Debug)]
 pub enum Judged {
     Right {
@@ -202,14 +202,14 @@ pub enum Judged {
         now: Timestamp,
         expires_at: Timestamp,
         attempts_left: u32,
-        /// The asks of this code, oldest first.
+        /// The requests of this code, oldest first.
         asks: Vec<(RequestId, AskNote)>,
-        /// How the last text went.
+        /// The channel of the last message.
         channel: Channel,
     },
-    /// `code_id` and its expiry are absent when no code is live: answered alike.
+    /// `code` is absent when no code is live: the client gets the same answer.
     Wrong { code: Option<(CodeId, Timestamp)>, now: Timestamp, attempts_left: u32 },
-    /// No guess is left; this one was not compared.
+    /// No attempts are left; this one was not compared.
     Exhausted { code: Option<CodeId>, now: Timestamp, until: Timestamp },
     /// The address made too many logins; nothing was counted against the phone.
     Limited { retry_after: u64 },
@@ -218,9 +218,9 @@ pub enum Judged {
 /// Why a code is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
-    /// A right guess used it up, and answered this ask.
+    /// A correct check used it, and answered this request.
     Used(Option<RequestId>),
-    /// A right guess was refused, for the code had been used before: it is as wrong as any other.
+    /// A correct check was refused because the code had been used before: it counts as failed.
     Refused,
 }
 
@@ -232,7 +232,7 @@ impl Closing {
         }
     }
 
-    /// How many of the code's guesses were no failure.
+    /// How many of the code's attempts were no failure.
     pub(super) const fn successes(self) -> u32 {
         match self {
             Self::Used(_) => 1,
@@ -241,18 +241,18 @@ impl Closing {
     }
 }
 
-/// A counted guess that is given back.
+/// A counted attempt that is refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refund {
-    /// At a phone without a live code.
+    /// On a phone without a live code.
     NoCode,
-    /// At this code: wrong, or right and its login may have been committed although nobody heard so (W6).
+    /// On this code: failed, or correct and its login may have been committed with an unknown outcome (W6).
     Guess(CodeId),
-    /// Right at this code, and surely not used.
+    /// Correct for this code, and certainly not used.
     Unused(CodeId),
 }
 
-/// How a request fares.
+/// A request's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestStatus {
     pub status: Status,
@@ -260,12 +260,13 @@ pub struct RequestStatus {
     pub updated_at: Timestamp,
     pub expires_at: Timestamp,
     pub channel: Channel,
-    /// The store's time when it was read. The expiry is of its clock, from which ours may differ.
+    /// The store's time at the read. The expiry is by its clock, which may differ from ours.
     pub now: Timestamp,
 }
 
 impl RequestStatus {
-    /// As it is to be shown: past its expiry a request without an end is expired, whether or not the sweep was there.
+    /// The status to show: past its expiry, a request without an end state is expired, whether or not the sweep has
+    /// run.
     #[must_use]
     pub fn shown(mut self) -> Self {
         if self.now >= self.expires_at && !self.status.is_end() {
@@ -277,10 +278,10 @@ impl RequestStatus {
     }
 }
 
-/// What a sweep found.
+/// The result of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sweep {
-    /// The requests that it looked at, also those that had their end: as many as were asked for while there may be more.
+    /// How many requests it looked at, including finished ones. If this equals the limit, there may be more.
     pub looked_at: usize,
     pub closed: Vec<Swept>,
 }
@@ -289,15 +290,15 @@ pub struct Sweep {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swept {
     pub request_id: RequestId,
-    /// Where it had stopped.
+    /// Its last status.
     pub was: Status,
 }
 
-/// A text for the inbox.
+/// A message for the inbox.
 #[derive(Clone, Debug)]
 pub struct KeptText {
     pub message_id: MessageId,
     pub phone: PhoneKey,
-    /// The text and its circumstances, sealed under the event key.
+    /// The message and its details, sealed under the event key.
     pub sealed: String,
 }

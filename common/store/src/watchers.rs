@@ -1,4 +1,4 @@
-//! Who waits for a request's next status in this process.
+//! In-process waiters for a request's next status.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use domain::ids::RequestId;
 
-/// Wakes the waiters of a request. Thousands may wait; they share the store's one subscription.
+/// Wakes the waiters of a request. Thousands may wait; they share one subscription to the store.
 #[derive(Clone, Default)]
 pub(super) struct Hub {
     waiting: Arc<Mutex<HashMap<RequestId, watch::Sender<()>>>>,
@@ -26,7 +26,7 @@ impl Hub {
         }
     }
 
-    /// Wakes everybody: changes may have been missed.
+    /// Wakes all waiters: changes may have been missed.
     pub fn wake_all(&self) {
         for sender in self.lock().values() {
             sender.send_replace(());
@@ -46,7 +46,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Returns when the status may have changed since the last call. Never early by design, but a caller reads the
+    /// Returns when the status may have changed since the last call. It should never return early, but callers read the
     /// status again in any case.
     pub async fn changed(&mut self) {
         let gone = match &mut self.receiver {

@@ -44,7 +44,7 @@ async fn a_profile_update_changes_only_the_given_fields(world: World) {
     assert_eq!(world.db.accounts.update_profile(nobody, changes, world.now()).await.unwrap(), None);
     let nothing = world.db.accounts.update_profile(user.id, Changes::default(), world.now()).await;
     assert!(nothing.unwrap().is_some());
-    // The audit tells which fields, and of none what it says; where nothing changed it has no line.
+    // The audit names the changed fields but not their values; if nothing changed, there is no entry.
     let lines = world.db.audit.page(Some(&user.id.to_string()), None, 2).await.unwrap();
     let told: Vec<_> = lines.iter().map(|line| (line.act.as_str(), line.detail.as_str())).collect();
     assert_eq!(
@@ -102,7 +102,7 @@ async fn p3_a_proven_number_replaces_the_old_one_and_its_code_works_once(world: 
     assert_eq!(
         world.login(&new, code).await,
         LoginOutcome::CodeUsed,
-        "one fence for both purposes"
+        "both purposes share the fence"
     );
     assert_eq!(world.signed_in(&new).await.0.id, user.id);
     assert_ne!(world.signed_in(&old).await.0.id, user.id, "the old number is free");
@@ -144,7 +144,7 @@ async fn p4_a_change_of_phone_is_judged_like_a_sign_in(world: World) {
     assert_eq!(world.db.accounts.get(user.id).await.unwrap(), Some(user));
 }
 
-/// An account that had `old` and has `new`, whose change can be undone.
+/// An account that changed from `old` to `new`, with a change that can be undone.
 async fn changed(world: &World, old: &Phone, new: &Phone) -> User {
     let (user, mine) = world.signed_in(old).await;
     let undo = Undo { old_sealed: "sealed", until: world.now().plus_secs(UNDO_SECS) };
@@ -225,7 +225,7 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
     assert_eq!(kinds, ["session.ended.v1", "session.ended.v1", "user.deleted.v1"]);
     let lines = world.db.audit.page(Some("pseudonym-1"), None, 10).await.unwrap();
     assert_eq!((lines.len(), lines[0].act.as_str()), (7, "user_deleted"));
-    assert!(lines.iter().all(|line| line.actor == "pseudonym-1"), "nor do the lines of before");
+    assert!(lines.iter().all(|line| line.actor == "pseudonym-1"), "nor in earlier entries");
     assert!(world.db.audit.page(Some(&own), None, 10).await.unwrap().is_empty());
     assert_eq!(world.raw().await.number("SELECT COUNT(*) FROM audit_renames").await, 0);
     let (again, _) = world.signed_in(&phone).await;
@@ -257,9 +257,12 @@ async fn deletion_withdraws_texts_that_the_broker_has_not_taken(world: World) {
     let events = world.events().await;
     let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == "sms.requested.v1").collect();
     assert_eq!(texts.len(), 1);
-    assert_eq!(texts[0].1["to"], 1, "another's goes on its way");
-    assert!(events.iter().any(|(kind, _)| kind == "user.deleted.v1"), "what names no number stays");
-    // What was published keeps no id of whose it was: he may be deleted next.
+    assert_eq!(texts[0].1["to"], 1, "another user's message is still sent");
+    assert!(
+        events.iter().any(|(kind, _)| kind == "user.deleted.v1"),
+        "an event without a number stays"
+    );
+    // A published event keeps no user id: the user may be deleted next.
     let ids = "SELECT COUNT(*) FROM outbox WHERE user_id IS NOT NULL";
     assert_eq!(world.raw().await.number(ids).await, 0);
 }

@@ -101,7 +101,7 @@ async fn a_token_without_the_key_neither_uses_a_bound_session_nor_ends_it(world:
     world.advance(2 * GRACE);
     world.events().await;
     let now = world.now();
-    // Older, previous, current, and one from the future: with the key each but the third would end it.
+    // Older, previous, current, and a future one: with the key each but the third would end it.
     for presented in 1..=4 {
         for stolen in [token(session.id, presented), by(OTHER, &session, presented)] {
             assert_eq!(refresh(&world, stolen).await, RefreshOutcome::Unproven, "{stolen:?}");
@@ -133,7 +133,7 @@ async fn an_unbound_session_needs_no_key(world: World) {
     assert_eq!(ended, BlacklistOutcome::Ended);
 }
 
-/// SQLite has one process and so no version beside another.
+/// SQLite has a single process, and so a single version.
 async fn gateways_of_the_previous_version_can_still_sign_in(world: World) {
     if world.is_postgres() {
         let sql = "SELECT COUNT(*) FROM pg_proc WHERE proname = 'latchkey_sign_in' AND pronargs IN (33, 34)";

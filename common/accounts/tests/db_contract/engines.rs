@@ -1,4 +1,4 @@
-//! Starts, and engines that do not answer.
+//! Startups, and engines that do not answer.
 
 use std::future::{Future as _, poll_fn};
 use std::task::Poll;
@@ -17,7 +17,7 @@ contract!(
     p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone,
 );
 
-/// HTTP clients hang up at any moment. The transaction is then whole or gone, and its connection is well.
+/// HTTP clients hang up at any moment. The transaction is then complete or undone, and its connection is usable.
 async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
@@ -27,7 +27,7 @@ async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World
         let code = world.code();
         let mut sign_in = Box::pin(world.db.accounts.sign_in(world.ask(&phone, code)));
         let mut left = polls;
-        // Given up after so many steps: each poll is one, for it comes when the step before has its answer.
+        // Abandoned after so many steps: each poll is one step, because it comes when the step before has its answer.
         let answered = poll_fn(|context| {
             if left == 0 {
                 return Poll::Ready(false);
@@ -38,13 +38,14 @@ async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World
         .await;
         drop(sign_in);
         let again = world.login(&phone, code).await;
-        // Its own or the repeated one: the code let in once, whoever heard of it.
+        // Its own or the repeated one: the code is accepted once, whether or not the caller got the answer.
         assert_eq!(count().await, 2, "after {polls} steps: {again:?}");
         assert!(!answered || again == accounts::LoginOutcome::CodeUsed);
     }
 }
 
-/// Somebody holds what a sign-in needs; every act gives up in time, and is well once he lets go.
+/// While another connection holds a lock that a sign-in needs, every operation gives up in time; it recovers once the
+/// lock is released.
 async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
     let phone = Phone::new();
     let (user, session) = world.signed_in(&phone).await;
@@ -75,7 +76,7 @@ async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
     }
     raw.run("ROLLBACK").await.unwrap();
     assert!(world.db.sessions.live(session.id, world.now()).await.unwrap().is_some());
-    // What was given up was taken back whole: the code still works.
+    // The abandoned sign-in was rolled back entirely: the code still works.
     crate::world::signed_in(world.login(&phone, code).await);
 }
 
@@ -93,7 +94,7 @@ async fn p12_connections_that_the_server_ended_are_replaced() {
             Ok(_) => break,
             Err(error) => assert!(error.is_away(), "{error}"),
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "it never came back");
+        assert!(start.elapsed() < Duration::from_secs(10), "it did not recover");
     }
     world.db.pool.ready().await.unwrap();
 }
@@ -117,7 +118,7 @@ async fn p12_an_absent_server_is_away_in_time() {
 
 async fn start_together(world: World) {
     let starts = join_all((0..5).map(|_| world.another())).await;
-    // Tasks of their own, so that they run at the same moment.
+    // Separate tasks, so that they run at the same moment.
     let migrations: Vec<_> = starts
         .iter()
         .map(|db| db.pool.clone())

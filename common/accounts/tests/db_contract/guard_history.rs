@@ -1,4 +1,4 @@
-//! What the pumping guard saw: its history and the states of its nets.
+//! What the pumping guard observed: its history and the states of its nets.
 
 use domain::timestamp::Timestamp;
 use domain::vocabulary::PumpingGuard;
@@ -70,7 +70,7 @@ async fn the_history_is_read_in_pages_in_the_order_of_its_minutes(world: World) 
     let at = |minute: i64| Timestamp::from_ms(minute * MINUTE_MS);
     let middle =
         world.db.guard_history.page(at(minute + 1), at(minute + 3), None, 100).await.unwrap();
-    assert_eq!(middle, rows[2..6], "from its minute on, to before the other");
+    assert_eq!(middle, rows[2..6], "from the first minute to before the last");
 }
 
 async fn the_history_is_kept_for_ninety_days(world: World) {
@@ -126,7 +126,7 @@ async fn the_last_state_of_a_net_is_kept(world: World) {
             ("prefix", "989123", "blocked", "enforce", Some(now.plus_secs(910))),
             ("country", "IR", "probing", "record", None)
         ],
-        "an older state that comes later changes nothing"
+        "an older state that arrives later changes nothing"
     );
     assert_eq!(
         (nets[0].sends, nets[0].verified, nets[0].level, nets[0].changed_at),

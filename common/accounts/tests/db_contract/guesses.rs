@@ -1,4 +1,4 @@
-//! Failed guesses: counts, soft waits, the lock and its share.
+//! Failed attempts: counts, soft waits, the lock and the share for known devices.
 
 use accounts::{
     Closed, GuessKind, GuessLimits, GuessOutcome, Guesser, LoginOutcome, PasswordChange,
@@ -24,7 +24,7 @@ contract!(
     p4_a_rotation_of_the_secret_forgets_no_failure,
 );
 
-/// What a phone's past makes of the next guess.
+/// What a phone's past means for the next attempt.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Judged { failures: u32 },
@@ -69,7 +69,7 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
         let guesser = if known { phone.known(user.id) } else { phone.stranger() };
         world.set_failures(&phone, failures, ago).await;
         let now = world.now();
-        // The clock of a test runs on between two looks at it: the state is set again to the millisecond.
+        // The test's clock advances between two reads: the state is set again to the millisecond.
         let at = now.plus_secs(-ago);
         let sql = format!(
             "UPDATE guesses SET last_judged_at = {} WHERE phone_key = '{}'",
@@ -84,13 +84,13 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
         };
         let gate =
             world.db.attempts.guess_gate(guesser, GuessKind::Code, LIMITS, now).await.unwrap();
-        assert_eq!(gate, closed, "gate of {case:?}");
+        assert_eq!(gate, closed, "throttle for {case:?}");
 
         let mut ask = world.ask(&phone, world.code());
         (ask.guesser, ask.now) = (guesser, now);
         if let Some(closed) = closed {
             let refused = world.db.accounts.sign_in(ask).await.unwrap();
-            assert_eq!(refused, LoginOutcome::from(closed), "sign-in of {case:?}");
+            assert_eq!(refused, LoginOutcome::from(closed), "sign-in for {case:?}");
         }
         let outcome = world
             .db
@@ -105,14 +105,14 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
             }
             (None, _) => unreachable!(),
         };
-        assert_eq!(outcome, expected, "guess of {case:?}");
+        assert_eq!(outcome, expected, "attempt for {case:?}");
         if closed.is_none() {
             world.set_failures(&phone, failures, ago).await;
             world.raw().await.run(&sql).await.unwrap();
             signed_in(world.db.accounts.sign_in(ask).await.unwrap());
         }
     }
-    // Without a reset only a success or staff opens a phone; a small maximum keeps nothing for a known device.
+    // Without a reset only a success or staff unlocks a phone; a small maximum reserves nothing for a known device.
     let phone = Phone::new();
     let (user, _) = world.signed_in(&phone).await;
     for (max_failures, failures, known, open) in [
@@ -210,7 +210,7 @@ async fn p4_a_tenth_of_the_failures_is_reserved_for_a_known_device(world: World)
     ));
     let mut ask = world.ask(&phone, world.code());
     assert!(matches!(world.db.accounts.sign_in(ask).await.unwrap(), LoginOutcome::Locked { .. }));
-    // The code was not judged, so it is not used up: the subscriber's own device gets in with it.
+    // The code was not judged, so it is not used: the subscriber's own device can sign in with it.
     ask.guesser = phone.known(user.id);
     signed_in(world.db.accounts.sign_in(ask).await.unwrap());
     assert_eq!(
@@ -296,7 +296,7 @@ async fn p4_a_failure_concurrent_with_a_success_is_counted_after_it() {
     world.set_failures(&phone, 3, 60).await;
     let Raw::Postgres(mut session) = world.raw().await else { unreachable!("a PostgreSQL") };
     let Raw::Postgres(mut look) = world.raw().await else { unreachable!("a PostgreSQL") };
-    // What a sign-in does to the count: it locks it when it is judged, and ends it when it is let in.
+    // A sign-in locks the count when it judges, and deletes it when it succeeds.
     let mut success = session.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM guesses FOR UPDATE").execute(&mut *success).await.unwrap();
     let failure = async { world.guess(phone.stranger(), None).await };
@@ -341,7 +341,7 @@ struct Rotated {
 }
 
 impl Rotated {
-    /// With ten failures that were counted under the former.
+    /// With ten failures counted under the former secret.
     async fn new(world: &World, kind: GuessKind) -> Self {
         let before = Phone::new();
         let now = Phone { number: before.number.clone(), key: Phone::new().key };
@@ -367,7 +367,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         let gate =
             world.db.attempts.guess_gate(phone.guesser(), kind, LIMITS, world.now()).await.unwrap();
         assert!(matches!(gate, Some(Closed::Wait { .. })));
-        // It stands under the new key from then on.
+        // From then on it is stored under the new key.
         let gate = world
             .db
             .attempts
@@ -428,7 +428,8 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
     let outcome = world.db.accounts.start_password_session(sign_in).await.unwrap();
     assert!(matches!(outcome, PasswordOutcome::Wait { .. }));
 
-    // Under both keys, as services change over one after the other: the larger holds. What is over stays so.
+    // Under both keys, while services change over one after the other: the larger count applies. An expired one stays
+    // expired.
     let phone = rotated(GuessKind::Code).await;
     for (before, now, counted) in
         [((4, 0), (3, 0), 5), ((3, 0), (4, 0), 5), ((50, DAY), (3, 0), 4), ((2, 0), (60, DAY), 3)]
@@ -439,7 +440,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         assert_eq!(world.guess(phone.guesser(), None).await, counted, "{before:?} {now:?}");
     }
 
-    // A service that knows the former key only is held by its count, whatever the others saw of it.
+    // A service that knows only the former key is still limited by its count, whatever the others counted.
     let phone = rotated(GuessKind::Password).await;
     for guesser in [phone.guesser(), phone.before.stranger()] {
         let gate = world.db.attempts.guess_gate(guesser, GuessKind::Password, LIMITS, world.now());
@@ -447,7 +448,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         assert!(matches!(gate, Some(Closed::Wait { .. })), "{gate:?}");
     }
 
-    // A success ends both.
+    // A success resets both.
     let phone = rotated(GuessKind::Code).await;
     world.set_failures(&phone.before, 9, 0).await;
     let sign_in = SignIn { guesser: phone.guesser(), ..world.ask(&phone.now, world.code()) };

@@ -1,4 +1,4 @@
-//! What the database promises: one body for each rule, run on SQLite and on a private PostgreSQL (P13).
+//! The database contract: one body per rule, run on SQLite and on a private PostgreSQL (P13).
 
 mod accounts;
 mod bound;

@@ -39,7 +39,7 @@ async fn p1_an_event_is_claimed_by_one_of_two_drainers(world: World) {
     let drained =
         join_all([&world.db, &other, &world.db].map(|db| Box::pin(drain(db)))).await.concat();
     assert_eq!(drained.len(), 60, "three of each sign-up");
-    assert_eq!(drained.iter().collect::<BTreeSet<_>>().len(), 60, "none twice");
+    assert_eq!(drained.iter().collect::<BTreeSet<_>>().len(), 60, "no duplicates");
     assert_eq!(world.db.outbox.waiting().await.unwrap(), (0, None));
 }
 
@@ -105,7 +105,8 @@ async fn a_sweep_removes_only_what_is_over(world: World) {
     let mut raw = world.raw().await;
     let rows = "SELECT (SELECT COUNT(*) FROM used_codes) + (SELECT COUNT(*) FROM code_guesses)
         + (SELECT COUNT(*) FROM guesses) + (SELECT COUNT(*) FROM sessions) + (SELECT COUNT(*) FROM outbox)";
-    // Two used codes, one guessed; two counts; two sessions; five published events (of two sign-ins) and one that waits.
+    // Two used codes, one with a failed attempt; two counts; two sessions; five published events (of two sign-ins) and
+    // one that waits.
     assert_eq!(raw.number(rows).await, 2 + 1 + 2 + 2 + 5 + 1);
     let swept = world.db.sweeper.sweep(LIMITS, now.plus_secs(2 * DAY + 1)).await.unwrap();
     assert_eq!(swept, Swept { removed: 2 + 1 + 2 + 5, more: false });
@@ -116,7 +117,7 @@ async fn a_sweep_removes_only_what_is_over(world: World) {
     let refreshed =
         world.db.sessions.refresh(token(live.id, 2), GRACE, IDLE, world.now()).await.unwrap();
     assert!(matches!(refreshed, accounts::RefreshOutcome::Rotated(_)));
-    assert_eq!(raw.number(rows).await, 2, "the live session and the event that waits");
+    assert_eq!(raw.number(rows).await, 2, "the live session and the waiting event");
 }
 
 async fn p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed(world: World) {
@@ -124,7 +125,7 @@ async fn p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed(w
     let mut ask = world.ask(&phone, world.code());
     ask.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
     signed_in(world.db.accounts.sign_in(ask).await.unwrap());
-    // It opens in half an hour.
+    // It unlocks in half an hour.
     world.set_failures(&locked, 100, DAY - 1800).await;
     world.db.sweeper.sweep(LIMITS, world.now().plus_secs(3600)).await.unwrap();
     let guess = world.guess(locked.stranger(), None).await;

@@ -136,7 +136,7 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
     let closed = PasswordChangeOutcome::Closed(Closed::Wait { until });
     assert_eq!(world.db.accounts.set_password(change).await.unwrap(), closed);
     assert_eq!(world.db.accounts.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
-    // Of those that come together at the wait's end one is judged, right or wrong; the others find the next wait.
+    // Of the checks that arrive when the wait ends, one is judged, correct or not; the others get the next wait.
     fail(until).await.unwrap();
     let change = PasswordChange { now: until, ..change };
     let closed = PasswordChangeOutcome::Closed(Closed::Wait { until: until.plus_secs(60) });
@@ -171,7 +171,7 @@ async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(world: W
     assert_eq!(most().await, 0);
     let imported = |iterations: &str| format!("pbkdf2_sha256${iterations}$salt$hash");
     let mut users = Vec::new();
-    // As numbers, not as texts; what is no number costs nothing; our own hashes are none of them.
+    // Compared as numbers, not as text; a non-number costs nothing; our own hashes do not count.
     for (hash, expected) in [
         (imported("870000"), 870_000),
         (imported("1200000"), 1_200_000),
@@ -186,7 +186,7 @@ async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(world: W
         assert_eq!((own.stored.unwrap().hash, own.imported_iterations), (hash.clone(), expected));
         users.push((user.id, hash));
     }
-    // Hashed anew at their next use, they cost nobody anything any more.
+    // Once rehashed at their next use, they no longer cost anything.
     for (n, expected) in [(1, 870_000), (0, 0)] {
         let (id, was) = &users[n];
         assert!(

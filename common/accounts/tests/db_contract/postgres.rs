@@ -1,4 +1,4 @@
-//! A private PostgreSQL server, started once for this test binary and gone with it.
+//! A private PostgreSQL server, started once for this test binary and removed with it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +12,7 @@ use sqlx::Connection as _;
 
 pub struct Server {
     port: u16,
-    /// Holds the pipe that keeps the server alive: it ends when this process does, however it does.
+    /// Holds the pipe that keeps the server alive: the server stops when this process ends, in any way.
     _keeper: Child,
 }
 
@@ -89,7 +89,7 @@ fn start() -> Server {
     Server { port, _keeper: keeper }
 }
 
-/// The newest installed version's.
+/// The binaries of the newest installed version.
 fn binaries() -> PathBuf {
     let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()

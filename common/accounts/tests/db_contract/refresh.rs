@@ -39,7 +39,7 @@ async fn p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end(world: Wo
         rotated(world.db.sessions.refresh(token(first.id, 1), GRACE, IDLE, now).await.unwrap());
     assert_eq!(second.generation, 2);
     assert_eq!((second.last_seen_at, second.expires_at), (now, now.plus_secs(IDLE)));
-    assert_eq!(second.created_at, first.created_at, "a refresh is no new sign-in");
+    assert_eq!(second.created_at, first.created_at, "a refresh is not a new sign-in");
     assert_eq!(second.absolute_expires_at, first.absolute_expires_at);
     assert_eq!(rotated(refresh(&world, first.id, 2).await).generation, 3);
     let live = world.db.sessions.live(first.id, world.now()).await.unwrap().unwrap();
@@ -55,7 +55,7 @@ async fn p9_the_last_refresh_may_be_repeated_within_the_grace(world: World) {
     assert_eq!(
         refresh(&world, session.id, 2).await,
         RefreshOutcome::Repeated(third),
-        "the twin of the used one is a repeat of the last refresh"
+        "the duplicate of the used one is a repeat of the last refresh"
     );
 }
 
@@ -110,7 +110,7 @@ async fn p9_a_repeat_after_the_grace_is_reuse(world: World) {
     let now = world.now();
     rotated(world.db.sessions.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap());
     let repeat = world.db.sessions.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap();
-    assert_eq!(repeat, RefreshOutcome::Reused, "a grace of 0 is none");
+    assert_eq!(repeat, RefreshOutcome::Reused, "a grace period of 0 is none");
 }
 
 async fn a_session_ends_idle_and_at_its_absolute_end(world: World) {

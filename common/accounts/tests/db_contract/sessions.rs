@@ -58,7 +58,7 @@ async fn an_expired_session_ends_at_its_expiry_with_an_event(world: World) {
     let phone = Phone::new();
     let (user, idle) = world.signed_in(&phone).await;
     let (_, used) = world.signed_in(&phone).await;
-    // Used until its absolute end, which the last refresh does not move.
+    // Used until its absolute end, which the last refresh does not change.
     world.db.sessions.refresh(token(used.id, 1), GRACE, 2 * MAX, world.now()).await.unwrap();
     world.events().await;
     world.db.sweeper.sweep(LIMITS, idle.expires_at.plus_ms(-1)).await.unwrap();
@@ -67,7 +67,7 @@ async fn an_expired_session_ends_at_its_expiry_with_an_event(world: World) {
     for (session, at) in [(&idle, idle.expires_at), (&used, used.absolute_expires_at)] {
         let swept_at = at.plus_secs(DAY);
         assert!(world.db.sessions.live(session.id, at).await.unwrap().is_none());
-        // Not yet: the clock of who sweeps may be ahead.
+        // Not yet: the sweeper's clock may be ahead.
         world.db.sweeper.sweep(LIMITS, at.plus_secs(3599)).await.unwrap();
         assert!(world.db.outbox.take(10, at.plus_secs(3599)).await.unwrap().is_empty());
         world.db.sweeper.sweep(LIMITS, swept_at).await.unwrap();
@@ -89,7 +89,7 @@ async fn an_expired_session_ends_at_its_expiry_with_an_event(world: World) {
             lines[0].detail,
             serde_json::json!({ "reason": "expired", "sessions": [session.id] }).to_string()
         );
-        // Refused as before, with the answer of before.
+        // Refused as before, with the same answer.
         assert!(world.db.sessions.live(session.id, swept_at).await.unwrap().is_none());
         let generation = if session.id == used.id { 2 } else { 1 };
         let refreshed =

@@ -91,14 +91,14 @@ async fn p3_a_refused_sign_in_changes_nothing(world: World) {
     signed_in(world.login(&phone, code).await);
     world.events().await;
     world.guess(other.stranger(), None).await;
-    // The same code at another phone: were it ever possible, the fence would hold.
+    // Even if the same code could occur for another phone, the fence would hold.
     assert_eq!(world.login(&other, code).await, LoginOutcome::CodeUsed);
     assert!(world.db.accounts.by_phone(&other.number).await.unwrap().is_none());
     assert!(world.events().await.is_empty());
     let GuessOutcome::Counted { failures, .. } = world.guess(other.stranger(), None).await else {
         panic!("not counted")
     };
-    assert_eq!(failures, 2, "a refused sign-in does not end the failures in a row");
+    assert_eq!(failures, 2, "a refused sign-in does not reset the failures");
 }
 
 async fn p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not(world: World) {
@@ -111,7 +111,7 @@ async fn p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not(world: Wo
     let is_spent = async |code: accounts::UsedCode| {
         world.db.attempts.code_is_spent(code.id, LIMITS).await.unwrap()
     };
-    assert!(!is_spent(code).await, "it was used, which is another thing");
+    assert!(!is_spent(code).await, "it was used, not exhausted");
 
     let spent = world.code();
     for _ in 0..5 {
@@ -132,7 +132,7 @@ async fn a_blocked_account_uses_its_code_and_gets_no_session(world: World) {
     world.events().await;
     assert_eq!(world.login(&phone, code).await, LoginOutcome::Blocked);
     assert!(world.db.sessions.of_user(user.id, world.now()).await.unwrap().is_empty());
-    assert!(world.events().await.is_empty(), "nobody signed in");
+    assert!(world.events().await.is_empty(), "there was no sign-in");
     assert!(world.db.accounts.unblock(user.id, "staff:1", world.now()).await.unwrap());
     assert_eq!(world.login(&phone, code).await, LoginOutcome::CodeUsed);
     let (again, _) = world.signed_in(&phone).await;
@@ -176,7 +176,7 @@ async fn the_fifty_first_session_ends_the_least_recently_seen_one(world: World) 
         sessions.push(world.signed_in(&phone).await.1);
     }
     world.advance(1);
-    // The oldest is seen again: now the second has not been seen for longest.
+    // The oldest is seen again: now the second is the least recently seen.
     world.db.sessions.refresh(token(sessions[0].id, 1), 30, DAY, world.now()).await.unwrap();
     world.events().await;
     world.advance(1);
@@ -257,7 +257,7 @@ async fn events_and_audit_record_a_sign_in_without_the_phone(world: World) {
         let text = String::from_utf8(event.body.clone()).unwrap();
         assert!(!text.contains(&phone.number[1..]), "{text}");
         assert!(text.contains(&event.id.to_string()) && text.contains("00-0af7651916cd43dd"));
-        assert!(text.contains(&user.id.to_string()), "the account's id, not the one made in vain");
+        assert!(text.contains(&user.id.to_string()), "the account's id, not the unused new one");
         assert!(!text.contains(&ask.new_user.to_string()));
     }
     let started = taken.iter().find(|e| e.kind == "session.started.v1").unwrap();

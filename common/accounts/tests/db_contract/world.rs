@@ -1,4 +1,4 @@
-//! A database of its own for each test, and short words for what tests do with it.
+//! A separate database for each test, and short helpers.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -81,7 +81,7 @@ impl Drop for World {
     }
 }
 
-/// A phone that only its test uses.
+/// A phone that only one test uses.
 pub struct Phone {
     pub number: String,
     pub key: PhoneKey,
@@ -158,7 +158,7 @@ impl World {
         matches!(self.place, Place::Url(_))
     }
 
-    /// A connection past `Db`, as an intruder or an operator with a shell has it.
+    /// A connection that bypasses `Db`, like an intruder's or an operator's shell.
     pub async fn raw(&self) -> Raw {
         use sqlx::Connection as _;
         match &self.place {
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// A sign-in as the gateway would ask for it.
+    /// A sign-in as the gateway would submit it.
     pub fn ask<'a>(&self, phone: &'a Phone, code: UsedCode) -> SignIn<'a> {
         SignIn {
             guesser: phone.stranger(),
@@ -221,7 +221,7 @@ impl World {
         signed_in(self.login(phone, self.code()).await)
     }
 
-    /// Sets an account's password over the one with the hash `was`, with nothing shown for it.
+    /// Replaces an account's password, whose hash is `was`, without presenting the current one.
     pub async fn set_password(
         &self,
         session: &Session,
@@ -248,7 +248,7 @@ impl World {
             .unwrap()
     }
 
-    /// Sets the count of a phone, as the last guess `secs` ago left it.
+    /// Sets the count of a phone, with its last attempt `secs` ago.
     pub async fn set_failures(&self, phone: &Phone, failures: u32, secs: i64) {
         let at = self.now().plus_secs(-secs).ms();
         let key = phone.key.as_str();
@@ -261,7 +261,7 @@ impl World {
             .unwrap();
     }
 
-    /// The types of all events that wait, in order; they are claimed by it.
+    /// The types of all waiting events, in order; claims them.
     pub async fn events(&self) -> Vec<(String, serde_json::Value)> {
         let events = self.db.outbox.take(1000, self.now()).await.unwrap();
         let ids: Vec<_> = events.iter().map(|event| event.id).collect();

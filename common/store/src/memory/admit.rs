@@ -1,4 +1,4 @@
-//! Asks: judged, taken back, published.
+//! Code requests: admitted, withdrawn, marked as published.
 
 use super::{Code, Cool, DAY, First, HOUR, Kept, Memory, Request, Window, secs_up};
 use crate::types::{Admission, Admit, AskNote, Replay};
@@ -40,7 +40,7 @@ impl Memory {
             if let Some((limit, wait)) = kept.refusal(ask, now) {
                 return Admission::Limited { limit, retry_after: secs_up(wait) };
             }
-            // The last to judge: from here on nothing refuses, so what it counts is sent.
+            // This check comes last: nothing refuses the request after it, so what it counts is sent.
             if ask.is_guarded() {
                 let verdict = kept.judge(ask, guard, now);
                 if let Some(wait) = verdict.refused.filter(|_| ask.guard == PumpingGuard::Enforce) {
@@ -110,7 +110,7 @@ impl Memory {
     pub fn withdraw(&self, ask: &Admit<'_>, guard: &Guard) {
         let now = self.clock.now_ms();
         let mut kept = self.lock();
-        // Another call with its key may have published it.
+        // Another call with the same key may have published it.
         if let Some(first) = kept.first_of(ask)
             && (first.replay.published || first.replays > 0)
         {
@@ -171,14 +171,14 @@ impl Memory {
 }
 
 impl Kept {
-    /// What is kept of the first answer to this ask's key, while it is of this ask.
+    /// The stored first answer to this request's key, if that answer belongs to this request.
     fn first_of(&mut self, ask: &Admit<'_>) -> Option<&mut First> {
         let given = ask.idempotency.as_ref()?;
         let first = self.firsts.get_mut(&(ask.phone.clone(), ask.route, given.key.clone()))?;
         (first.replay.request_id == ask.request_id).then_some(first)
     }
 
-    /// The guard's word on an ask, told on.
+    /// Lets the guard judge a request, and publishes the result as news.
     fn judge(&mut self, ask: &Admit<'_>, guard: &Guard, now: i64) -> Verdict {
         let enforced = ask.guard == PumpingGuard::Enforce;
         let mut nets = self.nets(ask.place());
@@ -197,7 +197,7 @@ impl Kept {
         verdict
     }
 
-    /// The first limit that refuses the ask, and its wait in milliseconds.
+    /// The first limit that refuses the request, and its wait in milliseconds.
     fn refusal(&self, ask: &Admit<'_>, now: i64) -> Option<(Limit, i64)> {
         let limits = ask.limits;
         if limits.resend_cooldown_secs > 0
@@ -231,7 +231,7 @@ impl Kept {
         .find_map(|(limit, wait)| wait.map(|wait| (limit, wait)))
     }
 
-    /// Counts an admitted ask; gives the time from which the next one is taken.
+    /// Counts an admitted request. Returns the time from which the next one is accepted.
     fn count(&mut self, ask: &Admit<'_>, now: i64) -> i64 {
         let limits = ask.limits;
         if limits.sends_per_phone_hour + limits.sends_per_phone_day > 0 {
@@ -283,7 +283,7 @@ fn ip_sends(ask: &Admit<'_>) -> String {
     format!("ip {}", ask.ip_key)
 }
 
-/// The limits that count in windows: limit, whose, window, most. In the order in which they refuse.
+/// The windowed limits: limit, key, window, maximum. In the order in which they refuse.
 fn windows(ask: &Admit<'_>) -> [(Limit, String, i64, u64); 5] {
     let limits = ask.limits;
     let (prefix, country) = (ask.operator_prefix.to_owned(), ask.country.to_owned());

@@ -1,4 +1,4 @@
-//! Codes: issued, guessed at, closed, forgotten.
+//! Codes: issued, checked, closed, forgotten.
 
 use super::{Code, Memory, Void, secs_up};
 use crate::Guard;
@@ -19,7 +19,8 @@ impl Memory {
         let fresh = || Code::at(issue.code_id, issue.expires_at.ms());
         let code = kept.codes.entry((issue.phone.clone(), issue.scope)).or_insert_with(fresh);
         if code.id != issue.code_id {
-            // Not by their ids alone: gateways make them by clocks that may differ by more than a code's life.
+            // The ids alone do not decide: gateways create them by clocks that may differ by more than a code's
+            // lifetime.
             if (code.expires, code.id) > (issue.expires_at.ms(), issue.code_id) {
                 return Issued::Superseded;
             }
@@ -146,7 +147,7 @@ impl Memory {
         let asks = std::mem::take(&mut code.asks);
         let void = kept.voids.entry((phone.clone(), scope)).or_insert(Void { guesses: 0, until });
         if void.until <= until {
-            // A stranger who counted down goes on counting: he does not learn that the code was used.
+            // A stranger's count of attempts continues, so it does not reveal that the code was used.
             *void = Void { guesses: wrong, until };
         }
         kept.unwant(asks);

@@ -1,5 +1,4 @@
-//! Counts beside the codes: logins of an address, different bodies under one key, what may come once, starts of a
-//! message.
+//! Counts beside the codes: logins per address, different bodies under one key, one-time keys, starts of a message.
 
 use super::{Kept, MINUTE, Memory, secs_up};
 use crate::DISTINCT_KEPT_SECS;

@@ -1,4 +1,4 @@
-//! The embedded store: the same acts under one lock. The contract suite holds it and Redis to one behaviour.
+//! The embedded store: the same operations under one lock. The contract suite holds it and Redis to the same behaviour.
 
 mod admit;
 mod codes;
@@ -33,18 +33,18 @@ struct Kept {
     voids: HashMap<(PhoneKey, Scope), Void>,
     cools: HashMap<PhoneKey, Cool>,
     firsts: HashMap<(PhoneKey, &'static str, String), First>,
-    /// Sends by phone and by address, in the order of their times.
+    /// Sends by phone and by address, in order of time.
     sends: HashMap<String, VecDeque<(i64, RequestId)>>,
-    /// Sends by country, prefix and over all, in windows that began with their first send.
+    /// Sends by country, by prefix and in total, in windows that begin with their first send.
     windows: HashMap<(Limit, String), Window>,
     logins: HashMap<String, VecDeque<i64>>,
     requests: HashMap<RequestId, Request>,
     texts: HashMap<PhoneKey, BTreeMap<MessageId, (i64, String)>>,
     starts: HashMap<String, (i64, u32)>,
     distinct: HashMap<String, (i64, HashSet<String>)>,
-    /// What may come once, and until when that is remembered.
+    /// One-time keys, and how long each is remembered.
     once: HashMap<String, i64>,
-    /// The numbers that users asked to change to, sealed.
+    /// The numbers that users requested to change to, sealed.
     changes: HashMap<UserId, (i64, String)>,
     /// The pumping guard's nets: prefixes, countries.
     prefixes: HashMap<String, Net>,
@@ -55,7 +55,7 @@ struct Code {
     id: CodeId,
     expires: i64,
     tries: u32,
-    /// Right guesses that may have used it up.
+    /// Correct code checks that may have used the code.
     right: u32,
     used: bool,
     digest: Option<String>,
@@ -65,7 +65,7 @@ struct Code {
     guard: Option<Proves>,
 }
 
-/// In which of the guard's nets a verification of this code counts.
+/// The guard's nets in which a verification of this code counts.
 #[derive(Clone, Copy, Default)]
 struct Proves {
     prefix: bool,
@@ -77,7 +77,8 @@ impl Code {
         self.expires > now && !self.used
     }
 
-    /// Live, and no right guess may have used it up although nobody heard so (W6): an ask joins it.
+    /// Whether a request joins this code: it is live, and no correct check may have used it without a confirmed outcome
+    /// (W6).
     fn is_joined(&self, now: i64) -> bool {
         self.is_live(now) && self.right == 0
     }
@@ -98,7 +99,7 @@ struct Cool {
 struct First {
     body: String,
     replay: Replay,
-    /// The calls that were answered with it.
+    /// The number of calls that this answer was replayed to.
     replays: u32,
     until: i64,
 }
@@ -116,7 +117,7 @@ struct Request {
     expires: i64,
     channel: Channel,
     closed: bool,
-    /// The minute in which the guard judged the ask, and where it counted it.
+    /// The minute in which the guard judged the request, and where it counted it.
     guard: Option<(i64, Option<Counted>)>,
 }
 
@@ -157,7 +158,7 @@ impl Code {
 }
 
 impl Kept {
-    /// The asks of a code that is of no use any more: what still waits to be sent for them is not wanted.
+    /// Marks the requests of an obsolete code as unwanted: their unsent messages need not be sent.
     fn unwant(&mut self, asks: Vec<(RequestId, AskNote)>) {
         for (request, _) in asks {
             if let Some(request) = self.requests.get_mut(&request) {

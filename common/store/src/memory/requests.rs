@@ -1,4 +1,4 @@
-//! Requests: how they fare, what is kept for a while beside them, and the end of what is old.
+//! Requests: their status, what is kept for a while beside them, and the removal of old data.
 
 use super::{DAY, HOUR, Kept, MINUTE, Memory, Request};
 use crate::types::{KeptText, RequestStatus, Sweep, Swept};
@@ -134,7 +134,7 @@ impl Kept {
         true
     }
 
-    /// What the engine's own expiry does in Redis.
+    /// Does what Redis does by its own expiry.
     fn drop_old(&mut self, now: i64, rule: &Rule) {
         self.prefixes.retain(|_, net| !net.is_over(rule, now));
         self.countries.retain(|_, net| !net.is_over(rule, now));

@@ -1,4 +1,4 @@
-//! Asks: judged, taken back, published.
+//! Code requests: admitted, withdrawn, marked as published.
 
 use std::sync::LazyLock;
 

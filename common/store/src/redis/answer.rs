@@ -1,4 +1,4 @@
-//! What scripts answer, read; and what is written for them.
+//! Reads the scripts' answers, and encodes what they store.
 
 use anyhow::{Context as _, anyhow};
 
@@ -18,9 +18,9 @@ pub(super) fn read_asks(fields: &[String]) -> Result<Vec<(RequestId, AskNote)>, 
     let mut asks = Vec::new();
     for pair in fields.chunks_exact(2) {
         let Some(request) = pair[0].strip_prefix("r:") else { continue };
-        let (turn, note) = pair[1].split_once(' ').ok_or_else(|| odd("an ask without a turn"))?;
-        let note: AskNote =
-            serde_json::from_str(note).map_err(|_| odd("an ask that cannot be read"))?;
+        let (turn, note) =
+            pair[1].split_once(' ').ok_or_else(|| odd("a request without a turn number"))?;
+        let note: AskNote = serde_json::from_str(note).map_err(|_| odd("an unreadable request"))?;
         asks.push((parse::<u32>(turn)?, parse(request)?, note));
     }
     asks.sort_by_key(|(turn, ..)| *turn);
@@ -58,7 +58,7 @@ impl Answer {
         Ok(secs_up(self.parse(at)?))
     }
 
-    /// The guard's words from there on, if there are any.
+    /// The guard's words from index `from` on, if there are any.
     pub(super) fn shown(&self, from: usize, at: Timestamp) -> Result<Option<Shown>, EngineError> {
         /// Kind, state, sends, verified, level, end.
         const CHANGE: usize = 6;

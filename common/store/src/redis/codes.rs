@@ -1,4 +1,4 @@
-//! Codes: issued, guessed at, closed, forgotten.
+//! Codes: issued, checked, closed, forgotten.
 
 use std::sync::LazyLock;
 

@@ -14,11 +14,11 @@ use domain::engine_error::EngineError;
 
 pub(super) type Lane = RwLock<Option<Connected>>;
 
-/// A connection that all requests of a lane share.
+/// A shared connection.
 #[derive(Clone)]
 pub(super) struct Connected {
     connection: MultiplexedConnection,
-    /// Tells it from the one that comes after it.
+    /// Distinguishes this connection from its successor.
     made: usize,
 }
 
@@ -32,7 +32,7 @@ fn silent() -> EngineError {
 }
 
 impl Redis {
-    /// Runs a command on a shared connection; one that fails or stays silent is replaced for those who come next.
+    /// Runs a command on a shared connection. A connection that fails or stays silent is replaced for later callers.
     pub(super) async fn run<T, F>(
         &self,
         act: impl FnOnce(MultiplexedConnection) -> F,
@@ -42,7 +42,7 @@ impl Redis {
     {
         let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % LANES];
         let mut used = None;
-        // The wait for a connection counts too: behind one that cannot be made, callers stand in line.
+        // The wait for a connection counts too: callers queue behind one that cannot be made.
         let answer = tokio::time::timeout(ANSWER_WITHIN, async {
             let connection = self.connection(lane).await?;
             used = Some(connection.made);
@@ -73,7 +73,7 @@ impl Redis {
         }
     }
 
-    /// Drops the connection that failed, and not one that somebody made in its place meanwhile.
+    /// Drops the connection that failed, unless another task has already replaced it.
     async fn drop_connection(lane: &Lane, made: usize) {
         let dropped = async {
             let mut slot = lane.write().await;
@@ -81,7 +81,7 @@ impl Redis {
                 *slot = None;
             }
         };
-        // Held by one who connects: then it is empty already.
+        // If another task holds the lock to connect, the slot is already empty.
         let _ = tokio::time::timeout(Duration::from_millis(50), dropped).await;
     }
 
@@ -94,10 +94,10 @@ impl Redis {
             .await
             .map_err(|_| EngineError::away(ENGINE, anyhow!("no connection in time")))?
             .map_err(|e| EngineError::away(ENGINE, anyhow!("connect: {e}")))?;
-        // Taken out of the pool: this lane keeps it, and drops it when it breaks.
+        // Taken out of the pool: the shared slot keeps it, and drops it when it breaks.
         let mut connection = deadpool_redis::Connection::take(pooled);
-        // The client's own bound is half a second: a burst on a busy machine would be turned away, and its connection
-        // thrown away, while Redis is well. Ours is the one around it.
+        // The client's default timeout is half a second: a burst on a busy machine would be refused, and its connection
+        // dropped, although Redis is healthy. Our own timeout is the one around it.
         connection.set_response_timeout(ANSWER_WITHIN);
         let connection =
             Connected { connection, made: self.next.fetch_add(LANES, Ordering::Relaxed) };
@@ -106,7 +106,7 @@ impl Redis {
     }
 }
 
-/// A server that is full, loading, read-only or busy is as good as away: it takes no work from anybody.
+/// A server that is full, loading, read-only or busy counts as away: it accepts no work from any client.
 fn judge(error: &RedisError) -> EngineError {
     let away = error.is_io_error()
         || error.is_timeout()
@@ -124,7 +124,7 @@ fn judge(error: &RedisError) -> EngineError {
             )
         )
         || matches!(error.code(), Some("OOM" | "BUSY" | "MISCONF" | "NOREPLICAS"))
-        // A script reports the refusal of a command within it by its text.
+        // A script reports a refused command within it only by its text.
         || error.to_string().contains("OOM command not allowed");
     // The error's text can repeat what was sent, so only its kind and code are kept.
     let cause = anyhow!("{:?} {}", error.kind(), error.code().unwrap_or_default());

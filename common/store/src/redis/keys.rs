@@ -1,4 +1,4 @@
-//! The names of what is kept.
+//! The Redis key names.
 
 use deadpool_redis::redis::{Script, ScriptInvocation};
 
@@ -51,8 +51,8 @@ pub(super) fn rule_words(rule: &Rule) -> String {
     )
 }
 
-// The braces only group a phone's keys for who looks at them. An ask is one script over keys of its phone, address, country
-// and prefix, which no slot of a Redis Cluster holds together.
+// The braces only group a phone's keys for a human reader. One request runs one script over keys of its phone, address,
+// country and prefix, which do not share a slot of a Redis Cluster.
 pub(super) fn code_key(phone: &PhoneKey, scope: Scope) -> String {
     format!("lk:{{{phone}}}:code:{scope}")
 }
@@ -69,7 +69,7 @@ pub(super) fn sends_key(phone: &PhoneKey) -> String {
     format!("lk:{{{phone}}}:sends")
 }
 
-/// The keys of the first answers that are kept for a phone.
+/// The set of first-answer keys kept for a phone.
 pub(super) fn firsts_key(phone: &PhoneKey) -> String {
     format!("lk:{{{phone}}}:firsts")
 }

@@ -1,4 +1,5 @@
-//! The store on Redis: the one folder that speaks to it. Every act is one script; the scripts stand beside it.
+//! The store on Redis: only this folder talks to it. Every operation is one script; the scripts are in the folder
+//! `scripts`.
 
 use std::sync::Once;
 use std::sync::atomic::AtomicUsize;
@@ -17,8 +18,8 @@ use domain::timestamp::Timestamp;
 
 macro_rules! script {
     ($($part:literal),+) => {
-        // The first line lets a full server refuse the script before it begins. Without it a script that deletes before
-        // it adds would run past `maxmemory`.
+        // The first line lets a full server refuse the script before it begins. Without it, a script that deletes
+        // before it adds would run past `maxmemory`.
         LazyLock::new(|| Script::new(concat!("#!lua\n", $(include_str!(concat!("../../lua/", $part, ".lua"))),+)))
     };
 }
@@ -33,10 +34,10 @@ mod requests;
 mod status_subscription;
 
 const ENGINE: &str = "Redis";
-/// Connections that all requests share. A connection carries many commands at once, so few of them give more than one
-/// per request would, at less than half the CPU.
+/// Connections that all requests share. A connection carries many commands at once, so a few of them achieve more than
+/// one per request, at less than half the CPU.
 const LANES: usize = 4;
-/// After this a command counts as unanswered: half of what a client may wait for its 503 (P12).
+/// After this time a command counts as unanswered: half of what a client may wait for its 503 (P12).
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
@@ -49,7 +50,7 @@ pub(super) struct Redis {
     next: AtomicUsize,
     clock: Clock,
     client: redis::Client,
-    /// Done once it hears of changes.
+    /// Completed once this process subscribes to changes.
     hears: Once,
 }
 
@@ -75,15 +76,15 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Hears of changes of statuses from the first call on. A process without a waiter needs no connection for it, and is
-    /// not woken by every status of all.
+    /// Subscribes to status changes on the first call. A process without a waiter needs no connection for them and is
+    /// not woken by every status change.
     pub fn hear(&self, hub: &Hub) {
         self.hears.call_once(|| {
             tokio::spawn(status_subscription::follow(self.client.clone(), hub.clone()));
         });
     }
 
-    /// An evicting server would drop guesses and used codes under memory pressure, silently.
+    /// Under memory pressure an evicting server would silently drop attempts and used codes.
     async fn refuse_eviction(&self) -> Result<(), EngineError> {
         let info: String = self
             .run(async |mut lane| redis::cmd("INFO").arg("memory").query_async(&mut lane).await)
@@ -111,7 +112,7 @@ impl Redis {
         Ok(self.time(time.await?))
     }
 
-    /// As the scripts read it.
+    /// The server's time as the scripts read it.
     fn time(&self, (secs, micros): Time) -> Timestamp {
         Timestamp::from_ms(secs * 1000 + micros / 1000 + self.clock.ahead_ms())
     }

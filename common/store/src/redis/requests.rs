@@ -1,4 +1,4 @@
-//! Requests: how they fare, and what is kept for a while beside them.
+//! Requests: their status, and what is kept for a while beside them.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! Hears of changes of statuses and wakes who waits for them.
+//! Subscribes to status changes and wakes the waiters.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use futures::StreamExt as _;
 use super::{CONNECT_WITHIN, unique};
 use crate::watchers::Hub;
 
-/// How often the connection that hears of changes is tried.
+/// How often the subscription's connection is tested.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
 const STATUS_CHANNEL: &str = "lk:status";
 
-/// Hears of every status change and wakes who waits, for as long as the process runs.
+/// Subscribes to all status changes and wakes the waiters, as long as the process runs.
 ///
-/// Those who wait do not ask for themselves, so this one connection must be known to work: a word of our own goes round
-/// by it, and when it does not come back in time, the connection is made anew.
+/// The waiters do not poll, so this one connection must be known to work: a message of our own makes a round trip on
+/// it, and if it does not come back in time, the connection is replaced.
 pub(super) async fn follow(client: redis::Client, hub: Hub) {
     loop {
-        // Whatever ends it, what changed meanwhile is read again by the next one.
+        // Whatever ends it, the next connection wakes all waiters, and they read what changed meanwhile.
         let _ = hear(&client, &hub).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
