@@ -117,7 +117,7 @@ mod tests {
     use crate::providers::console::Console;
 
     #[test]
-    fn ends_that_nobody_comes_back_for_do_not_fill_the_memory() {
+    fn abandoned_results_do_not_fill_the_memory() {
         let clock = Clock::manual();
         let line = Line::new(Provider::Console(Console), &clock);
         let end = End::of(&Outcome::Unavailable("x"), &line, clock.now());

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_class_of_code_has_its_outcome() {
+    fn each_class_of_code_maps_to_its_outcome() {
         let class = |http_status, code| match outcome(http_status, code) {
             Outcome::Accepted { .. } => "accepted",
             Outcome::Throttled { .. } => "throttled",
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_nobody_knows_is_unknown() {
+    fn an_unlisted_code_is_unknown() {
         assert_eq!(
             status("undelivered", Some(30003)),
             Some((Status::Undelivered, Some(Reason::NumberUnreachable)))

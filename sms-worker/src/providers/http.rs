@@ -149,7 +149,7 @@ mod tests {
 
     /// The expected value was computed with the reference library `standardwebhooks` 1.1.0 for Python.
     #[test]
-    fn requests_are_signed_as_standard_webhooks_says() {
+    fn requests_are_signed_per_standard_webhooks() {
         let secret = SecretString::from("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
         let url = Url::parse("https://sms.example.test/").unwrap();
         let http = Http::new(url, &secret, Client::new(), Clock::system());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_may_name_a_reason_of_the_contract() {
+    fn a_refusal_may_name_a_public_reason() {
         let answer = |text: &str| serde_json::from_str::<Answer>(text).unwrap_or_default();
         for (status, body, wanted) in [
             (202, "", Outcome::Accepted { provider_message_id: None, segments: None }),

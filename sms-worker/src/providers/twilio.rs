@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_says_the_digits_one_by_one_and_twice() -> anyhow::Result<()> {
+    fn a_call_speaks_the_digits_one_by_one_and_twice() -> anyhow::Result<()> {
         let twiml = spoken("Your <Latchkey> & co code is 012345. Valid 5 min.\n", None)?;
         assert!(twiml.starts_with("<Response><Say"), "{twiml}");
         assert_eq!(twiml.matches("0, 1, 2, 3, 4, 5.").count(), 2, "{twiml}");

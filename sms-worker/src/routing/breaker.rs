@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn five_failures_in_a_row_open_it_and_a_good_probe_closes_it() {
+    fn five_failures_in_a_row_open_the_circuit_and_a_successful_probe_closes_it() {
         let clock = Clock::manual();
         let breaker = Breaker::new("test", clock.clone());
         for _ in 0..4 {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_sees_a_circuit_that_is_open_and_one_that_is_closed_again() {
+    fn the_metric_shows_whether_the_circuit_is_open() {
         let shown = || {
             let text = service::telemetry::metrics().render();
             let line = |line: &&str| line.starts_with("latchkey_provider_open{provider=\"seen\"}");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bad_probe_doubles_the_wait_up_to_half_a_minute() {
+    fn each_failed_probe_doubles_the_wait_up_to_30_seconds() {
         let clock = Clock::manual();
         let breaker = Breaker::new("test", clock.clone());
         call(&breaker, Verdict::Refuses).unwrap();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_whose_caller_went_away_frees_its_place() {
+    fn a_dropped_probe_lets_another_caller_probe() {
         let clock = Clock::manual();
         let breaker = Breaker::new("test", clock.clone());
         call(&breaker, Verdict::Refuses).unwrap();

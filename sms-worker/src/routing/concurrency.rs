@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_more_calls_run_than_the_limit_and_a_freed_place_is_taken() {
+    async fn calls_never_exceed_the_limit_and_a_freed_slot_is_reused() {
         let limiter = Limiter::new(Clock::manual());
         let mut slots = Vec::new();
         for _ in 0..16 {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_halves_the_limit_once_a_second_and_pauses_as_told() {
+    async fn a_refusal_halves_the_limit_at_most_once_a_second_and_honours_retry_after() {
         let clock = Clock::manual();
         let limiter = Limiter::new(clock.clone());
         for _ in 0..10 {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn it_grows_by_one_a_round_but_not_near_the_accounts_own_limit() {
+    fn the_limit_grows_by_one_per_round_but_not_near_the_account_limit() {
         let clock = Clock::manual();
         let limiter = Limiter::new(clock.clone());
         for _ in 0..17 {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_told_wait_or_with_one_of_nothing_the_pauses_double() {
+    async fn pauses_double_when_retry_after_is_missing_or_too_short() {
         for told in [None, Some(Duration::ZERO), Some(Duration::from_millis(100))] {
             let clock = Clock::manual();
             let limiter = Limiter::new(clock.clone());

@@ -70,7 +70,7 @@ mod tests {
     use crate::providers::inbox::Inbox;
 
     #[test]
-    fn the_configured_routes_decide_and_their_order_is_kept() -> anyhow::Result<()> {
+    fn configured_routes_are_used_in_their_order() -> anyhow::Result<()> {
         let clock = Clock::system();
         let lines = || {
             let keep: crate::ports::Keep = Arc::new(|_| Box::pin(async { Ok(()) }));

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read_however_little_of_them_makes_sense() {
+    fn malformed_answers_are_read_leniently() {
         let accepted = |id: Option<&str>, segments| Outcome::Accepted {
             provider_message_id: id.map(str::to_owned),
             segments,
