@@ -19,7 +19,7 @@ async fn start(start: Start) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("LATCHKEY_LISTEN: cannot listen on {}", config.listen))?;
-    if matches!(config.engines, config::Engines::Embedded { .. }) {
+    if matches!(config.engines, config::EngineSettings::Embedded { .. }) {
         tracing::warn!(
             "running embedded: accounts and sessions are kept, but codes and messages are lost when this process ends"
         );

@@ -99,7 +99,7 @@ async fn measure(
     let api = ring.api();
     api.otp(&new_phone()).await.expect(202);
     let asking = provider.clone();
-    let (asks, _) = run(Pace::ASecond(rate), 0..count, move |_| {
+    let (code_requests, _) = run(Pace::ASecond(rate), 0..count, move |_| {
         let (api, provider) = (api.clone(), asking.clone());
         async move { one(&api, &provider).await }
     })
@@ -109,10 +109,10 @@ async fn measure(
 
     let seen = |phone: &str| provider.look(phone).0;
     Ok(Figures {
-        waits: asks.iter().map(|(_, wait, _)| *wait).collect(),
-        delivered: asks.iter().filter(|(phone, _, _)| seen(phone).taken).count(),
-        once: asks.iter().filter(|(phone, _, _)| !seen(phone).failed_first).count(),
-        logins: asks.into_iter().filter_map(|(_, _, login)| login).collect(),
+        waits: code_requests.iter().map(|(_, wait, _)| *wait).collect(),
+        delivered: code_requests.iter().filter(|(phone, _, _)| seen(phone).taken).count(),
+        once: code_requests.iter().filter(|(phone, _, _)| !seen(phone).failed_first).count(),
+        logins: code_requests.into_iter().filter_map(|(_, _, login)| login).collect(),
     })
 }
 

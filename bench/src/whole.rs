@@ -32,9 +32,9 @@ pub async fn report(ring: &Ring<'_>, count: usize, paces: &[Pace]) {
             count - done.len()
         );
         println!("{}\n", spent.per_thousand(count, Some((&idle, took))));
-        let (mut asks, mut logins): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+        let (mut code_requests, mut logins): (Vec<_>, Vec<_>) = done.into_iter().unzip();
         println!("| response | p50 ms | p99 ms |\n|---|---|---|");
-        for (name, times) in [("code request", &mut asks), ("login", &mut logins)] {
+        for (name, times) in [("code request", &mut code_requests), ("login", &mut logins)] {
             println!("| {name} | {:.1} | {:.1} |", percentile(times, 50), percentile(times, 99));
         }
         println!();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use accounts::{Accounts, Attempts, GuessLimits, Session, Sessions};
+use accounts::{Accounts, AttemptLimits, Attempts, Session, Sessions};
 use anyhow::Context as _;
 use config::{Config, ProviderName, Served};
 use domain::phone::{Phone, Refusal};
@@ -53,9 +53,9 @@ impl App {
         })
     }
 
-    pub(crate) fn guess_limits(&self) -> GuessLimits {
+    pub(crate) fn attempt_limits(&self) -> AttemptLimits {
         let otp = &self.config.otp;
-        GuessLimits {
+        AttemptLimits {
             attempts: otp.attempts,
             max_failures: otp.max_failures,
             failure_reset_secs: otp.failure_reset_secs,
@@ -151,8 +151,8 @@ fn signing_keys(config: &Config) -> anyhow::Result<Arc<TokenKeys>> {
     let dir = config.jwt_keys_dir.as_deref().context("LATCHKEY_JWT_KEYS_DIR is not set")?;
     let active = config.jwt_active_kid.as_deref();
     let keys = match config.engines {
-        config::Engines::Embedded { .. } => TokenKeys::load_or_make(dir, active),
-        config::Engines::Services { .. } => TokenKeys::load(dir, active),
+        config::EngineSettings::Embedded { .. } => TokenKeys::load_or_make(dir, active),
+        config::EngineSettings::Services { .. } => TokenKeys::load(dir, active),
     };
     keys.map(Arc::new)
 }

@@ -68,7 +68,7 @@ async fn sweep(app: App, stop: CancellationToken) {
         }
         let now = app.engines.clock.now();
         while !stop.is_cancelled() {
-            match Sweeper::new(&app.engines.sql).sweep(app.guess_limits(), now).await {
+            match Sweeper::new(&app.engines.sql).sweep(app.attempt_limits(), now).await {
                 Ok(swept) if swept.more => {}
                 Ok(_) => break,
                 Err(error) => {

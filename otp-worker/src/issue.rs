@@ -5,67 +5,71 @@ use bus::consumer::Failure;
 use config::UnknownPhone;
 use domain::code::Code;
 use domain::event::{
-    Ask, Envelope, Event as _, IsAsk, OtpRequested, Profile, Recipient, SmsRequested, Text,
+    CarriesCodeRequest, CodeRequest, Envelope, Event as _, OtpRequested, Profile, Recipient,
+    SmsRequested, Text,
 };
 use domain::ids::{EventId, MessageId};
 use domain::keys::PhoneKey;
 use domain::phone::Phone;
 use domain::seal::Sealed;
 use domain::vocabulary::{Channel, Purpose, Status};
-use store::{AskNote, Issue, Issued, NewCode, Scope};
+use store::{Issue, Issued, NewCode, RequestNote, Scope};
 
 use crate::OtpWorker;
 
 impl OtpWorker {
     /// Issues a code for the ask and hands its text on. Safe to repeat: the same ask gets the same code and the same
     /// message id, so a redelivery makes no second text (P2).
-    pub(crate) async fn issue<E: IsAsk>(&self, event: Envelope<E>) -> Result<(), Failure> {
+    pub(crate) async fn issue<E: CarriesCodeRequest>(
+        &self,
+        event: Envelope<E>,
+    ) -> Result<(), Failure> {
         let recipient = event
             .recipient(&self.engines.keys.event)
             .map_err(|e| Failure::Permanent("forged", e))?;
-        let ask = event.data.ask();
+        let code_request = event.data.code_request();
         let phone = Phone::trusted(&recipient.phone_number)
             .map_err(|e| Failure::Permanent("unreadable", e))?;
-        let scope = scope_of(ask, &recipient)?;
+        let scope = scope_of(code_request, &recipient)?;
         let phone_key = self.engines.keys.phone_key(&phone);
 
-        let note = AskNote {
-            channel: ask.channel,
-            locale: ask.locale.clone(),
-            profile: self.seal_profile(ask, recipient.profile.as_ref())?,
+        let note = RequestNote {
+            channel: code_request.channel,
+            locale: code_request.locale.clone(),
+            profile: self.seal_profile(code_request, recipient.profile.as_ref())?,
         };
-        let place = Place { ask, phone: &phone, phone_key: &phone_key, scope };
+        let destination = Destination { code_request, phone: &phone, phone_key: &phone_key, scope };
         if self.blocks.covers(&phone, None, self.engines.clock.now()).is_some() {
-            tracing::info!(request.id = %ask.request_id, "dropped: the number was blocked while the ask waited");
+            tracing::info!(request.id = %code_request.request_id, "dropped: the number was blocked while the ask waited");
             return Ok(());
         }
         if let Some(code) = self.phones.test_code(&phone, self.engines.clock.now()) {
-            self.put(&place, Some(code), note).await?;
-            return self.raise(ask, Status::Sent).await;
+            self.put(&destination, Some(code), note).await?;
+            return self.advance_status(code_request, Status::Sent).await;
         }
-        if self.gets_no_code::<E>(ask.purpose, &phone).await? {
+        if self.gets_no_code::<E>(code_request.purpose, &phone).await? {
             // The place behaves as one with a code in all that its asker can see (design, ruling 3).
-            self.put(&place, None, note).await?;
-            return self.raise(ask, Status::Sent).await;
+            self.put(&destination, None, note).await?;
+            return self.advance_status(code_request, Status::Sent).await;
         }
 
         let fresh = Code::random(self.config.otp.length);
-        match self.put(&place, Some(&fresh), note).await? {
+        match self.put(&destination, Some(&fresh), note).await? {
             Issued::Code(sealed) => {
-                let code = self.open_code(&place, sealed)?;
-                self.hand_on(ask, event.traceparent.clone(), &phone, &code).await?;
-                if ask.channel == Channel::Sms && self.config.sms.voice_fallback_secs > 0 {
+                let code = self.open_code(&destination, sealed)?;
+                self.hand_on(code_request, event.traceparent.clone(), &phone, &code).await?;
+                if code_request.channel == Channel::Sms && self.config.sms.voice_fallback_secs > 0 {
                     self.remember_to_call(&event, &recipient).await?;
                 }
-                self.raise(ask, Status::Issued).await
+                self.advance_status(code_request, Status::Issued).await
             }
             // Its status goes on to `expired` by itself, so that nobody learns from his own ask that somebody else
             // signed in (design, rulings 21 and 31).
             Issued::Used | Issued::Nothing => Ok(()),
-            Issued::Superseded => self.raise(ask, Status::Superseded).await,
+            Issued::Superseded => self.advance_status(code_request, Status::Superseded).await,
             Issued::Expired => {
-                tracing::warn!(request.id = %ask.request_id, "an ask waited past its expiry");
-                self.raise(ask, Status::Expired).await
+                tracing::warn!(request.id = %code_request.request_id, "an ask waited past its expiry");
+                self.advance_status(code_request, Status::Expired).await
             }
         }
     }
@@ -73,18 +77,20 @@ impl OtpWorker {
     /// Stores a code for the ask, or a place without one, and tells what is there now.
     pub(crate) async fn put(
         &self,
-        place: &Place<'_>,
+        destination: &Destination<'_>,
         code: Option<&Code>,
-        note: AskNote,
+        note: RequestNote,
     ) -> Result<Issued, Failure> {
-        let forms =
-            code.map(|code| self.forms_of(place, code)).transpose().map_err(Failure::Retry)?;
+        let forms = code
+            .map(|code| self.forms_of(destination, code))
+            .transpose()
+            .map_err(Failure::Retry)?;
         let issue = Issue {
-            request_id: place.ask.request_id,
-            code_id: place.ask.code_id,
-            phone: place.phone_key,
-            scope: place.scope,
-            expires_at: place.ask.expires_at,
+            request_id: destination.code_request.request_id,
+            code_id: destination.code_request.code_id,
+            phone: destination.phone_key,
+            scope: destination.scope,
+            expires_at: destination.code_request.expires_at,
             code: forms
                 .as_ref()
                 .map(|(digest, sealed)| NewCode { digest, sealed: sealed.as_str() }),
@@ -94,22 +100,29 @@ impl OtpWorker {
     }
 
     /// The digest that the gateway checks and the sealed copy that a resend is made from (P5).
-    fn forms_of(&self, place: &Place<'_>, code: &Code) -> anyhow::Result<(String, Sealed<String>)> {
+    fn forms_of(
+        &self,
+        destination: &Destination<'_>,
+        code: &Code,
+    ) -> anyhow::Result<(String, Sealed<String>)> {
         let keys = &self.engines.keys;
-        let digest = keys.code_digest(&place.scope.to_string(), place.phone, code)?;
+        let digest = keys.code_digest(&destination.scope.to_string(), destination.phone, code)?;
         let sealed = keys
             .code()?
-            .seal(&code.expose().to_owned(), &place.bound().each_ref().map(String::as_str))?;
+            .seal(&code.expose().to_owned(), &destination.bound().each_ref().map(String::as_str))?;
         Ok((digest, sealed))
     }
 
-    pub(crate) fn open_code(&self, place: &Place<'_>, sealed: String) -> Result<Code, Failure> {
+    pub(crate) fn open_code(
+        &self,
+        destination: &Destination<'_>,
+        sealed: String,
+    ) -> Result<Code, Failure> {
         let open = || {
-            let digits: String = self
-                .engines
-                .keys
-                .code()?
-                .open(&Sealed::from_text(sealed), &place.bound().each_ref().map(String::as_str))?;
+            let digits: String = self.engines.keys.code()?.open(
+                &Sealed::from_text(sealed),
+                &destination.bound().each_ref().map(String::as_str),
+            )?;
             // A code issued before a change of LATCHKEY_OTP_LENGTH is still good.
             let length = u8::try_from(digits.len()).context("a code of impossible length")?;
             Code::parse(&digits, length).context("a sealed code that is none")
@@ -120,40 +133,41 @@ impl OtpWorker {
     /// Says the code to the phone by the ask's channel: a text's words and a call's are sms-worker's to deliver.
     pub(crate) async fn hand_on(
         &self,
-        ask: &Ask,
+        code_request: &CodeRequest,
         traceparent: Option<String>,
         phone: &Phone,
         code: &Code,
     ) -> Result<(), Failure> {
-        let (engines, locale) = (&self.engines, ask.locale.as_deref());
-        let text = match ask.channel {
+        let (engines, locale) = (&self.engines, code_request.locale.as_deref());
+        let text = match code_request.channel {
             Channel::Sms => {
                 // A resend has less than the whole life left (P5). By the ask, so that a redelivery says the same.
-                let life_secs = (ask.expires_at.ms() - ask.requested_at.ms()) / 1000;
+                let life_secs =
+                    (code_request.expires_at.ms() - code_request.requested_at.ms()) / 1000;
                 self.texts.code(code, locale, life_secs)
             }
             Channel::Voice => self.texts.voice(code, locale),
         };
         let (event_id, message_id) =
-            (EventId::new(&engines.clock), MessageId::of_request(ask.request_id));
+            (EventId::new(&engines.clock), MessageId::of_request(code_request.request_id));
         let text = Text { phone_number: phone.e164().to_owned(), text };
-        let request = Some(ask.request_id);
+        let request = Some(code_request.request_id);
         let sealed = SmsRequested::seal(
             &engines.keys.event,
             event_id,
             message_id,
             request,
-            ask.expires_at,
+            code_request.expires_at,
             &text,
         )
         .map_err(Failure::Retry)?;
         let requested = SmsRequested {
             message_id,
             request_id: request,
-            channel: ask.channel,
-            country: ask.country.clone(),
-            not_after: ask.expires_at,
-            requested_at: Some(ask.requested_at),
+            channel: code_request.channel,
+            country: code_request.country.clone(),
+            not_after: code_request.expires_at,
+            requested_at: Some(code_request.requested_at),
             sealed,
         };
         let now = engines.clock.now();
@@ -161,31 +175,39 @@ impl OtpWorker {
         Ok(engines.bus.publish(&envelope).await?)
     }
 
-    pub(crate) async fn raise(&self, ask: &Ask, status: Status) -> Result<(), Failure> {
-        self.engines.store.raise(ask.request_id, status, None, ask.expires_at).await?;
+    pub(crate) async fn advance_status(
+        &self,
+        code_request: &CodeRequest,
+        status: Status,
+    ) -> Result<(), Failure> {
+        self.engines
+            .store
+            .advance_status(code_request.request_id, status, None, code_request.expires_at)
+            .await?;
         Ok(())
     }
 
     /// In `silent` mode an ask by `otp` for a phone without an account gets no code. A sign-up always does: it is how
     /// a phone becomes known (design, ruling 6).
-    async fn gets_no_code<E: IsAsk>(
+    async fn gets_no_code<E: CarriesCodeRequest>(
         &self,
         purpose: Purpose,
         phone: &Phone,
     ) -> Result<bool, Failure> {
-        let asks_silently = self.config.unknown_phone == UnknownPhone::Silent
+        let is_silent = self.config.unknown_phone == UnknownPhone::Silent
             && purpose == Purpose::Login
             && E::TYPE == OtpRequested::TYPE;
-        Ok(asks_silently && !self.directory.knows(phone.e164()).await?)
+        Ok(is_silent && !self.directory.knows(phone.e164()).await?)
     }
 
     /// The profile under the key that the gateway has too: a login applies it.
     fn seal_profile(
         &self,
-        ask: &Ask,
+        code_request: &CodeRequest,
         profile: Option<&Profile>,
     ) -> Result<Option<Sealed<Profile>>, Failure> {
-        let bound = ["profile", &ask.code_id.to_string(), &ask.request_id.to_string()];
+        let bound =
+            ["profile", &code_request.code_id.to_string(), &code_request.request_id.to_string()];
         profile
             .map(|profile| self.engines.keys.event.seal(profile, &bound))
             .transpose()
@@ -194,27 +216,30 @@ impl OtpWorker {
 }
 
 /// Where an ask's code stands.
-pub(crate) struct Place<'a> {
-    pub ask: &'a Ask,
+pub(crate) struct Destination<'a> {
+    pub code_request: &'a CodeRequest,
     pub phone: &'a Phone,
     pub phone_key: &'a PhoneKey,
     pub scope: Scope,
 }
 
-impl Place<'_> {
+impl Destination<'_> {
     /// What the sealed code is bound to: it opens in no other record.
     fn bound(&self) -> [String; 4] {
         [
             "code".to_owned(),
             self.phone_key.to_string(),
             self.scope.to_string(),
-            self.ask.code_id.to_string(),
+            self.code_request.code_id.to_string(),
         ]
     }
 }
 
-pub(crate) fn scope_of(ask: &Ask, recipient: &Recipient) -> Result<Scope, Failure> {
-    match (ask.purpose, recipient.user_id) {
+pub(crate) fn scope_of(
+    code_request: &CodeRequest,
+    recipient: &Recipient,
+) -> Result<Scope, Failure> {
+    match (code_request.purpose, recipient.user_id) {
         (Purpose::Login, _) => Ok(Scope::Login),
         (Purpose::PhoneChange, Some(user)) => Ok(Scope::PhoneChange(user)),
         (Purpose::PhoneChange, None) => Err(Failure::Permanent(

@@ -12,7 +12,7 @@ use accounts::Directory;
 
 use anyhow::Context as _;
 use bus::consumer::{Failure, Handler, Options};
-use bus::{Incoming, Queue, consumer as worker};
+use bus::{Delivery, Queue, consumer as worker};
 use config::{Config, Served};
 use domain::event::{Envelope, Event, OtpRequested, SmsStatus, UserSignedUp};
 use service::blocklist::Blocklist;
@@ -86,7 +86,7 @@ pub async fn run(
 }
 
 impl Handler for OtpWorker {
-    async fn handle(&self, message: &Incoming) -> Result<(), Failure> {
+    async fn handle(&self, message: &Delivery) -> Result<(), Failure> {
         match message.family() {
             "otp.requested" => self.issue::<OtpRequested>(read(message)?).await,
             "user.signed_up" => self.issue::<UserSignedUp>(read(message)?).await,
@@ -105,6 +105,6 @@ impl Handler for OtpWorker {
     }
 }
 
-fn read<E: Event>(message: &Incoming) -> Result<Envelope<E>, Failure> {
+fn read<E: Event>(message: &Delivery) -> Result<Envelope<E>, Failure> {
     Ok(Envelope::decode(&message.bytes)?)
 }

@@ -8,36 +8,42 @@
 use std::time::Duration;
 
 use bus::consumer::Failure;
-use domain::event::{Ask, Envelope, Event as _, IsAsk, OtpTexted, Recipient};
+use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Event as _, OtpTexted, Recipient};
 use domain::ids::EventId;
 use domain::keys::PhoneKey;
 use domain::limits::Limits;
 use domain::phone::Phone;
 use domain::vocabulary::{Channel, Reason, Status};
-use store::{Admission, Admit, AskNote, Idempotency, Issued};
+use store::{Admission, Admit, Idempotency, Issued, RequestNote};
 
 use crate::OtpWorker;
-use crate::issue::{Place, scope_of};
+use crate::issue::{Destination, scope_of};
 
 /// With less life than this a text is not sent (P7), and a call is not asked for.
 const LEAST_LIFE_MS: i64 = 10_000;
 
 impl OtpWorker {
     /// Leaves word with the broker that a text was handed on.
-    pub(crate) async fn remember_to_call<E: IsAsk>(
+    pub(crate) async fn remember_to_call<E: CarriesCodeRequest>(
         &self,
         event: &Envelope<E>,
         recipient: &Recipient,
     ) -> Result<(), Failure> {
         let engines = &self.engines;
-        let (event_id, ask) = (EventId::new(&engines.clock), event.data.ask());
+        let (event_id, code_request) = (EventId::new(&engines.clock), event.data.code_request());
         // A call needs no profile: the code's asks keep it.
         let recipient = Recipient { profile: None, ..recipient.clone() };
-        let (request, until) = (ask.request_id, ask.expires_at);
-        let sealed =
-            Ask::seal(&engines.keys.event, OtpTexted::TYPE, event_id, request, until, &recipient)
-                .map_err(Failure::Retry)?;
-        let texted = OtpTexted(Ask { sealed, ..ask.clone() });
+        let (request, until) = (code_request.request_id, code_request.expires_at);
+        let sealed = CodeRequest::seal(
+            &engines.keys.event,
+            OtpTexted::TYPE,
+            event_id,
+            request,
+            until,
+            &recipient,
+        )
+        .map_err(Failure::Retry)?;
+        let texted = OtpTexted(CodeRequest { sealed, ..code_request.clone() });
         let (now, trace) = (engines.clock.now(), event.traceparent.clone());
         let envelope = Envelope::with_id(event_id, now, "otp-worker", trace, texted);
         Ok(engines.bus.publish(&envelope).await?)
@@ -46,7 +52,7 @@ impl OtpWorker {
     /// Calls, if the text's time is over and nothing was heard of it. Safe to repeat: the same ask makes the same call, and
     /// a code makes one at most, however many asks share it.
     pub(crate) async fn fall_back(&self, event: &Envelope<OtpTexted>) -> Result<(), Failure> {
-        let (texted, after_secs) = (event.data.ask(), self.config.sms.voice_fallback_secs);
+        let (texted, after_secs) = (event.data.code_request(), self.config.sms.voice_fallback_secs);
         if after_secs == 0 {
             // Switched off while it waited.
             return Ok(());
@@ -66,26 +72,28 @@ impl OtpWorker {
             return Ok(());
         }
 
-        let call = Ask {
+        let call = CodeRequest {
             request_id: texted.request_id.of_its_call(),
             channel: Channel::Voice,
             requested_at: now,
             ..texted.clone()
         };
         let phone_key = self.engines.keys.phone_key(&phone);
-        let place = Place { ask: &call, phone: &phone, phone_key: &phone_key, scope };
-        if !self.admit_call(&place).await? {
+        let destination =
+            Destination { code_request: &call, phone: &phone, phone_key: &phone_key, scope };
+        if !self.admit_call(&destination).await? {
             return Ok(());
         }
-        let note = AskNote { channel: call.channel, locale: call.locale.clone(), profile: None };
-        let Issued::Code(sealed) = self.put(&place, None, note).await? else { return Ok(()) };
-        let code = self.open_code(&place, sealed)?;
+        let note =
+            RequestNote { channel: call.channel, locale: call.locale.clone(), profile: None };
+        let Issued::Code(sealed) = self.put(&destination, None, note).await? else { return Ok(()) };
+        let code = self.open_code(&destination, sealed)?;
         self.hand_on(&call, event.traceparent.clone(), &phone, &code).await?;
-        self.raise(&call, Status::Issued).await
+        self.advance_status(&call, Status::Issued).await
     }
 
     /// Whether the ask is still open: no news of the text's delivery, its code not used, and time enough.
-    async fn wants_a_call(&self, texted: &Ask) -> Result<bool, Failure> {
+    async fn wants_a_call(&self, texted: &CodeRequest) -> Result<bool, Failure> {
         let otps = &self.engines.store;
         // Without its record nobody knows whether it was used: better no call than one too many.
         let Some(found) = otps.status(texted.request_id).await? else { return Ok(false) };
@@ -104,11 +112,11 @@ impl OtpWorker {
 
     /// Counts the call against every budget of an ask. False: one of them is used up, the code is not this one any more, or
     /// it had its call.
-    async fn admit_call(&self, place: &Place<'_>) -> Result<bool, Failure> {
-        let (otps, call) = (&self.engines.store, place.ask);
+    async fn admit_call(&self, destination: &Destination<'_>) -> Result<bool, Failure> {
+        let (otps, call) = (&self.engines.store, destination.code_request);
         let limits =
             Limits { resend_cooldown_secs: 0, sends_per_ip_hour: 0, ..self.config.limits.clone() };
-        let admit = self.as_ask(place, &limits, place.phone_key);
+        let admit = self.as_code_request(destination, &limits, destination.phone_key);
         match otps.admit(&admit).await? {
             Admission::Admitted { .. } => Ok(true),
             Admission::Replayed(first) => Ok(first.request_id == call.request_id),
@@ -121,29 +129,32 @@ impl OtpWorker {
         }
     }
 
-    fn as_ask<'a>(
+    fn as_code_request<'a>(
         &'a self,
-        place: &Place<'a>,
+        destination: &Destination<'a>,
         limits: &'a Limits,
         phone: &'a PhoneKey,
     ) -> Admit<'a> {
-        let ask = place.ask;
+        let code_request = destination.code_request;
         Admit {
-            request_id: ask.request_id,
-            new_code_id: ask.code_id,
-            only_code: Some(ask.code_id),
+            request_id: code_request.request_id,
+            new_code_id: code_request.code_id,
+            only_code: Some(code_request.code_id),
             phone,
-            scope: place.scope,
+            scope: destination.scope,
             ttl_ms: self.config.otp.ttl_secs * 1000,
             attempts: self.config.otp.attempts,
             route: "call",
             // One call a code.
-            idempotency: Some(Idempotency { key: ask.code_id.to_string(), body: String::new() }),
+            idempotency: Some(Idempotency {
+                key: code_request.code_id.to_string(),
+                body: String::new(),
+            }),
             ip_key: "",
-            country: &ask.country,
-            operator_prefix: place.phone.operator_prefix(),
-            channel: ask.channel,
-            locale: ask.locale.as_deref(),
+            country: &code_request.country,
+            operator_prefix: destination.phone.operator_prefix(),
+            channel: code_request.channel,
+            locale: code_request.locale.as_deref(),
             limits,
             unlimited: false,
             guard: self.config.pumping_guard,

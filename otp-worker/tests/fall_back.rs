@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Consumer, Queue, Settle};
+use bus::{Bus, Consumer, Queue, Settlement};
 use config::{Config, Role};
 use domain::clock::Clock;
 use domain::event::{
-    Ask, Envelope, Event as _, OtpRequested, OtpTexted, Recipient, SmsRequested, Text,
+    CodeRequest, Envelope, Event as _, OtpRequested, OtpTexted, Recipient, SmsRequested, Text,
 };
 use domain::ids::{CodeId, EventId, MessageId, RequestId};
 use domain::keys::Keys;
@@ -16,7 +16,7 @@ use domain::phone::Phone;
 use domain::rng;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, Purpose, Reason, Status};
-use guard::Place;
+use guard::Destination;
 use service::connections::Connections;
 use service::health::Health;
 use sql::Pool;
@@ -51,8 +51,8 @@ struct Job {
 
 /// An ask as the gateway admitted it.
 #[derive(Clone)]
-struct Asked {
-    ask: Ask,
+struct Requested {
+    code_request: CodeRequest,
     recipient: Recipient,
 }
 
@@ -84,7 +84,7 @@ impl Stage {
         Self { engines, config, jobs, stop, service, folder }
     }
 
-    async fn admit(&self, phone: &str, channel: Channel, ttl_ms: i64) -> Result<Asked, Limit> {
+    async fn admit(&self, phone: &str, channel: Channel, ttl_ms: i64) -> Result<Requested, Limit> {
         let (clock, parsed) = (&self.engines.clock, Phone::trusted(phone).unwrap());
         let request_id = RequestId::new(clock);
         let admit = Admit {
@@ -110,7 +110,7 @@ impl Stage {
             Admission::Admitted { code_id, now, expires_at, .. } => {
                 let recipient =
                     Recipient { phone_number: phone.to_owned(), user_id: None, profile: None };
-                let ask = Ask {
+                let code_request = CodeRequest {
                     request_id,
                     code_id,
                     purpose: Purpose::Login,
@@ -127,7 +127,7 @@ impl Stage {
                         &recipient,
                     ),
                 };
-                Ok(Asked { ask, recipient })
+                Ok(Requested { code_request, recipient })
             }
             Admission::Limited { limit, .. } => Err(limit),
             other => panic!("{other:?}"),
@@ -142,21 +142,28 @@ impl Stage {
         expires_at: Timestamp,
         recipient: &Recipient,
     ) -> domain::seal::Sealed<Recipient> {
-        Ask::seal(&self.engines.keys.event, kind, event, request, expires_at, recipient).unwrap()
+        CodeRequest::seal(&self.engines.keys.event, kind, event, request, expires_at, recipient)
+            .unwrap()
     }
 
     /// Publishes an event about the ask, made by `of`.
-    async fn publish<E: domain::event::IsAsk>(&self, asked: &Asked) {
-        let (clock, ask) = (&self.engines.clock, &asked.ask);
+    async fn publish<E: domain::event::CarriesCodeRequest>(&self, asked: &Requested) {
+        let (clock, code_request) = (&self.engines.clock, &asked.code_request);
         let event = EventId::new(clock);
-        let sealed = self.seal(E::TYPE, event, ask.request_id, ask.expires_at, &asked.recipient);
-        let data = E::of(Ask { sealed, ..ask.clone() });
+        let sealed = self.seal(
+            E::TYPE,
+            event,
+            code_request.request_id,
+            code_request.expires_at,
+            &asked.recipient,
+        );
+        let data = E::of(CodeRequest { sealed, ..code_request.clone() });
         let envelope = Envelope::with_id(event, clock.now(), "test", None, data);
         self.engines.bus.publish(&envelope).await.unwrap();
     }
 
     /// Asks, and takes the text that follows.
-    async fn texted(&mut self, phone: &str) -> (Asked, Job) {
+    async fn texted(&mut self, phone: &str) -> (Requested, Job) {
         let asked = self.admit(phone, Channel::Sms, TTL_MS).await.unwrap();
         self.publish::<OtpRequested>(&asked).await;
         let job = self.job().await;
@@ -169,7 +176,7 @@ impl Stage {
         let message = next.unwrap();
         let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
         let Text { phone_number, text } = envelope.text(&self.engines.keys.event).unwrap();
-        message.settle(Settle::Done).await.unwrap();
+        message.settle(Settlement::Done).await.unwrap();
         let digits: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
         let data = envelope.data;
         Job { phone: phone_number, channel: data.channel, digits, message: data.message_id }
@@ -218,21 +225,30 @@ const ON: (&str, &str) = ("LATCHKEY_VOICE_FALLBACK_SECS", "20");
 async fn p2_only_a_text_without_news_is_followed_by_a_call_and_by_one() {
     let mut stage = Stage::set(&[ON]).await;
     let otps = stage.engines.store.clone();
-    let raise = async |asked: &Asked, status, reason| {
-        otps.raise(asked.ask.request_id, status, reason, asked.ask.expires_at).await.unwrap();
+    let advance_status = async |asked: &Requested, status, reason| {
+        otps.advance_status(
+            asked.code_request.request_id,
+            status,
+            reason,
+            asked.code_request.expires_at,
+        )
+        .await
+        .unwrap();
     };
     let began_ms = stage.engines.clock.now_ms();
     let (_, silent) = stage.texted("+989120000001").await;
     let (blocked, _) = stage.texted("+989120000002").await;
-    raise(&blocked, Status::Undelivered, Some(Reason::CarrierBlocked)).await;
+    advance_status(&blocked, Status::Undelivered, Some(Reason::CarrierBlocked)).await;
     let (delivered, _) = stage.texted("+989120000003").await;
-    raise(&delivered, Status::Delivered, None).await;
+    advance_status(&delivered, Status::Delivered, None).await;
     let (stopped, _) = stage.texted("+989120000004").await;
-    raise(&stopped, Status::Failed, Some(Reason::RecipientOptedOut)).await;
+    advance_status(&stopped, Status::Failed, Some(Reason::RecipientOptedOut)).await;
     let (used, _) = stage.texted("+989120000005").await;
     let key = stage.engines.keys.phone_key(&Phone::trusted("+989120000005").unwrap());
-    let place = Place { country: "IR", operator_prefix: "989120" };
-    otps.close(&key, Scope::Login, used.ask.code_id, Closing::Used(None), place).await.unwrap();
+    let destination = Destination { country: "IR", operator_prefix: "989120" };
+    otps.close(&key, Scope::Login, used.code_request.code_id, Closing::Used(None), destination)
+        .await
+        .unwrap();
     // Asked for as a call by its client: that is the one call.
     let by_voice = stage.admit("+989120000006", Channel::Voice, TTL_MS).await.unwrap();
     stage.publish::<OtpRequested>(&by_voice).await;
@@ -281,7 +297,7 @@ async fn a_call_after_a_text_counts_against_the_budgets_and_is_left_out_when_the
     // A text and a call are two; and the call's own record is the asker's no more than his status is the call's.
     let refused = stage.admit("+989120000012", Channel::Sms, TTL_MS).await;
     assert_eq!(refused.err(), Some(Limit::PhoneHour));
-    let status = stage.engines.store.status(asked.ask.request_id).await.unwrap().unwrap();
+    let status = stage.engines.store.status(asked.code_request.request_id).await.unwrap().unwrap();
     assert_eq!((status.status, status.channel), (Status::Issued, Channel::Sms));
     assert!(called(&stage.end().await).is_empty());
 }

@@ -2,7 +2,7 @@
 
 use bus::consumer::Failure;
 use domain::event::SmsStatus;
-use ledger::{Moved, Standing};
+use ledger::{MessageState, Transition};
 
 use crate::ports::Publish;
 
@@ -10,27 +10,27 @@ use crate::ports::Publish;
 /// and one that was lost would leave its asker waiting.
 pub async fn announce(
     publish: &Publish,
-    standing: &Standing,
+    message_state: &MessageState,
     trace: Option<&str>,
 ) -> Result<(), Failure> {
     let status = SmsStatus {
-        message_id: standing.message_id,
-        request_id: standing.request_id,
-        status: standing.status,
-        reason: standing.reason,
-        provider: standing.provider.clone().unwrap_or_else(|| "none".to_owned()),
-        provider_message_id: standing.provider_message_id.clone(),
-        segments: standing.segments,
+        message_id: message_state.message_id,
+        request_id: message_state.request_id,
+        status: message_state.status,
+        reason: message_state.reason,
+        provider: message_state.provider.clone().unwrap_or_else(|| "none".to_owned()),
+        provider_message_id: message_state.provider_message_id.clone(),
+        segments: message_state.segments,
     };
     Ok(publish(status, trace.map(str::to_owned)).await?)
 }
 
 /// Counts a change of state.
-pub fn counted(moved: &Moved) {
+pub fn counted(moved: &Transition) {
     if !moved.changed {
         return;
     }
-    let Standing { provider, status, country, .. } = &moved.standing;
+    let MessageState { provider, status, country, .. } = &moved.message_state;
     metrics::counter!(
         "latchkey_sms_total",
         "provider" => provider.clone().unwrap_or_else(|| "none".to_owned()),

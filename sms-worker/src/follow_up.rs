@@ -37,10 +37,10 @@ pub struct FollowUps {
 impl FollowUps {
     /// Runs until it is stopped. Nothing here is urgent: what fails is tried again later.
     pub async fn run(&self, stop: CancellationToken) {
-        tokio::join!(self.ask(&stop), stop.run_until_cancelled(self.forget_the_old()));
+        tokio::join!(self.code_request(&stop), stop.run_until_cancelled(self.forget_the_old()));
     }
 
-    async fn ask(&self, stop: &CancellationToken) {
+    async fn code_request(&self, stop: &CancellationToken) {
         loop {
             if let Err(failure) = self.all_due(stop).await {
                 tracing::debug!(?failure, "follow-ups wait");
@@ -157,7 +157,7 @@ impl FollowUps {
         if let Applied::Known { moved, .. } = self.ledger.apply_receipt(&receipt, now).await? {
             counted(&moved);
             if moved.changed {
-                announce(&self.publish, &moved.standing, None).await?;
+                announce(&self.publish, &moved.message_state, None).await?;
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bus::consumer::{Failure, Handler, Options};
-use bus::{Incoming, Queue, consumer as worker};
+use bus::{Delivery, Queue, consumer as worker};
 use config::{Config, ProviderName};
 use domain::event::{Envelope, SmsReceipt, SmsRequested};
 use ledger::Ledger;
@@ -23,7 +23,7 @@ use service::connections::{Connections, StoredCrashCounts};
 use store::clock_sync as store_time;
 use tokio_util::sync::CancellationToken;
 
-use crate::deliver::{SendSms, Unwritten};
+use crate::deliver::{PendingFinishes, SendSms};
 use crate::follow_up::FollowUps;
 use crate::providers::console::Console;
 use crate::providers::http::Http;
@@ -31,7 +31,7 @@ use crate::providers::inbox::Inbox;
 use crate::providers::twilio::Twilio;
 use crate::providers::{Provider, client};
 use crate::receipts::TakeReceipt;
-use crate::routing::routes::{Line, Routes};
+use crate::routing::routes::{RoutedProvider, Routes};
 
 /// Messages in hand at once. Nearly all of a send is waiting for a provider, and how many calls one of them gets at
 /// once is its own limiter's matter.
@@ -78,7 +78,7 @@ pub async fn run(
             clock: engines.clock.clone(),
             unknown_outcome: config.sms.unknown_outcome,
             public_url: config.public_url.clone(),
-            unwritten: Unwritten::default(),
+            pending_finishes: PendingFinishes::default(),
         },
         receipts: TakeReceipt::new(ledger.clone(), Arc::clone(&publish), engines.clock.clone()),
         engines: engines.clone(),
@@ -132,13 +132,13 @@ pub fn routes(config: &Config, engines: &Connections) -> anyhow::Result<Routes> 
             ProviderName::Console => Provider::Console(Console),
             ProviderName::Inbox => Provider::Inbox(Inbox::new(ports::keep_in(engines))),
         };
-        lines.push(Line::new(provider, &engines.clock));
+        lines.push(RoutedProvider::new(provider, &engines.clock));
     }
     Routes::new(lines, named.clone())
 }
 
 impl Handler for SmsWorker {
-    async fn handle(&self, message: &Incoming) -> Result<(), Failure> {
+    async fn handle(&self, message: &Delivery) -> Result<(), Failure> {
         match message.family() {
             "sms.requested" => {
                 let job = Envelope::<SmsRequested>::decode(&message.bytes)?;
@@ -146,7 +146,7 @@ impl Handler for SmsWorker {
             }
             "sms.receipt" => {
                 let receipt = Envelope::<SmsReceipt>::decode(&message.bytes)?;
-                let again = message.suspect || message.tries > 0;
+                let again = message.suspect || message.attempts > 0;
                 self.receipts.handle(&receipt.data, receipt.traceparent.as_deref(), again).await
             }
             other => Err(Failure::Permanent("unknown_type", anyhow!("no handler for {other}"))),

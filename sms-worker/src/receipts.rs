@@ -57,7 +57,7 @@ impl TakeReceipt {
                 counted(&moved);
                 let was_untold = self.untold().remove(&receipt.attempt_id);
                 if moved.changed || was_untold || (again && current) {
-                    let told = announce(&self.publish, &moved.standing, trace).await;
+                    let told = announce(&self.publish, &moved.message_state, trace).await;
                     if told.is_err() {
                         self.untold().insert(receipt.attempt_id);
                     }

@@ -12,7 +12,7 @@ use domain::ids::AttemptId;
 use domain::vocabulary::{Channel, Reason, Status};
 use ledger::NewMessage;
 use sms_worker::providers::client;
-use sms_worker::routing::concurrency::Slot;
+use sms_worker::routing::concurrency::ConcurrencyPermit;
 use support::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio};
 
 const SENT: (Status, Option<Reason>) = (Status::Sent, None);
@@ -401,7 +401,7 @@ async fn p2_an_attempt_that_began_by_a_clock_ahead_of_ours_is_as_young_as_any() 
 }
 
 /// Takes the places that the provider has for calls, but so many.
-async fn all_places_but(left: usize, delivery: &Delivery) -> Vec<Slot<'_>> {
+async fn all_places_but(left: usize, delivery: &Delivery) -> Vec<ConcurrencyPermit<'_>> {
     let limiter = &delivery.send.routes.line("twilio").unwrap().limiter;
     let mut taken = Vec::new();
     while let Ok(slot) = limiter.enter(Duration::ZERO).await {

@@ -69,14 +69,14 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                 })
                 .transpose()?;
             ensure!(until.is_none_or(|until| until > now), "--until is in the past");
-            let Place { kind, value, display, former: _ } = place(&operator, &kind, &value)?;
+            let Target { kind, value, display, former: _ } = target(&operator, &kind, &value)?;
             let block = Block { kind, value, display, reason, owner, until, created_at: now };
             operator.blocks().add(&block, ACTOR).await.context("add the block")?;
             told(json, "blocked", &block)
         }
         Command::List { json } => list(&operator, json).await,
         Command::Remove { kind, value, yes, json } => {
-            let Place { kind, value, display, former } = place(&operator, &kind, &value)?;
+            let Target { kind, value, display, former } = target(&operator, &kind, &value)?;
             confirm(yes, &format!("remove the block of {kind} {display}"))?;
             let now = operator.clock.now();
             let mut removed = false;
@@ -118,7 +118,7 @@ fn as_json(block: &Block) -> serde_json::Value {
 }
 
 /// A blocked value as it is stored and as it is shown. A phone is stored only by its key.
-struct Place {
+struct Target {
     kind: BlockKind,
     value: String,
     display: String,
@@ -127,17 +127,17 @@ struct Place {
     former: Option<String>,
 }
 
-fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> {
+fn target(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Target> {
     let kind: BlockKind = kind.parse().ok().context("KIND must be phone, prefix, ip or country")?;
     let value = value.trim();
-    let same = |value: String| Place { kind, display: value.clone(), value, former: None };
+    let same = |value: String| Target { kind, display: value.clone(), value, former: None };
     Ok(match kind {
         BlockKind::Phone => {
             let served = Served::of(&operator.config).everywhere();
             let phone = served
                 .parse(value, operator.clock.now())
                 .map_err(|_| anyhow::anyhow!("not a mobile number: use the form +989123456789"))?;
-            Place {
+            Target {
                 kind,
                 value: operator.keys.phone_key(&phone).to_string(),
                 display: phone.to_string(),
@@ -155,7 +155,7 @@ fn place(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Place> 
             let given = net(value).context("not an address or a range such as 203.0.113.0/24")?;
             let canonical = canonical(given).to_string();
             let former = Some(given.to_string()).filter(|given| *given != canonical);
-            Place { former, ..same(canonical) }
+            Target { former, ..same(canonical) }
         }
         BlockKind::Country => {
             let region = value.to_ascii_uppercase();

@@ -1,9 +1,9 @@
 //! `latchkey dead`: messages that were dead-lettered after five attempts, or at once if a retry could not help.
 
 use anyhow::{Context as _, bail, ensure};
-use bus::{Bus, Pick, Queue};
+use bus::{Bus, Queue, Selection};
 use clap::{Args, Subcommand};
-use config::{Config, Engines};
+use config::{Config, EngineSettings};
 use serde_json::json;
 
 use super::operator::{Audit, confirm, print_json, print_table, say};
@@ -51,8 +51,8 @@ pub(crate) struct Picked {
 }
 
 impl Picked {
-    fn pick(&self) -> Pick {
-        self.id.clone().map_or(Pick::All, Pick::One)
+    fn pick(&self) -> Selection {
+        self.id.clone().map_or(Selection::All, Selection::One)
     }
 
     fn detail(&self, count: u64) -> serde_json::Value {
@@ -62,7 +62,7 @@ impl Picked {
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let config = Config::load_as_found()?;
-    let Engines::Services { amqp_url, .. } = &config.engines else {
+    let EngineSettings::Services { amqp_url, .. } = &config.engines else {
         bail!(
             "embedded messages exist only in the running process: set AMQP_URL, DATABASE_URL and REDIS_URL to use a broker"
         );
@@ -114,7 +114,7 @@ async fn list(bus: &Bus, queue: Option<&str>, limit: usize, json: bool) -> anyho
                 id,
                 kind,
                 reason,
-                letter.tries.to_string(),
+                letter.attempts.to_string(),
                 first_at,
             ]);
             values.push(json!({ "queue": queue.to_string(), "letter": letter }));

@@ -97,10 +97,11 @@ async fn replay(
 }
 
 fn tell(rule: Rule, report: &Report) -> anyhow::Result<()> {
-    let (asks, verified, stopped) = (report.asks, report.verified, report.stopped);
+    let (code_requests, verified, stopped) =
+        (report.code_requests, report.verified, report.stopped);
     let blocks = report.stops.len();
     print(&format!(
-        "rule: {rule}\n{asks} requests, {verified} verified; {stopped} would have been stopped by {blocks} blocks\n"
+        "rule: {rule}\n{code_requests} requests, {verified} verified; {stopped} would have been stopped by {blocks} blocks\n"
     ))?;
     if report.stops.is_empty() {
         return Ok(());

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 
 use accounts::{Accounts, Attempts, Blocks, GuardHistory, Sessions};
 use anyhow::{Context as _, bail};
-use config::{Config, Engines};
+use config::{Config, EngineSettings};
 use domain::clock::Clock;
 use domain::keys::Keys;
 use domain::timestamp::Timestamp;
@@ -55,7 +55,7 @@ impl Operator {
     }
 }
 
-async fn connect(engines: &Engines) -> anyhow::Result<Pool> {
+async fn connect(engines: &EngineSettings) -> anyhow::Result<Pool> {
     let sql = open_pool(engines).await.context("connect to the database")?;
     sql.migrate().await.context("migrate the database")?;
     Ok(sql)
@@ -81,10 +81,10 @@ pub(crate) struct Audit(Option<Pool>);
 impl Audit {
     /// Opens the audit in PostgreSQL, or in the embedded database if it exists: the first start creates that database,
     /// and a key can be generated before.
-    pub async fn open(engines: &Engines) -> anyhow::Result<Self> {
+    pub async fn open(engines: &EngineSettings) -> anyhow::Result<Self> {
         let there = match engines {
-            Engines::Services { .. } => true,
-            Engines::Embedded { data_dir } => Pool::sqlite_is_in(data_dir),
+            EngineSettings::Services { .. } => true,
+            EngineSettings::Embedded { data_dir } => Pool::sqlite_is_in(data_dir),
         };
         Ok(Self(if there { Some(connect(engines).await?) } else { None }))
     }

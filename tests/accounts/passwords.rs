@@ -101,9 +101,9 @@ async fn p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a
     let phone = new_phone();
     let access = text(&apis[0].sign_in(&phone).await, "access");
     set(&apis[0], &access, json!({ "password": GOOD })).await.expect(204);
-    for guess in 0..10 {
-        let password = format!("a wrong guess {guess}");
-        let answer = try_password(&apis[guess % 2], &phone, &password).await;
+    for attempt in 0..10 {
+        let password = format!("a wrong guess {attempt}");
+        let answer = try_password(&apis[attempt % 2], &phone, &password).await;
         answer.problem(401, "invalid_credentials");
     }
     let problem = try_password(&apis[1], &phone, GOOD).await.problem(429, "too_many_requests");
@@ -120,26 +120,26 @@ async fn p4_a_right_current_password_is_judged_like_a_sign_in_and_ends_the_failu
     let latchkey = Inside::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let access = text(&apis[0].sign_in(&new_phone()).await, "access");
-    let show = |guess: usize, current: &str| {
+    let show = |attempt: usize, current: &str| {
         let body = json!({ "password": GOOD, "current_password": current });
-        let (api, access) = (apis[guess % 2].clone(), access.clone());
+        let (api, access) = (apis[attempt % 2].clone(), access.clone());
         async move { set(&api, &access, body).await }
     };
     set(&apis[0], &access, json!({ "password": GOOD })).await.expect(204);
     // Nine failures bring no wait yet; had the right one not ended them, the second round would end in one.
     for _ in 0..2 {
-        for guess in 0..9 {
-            show(guess, "a wrong guess").await.problem(401, "invalid_credentials");
+        for attempt in 0..9 {
+            show(attempt, "a wrong guess").await.problem(401, "invalid_credentials");
         }
         show(0, GOOD).await.expect(204);
     }
-    for guess in 0..10 {
-        show(guess, "a wrong guess").await.problem(401, "invalid_credentials");
+    for attempt in 0..10 {
+        show(attempt, "a wrong guess").await.problem(401, "invalid_credentials");
     }
     show(0, GOOD).await.problem(429, "too_many_requests");
     latchkey.advance(31);
     // Together at the wait's end: however many come, at most one wrong one is judged, and after it not the right one.
-    let answers = join_all((0..12).map(|guess| show(guess, "another guess"))).await;
+    let answers = join_all((0..12).map(|attempt| show(attempt, "another guess"))).await;
     let judged = answers.iter().filter(|answer| answer.status == 401).count();
     assert_eq!(judged, 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
     show(1, GOOD).await.problem(429, "too_many_requests");

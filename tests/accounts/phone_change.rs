@@ -23,7 +23,7 @@ fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap().to_owned()
 }
 
-async fn ask(api: &Api, access: &str, phone: &str) -> Answer {
+async fn code_request(api: &Api, access: &str, phone: &str) -> Answer {
     let body = json!({ "phone_number": phone });
     api.signed_in(Method::POST, "/v1/me/phone", access, Some(body)).await
 }
@@ -41,7 +41,7 @@ async fn notices(api: &Api, phone: &str) -> Vec<String> {
 
 async fn change(api: &Api, access: &str, new: &str) -> Value {
     let before = api.messages(new).await.len();
-    ask(api, access, new).await.expect(202);
+    code_request(api, access, new).await.expect(202);
     let code = api.code(new, before + 1).await;
     confirm(api, access, &code).await.expect(200).body
 }
@@ -53,7 +53,7 @@ async fn a_proven_number_replaces_the_old_one_which_is_told(side: Side) {
     let mine = api.sign_in(&old).await;
     let elsewhere = text(&api.sign_in(&old).await, "access");
     let access = text(&mine, "access");
-    ask(&api, &access, &new).await.expect(202);
+    code_request(&api, &access, &new).await.expect(202);
     let code = api.code(&new, 1).await;
     confirm(&other, &access, &wrong(&code, 1)).await.problem(401, "otp_incorrect");
     assert_eq!(text(&api.me(&access).await.expect(200).body, "phone_number"), old);
@@ -85,13 +85,13 @@ async fn a_taken_number_is_told_only_to_who_proved_it(side: Side) {
     let access = text(&api.sign_in(&mine).await, "access");
     let texts = api.messages(&theirs).await.len();
     let (of_taken, of_free) = (
-        ask(&api, &access, &theirs).await.expect(202),
-        ask(&api, &access, &free).await.expect(202),
+        code_request(&api, &access, &theirs).await.expect(202),
+        code_request(&api, &access, &free).await.expect(202),
     );
     let members =
         |answer: &Answer| answer.body.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(members(&of_taken), members(&of_free));
-    ask(&api, &access, &theirs).await.expect(202);
+    code_request(&api, &access, &theirs).await.expect(202);
     let code = api.code(&theirs, texts + 1).await;
     confirm(&api, &access, &wrong(&code, 1)).await.problem(401, "otp_incorrect");
     confirm(&api, &access, &code).await.problem(409, "phone_number_taken");
@@ -105,14 +105,14 @@ async fn a_stale_sign_in_changes_no_number(side: Side) {
     let phone = new_phone();
     let mut pair = api.sign_in(&phone).await;
     latchkey.advance(595);
-    ask(&api, &text(&pair, "access"), &new_phone()).await.expect(202);
+    code_request(&api, &text(&pair, "access"), &new_phone()).await.expect(202);
     latchkey.advance(10);
     // A refresh is no sign-in: it proves the device, not the person.
     pair = api.refresh(&text(&pair, "refresh")).await.expect(200).body;
-    let refused = ask(&api, &text(&pair, "access"), &new_phone()).await;
+    let refused = code_request(&api, &text(&pair, "access"), &new_phone()).await;
     refused.problem(403, "fresh_sign_in_required");
     let fresh = api.sign_in(&phone).await;
-    ask(&api, &text(&fresh, "access"), &new_phone()).await.expect(202);
+    code_request(&api, &text(&fresh, "access"), &new_phone()).await.expect(202);
 }
 
 async fn a_code_for_a_change_signs_nobody_in_and_the_reverse(side: Side) {
@@ -120,7 +120,7 @@ async fn a_code_for_a_change_signs_nobody_in_and_the_reverse(side: Side) {
     let api = latchkey.api();
     let (mine, new) = (new_phone(), new_phone());
     let access = text(&api.sign_in(&mine).await, "access");
-    ask(&api, &access, &new).await.expect(202);
+    code_request(&api, &access, &new).await.expect(202);
     let for_change = api.code(&new, 1).await;
     api.login(&new, &for_change).await.problem(401, "otp_incorrect");
     let for_login = loop {

@@ -22,7 +22,7 @@ both_sides!(
 );
 
 /// A login whose code is its own, so that many can be made before they are sent.
-async fn guess(api: &Api, phone: &str, otp: String) -> Answer {
+async fn attempt(api: &Api, phone: &str, otp: String) -> Answer {
     api.login(phone, &otp).await
 }
 
@@ -65,14 +65,14 @@ async fn p4_of_two_hundred_checks_at_once_five_are_compared(side: Side) {
     an_exact_round(&system, async || {
         let phone = &new_phone();
         let code = &apis[0].fresh_code(phone).await;
-        let guesses =
-            (1..=200).map(|n| guess(&apis[usize::from(n % 2 == 0)], phone, wrong(code, n)));
-        let statuses = counted(&join_all(guesses).await);
+        let attempts =
+            (1..=200).map(|n| attempt(&apis[usize::from(n % 2 == 0)], phone, wrong(code, n)));
+        let statuses = counted(&join_all(attempts).await);
         let judged = statuses.get(&401).copied().unwrap_or_default();
         assert!(judged <= 5, "{statuses:?}");
         if !statuses.contains_key(&503) {
             assert_eq!(statuses, BTreeMap::from([(401, 5), (429, 195)]));
-            guess(&apis[1], phone, code.clone()).await.problem(429, "otp_attempts_exhausted");
+            attempt(&apis[1], phone, code.clone()).await.problem(429, "otp_attempts_exhausted");
         }
         statuses
     })
@@ -85,7 +85,7 @@ async fn p3_fifty_logins_with_the_right_code_are_one(side: Side) {
     an_exact_round(&system, async || {
         let phone = &new_phone();
         let code = &apis[0].fresh_code(phone).await;
-        let logins = (0..50).map(|n| guess(&apis[n % 2], phone, code.clone()));
+        let logins = (0..50).map(|n| attempt(&apis[n % 2], phone, code.clone()));
         let statuses = counted(&join_all(logins).await);
         let accepted = statuses.get(&200).copied().unwrap_or_default();
         assert!(accepted <= 1, "{statuses:?}");
@@ -109,7 +109,7 @@ async fn p3_the_right_code_twice_at_once_is_one_in_each_of_200_rounds(side: Side
         let barrier = &Barrier::new(2);
         let [one, other] = [0, 1].map(|n| async move {
             barrier.wait().await;
-            guess(&apis[n], phone, code.clone()).await
+            attempt(&apis[n], phone, code.clone()).await
         });
         let (one, other) = join(one, other).await;
         let (accepted, refused) = if one.status == 200 { (one, other) } else { (other, one) };

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::guessing::{guess, spent_until_its_expiry};
+use super::guessing::{attempt, spent_until_its_expiry};
 use super::{both, system};
 use crate::both_sides;
 use crate::support::http::{Answer, Api, new_phone, wrong};
@@ -22,7 +22,7 @@ async fn p4_counting_up_on_one_connection_finds_nothing(side: Side) {
     let code = api.fresh_code(&phone).await;
     // A thousandth of all codes, the right one in their midst.
     for n in 0..1_000 {
-        let answer = guess(&api, &phone, &wrong(&code, 1_000_000 - 500 + n)).await;
+        let answer = attempt(&api, &phone, &wrong(&code, 1_000_000 - 500 + n)).await;
         if n < 5 {
             assert_eq!(answer.problem(401, "otp_incorrect")["attempts_left"], 4 - n);
         } else {
@@ -40,7 +40,7 @@ async fn p4_guesses_at_a_change_of_phone_are_counted_over_sessions_and_gateways(
         sessions.push(api.sign_in(&mine).await["access"].as_str().unwrap().to_owned());
     }
     let body = Some(json!({ "phone_number": wanted }));
-    let ask = async |n: usize| {
+    let code_request = async |n: usize| {
         let (api, access) = (&apis[n % 2], &sessions[n / 2 % 2]);
         api.signed_in(Method::POST, "/v1/me/phone", access, body.clone()).await
     };
@@ -48,18 +48,18 @@ async fn p4_guesses_at_a_change_of_phone_are_counted_over_sessions_and_gateways(
         let (api, access, body) = (&apis[n % 2], &sessions[n / 2 % 2], json!({ "otp": otp }));
         api.signed_in(Method::POST, "/v1/me/phone/confirm", access, Some(body)).await
     };
-    ask(0).await.expect(202);
+    code_request(0).await.expect(202);
     let code = apis[0].code(&wanted, 1).await;
     for n in 0..5 {
         let refused = confirm(n, &wrong(&code, n as u64 + 1)).await.problem(401, "otp_incorrect");
         assert_eq!(refused["attempts_left"], 4 - n);
         if n < 4 {
-            ask(n + 1).await.expect(202);
+            code_request(n + 1).await.expect(202);
         }
     }
     for n in 0..4 {
         spent_until_its_expiry(confirm(n, &code).await);
-        spent_until_its_expiry(ask(n).await);
+        spent_until_its_expiry(code_request(n).await);
     }
     // Another purpose has a code, and guesses, of its own.
     apis[1].sign_in(&wanted).await;
@@ -81,7 +81,7 @@ async fn p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways(sid
         api.signed_in(Method::POST, "/v1/me/phone/confirm", &access, body).await
     };
     for api in &apis {
-        guess(api, &new_phone(), "000000").await.problem(401, "otp_incorrect");
+        attempt(api, &new_phone(), "000000").await.problem(401, "otp_incorrect");
         token(api, &new_phone()).await.problem(401, "invalid_credentials");
         confirm(api).await.problem(401, "otp_incorrect");
     }
@@ -90,7 +90,7 @@ async fn p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways(sid
         let body = json!({ "phone_number": other, "otp": code });
         let spoofed = [("x-forwarded-for", "198.51.100.9"), ("forwarded", "for=198.51.100.9")];
         for answer in [
-            guess(api, &other, &code).await,
+            attempt(api, &other, &code).await,
             api.post_with("/v1/login", body, &spoofed).await,
             token(api, &mine).await,
             confirm(api).await,
@@ -125,7 +125,7 @@ mod on_the_engines {
             let api = system.api();
             let (mut judged, mut asked) = (0, 0);
             for _ in 0..=limit {
-                judged += usize::from(guess(&api, &new_phone(), "000000").await.status == 401);
+                judged += usize::from(attempt(&api, &new_phone(), "000000").await.status == 401);
                 asked += usize::from(api.otp(&new_phone()).await.status == 202);
             }
             assert_eq!(asked, left, "asks with a limit of {limit}");

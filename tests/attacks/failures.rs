@@ -85,14 +85,14 @@ mod on_the_engines {
             proxy.set(fault).await;
             all_are_refused(&api, &phone, &code, &format!("{fault:?}")).await;
             // Many at once do not stand in line for the time-out of each.
-            let asks = (0..60).map(|n| {
+            let code_requests = (0..60).map(|n| {
                 let api = &api;
                 async move {
                     let body = json!({ "phone_number": format!("+98913{n:07}") });
                     in_time(api, "/v1/otp", body, "many at once").await.status
                 }
             });
-            assert!(join_all(asks).await.iter().all(|status| *status == 503), "{fault:?}");
+            assert!(join_all(code_requests).await.iter().all(|status| *status == 503), "{fault:?}");
             proxy.set(Fault::None).await;
             proxy.cut_all();
             is_back(&api, &new_phone()).await;
@@ -110,11 +110,11 @@ mod on_the_engines {
         let code = api.fresh_code(&phone).await;
         // The scripts run, their answers never come: what was guessed stays counted, and nothing is accepted.
         proxy.set(Fault::SwallowAnswers).await;
-        let guesses = (1..=3).map(|n| {
+        let attempts = (1..=3).map(|n| {
             let (api, body) = (&api, json!({ "phone_number": phone, "otp": wrong(&code, n) }));
             async move { in_time(api, "/v1/login", body, "answers are swallowed").await.status }
         });
-        assert_eq!(join_all(guesses).await, [503, 503, 503]);
+        assert_eq!(join_all(attempts).await, [503, 503, 503]);
         proxy.set(Fault::None).await;
         proxy.cut_all();
         let left = eventually("a judged guess", BACK_WITHIN, async || {

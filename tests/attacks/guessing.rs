@@ -28,7 +28,7 @@ both_sides!(
     p4_a_client_that_hangs_up_is_counted_all_the_same,
 );
 
-pub(super) async fn guess(api: &Api, phone: &str, otp: &str) -> Answer {
+pub(super) async fn attempt(api: &Api, phone: &str, otp: &str) -> Answer {
     api.login(phone, otp).await
 }
 
@@ -40,9 +40,9 @@ pub(super) fn spent_until_its_expiry(answer: Answer) {
 }
 
 /// The wrong guesses from one to the last, answered as the contract says.
-async fn spend(api: &Api, phone: &str, code: &str, guesses: u64, of: u64) {
-    for n in 1..=guesses {
-        let refused = guess(api, phone, &wrong(code, n)).await.problem(401, "otp_incorrect");
+async fn mark_exhausted(api: &Api, phone: &str, code: &str, attempts: u64, of: u64) {
+    for n in 1..=attempts {
+        let refused = attempt(api, phone, &wrong(code, n)).await.problem(401, "otp_incorrect");
         assert_eq!(refused["attempts_left"], of - n);
     }
 }
@@ -56,13 +56,13 @@ async fn p4_guesses_are_counted_across_resends_requests_and_gateways(side: Side)
         let api = &apis[usize::from(n % 2 == 0)];
         let request = api.otp(&phone).await.expect(202).text("request_id");
         let refused = match n {
-            1 => guess(api, &phone, &wrong(&code, n)).await,
+            1 => attempt(api, &phone, &wrong(&code, n)).await,
             _ => api.login_for(&phone, &wrong(&code, n), &request).await,
         };
         assert_eq!(refused.problem(401, "otp_incorrect")["attempts_left"], 5 - n);
     }
     // The fifth is accepted if right.
-    guess(&apis[1], &phone, &code).await.expect(200);
+    attempt(&apis[1], &phone, &code).await.expect(200);
 }
 
 async fn p3_a_used_code_opens_nothing_more(side: Side) {
@@ -72,15 +72,15 @@ async fn p3_a_used_code_opens_nothing_more(side: Side) {
     let request = apis[0].otp(&phone).await.expect(202).text("request_id");
     let code = apis[0].code(&phone, 1).await;
     let kept = kept_codes(&system).await;
-    let refresh = guess(&apis[0], &phone, &code).await.expect(200).text("refresh");
-    guess(&apis[1], &phone, &code).await.problem(401, "otp_incorrect");
+    let refresh = attempt(&apis[0], &phone, &code).await.expect(200).text("refresh");
+    attempt(&apis[1], &phone, &code).await.problem(401, "otp_incorrect");
     apis[1].login_for(&phone, &code, &request).await.problem(401, "otp_incorrect");
     apis[1].blacklist(&refresh).await.expect(200);
-    guess(&apis[0], &phone, &code).await.problem(401, "otp_incorrect");
+    attempt(&apis[0], &phone, &code).await.problem(401, "otp_incorrect");
     // Redis comes back from a backup that was made before the login: the fence is in the database.
     restore_codes(&system, &kept).await;
-    guess(&apis[0], &phone, &code).await.problem(401, "otp_incorrect");
-    guess(&apis[1], &phone, &code).await.problem(401, "otp_incorrect");
+    attempt(&apis[0], &phone, &code).await.problem(401, "otp_incorrect");
+    attempt(&apis[1], &phone, &code).await.problem(401, "otp_incorrect");
 }
 
 async fn p3_a_code_opens_nothing_else(side: Side) {
@@ -91,7 +91,7 @@ async fn p3_a_code_opens_nothing_else(side: Side) {
     let code = apis[0].fresh_code(&mine).await;
     let theirs = apis[0].otp(&other).await.expect(202).text("request_id");
     apis[0].code(&other, 1).await;
-    guess(&apis[1], &other, &code).await.problem(401, "otp_incorrect");
+    attempt(&apis[1], &other, &code).await.problem(401, "otp_incorrect");
     apis[1].login_for(&mine, &code, &theirs).await.problem(401, "otp_incorrect");
     // A code for a sign-in changes no number, and one for a change signs nobody in.
     let change = Some(json!({ "phone_number": wanted }));
@@ -102,8 +102,8 @@ async fn p3_a_code_opens_nothing_else(side: Side) {
         .signed_in(Method::POST, "/v1/me/phone/confirm", &access, confirm)
         .await
         .problem(401, "otp_incorrect");
-    guess(&apis[0], &wanted, &change_code).await.problem(401, "otp_incorrect");
-    guess(&apis[0], &mine, &change_code).await.problem(401, "otp_incorrect");
+    attempt(&apis[0], &wanted, &change_code).await.problem(401, "otp_incorrect");
+    attempt(&apis[0], &mine, &change_code).await.problem(401, "otp_incorrect");
 }
 
 async fn p4_what_is_no_code_is_not_charged(side: Side) {
@@ -133,7 +133,7 @@ async fn p4_what_is_no_code_is_not_charged(side: Side) {
         api.post("/v1/login", body).await.problem(400, "invalid_request");
     }
     api.post("/v1/login", json!({ "phone_number": phone })).await.problem(400, "invalid_request");
-    spend(&api, &phone, &code, 1, 5).await;
+    mark_exhausted(&api, &phone, &code, 1, 5).await;
     // Where no code is out, what is missing is no code either.
     let nobody = new_phone();
     for body in [
@@ -143,7 +143,7 @@ async fn p4_what_is_no_code_is_not_charged(side: Side) {
     ] {
         api.post("/v1/login", body).await.problem(400, "invalid_request");
     }
-    spend(&api, &nobody, "000000", 1, 5).await;
+    mark_exhausted(&api, &nobody, "000000", 1, 5).await;
 }
 
 async fn p5_asking_again_keeps_no_code_alive(side: Side) {
@@ -164,19 +164,19 @@ async fn p4_a_spent_code_stops_asks_and_a_missing_one_does_not(side: Side) {
     let apis = both(&system);
     let (asked, never) = (new_phone(), new_phone());
     let code = apis[0].fresh_code(&asked).await;
-    spend(&apis[1], &asked, &code, 5, 5).await;
-    spend(&apis[1], &never, &code, 5, 5).await;
+    mark_exhausted(&apis[1], &asked, &code, 5, 5).await;
+    mark_exhausted(&apis[1], &never, &code, 5, 5).await;
     let mut waits = Vec::new();
     for phone in [&asked, &never] {
-        let refused = guess(&apis[0], phone, &code).await.problem(429, "otp_attempts_exhausted");
+        let refused = attempt(&apis[0], phone, &code).await.problem(429, "otp_attempts_exhausted");
         waits.push(refused["retry_after"].as_u64().unwrap());
     }
     assert!(waits.iter().all(|wait| (290..=300).contains(wait)), "{waits:?}");
     apis[0].otp(&asked).await.problem(429, "otp_attempts_exhausted");
     apis[1].signup(&asked, "A", "B").await.problem(429, "otp_attempts_exhausted");
     let fresh = apis[0].fresh_code(&never).await;
-    spend(&apis[0], &never, &fresh, 1, 5).await;
-    guess(&apis[1], &never, &fresh).await.expect(200);
+    mark_exhausted(&apis[0], &never, &fresh, 1, 5).await;
+    attempt(&apis[1], &never, &fresh).await.expect(200);
 }
 
 /// A store that lost everything: Redis flushed, or the embedded process started anew.
@@ -194,21 +194,21 @@ async fn p4_ten_failures_in_a_row_bring_a_wait(side: Side) {
     let mut system = system(side, &[]).await;
     let phone = new_phone();
     let code = system.api().fresh_code(&phone).await;
-    spend(&system.api(), &phone, &code, 5, 5).await;
-    let spent = guess(&system.api(), &phone, &code).await;
+    mark_exhausted(&system.api(), &phone, &code, 5, 5).await;
+    let spent = attempt(&system.api(), &phone, &code).await;
     spent.problem(429, "otp_attempts_exhausted");
     // Losing the store gives a new code, and lowers nothing of what the phone has failed.
     lose_the_store(&mut system).await;
     let code = system.api().fresh_code(&phone).await;
-    spend(&system.api(), &phone, &code, 5, 5).await;
+    mark_exhausted(&system.api(), &phone, &code, 5, 5).await;
     // The spent code and the wait meet: the one that ends later answers.
-    let refused = guess(&system.api(), &phone, &code).await;
+    let refused = attempt(&system.api(), &phone, &code).await;
     let wait = refused.problem(429, "otp_attempts_exhausted")["retry_after"].as_u64().unwrap();
     assert!(wait > 250, "{wait}");
     lose_the_store(&mut system).await;
     let code = system.api().fresh_code(&phone).await;
     for (what, otp) in [("right", code.clone()), ("wrong", wrong(&code, 1)), ("right", code)] {
-        let refused = guess(&system.api(), &phone, &otp).await.problem(429, "too_many_requests");
+        let refused = attempt(&system.api(), &phone, &otp).await.problem(429, "too_many_requests");
         assert_eq!(refused["limit"], "guesses", "{what}");
         let wait = refused["retry_after"].as_u64().unwrap();
         assert!((10..=30).contains(&wait), "{what}: {wait}");
@@ -235,7 +235,7 @@ async fn p4_a_locked_phone_opens_for_its_own_device_and_for_staff(side: Side) {
 
     // Nine of ten are a stranger's; the tenth is kept for the owner.
     let code = apis[0].fresh_code(&phone).await;
-    spend(&apis[1], &phone, &code, 9, 10).await;
+    mark_exhausted(&apis[1], &phone, &code, 9, 10).await;
     for token in ["", "dt1.forged", &stranger] {
         let refused = with(&apis[0], &code, token).await.problem(429, "too_many_requests");
         assert_eq!(refused["limit"], "guesses");
@@ -246,7 +246,7 @@ async fn p4_a_locked_phone_opens_for_its_own_device_and_for_staff(side: Side) {
 
     // The owner's own failures lock it for him too, until staff opens it.
     let code = apis[0].fresh_code(&phone).await;
-    spend(&apis[1], &phone, &code, 9, 10).await;
+    mark_exhausted(&apis[1], &phone, &code, 9, 10).await;
     with(&apis[0], &wrong(&code, 9), &device).await.problem(401, "otp_incorrect");
     let refused = with(&apis[0], &code, &device).await;
     assert_eq!(refused.problem(429, "too_many_requests")["limit"], "guesses");
@@ -262,7 +262,7 @@ async fn p3_with_strict_binding_only_the_ask_itself_signs_in(side: Side) {
     let mine = apis[0].otp(&phone).await.expect(202).text("request_id");
     let code = apis[0].code(&phone, 1).await;
     let theirs = apis[0].otp(&other).await.expect(202).text("request_id");
-    let refused = guess(&apis[0], &phone, &code).await.problem(400, "invalid_request");
+    let refused = attempt(&apis[0], &phone, &code).await.problem(400, "invalid_request");
     assert_eq!(refused["errors"][0]["field"], "request_id");
     for named in [theirs.as_str(), "018f4e7a-0000-7000-8000-000000000000"] {
         apis[1].login_for(&phone, &code, named).await.problem(401, "otp_incorrect");
@@ -300,14 +300,14 @@ async fn p6_attempts_left_do_not_tell_that_the_code_was_used(side: Side) {
     let apis = both(&system);
     let phone = new_phone();
     let code = apis[0].fresh_code(&phone).await;
-    spend(&apis[1], &phone, &code, 2, 5).await;
-    guess(&apis[0], &phone, &code).await.expect(200);
+    mark_exhausted(&apis[1], &phone, &code, 2, 5).await;
+    attempt(&apis[0], &phone, &code).await.expect(200);
     // A stranger who had three left still has three.
     for left in [2, 1, 0] {
-        let refused = guess(&apis[1], &phone, &wrong(&code, 9)).await;
+        let refused = attempt(&apis[1], &phone, &wrong(&code, 9)).await;
         assert_eq!(refused.problem(401, "otp_incorrect")["attempts_left"], left);
     }
-    guess(&apis[1], &phone, &code).await.problem(429, "otp_attempts_exhausted");
+    attempt(&apis[1], &phone, &code).await.problem(429, "otp_attempts_exhausted");
     // Its owner is not stopped by that.
     apis[0].sign_in(&phone).await;
 }
@@ -324,7 +324,7 @@ async fn p4_a_client_that_hangs_up_is_counted_all_the_same(side: Side) {
     }
     let spent = crate::support::eventually("all guesses to be spent", Duration::from_secs(10), {
         async || {
-            let refused = guess(&apis[1], &phone, &wrong(&code, 99)).await;
+            let refused = attempt(&apis[1], &phone, &wrong(&code, 99)).await;
             (refused.status == 429).then_some(refused)
         }
     });
@@ -332,7 +332,7 @@ async fn p4_a_client_that_hangs_up_is_counted_all_the_same(side: Side) {
     assert!(
         ["otp_attempts_exhausted", "too_many_requests"].contains(&refused.text("code").as_str())
     );
-    assert_ne!(guess(&apis[1], &phone, &code).await.status, 200);
+    assert_ne!(attempt(&apis[1], &phone, &code).await.status, 200);
 }
 
 mod on_the_engines {
@@ -347,14 +347,14 @@ mod on_the_engines {
             let phone = new_phone();
             let code = apis[0].fresh_code(&phone).await;
             let kept = kept_codes(&system).await;
-            spend(&apis[0], &phone, &code, 5, 5).await;
+            mark_exhausted(&apis[0], &phone, &code, 5, 5).await;
             // The dump knows of the code, and of no guess. The database knows that it is spent: until its expiry every
             // guess and every ask is answered so (design, rulings 3 and 28).
             restore_codes(&system, &kept).await;
             let others = [wrong(&code, 6), code.clone()];
             for otp in others.iter().cycle().skip(usize::from(right_first)).take(5) {
                 for api in &apis {
-                    spent_until_its_expiry(guess(api, &phone, otp).await);
+                    spent_until_its_expiry(attempt(api, &phone, otp).await);
                 }
             }
             spent_until_its_expiry(apis[0].otp(&phone).await);
@@ -369,15 +369,15 @@ mod on_the_engines {
         let phone = new_phone();
         let code = apis[0].fresh_code(&phone).await;
         let kept = kept_codes(&system).await;
-        spend(&apis[0], &phone, &code, 4, 5).await;
+        mark_exhausted(&apis[0], &phone, &code, 4, 5).await;
         // Redis knows of no guess any more; the database counts the fifth.
         restore_codes(&system, &kept).await;
-        let last = guess(&apis[1], &phone, &wrong(&code, 5)).await.problem(401, "otp_incorrect");
+        let last = attempt(&apis[1], &phone, &wrong(&code, 5)).await.problem(401, "otp_incorrect");
         assert_eq!(last["attempts_left"], 0);
         // No text goes out with a code that is refused.
         spent_until_its_expiry(apis[0].otp(&phone).await);
         spent_until_its_expiry(apis[1].signup(&phone, "A", "B").await);
-        spent_until_its_expiry(guess(&apis[0], &phone, &code).await);
+        spent_until_its_expiry(attempt(&apis[0], &phone, &code).await);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

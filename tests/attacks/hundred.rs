@@ -73,7 +73,7 @@ impl Siege {
     }
 
     /// A guess by either gateway in turns; with a token, by that device.
-    async fn guess(&self, otp: &str, device: Option<&str>) -> Answer {
+    async fn attempt(&self, otp: &str, device: Option<&str>) -> Answer {
         let mut body = json!({ "phone_number": self.phone, "otp": otp });
         if let Some(device) = device {
             body["device_token"] = device.into();
@@ -85,11 +85,11 @@ impl Siege {
     async fn fail(&mut self, device: Option<&str>) {
         self.latchkey.advance(wait_after(self.failures));
         let code = self.code().await;
-        self.guess(&wrong(&code, 1), device).await.problem(401, "otp_incorrect");
+        self.attempt(&wrong(&code, 1), device).await.problem(401, "otp_incorrect");
         self.failures += 1;
         if self.failures <= 10 && self.failures.is_multiple_of(ATTEMPTS) {
             // Here the code is spent, which lasts longer than the first wait.
-            self.guess(&code, device).await.problem(429, "otp_attempts_exhausted");
+            self.attempt(&code, device).await.problem(429, "otp_attempts_exhausted");
             self.latchkey.advance(A_CODES_LIFE_SECS);
         } else if self.failures > 10 {
             let last = if device.is_some() { FOR_ALL } else { FOR_STRANGERS };
@@ -100,7 +100,7 @@ impl Siege {
 
     /// The right code is not judged for so long.
     async fn is_closed(&self, code: &str, device: Option<&str>, secs: u64) {
-        let refused = self.guess(code, device).await.problem(429, "too_many_requests");
+        let refused = self.attempt(code, device).await.problem(429, "too_many_requests");
         assert_eq!(refused["limit"], "guesses");
         let told = refused["retry_after"].as_u64().unwrap();
         let in_time = secs.saturating_sub(SLACK_SECS)..=secs;
@@ -138,7 +138,7 @@ async fn p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it(side: S
             .await
             .unwrap()
     );
-    siege.guess(&code, None).await.expect(200);
+    siege.attempt(&code, None).await.expect(200);
 }
 
 async fn p4_the_last_ten_failures_are_kept_for_a_known_device(side: Side) {
@@ -153,16 +153,16 @@ async fn p4_the_last_ten_failures_are_kept_for_a_known_device(side: Side) {
     }
     siege.latchkey.advance(2);
     for (otp, status) in [(wrong(&code, 1), 401), (code.clone(), 429)] {
-        siege.guess(&otp, Some(&siege.device)).await.expect(status);
+        siege.attempt(&otp, Some(&siege.device)).await.expect(status);
     }
     siege.latchkey.advance(900);
     let code = siege.code().await;
     siege.is_closed(&code, None, RESET_SECS - 900).await;
-    siege.guess(&code, Some(&siege.device)).await.expect(200);
+    siege.attempt(&code, Some(&siege.device)).await.expect(200);
     // A success ends the failures in a row, for strangers too.
     let code = siege.code().await;
-    siege.guess(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
-    siege.guess(&code, None).await.expect(200);
+    siege.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
+    siege.attempt(&code, None).await.expect(200);
 }
 
 async fn p4_a_locked_phone_opens_a_day_after_its_last_judged_guess(side: Side) {
@@ -179,7 +179,7 @@ async fn p4_a_locked_phone_opens_a_day_after_its_last_judged_guess(side: Side) {
     siege.is_closed(&code, None, 60).await;
     siege.latchkey.advance(60);
     // It starts anew, and not at the edge of the next wait.
-    siege.guess(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
-    siege.guess(&wrong(&code, 2), None).await.problem(401, "otp_incorrect");
-    siege.guess(&code, None).await.expect(200);
+    siege.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
+    siege.attempt(&wrong(&code, 2), None).await.problem(401, "otp_incorrect");
+    siege.attempt(&code, None).await.expect(200);
 }

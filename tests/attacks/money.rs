@@ -33,7 +33,7 @@ fn accepted(answers: &[Answer]) -> usize {
     answers.iter().filter(|answer| answer.status == 202).count()
 }
 
-async fn ask_from(api: &Api, phone: &str, headers: &[(&str, &str)]) -> Answer {
+async fn request_from(api: &Api, phone: &str, headers: &[(&str, &str)]) -> Answer {
     api.post_with("/v1/otp", json!({ "phone_number": phone }), headers).await
 }
 
@@ -57,7 +57,7 @@ async fn all_routes_and_channels_share_the_budget_of_a_phone(side: Side) {
     let phone = &new_phone();
     // A change of phone sends to the number too, whoever asks for it.
     let (access, others) = (&access(&apis[0]).await, &access(&apis[1]).await);
-    let asks = (0..20).map(|n| {
+    let code_requests = (0..20).map(|n| {
         let api = &apis[n % 2];
         async move {
             match n % 5 {
@@ -69,7 +69,7 @@ async fn all_routes_and_channels_share_the_budget_of_a_phone(side: Side) {
             }
         }
     });
-    let answers = join_all(asks).await;
+    let answers = join_all(code_requests).await;
     assert_eq!(accepted(&answers), 5);
     for refused in answers.into_iter().filter(|answer| answer.status != 202) {
         assert_eq!(refused.problem(429, "too_many_requests")["limit"], "phone_hour");
@@ -91,14 +91,14 @@ async fn one_block_of_numbers_is_stopped_and_others_are_served(side: Side) {
     let mut blocks = ["2637720", "2637721", "2637722"].into_iter();
     an_exact_round(&system, async || {
         let block = blocks.next().unwrap();
-        let asks = (0..200).map(|n| {
+        let code_requests = (0..200).map(|n| {
             let api = &apis[n % 2];
             async move {
                 let (phone, address) = (format!("+{block}0{n:04}"), format!("203.0.113.{n}"));
-                ask_from(api, &phone, &[("x-forwarded-for", &address)]).await
+                request_from(api, &phone, &[("x-forwarded-for", &address)]).await
             }
         });
-        let answers = join_all(asks).await;
+        let answers = join_all(code_requests).await;
         let statuses = counted(&answers);
         assert!(accepted(&answers) <= 40, "{statuses:?}");
         if !statuses.contains_key(&503) {
@@ -129,7 +129,7 @@ async fn a_spoofed_address_is_not_believed(side: Side) {
             "forwarded" => format!("for=198.51.100.{n}"),
             _ => format!("198.51.100.{n}"),
         };
-        let answer = ask_from(&apis[n % 2], &new_phone(), &[(header, &value)]).await;
+        let answer = request_from(&apis[n % 2], &new_phone(), &[(header, &value)]).await;
         if n < 4 {
             answer.expect(202);
         } else {
@@ -141,8 +141,9 @@ async fn a_spoofed_address_is_not_believed(side: Side) {
 async fn behind_a_proxy_the_client_is_told_apart_and_one_network_is_one(side: Side) {
     let system = system(side, &[("LATCHKEY_SENDS_PER_IP_HOUR", "2"), BEHIND_A_PROXY]).await;
     let api = system.api();
-    let limited =
-        async |headers: &[(&str, &str)]| ask_from(&api, &new_phone(), headers).await.status == 429;
+    let limited = async |headers: &[(&str, &str)]| {
+        request_from(&api, &new_phone(), headers).await.status == 429
+    };
     for (first, second, third) in [
         // One /64 is one household; the next one is another.
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:2:a:b:c:d"),
@@ -207,14 +208,14 @@ async fn run_time_blocks_stop_every_ask(side: Side) {
     }
     for (kind, _, phone, address) in &cases {
         for api in &apis {
-            let asks: [(&str, Value); 2] = [
+            let code_requests: [(&str, Value); 2] = [
                 ("/v1/otp", json!({ "phone_number": phone })),
                 (
                     "/v1/signup",
                     json!({ "phone_number": phone, "first_name": "A", "last_name": "B" }),
                 ),
             ];
-            for (path, body) in asks {
+            for (path, body) in code_requests {
                 let refused = eventually("the block", Duration::from_secs(10), async || {
                     let headers = [("x-forwarded-for", *address)];
                     let answer = api.post_with(path, body.clone(), &headers).await;
@@ -233,8 +234,8 @@ async fn run_time_blocks_stop_every_ask(side: Side) {
             assert_eq!(refused.problem(429, "too_many_requests")["limit"], "blocked", "{kind}");
         }
     }
-    ask_from(&apis[0], &new_phone(), &[("x-forwarded-for", "198.51.101.77")]).await.expect(202);
-    ask_from(&apis[0], "+905321112234", &[]).await.expect(202);
+    request_from(&apis[0], &new_phone(), &[("x-forwarded-for", "198.51.101.77")]).await.expect(202);
+    request_from(&apis[0], "+905321112234", &[]).await.expect(202);
 }
 
 async fn names_are_in_no_text(side: Side) {

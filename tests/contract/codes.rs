@@ -9,18 +9,19 @@ use domain::limits::Limits;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, PumpingGuard, Status};
-use guard::Place;
+use guard::Destination;
 use secrecy::SecretString;
 use store::{
-    Admission, Admit, AskNote, Closing, Idempotency, Issue, Issued, Judged, KeptText, NewCode,
-    OtpStore, Refund, Scope, Verify,
+    Admission, Admit, CheckOutcome, Closing, Idempotency, Issue, Issued, KeptText, NewCode,
+    OtpStore, Refund, RequestNote, Scope, Verify,
 };
 
 use crate::support::engines::Engines;
 
 pub(crate) const TTL_MS: i64 = 300_000;
 pub(crate) const ATTEMPTS: u32 = 5;
-pub(crate) const PLACE: Place<'static> = Place { country: "IR", operator_prefix: "989123" };
+pub(crate) const PLACE: Destination<'static> =
+    Destination { country: "IR", operator_prefix: "989123" };
 
 /// No limits at all.
 pub(crate) fn no_limits() -> Limits {
@@ -51,7 +52,7 @@ pub(crate) struct Bench {
 
 /// The response to a code request.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Requested {
     pub request: RequestId,
     pub code: CodeId,
     pub expires_at: Timestamp,
@@ -109,21 +110,21 @@ impl Bench {
         }
     }
 
-    pub(crate) async fn ask(&self) -> Asked {
+    pub(crate) async fn code_request(&self) -> Requested {
         let admit = self.admit();
         match self.store.admit(&admit).await.unwrap() {
             Admission::Admitted { code_id, expires_at, .. } => {
-                Asked { request: admit.request_id, code: code_id, expires_at }
+                Requested { request: admit.request_id, code: code_id, expires_at }
             }
             other => panic!("not admitted: {other:?}"),
         }
     }
 
-    pub(crate) async fn issue(&self, asked: &Asked, digits: &str) -> Issued {
+    pub(crate) async fn issue(&self, asked: &Requested, digits: &str) -> Issued {
         self.issue_in(Scope::Login, asked, Some(digits)).await
     }
 
-    async fn issue_in(&self, scope: Scope, asked: &Asked, digits: Option<&str>) -> Issued {
+    async fn issue_in(&self, scope: Scope, asked: &Requested, digits: Option<&str>) -> Issued {
         let issue = Issue {
             request_id: asked.request,
             code_id: asked.code,
@@ -131,7 +132,7 @@ impl Bench {
             scope,
             expires_at: asked.expires_at,
             code: digits.map(|digits| NewCode { digest: digits, sealed: digits }),
-            note: AskNote { channel: Channel::Sms, locale: None, profile: None },
+            note: RequestNote { channel: Channel::Sms, locale: None, profile: None },
         };
         self.store.issue(&issue).await.unwrap()
     }
@@ -149,13 +150,13 @@ impl Bench {
         }
     }
 
-    pub(crate) async fn guess(&self, digits: &str) -> Judged {
+    pub(crate) async fn attempt(&self, digits: &str) -> CheckOutcome {
         self.store.verify(&self.verify(digits)).await.unwrap()
     }
 
     async fn left_after(&self, digits: &str) -> Option<u32> {
-        match self.guess(digits).await {
-            Judged::Wrong { attempts_left, .. } => Some(attempts_left),
+        match self.attempt(digits).await {
+            CheckOutcome::Wrong { attempts_left, .. } => Some(attempts_left),
             _ => None,
         }
     }
@@ -232,12 +233,12 @@ on_both!(
 );
 
 async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
-    let Judged::Right { code_id, asks, .. } = bench.guess("123456").await else {
+    let CheckOutcome::Matched { code_id, code_requests, .. } = bench.attempt("123456").await else {
         panic!("the code is right")
     };
-    assert_eq!((code_id, asks.len(), asks[0].0), (asked.code, 1, asked.request));
+    assert_eq!((code_id, code_requests.len(), code_requests[0].0), (asked.code, 1, asked.request));
     bench
         .store
         .close(&bench.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
@@ -248,101 +249,104 @@ async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
 }
 
 async fn p3_a_code_ends_with_its_life(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     bench.pass(299);
-    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     bench.pass(1);
     assert!(
-        matches!(bench.guess("123456").await, Judged::Wrong { code: None, .. }),
+        matches!(bench.attempt("123456").await, CheckOutcome::Wrong { code: None, .. }),
         "at its expiry it is gone"
     );
-    let next = bench.ask().await;
+    let next = bench.code_request().await;
     assert_ne!(next.code, asked.code);
 }
 
 async fn p3_a_code_of_one_scope_opens_no_other(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     let change = Scope::PhoneChange(UserId::new(&bench.clock));
     let elsewhere = Verify { scope: change, ..bench.verify("123456") };
     assert!(matches!(
         bench.store.verify(&elsewhere).await.unwrap(),
-        Judged::Wrong { code: None, .. }
+        CheckOutcome::Wrong { code: None, .. }
     ));
-    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
 }
 
 async fn p3_a_check_that_names_another_request_fails(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     let stranger =
         Verify { request_id: Some(RequestId::new(&bench.clock)), ..bench.verify("123456") };
     assert!(matches!(
         bench.store.verify(&stranger).await.unwrap(),
-        Judged::Wrong { attempts_left: 4, .. }
+        CheckOutcome::Wrong { attempts_left: 4, .. }
     ));
     let own = Verify { request_id: Some(asked.request), ..bench.verify("123456") };
     assert!(matches!(
         bench.store.verify(&own).await.unwrap(),
-        Judged::Right { attempts_left: 3, .. }
+        CheckOutcome::Matched { attempts_left: 3, .. }
     ));
 }
 
 async fn p4_an_attempt_is_counted_before_it_is_compared(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     for left in [4, 3, 2, 1, 0] {
         assert_eq!(bench.left_after("000000").await, Some(left));
     }
-    let Judged::Exhausted { code, until, .. } = bench.guess("123456").await else {
+    let CheckOutcome::Exhausted { code, until, .. } = bench.attempt("123456").await else {
         panic!("no attempts are left")
     };
     assert_eq!((code, until), (Some(asked.code), asked.expires_at));
 }
 
 async fn p4_of_two_hundred_checks_at_once_five_are_compared(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
-    let guesses = (0..200).map(|n| {
+    let attempts = (0..200).map(|n| {
         let (bench, digits) = (&bench, format!("{n:06}"));
-        async move { bench.guess(&digits).await }
+        async move { bench.attempt(&digits).await }
     });
-    let judged = futures::future::join_all(guesses).await;
-    assert_eq!(judged.iter().filter(|j| matches!(j, Judged::Wrong { .. })).count(), 5);
-    assert_eq!(judged.iter().filter(|j| matches!(j, Judged::Exhausted { .. })).count(), 195);
+    let judged = futures::future::join_all(attempts).await;
+    assert_eq!(judged.iter().filter(|j| matches!(j, CheckOutcome::Wrong { .. })).count(), 5);
+    assert_eq!(judged.iter().filter(|j| matches!(j, CheckOutcome::Exhausted { .. })).count(), 195);
 }
 
 async fn p4_the_fifth_attempt_is_accepted_if_correct(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     for _ in 0..4 {
-        bench.guess("000000").await;
+        bench.attempt("000000").await;
     }
-    assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 0, .. }));
+    assert!(matches!(
+        bench.attempt("123456").await,
+        CheckOutcome::Matched { attempts_left: 0, .. }
+    ));
 }
 
 async fn p4_an_exhausted_code_refuses_requests_until_its_expiry(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     for _ in 0..5 {
-        bench.guess("000000").await;
+        bench.attempt("000000").await;
     }
     bench.pass(100);
     let refused = bench.store.admit(&bench.admit()).await.unwrap();
     assert!(matches!(refused, Admission::Exhausted { retry_after: 200 | 199 }), "{refused:?}");
     bench.pass(200);
-    let next = bench.ask().await;
+    let next = bench.code_request().await;
     bench.issue(&next, "654321").await;
     assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
 }
 
 async fn p4_a_refunded_attempt_can_be_made_again(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     assert_eq!(bench.left_after("000000").await, Some(4));
     let refund = async |code| {
-        bench.store.refund(&bench.phone, Scope::Login, Refund::Guess(code)).await.unwrap();
+        bench.store.refund(&bench.phone, Scope::Login, Refund::CodeCheck(code)).await.unwrap();
     };
     refund(CodeId::new(&bench.clock)).await;
     assert_eq!(bench.left_after("000000").await, Some(3), "another code's refund changes nothing");
@@ -352,10 +356,13 @@ async fn p4_a_refunded_attempt_can_be_made_again(bench: Bench) {
 
 async fn p4_a_correct_check_that_was_refused_counts_as_failed(bench: Bench) {
     for (closing, left) in [(Closing::Refused, 2), (Closing::Used(None), 3)] {
-        let asked = bench.ask().await;
+        let asked = bench.code_request().await;
         bench.issue(&asked, "123456").await;
         assert_eq!(bench.left_after("000000").await, Some(4));
-        assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 3, .. }));
+        assert!(matches!(
+            bench.attempt("123456").await,
+            CheckOutcome::Matched { attempts_left: 3, .. }
+        ));
         bench.store.close(&bench.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
         assert_eq!(bench.left_after("000000").await, Some(left), "{closing:?}");
         bench.pass(301);
@@ -363,17 +370,17 @@ async fn p4_a_correct_check_that_was_refused_counts_as_failed(bench: Bench) {
 }
 
 async fn p4_a_code_exhausted_in_the_database_is_exhausted(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
-    let spend = async |code| {
-        bench.store.spend(&bench.phone, Scope::Login, code, ATTEMPTS).await.unwrap();
+    let mark_exhausted = async |code| {
+        bench.store.mark_exhausted(&bench.phone, Scope::Login, code, ATTEMPTS).await.unwrap();
     };
-    spend(CodeId::new(&bench.clock)).await;
+    mark_exhausted(CodeId::new(&bench.clock)).await;
     assert_eq!(bench.left_after("000000").await, Some(4), "another code's end changes nothing");
     for _ in 0..2 {
-        spend(asked.code).await;
-        let judged = bench.guess("123456").await;
-        let Judged::Exhausted { code: Some(code), until, .. } = judged else {
+        mark_exhausted(asked.code).await;
+        let judged = bench.attempt("123456").await;
+        let CheckOutcome::Exhausted { code: Some(code), until, .. } = judged else {
             panic!("it is exhausted: {judged:?}")
         };
         assert_eq!((code, until), (asked.code, asked.expires_at));
@@ -381,9 +388,9 @@ async fn p4_a_code_exhausted_in_the_database_is_exhausted(bench: Bench) {
     let refused = bench.store.admit(&bench.admit()).await.unwrap();
     assert!(matches!(refused, Admission::Exhausted { retry_after: 299 | 300 }), "{refused:?}");
     bench.pass(300);
-    let next = bench.ask().await;
+    let next = bench.code_request().await;
     bench.issue(&next, "654321").await;
-    spend(asked.code).await;
+    mark_exhausted(asked.code).await;
     assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
 }
 
@@ -391,32 +398,35 @@ async fn p4_attempts_without_a_code_look_alike_and_block_no_request(bench: Bench
     for left in [4, 3, 2, 1, 0] {
         assert_eq!(bench.left_after("000000").await, Some(left));
     }
-    let Judged::Exhausted { code: None, now, until } = bench.guess("000000").await else {
+    let CheckOutcome::Exhausted { code: None, now, until } = bench.attempt("000000").await else {
         panic!("no attempts are left")
     };
     assert!((1..=300).contains(&until.secs_from(now)));
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     assert_eq!(bench.left_after("000000").await, Some(4), "the next code starts with five");
 }
 
 async fn p5_a_resend_gives_the_same_code_and_moves_no_expiry(bench: Bench) {
-    let first = bench.ask().await;
+    let first = bench.code_request().await;
     bench.issue(&first, "123456").await;
     bench.pass(60);
-    let second = bench.ask().await;
+    let second = bench.code_request().await;
     assert_eq!((second.code, second.expires_at), (first.code, first.expires_at));
     assert_ne!(second.request, first.request);
     assert_eq!(bench.issue(&second, "999999").await, Issued::Code("123456".into()));
-    assert!(matches!(bench.guess("999999").await, Judged::Wrong { .. }));
-    let Judged::Right { asks, .. } = bench.guess("123456").await else {
+    assert!(matches!(bench.attempt("999999").await, CheckOutcome::Wrong { .. }));
+    let CheckOutcome::Matched { code_requests, .. } = bench.attempt("123456").await else {
         panic!("the first text signs in")
     };
-    assert_eq!(asks.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [first.request, second.request]);
+    assert_eq!(
+        code_requests.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        [first.request, second.request]
+    );
 }
 
 async fn p5_a_used_code_sends_no_text(bench: Bench) {
-    let (first, late) = (bench.ask().await, bench.ask().await);
+    let (first, late) = (bench.code_request().await, bench.code_request().await);
     bench.issue(&first, "123456").await;
     assert!(bench.store.is_wanted(late.request).await.unwrap());
     bench
@@ -426,26 +436,29 @@ async fn p5_a_used_code_sends_no_text(bench: Bench) {
         .unwrap();
     assert_eq!(bench.issue(&late, "999999").await, Issued::Used);
     assert!(!bench.store.is_wanted(late.request).await.unwrap());
-    let next = bench.ask().await;
+    let next = bench.code_request().await;
     assert_ne!(next.code, first.code);
     assert!(bench.store.is_wanted(next.request).await.unwrap());
 }
 
 async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
-    let first = bench.ask().await;
+    let first = bench.code_request().await;
     bench.issue(&first, "123456").await;
     for left in [4, 3, 2, 1] {
         assert_eq!(bench.left_after("000000").await, Some(left));
     }
     // The outcome of its login is unknown. If it was not committed, the same code is correct once more.
     for _ in 0..2 {
-        assert!(matches!(bench.guess("123456").await, Judged::Right { attempts_left: 0, .. }));
-        let refund = Refund::Guess(first.code);
+        assert!(matches!(
+            bench.attempt("123456").await,
+            CheckOutcome::Matched { attempts_left: 0, .. }
+        ));
+        let refund = Refund::CodeCheck(first.code);
         bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
     }
-    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     bench.pass(1);
-    let next = bench.ask().await;
+    let next = bench.code_request().await;
     assert_ne!(next.code, first.code, "requests are not refused either");
     assert!(next.expires_at > first.expires_at);
     assert!(
@@ -454,7 +467,7 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     );
     assert_eq!(bench.issue(&next, "654321").await, Issued::Code("654321".into()));
     assert_eq!(bench.issue(&first, "123456").await, Issued::Superseded);
-    let resend = bench.ask().await;
+    let resend = bench.code_request().await;
     assert_eq!((resend.code, resend.expires_at), (next.code, next.expires_at));
     // The login was committed after all: that ends only its own code.
     bench
@@ -462,29 +475,32 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
         .close(&bench.phone, Scope::Login, first.code, Closing::Used(None), PLACE)
         .await
         .unwrap();
-    assert!(matches!(bench.guess("654321").await, Judged::Right { attempts_left: 4, .. }));
+    assert!(matches!(
+        bench.attempt("654321").await,
+        CheckOutcome::Matched { attempts_left: 4, .. }
+    ));
 }
 
 async fn p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests(bench: Bench) {
-    let first = bench.ask().await;
+    let first = bench.code_request().await;
     bench.issue(&first, "123456").await;
     let refund = async |refund| {
         bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
     };
-    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     refund(Refund::Unused(first.code)).await;
-    assert_eq!(bench.ask().await.code, first.code);
+    assert_eq!(bench.code_request().await.code, first.code);
     // One of two concurrent correct checks may have used it: a wait for the other does not prove that it was not used.
     for _ in 0..2 {
-        assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+        assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     }
     refund(Refund::Unused(first.code)).await;
-    assert_ne!(bench.ask().await.code, first.code);
+    assert_ne!(bench.code_request().await.code, first.code);
 }
 
 async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
     bench.limits.sends_per_phone_hour = 2;
-    let first = bench.ask().await;
+    let first = bench.code_request().await;
     bench.issue(&first, "123456").await;
     let only = async |code| {
         let admit = Admit { only_code: Some(code), ..bench.admit() };
@@ -492,9 +508,9 @@ async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
     };
     assert_eq!(only(CodeId::new(&bench.clock)).await, Admission::Gone);
     // Its login may have used it. If not, the code is valid as before.
-    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     assert_eq!(only(first.code).await, Admission::Gone);
-    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     for _ in 0..2 {
         let refund = Refund::Unused(first.code);
         bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
@@ -506,45 +522,45 @@ async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
 }
 
 async fn a_redelivered_request_is_the_same_request(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     for _ in 0..3 {
         assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
     }
-    let Judged::Right { asks, .. } = bench.guess("123456").await else {
+    let CheckOutcome::Matched { code_requests, .. } = bench.attempt("123456").await else {
         panic!("the code is right")
     };
-    assert_eq!(asks.len(), 1);
+    assert_eq!(code_requests.len(), 1);
 }
 
 async fn a_request_lost_by_redis_is_issued_from_its_event(bench: Bench) {
-    let asked = Asked {
+    let asked = Requested {
         request: RequestId::new(&bench.clock),
         code: CodeId::new(&bench.clock),
         expires_at: bench.clock.now().plus_secs(250),
     };
     assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
-    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     bench.pass(251);
     assert_eq!(bench.issue(&asked, "123456").await, Issued::Expired);
 }
 
 async fn a_request_older_than_the_stored_code_is_superseded(bench: Bench) {
-    let old = Asked {
+    let old = Requested {
         request: RequestId::new(&bench.clock),
         code: CodeId::new(&bench.clock),
         expires_at: bench.clock.now().plus_secs(300),
     };
     bench.pass(1);
-    let new = bench.ask().await;
+    let new = bench.code_request().await;
     bench.issue(&new, "123456").await;
     assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
-    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
 }
 
 async fn the_newer_code_ends_later_whatever_the_gateways_clocks_say(bench: Bench) {
     let ahead = Clock::manual();
     ahead.advance(Duration::from_secs(3600));
-    let made_by = |clock, ends_in| Asked {
+    let made_by = |clock, ends_in| Requested {
         request: RequestId::new(clock),
         code: CodeId::new(clock),
         expires_at: bench.clock.now().plus_secs(ends_in),
@@ -554,14 +570,14 @@ async fn the_newer_code_ends_later_whatever_the_gateways_clocks_say(bench: Bench
     assert_eq!(bench.issue(&old, "999999").await, Issued::Code("999999".into()));
     assert_eq!(bench.issue(&new, "123456").await, Issued::Code("123456".into()));
     assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
-    assert!(matches!(bench.guess("123456").await, Judged::Right { .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
 }
 
 async fn a_slot_without_a_code_counts_like_one_with_a_code(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     assert_eq!(bench.issue_in(Scope::Login, &asked, None).await, Issued::Nothing);
     for left in [4, 3, 2, 1, 0] {
-        let Judged::Wrong { code, attempts_left, .. } = bench.guess("").await else {
+        let CheckOutcome::Wrong { code, attempts_left, .. } = bench.attempt("").await else {
             panic!("nothing matches")
         };
         assert_eq!((code.map(|(id, _)| id), attempts_left), (Some(asked.code), left));
@@ -576,7 +592,7 @@ async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
     bench.limits.resend_cooldown_secs = 30;
     let mut last = None;
     for wait in [30, 60, 120, 240, 480, 600, 600] {
-        let asked = bench.ask().await;
+        let asked = bench.code_request().await;
         let (limit, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
         assert!(
             limit == Limit::Cooldown && (wait - 1..=wait).contains(&retry_after),
@@ -587,7 +603,7 @@ async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
     }
     let code = last.unwrap().code;
     bench.store.close(&bench.phone, Scope::Login, code, Closing::Used(None), PLACE).await.unwrap();
-    bench.ask().await;
+    bench.code_request().await;
     let (_, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
     assert!(
         (29..=30).contains(&retry_after),
@@ -598,13 +614,13 @@ async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
 async fn limits_of_a_phone_slide(mut bench: Bench) {
     bench.limits.sends_per_phone_hour = 2;
     bench.limits.sends_per_phone_day = 3;
-    bench.ask().await;
+    bench.code_request().await;
     bench.pass(1800);
-    bench.ask().await;
+    bench.code_request().await;
     let (limit, wait) = bench.refusal(&bench.admit()).await.expect("two an hour");
     assert!(limit == Limit::PhoneHour && (1799..=1800).contains(&wait), "{wait}");
     bench.pass(1800);
-    bench.ask().await;
+    bench.code_request().await;
     bench.pass(3600);
     let (limit, wait) = bench.refusal(&bench.admit()).await.expect("three a day");
     assert!(
@@ -615,7 +631,7 @@ async fn limits_of_a_phone_slide(mut bench: Bench) {
 
 async fn limits_of_an_address_count_all_phones(mut bench: Bench) {
     bench.limits.sends_per_ip_hour = 2;
-    bench.ask().await;
+    bench.code_request().await;
     let other = bench.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
     assert_eq!(bench.refusal(&Admit { phone: &other, ..bench.admit() }).await, None);
     let refused = bench.refusal(&bench.admit()).await.expect("two an hour");
@@ -627,7 +643,7 @@ async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut bench: 
     bench.limits.sends_per_prefix_hour = 1;
     bench.limits.sends_per_country_hour = 2;
     bench.limits.sends_global_day = 3;
-    bench.ask().await;
+    bench.code_request().await;
     let prefix = |of| Admit { operator_prefix: of, ..bench.admit() };
     assert_eq!(
         bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
@@ -651,17 +667,17 @@ async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut bench: 
 }
 
 async fn logins_of_an_address_slide(bench: Bench) {
-    let guess = Verify { logins_per_ip_minute: 2, ..bench.verify("000000") };
+    let attempt = Verify { logins_per_ip_minute: 2, ..bench.verify("000000") };
     assert!(matches!(
-        bench.store.verify(&guess).await.unwrap(),
-        Judged::Wrong { attempts_left: 4, .. }
+        bench.store.verify(&attempt).await.unwrap(),
+        CheckOutcome::Wrong { attempts_left: 4, .. }
     ));
     assert_eq!(
         bench.store.count_login("an address", 2).await.unwrap(),
         None,
         "one count for all logins"
     );
-    let Judged::Limited { retry_after } = bench.store.verify(&guess).await.unwrap() else {
+    let CheckOutcome::Limited { retry_after } = bench.store.verify(&attempt).await.unwrap() else {
         panic!("two a minute")
     };
     assert!((59..=60).contains(&retry_after));
@@ -669,8 +685,8 @@ async fn logins_of_an_address_slide(bench: Bench) {
     assert_eq!(bench.store.count_login("another", 2).await.unwrap(), None);
     bench.pass(60);
     assert!(matches!(
-        bench.store.verify(&guess).await.unwrap(),
-        Judged::Wrong { attempts_left: 3, .. }
+        bench.store.verify(&attempt).await.unwrap(),
+        CheckOutcome::Wrong { attempts_left: 3, .. }
     ));
 }
 
@@ -680,13 +696,13 @@ async fn an_unlimited_request_is_neither_refused_nor_counted(mut bench: Bench) {
     for _ in 0..3 {
         assert_eq!(bench.refusal(&Admit { unlimited: true, ..bench.admit() }).await, None);
     }
-    bench.ask().await;
+    bench.code_request().await;
 }
 
 async fn a_refused_request_counts_nothing(mut bench: Bench) {
     bench.limits.sends_per_phone_hour = 1;
     bench.limits.sends_per_ip_hour = 2;
-    bench.ask().await;
+    bench.code_request().await;
     for _ in 0..5 {
         assert_eq!(
             bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
@@ -786,18 +802,19 @@ async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
 }
 
 async fn a_status_only_advances(bench: Bench) {
-    let asked = bench.ask().await;
-    let raise = |status| bench.store.raise(asked.request, status, None, asked.expires_at);
-    assert!(raise(Status::Sent).await.unwrap());
+    let asked = bench.code_request().await;
+    let advance_status =
+        |status| bench.store.advance_status(asked.request, status, None, asked.expires_at);
+    assert!(advance_status(Status::Sent).await.unwrap());
     for lower in [Status::Accepted, Status::Issued, Status::Sending, Status::Sent] {
-        assert!(!raise(lower).await.unwrap(), "{lower}");
+        assert!(!advance_status(lower).await.unwrap(), "{lower}");
     }
-    assert!(raise(Status::Undelivered).await.unwrap());
-    assert!(raise(Status::Delivered).await.unwrap(), "it arrived after all");
+    assert!(advance_status(Status::Undelivered).await.unwrap());
+    assert!(advance_status(Status::Delivered).await.unwrap(), "it arrived after all");
     for worse in [Status::Undelivered, Status::Failed] {
-        assert!(!raise(worse).await.unwrap(), "a delivered message stays delivered");
+        assert!(!advance_status(worse).await.unwrap(), "a delivered message stays delivered");
     }
-    assert!(raise(Status::Verified).await.unwrap());
+    assert!(advance_status(Status::Verified).await.unwrap());
     let found = bench.store.status(asked.request).await.unwrap().unwrap();
     assert_eq!(
         (found.status, found.expires_at, found.channel),
@@ -808,15 +825,20 @@ async fn a_status_only_advances(bench: Bench) {
 async fn a_lost_status_comes_back_with_the_next_event(bench: Bench) {
     let (lost, expires_at) = (RequestId::new(&bench.clock), bench.clock.now().plus_secs(100));
     assert_eq!(bench.store.status(lost).await.unwrap(), None);
-    assert!(bench.store.raise(lost, Status::Sent, None, expires_at).await.unwrap());
+    assert!(bench.store.advance_status(lost, Status::Sent, None, expires_at).await.unwrap());
     let found = bench.store.status(lost).await.unwrap().unwrap();
     assert_eq!((found.status, found.expires_at), (Status::Sent, expires_at));
 }
 
 async fn the_sweep_closes_open_requests(bench: Bench) {
-    let (open, sent, done) = (bench.ask().await, bench.ask().await, bench.ask().await);
-    bench.store.raise(sent.request, Status::Sent, None, sent.expires_at).await.unwrap();
-    bench.store.raise(done.request, Status::Delivered, None, done.expires_at).await.unwrap();
+    let (open, sent, done) =
+        (bench.code_request().await, bench.code_request().await, bench.code_request().await);
+    bench.store.advance_status(sent.request, Status::Sent, None, sent.expires_at).await.unwrap();
+    bench
+        .store
+        .advance_status(done.request, Status::Delivered, None, done.expires_at)
+        .await
+        .unwrap();
     assert_eq!(bench.store.sweep(100).await.unwrap().closed, [], "nothing is over yet");
     bench.pass(301);
     let mut swept = bench.store.sweep(100).await.unwrap().closed;
@@ -830,10 +852,14 @@ async fn the_sweep_closes_open_requests(bench: Bench) {
 
 async fn the_sweep_continues_past_finished_requests(bench: Bench) {
     for _ in 0..5 {
-        let done = bench.ask().await;
-        bench.store.raise(done.request, Status::Delivered, None, done.expires_at).await.unwrap();
+        let done = bench.code_request().await;
+        bench
+            .store
+            .advance_status(done.request, Status::Delivered, None, done.expires_at)
+            .await
+            .unwrap();
     }
-    let open = bench.ask().await;
+    let open = bench.code_request().await;
     bench.pass(301);
     let mut closed = Vec::new();
     loop {
@@ -847,7 +873,7 @@ async fn the_sweep_continues_past_finished_requests(bench: Bench) {
 }
 
 async fn a_waiter_is_woken_by_a_change(bench: Bench) {
-    let (mine, other) = (bench.ask().await, bench.ask().await);
+    let (mine, other) = (bench.code_request().await, bench.code_request().await);
     let mut watch = bench.store.watch(mine.request);
     // The store may wake all waiters once, when its subscription begins: only the status itself counts.
     let seen = async {
@@ -859,9 +885,17 @@ async fn a_waiter_is_woken_by_a_change(bench: Bench) {
         }
     };
     let change = async {
-        bench.store.raise(other.request, Status::Sent, None, other.expires_at).await.unwrap();
+        bench
+            .store
+            .advance_status(other.request, Status::Sent, None, other.expires_at)
+            .await
+            .unwrap();
         tokio::task::yield_now().await;
-        bench.store.raise(mine.request, Status::Issued, None, mine.expires_at).await.unwrap();
+        bench
+            .store
+            .advance_status(mine.request, Status::Issued, None, mine.expires_at)
+            .await
+            .unwrap();
     };
     tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(seen, change) })
         .await
@@ -878,13 +912,13 @@ async fn a_kept_text_is_kept_once(bench: Bench) {
 }
 
 async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
-    let asked = bench.ask().await;
+    let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     let message_id = domain::ids::MessageId::new(&bench.clock);
     let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
     bench.store.keep_text(&text).await.unwrap();
     bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
-    assert!(matches!(bench.guess("123456").await, Judged::Wrong { code: None, .. }));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Wrong { code: None, .. }));
     assert!(bench.store.kept_texts(&bench.phone).await.unwrap().is_empty());
     assert!(!bench.store.is_wanted(asked.request).await.unwrap(), "its text is still on its way");
 }
@@ -901,14 +935,14 @@ async fn p13_only_the_accounts_own_data_is_forgotten(bench: Bench) {
     else {
         panic!("admitted")
     };
-    let asked = Asked { request: admit.request_id, code: code_id, expires_at };
+    let asked = Requested { request: admit.request_id, code: code_id, expires_at };
     bench.issue_in(change, &asked, Some("123456")).await;
     bench.store.forget(&bench.phone, leaves).await.unwrap();
     assert_eq!(bench.store.noted_change(leaves).await.unwrap(), None);
     assert_eq!(bench.store.noted_change(other).await.unwrap().as_deref(), Some("sealed"));
     assert!(bench.store.is_wanted(asked.request).await.unwrap());
-    let guess = Verify { scope: change, ..bench.verify("123456") };
-    assert!(matches!(bench.store.verify(&guess).await.unwrap(), Judged::Right { .. }));
+    let attempt = Verify { scope: change, ..bench.verify("123456") };
+    assert!(matches!(bench.store.verify(&attempt).await.unwrap(), CheckOutcome::Matched { .. }));
 }
 
 async fn a_forgotten_phone_keeps_its_limits(mut bench: Bench) {
@@ -916,7 +950,7 @@ async fn a_forgotten_phone_keeps_its_limits(mut bench: Bench) {
     bench.limits.sends_per_phone_hour = 1;
     let forget =
         async || bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
-    bench.ask().await;
+    bench.code_request().await;
     forget().await;
     let limit = async || bench.refusal(&bench.admit()).await.map(|(limit, _)| limit);
     assert_eq!(limit().await, Some(Limit::Cooldown));
@@ -976,18 +1010,18 @@ mod in_redis {
         else {
             panic!("admitted")
         };
-        let asked = Asked { request: keyed.request_id, code: code_id, expires_at };
+        let asked = Requested { request: keyed.request_id, code: code_id, expires_at };
         bench.issue(&asked, "123456").await;
-        let (user, guess) = (UserId::new(&bench.clock), bench.verify("000000"));
+        let (user, attempt) = (UserId::new(&bench.clock), bench.verify("000000"));
         let written_late = async || {
             let store = &bench.store;
             store.published(&keyed).await.unwrap();
             assert!(matches!(store.admit(&keyed).await.unwrap(), Admission::Replayed(_)));
-            store.verify(&Verify { logins_per_ip_minute: 9, ..guess.clone() }).await.unwrap();
-            let refund = Refund::Guess(asked.code);
+            store.verify(&Verify { logins_per_ip_minute: 9, ..attempt.clone() }).await.unwrap();
+            let refund = Refund::CodeCheck(asked.code);
             store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
-            store.spend(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
-            store.raise(asked.request, Status::Sent, None, expires_at).await.unwrap();
+            store.mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
+            store.advance_status(asked.request, Status::Sent, None, expires_at).await.unwrap();
             let (closing, code) = (Closing::Used(Some(asked.request)), asked.code);
             store.close(&bench.phone, Scope::Login, code, closing, PLACE).await.unwrap();
             let message_id = domain::ids::MessageId::new(&bench.clock);
@@ -1006,7 +1040,7 @@ mod in_redis {
         store.published(&keyed).await.unwrap();
         let refund = Refund::Unused(asked.code);
         store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
-        store.spend(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
+        store.mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
         store.withdraw(&keyed).await.unwrap();
         all_end(&mut redis).await;
     }
@@ -1021,20 +1055,20 @@ mod in_redis {
         let client = redis::Client::open(private.url(0)).unwrap();
         let mut redis = client.get_multiplexed_async_connection().await.unwrap();
         let subscribed = async |redis: &mut redis::aio::MultiplexedConnection| {
-            let mut ask = redis::cmd("PUBSUB");
-            ask.arg("NUMSUB").arg("lk:status");
-            ask.query_async::<(String, i64)>(redis).await.unwrap().1
+            let mut code_request = redis::cmd("PUBSUB");
+            code_request.arg("NUMSUB").arg("lk:status");
+            code_request.query_async::<(String, i64)>(redis).await.unwrap().1
         };
         let request = RequestId::new(&Clock::manual());
         let expires_at = Clock::manual().now().plus_secs(100);
-        worker.raise(request, Status::Sending, None, expires_at).await.unwrap();
+        worker.advance_status(request, Status::Sending, None, expires_at).await.unwrap();
         assert_eq!(subscribed(&mut redis).await, 0);
         let mut watches = [gateway.watch(request), gateway.watch(request)];
         eventually("a subscription", Duration::from_secs(10), async || {
             (subscribed(&mut redis).await > 0).then_some(())
         })
         .await;
-        worker.raise(request, Status::Sent, None, expires_at).await.unwrap();
+        worker.advance_status(request, Status::Sent, None, expires_at).await.unwrap();
         for watch in &mut watches {
             tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("woken");
         }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use store::{Admission, Closing, Judged, Scope};
+use store::{Admission, CheckOutcome, Closing, Scope};
 
-use super::codes::{ATTEMPTS, Asked, Bench, PLACE, TTL_MS};
+use super::codes::{ATTEMPTS, Bench, PLACE, Requested, TTL_MS};
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
-    Ask,
-    GuessRight,
-    GuessWrong,
+    CodeRequest,
+    CheckRight,
+    CheckWrong,
     /// Seconds.
     Wait(u64),
     /// The check was correct and the login committed.
@@ -22,9 +22,9 @@ enum Act {
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
-        4 => Just(Act::Ask),
-        2 => Just(Act::GuessRight),
-        5 => Just(Act::GuessWrong),
+        4 => Just(Act::CodeRequest),
+        2 => Just(Act::CheckRight),
+        5 => Just(Act::CheckWrong),
         2 => (1_u64..200).prop_map(Act::Wait),
         1 => Just(Act::Use),
         1 => Just(Act::Restart),
@@ -43,7 +43,7 @@ struct Live {
 
 /// Plays the acts on the store and on the model; they must agree at every step.
 async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
-    let (mut live, mut now, mut last): (Option<Live>, i64, Option<Asked>) = (None, 0, None);
+    let (mut live, mut now, mut last): (Option<Live>, i64, Option<Requested>) = (None, 0, None);
     for act in acts {
         live = live.filter(|code| code.until > now);
         match act {
@@ -56,7 +56,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                     (live, last) = (None, None);
                 }
             }
-            Act::Ask => {
+            Act::CodeRequest => {
                 let admit = bench.admit();
                 match (bench.store.admit(&admit).await.unwrap(), live) {
                     (Admission::Exhausted { .. }, Some(code))
@@ -64,7 +64,8 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                     (Admission::Admitted { code_id, expires_at, .. }, code)
                         if code.is_none_or(|c| c.right || c.tries < ATTEMPTS) =>
                     {
-                        let asked = Asked { request: admit.request_id, code: code_id, expires_at };
+                        let asked =
+                            Requested { request: admit.request_id, code: code_id, expires_at };
                         bench.issue(&asked, "123456").await;
                         let code = code.filter(|code| !code.right);
                         if let (Some(_), Some(last)) = (live, &last) {
@@ -91,29 +92,29 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                     }
                 }
             }
-            Act::GuessRight | Act::GuessWrong => {
-                let digits = if matches!(act, Act::GuessRight) { "123456" } else { "000000" };
-                let judged = bench.guess(digits).await;
+            Act::CheckRight | Act::CheckWrong => {
+                let digits = if matches!(act, Act::CheckRight) { "123456" } else { "000000" };
+                let judged = bench.attempt(digits).await;
                 let Some(code) = &mut live else {
                     prop_assert!(
-                        !matches!(judged, Judged::Right { .. }),
+                        !matches!(judged, CheckOutcome::Matched { .. }),
                         "nothing is right without a code"
                     );
                     continue;
                 };
                 if code.tries >= ATTEMPTS {
                     prop_assert!(
-                        matches!(judged, Judged::Exhausted { .. }),
+                        matches!(judged, CheckOutcome::Exhausted { .. }),
                         "{judged:?} after five"
                     );
                     continue;
                 }
                 code.tries += 1;
-                let right = matches!(judged, Judged::Right { .. });
+                let right = matches!(judged, CheckOutcome::Matched { .. });
                 code.right |= right;
                 prop_assert_eq!(
                     right,
-                    matches!(act, Act::GuessRight),
+                    matches!(act, Act::CheckRight),
                     "attempt {} of five",
                     code.tries
                 );

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use domain::event::{
-    Ask, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES, OtpRequested, OtpTexted,
+    CodeRequest, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES, OtpRequested, OtpTexted,
     OtpVerified, SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, UserCreated,
     UserDeleted, UserSignedUp,
 };
@@ -66,8 +66,8 @@ fn sealed<T>() -> Sealed<T> {
     Sealed::from_text("k1.c2VhbGVk".to_owned())
 }
 
-fn ask(purpose: Purpose, channel: Channel, locale: Option<&str>) -> Ask {
-    Ask {
+fn code_request(purpose: Purpose, channel: Channel, locale: Option<&str>) -> CodeRequest {
+    CodeRequest {
         request_id: id(0x01, 1),
         code_id: id(0x02, 1),
         purpose,
@@ -82,8 +82,18 @@ fn ask(purpose: Purpose, channel: Channel, locale: Option<&str>) -> Ask {
 
 fn samples() -> Vec<Sample> {
     vec![
-        sample(1, "gateway", true, OtpRequested(ask(Purpose::Login, Channel::Sms, Some("fa-IR")))),
-        sample(2, "gateway", false, UserSignedUp(ask(Purpose::Login, Channel::Voice, None))),
+        sample(
+            1,
+            "gateway",
+            true,
+            OtpRequested(code_request(Purpose::Login, Channel::Sms, Some("fa-IR"))),
+        ),
+        sample(
+            2,
+            "gateway",
+            false,
+            UserSignedUp(code_request(Purpose::Login, Channel::Voice, None)),
+        ),
         sample(
             3,
             "otp-worker",
@@ -132,7 +142,12 @@ fn samples() -> Vec<Sample> {
         ),
         sample(7, "gateway", false, UserDeleted { user_id: id(0x05, 1), deleted_at: at(9) }),
         sample(11, "gateway", false, guard_changed()),
-        sample(12, "otp-worker", false, OtpTexted(ask(Purpose::Login, Channel::Sms, None))),
+        sample(
+            12,
+            "otp-worker",
+            false,
+            OtpTexted(code_request(Purpose::Login, Channel::Sms, None)),
+        ),
         sample(
             8,
             "gateway",

@@ -43,12 +43,12 @@ mod on_the_engines {
         for _ in 0..ROUNDS {
             // In the middle of a burst: a connection that was idle is asked first whether it lives, and carries nothing.
             let calls = fake.calls().len();
-            let asks = join_all((0..TEXTS).map(async |_| {
+            let code_requests = join_all((0..TEXTS).map(async |_| {
                 let phone = new_phone();
                 let request = api.otp(&phone).await.expect(202).text("request_id");
                 (phone, request)
             }));
-            let (requests, ()) = tokio::join!(asks, async {
+            let (requests, ()) = tokio::join!(code_requests, async {
                 let called = async || (fake.calls().len() > calls).then_some(());
                 eventually("a first call", SETTLES, called).await;
                 database.set(Fault::SwallowAnswers).await;

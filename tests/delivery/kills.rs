@@ -169,8 +169,8 @@ impl Stage {
                 .await;
                 for (phone, request) in requests {
                     assert!(fake.calls_to(phone).is_empty());
-                    let standing = self.ledger.standing(message(request)).await.unwrap();
-                    assert!(standing.is_none(), "its row is not there yet");
+                    let message_state = self.ledger.message_state(message(request)).await.unwrap();
+                    assert!(message_state.is_none(), "its row is not there yet");
                 }
             }
             Point::AfterTheSendingRow => {
@@ -214,8 +214,8 @@ impl Stage {
 
     async fn committed(&self, request: &str) {
         eventually("the commit", ARRIVES, async || {
-            let standing = self.ledger.standing(message(request)).await.unwrap()?;
-            (standing.status == Status::Sent).then_some(())
+            let message_state = self.ledger.message_state(message(request)).await.unwrap()?;
+            (message_state.status == Status::Sent).then_some(())
         })
         .await;
     }
@@ -231,9 +231,9 @@ impl Stage {
         assert_eq!(taken.len(), point.texts(), "{point:?}: texts that were taken");
         assert!(calls.iter().all(|call| code(call) == code(taken[0])), "one code");
 
-        let standing = self.ledger.standing(message(request)).await.unwrap().unwrap();
+        let message_state = self.ledger.message_state(message(request)).await.unwrap().unwrap();
         let attempts = self.ledger.attempts(message(request)).await.unwrap();
-        assert_eq!(standing.status, Status::Sent);
+        assert_eq!(message_state.status, Status::Sent);
         assert_eq!(attempts.len(), calls.len(), "an attempt for each call");
         for (attempt, call) in attempts.iter().zip(&calls) {
             let callback = call.callback().unwrap();
@@ -242,14 +242,14 @@ impl Stage {
         let last = attempts.last().unwrap();
         assert_eq!(last.state, Some(AttemptState::Accepted));
         assert_eq!(last.provider_message_id.as_ref(), Some(&calls.last().unwrap().sid));
-        assert_eq!(standing.provider_message_id, last.provider_message_id);
+        assert_eq!(message_state.provider_message_id, last.provider_message_id);
 
         self.api.login(phone, &code(taken[0])).await.expect(200);
         format!(
             "calls {}  texts {}  ledger {:?}  client sent",
             calls.len(),
             taken.len(),
-            standing.status
+            message_state.status
         )
     }
 }

@@ -100,8 +100,8 @@ async fn receipts_in_every_order_and_doubled_come_to_one_end(side: Side) {
     for (order, request) in join_all(runs).await {
         stage.reaches(&request, "delivered").await;
         let message = MessageId::of_request(request.parse::<RequestId>().unwrap());
-        let standing = ledger.standing(message).await.unwrap().unwrap();
-        assert_eq!(standing.status, Status::Delivered, "{order:?}");
+        let message_state = ledger.message_state(message).await.unwrap().unwrap();
+        assert_eq!(message_state.status, Status::Delivered, "{order:?}");
         let history = ledger.history(message).await.unwrap();
         let mut changes: Vec<_> = history.iter().map(|change| change.status.as_str()).collect();
         let was_lost = order.iter().position(|s| *s == "undelivered")

@@ -76,11 +76,11 @@ mod on_the_engines {
         let engines = Engines::shared().fresh().await;
         let mut system = System::apart(engines, counts, &borrowed(&settings)).await;
         let api = system.api();
-        let asks = (0..REQUESTS).map(async |_| {
+        let code_requests = (0..REQUESTS).map(async |_| {
             let phone = new_phone();
             (api.otp(&phone).await.expect(202).text("request_id"), phone)
         });
-        let asked = join_all(asks).await;
+        let asked = join_all(code_requests).await;
         eventually("calls in flight", Duration::from_secs(20), async || {
             (fake.calls().len() >= 16).then_some(())
         })

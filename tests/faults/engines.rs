@@ -69,7 +69,7 @@ mod on_the_engines {
     const ANSWERED_WITHIN: Duration = Duration::from_millis(2500);
 
     /// A login by a code that nobody has: judged (401), or not to be judged now (503).
-    async fn guess(api: &Api) -> (Answer, Duration) {
+    async fn attempt(api: &Api) -> (Answer, Duration) {
         let start = Instant::now();
         let answer = api.login(&new_phone(), "000000").await;
         (answer, start.elapsed())
@@ -80,9 +80,9 @@ mod on_the_engines {
         let (mut asked, mut slowest) = (0, Duration::ZERO);
         while Instant::now() < until {
             for api in apis {
-                let (_, before) = guess(twin).await;
-                let (answer, took) = guess(api).await;
-                let (_, after) = guess(twin).await;
+                let (_, before) = attempt(twin).await;
+                let (answer, took) = attempt(api).await;
+                let (_, after) = attempt(twin).await;
                 // What the same call costs where nothing is broken: a busy machine's share, and its scatter.
                 let allowed = ANSWERED_WITHIN + 3 * before.max(after);
                 assert!(took <= allowed, "{} after {took:?}, {allowed:?} allowed", answer.status);

@@ -71,12 +71,12 @@ mod on_the_engines {
         let phone = new_phone();
         let code = one.fresh_code(&phone).await;
         let before = snapshot(&mut redis).await;
-        for guess in 1..=3 {
-            one.login(&phone, &wrong(&code, guess)).await.problem(401, "otp_incorrect");
+        for attempt in 1..=3 {
+            one.login(&phone, &wrong(&code, attempt)).await.problem(401, "otp_incorrect");
         }
         restore(&mut redis, &before).await;
-        for (guess, left) in [(4, 1), (5, 0)] {
-            let answer = other.login(&phone, &wrong(&code, guess)).await;
+        for (attempt, left) in [(4, 1), (5, 0)] {
+            let answer = other.login(&phone, &wrong(&code, attempt)).await;
             assert_eq!(answer.problem(401, "otp_incorrect")["attempts_left"], left);
         }
         restore(&mut redis, &before).await;

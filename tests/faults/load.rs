@@ -65,7 +65,7 @@ impl Load {
             let mut tick = tokio::time::interval(Duration::from_millis(1000 / PER_SECOND));
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let places = Arc::new(Semaphore::new(IN_FLIGHT));
-            let mut asks = JoinSet::new();
+            let mut code_requests = JoinSet::new();
             for number in 0.. {
                 tokio::select! {
                     _ = stopped.changed() => break,
@@ -73,13 +73,13 @@ impl Load {
                 }
                 let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
                 let (api, into) = (apis[number % apis.len()].clone(), Arc::clone(&into));
-                asks.spawn(async move {
+                code_requests.spawn(async move {
                     let _place = place;
-                    let one = ask(&api).await;
+                    let one = code_request(&api).await;
                     into.lock().expect("no panic while held").push(one);
                 });
             }
-            asks.join_all().await;
+            code_requests.join_all().await;
         });
         Self { told, stop, asking }
     }
@@ -117,7 +117,7 @@ impl Load {
     }
 }
 
-async fn ask(api: &Api) -> Told {
+async fn code_request(api: &Api) -> Told {
     let (phone, asked_at) = (new_phone(), Instant::now());
     let body = json!({ "phone_number": phone });
     let word = match api.try_call(Method::POST, "/v1/otp", Some(&body), &[]).await {

@@ -23,13 +23,13 @@ const NAMES: [&str; 2] = ["Zaphodina", "Beeblebroxa"];
 const PASSWORD: &str = "leak horse battery staple 4242";
 const LOUD: &[(&str, &str)] = &[("RUST_LOG", "trace"), ("LATCHKEY_OTP_LENGTH", "10")];
 
-type Found = Arc<Mutex<Secrets>>;
+type Finding = Arc<Mutex<Secrets>>;
 
-async fn note(found: &Found, kind: Kind, secret: &str) {
+async fn note(found: &Finding, kind: Kind, secret: &str) {
     found.lock().await.add(kind, secret);
 }
 
-async fn note_tokens(found: &Found, answer: &Value) {
+async fn note_tokens(found: &Finding, answer: &Value) {
     for name in ["access", "refresh", "device_token"] {
         if let Some(token) = answer[name].as_str() {
             note(found, Kind::Token, token).await;
@@ -38,7 +38,7 @@ async fn note_tokens(found: &Found, answer: &Value) {
 }
 
 /// One user's way with every kind of call and mistake.
-async fn one(api: Api, number: usize, found: Found) {
+async fn one(api: Api, number: usize, found: Finding) {
     let (phone, other) = (new_phone(), new_phone());
     note(&found, Kind::Phone, &phone).await;
     let key = format!("key-of-{number}");
@@ -107,7 +107,7 @@ async fn one(api: Api, number: usize, found: Found) {
 }
 
 async fn use_everything(apis: &[Api]) -> Secrets {
-    let found = Found::default();
+    let found = Finding::default();
     for name in NAMES {
         note(&found, Kind::Name, name).await;
     }
@@ -180,9 +180,10 @@ mod on_the_engines {
         let secrets = use_everything(&[system.api_of(0), system.api_of(1)]).await;
 
         // A real ask, moved to a type that nobody knows yet: it lies in the dead letters as it would in production.
-        let ask = b"otp.requested.v1";
+        let code_request = b"otp.requested.v1";
         let seen = spy.seen();
-        let body = seen.iter().find(|bytes| bytes.starts_with(ask)).expect("an ask went by");
+        let body =
+            seen.iter().find(|bytes| bytes.starts_with(code_request)).expect("an ask went by");
         let start = body.windows(2).rposition(|two| two == b" {").expect("its body") + 1;
         let start = body.windows(14).position(|part| part == b"{\"specversion\"").unwrap_or(start);
         let newer = String::from_utf8_lossy(&body[start..]).replacen(".v1\"", ".v9\"", 1);

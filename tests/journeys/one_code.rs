@@ -126,8 +126,8 @@ async fn p4_of_200_parallel_wrong_guesses_five_are_judged(place: Place) {
     let code = apis[0].fresh_code(&phone).await;
     let (of, right) = (phone.clone(), code.clone());
     let answers = at_once(&apis, 200, move |api, i| {
-        let (phone, guess) = (of.clone(), wrong(&right, i as u64 + 1));
-        async move { api.login(&phone, &guess).await }
+        let (phone, attempt) = (of.clone(), wrong(&right, i as u64 + 1));
+        async move { api.login(&phone, &attempt).await }
     })
     .await;
     let judged = with_status(&answers, 401);

@@ -93,7 +93,7 @@ struct Call {
     body: fn(&str) -> Value,
 }
 
-fn ask(phone: &str) -> Value {
+fn code_request(phone: &str) -> Value {
     json!({ "phone_number": phone })
 }
 
@@ -101,7 +101,7 @@ fn sign_up(phone: &str) -> Value {
     json!({ "phone_number": phone, "first_name": "A", "last_name": "B" })
 }
 
-fn guess(phone: &str) -> Value {
+fn attempt(phone: &str) -> Value {
     json!({ "phone_number": phone, "otp": "000000" })
 }
 
@@ -111,10 +111,10 @@ fn by_password(phone: &str) -> Value {
 
 #[rustfmt::skip]
 const CALLS: [Call; 6] = [
-    Call { name: "otp", path: "/v1/otp", status: 202, known: Known::ByCode, live: true, body: ask },
+    Call { name: "otp", path: "/v1/otp", status: 202, known: Known::ByCode, live: true, body: code_request },
     Call { name: "signup", path: "/v1/signup", status: 202, known: Known::ByCode, live: true, body: sign_up },
-    Call { name: "login", path: "/v1/login", status: 401, known: Known::ByCode, live: false, body: guess },
-    Call { name: "login-live", path: "/v1/login", status: 401, known: Known::ByCode, live: true, body: guess },
+    Call { name: "login", path: "/v1/login", status: 401, known: Known::ByCode, live: false, body: attempt },
+    Call { name: "login-live", path: "/v1/login", status: 401, known: Known::ByCode, live: true, body: attempt },
     Call { name: "token", path: "/v1/token", status: 401, known: Known::WithPassword, live: false, body: by_password },
     // Last, because imported accounts make every password check slower.
     Call { name: "token-imported", path: "/v1/token", status: 401, known: Known::Imported, live: false, body: by_password },
@@ -169,7 +169,7 @@ impl<'a> Measured<'a> {
             return self.import(phones);
         }
         for phone in phones {
-            self.post("/v1/otp", &ask(phone)).await?;
+            self.post("/v1/otp", &code_request(phone)).await?;
             let code = self.code(phone).await?;
             let login = json!({ "phone_number": phone, "otp": code });
             let (status, body, _) = self.post("/v1/login", &login).await?;
@@ -210,7 +210,7 @@ impl<'a> Measured<'a> {
         self.make(call.known, &phones[1]).await?;
         if call.live {
             for phone in phones.iter().flatten() {
-                self.post("/v1/otp", &ask(phone)).await?;
+                self.post("/v1/otp", &code_request(phone)).await?;
             }
         }
         let mut times = [Vec::with_capacity(pairs), Vec::with_capacity(pairs)];

@@ -2,7 +2,7 @@
 
 use super::Attempts;
 use super::audit;
-use super::throttle::{self, Closed, GuessLimits};
+use super::throttle::{self, AttemptLimits, Throttle};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
@@ -11,12 +11,12 @@ use sql::args;
 
 /// Codes and passwords have separate counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuessKind {
+pub enum AttemptKind {
     Code,
     Password,
 }
 
-impl GuessKind {
+impl AttemptKind {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Code => "code",
@@ -27,7 +27,7 @@ impl GuessKind {
 
 /// The phone under attempt, and the client that makes it.
 #[derive(Clone, Copy)]
-pub struct Guesser<'a> {
+pub struct Claimant<'a> {
     pub phone_number: &'a str,
     pub phone_key: &'a PhoneKey,
     /// The key that the phone had under the previous secret, during a rotation.
@@ -38,20 +38,20 @@ pub struct Guesser<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuessOutcome {
+pub enum AttemptOutcome {
     /// The attempt was judged and counted. `code_failures` is the code's own count, 0 for an attempt without a code.
     Counted { failures: u32, code_failures: u32 },
     /// Neither judged nor counted: the caller must not reveal whether it was wrong.
     Wait { until: Timestamp },
-    /// As for [`Closed::Locked`].
+    /// As for [`Throttle::Locked`].
     Locked { until: Option<Timestamp> },
 }
 
-impl From<Closed> for GuessOutcome {
-    fn from(closed: Closed) -> Self {
-        match closed {
-            Closed::Wait { until } => Self::Wait { until },
-            Closed::Locked { until } => Self::Locked { until },
+impl From<Throttle> for AttemptOutcome {
+    fn from(throttle: Throttle) -> Self {
+        match throttle {
+            Throttle::Wait { until } => Self::Wait { until },
+            Throttle::Locked { until } => Self::Locked { until },
         }
     }
 }
@@ -59,31 +59,31 @@ impl From<Closed> for GuessOutcome {
 impl Attempts {
     /// Counts a failed attempt for the phone and for the code's id (with the code's expiry), before the response is
     /// sent. One round trip on PostgreSQL.
-    pub async fn guess_failed(
+    pub async fn record_failure(
         &self,
-        guesser: Guesser<'_>,
-        kind: GuessKind,
+        claimant: Claimant<'_>,
+        kind: AttemptKind,
         code: Option<(CodeId, Timestamp)>,
-        limits: GuessLimits,
+        limits: AttemptLimits,
         now: Timestamp,
-    ) -> Result<GuessOutcome, EngineError> {
+    ) -> Result<AttemptOutcome, EngineError> {
         let (code_id, code_expires_at) = code.unzip();
         self.pool
             .within("count a failed attempt", async {
                 if !self.pool.is_postgres() {
-                    return self.guess_failed_sqlite(guesser, kind, code, limits, now).await;
+                    return self.record_failure_sqlite(claimant, kind, code, limits, now).await;
                 }
-                self.carry_over(guesser, kind, limits, now).await?;
+                self.carry_over(claimant, kind, limits, now).await?;
                 let mut work = self.pool.statement().await?;
                 let row = work
                     .one(
                         "SELECT verdict, until_ms, failed, code_failed
                      FROM latchkey_guess_failed($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                         args![
-                            guesser.phone_number,
-                            guesser.phone_key.as_str(),
+                            claimant.phone_number,
+                            claimant.phone_key.as_str(),
                             kind.as_str(),
-                            guesser.known_device,
+                            claimant.known_device,
                             now,
                             limits.max_failures,
                             limits.reset_ms(),
@@ -92,40 +92,40 @@ impl Attempts {
                         ],
                     )
                     .await?;
-                let closed =
-                    Closed::read(&row.get::<String>("verdict")?, row.maybe_time("until_ms")?);
-                let counted = GuessOutcome::Counted {
+                let throttle =
+                    Throttle::read(&row.get::<String>("verdict")?, row.maybe_time("until_ms")?);
+                let counted = AttemptOutcome::Counted {
                     failures: count(row.get("failed")?),
                     code_failures: count(
                         row.get::<Option<i64>>("code_failed")?.unwrap_or_default(),
                     ),
                 };
                 work.done().await?;
-                Ok(closed.map_or(counted, GuessOutcome::from))
+                Ok(throttle.map_or(counted, AttemptOutcome::from))
             })
             .await
     }
 
-    async fn guess_failed_sqlite(
+    async fn record_failure_sqlite(
         &self,
-        guesser: Guesser<'_>,
-        kind: GuessKind,
+        claimant: Claimant<'_>,
+        kind: AttemptKind,
         code: Option<(CodeId, Timestamp)>,
-        limits: GuessLimits,
+        limits: AttemptLimits,
         now: Timestamp,
-    ) -> Result<GuessOutcome, sqlx::Error> {
+    ) -> Result<AttemptOutcome, sqlx::Error> {
         let mut work = self.pool.transaction().await?;
-        let failures = match throttle::judge_locked(&mut work, guesser, kind, limits, now).await? {
+        let failures = match throttle::check_locked(&mut work, claimant, kind, limits, now).await? {
             Ok(failures) => failures + 1,
-            Err(closed) => {
+            Err(throttle) => {
                 work.undo().await?;
-                return Ok(closed.into());
+                return Ok(throttle.into());
             }
         };
         work.run(
             "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (phone_key, kind) DO UPDATE SET failures = $3, last_judged_at = $4",
-            args![guesser.phone_key.as_str(), kind.as_str(), failures, now],
+            args![claimant.phone_key.as_str(), kind.as_str(), failures, now],
         )
         .await?;
         let mut code_failures = 0;
@@ -141,20 +141,23 @@ impl Attempts {
             code_failures = row.get("failures")?;
         }
         work.done().await?;
-        Ok(GuessOutcome::Counted { failures: count(failures), code_failures: count(code_failures) })
+        Ok(AttemptOutcome::Counted {
+            failures: count(failures),
+            code_failures: count(code_failures),
+        })
     }
 
     /// Whether an attempt would be judged now; counts nothing. For attempts on a phone without a live code, and before
     /// a password is hashed.
-    pub async fn guess_gate(
+    pub async fn throttle(
         &self,
-        guesser: Guesser<'_>,
-        kind: GuessKind,
-        limits: GuessLimits,
+        claimant: Claimant<'_>,
+        kind: AttemptKind,
+        limits: AttemptLimits,
         now: Timestamp,
-    ) -> Result<Option<Closed>, EngineError> {
+    ) -> Result<Option<Throttle>, EngineError> {
         self.pool.within("read the failed attempts of a phone", async {
-            self.carry_over(guesser, kind, limits, now).await?;
+            self.carry_over(claimant, kind, limits, now).await?;
             let mut work = self.pool.reading().await?;
             let row = work
                 .optional(
@@ -162,10 +165,10 @@ impl Attempts {
                          EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device
                      FROM guesses WHERE phone_key = $1 AND kind = $2",
                     args![
-                        guesser.phone_key.as_str(),
+                        claimant.phone_key.as_str(),
                         kind.as_str(),
-                        guesser.known_device,
-                        guesser.phone_number,
+                        claimant.known_device,
+                        claimant.phone_number,
                     ],
                 )
                 .await?;
@@ -178,10 +181,10 @@ impl Attempts {
 
     /// Whether a code's attempts are exhausted by the database's count, whatever another store counted (contract,
     /// ruling 28).
-    pub async fn code_is_spent(
+    pub async fn code_is_exhausted(
         &self,
         code: CodeId,
-        limits: GuessLimits,
+        limits: AttemptLimits,
     ) -> Result<bool, EngineError> {
         self.pool
             .within("read the failed attempts of a code", async {
@@ -201,20 +204,20 @@ impl Attempts {
     /// For single-statement operations during a rotation: see [`gate::carry_over`].
     pub(super) async fn carry_over(
         &self,
-        guesser: Guesser<'_>,
-        kind: GuessKind,
-        limits: GuessLimits,
+        claimant: Claimant<'_>,
+        kind: AttemptKind,
+        limits: AttemptLimits,
         now: Timestamp,
     ) -> Result<(), sqlx::Error> {
-        if guesser.former_key.is_none() {
+        if claimant.former_key.is_none() {
             return Ok(());
         }
         let mut work = self.pool.transaction().await?;
-        throttle::carry_over(&mut work, guesser, kind, limits, now).await?;
+        throttle::carry_over(&mut work, claimant, kind, limits, now).await?;
         work.done().await
     }
 
-    /// Resets both counts of a phone, for staff. Returns whether there was one. `former_key` as in [`Guesser`].
+    /// Resets both counts of a phone, for staff. Returns whether there was one. `former_key` as in [`Claimant`].
     pub async fn reset_failures(
         &self,
         phone_key: &PhoneKey,

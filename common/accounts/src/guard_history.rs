@@ -6,7 +6,7 @@ use serde_json::json;
 use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::PumpingGuard;
-use guard::{Found, Kind, Tally, minute_of};
+use guard::{Finding, Kind, Tally, minute_of};
 use sql::{Row, args};
 
 /// A quarter: long enough to test a rule on last month's attack and on a season's legitimate traffic.
@@ -125,7 +125,11 @@ impl GuardHistory {
     }
 
     /// Records a net's new state, unless a newer one is recorded.
-    pub async fn net_changed(&self, found: &Found, mode: PumpingGuard) -> Result<(), EngineError> {
+    pub async fn net_changed(
+        &self,
+        found: &Finding,
+        mode: PumpingGuard,
+    ) -> Result<(), EngineError> {
         let change = &found.change;
         let name =
             if change.kind == Kind::Prefix { &found.operator_prefix } else { &found.country };

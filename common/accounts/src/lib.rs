@@ -6,7 +6,7 @@
 //!
 //! Each facet is a handle on the shared pool with the acts of one concern, each act atomic and in the domain's language.
 //! The time comes from the caller. The two acts that every sign-in waits for ([`Accounts::sign_in`],
-//! [`Attempts::guess_failed`]) are one round trip each on PostgreSQL.
+//! [`Attempts::record_failure`]) are one round trip each on PostgreSQL.
 
 mod attempts;
 mod audit;
@@ -27,7 +27,7 @@ mod users;
 
 use sql::Pool;
 
-pub use attempts::{GuessKind, GuessOutcome, Guesser};
+pub use attempts::{AttemptKind, AttemptOutcome, Claimant};
 pub use audit::AuditEntry;
 pub use blocks::{Block, BlockKind};
 pub use guard_history::NetRow;
@@ -43,7 +43,7 @@ pub use sessions::{LiveSession, Method, Session};
 pub use sign_in::{LoginKey, LoginOutcome, LoginReplay, NewSession, SignIn, UsedCode};
 pub use staff::StaffRole;
 pub use sweep::Swept;
-pub use throttle::{Closed, GuessLimits};
+pub use throttle::{AttemptLimits, Throttle};
 pub use users::{Changes, Creation, NewUser, User};
 
 macro_rules! facets {

@@ -6,12 +6,12 @@ use std::fmt;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::attempts::{GuessKind, Guesser};
+use super::attempts::{AttemptKind, Claimant};
 use super::audit;
 use super::outbox::Prepared;
 use super::sessions::{self, Ending, Session};
 use super::sign_in::{self, NewSession};
-use super::throttle::{self, Closed, GuessLimits};
+use super::throttle::{self, AttemptLimits, Throttle};
 use super::users::{self, User, user_returning};
 use domain::engine_error::EngineError;
 use domain::event::SessionStarted;
@@ -47,11 +47,11 @@ pub struct PasswordLook {
 /// A sign-in with a correct password.
 #[derive(Clone, Copy)]
 pub struct PasswordSignIn<'a> {
-    pub guesser: Guesser<'a>,
+    pub claimant: Claimant<'a>,
     pub user_id: UserId,
     /// The hash that the password was compared with: if it was changed meanwhile, the sign-in fails.
     pub hash: &'a str,
-    pub limits: GuessLimits,
+    pub limits: AttemptLimits,
     pub session: NewSession<'a>,
     pub traceparent: Option<&'a str>,
     pub now: Timestamp,
@@ -66,7 +66,7 @@ pub struct PasswordChange<'a> {
     /// In PHC form.
     pub hash: &'a str,
     /// The attempt that proved the password of `was`; `None` if no proof was needed.
-    pub guess: Option<(Guesser<'a>, GuessLimits)>,
+    pub attempt: Option<(Claimant<'a>, AttemptLimits)>,
     /// The session that makes the change: the others end.
     pub keep: SessionId,
     pub now: Timestamp,
@@ -78,7 +78,7 @@ pub enum PasswordChangeOutcome {
     /// The password is no longer the one of `was`, or the account is gone. Nothing changed.
     Changed,
     /// The attempt may not be judged yet: the caller must not reveal that it was correct. Nothing changed.
-    Closed(Closed),
+    Throttle(Throttle),
 }
 
 #[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once")]
@@ -96,17 +96,17 @@ pub enum PasswordOutcome {
     Wait {
         until: Timestamp,
     },
-    /// As for [`Closed::Locked`].
+    /// As for [`Throttle::Locked`].
     Locked {
         until: Option<Timestamp>,
     },
 }
 
-impl From<Closed> for PasswordOutcome {
-    fn from(closed: Closed) -> Self {
-        match closed {
-            Closed::Wait { until } => Self::Wait { until },
-            Closed::Locked { until } => Self::Locked { until },
+impl From<Throttle> for PasswordOutcome {
+    fn from(throttle: Throttle) -> Self {
+        match throttle {
+            Throttle::Wait { until } => Self::Wait { until },
+            Throttle::Locked { until } => Self::Locked { until },
         }
     }
 }
@@ -186,13 +186,13 @@ impl Accounts {
         self.pool
             .within("set a password", async {
                 let mut work = self.pool.transaction().await?;
-                if let Some((guesser, limits)) = change.guess {
-                    let kind = GuessKind::Password;
-                    if let Err(closed) =
-                        throttle::judge_locked(&mut work, guesser, kind, limits, now).await?
+                if let Some((claimant, limits)) = change.attempt {
+                    let kind = AttemptKind::Password;
+                    if let Err(throttle) =
+                        throttle::check_locked(&mut work, claimant, kind, limits, now).await?
                     {
                         work.undo().await?;
-                        return Ok(PasswordChangeOutcome::Closed(closed));
+                        return Ok(PasswordChangeOutcome::Throttle(throttle));
                     }
                 }
                 let set = work
@@ -206,8 +206,8 @@ impl Accounts {
                     work.undo().await?;
                     return Ok(PasswordChangeOutcome::Changed);
                 }
-                if let Some((guesser, _)) = change.guess {
-                    sign_in::forget_failures(&mut work, guesser, GuessKind::Password).await?;
+                if let Some((claimant, _)) = change.attempt {
+                    sign_in::forget_failures(&mut work, claimant, AttemptKind::Password).await?;
                 }
                 let others = Ending::others(change.keep, "password_changed");
                 sessions::end(&mut work, user_id, others, None, now).await?;
@@ -248,14 +248,14 @@ impl Accounts {
         &self,
         sign_in: PasswordSignIn<'_>,
     ) -> Result<PasswordOutcome, EngineError> {
-        let PasswordSignIn { guesser, user_id, limits, now, .. } = sign_in;
+        let PasswordSignIn { claimant, user_id, limits, now, .. } = sign_in;
         self.pool.within("sign in by password", async {
             let mut work = self.pool.transaction().await?;
-            if let Err(closed) =
-                throttle::judge_locked(&mut work, guesser, GuessKind::Password, limits, now).await?
+            if let Err(throttle) =
+                throttle::check_locked(&mut work, claimant, AttemptKind::Password, limits, now).await?
             {
                 work.undo().await?;
-                return Ok(closed.into());
+                return Ok(throttle.into());
             }
             let row = work
                 .optional(
@@ -264,7 +264,7 @@ impl Accounts {
                          WHERE id = $1 AND password_hash = $2 AND phone_number = $4 RETURNING ",
                         user_returning!()
                     ),
-                    args![user_id, sign_in.hash, now, guesser.phone_number],
+                    args![user_id, sign_in.hash, now, claimant.phone_number],
                 )
                 .await?;
             let Some(user) = row.as_ref().map(users::user).transpose()? else {
@@ -280,7 +280,7 @@ impl Accounts {
             sign_in::make_room(&mut work, user.id, now).await?;
             let session = sign_in.session.of(user.id, now);
             sign_in::insert(&mut work, &session).await?;
-            sign_in::forget_failures(&mut work, guesser, GuessKind::Password).await?;
+            sign_in::forget_failures(&mut work, claimant, AttemptKind::Password).await?;
             let method = session.method.as_str().to_owned();
             let started =
                 SessionStarted { session_id: session.id, user_id, started_at: now, method };

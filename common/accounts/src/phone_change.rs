@@ -1,13 +1,13 @@
 //! Replaces the old number by a proven new one.
 
 use super::Accounts;
-use super::attempts::{GuessKind, Guesser};
+use super::attempts::{AttemptKind, Claimant};
 use super::audit;
 use super::outbox::Prepared;
 use super::phone_undo::Undo;
 use super::sessions::{self, Ending};
 use super::sign_in::{self, UsedCode};
-use super::throttle::{self, Closed, GuessLimits};
+use super::throttle::{self, AttemptLimits, Throttle};
 use super::users::{self, User, user_returning};
 use domain::engine_error::EngineError;
 use domain::event::OtpVerified;
@@ -21,12 +21,12 @@ use sql::args;
 pub struct PhoneChange<'a> {
     pub user_id: UserId,
     /// The new number. Its attempts are the code's.
-    pub guesser: Guesser<'a>,
+    pub claimant: Claimant<'a>,
     /// ISO 3166 region of the new number.
     pub country: &'a str,
     pub code: UsedCode,
     pub request_id: Option<RequestId>,
-    pub limits: GuessLimits,
+    pub limits: AttemptLimits,
     /// The session that made the change: the others end.
     pub keep: SessionId,
     /// The notice to the old number, written only together with the change.
@@ -49,17 +49,17 @@ pub enum PhoneChangeOutcome {
     Wait {
         until: Timestamp,
     },
-    /// As for [`Closed::Locked`]. Nothing changed.
+    /// As for [`Throttle::Locked`]. Nothing changed.
     Locked {
         until: Option<Timestamp>,
     },
 }
 
-impl From<Closed> for PhoneChangeOutcome {
-    fn from(closed: Closed) -> Self {
-        match closed {
-            Closed::Wait { until } => Self::Wait { until },
-            Closed::Locked { until } => Self::Locked { until },
+impl From<Throttle> for PhoneChangeOutcome {
+    fn from(throttle: Throttle) -> Self {
+        match throttle {
+            Throttle::Wait { until } => Self::Wait { until },
+            Throttle::Locked { until } => Self::Locked { until },
         }
     }
 }
@@ -71,15 +71,16 @@ impl Accounts {
         &self,
         change: PhoneChange<'_>,
     ) -> Result<PhoneChangeOutcome, EngineError> {
-        let PhoneChange { user_id, guesser, limits, now, .. } = change;
+        let PhoneChange { user_id, claimant, limits, now, .. } = change;
         self.pool
             .within("change a phone", async {
                 let mut work = self.pool.transaction().await?;
-                if let Err(closed) =
-                    throttle::judge_locked(&mut work, guesser, GuessKind::Code, limits, now).await?
+                if let Err(throttle) =
+                    throttle::check_locked(&mut work, claimant, AttemptKind::Code, limits, now)
+                        .await?
                 {
                     work.undo().await?;
-                    return Ok(closed.into());
+                    return Ok(throttle.into());
                 }
                 if !sign_in::use_code(&mut work, change.code, limits, now).await? {
                     work.undo().await?;
@@ -89,7 +90,7 @@ impl Accounts {
                 let taken = work
                     .optional(
                         "SELECT 1 AS taken FROM users WHERE phone_number = $1 AND id <> $2",
-                        args![guesser.phone_number, user_id],
+                        args![claimant.phone_number, user_id],
                     )
                     .await?;
                 if taken.is_some() {
@@ -105,7 +106,7 @@ impl Accounts {
                          WHERE id = $1 AND blocked_at IS NULL RETURNING ",
                             user_returning!()
                         ),
-                        args![user_id, guesser.phone_number, change.country, now],
+                        args![user_id, claimant.phone_number, change.country, now],
                     )
                     .await;
                 // A sign-up with that number came in between. The code is not used; a retry uses it.
@@ -120,7 +121,7 @@ impl Accounts {
                     work.undo().await?;
                     return Ok(PhoneChangeOutcome::Gone);
                 };
-                sign_in::forget_failures(&mut work, guesser, GuessKind::Code).await?;
+                sign_in::forget_failures(&mut work, claimant, AttemptKind::Code).await?;
                 let others = Ending::others(change.keep, "phone_changed");
                 sessions::end(&mut work, user_id, others, None, now).await?;
                 if let Some(undo) = change.undo {

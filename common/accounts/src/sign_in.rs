@@ -5,11 +5,11 @@ use std::fmt;
 
 use serde_json::json;
 
-use super::attempts::{GuessKind, Guesser};
+use super::attempts::{AttemptKind, Claimant};
 use super::audit;
 use super::outbox::Prepared;
 use super::sessions::{self, Ending, LiveSession, MAX_PER_USER, Method, Session, session_columns};
-use super::throttle::{self, Closed, GuessLimits};
+use super::throttle::{self, AttemptLimits, Throttle};
 use super::users::{self, User, user_columns, user_returning};
 use domain::engine_error::EngineError;
 use domain::event::{OtpVerified, SessionEnded, SessionStarted, UserCreated};
@@ -73,11 +73,11 @@ pub struct LoginKey<'a> {
 /// A sign-in with a correct code.
 #[derive(Clone, Copy)]
 pub struct SignIn<'a> {
-    pub guesser: Guesser<'a>,
+    pub claimant: Claimant<'a>,
     pub code: UsedCode,
     /// The code request that the login named.
     pub request_id: Option<RequestId>,
-    pub limits: GuessLimits,
+    pub limits: AttemptLimits,
     /// The id for a new account, if none exists yet.
     pub new_user: UserId,
     /// First and last name of a new account; an existing account keeps its own.
@@ -108,17 +108,17 @@ pub enum LoginOutcome {
     Wait {
         until: Timestamp,
     },
-    /// As for [`Closed::Locked`]. Nothing changed.
+    /// As for [`Throttle::Locked`]. Nothing changed.
     Locked {
         until: Option<Timestamp>,
     },
 }
 
-impl From<Closed> for LoginOutcome {
-    fn from(closed: Closed) -> Self {
-        match closed {
-            Closed::Wait { until } => Self::Wait { until },
-            Closed::Locked { until } => Self::Locked { until },
+impl From<Throttle> for LoginOutcome {
+    fn from(throttle: Throttle) -> Self {
+        match throttle {
+            Throttle::Wait { until } => Self::Wait { until },
+            Throttle::Locked { until } => Self::Locked { until },
         }
     }
 }
@@ -202,16 +202,17 @@ impl Accounts {
         self.pool
             .within("sign in", async {
                 if self.pool.is_postgres() {
-                    let SignIn { guesser, limits, now, .. } = sign_in;
+                    let SignIn { claimant, limits, now, .. } = sign_in;
                     Attempts::new(&self.pool)
-                        .carry_over(guesser, GuessKind::Code, limits, now)
+                        .carry_over(claimant, AttemptKind::Code, limits, now)
                         .await?;
                     let outcome = Box::pin(self.sign_in_postgres(&sign_in)).await?;
-                    if let (LoginOutcome::SignedIn { .. }, Some(_)) = (&outcome, guesser.former_key)
+                    if let (LoginOutcome::SignedIn { .. }, Some(_)) =
+                        (&outcome, claimant.former_key)
                     {
                         // The function knows one key. If this fails, an old count stays a little longer.
                         let mut work = self.pool.statement().await?;
-                        forget_failures(&mut work, guesser, GuessKind::Code).await?;
+                        forget_failures(&mut work, claimant, AttemptKind::Code).await?;
                         work.done().await?;
                     }
                     Ok(outcome)
@@ -223,7 +224,7 @@ impl Accounts {
     }
 
     async fn sign_in_postgres(&self, sign_in: &SignIn<'_>) -> Result<LoginOutcome, sqlx::Error> {
-        let SignIn { guesser, limits, now, .. } = *sign_in;
+        let SignIn { claimant, limits, now, .. } = *sign_in;
         let session = sign_in.session.of(sign_in.new_user, now);
         let events = Events::of(sign_in)?;
         let detail = detail(&session);
@@ -237,9 +238,9 @@ impl Accounts {
                  FROM latchkey_sign_in($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
                      $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)",
                 args![
-                    guesser.phone_number,
-                    guesser.phone_key.as_str(),
-                    guesser.known_device,
+                    claimant.phone_number,
+                    claimant.phone_key.as_str(),
+                    claimant.known_device,
                     now,
                     limits.max_failures,
                     limits.reset_ms(),
@@ -284,7 +285,7 @@ impl Accounts {
             }
             "blocked" => Ok(LoginOutcome::Blocked),
             "code_used" => Ok(LoginOutcome::CodeUsed),
-            other => Closed::read(other, row.maybe_time("until_ms")?)
+            other => Throttle::read(other, row.maybe_time("until_ms")?)
                 .map(LoginOutcome::from)
                 .ok_or_else(|| sqlx::Error::Decode(format!("unknown verdict {other:?}").into())),
         }
@@ -292,13 +293,13 @@ impl Accounts {
 
     /// The steps of `latchkey_sign_in`, in the same order.
     async fn sign_in_sqlite(&self, sign_in: &SignIn<'_>) -> Result<LoginOutcome, sqlx::Error> {
-        let SignIn { guesser, limits, now, code, .. } = *sign_in;
+        let SignIn { claimant, limits, now, code, .. } = *sign_in;
         let mut work = self.pool.transaction().await?;
-        if let Err(closed) =
-            throttle::judge_locked(&mut work, guesser, GuessKind::Code, limits, now).await?
+        if let Err(throttle) =
+            throttle::check_locked(&mut work, claimant, AttemptKind::Code, limits, now).await?
         {
             work.undo().await?;
-            return Ok(closed.into());
+            return Ok(throttle.into());
         }
         if !use_code(&mut work, code, limits, now).await? {
             work.undo().await?;
@@ -318,7 +319,7 @@ impl Accounts {
                 ),
                 args![
                     sign_in.new_user,
-                    guesser.phone_number,
+                    claimant.phone_number,
                     first_name,
                     last_name,
                     sign_in.locale,
@@ -346,7 +347,7 @@ impl Accounts {
             )
             .await?;
         }
-        forget_failures(&mut work, guesser, GuessKind::Code).await?;
+        forget_failures(&mut work, claimant, AttemptKind::Code).await?;
         let events = Events::of(&SignIn { new_user: user.id, ..*sign_in })?;
         events.verified.write(&mut work, now).await?;
         events.started.write(&mut work, now).await?;
@@ -402,7 +403,7 @@ fn detail(session: &Session) -> String {
 pub(super) async fn use_code(
     work: &mut Work,
     code: UsedCode,
-    limits: GuessLimits,
+    limits: AttemptLimits,
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
     let spent = work
@@ -468,13 +469,13 @@ pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sql
 /// Resets the consecutive failures after a success, also those under the previous secret.
 pub(super) async fn forget_failures(
     work: &mut Work,
-    guesser: Guesser<'_>,
-    kind: GuessKind,
+    claimant: Claimant<'_>,
+    kind: AttemptKind,
 ) -> Result<(), sqlx::Error> {
-    let former = guesser.former_key.map(PhoneKey::as_str);
+    let former = claimant.former_key.map(PhoneKey::as_str);
     work.run(
         "DELETE FROM guesses WHERE kind = $2 AND (phone_key = $1 OR phone_key = $3)",
-        args![guesser.phone_key.as_str(), kind.as_str(), former],
+        args![claimant.phone_key.as_str(), kind.as_str(), former],
     )
     .await?;
     Ok(())

@@ -1,6 +1,6 @@
 //! Removes expired rows, in bounded batches.
 
-use super::throttle::GuessLimits;
+use super::throttle::AttemptLimits;
 use super::{Sessions, Sweeper};
 use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
@@ -34,7 +34,7 @@ impl Sweeper {
     /// Removes a batch of expired rows: used codes, counts of codes, counts of phones that would restart anyway, login
     /// keys, published events, sessions, replaced numbers that can no longer be restored. Then ends a batch of expired
     /// sessions.
-    pub async fn sweep(&self, limits: GuessLimits, now: Timestamp) -> Result<Swept, EngineError> {
+    pub async fn sweep(&self, limits: AttemptLimits, now: Timestamp) -> Result<Swept, EngineError> {
         let before = now.plus_ms(-MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
         let mut swept = Swept::default();

@@ -6,7 +6,7 @@
 //! judges by the function `latchkey_gate`, in the transaction that counts. The contract suite holds both to one table
 //! of cases.
 
-use super::{GuessKind, Guesser};
+use super::{AttemptKind, Claimant};
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
@@ -17,7 +17,7 @@ const LONGEST_WAIT_MS: i64 = 900_000;
 
 /// The configured limits of attempts.
 #[derive(Clone, Copy, Debug)]
-pub struct GuessLimits {
+pub struct AttemptLimits {
     /// Failed attempts after which a code is exhausted.
     pub attempts: u32,
     /// Consecutive failures, over all codes of a phone, after which it is locked.
@@ -26,7 +26,7 @@ pub struct GuessLimits {
     pub failure_reset_secs: i64,
 }
 
-impl GuessLimits {
+impl AttemptLimits {
     pub(super) fn reset_ms(self) -> i64 {
         self.failure_reset_secs.saturating_mul(1000)
     }
@@ -34,14 +34,14 @@ impl GuessLimits {
 
 /// Why an attempt is neither judged nor counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
+pub enum Throttle {
     /// Too soon after the previous failures.
     Wait { until: Timestamp },
     /// Too many consecutive failures. `None`: only a known device or staff can unlock it.
     Locked { until: Option<Timestamp> },
 }
 
-impl Closed {
+impl Throttle {
     pub(super) fn read(verdict: &str, until: Option<Timestamp>) -> Option<Self> {
         match (verdict, until) {
             ("wait", Some(until)) => Some(Self::Wait { until }),
@@ -63,9 +63,9 @@ pub(super) struct Past {
 /// The consecutive failures that this attempt adds to, or why it is not judged.
 pub(super) fn judge(
     past: Option<Past>,
-    limits: GuessLimits,
+    limits: AttemptLimits,
     now: Timestamp,
-) -> Result<i64, Closed> {
+) -> Result<i64, Throttle> {
     let Some(past) = past else { return Ok(0) };
     let reset_at =
         (limits.failure_reset_secs > 0).then(|| past.last_judged_at.plus_ms(limits.reset_ms()));
@@ -75,13 +75,13 @@ pub(super) fn judge(
     let max = i64::from(limits.max_failures);
     let for_strangers = max - max / 10;
     if past.failures >= max || (past.failures >= for_strangers && !past.known_device) {
-        return Err(Closed::Locked { until: reset_at });
+        return Err(Throttle::Locked { until: reset_at });
     }
     if past.failures >= FREE_FAILURES {
         let doublings = (past.failures - FREE_FAILURES).min(5);
         let until = past.last_judged_at.plus_ms((FIRST_WAIT_MS << doublings).min(LONGEST_WAIT_MS));
         if now < until {
-            return Err(Closed::Wait { until });
+            return Err(Throttle::Wait { until });
         }
     }
     Ok(past.failures)
@@ -92,12 +92,12 @@ pub(super) fn judge(
 /// larger of the two applies.
 pub(super) async fn carry_over(
     work: &mut Work,
-    guesser: Guesser<'_>,
-    kind: GuessKind,
-    limits: GuessLimits,
+    claimant: Claimant<'_>,
+    kind: AttemptKind,
+    limits: AttemptLimits,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let Some(former) = guesser.former_key else { return Ok(()) };
+    let Some(former) = claimant.former_key else { return Ok(()) };
     let kept = work
         .optional(
             "SELECT failures, last_judged_at FROM guesses WHERE phone_key = $1 AND kind = $2",
@@ -117,31 +117,31 @@ pub(super) async fn carry_over(
          ON CONFLICT (phone_key, kind) DO UPDATE SET
              failures = CASE WHEN guesses.failures < $3 OR guesses.last_judged_at <= $5 THEN $3 ELSE guesses.failures END,
              last_judged_at = CASE WHEN guesses.last_judged_at < $4 THEN $4 ELSE guesses.last_judged_at END",
-        args![guesser.phone_key.as_str(), kind.as_str(), failures, last, over_before],
+        args![claimant.phone_key.as_str(), kind.as_str(), failures, last, over_before],
     )
     .await?;
     Ok(())
 }
 
 /// Judges in a transaction. The count stays locked until its end, so that parallel attempts queue.
-pub(super) async fn judge_locked(
+pub(super) async fn check_locked(
     work: &mut Work,
-    guesser: Guesser<'_>,
-    kind: GuessKind,
-    limits: GuessLimits,
+    claimant: Claimant<'_>,
+    kind: AttemptKind,
+    limits: AttemptLimits,
     now: Timestamp,
-) -> Result<Result<i64, Closed>, sqlx::Error> {
-    carry_over(work, guesser, kind, limits, now).await?;
+) -> Result<Result<i64, Throttle>, sqlx::Error> {
+    carry_over(work, claimant, kind, limits, now).await?;
     let row = work
         .optional(
             "UPDATE guesses SET failures = failures WHERE phone_key = $1 AND kind = $2
              RETURNING failures, last_judged_at,
                  EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device",
             args![
-                guesser.phone_key.as_str(),
+                claimant.phone_key.as_str(),
                 kind.as_str(),
-                guesser.known_device,
-                guesser.phone_number
+                claimant.known_device,
+                claimant.phone_number
             ],
         )
         .await?;

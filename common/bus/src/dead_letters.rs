@@ -16,7 +16,8 @@ pub struct DeadLetter {
     /// Why it was set aside: `failed`, `panicked`, `timed_out`, `crash_loop`, or what its handler said.
     pub reason: String,
     /// Failures that were counted before.
-    pub tries: u32,
+    #[serde(rename = "tries")]
+    pub attempts: u32,
     /// When a worker first saw it.
     pub first_at: Option<Timestamp>,
     pub dead_at: Option<Timestamp>,
@@ -36,13 +37,13 @@ pub struct DeadDetail {
 
 /// Which dead letters a command is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pick {
+pub enum Selection {
     /// All that lie there when the command starts.
     All,
     One(String),
 }
 
-impl Pick {
+impl Selection {
     pub(super) fn takes(&self, id: &str) -> bool {
         match self {
             Self::All => true,

@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-pub use self::dead_letters::{DeadDetail, DeadLetter, Pick};
+pub use self::dead_letters::{DeadDetail, DeadLetter, Selection};
 pub use self::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
@@ -157,7 +157,7 @@ impl Bus {
 
     /// Puts dead letters back into their queue, with no tries counted; tells how many. One is taken away only when its
     /// copy is confirmed.
-    pub async fn dead_replay(&self, queue: Queue, pick: &Pick) -> Result<u64, EngineError> {
+    pub async fn dead_replay(&self, queue: Queue, pick: &Selection) -> Result<u64, EngineError> {
         match &self.0 {
             Engine::Rabbit(rabbit) => rabbit.dead_replay(queue, pick).await,
             Engine::Memory(memory) => Ok(memory.dead_replay(queue, pick)),
@@ -165,7 +165,7 @@ impl Bus {
     }
 
     /// Throws dead letters away; tells how many.
-    pub async fn dead_drop(&self, queue: Queue, pick: &Pick) -> Result<u64, EngineError> {
+    pub async fn dead_drop(&self, queue: Queue, pick: &Selection) -> Result<u64, EngineError> {
         match &self.0 {
             Engine::Rabbit(rabbit) => rabbit.dead_drop(queue, pick).await,
             Engine::Memory(memory) => Ok(memory.dead_drop(queue, pick)),
@@ -192,7 +192,7 @@ enum Source {
 
 impl Consumer {
     /// The next message; `None` only after [`Consumer::cancel`]. A call that is dropped loses no message.
-    pub async fn next(&mut self) -> Option<Incoming> {
+    pub async fn next(&mut self) -> Option<Delivery> {
         match &mut self.0 {
             Source::Rabbit(consumer) => consumer.next().await,
             Source::Memory(consumer) => consumer.next().await,
@@ -201,7 +201,7 @@ impl Consumer {
 
     /// Takes no more messages, and returns those that were fetched and not yet given out. Messages in hand can still be
     /// settled.
-    pub async fn cancel(&mut self) -> Vec<Incoming> {
+    pub async fn cancel(&mut self) -> Vec<Delivery> {
         match &mut self.0 {
             Source::Rabbit(consumer) => consumer.cancel().await,
             Source::Memory(consumer) => {
@@ -229,52 +229,52 @@ impl Consumer {
 }
 
 /// A message in hand.
-pub struct Incoming {
+pub struct Delivery {
     /// The type it was published with.
     pub kind: String,
     pub id: String,
     pub bytes: Bytes,
     /// Failures counted so far.
-    pub tries: u32,
+    pub attempts: u32,
     /// Whether it was in somebody's hands before and came back unsettled: its holder may have died of it.
     pub suspect: bool,
     /// When a worker first saw it.
     pub first_at: Timestamp,
-    held: Held,
+    held: AckHandle,
     /// Read at the first question: a waiting message is asked every second.
     event_time: OnceLock<Option<Timestamp>>,
 }
 
-enum Held {
-    Rabbit(rabbit::Held),
-    Memory(memory::Held),
+enum AckHandle {
+    Rabbit(rabbit::AckHandle),
+    Memory(memory::AckHandle),
     Nobody,
 }
 
 /// What becomes of a message in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settle<'a> {
+pub enum Settlement<'a> {
     /// It is done with.
     Done,
     /// It comes again after the delay, with this count of tries.
-    Later { delay: Delay, tries: u32 },
+    Later { delay: Delay, attempts: u32 },
     /// It is set aside for an operator.
-    Dead { reason: &'a str, tries: u32 },
+    Dead { reason: &'a str, attempts: u32 },
     /// It was not begun: anybody may take it at once.
     Back,
 }
 
-impl Incoming {
+impl Delivery {
     /// A message that no bus holds, for driving a handler by hand. Settling it does nothing.
     pub fn loose(kind: &str, id: &str, bytes: impl Into<Bytes>) -> Self {
         Self {
             kind: kind.to_owned(),
             id: id.to_owned(),
             bytes: bytes.into(),
-            tries: 0,
+            attempts: 0,
             suspect: false,
             first_at: Timestamp::from_ms(0),
-            held: Held::Nobody,
+            held: AckHandle::Nobody,
             event_time: OnceLock::new(),
         }
     }
@@ -283,20 +283,20 @@ impl Incoming {
     ///
     /// # Errors
     /// `Away` when the copy was not confirmed, or when the message is no longer ours: then it comes again.
-    pub async fn settle(&self, settle: Settle<'_>) -> Result<(), EngineError> {
+    pub async fn settle(&self, settle: Settlement<'_>) -> Result<(), EngineError> {
         match &self.held {
-            Held::Rabbit(held) => held.settle(self, settle).await,
-            Held::Memory(held) => held.settle(settle),
-            Held::Nobody => Ok(()),
+            AckHandle::Rabbit(held) => held.settle(self, settle).await,
+            AckHandle::Memory(held) => held.settle(settle),
+            AckHandle::Nobody => Ok(()),
         }
     }
 
     /// Whether the bus has taken it back, and it comes again by itself: to handle it now would be to handle it twice.
     pub fn is_stale(&self) -> bool {
         match &self.held {
-            Held::Rabbit(held) => held.is_stale(),
-            Held::Memory(held) => held.is_stale(),
-            Held::Nobody => false,
+            AckHandle::Rabbit(held) => held.is_stale(),
+            AckHandle::Memory(held) => held.is_stale(),
+            AckHandle::Nobody => false,
         }
     }
 
@@ -311,12 +311,12 @@ impl Incoming {
     }
 }
 
-impl fmt::Debug for Incoming {
+impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Incoming")
             .field("kind", &self.kind)
             .field("id", &self.id)
-            .field("tries", &self.tries)
+            .field("attempts", &self.attempts)
             .field("suspect", &self.suspect)
             .finish_non_exhaustive()
     }
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn p10_a_message_prints_without_its_body() {
-        let message = Incoming::loose("sms.requested.v1", "m1", "+98912");
+        let message = Delivery::loose("sms.requested.v1", "m1", "+98912");
         assert!(!format!("{message:?}").contains("+98912"));
     }
 

@@ -11,9 +11,9 @@ use anyhow::anyhow;
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
-use super::dead_letters::{DeadDetail, DeadLetter, Pick, redacted};
+use super::dead_letters::{DeadDetail, DeadLetter, Selection, redacted};
 use super::topology::Queue;
-use super::{Attached, Incoming, PublishError, Settle};
+use super::{Attached, Delivery, PublishError, Settlement};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
@@ -35,18 +35,18 @@ pub(super) struct Memory {
 
 #[derive(Default)]
 struct State {
-    queues: HashMap<Queue, Lane>,
+    queues: HashMap<Queue, QueueState>,
     /// Messages that are ready, waiting or in hand.
     messages: usize,
     last_tag: u64,
 }
 
 #[derive(Default)]
-struct Lane {
+struct QueueState {
     ready: VecDeque<Message>,
     waiting: Vec<(i64, Message)>,
     in_hand: HashMap<u64, Message>,
-    buried: VecDeque<Dead>,
+    dead_lettered: VecDeque<Dead>,
 }
 
 #[derive(Clone)]
@@ -54,7 +54,7 @@ struct Message {
     kind: String,
     id: String,
     bytes: Bytes,
-    tries: u32,
+    attempts: u32,
     first_at: Option<Timestamp>,
     came_back: bool,
 }
@@ -92,9 +92,10 @@ impl Memory {
         }
         for queue in queues {
             let (kind, id, bytes) = (kind.to_owned(), id.to_owned(), bytes.clone());
-            let message = Message { kind, id, bytes, tries: 0, first_at: None, came_back: false };
+            let message =
+                Message { kind, id, bytes, attempts: 0, first_at: None, came_back: false };
             state.messages += 1;
-            state.lane(queue).ready.push_back(message);
+            state.queue_state(queue).ready.push_back(message);
         }
         drop(state);
         self.news.notify_waiters();
@@ -112,68 +113,69 @@ impl Memory {
         }
     }
 
-    fn next_of(&self, queue: Queue, tags: &Tags, prefetch: usize) -> Option<Incoming> {
+    fn next_of(&self, queue: Queue, tags: &Tags, prefetch: usize) -> Option<Delivery> {
         let now = self.clock.now();
         let mut state = self.lock();
-        let lane = state.lane(queue);
-        lane.wake(now.ms());
+        let queue_state = state.queue_state(queue);
+        queue_state.wake(now.ms());
         let mut tags = tags.lock();
         if tags.len() >= prefetch {
             return None;
         }
-        let mut message = lane.ready.pop_front()?;
+        let mut message = queue_state.ready.pop_front()?;
         let first_at = *message.first_at.get_or_insert(now);
         state.last_tag += 1;
         let tag = state.last_tag;
         tags.push(tag);
-        state.lane(queue).in_hand.insert(tag, message.clone());
-        let held = Held { memory: self.clone(), queue, tag };
-        let Message { kind, id, bytes, tries, came_back, .. } = message;
-        let held = super::Held::Memory(held);
+        state.queue_state(queue).in_hand.insert(tag, message.clone());
+        let held = AckHandle { memory: self.clone(), queue, tag };
+        let Message { kind, id, bytes, attempts, came_back, .. } = message;
+        let held = super::AckHandle::Memory(held);
         let event_time = std::sync::OnceLock::new();
-        Some(Incoming { kind, id, bytes, tries, suspect: came_back, first_at, held, event_time })
+        Some(Delivery { kind, id, bytes, attempts, suspect: came_back, first_at, held, event_time })
     }
 
     pub(super) fn dead_list(&self, queue: Queue, limit: usize) -> Vec<DeadLetter> {
-        self.lock().lane(queue).buried.iter().take(limit).map(Dead::letter).collect()
+        self.lock().queue_state(queue).dead_lettered.iter().take(limit).map(Dead::letter).collect()
     }
 
     pub(super) fn dead_show(&self, queue: Queue, id: &str) -> Option<DeadDetail> {
         let mut state = self.lock();
-        let dead = state.lane(queue).buried.iter().find(|dead| dead.message.id == id)?;
+        let dead =
+            state.queue_state(queue).dead_lettered.iter().find(|dead| dead.message.id == id)?;
         let headers = BTreeMap::from([
             ("x-latchkey-reason".to_owned(), dead.reason.clone()),
-            ("x-latchkey-tries".to_owned(), dead.message.tries.to_string()),
+            ("x-latchkey-tries".to_owned(), dead.message.attempts.to_string()),
         ]);
         Some(DeadDetail { letter: dead.letter(), headers, body: redacted(&dead.message.bytes) })
     }
 
-    pub(super) fn dead_replay(&self, queue: Queue, pick: &Pick) -> u64 {
+    pub(super) fn dead_replay(&self, queue: Queue, pick: &Selection) -> u64 {
         let mut state = self.lock();
-        let picked = state.lane(queue).exhume(pick);
+        let picked = state.queue_state(queue).take_dead(pick);
         let count = picked.len();
         state.messages += count;
         for dead in picked {
-            let message = Message { tries: 0, came_back: false, ..dead.message };
-            state.lane(queue).ready.push_back(message);
+            let message = Message { attempts: 0, came_back: false, ..dead.message };
+            state.queue_state(queue).ready.push_back(message);
         }
         drop(state);
         self.news.notify_waiters();
         count as u64
     }
 
-    pub(super) fn dead_drop(&self, queue: Queue, pick: &Pick) -> u64 {
-        self.lock().lane(queue).exhume(pick).len() as u64
+    pub(super) fn dead_drop(&self, queue: Queue, pick: &Selection) -> u64 {
+        self.lock().queue_state(queue).take_dead(pick).len() as u64
     }
 }
 
 impl State {
-    fn lane(&mut self, queue: Queue) -> &mut Lane {
+    fn queue_state(&mut self, queue: Queue) -> &mut QueueState {
         self.queues.entry(queue).or_default()
     }
 }
 
-impl Lane {
+impl QueueState {
     /// Moves what is due to the ready ones, the earliest first.
     fn wake(&mut self, now_ms: i64) {
         let mut due: Vec<_> = self.waiting.extract_if(.., |(at, _)| *at <= now_ms).collect();
@@ -181,10 +183,10 @@ impl Lane {
         self.ready.extend(due.into_iter().map(|(_, message)| message));
     }
 
-    fn exhume(&mut self, pick: &Pick) -> Vec<Dead> {
+    fn take_dead(&mut self, pick: &Selection) -> Vec<Dead> {
         let (picked, kept): (Vec<_>, Vec<_>) =
-            self.buried.drain(..).partition(|dead| pick.takes(&dead.message.id));
-        self.buried = kept.into();
+            self.dead_lettered.drain(..).partition(|dead| pick.takes(&dead.message.id));
+        self.dead_lettered = kept.into();
         picked
     }
 }
@@ -195,7 +197,7 @@ impl Dead {
             id: self.message.id.clone(),
             kind: self.message.kind.clone(),
             reason: self.reason.clone(),
-            tries: self.message.tries,
+            attempts: self.message.attempts,
             first_at: self.message.first_at,
             dead_at: Some(self.since),
             bytes: self.message.bytes.len(),
@@ -224,7 +226,7 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub(super) async fn next(&mut self) -> Option<Incoming> {
+    pub(super) async fn next(&mut self) -> Option<Delivery> {
         loop {
             let news = self.memory.news.clone();
             let news = news.notified();
@@ -243,7 +245,7 @@ impl Consumer {
 
     fn forget_settled(&self) {
         let mut state = self.memory.lock();
-        let in_hand = &state.lane(self.queue).in_hand;
+        let in_hand = &state.queue_state(self.queue).in_hand;
         self.tags.lock().retain(|tag| in_hand.contains_key(tag));
     }
 
@@ -256,17 +258,18 @@ impl Consumer {
     }
 
     pub(super) fn dead_letters(&self) -> u32 {
-        u32::try_from(self.memory.lock().lane(self.queue).buried.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.memory.lock().queue_state(self.queue).dead_lettered.len())
+            .unwrap_or(u32::MAX)
     }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
         let mut state = self.memory.lock();
-        let lane = state.lane(self.queue);
+        let queue_state = state.queue_state(self.queue);
         for tag in self.tags.lock().drain(..).rev() {
-            if let Some(message) = lane.in_hand.remove(&tag) {
-                lane.ready.push_front(Message { came_back: true, ..message });
+            if let Some(message) = queue_state.in_hand.remove(&tag) {
+                queue_state.ready.push_front(Message { came_back: true, ..message });
             }
         }
         drop(state);
@@ -275,40 +278,46 @@ impl Drop for Consumer {
 }
 
 /// A message of the memory bus's in somebody's hands.
-pub(super) struct Held {
+pub(super) struct AckHandle {
     memory: Memory,
     queue: Queue,
     tag: u64,
 }
 
-impl Held {
+impl AckHandle {
     pub(super) fn is_stale(&self) -> bool {
-        !self.memory.lock().lane(self.queue).in_hand.contains_key(&self.tag)
+        !self.memory.lock().queue_state(self.queue).in_hand.contains_key(&self.tag)
     }
 
-    pub(super) fn settle(&self, settle: Settle<'_>) -> Result<(), EngineError> {
+    pub(super) fn settle(&self, settle: Settlement<'_>) -> Result<(), EngineError> {
         let now = self.memory.clock.now();
         let mut state = self.memory.lock();
-        let lane = state.lane(self.queue);
-        let Some(message) = lane.in_hand.remove(&self.tag) else {
+        let queue_state = state.queue_state(self.queue);
+        let Some(message) = queue_state.in_hand.remove(&self.tag) else {
             return Err(EngineError::away(ENGINE, anyhow!("the message is no longer ours")));
         };
         match settle {
-            Settle::Done => state.messages -= 1,
-            Settle::Later { delay, tries } => {
-                let message = Message { tries, came_back: false, ..message };
-                lane.waiting.push((now.ms() + delay.ms(), message));
+            Settlement::Done => state.messages -= 1,
+            Settlement::Later { delay, attempts } => {
+                let message = Message { attempts, came_back: false, ..message };
+                queue_state.waiting.push((now.ms() + delay.ms(), message));
             }
-            Settle::Dead { reason, tries } => {
-                let message = Message { tries, ..message };
-                lane.buried.push_back(Dead { message, reason: reason.to_owned(), since: now });
-                if lane.buried.len() > MAX_DEAD {
-                    lane.buried.pop_front();
+            Settlement::Dead { reason, attempts } => {
+                let message = Message { attempts, ..message };
+                queue_state.dead_lettered.push_back(Dead {
+                    message,
+                    reason: reason.to_owned(),
+                    since: now,
+                });
+                if queue_state.dead_lettered.len() > MAX_DEAD {
+                    queue_state.dead_lettered.pop_front();
                     tracing::warn!(queue = %self.queue, "the oldest dead letter made room");
                 }
                 state.messages -= 1;
             }
-            Settle::Back => lane.ready.push_front(Message { came_back: true, ..message }),
+            Settlement::Back => {
+                queue_state.ready.push_front(Message { came_back: true, ..message })
+            }
         }
         drop(state);
         self.memory.news.notify_waiters();
@@ -330,8 +339,10 @@ mod tests {
         assert!(matches!(publish(), Err(PublishError::Refused)));
         let tags = Tags::default();
         let message = bus.next_of(Queue::OtpWorker, &tags, 1).unwrap();
-        let super::super::Held::Memory(held) = &message.held else { panic!("not of this bus") };
-        held.settle(Settle::Done).unwrap();
+        let super::super::AckHandle::Memory(held) = &message.held else {
+            panic!("not of this bus")
+        };
+        held.settle(Settlement::Done).unwrap();
         publish().unwrap();
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bus::consumer::{Crashes, Failure, Handler, Options, Report};
 use bus::{
-    Bus, Consumer, DeadLetter, Delay, Incoming, Pick, PublishError, Queue, Settle,
+    Bus, Consumer, DeadLetter, Delay, Delivery, PublishError, Queue, Selection, Settlement,
     consumer as worker,
 };
 use domain::clock::Clock;
@@ -87,7 +87,7 @@ async fn within<T>(done: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, done).await.expect("within 30 s")
 }
 
-async fn take(consumer: &mut Consumer) -> Incoming {
+async fn take(consumer: &mut Consumer) -> Delivery {
     within(consumer.next()).await.expect("the consumer goes on")
 }
 
@@ -139,9 +139,9 @@ async fn p1_a_confirmed_event_is_in_its_queue(side: Side) {
     for number in 0..100 {
         let message = take(&mut consumer).await;
         assert_eq!(message.id, format!("e{number}"));
-        assert_eq!((message.kind.as_str(), message.tries, message.suspect), (KIND, 0, false));
+        assert_eq!((message.kind.as_str(), message.attempts, message.suspect), (KIND, 0, false));
         assert!(message.bytes.ends_with(br#""type":"otp.requested.v1"}"#));
-        message.settle(Settle::Done).await.unwrap();
+        message.settle(Settlement::Done).await.unwrap();
     }
     nothing_comes(&mut consumer).await;
 }
@@ -156,23 +156,23 @@ async fn an_addressed_event_that_nobody_takes_is_an_error(side: Side) {
 async fn a_retry_comes_again_no_sooner_than_its_delay_with_its_tries_counted(side: Side) {
     let mut consumer = side.consumer().await;
     let mut began = HashMap::new();
-    for (id, delay, tries) in [("long", Delay::FiveSeconds, 2), ("short", Delay::Second, 1)] {
+    for (id, delay, attempts) in [("long", Delay::FiveSeconds, 2), ("short", Delay::Second, 1)] {
         side.publish(id).await;
         let message = take(&mut consumer).await;
-        message.settle(Settle::Later { delay, tries }).await.unwrap();
+        message.settle(Settlement::Later { delay, attempts }).await.unwrap();
         began.insert(id, (side.clock.now_ms(), message.first_at));
     }
     // The short one is not held up behind the long one.
-    for (id, delay, tries) in [("short", Delay::Second, 1), ("long", Delay::FiveSeconds, 2)] {
+    for (id, delay, attempts) in [("short", Delay::Second, 1), ("long", Delay::FiveSeconds, 2)] {
         let message = take(&mut consumer).await;
         let (settled_at, first_at) = began[id];
         let waited_ms = side.clock.now_ms() - settled_at;
-        assert_eq!((message.id.as_str(), message.tries), (id, tries));
+        assert_eq!((message.id.as_str(), message.attempts), (id, attempts));
         assert_eq!((message.kind.as_str(), message.first_at), (KIND, first_at));
         assert!(!message.suspect, "a retry is not a suspect");
         // The broker starts its wait before we read our clock.
         assert!(waited_ms >= delay.ms() - 100, "{id} waited {waited_ms} ms");
-        message.settle(Settle::Done).await.unwrap();
+        message.settle(Settlement::Done).await.unwrap();
     }
 }
 
@@ -181,7 +181,7 @@ async fn what_a_lost_consumer_held_comes_again_as_a_suspect(side: Side) {
         side.publish(id).await;
     }
     let mut lost = side.consumer().await;
-    take(&mut lost).await.settle(Settle::Done).await.unwrap();
+    take(&mut lost).await.settle(Settlement::Done).await.unwrap();
     let held = take(&mut lost).await;
     assert!(!held.is_stale());
     drop(lost);
@@ -198,9 +198,9 @@ async fn what_a_lost_consumer_held_comes_again_as_a_suspect(side: Side) {
         }
     })
     .await;
-    assert!(held.settle(Settle::Done).await.is_err(), "it is another's now");
+    assert!(held.settle(Settlement::Done).await.is_err(), "it is another's now");
     for message in again.values() {
-        message.settle(Settle::Done).await.unwrap();
+        message.settle(Settlement::Done).await.unwrap();
     }
     nothing_comes(&mut consumer).await;
 }
@@ -236,7 +236,7 @@ impl Script {
 }
 
 impl Handler for Script {
-    async fn handle(&self, message: &Incoming) -> Result<(), Failure> {
+    async fn handle(&self, message: &Delivery) -> Result<(), Failure> {
         self.begun.lock().unwrap().insert(message.id.clone());
         if self.away.load(Ordering::SeqCst) {
             *self.attempts_while_away.lock().unwrap() += 1;
@@ -248,7 +248,7 @@ impl Handler for Script {
                 self.handled.lock().unwrap().insert("sent away".to_owned(), 1);
                 return Err(Failure::Later(Duration::from_secs(1)));
             }
-            "told" => assert_eq!(message.tries, 0, "no try is counted"),
+            "told" => assert_eq!(message.attempts, 0, "no try is counted"),
             "panics" => panic!("as the test asks"),
             "hangs" | "kills" => std::future::pending().await,
             "hopeless" => return Err(Failure::Permanent("no_use", anyhow::anyhow!("of no use"))),
@@ -310,7 +310,7 @@ async fn p11_poison_among_a_thousand_good_ones_harms_only_itself(side: Side) {
     script.handled_once(1_000).await;
     let dead = side.dead_once(4).await;
     worker.stop().await;
-    let fates = dead.values().map(|d| (d.id.as_str(), d.reason.as_str(), d.tries));
+    let fates = dead.values().map(|d| (d.id.as_str(), d.reason.as_str(), d.attempts));
     let told = [
         ("errs", "failed", 5),
         ("hangs", "timed_out", 5),
@@ -520,7 +520,7 @@ async fn p12_a_stop_ends_what_is_in_hand_and_hands_back_the_rest(side: Side) {
     let mut rest = Vec::new();
     for _ in 0..8 {
         let message = take(&mut consumer).await;
-        message.settle(Settle::Done).await.unwrap();
+        message.settle(Settlement::Done).await.unwrap();
         rest.push(message.id);
     }
     rest.sort();
@@ -531,7 +531,7 @@ async fn p12_a_stop_ends_what_is_in_hand_and_hands_back_the_rest(side: Side) {
 struct Reads;
 
 impl Handler for Reads {
-    async fn handle(&self, message: &Incoming) -> Result<(), Failure> {
+    async fn handle(&self, message: &Delivery) -> Result<(), Failure> {
         Envelope::<SmsStatus>::decode(&message.bytes)?;
         Ok(())
     }
@@ -559,7 +559,7 @@ async fn an_event_of_an_unknown_version_is_set_aside_as_that(side: Side) {
     let dead = side.dead_once(2).await;
     stop.cancel();
     within(task).await.unwrap().unwrap();
-    assert_eq!((dead["e9"].reason.as_str(), dead["e9"].tries), ("unknown_version", 0));
+    assert_eq!((dead["e9"].reason.as_str(), dead["e9"].attempts), ("unknown_version", 0));
     assert_eq!(dead["e9"].kind, "sms.status.v9");
     assert_eq!(dead["torn"].reason, "unreadable");
 }
@@ -572,7 +572,7 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped(side: Side) {
     let mut consumer = side.consumer().await;
     for _ in 0..4 {
         let message = take(&mut consumer).await;
-        message.settle(Settle::Dead { reason: "failed", tries: 5 }).await.unwrap();
+        message.settle(Settlement::Dead { reason: "failed", attempts: 5 }).await.unwrap();
     }
     // Looking does no harm, however often.
     for _ in 0..3 {
@@ -581,26 +581,26 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped(side: Side) {
     }
     assert_eq!(side.bus.dead_list(QUEUE, 2).await.unwrap().len(), 2);
     let shown = side.bus.dead_show(QUEUE, "c").await.unwrap().unwrap();
-    assert_eq!((shown.letter.reason.as_str(), shown.letter.tries), ("failed", 5));
+    assert_eq!((shown.letter.reason.as_str(), shown.letter.attempts), ("failed", 5));
     assert_eq!(shown.body["data"]["country"], "IR");
     assert_eq!(shown.headers["x-latchkey-reason"], "failed");
     assert!(!serde_json::to_string(&shown).unwrap().contains("CIPHERTEXT"));
     assert!(side.bus.dead_show(QUEUE, "nobody").await.unwrap().is_none());
 
-    let one = |id: &str| Pick::One(id.to_owned());
+    let one = |id: &str| Selection::One(id.to_owned());
     assert_eq!(side.bus.dead_drop(QUEUE, &one("a")).await.unwrap(), 1);
     assert_eq!(side.bus.dead_drop(QUEUE, &one("a")).await.unwrap(), 0);
     assert_eq!(side.bus.dead_replay(QUEUE, &one("b")).await.unwrap(), 1);
     let back = take(&mut consumer).await;
-    assert_eq!((back.id.as_str(), back.kind.as_str(), back.tries), ("b", KIND, 0));
+    assert_eq!((back.id.as_str(), back.kind.as_str(), back.attempts), ("b", KIND, 0));
     assert_eq!(back.bytes, body.as_bytes());
-    back.settle(Settle::Done).await.unwrap();
-    assert_eq!(side.bus.dead_replay(QUEUE, &Pick::All).await.unwrap(), 2);
+    back.settle(Settlement::Done).await.unwrap();
+    assert_eq!(side.bus.dead_replay(QUEUE, &Selection::All).await.unwrap(), 2);
     for _ in 0..2 {
         let message = take(&mut consumer).await;
-        message.settle(Settle::Dead { reason: "failed", tries: 5 }).await.unwrap();
+        message.settle(Settlement::Dead { reason: "failed", attempts: 5 }).await.unwrap();
     }
-    assert_eq!(side.bus.dead_drop(QUEUE, &Pick::All).await.unwrap(), 2);
+    assert_eq!(side.bus.dead_drop(QUEUE, &Selection::All).await.unwrap(), 2);
     assert!(side.dead().await.is_empty());
     nothing_comes(&mut consumer).await;
 }

@@ -13,8 +13,8 @@ use super::error::ConfigError;
 use super::reader::Reader;
 use super::source::Given;
 use super::{
-    Config, Engines, Environment, Otp, Role, Secrets, TestNumber, Tokens, UnknownPhone, parse,
-    shown, test_numbers,
+    Config, EngineSettings, Environment, Otp, Role, Secrets, TestNumber, Tokens, UnknownPhone,
+    parse, shown, test_numbers,
 };
 
 /// The process that reads the settings, and the rules that apply to it.
@@ -116,8 +116,8 @@ pub(super) fn build_secrets(given: Given) -> Result<Secrets, ConfigError> {
 fn worked_out(config: &Config) -> Vec<(&'static str, Option<String>)> {
     let path = |path: &Path| path.display().to_string();
     let data_dir = match &config.engines {
-        Engines::Embedded { data_dir } => Some(path(data_dir)),
-        Engines::Services { .. } => None,
+        EngineSettings::Embedded { data_dir } => Some(path(data_dir)),
+        EngineSettings::Services { .. } => None,
     };
     let routes = config.sms.routes.default.first().map(|provider| format!("default={provider}"));
     vec![
@@ -164,7 +164,7 @@ fn issuer(r: &mut Reader, case: Case, public_url: Option<&Url>) -> Option<String
     issuer.or_else(|| public_url.map(|url| url.as_str().trim_end_matches('/').to_owned()))
 }
 
-fn jwt_keys_dir(r: &mut Reader, case: Case, engines: &Engines) -> Option<PathBuf> {
+fn jwt_keys_dir(r: &mut Reader, case: Case, engines: &EngineSettings) -> Option<PathBuf> {
     const NAME: &str = "LATCHKEY_JWT_KEYS_DIR";
     if !case.role.has_gateway() {
         // A worker may be given the gateway's folder without having it.
@@ -174,8 +174,8 @@ fn jwt_keys_dir(r: &mut Reader, case: Case, engines: &Engines) -> Option<PathBuf
         return Some(folder);
     }
     match engines {
-        Engines::Embedded { data_dir } => Some(data_dir.join("keys")),
-        Engines::Services { .. } => {
+        EngineSettings::Embedded { data_dir } => Some(data_dir.join("keys")),
+        EngineSettings::Services { .. } => {
             r.require(NAME, "the gateway generates signing keys only when embedded");
             None
         }

@@ -6,7 +6,7 @@ use super::build::Case;
 use super::parse::{self, Parsed};
 use super::reader::Reader;
 use super::secret::{LEAST_BYTES, is_sample};
-use super::{Engines, Environment, Role, Secrets};
+use super::{EngineSettings, Environment, Role, Secrets};
 use domain::keys::Keys;
 
 pub(super) const ENGINES: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "AMQP_URL"];
@@ -21,7 +21,7 @@ pub(super) fn environment(r: &mut Reader, embedded: bool) -> Environment {
     })
 }
 
-pub(super) fn engines(r: &mut Reader, case: Case) -> Engines {
+pub(super) fn engines(r: &mut Reader, case: Case) -> EngineSettings {
     let mut engine = |name, schemes: &[&str]| r.secret(name, |url| parse::engine_url(url, schemes));
     let database_url = engine("DATABASE_URL", &["postgres", "postgresql"]);
     let redis_url = engine("REDIS_URL", &["redis", "rediss"]);
@@ -44,10 +44,12 @@ pub(super) fn engines(r: &mut Reader, case: Case) -> Engines {
     // Validated with real engines too: the same variables may be used with both.
     let data_dir = r.read("LATCHKEY_DATA_DIR", parse::folder);
     if case.embedded {
-        return Engines::Embedded { data_dir: data_dir.unwrap_or_else(|| platform_folder(r)) };
+        return EngineSettings::Embedded {
+            data_dir: data_dir.unwrap_or_else(|| platform_folder(r)),
+        };
     }
     // An empty address was refused above, so nothing ever connects to it.
-    Engines::Services {
+    EngineSettings::Services {
         database_url: database_url.unwrap_or_default(),
         redis_url: redis_url.unwrap_or_default(),
         amqp_url: amqp_url.unwrap_or_default(),

@@ -98,7 +98,7 @@ impl Environment {
 
 /// All three services or none: having only some of them is not representable.
 #[derive(Clone, Debug)]
-pub enum Engines {
+pub enum EngineSettings {
     Embedded { data_dir: PathBuf },
     Services { database_url: SecretString, redis_url: SecretString, amqp_url: SecretString },
 }
@@ -215,7 +215,7 @@ pub struct Texts {
 pub struct Config {
     pub role: Role,
     pub environment: Environment,
-    pub engines: Engines,
+    pub engines: EngineSettings,
     pub secrets: Secrets,
     pub listen: SocketAddr,
     pub ops_listen: SocketAddr,
@@ -300,11 +300,11 @@ impl Config {
                 let previous = previous.as_ref().map(|secret| secret.expose_secret().as_bytes());
                 Ok(Keys::from_secret(current.expose_secret().as_bytes(), previous))
             }
-            (Secrets::MadeInDataDir, Engines::Embedded { data_dir }) => {
+            (Secrets::MadeInDataDir, EngineSettings::Embedded { data_dir }) => {
                 let secret = secret::made_in(data_dir)?;
                 Ok(Keys::from_secret(secret.expose_secret().as_bytes(), None))
             }
-            (Secrets::MadeInDataDir, Engines::Services { .. }) => {
+            (Secrets::MadeInDataDir, EngineSettings::Services { .. }) => {
                 anyhow::bail!(
                     "LATCHKEY_SECRET or LATCHKEY_SERVICE_KEYS is needed unless everything runs embedded"
                 )

@@ -56,7 +56,7 @@ impl Config {
             Limit::LoginsIp => {
                 (limits.logins_per_ip_minute, Some(MINUTE), "LATCHKEY_LOGINS_PER_IP_MINUTE")
             }
-            Limit::Guesses => {
+            Limit::Attempts => {
                 let reset = self.otp.failure_reset_secs;
                 let window = (reset > 0).then_some(reset);
                 (u64::from(self.otp.max_failures), window, "LATCHKEY_OTP_MAX_FAILURES")

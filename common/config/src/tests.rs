@@ -270,7 +270,9 @@ fn without_settings_it_is_the_embedded_development_of_the_contract() {
     let folder = Folder::new();
     let config = load(&[("LATCHKEY_DATA_DIR", &folder.text())]).unwrap();
     assert_eq!(config.environment, Environment::Development);
-    assert!(matches!(&config.engines, Engines::Embedded { data_dir } if data_dir == folder.path()));
+    assert!(
+        matches!(&config.engines, EngineSettings::Embedded { data_dir } if data_dir == folder.path())
+    );
     assert!(matches!(config.secrets, Secrets::MadeInDataDir));
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.ops_listen.to_string(), "127.0.0.1:9090");
@@ -299,7 +301,7 @@ fn without_settings_it_is_the_embedded_development_of_the_contract() {
 
 #[test]
 fn the_data_folder_is_the_platforms_when_none_is_set() {
-    let Engines::Embedded { data_dir } = load(&[]).unwrap().engines else {
+    let EngineSettings::Embedded { data_dir } = load(&[]).unwrap().engines else {
         panic!("without engines it runs embedded")
     };
     assert!(data_dir.is_absolute() && data_dir.ends_with("latchkey"), "{}", data_dir.display());
@@ -431,7 +433,7 @@ fn a_valid_production_starts_and_its_issuer_is_the_public_url() {
     let config = Config::from_map(Role::AllInOne, &production(&keys_dir)).unwrap();
     assert_eq!(config.environment, Environment::Production);
     assert_eq!(config.issuer.as_deref(), Some("https://auth.example.test"));
-    let Engines::Services { database_url, .. } = &config.engines else {
+    let EngineSettings::Services { database_url, .. } = &config.engines else {
         panic!("engines were given")
     };
     assert_eq!(database_url.expose_secret(), ENGINES[0].1);
@@ -624,7 +626,7 @@ fn every_limit_of_the_contract_is_shown() {
     let hour = find(Limit::PhoneHour);
     assert_eq!((hour.value, hour.window_secs), (Some(4711), Some(3_600)));
     assert_eq!(hour.variable, Some("LATCHKEY_SENDS_PER_PHONE_HOUR"));
-    assert_eq!(find(Limit::Guesses).window_secs, None, "0 = never");
+    assert_eq!(find(Limit::Attempts).window_secs, None, "0 = never");
 }
 
 #[test]

@@ -157,7 +157,7 @@ pub struct Profile {
 
 /// An accepted code request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Ask {
+pub struct CodeRequest {
     pub request_id: RequestId,
     /// The code that this request joined. All requests that join it get the same code (P5).
     pub code_id: CodeId,
@@ -173,7 +173,7 @@ pub struct Ask {
     pub sealed: Sealed<Recipient>,
 }
 
-impl Ask {
+impl CodeRequest {
     /// Seals the recipient for this request in this event.
     pub fn seal(
         seal: &Seal,
@@ -193,69 +193,69 @@ impl Ask {
 /// `POST /v1/otp` or a change of phone was accepted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OtpRequested(pub Ask);
+pub struct OtpRequested(pub CodeRequest);
 event!(OtpRequested, "otp.requested.v1", addressed: true);
 
 /// `POST /v1/signup` was accepted: a code request whose sealed part carries the profile.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct UserSignedUp(pub Ask);
+pub struct UserSignedUp(pub CodeRequest);
 event!(UserSignedUp, "user.signed_up.v1", addressed: true);
 
 /// A code was passed on as a message: a request whose channel is `sms`. Published only if the voice fallback is on; the
 /// event waits in the broker until the call is due.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OtpTexted(pub Ask);
+pub struct OtpTexted(pub CodeRequest);
 event!(OtpTexted, "otp.texted.v1", addressed: true);
 
 /// The common interface of the events that carry a code request.
-pub trait IsAsk: Event {
-    fn of(ask: Ask) -> Self;
-    fn ask(&self) -> &Ask;
+pub trait CarriesCodeRequest: Event {
+    fn of(code_request: CodeRequest) -> Self;
+    fn code_request(&self) -> &CodeRequest;
 }
 
-impl IsAsk for OtpRequested {
-    fn of(ask: Ask) -> Self {
-        Self(ask)
+impl CarriesCodeRequest for OtpRequested {
+    fn of(code_request: CodeRequest) -> Self {
+        Self(code_request)
     }
-    fn ask(&self) -> &Ask {
+    fn code_request(&self) -> &CodeRequest {
         &self.0
     }
 }
 
-impl IsAsk for UserSignedUp {
-    fn of(ask: Ask) -> Self {
-        Self(ask)
+impl CarriesCodeRequest for UserSignedUp {
+    fn of(code_request: CodeRequest) -> Self {
+        Self(code_request)
     }
-    fn ask(&self) -> &Ask {
+    fn code_request(&self) -> &CodeRequest {
         &self.0
     }
 }
 
-impl IsAsk for OtpTexted {
-    fn of(ask: Ask) -> Self {
-        Self(ask)
+impl CarriesCodeRequest for OtpTexted {
+    fn of(code_request: CodeRequest) -> Self {
+        Self(code_request)
     }
-    fn ask(&self) -> &Ask {
+    fn code_request(&self) -> &CodeRequest {
         &self.0
     }
 }
 
-impl<E: IsAsk> Envelope<E> {
+impl<E: CarriesCodeRequest> Envelope<E> {
     /// Opens the sealed part.
     ///
     /// # Errors
     /// If it was forged, moved from another event or prolonged.
     pub fn recipient(&self, seal: &Seal) -> anyhow::Result<Recipient> {
-        let ask = self.data.ask();
+        let code_request = self.data.code_request();
         let bound = [
             E::TYPE,
             &self.id.to_string(),
-            &ask.request_id.to_string(),
-            &ask.expires_at.to_string(),
+            &code_request.request_id.to_string(),
+            &code_request.expires_at.to_string(),
         ];
-        seal.open(&ask.sealed, &bound)
+        seal.open(&code_request.sealed, &bound)
     }
 }
 

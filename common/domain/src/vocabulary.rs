@@ -90,7 +90,7 @@ words!(
         PrefixDay = "prefix_day",
         GlobalDay = "global_day",
         LoginsIp = "logins_ip",
-        Guesses = "guesses",
+        Attempts = "guesses",
         Blocked = "blocked",
     }
 );

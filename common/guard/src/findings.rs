@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::Place;
+use super::Destination;
 use super::net::Change;
 use domain::timestamp::Timestamp;
 
@@ -18,7 +18,7 @@ const MOST_CHANGES: usize = 1_000;
 
 /// A change, where and how it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Finding {
     pub change: Change,
     pub country: String,
     /// Of the ask that showed it; for a country's change, too.
@@ -50,7 +50,7 @@ pub struct Conversion {
 /// All that was learned since the last time.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
-    pub changes: Vec<Found>,
+    pub changes: Vec<Finding>,
     pub tallies: Vec<Tally>,
     pub conversions: Vec<Conversion>,
     /// Asks that `record` let through and `enforce` would have refused.
@@ -59,7 +59,7 @@ pub struct Taken {
 
 /// Collects it. Clones share.
 #[derive(Clone, Debug, Default)]
-pub struct News {
+pub struct Findings {
     shared: Arc<Shared>,
 }
 
@@ -71,7 +71,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Heard {
-    changes: Vec<Found>,
+    changes: Vec<Finding>,
     tallies: HashMap<(i64, String, String), (i64, i64, i64)>,
     conversions: HashMap<String, (u64, u64)>,
     would_refuse: u64,
@@ -79,7 +79,7 @@ struct Heard {
 
 /// What is added to a tally.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Added {
+pub struct Delta {
     pub sends: i64,
     pub verified: i64,
     pub refused: i64,
@@ -87,17 +87,17 @@ pub struct Added {
 
 /// What an act of the store showed.
 #[derive(Debug)]
-pub struct Shown {
+pub struct Observation {
     pub minute: i64,
     pub at: Timestamp,
     /// Sends and verifications of the country.
     pub country: (u64, u64),
     pub would_refuse: bool,
     pub changes: Vec<Change>,
-    pub added: Added,
+    pub added: Delta,
 }
 
-impl News {
+impl Findings {
     /// Returns at once when a change was found that was not taken yet, else when one is.
     pub async fn changed(&self) {
         self.shared.changed.notified().await;
@@ -129,14 +129,14 @@ impl News {
         for t in tallies {
             heard.add(
                 (t.minute, t.operator_prefix, t.country),
-                Added { sends: t.sends, verified: t.verified, refused: t.refused },
+                Delta { sends: t.sends, verified: t.verified, refused: t.refused },
             );
         }
     }
 
-    pub fn note(&self, place: Place<'_>, shown: Shown) {
+    pub fn note(&self, place: Destination<'_>, shown: Observation) {
         let mut heard = self.lock();
-        let Added { sends, verified, refused } = shown.added;
+        let Delta { sends, verified, refused } = shown.added;
         if sends != 0 || verified != 0 || refused != 0 {
             heard.add(
                 (shown.minute, place.operator_prefix.to_owned(), place.country.to_owned()),
@@ -148,7 +148,7 @@ impl News {
         let found_any = !shown.changes.is_empty();
         for change in shown.changes {
             if heard.changes.len() < MOST_CHANGES {
-                heard.changes.push(Found {
+                heard.changes.push(Finding {
                     change,
                     country: place.country.to_owned(),
                     operator_prefix: place.operator_prefix.to_owned(),
@@ -168,7 +168,7 @@ impl News {
 }
 
 impl Heard {
-    fn add(&mut self, row: (i64, String, String), added: Added) {
+    fn add(&mut self, row: (i64, String, String), added: Delta) {
         if self.tallies.len() >= MOST_TALLIES && !self.tallies.contains_key(&row) {
             return;
         }

@@ -14,8 +14,8 @@ mod rule;
 mod tests;
 mod window;
 
-pub use findings::{Added, Shown};
-pub use findings::{Conversion, Found, News, Taken, Tally};
+pub use findings::{Conversion, Finding, Findings, Taken, Tally};
+pub use findings::{Delta, Observation};
 pub use judge::{Counted, Mark, Nets, Verdict, judge};
 pub use net::{Change, Kind, Net, State};
 pub use replay::{Replay, Report, Stop};
@@ -33,7 +33,7 @@ pub const fn minute_of(ms: i64) -> i64 {
 
 /// The nets that a phone falls into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place<'a> {
+pub struct Destination<'a> {
     /// ISO 3166 region of the number.
     pub country: &'a str,
     /// Digits: calling code and the first four after it.

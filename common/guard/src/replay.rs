@@ -20,14 +20,14 @@ use domain::timestamp::Timestamp;
 pub struct Replay {
     rule: Rule,
     countries: HashMap<String, Net>,
-    prefixes: HashMap<String, Line>,
+    prefixes: HashMap<String, PrefixHistory>,
     open_stops: HashMap<(Kind, String), usize>,
     report: Report,
 }
 
 /// One prefix.
 #[derive(Debug, Default)]
-struct Line {
+struct PrefixHistory {
     net: Net,
     /// Sends of the last minutes: minute, asked, counted by the prefix's net, counted by the country's.
     recent: VecDeque<(i64, u64, u64, u64)>,
@@ -37,7 +37,8 @@ struct Line {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Asks in the history, those that a guard in force had refused among them.
-    pub asks: u64,
+    #[serde(rename = "asks")]
+    pub code_requests: u64,
     pub verified: u64,
     /// Asks that the rule would have stopped.
     pub stopped: u64,
@@ -74,8 +75,8 @@ impl Replay {
     /// Takes the next row. Rows come in the order of their minutes.
     pub fn feed(&mut self, row: &Tally) {
         let rows = |count: i64| u64::try_from(count).unwrap_or_default();
-        let (asks, verified) = (rows(row.sends) + rows(row.refused), rows(row.verified));
-        self.report.asks += asks;
+        let (code_requests, verified) = (rows(row.sends) + rows(row.refused), rows(row.verified));
+        self.report.code_requests += code_requests;
         self.report.verified += verified;
         let now = row.minute * MINUTE_MS;
         let (rule, report) = (self.rule, &mut self.report);
@@ -84,7 +85,7 @@ impl Replay {
         line.begin(row.minute, rule.settle_minutes());
         let mut told = Told { row, now, open: &mut self.open_stops, report };
         let mut made = 0;
-        for ask in 1..=asks {
+        for code_request in 1..=code_requests {
             let Verdict { refused, counted, changes } =
                 judge(&rule, &mut Nets { prefix: &mut line.net, country }, now);
             told.changes(&changes);
@@ -96,7 +97,7 @@ impl Replay {
                 });
             }
             line.asked(counted.is_some(), counted.is_some_and(|counted| counted.country.is_some()));
-            while made * asks < ask * verified {
+            while made * code_requests < code_request * verified {
                 made += 1;
                 line.verified(&rule, country, made, now, &mut told);
             }
@@ -114,7 +115,7 @@ impl Replay {
     }
 }
 
-impl Line {
+impl PrefixHistory {
     fn begin(&mut self, minute: i64, minutes: i64) {
         while self.recent.front().is_some_and(|(at, ..)| *at <= minute - minutes) {
             self.recent.pop_front();

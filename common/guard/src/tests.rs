@@ -20,7 +20,7 @@ impl Bench {
         Self { rule: Rule::default(), prefix: Net::default(), country: Net::default(), now: START }
     }
 
-    fn ask(&mut self) -> Verdict {
+    fn code_request(&mut self) -> Verdict {
         judge(
             &self.rule,
             &mut Nets { prefix: &mut self.prefix, country: &mut self.country },
@@ -31,7 +31,7 @@ impl Bench {
     /// Asks again and again until one is refused; gives how many were admitted, and the wait.
     fn until_refused(&mut self, every_ms: i64) -> (u64, i64) {
         for admitted in 0..100_000 {
-            if let Some(wait) = self.ask().refused {
+            if let Some(wait) = self.code_request().refused {
                 return (admitted, wait);
             }
             self.now += every_ms;
@@ -73,7 +73,7 @@ fn a_slow_attack_is_judged_by_its_old_sends() {
 fn fewer_sends_than_are_judged_never_shut_a_net() {
     let mut bench = Bench::new();
     for _ in 0..10_000 {
-        assert_eq!(bench.ask().refused, None);
+        assert_eq!(bench.code_request().refused, None);
         bench.now += 200 * SEC; // 18 an hour
     }
 }
@@ -83,7 +83,7 @@ fn honest_traffic_is_never_refused() {
     for convert_one_in in [1, 2, 3, 9] {
         let mut bench = Bench::new();
         for n in 0..20_000_i64 {
-            assert_eq!(bench.ask().refused, None, "1 of {convert_one_in}, after {n}");
+            assert_eq!(bench.code_request().refused, None, "1 of {convert_one_in}, after {n}");
             if n % convert_one_in == 0 {
                 bench.verify();
             }
@@ -99,7 +99,7 @@ fn a_crowd_that_verifies_late_opens_its_block_again_at_once() {
     bench.now += 40 * SEC;
     let changes: Vec<Change> = (0..2).flat_map(|_| bench.verify()).collect();
     assert_eq!(states(&changes), [(Kind::Prefix, State::Open, 0)], "2 of the 20 that are judged");
-    assert_eq!(bench.ask().refused, None);
+    assert_eq!(bench.code_request().refused, None);
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn a_block_ends_in_probes_and_opens_when_they_convert() {
     let mut bench = Bench::new();
     let (_, wait) = bench.until_refused(1);
     bench.now += wait - 1;
-    assert_eq!(bench.ask().refused, Some(1), "exact to the end");
+    assert_eq!(bench.code_request().refused, Some(1), "exact to the end");
     bench.now += 1;
-    let first = bench.ask();
+    let first = bench.code_request();
     assert_eq!(
         (first.refused, states(&first.changes)),
         (None, vec![(Kind::Prefix, State::Probing, 1)])
@@ -119,7 +119,7 @@ fn a_block_ends_in_probes_and_opens_when_they_convert() {
     assert_eq!((more + 1, wait), (10, 180 * SEC), "ten probes, three minutes to convert");
     assert_eq!(states(&bench.verify()), []);
     assert_eq!(states(&bench.verify()), [(Kind::Prefix, State::Open, 1)], "two of ten");
-    assert_eq!(bench.ask().refused, None);
+    assert_eq!(bench.code_request().refused, None);
     assert_eq!(bench.prefix.counts(), (1, 0), "what it was blocked for is forgotten");
 }
 
@@ -129,11 +129,11 @@ fn probes_that_do_not_convert_block_for_longer_each_time() {
     let mut blocks = vec![bench.until_refused(1).1 + 1];
     let mut probes = Vec::new();
     for _ in 0..6 {
-        bench.now += bench.ask().refused.unwrap();
+        bench.now += bench.code_request().refused.unwrap();
         let (admitted, grace) = bench.until_refused(0);
         probes.push(admitted);
         bench.now += grace;
-        let verdict = bench.ask();
+        let verdict = bench.code_request();
         assert_eq!(states(&verdict.changes)[0].1, State::Blocked);
         blocks.push(verdict.refused.unwrap());
     }
@@ -148,7 +148,7 @@ fn who_comes_long_after_a_failed_probe_finds_the_next_one() {
     bench.now += wait;
     let (_, grace) = bench.until_refused(0);
     bench.now += grace + 1800 * SEC;
-    let verdict = bench.ask();
+    let verdict = bench.code_request();
     assert_eq!(
         (verdict.refused, states(&verdict.changes)),
         (None, vec![(Kind::Prefix, State::Probing, 2)])
@@ -160,9 +160,9 @@ fn a_day_after_its_last_block_a_net_starts_anew() {
     let mut bench = Bench::new();
     let (_, wait) = bench.until_refused(1);
     bench.now += wait + 24 * HOUR - 1;
-    assert_eq!(states(&bench.ask().changes), [(Kind::Prefix, State::Probing, 1)]);
+    assert_eq!(states(&bench.code_request().changes), [(Kind::Prefix, State::Probing, 1)]);
     bench.now += 1;
-    assert_eq!(states(&bench.ask().changes), [(Kind::Prefix, State::Open, 0)]);
+    assert_eq!(states(&bench.code_request().changes), [(Kind::Prefix, State::Open, 0)]);
     assert!(!bench.prefix.is_over(&bench.rule, bench.now));
     assert!(bench.prefix.is_over(&bench.rule, bench.now + 24 * HOUR));
 }
@@ -171,7 +171,7 @@ fn a_day_after_its_last_block_a_net_starts_anew() {
 fn verifications_of_an_hour_ago_buy_nothing() {
     let mut bench = Bench::new();
     for _ in 0..100 {
-        bench.ask();
+        bench.code_request();
         bench.verify();
     }
     bench.now += HOUR;
@@ -182,7 +182,7 @@ fn verifications_of_an_hour_ago_buy_nothing() {
 fn proven_traffic_is_blocked_in_proportion_only() {
     let mut bench = Bench::new();
     for _ in 0..100 {
-        bench.ask();
+        bench.code_request();
         bench.verify();
     }
     // A hundred verified carry a thousand judged sends; one more falls under the threshold.
@@ -192,8 +192,8 @@ fn proven_traffic_is_blocked_in_proportion_only() {
 #[test]
 fn a_withdrawn_ask_is_uncounted_and_what_it_shut_opens() {
     let mut bench = Bench::new();
-    let counted: Vec<Counted> = (0..70).map(|_| bench.ask().counted.unwrap()).collect();
-    assert!(bench.ask().refused.is_some());
+    let counted: Vec<Counted> = (0..70).map(|_| bench.code_request().counted.unwrap()).collect();
+    assert!(bench.code_request().refused.is_some());
     let rule = bench.rule;
     let mut nets = Nets { prefix: &mut bench.prefix, country: &mut bench.country };
     assert_eq!(states(&nets.withdraw(&rule, counted[0], START)), [(Kind::Prefix, State::Open, 0)]);
@@ -209,7 +209,7 @@ fn a_withdrawn_probe_may_be_sent_again() {
     let mut bench = Bench::new();
     let (_, wait) = bench.until_refused(1);
     bench.now += wait;
-    let first = bench.ask().counted.unwrap();
+    let first = bench.code_request().counted.unwrap();
     assert_eq!(bench.until_refused(0).0, 9);
     let rule = bench.rule;
     Nets { prefix: &mut bench.prefix, country: &mut bench.country }

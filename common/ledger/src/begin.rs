@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::batch::{Act, column};
-use super::rows::{STANDING, insert, standing};
-use super::{Ledger, NewMessage, SENT, Standing};
+use super::rows::{MESSAGE_STATE, insert, message_state};
+use super::{Ledger, MessageState, NewMessage, SENT};
 use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId, RequestId};
 use domain::timestamp::Timestamp;
@@ -20,7 +20,7 @@ pub enum Begin {
     /// The attempt is committed: the provider may be called. `risked` earlier calls may have been accepted.
     Start { number: u32, risked: u32 },
     /// The message was already accepted, or has ended. Nothing is to be sent.
-    Settled(Standing),
+    Settled(MessageState),
     /// An attempt was begun and its end is not recorded: its worker is still busy, or died. See [`Ledger::give_up_on`].
     InDoubt { attempt_id: AttemptId, provider: String, started_at: Timestamp },
     /// The maximum of calls may have been accepted: no further one.
@@ -51,7 +51,7 @@ const BEGIN_POSTGRES: &str = "WITH job AS (
 
 /// The first attempt of a message that the ledger does not know.
 #[derive(Clone)]
-pub(super) struct First {
+pub(super) struct BeginAttempt {
     message_id: MessageId,
     request_id: Option<RequestId>,
     phone_number: String,
@@ -63,7 +63,7 @@ pub(super) struct First {
     provider: String,
 }
 
-impl Act for First {
+impl Act for BeginAttempt {
     /// Whether it has begun; if not, the message was known.
     type Answer = bool;
     /// An attempt that its caller abandoned would be unconfirmed.
@@ -115,7 +115,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Begin, EngineError> {
         if self.db.is_postgres() {
-            let first = First {
+            let first = BeginAttempt {
                 message_id: message.message_id,
                 request_id: message.request_id,
                 phone_number: message.phone_number.to_owned(),
@@ -138,14 +138,14 @@ impl Ledger {
                     Begin::Start { number: 1, risked: 0 }
                 } else {
                     match judge(&mut work, message.message_id, most_risked).await? {
-                        Judged::Go { unknown, .. }
+                        Retriable::Go { unknown, .. }
                             if unknown.iter().any(|name| name == provider)
                                 && !doubtful.iter().any(|name| name == provider) =>
                         {
                             Begin::Elsewhere(unknown)
                         }
-                        Judged::Go { number, risked, .. } => Begin::Start { number, risked },
-                        Judged::Stop(begin) => begin,
+                        Retriable::Go { number, risked, .. } => Begin::Start { number, risked },
+                        Retriable::Stop(begin) => begin,
                     }
                 };
                 if let Begin::Start { number, .. } = begin {
@@ -163,7 +163,7 @@ impl Ledger {
 }
 
 /// What the earlier attempts of a message mean for another one.
-enum Judged {
+enum Retriable {
     /// It may begin. These providers may have accepted an earlier one.
     Go {
         number: u32,
@@ -178,17 +178,17 @@ async fn judge(
     work: &mut Work,
     message_id: MessageId,
     most_risked: u32,
-) -> Result<Judged, sqlx::Error> {
+) -> Result<Retriable, sqlx::Error> {
     // SQLite has no row locks and needs none: the transaction locks the whole file.
     let locked = if work.is_postgres() {
         "SELECT message_id, request_id, country, channel, state, rank, reason, provider, provider_message_id, segments
             FROM sms_ledger WHERE message_id = $1 FOR UPDATE"
     } else {
-        STANDING
+        MESSAGE_STATE
     };
     let message = work.one(locked, args![message_id.uuid()]).await?;
     if message.get::<i64>("rank")? >= SENT {
-        return Ok(Judged::Stop(Begin::Settled(standing(&message)?)));
+        return Ok(Retriable::Stop(Begin::Settled(message_state(&message)?)));
     }
     let attempts = work
         .rows(
@@ -200,7 +200,7 @@ async fn judge(
     for attempt in attempts {
         match attempt.get::<String>("state")?.as_str() {
             "begun" => {
-                return Ok(Judged::Stop(Begin::InDoubt {
+                return Ok(Retriable::Stop(Begin::InDoubt {
                     attempt_id: AttemptId::from_uuid(attempt.get("attempt_id")?),
                     provider: attempt.get("provider")?,
                     started_at: attempt.time("started_at")?,
@@ -215,8 +215,8 @@ async fn judge(
         number = u32::try_from(attempt.get::<i64>("number")?).unwrap_or(u32::MAX - 1) + 1;
     }
     Ok(if risked >= most_risked {
-        Judged::Stop(Begin::Spent)
+        Retriable::Stop(Begin::Spent)
     } else {
-        Judged::Go { number, risked, unknown }
+        Retriable::Go { number, risked, unknown }
     })
 }

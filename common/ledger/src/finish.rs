@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::batch::{Act, column};
-use super::rows::{By, STANDING, history, insert, raise, standing};
-use super::{Ledger, Moved, NewMessage, rank};
+use super::rows::{MESSAGE_STATE, RaisedBy, advance, history, insert, message_state};
+use super::{Ledger, NewMessage, Transition, rank};
 use domain::engine_error::EngineError;
 use domain::ids::AttemptId;
 use domain::timestamp::Timestamp;
@@ -121,7 +121,7 @@ const FINISH_POSTGRES: &str = "WITH job AS (
 
 /// An owned [`Finish`], to be written with others.
 #[derive(Clone)]
-pub(super) struct Ended {
+pub(super) struct FinishAttempt {
     attempt_id: AttemptId,
     state: AttemptState,
     at: Timestamp,
@@ -132,9 +132,9 @@ pub(super) struct Ended {
     follow_up_at: Option<Timestamp>,
 }
 
-impl Act for Ended {
+impl Act for FinishAttempt {
     /// The message's state, and whether receipts are kept for the attempt.
-    type Answer = (Option<Moved>, bool);
+    type Answer = (Option<Transition>, bool);
     /// The call was made: its end is worth recording even without a caller.
     const FOR_ITS_CALLER: bool = false;
 
@@ -168,7 +168,10 @@ impl Act for Ended {
             for row in rows {
                 let attempt: Uuid = row.get("attempt")?;
                 let answer = if row.get::<Option<Uuid>>("message_id")?.is_some() {
-                    let moved = Moved { changed: row.get("changed")?, standing: standing(&row)? };
+                    let moved = Transition {
+                        changed: row.get("changed")?,
+                        message_state: message_state(&row)?,
+                    };
                     Some((Some(moved), row.get("kept")?))
                 } else if acts.len() > 1 {
                     None
@@ -200,9 +203,9 @@ impl Ledger {
         attempt_id: AttemptId,
         finish: &Finish<'_>,
         now: Timestamp,
-    ) -> Result<Option<Moved>, EngineError> {
+    ) -> Result<Option<Transition>, EngineError> {
         let (moved, kept) = if self.db.is_postgres() {
-            let ended = Ended {
+            let ended = FinishAttempt {
                 attempt_id,
                 state: finish.state,
                 at: now,
@@ -221,7 +224,7 @@ impl Ledger {
             let after = self.apply_kept(attempt_id, now).await?;
             if let (Some(before), Some(after)) = (&moved, after) {
                 let changed = before.changed || after.changed;
-                return Ok(Some(Moved { changed, ..after }));
+                return Ok(Some(Transition { changed, ..after }));
             }
         }
         Ok(moved)
@@ -232,7 +235,7 @@ impl Ledger {
         attempt_id: AttemptId,
         finish: &Finish<'_>,
         now: Timestamp,
-    ) -> Result<(Option<Moved>, bool), sqlx::Error> {
+    ) -> Result<(Option<Transition>, bool), sqlx::Error> {
         let mut work = self.db.transaction().await?;
         let attempt = work
             .optional(
@@ -252,9 +255,12 @@ impl Ledger {
             return Ok((None, false));
         };
         let provider: String = attempt.get("provider")?;
-        let by =
-            By { provider: &provider, id: finish.provider_message_id, segments: finish.segments };
-        let moved = raise(&mut work, attempt.get("message_id")?, finish.status, by, now).await?;
+        let by = RaisedBy {
+            provider: &provider,
+            id: finish.provider_message_id,
+            segments: finish.segments,
+        };
+        let moved = advance(&mut work, attempt.get("message_id")?, finish.status, by, now).await?;
         let kept = work
             .optional(
                 "SELECT status FROM sms_receipts WHERE attempt_id = $1",
@@ -292,7 +298,7 @@ impl Ledger {
         status: Status,
         reason: Option<Reason>,
         now: Timestamp,
-    ) -> Result<Moved, EngineError> {
+    ) -> Result<Transition, EngineError> {
         self.db
             .within("end a message", async {
                 let id = message.message_id.uuid();
@@ -307,9 +313,9 @@ impl Ledger {
                     }
                     raised
                 };
-                let row = work.one(STANDING, args![id]).await?;
+                let row = work.one(MESSAGE_STATE, args![id]).await?;
                 work.done().await?;
-                Ok(Moved { changed: raised, standing: standing(&row)? })
+                Ok(Transition { changed: raised, message_state: message_state(&row)? })
             })
             .await
     }

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::rows::{parsed, standing};
-use super::{AttemptState, Ledger, Standing};
+use super::rows::{message_state, parsed};
+use super::{AttemptState, Ledger, MessageState};
 use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId, RequestId};
 use domain::timestamp::Timestamp;
@@ -23,7 +23,7 @@ pub enum Search<'a> {
 /// One message. Has no `Debug`: it holds a whole phone number.
 #[derive(Clone)]
 pub struct Entry {
-    pub standing: Standing,
+    pub message_state: MessageState,
     /// `None` once it was erased.
     pub phone_number: Option<String>,
     pub created_at: Timestamp,
@@ -87,7 +87,7 @@ impl Ledger {
                 rows.iter()
                     .map(|row| {
                         Ok(Entry {
-                            standing: standing(row)?,
+                            message_state: message_state(row)?,
                             phone_number: row.get("phone_number")?,
                             created_at: row.time("created_at")?,
                             updated_at: row.time("updated_at")?,

@@ -5,9 +5,9 @@
 //! been accepted are counted here, under the message's lock, so no number of workers exceeds the limit (W1).
 
 use self::batch::Batch;
-use self::begin::First;
-use self::finish::Ended;
-use self::rows::{STANDING, standing};
+use self::begin::BeginAttempt;
+use self::finish::FinishAttempt;
+use self::rows::{MESSAGE_STATE, message_state};
 use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId, RequestId};
 use domain::timestamp::Timestamp;
@@ -33,8 +33,8 @@ pub use receipts::{Applied, Receipt};
 #[derive(Clone, Debug)]
 pub struct Ledger {
     db: Pool,
-    begins: Batch<First>,
-    finishes: Batch<Ended>,
+    begins: Batch<BeginAttempt>,
+    finishes: Batch<FinishAttempt>,
 }
 
 /// A message to send, as the ledger keeps it: without its text.
@@ -50,7 +50,7 @@ pub struct NewMessage<'a> {
 
 /// The state of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct MessageState {
     pub message_id: MessageId,
     pub request_id: Option<RequestId>,
     pub country: String,
@@ -64,14 +64,14 @@ pub struct Standing {
 
 /// The result of an operation: the message's state, and whether the operation changed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct Transition {
     pub changed: bool,
-    pub standing: Standing,
+    pub message_state: MessageState,
 }
 
 /// A message's attempts so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tries {
+pub struct AttemptCounts {
     /// Calls that may have been accepted.
     pub risked: u32,
     /// Calls that certainly were not accepted.
@@ -98,19 +98,25 @@ impl Ledger {
     }
 
     /// The state of a message; `None` if the ledger does not know it.
-    pub async fn standing(&self, message_id: MessageId) -> Result<Option<Standing>, EngineError> {
+    pub async fn message_state(
+        &self,
+        message_id: MessageId,
+    ) -> Result<Option<MessageState>, EngineError> {
         self.db
             .within("read a message's state", async {
                 let mut work = self.db.reading().await?;
-                let row = work.optional(STANDING, args![message_id.uuid()]).await?;
+                let row = work.optional(MESSAGE_STATE, args![message_id.uuid()]).await?;
                 work.done().await?;
-                row.as_ref().map(standing).transpose()
+                row.as_ref().map(message_state).transpose()
             })
             .await
     }
 
     /// The message's attempts so far.
-    pub async fn tries(&self, message_id: MessageId) -> Result<Tries, EngineError> {
+    pub async fn attempt_counts(
+        &self,
+        message_id: MessageId,
+    ) -> Result<AttemptCounts, EngineError> {
         self.db
             .within("count a message's attempts", async {
                 let mut work = self.db.reading().await?;
@@ -121,14 +127,14 @@ impl Ledger {
                     )
                     .await?;
                 work.done().await?;
-                let mut tries = Tries::default();
+                let mut attempt_counts = AttemptCounts::default();
                 for row in rows {
                     match row.get::<String>("state")?.as_str() {
-                        "begun" | "accepted" | "unknown" => tries.risked += 1,
-                        _ => tries.refused += 1,
+                        "begun" | "accepted" | "unknown" => attempt_counts.risked += 1,
+                        _ => attempt_counts.refused += 1,
                     }
                 }
-                Ok(tries)
+                Ok(attempt_counts)
             })
             .await
     }

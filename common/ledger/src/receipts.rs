@@ -1,7 +1,7 @@
 //! Receipts: later reports from a provider about an attempt.
 
-use super::rows::{By, parsed, raise};
-use super::{Ledger, Moved, SENT, rank};
+use super::rows::{RaisedBy, advance, parsed};
+use super::{Ledger, SENT, Transition, rank};
 use domain::engine_error::EngineError;
 use domain::ids::AttemptId;
 use domain::timestamp::Timestamp;
@@ -28,7 +28,7 @@ pub struct Receipt {
 pub enum Applied {
     /// Its attempt is known. `current`: the message has the state of this receipt, by this one or by an earlier
     /// duplicate.
-    Known { moved: Moved, current: bool },
+    Known { moved: Transition, current: bool },
     /// Kept until its attempt is known.
     Kept,
 }
@@ -89,7 +89,7 @@ impl Ledger {
         &self,
         attempt_id: AttemptId,
         now: Timestamp,
-    ) -> Result<Option<Moved>, EngineError> {
+    ) -> Result<Option<Transition>, EngineError> {
         self.db
             .within("apply kept receipts", async {
                 let mut work = self.db.transaction().await?;
@@ -99,7 +99,7 @@ impl Ledger {
                         args![attempt_id.uuid()],
                     )
                     .await?;
-                let mut last: Option<Moved> = None;
+                let mut last: Option<Transition> = None;
                 for row in rows {
                     let reason: Option<String> = row.get("reason")?;
                     let receipt = Receipt {
@@ -113,7 +113,7 @@ impl Ledger {
                     };
                     if let Some((moved, _)) = apply(&mut work, &receipt, now).await? {
                         let changed = moved.changed || last.is_some_and(|last| last.changed);
-                        last = Some(Moved { changed, ..moved });
+                        last = Some(Transition { changed, ..moved });
                     }
                 }
                 work.done().await?;
@@ -127,7 +127,7 @@ async fn apply(
     work: &mut Work,
     receipt: &Receipt,
     now: Timestamp,
-) -> Result<Option<(Moved, bool)>, sqlx::Error> {
+) -> Result<Option<(Transition, bool)>, sqlx::Error> {
     let is_end = rank(receipt.status) > SENT;
     let attempt = work
         .optional(
@@ -149,20 +149,20 @@ async fn apply(
     let (message, provider): (uuid::Uuid, String) =
         (attempt.get("message_id")?, attempt.get("provider")?);
     let id = receipt.provider_message_id.as_deref();
-    let by = By { provider: &provider, id, segments: None };
+    let by = RaisedBy { provider: &provider, id, segments: None };
     // Comes first, to lock the message: two receipts of two attempts must not both miss the other's.
-    let sent = raise(work, message, Some((Status::Sent, None)), by, now).await?;
+    let sent = advance(work, message, Some((Status::Sent, None)), by, now).await?;
     let Some(sent) = sent else { return Ok(None) };
     if !is_end {
-        let current = sent.standing.status == receipt.status;
+        let current = sent.message_state.status == receipt.status;
         return Ok(Some((sent, current)));
     }
     let Some(end) = end_of(work, message).await? else {
         return Ok(Some((sent, false)));
     };
-    let Some(ended) = raise(work, message, Some(end), by, now).await? else { return Ok(None) };
-    let moved = Moved { changed: sent.changed || ended.changed, ..ended };
-    let current = moved.standing.status == receipt.status;
+    let Some(ended) = advance(work, message, Some(end), by, now).await? else { return Ok(None) };
+    let moved = Transition { changed: sent.changed || ended.changed, ..ended };
+    let current = moved.message_state.status == receipt.status;
     Ok(Some((moved, current)))
 }
 

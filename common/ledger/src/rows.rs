@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Moved, NewMessage, Standing, rank};
+use super::{MessageState, NewMessage, Transition, rank};
 use domain::ids::{MessageId, RequestId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
@@ -23,7 +23,7 @@ const RAISE: &str = "UPDATE sms_ledger SET
         rank = CASE WHEN rank < $2 THEN $2 ELSE rank END
     WHERE message_id = $1
     RETURNING message_id, request_id, country, channel, state, rank, reason, provider, provider_message_id, segments";
-pub(super) const STANDING: &str = "SELECT message_id, request_id, country, channel, state, rank, reason, provider, provider_message_id, segments
+pub(super) const MESSAGE_STATE: &str = "SELECT message_id, request_id, country, channel, state, rank, reason, provider, provider_message_id, segments
     FROM sms_ledger WHERE message_id = $1";
 
 /// Inserts a new message; `false` if it already exists.
@@ -73,19 +73,19 @@ pub(super) async fn history(
 
 /// The provider and its data for a change of a message's state.
 #[derive(Clone, Copy)]
-pub(super) struct By<'a> {
+pub(super) struct RaisedBy<'a> {
     pub(super) provider: &'a str,
     pub(super) id: Option<&'a str>,
     pub(super) segments: Option<u32>,
 }
 
-pub(super) async fn raise(
+pub(super) async fn advance(
     work: &mut Work,
     message: Uuid,
     to: Option<(Status, Option<Reason>)>,
-    by: By<'_>,
+    by: RaisedBy<'_>,
     now: Timestamp,
-) -> Result<Option<Moved>, sqlx::Error> {
+) -> Result<Option<Transition>, sqlx::Error> {
     let (status, reason) = to.unwrap_or((Status::Accepted, None));
     let reason = reason.map(Reason::as_str);
     let new_rank = to.map_or(0, |(status, _)| rank(status));
@@ -99,12 +99,12 @@ pub(super) async fn raise(
     // A rank is reached only once: the insert into the history shows whether it was now.
     let raised = row.get::<i64>("rank")? == new_rank;
     let changed = raised && history(work, message, status, reason, now).await?;
-    Ok(Some(Moved { changed, standing: standing(&row)? }))
+    Ok(Some(Transition { changed, message_state: message_state(&row)? }))
 }
 
-pub(super) fn standing(row: &Row) -> Result<Standing, sqlx::Error> {
+pub(super) fn message_state(row: &Row) -> Result<MessageState, sqlx::Error> {
     let word = |column: &str| row.get::<Option<String>>(column);
-    Ok(Standing {
+    Ok(MessageState {
         message_id: MessageId::from_uuid(row.get("message_id")?),
         request_id: row.get::<Option<Uuid>>("request_id")?.map(RequestId::from_uuid),
         country: row.get("country")?,

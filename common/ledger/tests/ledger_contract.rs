@@ -47,7 +47,7 @@ impl Bench {
         Ok((message, attempt))
     }
 
-    async fn finish(&self, attempt: AttemptId, state: AttemptState) -> anyhow::Result<Moved> {
+    async fn finish(&self, attempt: AttemptId, state: AttemptState) -> anyhow::Result<Transition> {
         let accepted = state == AttemptState::Accepted;
         let finish = Finish {
             state,
@@ -79,8 +79,8 @@ impl Bench {
     }
 
     async fn status(&self, message: &NewMessage<'_>) -> anyhow::Result<Status> {
-        let standing = self.ledger.standing(message.message_id).await?;
-        Ok(standing.expect("a known message").status)
+        let message_state = self.ledger.message_state(message.message_id).await?;
+        Ok(message_state.expect("a known message").status)
     }
 
     async fn statuses(&self, message: &NewMessage<'_>) -> anyhow::Result<Vec<Status>> {
@@ -105,12 +105,12 @@ async fn p2_a_redelivered_job_is_not_sent_again(b: &Bench) -> anyhow::Result<()>
     assert_eq!((attempt_id, provider.as_str()), (attempt, "twilio"));
     let moved = b.finish(attempt, AttemptState::Accepted).await?;
     assert!(moved.changed);
-    assert_eq!(moved.standing.status, Status::Sent);
-    assert_eq!(moved.standing.provider.as_deref(), Some("twilio"));
-    assert_eq!(moved.standing.provider_message_id.as_deref(), Some("SM1"));
-    assert_eq!(moved.standing.segments, Some(1));
+    assert_eq!(moved.message_state.status, Status::Sent);
+    assert_eq!(moved.message_state.provider.as_deref(), Some("twilio"));
+    assert_eq!(moved.message_state.provider_message_id.as_deref(), Some("SM1"));
+    assert_eq!(moved.message_state.segments, Some(1));
     let again = b.begin(&message, AttemptId::new(&b.clock)).await?;
-    assert_eq!(again, Begin::Settled(moved.standing));
+    assert_eq!(again, Begin::Settled(moved.message_state));
     assert!(!b.finish(attempt, AttemptState::Accepted).await?.changed, "the second one is no news");
     assert_eq!(b.statuses(&message).await?, [Status::Sending, Status::Sent]);
     Ok(())
@@ -119,10 +119,10 @@ async fn p2_a_redelivered_job_is_not_sent_again(b: &Bench) -> anyhow::Result<()>
 async fn p2_only_one_of_many_workers_starts_a_job(b: &Bench) -> anyhow::Result<()> {
     for _ in 0..10 {
         let message = b.message();
-        let tries = (0..8).map(|_| {
+        let attempt_counts = (0..8).map(|_| {
             b.ledger.begin(&message, AttemptId::new(&b.clock), "twilio", 2, &[], b.clock.now())
         });
-        let begins = futures::future::join_all(tries).await;
+        let begins = futures::future::join_all(attempt_counts).await;
         let mut started = 0;
         for begin in begins {
             match begin? {
@@ -135,10 +135,10 @@ async fn p2_only_one_of_many_workers_starts_a_job(b: &Bench) -> anyhow::Result<(
         // The same after the first attempt was refused: one more starts, not eight.
         let first = b.ledger.attempts(message.message_id).await?[0].attempt_id;
         b.finish(first, AttemptState::Throttled).await?;
-        let tries = (0..8).map(|_| {
+        let attempt_counts = (0..8).map(|_| {
             b.ledger.begin(&message, AttemptId::new(&b.clock), "http", 2, &[], b.clock.now())
         });
-        let begins = futures::future::join_all(tries).await;
+        let begins = futures::future::join_all(attempt_counts).await;
         let started = begins
             .iter()
             .filter(|b| matches!(b, Ok(Begin::Start { number: 2, risked: 0 })))
@@ -155,10 +155,10 @@ async fn w1_no_third_call_may_ever_have_been_accepted(b: &Bench) -> anyhow::Resu
     assert_eq!(b.begin(&message, second).await?, Begin::Start { number: 2, risked: 1 });
     b.ledger.give_up_on(second, b.clock.now()).await?;
     assert_eq!(b.begin(&message, AttemptId::new(&b.clock)).await?, Begin::Spent);
-    let tries = b.ledger.tries(message.message_id).await?;
-    assert_eq!(tries, Tries { risked: 2, refused: 0 });
+    let attempt_counts = b.ledger.attempt_counts(message.message_id).await?;
+    assert_eq!(attempt_counts, AttemptCounts { risked: 2, refused: 0 });
     // Its own caller may still learn that it was accepted.
-    assert_eq!(b.finish(second, AttemptState::Accepted).await?.standing.status, Status::Sent);
+    assert_eq!(b.finish(second, AttemptState::Accepted).await?.message_state.status, Status::Sent);
     Ok(())
 }
 
@@ -203,12 +203,12 @@ async fn a_message_that_was_accepted_is_not_ended_by_a_late_drop(b: &Bench) -> a
     let expired = Some(Reason::Expired);
     let moved = b.ledger.end(&message, Status::Failed, expired, b.clock.now()).await?;
     assert!(!moved.changed);
-    assert_eq!(moved.standing.status, Status::Sent);
+    assert_eq!(moved.message_state.status, Status::Sent);
 
     let other = b.message();
     let moved = b.ledger.end(&other, Status::Failed, expired, b.clock.now()).await?;
     assert!(moved.changed);
-    assert_eq!((moved.standing.status, moved.standing.reason), (Status::Failed, expired));
+    assert_eq!((moved.message_state.status, moved.message_state.reason), (Status::Failed, expired));
     assert!(!b.ledger.end(&other, Status::Failed, expired, b.clock.now()).await?.changed);
     assert_eq!(b.statuses(&other).await?, [Status::Failed]);
     assert!(matches!(b.begin(&other, AttemptId::new(&b.clock)).await?, Begin::Settled(_)));
@@ -243,10 +243,15 @@ async fn receipts_in_any_order_and_doubled_end_in_one_state(b: &Bench) -> anyhow
                     changes +=
                         usize::from(b.finish(attempt, AttemptState::Accepted).await?.changed);
                 }
-                let standing = b.ledger.standing(message.message_id).await?.expect("known");
+                let message_state =
+                    b.ledger.message_state(message.message_id).await?.expect("known");
                 let wanted = if kinds.len() == 4 { RECEIPTS[3] } else { RECEIPTS[1] };
-                assert_eq!((standing.status, standing.reason), wanted, "{order:?} {answer_at}");
-                assert_eq!(standing.segments, Some(1), "{order:?} {answer_at}");
+                assert_eq!(
+                    (message_state.status, message_state.reason),
+                    wanted,
+                    "{order:?} {answer_at}"
+                );
+                assert_eq!(message_state.segments, Some(1), "{order:?} {answer_at}");
                 let history = b.statuses(&message).await?;
                 let distinct: BTreeSet<&str> = history.iter().map(|s| s.as_str()).collect();
                 assert_eq!(distinct.len(), history.len(), "one row per change: {history:?}");
@@ -265,7 +270,7 @@ async fn a_receipt_before_the_answer_settles_an_unknown_call(b: &Bench) -> anyho
     assert_eq!(b.ledger.attempt_state(attempt).await?, Some(AttemptState::Accepted));
     let moved = b.finish(attempt, AttemptState::Unknown).await?;
     assert!(!moved.changed);
-    assert_eq!(moved.standing.status, Status::Sent);
+    assert_eq!(moved.message_state.status, Status::Sent);
     assert_eq!(b.ledger.attempt_state(attempt).await?, Some(AttemptState::Accepted));
     assert!(matches!(b.begin(&message, AttemptId::new(&b.clock)).await?, Begin::Settled(_)));
     Ok(())
@@ -280,7 +285,7 @@ async fn a_receipt_of_an_unknown_attempt_is_kept_for_its_send(b: &Bench) -> anyh
     assert!(matches!(b.begin(&message, attempt).await?, Begin::Start { .. }));
     let moved = b.finish(attempt, AttemptState::Accepted).await?;
     assert!(moved.changed);
-    assert_eq!(moved.standing.status, Status::Delivered);
+    assert_eq!(moved.message_state.status, Status::Delivered);
     assert_eq!(b.status(&message).await?, Status::Delivered);
     Ok(())
 }
@@ -297,8 +302,8 @@ async fn one_failed_text_of_two_does_not_decide_the_message(b: &Bench) -> anyhow
         b.receipt(early, Status::Undelivered, Some(Reason::NumberUnreachable)).await?;
         assert_eq!(b.status(&message).await?, Status::Sent, "the other is on its way");
         b.receipt(late, Status::Failed, Some(Reason::Unknown)).await?;
-        let standing = b.ledger.standing(message.message_id).await?.expect("known");
-        assert_eq!(standing.status, Status::Undelivered, "swapped: {swapped}");
+        let message_state = b.ledger.message_state(message.message_id).await?.expect("known");
+        assert_eq!(message_state.status, Status::Undelivered, "swapped: {swapped}");
         b.receipt(late, Status::Delivered, None).await?;
         assert_eq!(b.status(&message).await?, Status::Delivered);
     }
@@ -366,7 +371,7 @@ async fn what_was_sent_can_be_looked_up_until_its_phone_is_erased(b: &Bench) -> 
     let (message, attempt) = b.begun().await?;
     b.finish(attempt, AttemptState::Accepted).await?;
     let by_phone = b.ledger.find(Search::Phone(PHONE), 1000).await?;
-    let found = by_phone.iter().find(|e| e.standing.message_id == message.message_id);
+    let found = by_phone.iter().find(|e| e.message_state.message_id == message.message_id);
     assert_eq!(found.and_then(|e| e.phone_number.as_deref()), Some(PHONE));
     let request = message.request_id.expect("it has one");
     assert_eq!(b.ledger.find(Search::Request(request), 10).await?.len(), 1);
@@ -375,7 +380,10 @@ async fn what_was_sent_can_be_looked_up_until_its_phone_is_erased(b: &Bench) -> 
     assert!(b.ledger.find(Search::Phone(PHONE), 10).await?.is_empty());
     let left = b.ledger.find(Search::Message(message.message_id), 10).await?;
     assert_eq!(left.len(), 1);
-    assert_eq!((left[0].phone_number.as_deref(), left[0].standing.status), (None, Status::Sent));
+    assert_eq!(
+        (left[0].phone_number.as_deref(), left[0].message_state.status),
+        (None, Status::Sent)
+    );
     let attempts = b.ledger.attempts(message.message_id).await?;
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0].state, Some(AttemptState::Accepted));
@@ -439,7 +447,10 @@ async fn p2_many_texts_at_once_behave_like_one_by_one(b: &Bench) -> anyhow::Resu
         } else {
             (Status::Sending, AttemptState::Throttled)
         };
-        assert_eq!((moved.standing.message_id, moved.standing.status), (*message, status));
+        assert_eq!(
+            (moved.message_state.message_id, moved.message_state.status),
+            (*message, status)
+        );
         assert_eq!(moved.changed, status == Status::Sent);
         let attempts = b.ledger.attempts(*message).await?;
         let found: Vec<_> = attempts.iter().map(|a| (a.attempt_id, a.state, a.number)).collect();
@@ -477,8 +488,8 @@ async fn w1_two_ends_of_one_message_at_once_are_both_written(b: &Bench) -> anyho
         )?;
         assert_eq!(usize::from(one.changed) + usize::from(two.changed), 1, "reported once");
         for moved in [one, two] {
-            assert_eq!(moved.standing.message_id, message.message_id);
-            assert_eq!(moved.standing.status, Status::Sent);
+            assert_eq!(moved.message_state.message_id, message.message_id);
+            assert_eq!(moved.message_state.status, Status::Sent);
         }
         for attempt in b.ledger.attempts(message.message_id).await? {
             assert_eq!(attempt.state, Some(AttemptState::Accepted));

@@ -45,10 +45,10 @@ impl Connections {
         let keys = Arc::new(config.keys()?);
         let sql = wait_for(&health, "database", stop, || open_pool(&config.engines)).await?;
         let (store, bus) = match &config.engines {
-            config::Engines::Embedded { .. } => {
+            config::EngineSettings::Embedded { .. } => {
                 (OtpStore::memory(clock.clone()), Bus::memory(clock.clone()))
             }
-            config::Engines::Services { redis_url, amqp_url, .. } => (
+            config::EngineSettings::Services { redis_url, amqp_url, .. } => (
                 wait_for(&health, "redis", stop, || {
                     OtpStore::connect_redis(redis_url, clock.clone())
                 })
@@ -94,10 +94,10 @@ impl Connections {
 }
 
 /// The database that the settings name, connected: see [`Pool::postgres`] and [`Pool::sqlite`].
-pub async fn open_pool(engines: &config::Engines) -> Result<Pool, EngineError> {
+pub async fn open_pool(engines: &config::EngineSettings) -> Result<Pool, EngineError> {
     match engines {
-        config::Engines::Embedded { data_dir } => Pool::sqlite(data_dir).await,
-        config::Engines::Services { database_url, .. } => Pool::postgres(database_url).await,
+        config::EngineSettings::Embedded { data_dir } => Pool::sqlite(data_dir).await,
+        config::EngineSettings::Services { database_url, .. } => Pool::postgres(database_url).await,
     }
 }
 

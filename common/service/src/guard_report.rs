@@ -10,7 +10,7 @@ use accounts::GuardHistory;
 use domain::event::{Envelope, GuardChanged};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::PumpingGuard;
-use guard::{Found, Kind, State};
+use guard::{Finding, Kind, State};
 use tokio_util::sync::CancellationToken;
 
 /// Counts of several seconds make one row of a prefix's minute, and one statement for all rows.
@@ -32,7 +32,7 @@ pub async fn tell(
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = reporter.engines.store.guard_news().changed() => {}
+            () = reporter.engines.store.guard_findings().changed() => {}
             () = tokio::time::sleep(WRITE_EVERY) => {}
         }
         if let Err(error) = reporter.report().await {
@@ -46,14 +46,14 @@ struct Reporter {
     mode: PumpingGuard,
     source: &'static str,
     /// Changes that were told, but not noted in the database.
-    untold: Vec<Found>,
+    untold: Vec<Finding>,
     sweep_at: Timestamp,
 }
 
 impl Reporter {
     /// Tells all that was found since the last time.
     async fn report(&mut self) -> anyhow::Result<()> {
-        let taken = self.engines.store.guard_news().take();
+        let taken = self.engines.store.guard_findings().take();
         for conversion in taken.conversions.iter().filter(|conversion| conversion.sends > 0) {
             #[expect(clippy::cast_precision_loss, reason = "a ratio of counts far below 2^52")]
             let ratio = conversion.verified as f64 / conversion.sends as f64;
@@ -69,7 +69,7 @@ impl Reporter {
 
         let db = GuardHistory::new(&self.engines.sql);
         if let Err(error) = db.add(&taken.tallies).await {
-            self.engines.store.guard_news().put_back(taken.tallies);
+            self.engines.store.guard_findings().put_back(taken.tallies);
             return Err(error.into());
         }
         while let Some(found) = self.untold.first() {
@@ -84,7 +84,7 @@ impl Reporter {
         Ok(())
     }
 
-    async fn tell(&self, found: &Found) {
+    async fn tell(&self, found: &Finding) {
         let (change, mode) = (&found.change, self.mode.as_str());
         let of_prefix = change.kind == Kind::Prefix;
         let prefix = of_prefix.then(|| found.operator_prefix.clone());

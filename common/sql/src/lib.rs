@@ -2,7 +2,7 @@
 //!
 //! Only this folder contains SQL. Each public operation of [`Pool`] is atomic, speaks the domain's language and takes the
 //! time from its caller. The same SQL runs on both engines where possible; the two operations that every sign-in waits
-//! for ([`Pool::sign_in`], [`Pool::guess_failed`]) are one round trip each on PostgreSQL, by functions of
+//! for ([`Pool::sign_in`], [`Pool::record_failure`]) are one round trip each on PostgreSQL, by functions of
 //! `migrations/postgres/0003_hot_paths.sql`.
 //!
 //! No operation takes longer than [`LIMIT`]: after that, an engine that is away or slow is [`EngineError::Away`]. The

@@ -19,16 +19,16 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the store does not answer; the clock then goes on as it was.
 pub async fn follow_once(store: &OtpStore, host: &Clock, clock: &Clock) -> Result<(), EngineError> {
-    let asked_ms = host.now_ms();
+    let sent_ms = host.now_ms();
     let store_time = store.now().await?;
-    let trip_ms = host.now_ms() - asked_ms;
+    let trip_ms = host.now_ms() - sent_ms;
     if trip_ms < 0 {
         // The host's own clock was set in between.
         return Ok(());
     }
     // It was read somewhere on the way: half the trip is the best guess, and no error is larger than that half. What is
     // closer than this can tell stays, so that the clock does not tremble.
-    let wanted_ms = store_time.ms() - (asked_ms + trip_ms / 2);
+    let wanted_ms = store_time.ms() - (sent_ms + trip_ms / 2);
     if (wanted_ms - clock.correction_ms()).abs() > trip_ms / 2 + 1 {
         clock.correct(wanted_ms);
     }

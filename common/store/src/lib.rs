@@ -14,19 +14,19 @@ mod watchers;
 use std::sync::Arc;
 
 pub use self::types::{
-    Admission, Admit, AskNote, Closing, Idempotency, Issue, Issued, Judged, KeptText, NewCode,
-    Refund, Replay, RequestStatus, Scope, Sweep, Swept, Verify,
+    Admission, Admit, CheckOutcome, Closing, Idempotency, Issue, Issued, KeptText, NewCode, Refund,
+    Replay, RequestNote, RequestStatus, Scope, Sweep, Swept, Verify,
 };
 pub use self::watchers::Watch;
 
-use self::watchers::Hub;
+use self::watchers::StatusWatchers;
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
-use guard::{News, Place, Rule};
+use guard::{Destination, Findings, Rule};
 use secrecy::SecretString;
 
 /// How long a request's status can be read after its code's expiry, in milliseconds: an hour, like the inbox.
@@ -44,7 +44,7 @@ const COOLDOWN_CAP_MS: i64 = 600_000;
 #[derive(Clone)]
 pub struct OtpStore {
     side: Arc<Side>,
-    hub: Hub,
+    watchers: StatusWatchers,
     guard: Guard,
 }
 
@@ -52,7 +52,7 @@ pub struct OtpStore {
 #[derive(Clone, Default)]
 struct Guard {
     rule: Rule,
-    news: News,
+    findings: Findings,
 }
 
 enum Side {
@@ -66,16 +66,16 @@ impl OtpStore {
     /// # Errors
     /// If Redis cannot be reached, or its `maxmemory-policy` is not `noeviction`.
     pub async fn connect_redis(url: &SecretString, clock: Clock) -> Result<Self, EngineError> {
-        let hub = Hub::default();
+        let watchers = StatusWatchers::default();
         let redis = redis::Redis::connect(url, clock).await?;
-        Ok(Self { side: Arc::new(Side::Redis(redis)), hub, guard: Guard::default() })
+        Ok(Self { side: Arc::new(Side::Redis(redis)), watchers, guard: Guard::default() })
     }
 
     /// The embedded store. Its content ends with the process.
     pub fn memory(clock: Clock) -> Self {
-        let hub = Hub::default();
-        let side = Arc::new(Side::Memory(memory::Memory::new(clock, hub.clone())));
-        Self { side, hub, guard: Guard::default() }
+        let watchers = StatusWatchers::default();
+        let side = Arc::new(Side::Memory(memory::Memory::new(clock, watchers.clone())));
+        Self { side, watchers, guard: Guard::default() }
     }
 
     /// Replaces the built-in rule of the pumping guard. All gateways on one Redis need the same rule.
@@ -86,37 +86,37 @@ impl OtpStore {
     }
 
     /// What the pumping guard found in this process: for the log, metrics, events and history.
-    pub fn guard_news(&self) -> &News {
-        &self.guard.news
+    pub fn guard_findings(&self) -> &Findings {
+        &self.guard.findings
     }
 
     /// Checks a code request against every limit. If none refuses, counts it, joins it to the live code of its phone
     /// and scope or opens a slot for a new one, and creates its status record. One round trip.
-    pub async fn admit(&self, ask: &Admit<'_>) -> Result<Admission, EngineError> {
+    pub async fn admit(&self, code_request: &Admit<'_>) -> Result<Admission, EngineError> {
         match &*self.side {
-            Side::Redis(redis) => redis.admit(ask, &self.guard).await,
-            Side::Memory(memory) => Ok(memory.admit(ask, &self.guard)),
+            Side::Redis(redis) => redis.admit(code_request, &self.guard).await,
+            Side::Memory(memory) => Ok(memory.admit(code_request, &self.guard)),
         }
     }
 
     /// Withdraws an admitted request and its counts: its event certainly never reached the broker. A request whose key
     /// was presented again meanwhile stays: the other call may have published it.
-    pub async fn withdraw(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
+    pub async fn withdraw(&self, code_request: &Admit<'_>) -> Result<(), EngineError> {
         match &*self.side {
-            Side::Redis(redis) => redis.withdraw(ask, &self.guard).await,
+            Side::Redis(redis) => redis.withdraw(code_request, &self.guard).await,
             Side::Memory(memory) => {
-                memory.withdraw(ask, &self.guard);
+                memory.withdraw(code_request, &self.guard);
                 Ok(())
             }
         }
     }
 
     /// Records that the event of a request with an `Idempotency-Key` was confirmed, so that a replay publishes nothing.
-    pub async fn published(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
+    pub async fn published(&self, code_request: &Admit<'_>) -> Result<(), EngineError> {
         match &*self.side {
-            Side::Redis(redis) => redis.published(ask).await,
+            Side::Redis(redis) => redis.published(code_request).await,
             Side::Memory(memory) => {
-                memory.published(ask);
+                memory.published(code_request);
                 Ok(())
             }
         }
@@ -134,10 +134,10 @@ impl OtpStore {
     /// request joins the code until the check is refunded as [`Refund::Unused`]: a new request opens a new code in its
     /// place, so that a client that requests again never gets a code already used by a login with an unknown outcome
     /// (W6).
-    pub async fn verify(&self, guess: &Verify<'_>) -> Result<Judged, EngineError> {
+    pub async fn verify(&self, attempt: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
         match &*self.side {
-            Side::Redis(redis) => redis.verify(guess).await,
-            Side::Memory(memory) => Ok(memory.verify(guess)),
+            Side::Redis(redis) => redis.verify(attempt).await,
+            Side::Memory(memory) => Ok(memory.verify(attempt)),
         }
     }
 
@@ -160,7 +160,7 @@ impl OtpStore {
     /// Records that a code has no attempts left: the database counts `attempts` of them, and a store that was restarted
     /// may have counted fewer. From then on checks and requests are answered as for any exhausted code (contract,
     /// ruling 28).
-    pub async fn spend(
+    pub async fn mark_exhausted(
         &self,
         phone: &PhoneKey,
         scope: Scope,
@@ -168,9 +168,9 @@ impl OtpStore {
         attempts: u32,
     ) -> Result<(), EngineError> {
         match &*self.side {
-            Side::Redis(redis) => redis.spend(phone, scope, code, attempts).await,
+            Side::Redis(redis) => redis.mark_exhausted(phone, scope, code, attempts).await,
             Side::Memory(memory) => {
-                memory.spend(phone, scope, code, attempts);
+                memory.mark_exhausted(phone, scope, code, attempts);
                 Ok(())
             }
         }
@@ -179,21 +179,21 @@ impl OtpStore {
     /// Closes a used code: nothing is accepted by it any more (P5), its unsent messages become unwanted, and the
     /// request that it answered becomes verified. Further checks see as many attempts left as before, so they do not
     /// reveal that the code was used. Its send no longer counts as unanswered, and counts as converted for the pumping
-    /// guard's nets at `place`.
+    /// guard's nets at `destination`.
     pub async fn close(
         &self,
         phone: &PhoneKey,
         scope: Scope,
         code: CodeId,
         closing: Closing,
-        place: Place<'_>,
+        destination: Destination<'_>,
     ) -> Result<(), EngineError> {
         match &*self.side {
             Side::Redis(redis) => {
-                redis.close(phone, scope, code, closing, place, &self.guard).await
+                redis.close(phone, scope, code, closing, destination, &self.guard).await
             }
             Side::Memory(memory) => {
-                memory.close(phone, scope, code, closing, place, &self.guard);
+                memory.close(phone, scope, code, closing, destination, &self.guard);
                 Ok(())
             }
         }
@@ -246,7 +246,7 @@ impl OtpStore {
     /// Advances a request's status, or creates its record if the store lost it (contract, ruling 30). A lower or equal
     /// rank changes nothing; among end states of one rank, the better one stays ([`Status::order`]). Returns whether
     /// the status changed.
-    pub async fn raise(
+    pub async fn advance_status(
         &self,
         request: RequestId,
         status: Status,
@@ -254,8 +254,8 @@ impl OtpStore {
         expires_at: Timestamp,
     ) -> Result<bool, EngineError> {
         match &*self.side {
-            Side::Redis(redis) => redis.raise(request, status, reason, expires_at).await,
-            Side::Memory(memory) => Ok(memory.raise(request, status, reason, expires_at)),
+            Side::Redis(redis) => redis.advance_status(request, status, reason, expires_at).await,
+            Side::Memory(memory) => Ok(memory.advance_status(request, status, reason, expires_at)),
         }
     }
 
@@ -279,9 +279,9 @@ impl OtpStore {
     /// Wakes when a request's status may have changed. One connection serves all waiters in this process; it is opened
     /// for the first of them.
     pub fn watch(&self, request: RequestId) -> Watch {
-        let watch = self.hub.watch(request);
+        let watch = self.watchers.watch(request);
         if let Side::Redis(redis) = &*self.side {
-            redis.hear(&self.hub);
+            redis.subscribe(&self.watchers);
         }
         watch
     }

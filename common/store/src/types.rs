@@ -11,7 +11,7 @@ use domain::limits::Limits;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, PumpingGuard, Purpose, Reason, Status};
-use guard::Place;
+use guard::Destination;
 
 /// What a code opens: a sign-in, or the change of one user's number. Codes, attempts and requests of one phone are
 /// counted separately by scope (contract, ruling 3).
@@ -75,8 +75,8 @@ pub struct Admit<'a> {
 
 impl Admit<'_> {
     /// The guard's nets that this request belongs to.
-    pub(super) fn place(&self) -> Place<'_> {
-        Place { country: self.country, operator_prefix: self.operator_prefix }
+    pub(super) fn destination(&self) -> Destination<'_> {
+        Destination { country: self.country, operator_prefix: self.operator_prefix }
     }
 
     pub(super) fn is_guarded(&self) -> bool {
@@ -141,7 +141,7 @@ pub struct Issue<'a> {
     /// The digest and sealed code to store if the slot is empty. `None` leaves a slot that no check can match: for
     /// phones that get no code in `silent` mode (contract, ruling 3).
     pub code: Option<NewCode<'a>>,
-    pub note: AskNote,
+    pub note: RequestNote,
 }
 
 /// A new code in its two stored forms.
@@ -153,7 +153,7 @@ pub struct NewCode<'a> {
 
 /// What is stored for a request beside its code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AskNote {
+pub struct RequestNote {
     #[serde(rename = "c")]
     pub channel: Channel,
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
@@ -196,14 +196,14 @@ pub struct Verify<'a> {
 
 /// The store's decision on a code check.
 #[derive(Clone, Debug)]
-pub enum Judged {
-    Right {
+pub enum CheckOutcome {
+    Matched {
         code_id: CodeId,
         now: Timestamp,
         expires_at: Timestamp,
         attempts_left: u32,
         /// The requests of this code, oldest first.
-        asks: Vec<(RequestId, AskNote)>,
+        code_requests: Vec<(RequestId, RequestNote)>,
         /// The channel of the last message.
         channel: Channel,
     },
@@ -247,7 +247,7 @@ pub enum Refund {
     /// On a phone without a live code.
     NoCode,
     /// On this code: failed, or correct and its login may have been committed with an unknown outcome (W6).
-    Guess(CodeId),
+    CodeCheck(CodeId),
     /// Correct for this code, and certainly not used.
     Unused(CodeId),
 }

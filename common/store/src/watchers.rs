@@ -9,15 +9,15 @@ use domain::ids::RequestId;
 
 /// Wakes the waiters of a request. Thousands may wait; they share one subscription to the store.
 #[derive(Clone, Default)]
-pub(super) struct Hub {
+pub(super) struct StatusWatchers {
     waiting: Arc<Mutex<HashMap<RequestId, watch::Sender<()>>>>,
 }
 
-impl Hub {
+impl StatusWatchers {
     pub fn watch(&self, request: RequestId) -> Watch {
         let receiver =
             self.lock().entry(request).or_insert_with(|| watch::channel(()).0).subscribe();
-        Watch { request, receiver: Some(receiver), hub: self.clone() }
+        Watch { request, receiver: Some(receiver), watchers: self.clone() }
     }
 
     pub fn wake(&self, request: RequestId) {
@@ -42,7 +42,7 @@ impl Hub {
 pub struct Watch {
     request: RequestId,
     receiver: Option<watch::Receiver<()>>,
-    hub: Hub,
+    watchers: StatusWatchers,
 }
 
 impl Watch {
@@ -62,7 +62,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         drop(self.receiver.take());
-        let mut waiting = self.hub.lock();
+        let mut waiting = self.watchers.lock();
         if waiting.get(&self.request).is_some_and(|sender| sender.receiver_count() == 0) {
             waiting.remove(&self.request);
         }

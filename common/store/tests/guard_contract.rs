@@ -13,7 +13,7 @@ use domain::limits::Limits;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, PumpingGuard};
-use guard::{Found, Kind, Place, Replay, Report, Rule, State, Tally};
+use guard::{Destination, Finding, Kind, Replay, Report, Rule, State, Tally};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use sql::Pool;
@@ -82,7 +82,7 @@ fn no_limits() -> Limits {
 
 /// A number of a block, and its ask.
 #[derive(Clone)]
-struct Asker {
+struct Requester {
     phone: PhoneKey,
     country: &'static str,
     prefix: String,
@@ -90,9 +90,9 @@ struct Asker {
     code: CodeId,
 }
 
-impl Asker {
-    fn place(&self) -> Place<'_> {
-        Place { country: self.country, operator_prefix: &self.prefix }
+impl Requester {
+    fn destination(&self) -> Destination<'_> {
+        Destination { country: self.country, operator_prefix: &self.prefix }
     }
 }
 
@@ -126,10 +126,10 @@ impl Bench {
     }
 
     /// The next number of a block.
-    fn number(&self, country: &'static str, prefix: &str) -> Asker {
+    fn number(&self, country: &'static str, prefix: &str) -> Requester {
         let number = self.next.replace(self.next.get() + 1);
         let phone = Phone::trusted(&format!("+98912{number:07}")).unwrap();
-        Asker {
+        Requester {
             phone: self.keys.phone_key(&phone),
             country,
             prefix: prefix.to_owned(),
@@ -138,20 +138,20 @@ impl Bench {
         }
     }
 
-    fn admit<'a>(&'a self, asker: &'a Asker) -> Admit<'a> {
+    fn admit<'a>(&'a self, requester: &'a Requester) -> Admit<'a> {
         Admit {
-            request_id: asker.request,
-            new_code_id: asker.code,
+            request_id: requester.request,
+            new_code_id: requester.code,
             only_code: None,
-            phone: &asker.phone,
+            phone: &requester.phone,
             scope: Scope::Login,
             ttl_ms: 300_000,
             attempts: 5,
             route: "otp",
             idempotency: None,
             ip_key: "an address",
-            country: asker.country,
-            operator_prefix: &asker.prefix,
+            country: requester.country,
+            operator_prefix: &requester.prefix,
             channel: Channel::Sms,
             locale: None,
             limits: &self.limits,
@@ -161,32 +161,32 @@ impl Bench {
     }
 
     /// The wait, if the guard refuses.
-    async fn judge(&self, asker: &Asker) -> Option<u64> {
-        match self.store.admit(&self.admit(asker)).await.unwrap() {
+    async fn judge(&self, requester: &Requester) -> Option<u64> {
+        match self.store.admit(&self.admit(requester)).await.unwrap() {
             Admission::Admitted { .. } => None,
             Admission::Limited { limit: Limit::Blocked, retry_after } => Some(retry_after),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn ask(&self, prefix: &str) -> Option<u64> {
+    async fn code_request(&self, prefix: &str) -> Option<u64> {
         self.judge(&self.number("IR", prefix)).await
     }
 
     /// Asks with ever new numbers until one is refused: how many were admitted, and the wait.
     async fn until_refused(&self, prefix: &str) -> (u64, u64) {
         for admitted in 0..10_000 {
-            if let Some(wait) = self.ask(prefix).await {
+            if let Some(wait) = self.code_request(prefix).await {
                 return (admitted, wait);
             }
         }
         panic!("never refused");
     }
 
-    async fn close(&self, asker: &Asker) {
-        let closing = Closing::Used(Some(asker.request));
+    async fn close(&self, requester: &Requester) {
+        let closing = Closing::Used(Some(requester.request));
         self.store
-            .close(&asker.phone, Scope::Login, asker.code, closing, asker.place())
+            .close(&requester.phone, Scope::Login, requester.code, closing, requester.destination())
             .await
             .unwrap();
     }
@@ -196,13 +196,13 @@ impl Bench {
     }
 
     fn found(&self) -> Vec<(Kind, State, u32)> {
-        let brief = |found: &Found| (found.change.kind, found.change.state, found.change.level);
-        self.store.guard_news().take().changes.iter().map(brief).collect()
+        let brief = |found: &Finding| (found.change.kind, found.change.state, found.change.level);
+        self.store.guard_findings().take().changes.iter().map(brief).collect()
     }
 
     /// What the history would hold: sends, verified, refused.
     fn tallied(&self) -> (i64, i64, i64) {
-        let tallies = self.store.guard_news().take().tallies;
+        let tallies = self.store.guard_findings().take().tallies;
         tallies
             .iter()
             .fold((0, 0, 0), |sum, t| (sum.0 + t.sends, sum.1 + t.verified, sum.2 + t.refused))
@@ -211,8 +211,8 @@ impl Bench {
 
 async fn a_block_of_numbers_gets_the_set_figure_and_the_next_ask_waits_to_the_second(b: Bench) {
     assert_eq!(b.until_refused("989991").await, (Rule::default().set_figure(), 900));
-    let news = b.store.guard_news().take();
-    let [found] = &news.changes[..] else { panic!("{:?}", news.changes) };
+    let findings = b.store.guard_findings().take();
+    let [found] = &findings.changes[..] else { panic!("{:?}", findings.changes) };
     assert_eq!((found.country.as_str(), found.operator_prefix.as_str()), ("IR", "989991"));
     assert_eq!(
         (found.change.state, found.change.sends, found.change.verified),
@@ -220,28 +220,28 @@ async fn a_block_of_numbers_gets_the_set_figure_and_the_next_ask_waits_to_the_se
     );
     let until = found.change.until.unwrap();
     assert!((899_000..=900_000).contains(&(until.ms() - b.clock.now_ms())), "{until}");
-    assert_eq!(news.conversions.len(), 1);
-    assert_eq!((news.conversions[0].sends, news.conversions[0].verified), (70, 0));
-    assert_eq!(b.ask("989992").await, None, "its neighbour is not meant");
+    assert_eq!(findings.conversions.len(), 1);
+    assert_eq!((findings.conversions[0].sends, findings.conversions[0].verified), (70, 0));
+    assert_eq!(b.code_request("989992").await, None, "its neighbour is not meant");
     // Waiting is enough, and less than told is not.
     b.pass(898);
-    assert!(b.ask("989991").await.is_some_and(|wait| (1..=2).contains(&wait)));
+    assert!(b.code_request("989991").await.is_some_and(|wait| (1..=2).contains(&wait)));
     b.pass(2);
-    assert_eq!(b.ask("989991").await, None);
+    assert_eq!(b.code_request("989991").await, None);
 }
 
 async fn what_was_blocked_is_probed_and_opens_when_the_probes_convert(b: Bench) {
     let (_, wait) = b.until_refused("989991").await;
     b.pass(wait);
-    let probes: Vec<Asker> = (0..10).map(|_| b.number("IR", "989991")).collect();
+    let probes: Vec<Requester> = (0..10).map(|_| b.number("IR", "989991")).collect();
     for probe in &probes {
         assert_eq!(b.judge(probe).await, None);
     }
-    assert_eq!(b.ask("989991").await, Some(180), "until it is known whether they convert");
+    assert_eq!(b.code_request("989991").await, Some(180), "until it is known whether they convert");
     b.close(&probes[3]).await;
-    assert!(b.ask("989991").await.is_some());
+    assert!(b.code_request("989991").await.is_some());
     b.close(&probes[7]).await;
-    assert_eq!(b.ask("989991").await, None);
+    assert_eq!(b.code_request("989991").await, None);
     let prefix = Kind::Prefix;
     assert_eq!(
         b.found(),
@@ -256,32 +256,32 @@ async fn probes_that_do_not_convert_block_for_longer(b: Bench) {
         let (probes, grace) = b.until_refused("989991").await;
         assert_eq!((probes, grace), (10, 180));
         b.pass(grace);
-        let wait = b.ask("989991").await.unwrap();
+        let wait = b.code_request("989991").await.unwrap();
         // The block began when the probes failed, which may be up to a second ago.
         assert!((longer - 1..=longer).contains(&wait), "{wait}");
         b.pass(wait);
     }
-    assert_eq!(b.ask("989991").await, None);
+    assert_eq!(b.code_request("989991").await, None);
 }
 
 async fn record_notes_what_enforce_would_refuse_and_refuses_nothing(mut b: Bench) {
     b.mode = PumpingGuard::Record;
     for _ in 0..100 {
-        assert_eq!(b.ask("989991").await, None);
+        assert_eq!(b.code_request("989991").await, None);
     }
     let one = b.number("IR", "989991");
     assert_eq!(b.judge(&one).await, None);
     b.close(&one).await;
-    let news = b.store.guard_news().take();
-    assert_eq!(news.would_refuse, 31);
-    assert_eq!(news.changes.len(), 1);
-    let sum = |pick: fn(&Tally) -> i64| news.tallies.iter().map(pick).sum::<i64>();
+    let findings = b.store.guard_findings().take();
+    assert_eq!(findings.would_refuse, 31);
+    assert_eq!(findings.changes.len(), 1);
+    let sum = |pick: fn(&Tally) -> i64| findings.tallies.iter().map(pick).sum::<i64>();
     assert_eq!(
         (sum(|t| t.sends), sum(|t| t.verified), sum(|t| t.refused)),
         (101, 1, 0),
         "the history has it all"
     );
-    assert_eq!(news.changes[0].change.state, State::Blocked);
+    assert_eq!(findings.changes[0].change.state, State::Blocked);
 }
 
 async fn off_counts_nothing(mut b: Bench) {
@@ -291,7 +291,7 @@ async fn off_counts_nothing(mut b: Bench) {
         assert_eq!(b.judge(&one).await, None);
         b.close(&one).await;
     }
-    assert!(b.store.guard_news().take().tallies.is_empty());
+    assert!(b.store.guard_findings().take().tallies.is_empty());
     b.mode = PumpingGuard::Enforce;
     assert_eq!(b.until_refused("989991").await.0, 70);
 }
@@ -308,11 +308,11 @@ async fn test_numbers_are_not_counted(b: Bench) {
 }
 
 async fn a_withdrawn_ask_is_uncounted(b: Bench) {
-    let asked: Vec<Asker> = (0..70).map(|_| b.number("IR", "989991")).collect();
+    let asked: Vec<Requester> = (0..70).map(|_| b.number("IR", "989991")).collect();
     for one in &asked {
         assert_eq!(b.judge(one).await, None);
     }
-    assert!(b.ask("989991").await.is_some());
+    assert!(b.code_request("989991").await.is_some());
     // The minute of the ask is what counts, not that of its withdrawal.
     b.pass(MINUTE);
     for one in &asked {
@@ -342,9 +342,12 @@ async fn a_replayed_ask_counts_once_and_a_code_verifies_once(b: Bench) {
     for _ in 0..5 {
         b.close(&one).await;
     }
-    let news = b.store.guard_news().take();
-    assert_eq!((news.conversions[0].sends, news.conversions[0].verified), (1, 1));
-    assert_eq!(news.tallies.iter().map(|t| (t.sends, t.verified)).collect::<Vec<_>>(), [(1, 1)]);
+    let findings = b.store.guard_findings().take();
+    assert_eq!((findings.conversions[0].sends, findings.conversions[0].verified), (1, 1));
+    assert_eq!(
+        findings.tallies.iter().map(|t| (t.sends, t.verified)).collect::<Vec<_>>(),
+        [(1, 1)]
+    );
 }
 
 async fn an_ask_that_a_limit_refuses_is_not_counted(mut b: Bench) {
@@ -362,9 +365,9 @@ async fn an_ask_that_a_limit_refuses_is_not_counted(mut b: Bench) {
     assert_eq!(b.until_refused("989991").await.0, 65);
     // What the guard refuses costs no limit: the address asked five times, and asks five times elsewhere.
     b.limits.sends_per_ip_hour = 10;
-    assert!(b.ask("989991").await.is_some());
+    assert!(b.code_request("989991").await.is_some());
     for _ in 0..5 {
-        assert_eq!(b.ask("989992").await, None);
+        assert_eq!(b.code_request("989992").await, None);
     }
 }
 
@@ -380,11 +383,11 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
                 .clone()
         })
         .collect();
-    let mut waiting: BTreeMap<u64, Vec<Asker>> = BTreeMap::new();
+    let mut waiting: BTreeMap<u64, Vec<Requester>> = BTreeMap::new();
     let (mut bought, mut stopped, mut served) = (0_u64, 0_u64, 0_u64);
     for second in 0..NUMBERS / 5 {
         for _ in 0..5 {
-            match b.ask("989999").await {
+            match b.code_request("989999").await {
                 None => bought += 1,
                 Some(_) => stopped += 1,
             }
@@ -411,15 +414,16 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
         (rule.set_figure() + rule.probes, NUMBERS - 80, NUMBERS / 5)
     );
 
-    let news = b.store.guard_news().take();
+    let findings = b.store.guard_findings().take();
     assert!(
-        news.changes
+        findings
+            .changes
             .iter()
             .all(|found| found.change.kind == Kind::Prefix && found.operator_prefix == "989999")
     );
-    let blocked_at = news.changes[0].at;
-    let report = replayed(&news.tallies, rule).await;
-    assert_eq!((report.asks, report.stops.len()), (NUMBERS + served, 1));
+    let blocked_at = findings.changes[0].at;
+    let report = replayed(&findings.tallies, rule).await;
+    assert_eq!((report.code_requests, report.stops.len()), (NUMBERS + served, 1));
     let stop = &report.stops[0];
     assert_eq!(
         (stop.kind, stop.prefix.as_deref(), stop.country.as_str()),
@@ -436,7 +440,7 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
     // The history knows minutes, so the end of a block may come up to one earlier than it did.
     assert_eq!(report.stopped, stopped, "{report:?}");
     // A rule that asks for less stops nothing.
-    let lax = replayed(&news.tallies, Rule::parse("min_sends=20000").unwrap()).await;
+    let lax = replayed(&findings.tallies, Rule::parse("min_sends=20000").unwrap()).await;
     assert_eq!((lax.stopped, lax.stops), (0, Vec::new()));
 }
 
@@ -478,7 +482,7 @@ async fn admission_and_close_cost_one_command_each_with_the_guard_in_force() {
     assert_eq!(monitor.command(&["MONITOR"]), "+OK");
     let mut stats = redis::Raw::connect(&server);
     stats.command(&["CONFIG", "RESETSTAT"]);
-    let asked: Vec<Asker> = (0..100).map(|_| b.number("IR", "989991")).collect();
+    let asked: Vec<Requester> = (0..100).map(|_| b.number("IR", "989991")).collect();
     let mut admitted = 0;
     for one in &asked {
         admitted += u64::from(b.judge(one).await.is_none());
@@ -508,7 +512,7 @@ async fn admission_and_close_cost_one_command_each_with_the_guard_in_force() {
 /// What happens to the store.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Ask(usize),
+    CodeRequest(usize),
     Verify(usize),
     Withdraw(usize),
     Pass(u64),
@@ -516,7 +520,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => (0..3_usize).prop_map(Step::Ask),
+        12 => (0..3_usize).prop_map(Step::CodeRequest),
         3 => any::<usize>().prop_map(Step::Verify),
         1 => any::<usize>().prop_map(Step::Withdraw),
         3 => prop_oneof![Just(1), Just(60), Just(180), Just(900), 1..2000_u64].prop_map(Step::Pass),
@@ -538,10 +542,10 @@ proptest! {
         runtime.block_on(async {
             let (memory, redis) = (Bench::memory(), Bench::redis().await);
             let both = [memory, redis].map(|b| Bench { store: b.store.clone().with_guard_rule(small()), ..b });
-            let mut asked: Vec<[Asker; 2]> = Vec::new();
+            let mut asked: Vec<[Requester; 2]> = Vec::new();
             for (n, step) in steps.iter().enumerate() {
                 match *step {
-                    Step::Ask(prefix) => {
+                    Step::CodeRequest(prefix) => {
                         let pair = both.each_ref().map(|b| b.number("IR", ["989991", "989992", "989993"][prefix]));
                         let one = both[0].judge(&pair[0]).await;
                         let two = both[1].judge(&pair[1]).await;
@@ -554,11 +558,11 @@ proptest! {
                     }
                     Step::Verify(which) | Step::Withdraw(which) if !asked.is_empty() => {
                         let pair = asked.swap_remove(which % asked.len());
-                        for (b, asker) in both.iter().zip(&pair) {
+                        for (b, requester) in both.iter().zip(&pair) {
                             if matches!(step, Step::Verify(_)) {
-                                b.close(asker).await;
+                                b.close(requester).await;
                             } else {
-                                b.store.withdraw(&b.admit(asker)).await.unwrap();
+                                b.store.withdraw(&b.admit(requester)).await.unwrap();
                             }
                         }
                     }
@@ -566,12 +570,12 @@ proptest! {
                     Step::Pass(secs) => both.iter().for_each(|b| b.pass(secs)),
                 }
                 let seen = both.each_ref().map(|b| {
-                    let news = b.store.guard_news().take();
-                    let changes: Vec<_> = news.changes.iter().map(|f| {
+                    let findings = b.store.guard_findings().take();
+                    let changes: Vec<_> = findings.changes.iter().map(|f| {
                         (f.change.kind, f.change.state, f.change.sends, f.change.verified, f.change.level)
                     }).collect();
-                    let tallies: Vec<_> = news.tallies.iter().map(|t| (t.sends, t.verified, t.refused)).collect();
-                    (changes, tallies, news.would_refuse)
+                    let tallies: Vec<_> = findings.tallies.iter().map(|t| (t.sends, t.verified, t.refused)).collect();
+                    (changes, tallies, findings.would_refuse)
                 });
                 assert_eq!(seen[0], seen[1], "step {n} of {steps:?}");
             }

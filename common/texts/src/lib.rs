@@ -174,7 +174,7 @@ impl Texts {
         }
     }
 
-    /// Returns the text of a call: `[tag] sentence`, with the digits one by one, twice. [`Spoken::read`] splits it.
+    /// Returns the text of a call: `[tag] sentence`, with the digits one by one, twice. [`SpeechText::read`] splits it.
     pub fn voice(&self, code: &Code, locale: Option<&str>) -> String {
         let (locale, voice) = self.find(locale, Kind::Voice);
         format!(
@@ -278,14 +278,14 @@ fn units(text: &str) -> String {
 
 /// The text of a call, split into language and sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spoken<'a> {
+pub struct SpeechText<'a> {
     /// A BCP 47 tag without digits; `None` if the text has none.
     pub language: Option<&'a str>,
     /// Already says the code twice, digit by digit.
     pub text: &'a str,
 }
 
-impl<'a> Spoken<'a> {
+impl<'a> SpeechText<'a> {
     /// Splits the output of [`Texts::voice`]; any other text is spoken unchanged.
     pub fn read(text: &'a str) -> Self {
         let tagged = text.strip_prefix('[').and_then(|rest| rest.split_once("] "));

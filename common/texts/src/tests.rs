@@ -144,7 +144,7 @@ fn a_call_says_the_code_twice_digit_by_digit_and_no_other_digit() {
             let voice = plain().voice(&code(digits), Some(tag));
             let said: String = voice.chars().filter(char::is_ascii_digit).collect();
             assert_eq!(said, digits.repeat(2), "{voice}");
-            let spoken = Spoken::read(&voice);
+            let spoken = SpeechText::read(&voice);
             assert_eq!(spoken.language, Some(tag));
             assert!(runs(&voice).is_empty(), "{voice}");
         }
@@ -154,8 +154,8 @@ fn a_call_says_the_code_twice_digit_by_digit_and_no_other_digit() {
         voice,
         "[en] Your verification code is: 0, 1, 2, 3, 4, 5. Once more: 0, 1, 2, 3, 4, 5."
     );
-    assert_eq!(Spoken::read("Hello."), Spoken { language: None, text: "Hello." });
-    assert_eq!(Spoken::read("[not a tag] x").language, None);
+    assert_eq!(SpeechText::read("Hello."), SpeechText { language: None, text: "Hello." });
+    assert_eq!(SpeechText::read("[not a tag] x").language, None);
 }
 
 #[test]
@@ -270,8 +270,8 @@ fn a_wording_that_breaks_a_rule_is_refused_naming_file_and_rule() {
         ("en.text", "code {code}", "is not named"),
     ] {
         let error = format!("{:#}", Folder::with(&[(name, text)]).load().unwrap_err());
-        let place = name.split('.').next().unwrap();
-        assert!(error.contains(rule) && error.contains(place), "{name} {text:?}: {error}");
+        let placeholder = name.split('.').next().unwrap();
+        assert!(error.contains(rule) && error.contains(placeholder), "{name} {text:?}: {error}");
     }
     let missing = config::Texts { texts_dir: Some("/no/such/folder".into()), ..config("Latchkey") };
     assert!(format!("{:#}", Texts::load(&missing).unwrap_err()).contains("LATCHKEY_TEXTS_DIR"));

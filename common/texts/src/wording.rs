@@ -29,7 +29,7 @@ impl Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Placeholder {
     App,
     Code,
     Minutes,
@@ -40,7 +40,7 @@ enum Place {
 #[derive(Clone, Debug)]
 enum Piece {
     Said(String),
-    Place(Place),
+    Placeholder(Placeholder),
 }
 
 /// A validated sentence.
@@ -79,19 +79,19 @@ impl Wording {
         ensure!(!text.chars().any(char::is_numeric), "it has a digit outside the placeholders");
         let wording =
             Self { pieces: pieces(text)?, right_to_left: text.chars().any(is_right_to_left) };
-        wording.check_places(kind)?;
+        wording.check_placeholders(kind)?;
         Ok(wording)
     }
 
-    fn check_places(&self, kind: Kind) -> anyhow::Result<()> {
+    fn check_placeholders(&self, kind: Kind) -> anyhow::Result<()> {
         // (minimum, maximum) of {app}, {code}, {minutes}, {digits}
         let allowed = match kind {
             Kind::Sms | Kind::Short => [(0, 1), (1, 1), (0, 1), (0, 0)],
             Kind::Voice => [(0, 1), (0, 0), (0, 0), (2, 2)],
             Kind::Changed => [(0, 1), (0, 0), (0, 0), (0, 0)],
         };
-        for ((name, place), (least, most)) in PLACES.iter().zip(allowed) {
-            let count = self.count(*place);
+        for ((name, placeholder), (least, most)) in PLACES.iter().zip(allowed) {
+            let count = self.count(*placeholder);
             match (least, most) {
                 _ if (least..=most).contains(&count) => {}
                 (_, 0) => bail!("{{{name}}} is not allowed in a {} wording", kind.as_str()),
@@ -102,12 +102,15 @@ impl Wording {
         Ok(())
     }
 
-    fn count(&self, place: Place) -> usize {
-        self.pieces.iter().filter(|piece| matches!(piece, Piece::Place(p) if *p == place)).count()
+    fn count(&self, placeholder: Placeholder) -> usize {
+        self.pieces
+            .iter()
+            .filter(|piece| matches!(piece, Piece::Placeholder(p) if *p == placeholder))
+            .count()
     }
 
     pub(super) fn names_the_app(&self) -> bool {
-        self.count(Place::App) > 0
+        self.count(Placeholder::App) > 0
     }
 
     pub(super) fn says(&self, word: &str) -> bool {
@@ -121,10 +124,12 @@ impl Wording {
         for piece in &self.pieces {
             match piece {
                 Piece::Said(said) => text.push_str(said),
-                Piece::Place(Place::App) => self.push_isolated(&mut text, fill.app),
-                Piece::Place(Place::Code) => self.push_isolated(&mut text, fill.code),
-                Piece::Place(Place::Minutes) => text.push_str(&fill.minutes.to_string()),
-                Piece::Place(Place::Digits) => {
+                Piece::Placeholder(Placeholder::App) => self.push_isolated(&mut text, fill.app),
+                Piece::Placeholder(Placeholder::Code) => self.push_isolated(&mut text, fill.code),
+                Piece::Placeholder(Placeholder::Minutes) => {
+                    text.push_str(&fill.minutes.to_string())
+                }
+                Piece::Placeholder(Placeholder::Digits) => {
                     let digits: Vec<_> = fill.code.chars().map(String::from).collect();
                     // Commas make the voice pause and keep it from reading the digits as one number.
                     text.push_str(&digits.join(", "));
@@ -147,22 +152,22 @@ impl Wording {
     }
 }
 
-const PLACES: [(&str, Place); 4] = [
-    ("app", Place::App),
-    ("code", Place::Code),
-    ("minutes", Place::Minutes),
-    ("digits", Place::Digits),
+const PLACES: [(&str, Placeholder); 4] = [
+    ("app", Placeholder::App),
+    ("code", Placeholder::Code),
+    ("minutes", Placeholder::Minutes),
+    ("digits", Placeholder::Digits),
 ];
 
 fn pieces(text: &str) -> anyhow::Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
-        let (said, place) = rest.split_at(at);
-        let place = place.strip_prefix('{').context("it has } without {")?;
-        let (name, after) = place.split_once('}').context("it has { without }")?;
+        let (said, placeholder) = rest.split_at(at);
+        let placeholder = placeholder.strip_prefix('{').context("it has } without {")?;
+        let (name, after) = placeholder.split_once('}').context("it has { without }")?;
         let known = PLACES.iter().find(|(known, _)| *known == name);
-        let Some((_, place)) = known else {
+        let Some((_, placeholder)) = known else {
             bail!(
                 "{{{name}}} is not known; the placeholders are {{app}}, {{code}}, {{minutes}} and {{digits}}"
             )
@@ -170,7 +175,7 @@ fn pieces(text: &str) -> anyhow::Result<Vec<Piece>> {
         if !said.is_empty() {
             pieces.push(Piece::Said(said.to_owned()));
         }
-        pieces.push(Piece::Place(*place));
+        pieces.push(Piece::Placeholder(*placeholder));
         rest = after;
     }
     if !rest.is_empty() {

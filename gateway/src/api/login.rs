@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accounts::{
-    Accounts, Closed, LoginKey, LoginOutcome, LoginReplay, Method, NewSession, Session, SignIn,
+    Accounts, LoginKey, LoginOutcome, LoginReplay, Method, NewSession, Session, SignIn, Throttle,
     UsedCode, User,
 };
 use axum::Json;
@@ -18,7 +18,7 @@ use store::{Closing, Refund, Scope};
 
 use crate::api::me::profile::UserView;
 use crate::app::App;
-use crate::codes::check::{Guess, Right, count};
+use crate::codes::check::{CodeCheck, MatchedCode, count};
 use crate::codes::request::{Caller, limited};
 use crate::dpop::header::ProvenKey;
 use crate::http::body::JsonBody;
@@ -170,7 +170,7 @@ impl Repetition<'_> {
         let tried = format!("{key_hash} {}", first.body_hash);
         let tried = app.engines.keys.index("login repeated", &tried);
         if !app.engines.store.count_distinct(&tried, body_hash, app.config.otp.attempts).await? {
-            return Err(limited(Limit::Guesses, store::DISTINCT_KEPT_SECS));
+            return Err(limited(Limit::Attempts, store::DISTINCT_KEPT_SECS));
         }
         if first.body_hash != body_hash {
             return Err(ApiError::IdempotencyKeyReused);
@@ -188,7 +188,7 @@ async fn sign_in(
     key: Option<LoginKey<'_>>,
 ) -> Result<LoginView, ApiError> {
     let former_key = app.engines.keys.former_phone_key(&login.phone);
-    let guess = Guess {
+    let attempt = CodeCheck {
         phone: &login.phone,
         phone_key,
         former_key: former_key.as_ref(),
@@ -197,14 +197,14 @@ async fn sign_in(
         request_id: login.request_id,
         known_device: login.known_device,
     };
-    let right = guess.judge(app, caller).await?;
+    let right = attempt.judge(app, caller).await?;
     let profile = right.profile(app, login.request_id);
     let device = caller.device();
     let sign_in = SignIn {
-        guesser: guess.guesser(),
+        claimant: attempt.claimant(),
         code: UsedCode { id: right.code_id, expires_at: right.expires_at },
         request_id: right.answered(login.request_id),
-        limits: app.guess_limits(),
+        limits: app.attempt_limits(),
         new_user: UserId::new(&app.engines.clock),
         profile: profile.as_ref().map(|p| (p.first_name.as_str(), p.last_name.as_str())),
         locale: &right.locale(login.request_id),
@@ -225,29 +225,29 @@ async fn sign_in(
     let code = right.code_id;
     match app.accounts.sign_in(sign_in).await {
         Ok(LoginOutcome::SignedIn { user, session, .. }) => {
-            guess.close(app, code, Closing::Used(right.answered(login.request_id))).await;
+            attempt.close(app, code, Closing::Used(right.answered(login.request_id))).await;
             count("right");
             answer(app, &login.phone, user, &session)
         }
         Ok(LoginOutcome::Blocked) => {
-            guess.close(app, code, Closing::Used(None)).await;
+            attempt.close(app, code, Closing::Used(None)).await;
             count("blocked");
             Err(ApiError::AccountBlocked)
         }
-        Ok(LoginOutcome::CodeUsed) => Err(guess.refused(app, &right).await),
-        Ok(LoginOutcome::Wait { until }) => {
-            Err(guess.unjudged(app, Refund::Unused(code), Closed::Wait { until }, right.now).await)
-        }
-        Ok(LoginOutcome::Locked { until }) => Err(guess
-            .unjudged(app, Refund::Unused(code), Closed::Locked { until }, right.now)
+        Ok(LoginOutcome::CodeUsed) => Err(attempt.refused(app, &right).await),
+        Ok(LoginOutcome::Wait { until }) => Err(attempt
+            .unjudged(app, Refund::Unused(code), Throttle::Wait { until }, right.now)
+            .await),
+        Ok(LoginOutcome::Locked { until }) => Err(attempt
+            .unjudged(app, Refund::Unused(code), Throttle::Locked { until }, right.now)
             .await),
         // It may have been committed anyway.
-        Err(error) => Err(guess.unanswered(app, Refund::Guess(code), error).await),
+        Err(error) => Err(attempt.unanswered(app, Refund::CodeCheck(code), error).await),
     }
 }
 
 /// RFC 8176 has `sms` for a text but no value for a spoken code; `call` is the contract's own.
-fn method(right: &Right) -> Method {
+fn method(right: &MatchedCode) -> Method {
     match right.channel {
         Channel::Sms => Method::Sms,
         Channel::Voice => Method::Call,

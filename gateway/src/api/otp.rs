@@ -12,7 +12,7 @@ use serde::Serialize;
 use store::{RequestStatus, Scope};
 
 use crate::app::App;
-use crate::codes::request::{Caller, Wanted, ask};
+use crate::codes::request::{Caller, Wanted, code_request};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
@@ -38,7 +38,7 @@ pub(crate) async fn request(
         locale,
         channel: channel.unwrap_or(Channel::Sms),
     };
-    ask::<OtpRequested>(&app, &caller, wanted).await
+    code_request::<OtpRequested>(&app, &caller, wanted).await
 }
 
 /// The public view of a code request.

@@ -17,7 +17,7 @@ use crate::api::otp::view;
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
-use crate::http::stream_limits::Place;
+use crate::http::stream_limits::StreamPermit;
 
 /// A comment at this interval keeps proxies and phones from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -71,7 +71,7 @@ struct Follower {
     /// The last rank that was sent.
     told: i8,
     ended: bool,
-    _place: Place,
+    _place: StreamPermit,
 }
 
 impl Follower {

@@ -7,7 +7,7 @@ use domain::vocabulary::Channel;
 use store::Scope;
 
 use crate::app::App;
-use crate::codes::request::{Caller, Wanted, ask};
+use crate::codes::request::{Caller, Wanted, code_request};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
@@ -32,5 +32,5 @@ pub(crate) async fn signup(
         locale,
         channel: channel.unwrap_or(Channel::Sms),
     };
-    ask::<UserSignedUp>(&app, &caller, wanted).await
+    code_request::<UserSignedUp>(&app, &caller, wanted).await
 }

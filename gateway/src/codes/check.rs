@@ -1,6 +1,6 @@
 //! Checks a code: the attempt is counted in Redis before the comparison and in the database before the answer (P4).
 
-use accounts::{Closed, GuessKind, GuessOutcome, Guesser};
+use accounts::{AttemptKind, AttemptOutcome, Claimant, Throttle};
 use domain::code::Code;
 use domain::engine_error::EngineError;
 use domain::event::Profile;
@@ -9,18 +9,18 @@ use domain::keys::PhoneKey;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit};
-use guard::Place;
-use store::{AskNote, Closing, Judged, Refund, Scope, Verify};
+use guard::Destination;
+use store::{CheckOutcome, Closing, Refund, RequestNote, Scope, Verify};
 
 use crate::app::App;
 use crate::codes::request::{Caller, limited};
 use crate::http::error::ApiError;
 
 /// A code submitted by a client.
-pub(crate) struct Guess<'a> {
+pub(crate) struct CodeCheck<'a> {
     pub phone: &'a Phone,
     pub phone_key: &'a PhoneKey,
-    /// As in [`Guesser`].
+    /// As in [`Claimant`].
     pub former_key: Option<&'a PhoneKey>,
     pub scope: Scope,
     pub code: &'a Code,
@@ -29,20 +29,20 @@ pub(crate) struct Guess<'a> {
 }
 
 /// A code that was right in Redis. The database has the last word: its fence, its counts, its waits.
-pub(crate) struct Right {
+pub(crate) struct MatchedCode {
     pub code_id: CodeId,
     pub now: Timestamp,
     pub expires_at: Timestamp,
     pub attempts_left: u32,
     /// The requests for this code, oldest first.
-    pub asks: Vec<(RequestId, AskNote)>,
+    pub code_requests: Vec<(RequestId, RequestNote)>,
     /// The channel of the last message.
     pub channel: Channel,
 }
 
-impl Guess<'_> {
-    pub fn guesser(&self) -> Guesser<'_> {
-        Guesser {
+impl CodeCheck<'_> {
+    pub fn claimant(&self) -> Claimant<'_> {
+        Claimant {
             phone_number: self.phone.e164(),
             phone_key: self.phone_key,
             former_key: self.former_key,
@@ -54,7 +54,7 @@ impl Guess<'_> {
     ///
     /// # Errors
     /// 401 for a wrong code, 429 while no code is checked, 503 while an engine is away.
-    pub async fn judge(&self, app: &App, caller: &Caller) -> Result<Right, ApiError> {
+    pub async fn judge(&self, app: &App, caller: &Caller) -> Result<MatchedCode, ApiError> {
         let digest =
             app.engines.keys.code_digest(&self.scope.to_string(), self.phone, self.code)?;
         let per_ip = app.config.limits.logins_per_ip_minute;
@@ -70,21 +70,32 @@ impl Guess<'_> {
             logins_per_ip_minute: per_ip,
         };
         match app.engines.store.verify(&verify).await? {
-            Judged::Right { code_id, now, expires_at, attempts_left, asks, channel } => {
-                Ok(Right { code_id, now, expires_at, attempts_left, asks, channel })
+            CheckOutcome::Matched {
+                code_id,
+                now,
+                expires_at,
+                attempts_left,
+                code_requests,
+                channel,
+            } => {
+                Ok(MatchedCode { code_id, now, expires_at, attempts_left, code_requests, channel })
             }
-            Judged::Wrong { code: Some((code_id, expires_at)), now, attempts_left } => {
+            CheckOutcome::Wrong { code: Some((code_id, expires_at)), now, attempts_left } => {
                 Err(self.wrong(app, code_id, expires_at, now, attempts_left).await)
             }
-            Judged::Wrong { code: None, now, attempts_left } => {
+            CheckOutcome::Wrong { code: None, now, attempts_left } => {
                 Err(match self.gate(app, now).await {
                     Ok(None) => wrong(attempts_left),
-                    Ok(Some(closed)) => self.unjudged(app, Refund::NoCode, closed, now).await,
+                    Ok(Some(throttle)) => self.unjudged(app, Refund::NoCode, throttle, now).await,
                     Err(error) => self.unanswered(app, Refund::NoCode, error).await,
                 })
             }
-            Judged::Exhausted { now, until, .. } => Err(self.exhausted(app, now, until).await),
-            Judged::Limited { retry_after } => Err(limited(Limit::LoginsIp, retry_after.max(1))),
+            CheckOutcome::Exhausted { now, until, .. } => {
+                Err(self.exhausted(app, now, until).await)
+            }
+            CheckOutcome::Limited { retry_after } => {
+                Err(limited(Limit::LoginsIp, retry_after.max(1)))
+            }
         }
     }
 
@@ -98,26 +109,32 @@ impl Guess<'_> {
         now: Timestamp,
         attempts_left: u32,
     ) -> ApiError {
-        let limits = app.guess_limits();
-        let (code, refund) = (Some((code_id, expires_at)), Refund::Guess(code_id));
-        match app.attempts.guess_failed(self.guesser(), GuessKind::Code, code, limits, now).await {
+        let limits = app.attempt_limits();
+        let (code, refund) = (Some((code_id, expires_at)), Refund::CodeCheck(code_id));
+        match app
+            .attempts
+            .record_failure(self.claimant(), AttemptKind::Code, code, limits, now)
+            .await
+        {
             // More failures than Redis counted: it was restored or flushed, which does not lower this count.
-            Ok(GuessOutcome::Counted { code_failures, .. }) if code_failures > limits.attempts => {
+            Ok(AttemptOutcome::Counted { code_failures, .. })
+                if code_failures > limits.attempts =>
+            {
                 self.spent(app, code_id, expires_at, now).await
             }
-            Ok(GuessOutcome::Counted { code_failures, .. }) => {
+            Ok(AttemptOutcome::Counted { code_failures, .. }) => {
                 let left = limits.attempts.saturating_sub(code_failures);
                 if left == 0 && attempts_left > 0 {
                     // This was the last attempt; Redis would go on joining requests to a code that is refused.
-                    self.spend(app, code_id).await;
+                    self.mark_exhausted(app, code_id).await;
                 }
                 wrong(attempts_left.min(left))
             }
-            Ok(GuessOutcome::Wait { until }) => {
-                self.unjudged(app, refund, Closed::Wait { until }, now).await
+            Ok(AttemptOutcome::Wait { until }) => {
+                self.unjudged(app, refund, Throttle::Wait { until }, now).await
             }
-            Ok(GuessOutcome::Locked { until }) => {
-                self.unjudged(app, refund, Closed::Locked { until }, now).await
+            Ok(AttemptOutcome::Locked { until }) => {
+                self.unjudged(app, refund, Throttle::Locked { until }, now).await
             }
             Err(error) => self.unanswered(app, refund, error).await,
         }
@@ -126,16 +143,16 @@ impl Guess<'_> {
     /// Answers a code that was right in Redis but not accepted by the database. If it was used before, by a concurrent
     /// login or one that Redis forgot, it is as wrong as any other. If its attempts are exhausted, the answer is the
     /// same as for every attempt at it.
-    pub async fn refused(&self, app: &App, right: &Right) -> ApiError {
+    pub async fn refused(&self, app: &App, right: &MatchedCode) -> ApiError {
         let code = right.code_id;
-        match app.attempts.code_is_spent(code, app.guess_limits()).await {
+        match app.attempts.code_is_exhausted(code, app.attempt_limits()).await {
             Ok(true) => self.spent(app, code, right.expires_at, right.now).await,
             Ok(false) => {
                 self.close(app, code, Closing::Refused).await;
                 count("used");
                 ApiError::OtpIncorrect { attempts_left: right.attempts_left }
             }
-            Err(error) => self.unanswered(app, Refund::Guess(code), error).await,
+            Err(error) => self.unanswered(app, Refund::CodeCheck(code), error).await,
         }
     }
 
@@ -147,15 +164,16 @@ impl Guess<'_> {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> ApiError {
-        self.spend(app, code).await;
+        self.mark_exhausted(app, code).await;
         self.exhausted(app, now, expires_at).await
     }
 
     /// Marks the code as exhausted in Redis, so that code requests also wait for its expiry (contract, rulings 3 and
     /// 28).
-    async fn spend(&self, app: &App, code: CodeId) {
+    async fn mark_exhausted(&self, app: &App, code: CodeId) {
         let attempts = app.config.otp.attempts;
-        let told = app.engines.store.spend(self.phone_key, self.scope, code, attempts).await;
+        let told =
+            app.engines.store.mark_exhausted(self.phone_key, self.scope, code, attempts).await;
         if let Err(error) = told {
             // The next attempt finds the same count in the database.
             tracing::warn!(
@@ -165,15 +183,15 @@ impl Guess<'_> {
         }
     }
 
-    async fn gate(&self, app: &App, now: Timestamp) -> Result<Option<Closed>, EngineError> {
-        app.attempts.guess_gate(self.guesser(), GuessKind::Code, app.guess_limits(), now).await
+    async fn gate(&self, app: &App, now: Timestamp) -> Result<Option<Throttle>, EngineError> {
+        app.attempts.throttle(self.claimant(), AttemptKind::Code, app.attempt_limits(), now).await
     }
 
     /// If an exhausted code and a wait coincide, the one that ends later decides the answer (contract, ruling 3).
     async fn exhausted(&self, app: &App, now: Timestamp, until: Timestamp) -> ApiError {
         match self.gate(app, now).await {
-            Ok(Some(closed)) if closed_until(closed).is_none_or(|opens| opens > until) => {
-                not_yet(closed, now)
+            Ok(Some(throttle)) if throttled_until(throttle).is_none_or(|opens| opens > until) => {
+                not_yet(throttle, now)
             }
             Ok(_) => exhausted(until.secs_from(now)),
             Err(error) => error.into(),
@@ -186,11 +204,11 @@ impl Guess<'_> {
         &self,
         app: &App,
         refund: Refund,
-        closed: Closed,
+        throttle: Throttle,
         now: Timestamp,
     ) -> ApiError {
         self.refund(app, refund).await;
-        not_yet(closed, now)
+        not_yet(throttle, now)
     }
 
     /// The database did not answer: nothing is accepted, and no attempt is charged.
@@ -211,25 +229,28 @@ impl Guess<'_> {
 
     /// Closes the code in Redis. The fence in the database already decides; this saves later attempts the query.
     pub async fn close(&self, app: &App, code: CodeId, closing: Closing) {
-        let place =
-            Place { country: self.phone.region(), operator_prefix: self.phone.operator_prefix() };
+        let destination = Destination {
+            country: self.phone.region(),
+            operator_prefix: self.phone.operator_prefix(),
+        };
         if let Err(error) =
-            app.engines.store.close(self.phone_key, self.scope, code, closing, place).await
+            app.engines.store.close(self.phone_key, self.scope, code, closing, destination).await
         {
             tracing::warn!(error = format!("{error:#}"), "cannot close a used code in Redis");
         }
     }
 }
 
-impl Right {
+impl MatchedCode {
     /// The request that this sign-in answers: the one it names, or the newest (contract, ruling 21). A call that
     /// followed a text automatically does not count as a request.
     pub fn answered(&self, named: Option<RequestId>) -> Option<RequestId> {
-        let followed_a_text = |(request, note): &(RequestId, AskNote)| {
-            let texted = |(other, _): &(RequestId, AskNote)| other.of_its_call() == *request;
-            note.channel == Channel::Voice && self.asks.iter().any(texted)
+        let followed_a_text = |(request, note): &(RequestId, RequestNote)| {
+            let texted = |(other, _): &(RequestId, RequestNote)| other.of_its_call() == *request;
+            note.channel == Channel::Voice && self.code_requests.iter().any(texted)
         };
-        let newest = || self.asks.iter().rev().find(|ask| !followed_a_text(ask));
+        let newest =
+            || self.code_requests.iter().rev().find(|code_request| !followed_a_text(code_request));
         named.or_else(|| newest().map(|(request, _)| *request))
     }
 
@@ -237,7 +258,7 @@ impl Right {
     /// agree on. So an attacker cannot plant a name on another person's number (contract, ruling 1).
     pub fn profile(&self, app: &App, named: Option<RequestId>) -> Option<Profile> {
         let mut profiles = self
-            .asks
+            .code_requests
             .iter()
             .filter(|(request, _)| named.is_none_or(|named| named == *request))
             .filter_map(|(request, note)| {
@@ -250,10 +271,10 @@ impl Right {
 
     /// The request's locale, or English (contract, ruling 22).
     pub fn locale(&self, named: Option<RequestId>) -> String {
-        let asked = |(request, note): &(RequestId, AskNote)| {
+        let asked = |(request, note): &(RequestId, RequestNote)| {
             named.is_none_or(|named| named == *request).then(|| note.locale.clone()).flatten()
         };
-        self.asks.iter().rev().find_map(asked).unwrap_or_else(|| "en".to_owned())
+        self.code_requests.iter().rev().find_map(asked).unwrap_or_else(|| "en".to_owned())
     }
 }
 
@@ -267,18 +288,18 @@ fn exhausted(retry_after: u64) -> ApiError {
     ApiError::OtpAttemptsExhausted { retry_after: retry_after.max(1) }
 }
 
-fn closed_until(closed: Closed) -> Option<Timestamp> {
-    match closed {
-        Closed::Wait { until } => Some(until),
-        Closed::Locked { until } => until,
+fn throttled_until(throttle: Throttle) -> Option<Timestamp> {
+    match throttle {
+        Throttle::Wait { until } => Some(until),
+        Throttle::Locked { until } => until,
     }
 }
 
-pub(crate) fn not_yet(closed: Closed, now: Timestamp) -> ApiError {
+pub(crate) fn not_yet(throttle: Throttle, now: Timestamp) -> ApiError {
     count("waiting");
-    metrics::counter!("latchkey_limited_total", "limit" => Limit::Guesses.as_str()).increment(1);
-    let retry_after = closed_until(closed).map(|until| until.secs_from(now).max(1));
-    ApiError::TooManyRequests { limit: Limit::Guesses, retry_after }
+    metrics::counter!("latchkey_limited_total", "limit" => Limit::Attempts.as_str()).increment(1);
+    let retry_after = throttled_until(throttle).map(|until| until.secs_from(now).max(1));
+    ApiError::TooManyRequests { limit: Limit::Attempts, retry_after }
 }
 
 pub(crate) fn count(outcome: &'static str) {

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use bus::PublishError;
-use domain::event::{Ask, Envelope, IsAsk, Profile, Recipient};
+use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Profile, Recipient};
 use domain::ids::{CodeId, EventId, RequestId};
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
@@ -77,7 +77,7 @@ struct RequestView<'a> {
 }
 
 /// Admits the code request and publishes it as an `E`. It looks up no account, so the answer cannot reveal one (P6).
-pub(crate) async fn ask<E: IsAsk>(
+pub(crate) async fn code_request<E: CarriesCodeRequest>(
     app: &App,
     caller: &Caller,
     wanted: Wanted,
@@ -177,7 +177,7 @@ impl Wanted {
     }
 }
 
-async fn publish<E: IsAsk>(
+async fn publish<E: CarriesCodeRequest>(
     app: &App,
     admit: &Admit<'_>,
     first: &Replay,
@@ -202,7 +202,7 @@ async fn publish<E: IsAsk>(
     Err(refused)
 }
 
-fn seal<E: IsAsk>(
+fn seal<E: CarriesCodeRequest>(
     app: &App,
     caller: &Caller,
     wanted: &Wanted,
@@ -218,7 +218,7 @@ fn seal<E: IsAsk>(
         profile: wanted.profile.clone(),
     };
     let seal = &app.engines.keys.event;
-    let ask = Ask {
+    let code_request = CodeRequest {
         request_id: first.request_id,
         code_id: first.code_id,
         purpose: wanted.scope.purpose(),
@@ -227,14 +227,21 @@ fn seal<E: IsAsk>(
         country: wanted.phone.region().to_owned(),
         requested_at: first.now,
         expires_at: first.expires_at,
-        sealed: Ask::seal(seal, E::TYPE, event_id, first.request_id, first.expires_at, &recipient)?,
+        sealed: CodeRequest::seal(
+            seal,
+            E::TYPE,
+            event_id,
+            first.request_id,
+            first.expires_at,
+            &recipient,
+        )?,
     };
     Ok(Envelope::with_id(
         event_id,
         app.engines.clock.now(),
         "gateway",
         caller.traceparent.clone(),
-        E::of(ask),
+        E::of(code_request),
     ))
 }
 

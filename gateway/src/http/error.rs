@@ -255,7 +255,7 @@ impl ApiError {
             Self::ResendTooSoon { .. } => {
                 "Wait `retry_after` seconds; the last message may still be on its way."
             }
-            Self::TooManyRequests { limit: Limit::Guesses, retry_after: None } => {
+            Self::TooManyRequests { limit: Limit::Attempts, retry_after: None } => {
                 "Sign in on a device that has signed in before, or contact support."
             }
             Self::TooManyRequests { .. } => "Wait `retry_after` seconds before trying again.",

@@ -205,7 +205,7 @@ mod tests {
                 &["limit", "retry_after"],
             ),
             (
-                ApiError::TooManyRequests { limit: Limit::Guesses, retry_after: None },
+                ApiError::TooManyRequests { limit: Limit::Attempts, retry_after: None },
                 429,
                 "too_many_requests",
                 &["limit"],

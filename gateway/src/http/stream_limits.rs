@@ -23,14 +23,14 @@ struct Open {
 }
 
 /// A stream's slot, free again when it is dropped.
-pub(crate) struct Place {
+pub(crate) struct StreamPermit {
     request: RequestId,
     streams: Streams,
 }
 
 impl Streams {
     /// Takes a slot for one more stream of this request; `None` if all slots, or all of this request's, are in use.
-    pub fn enter(&self, request: RequestId) -> Option<Place> {
+    pub fn enter(&self, request: RequestId) -> Option<StreamPermit> {
         let mut open = self.lock();
         let of_one = open.of.get(&request).copied().unwrap_or_default();
         if open.all >= MOST || of_one >= MOST_OF_ONE {
@@ -38,7 +38,7 @@ impl Streams {
         }
         open.all += 1;
         open.of.insert(request, of_one + 1);
-        Some(Place { request, streams: self.clone() })
+        Some(StreamPermit { request, streams: self.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -46,7 +46,7 @@ impl Streams {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.lock();
         open.all -= 1;

@@ -54,7 +54,7 @@ impl fmt::Debug for Password {
 
 /// The result of a password check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PasswordCheck {
     Right,
     /// Right, but stored in a form that should now be replaced by [`Passwords::hash`].
     RightButOld,
@@ -138,7 +138,7 @@ impl Passwords {
         password: Password,
         kept: Option<String>,
         imported_iterations: u32,
-    ) -> Result<Verdict, PasswordError> {
+    ) -> Result<PasswordCheck, PasswordError> {
         self.run(move || {
             judge(&password, kept.as_deref(), imported_iterations).map(|(verdict, _)| verdict)
         })
@@ -220,7 +220,7 @@ fn judge(
     password: &Password,
     kept: Option<&str>,
     imported_iterations: u32,
-) -> anyhow::Result<(Verdict, Work)> {
+) -> anyhow::Result<(PasswordCheck, Work)> {
     let mut work = Work::default();
     let imported = kept.filter(|kept| kept.starts_with(django::PREFIX));
     let Some(imported) = imported else {
@@ -235,10 +235,14 @@ fn judge(
         work.pbkdf2_iterations += django::work(password.expose(), left);
         judge_ours(password, None, &mut work)?;
     }
-    Ok((if right { Verdict::RightButOld } else { Verdict::Wrong }, work))
+    Ok((if right { PasswordCheck::RightButOld } else { PasswordCheck::Wrong }, work))
 }
 
-fn judge_ours(password: &Password, kept: Option<&str>, work: &mut Work) -> anyhow::Result<Verdict> {
+fn judge_ours(
+    password: &Password,
+    kept: Option<&str>,
+    work: &mut Work,
+) -> anyhow::Result<PasswordCheck> {
     let parse = |text: &str| {
         PasswordHash::new(text).map_err(|error| anyhow!("read a stored password hash: {error}"))
     };
@@ -246,9 +250,9 @@ fn judge_ours(password: &Password, kept: Option<&str>, work: &mut Work) -> anyho
     let right = argon2()?.verify_password(password.expose().as_bytes(), &hash).is_ok();
     work.argon2id += 1;
     Ok(match (right && kept.is_some(), is_current(&hash)) {
-        (false, _) => Verdict::Wrong,
-        (true, true) => Verdict::Right,
-        (true, false) => Verdict::RightButOld,
+        (false, _) => PasswordCheck::Wrong,
+        (true, true) => PasswordCheck::Right,
+        (true, false) => PasswordCheck::RightButOld,
     })
 }
 
@@ -277,10 +281,10 @@ mod tests {
         let kept = pool.hash(password(composed)).await.unwrap();
         assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
         for (text, verdict) in [
-            (composed, Verdict::Right),
-            ("U\u{308}berraschung im Cafe\u{301}", Verdict::Wrong),
-            ("\u{dc}berraschung im Caf\u{e9} ", Verdict::Wrong),
-            ("", Verdict::Wrong),
+            (composed, PasswordCheck::Right),
+            ("U\u{308}berraschung im Cafe\u{301}", PasswordCheck::Wrong),
+            ("\u{dc}berraschung im Caf\u{e9} ", PasswordCheck::Wrong),
+            ("", PasswordCheck::Wrong),
         ] {
             assert_eq!(
                 pool.verify(password(text), Some(kept.clone()), 0).await.unwrap(),
@@ -299,7 +303,7 @@ mod tests {
         for text in ["", "password", NOBODYS] {
             assert_eq!(
                 Passwords::default().verify(password(text), None, 0).await.unwrap(),
-                Verdict::Wrong
+                PasswordCheck::Wrong
             );
         }
     }
@@ -317,7 +321,7 @@ mod tests {
         let hash = runtime.block_on(pool.hash(password("another"))).unwrap();
         let work = |kept: &Option<String>, most: u32| {
             let (verdict, work) = judge(&password("not it"), kept.as_deref(), most).unwrap();
-            assert_eq!(verdict, Verdict::Wrong);
+            assert_eq!(verdict, PasswordCheck::Wrong);
             work
         };
         let all = Work { argon2id: 1, pbkdf2_iterations: MOST };
@@ -333,9 +337,10 @@ mod tests {
         let pool = Passwords::default();
         let kept = "pbkdf2_sha256$260000$Zr4kSaltSalt$/w0y118jq5ZlvQGkz1yTkgHUAqAH75fYOo6Ru1KD5aY=";
         for most in [0, 1000, 260_000, 300_000] {
-            for (text, verdict) in
-                [("vq7 blue kite 9", Verdict::RightButOld), ("vq7 blue kite 8", Verdict::Wrong)]
-            {
+            for (text, verdict) in [
+                ("vq7 blue kite 9", PasswordCheck::RightButOld),
+                ("vq7 blue kite 8", PasswordCheck::Wrong),
+            ] {
                 let judged = pool.verify(password(text), Some(kept.to_owned()), most).await;
                 assert_eq!(judged.unwrap(), verdict, "{text} {most}");
             }
@@ -349,8 +354,11 @@ mod tests {
         let kept = weak.hash_password_with_salt(b"vq7 blue kite 9", &[7; 16]).unwrap().to_string();
         let pool = Passwords::default();
         let judged = pool.verify(password("vq7 blue kite 9"), Some(kept.clone()), 0).await.unwrap();
-        assert_eq!(judged, Verdict::RightButOld);
-        assert_eq!(pool.verify(password("vq7"), Some(kept), 0).await.unwrap(), Verdict::Wrong);
+        assert_eq!(judged, PasswordCheck::RightButOld);
+        assert_eq!(
+            pool.verify(password("vq7"), Some(kept), 0).await.unwrap(),
+            PasswordCheck::Wrong
+        );
         assert!(pool.verify(password("x"), Some("nonsense".to_owned()), 0).await.is_err());
     }
 
@@ -366,7 +374,7 @@ mod tests {
         assert_eq!(pool.waiting.load(Ordering::SeqCst), 0, "no caller that left is counted");
         assert_eq!(
             pool.verify(password("x"), None, 0).await.unwrap(),
-            Verdict::Wrong,
+            PasswordCheck::Wrong,
             "open again"
         );
     }

@@ -9,7 +9,7 @@ use domain::vocabulary::{Reason, Status};
 use ledger::{AttemptState, Finish};
 
 use crate::providers::Outcome;
-use crate::routing::routes::Line;
+use crate::routing::routes::RoutedProvider;
 
 /// How a call ended, in the ledger's words.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub(super) struct End {
 }
 
 impl End {
-    pub(super) fn of(outcome: &Outcome, line: &Line, now: Timestamp) -> Self {
+    pub(super) fn of(outcome: &Outcome, line: &RoutedProvider, now: Timestamp) -> Self {
         let mut end = Self {
             state: AttemptState::Unknown,
             provider_message_id: None,
@@ -84,9 +84,9 @@ const MANY: usize = 1_000;
 /// Ends of attempts that could not be written down while the ledger was away, and of those that may be begun there though
 /// nobody calls. Should the job come back to this process, it knows better than "in doubt", and nobody is texted twice.
 #[derive(Default)]
-pub struct Unwritten(Mutex<HashMap<AttemptId, (End, Timestamp)>>);
+pub struct PendingFinishes(Mutex<HashMap<AttemptId, (End, Timestamp)>>);
 
-impl Unwritten {
+impl PendingFinishes {
     pub(super) fn put(&self, attempt: AttemptId, end: End, now: Timestamp) {
         let mut ends = self.ends();
         if ends.len() >= MANY {
@@ -119,18 +119,18 @@ mod tests {
     #[test]
     fn abandoned_results_do_not_fill_the_memory() {
         let clock = Clock::manual();
-        let line = Line::new(Provider::Console(Console), &clock);
+        let line = RoutedProvider::new(Provider::Console(Console), &clock);
         let end = End::of(&Outcome::Unavailable("x"), &line, clock.now());
-        let unwritten = Unwritten::default();
+        let pending_finishes = PendingFinishes::default();
         for _ in 0..MANY {
-            unwritten.put(AttemptId::new(&clock), end.clone(), clock.now());
+            pending_finishes.put(AttemptId::new(&clock), end.clone(), clock.now());
         }
         let young = AttemptId::new(&clock);
-        unwritten.put(young, end.clone(), clock.now().plus_secs(1));
-        assert_eq!(unwritten.ends().len(), MANY + 1);
+        pending_finishes.put(young, end.clone(), clock.now().plus_secs(1));
+        assert_eq!(pending_finishes.ends().len(), MANY + 1);
         let last = AttemptId::new(&clock);
-        unwritten.put(last, end, clock.now().plus_ms(KEPT_MS));
-        assert_eq!(unwritten.ends().len(), 2);
-        assert!(unwritten.get(young).is_some() && unwritten.get(last).is_some());
+        pending_finishes.put(last, end, clock.now().plus_ms(KEPT_MS));
+        assert_eq!(pending_finishes.ends().len(), 2);
+        assert!(pending_finishes.get(young).is_some() && pending_finishes.get(last).is_some());
     }
 }

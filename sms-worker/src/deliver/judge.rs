@@ -3,18 +3,18 @@
 use anyhow::anyhow;
 use bus::consumer::Failure;
 use domain::ids::AttemptId;
-use ledger::Moved;
+use ledger::Transition;
 
 use super::SendSms;
 use super::end::End;
 use crate::providers::{Outcome, Reply};
-use crate::routing::breaker::{Pass, Verdict};
-use crate::routing::routes::Line;
+use crate::routing::breaker::{BreakerPermit, ProviderHealth};
+use crate::routing::routes::RoutedProvider;
 
 /// What to do after a call.
 pub(super) enum Next {
     /// The message has its end, or was accepted.
-    Done(Box<Moved>),
+    Done(Box<Transition>),
     /// Try again: this provider says when it takes more, which its limiter knows.
     Again,
     /// Try another provider.
@@ -29,16 +29,16 @@ impl SendSms {
     /// What an outcome means for the provider, for the ledger and for the job.
     pub(super) async fn judge(
         &self,
-        line: &Line,
-        pass: Pass<'_>,
+        line: &RoutedProvider,
+        pass: BreakerPermit<'_>,
         attempt_id: AttemptId,
         reply: Reply,
     ) -> Result<Next, Failure> {
         let Reply { outcome, in_use } = reply;
         pass.judge(match &outcome {
-            Outcome::Unavailable(_) | Outcome::Unknown(_) => Verdict::Fails,
-            Outcome::RejectedUntilOps { whole_account: true, .. } => Verdict::Refuses,
-            _ => Verdict::Works,
+            Outcome::Unavailable(_) | Outcome::Unknown(_) => ProviderHealth::Fails,
+            Outcome::RejectedUntilOps { whole_account: true, .. } => ProviderHealth::Refuses,
+            _ => ProviderHealth::Works,
         });
         match &outcome {
             Outcome::Throttled { retry_after } => line.limiter.refused(*retry_after, in_use),

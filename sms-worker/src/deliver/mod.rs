@@ -12,20 +12,20 @@ use domain::ids::AttemptId;
 use domain::keys::Keys;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
-use ledger::{Begin, Ledger, NewMessage, Tries};
-use texts::Spoken;
+use ledger::{AttemptCounts, Begin, Ledger, NewMessage};
+use texts::SpeechText;
 use url::Url;
 
 use self::close::too_late;
 use self::end::End;
-pub use self::end::Unwritten;
+pub use self::end::PendingFinishes;
 use self::judge::Next;
 use crate::announce::{announce, counted};
 use crate::ports::{Publish, Wanted};
 use crate::providers::{Attempt, Outcome, Provider, Reply};
-use crate::routing::breaker::Pass;
-use crate::routing::concurrency::Slot;
-use crate::routing::routes::{Line, Routes};
+use crate::routing::breaker::BreakerPermit;
+use crate::routing::concurrency::ConcurrencyPermit;
+use crate::routing::routes::{RoutedProvider, Routes};
 
 mod close;
 mod end;
@@ -53,7 +53,7 @@ pub struct SendSms {
     pub unknown_outcome: UnknownOutcome,
     /// Where we can be reached for callbacks.
     pub public_url: Option<Url>,
-    pub unwritten: Unwritten,
+    pub pending_finishes: PendingFinishes,
 }
 
 /// A text to be sent, and the trace (W3C `traceparent`) that led to it.
@@ -134,15 +134,15 @@ impl SendSms {
             if begun.is_err() {
                 // Perhaps it is committed all the same. Nobody will call for it, and only this process knows.
                 let end = End::of(&Outcome::Unavailable("not begun"), line, now);
-                self.unwritten.put(attempt_id, end, now);
+                self.pending_finishes.put(attempt_id, end, now);
             }
             let (number, earlier) = match begun? {
                 Begin::Start { number, risked } => {
                     let refused = number.saturating_sub(1).saturating_sub(risked);
-                    (number, Tries { risked, refused })
+                    (number, AttemptCounts { risked, refused })
                 }
-                Begin::Settled(standing) => {
-                    return announce(&self.publish, &standing, job.trace).await;
+                Begin::Settled(message_state) => {
+                    return announce(&self.publish, &message_state, job.trace).await;
                 }
                 Begin::Spent => return self.end(job, Reason::Unknown).await,
                 Begin::InDoubt { attempt_id, provider, started_at } => {
@@ -188,12 +188,12 @@ impl SendSms {
                 Next::Done(moved) => {
                     counted(&moved);
                     if let (true, Status::Sent, Some(at)) =
-                        (moved.changed, moved.standing.status, requested_at)
+                        (moved.changed, moved.message_state.status, requested_at)
                     {
                         let took = later(self.clock.now_ms() - at.ms()).as_secs_f64();
                         metrics::histogram!("latchkey_request_to_sent_seconds").record(took);
                     }
-                    return announce(&self.publish, &moved.standing, job.trace).await;
+                    return announce(&self.publish, &moved.message_state, job.trace).await;
                 }
                 Next::Again => {}
                 Next::Elsewhere => tried.failed.push(line.name()),
@@ -203,11 +203,11 @@ impl SendSms {
                 }
                 Next::Doubt(attempt) => {
                     if self.taken_after_all(attempt).await? {
-                        let standing = self.ledger.standing(message.message_id).await?;
-                        let standing = standing.ok_or_else(|| {
+                        let message_state = self.ledger.message_state(message.message_id).await?;
+                        let message_state = message_state.ok_or_else(|| {
                             Failure::Retry(anyhow!("the ledger lost a message that it began"))
                         })?;
-                        return announce(&self.publish, &standing, job.trace).await;
+                        return announce(&self.publish, &message_state, job.trace).await;
                     }
                     tried.doubtful.push(line.name().to_owned());
                 }
@@ -220,9 +220,10 @@ impl SendSms {
         &self,
         message: &NewMessage<'_>,
         tried: &Tried,
-    ) -> Result<(&Arc<Line>, Pass<'_>, Slot<'_>), Option<i64>> {
+    ) -> Result<(&Arc<RoutedProvider>, BreakerPermit<'_>, ConcurrencyPermit<'_>), Option<i64>> {
         let route = self.routes.to(message.phone_number);
-        let doubtful = |line: &&Arc<Line>| tried.doubtful.iter().any(|name| name == line.name());
+        let doubtful =
+            |line: &&Arc<RoutedProvider>| tried.doubtful.iter().any(|name| name == line.name());
         let fresh = route.clone().filter(|line| !doubtful(line));
         let again = route.filter(doubtful);
         let mut shortest: Option<i64> = None;
@@ -239,7 +240,7 @@ impl SendSms {
         Err(shortest)
     }
 
-    fn callback(&self, line: &Line, attempt: AttemptId) -> Option<Url> {
+    fn callback(&self, line: &RoutedProvider, attempt: AttemptId) -> Option<Url> {
         // Only Twilio's receipts can be checked: the webhook knows its signature alone.
         if !matches!(line.provider, Provider::Twilio(_)) {
             return None;
@@ -252,7 +253,7 @@ impl SendSms {
         Some(url)
     }
 
-    async fn call(&self, line: &Line, attempt: &Attempt<'_>, job: &Job<'_>) -> Reply {
+    async fn call(&self, line: &RoutedProvider, attempt: &Attempt<'_>, job: &Job<'_>) -> Reply {
         let mut call = std::pin::pin!(line.provider.send(attempt));
         if let Ok(reply) = tokio::time::timeout(SENDING_AFTER, &mut call).await {
             return reply;
@@ -281,10 +282,10 @@ impl SendSms {
 }
 
 /// Only a call's text carries its language.
-fn said(channel: Channel, text: &str) -> Spoken<'_> {
+fn said(channel: Channel, text: &str) -> SpeechText<'_> {
     match channel {
-        Channel::Voice => Spoken::read(text),
-        Channel::Sms => Spoken { language: None, text },
+        Channel::Voice => SpeechText::read(text),
+        Channel::Sms => SpeechText { language: None, text },
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bus::consumer::Failure;
 use domain::ids::AttemptId;
 use domain::timestamp::Timestamp;
-use ledger::{AttemptState, Moved};
+use ledger::{AttemptState, Transition};
 
 use super::end::End;
 use super::{SendSms, later};
@@ -27,17 +27,17 @@ impl SendSms {
         &self,
         attempt_id: AttemptId,
         end: End,
-    ) -> Result<Option<Moved>, Failure> {
-        self.unwritten.put(attempt_id, end.clone(), self.clock.now());
-        let mut tries = 1;
+    ) -> Result<Option<Transition>, Failure> {
+        self.pending_finishes.put(attempt_id, end.clone(), self.clock.now());
+        let mut attempt_counts = 1;
         loop {
             match self.ledger.finish(attempt_id, &end.finish(), self.clock.now()).await {
                 Ok(moved) => {
-                    self.unwritten.take(attempt_id);
+                    self.pending_finishes.take(attempt_id);
                     return Ok(moved);
                 }
-                Err(error) if error.is_away() && tries < FINISH_TRIES => {
-                    tries += 1;
+                Err(error) if error.is_away() && attempt_counts < FINISH_TRIES => {
+                    attempt_counts += 1;
                     tokio::time::sleep(FINISH_APART).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -52,7 +52,7 @@ impl SendSms {
         attempt_id: AttemptId,
         started_at: Timestamp,
     ) -> Result<(), Failure> {
-        if let Some(end) = self.unwritten.get(attempt_id) {
+        if let Some(end) = self.pending_finishes.get(attempt_id) {
             self.finish(attempt_id, end).await?;
             return Ok(());
         }

@@ -93,7 +93,7 @@ impl From<Outcome> for Reply {
 
 /// What a provider knows of a text that it took.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct LookUp {
     pub status: Status,
     pub reason: Option<Reason>,
     pub provider_code: Option<String>,
@@ -137,7 +137,7 @@ impl Provider {
     }
 
     /// Asks how a text fared; `None` when it does not know it.
-    pub async fn look_up(&self, id: &str, channel: Channel) -> anyhow::Result<Option<Found>> {
+    pub async fn look_up(&self, id: &str, channel: Channel) -> anyhow::Result<Option<LookUp>> {
         match self {
             Self::Twilio(twilio) => twilio.look_up(id, channel).await,
             Self::Http(_) | Self::Console(_) | Self::Inbox(_) => Ok(None),
@@ -145,7 +145,7 @@ impl Provider {
     }
 
     /// Has the words of a text taken out of its records; tells what it knows of it.
-    pub async fn forget(&self, id: &str) -> anyhow::Result<Option<Found>> {
+    pub async fn forget(&self, id: &str) -> anyhow::Result<Option<LookUp>> {
         match self {
             Self::Twilio(twilio) => twilio.forget(id).await,
             Self::Http(_) | Self::Console(_) | Self::Inbox(_) => Ok(None),

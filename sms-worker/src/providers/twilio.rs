@@ -16,7 +16,7 @@ use twilio_async::{Execute as _, encode_pairs};
 use url::Url;
 
 use self::answer::{Answer, outcome};
-use super::{Attempt, Found, Outcome, Reply, client};
+use super::{Attempt, LookUp, Outcome, Reply, client};
 
 mod answer;
 mod speech;
@@ -151,25 +151,25 @@ impl Twilio {
         &self,
         id: &str,
         channel: Channel,
-    ) -> anyhow::Result<Option<Found>> {
+    ) -> anyhow::Result<Option<LookUp>> {
         let path = match channel {
             Channel::Sms => format!("Messages/{id}.json"),
             Channel::Voice => format!("Calls/{id}.json"),
         };
         let signed = self.builder.msg(id).request(Method::GET, path, None);
         let request = self.ours(signed.map_err(|_| anyhow!("build a look-up"))?).await?;
-        self.ask(request).await
+        self.code_request(request).await
     }
 
-    pub(super) async fn forget(&self, id: &str) -> anyhow::Result<Option<Found>> {
+    pub(super) async fn forget(&self, id: &str) -> anyhow::Result<Option<LookUp>> {
         let form = Some("Body=".to_owned());
         let path = format!("Messages/{id}.json");
         let signed = self.builder.msg(id).request(Method::POST, path, form);
         let request = self.ours(signed.map_err(|_| anyhow!("build a redaction"))?).await?;
-        self.ask(request).await
+        self.code_request(request).await
     }
 
-    async fn ask(&self, request: reqwest::Request) -> anyhow::Result<Option<Found>> {
+    async fn code_request(&self, request: reqwest::Request) -> anyhow::Result<Option<LookUp>> {
         let response = self.client.execute(request).await;
         let mut response =
             response.map_err(reqwest::Error::without_url).context("ask Twilio about a text")?;
@@ -213,7 +213,7 @@ fn with_retries(callback: &Url) -> String {
 
 /// The text as `TwiML`.
 fn spoken(text: &str, language: Option<&str>) -> anyhow::Result<String> {
-    let twice = speech::for_the_ear(text);
+    let twice = speech::spell_digits(text);
     let language = language.unwrap_or("en");
     let of = |language| Twiml::new().say(Say::new(&twice).lang(language)).build();
     let primary = language.split('-').next().unwrap_or_default();

@@ -30,14 +30,14 @@ struct State {
 }
 
 /// Leave for one call. Dropped unjudged (its caller went away) it counts as nothing.
-pub struct Pass<'a> {
+pub struct BreakerPermit<'a> {
     breaker: &'a Breaker,
     probe: bool,
 }
 
 /// What a call says of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ProviderHealth {
     /// It answered, whatever it said of the text.
     Works,
     /// It could not be reached or gave no clear answer.
@@ -56,10 +56,10 @@ impl Breaker {
     }
 
     /// Leave to call, or how many milliseconds to wait before asking again.
-    pub fn pass(&self) -> Result<Pass<'_>, i64> {
+    pub fn pass(&self) -> Result<BreakerPermit<'_>, i64> {
         let mut state = self.state();
         let Some(until) = state.open_until_ms else {
-            return Ok(Pass { breaker: self, probe: false });
+            return Ok(BreakerPermit { breaker: self, probe: false });
         };
         let left = until - self.clock.now_ms();
         if left > 0 {
@@ -69,7 +69,7 @@ impl Breaker {
             return Err(PROBE_MS);
         }
         state.probing = true;
-        Ok(Pass { breaker: self, probe: true })
+        Ok(BreakerPermit { breaker: self, probe: true })
     }
 
     pub fn is_open(&self) -> bool {
@@ -86,12 +86,12 @@ impl Breaker {
     }
 }
 
-impl Pass<'_> {
+impl BreakerPermit<'_> {
     /// Tells how the call went.
-    pub fn judge(self, verdict: Verdict) {
+    pub fn judge(self, verdict: ProviderHealth) {
         let mut state = self.breaker.state();
         match verdict {
-            Verdict::Works => {
+            ProviderHealth::Works => {
                 // A straggler from before it opened says nothing of now: only the probe closes it.
                 if state.open_until_ms.is_none() || self.probe {
                     state.failures = 0;
@@ -99,13 +99,13 @@ impl Pass<'_> {
                     state.next_open_ms = OPEN_MS;
                 }
             }
-            Verdict::Fails => {
+            ProviderHealth::Fails => {
                 state.failures = state.failures.saturating_add(1);
                 if self.probe || (state.failures >= TOLERATED && state.open_until_ms.is_none()) {
                     state.open(self.breaker.clock.now_ms());
                 }
             }
-            Verdict::Refuses => {
+            ProviderHealth::Refuses => {
                 if self.probe || state.open_until_ms.is_none() {
                     state.open(self.breaker.clock.now_ms());
                 }
@@ -115,7 +115,7 @@ impl Pass<'_> {
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for BreakerPermit<'_> {
     fn drop(&mut self) {
         if self.probe {
             self.breaker.state().probing = false;
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    fn call(breaker: &Breaker, verdict: Verdict) -> Result<(), i64> {
+    fn call(breaker: &Breaker, verdict: ProviderHealth) -> Result<(), i64> {
         breaker.pass().map(|pass| pass.judge(verdict))
     }
 
@@ -146,20 +146,20 @@ mod tests {
         let clock = Clock::manual();
         let breaker = Breaker::new("test", clock.clone());
         for _ in 0..4 {
-            call(&breaker, Verdict::Fails).unwrap();
+            call(&breaker, ProviderHealth::Fails).unwrap();
         }
-        call(&breaker, Verdict::Works).unwrap();
+        call(&breaker, ProviderHealth::Works).unwrap();
         for _ in 0..5 {
-            call(&breaker, Verdict::Fails).unwrap();
+            call(&breaker, ProviderHealth::Fails).unwrap();
         }
-        let wait = call(&breaker, Verdict::Works).unwrap_err();
+        let wait = call(&breaker, ProviderHealth::Works).unwrap_err();
         assert!((1..=OPEN_MS).contains(&wait), "{wait}");
         clock.advance(Duration::from_millis(5_001));
         let probe = breaker.pass().ok().unwrap();
         assert!(breaker.pass().is_err(), "one probe at a time");
-        probe.judge(Verdict::Works);
+        probe.judge(ProviderHealth::Works);
         assert!(!breaker.is_open());
-        call(&breaker, Verdict::Works).unwrap();
+        call(&breaker, ProviderHealth::Works).unwrap();
     }
 
     #[test]
@@ -173,11 +173,11 @@ mod tests {
         let clock = Clock::manual();
         let breaker = Breaker::new("seen", clock.clone());
         assert_eq!(shown(), Some(false));
-        call(&breaker, Verdict::Refuses).unwrap();
+        call(&breaker, ProviderHealth::Refuses).unwrap();
         assert_eq!(shown(), Some(true));
         clock.advance(Duration::from_secs(6));
         assert_eq!(shown(), Some(true), "until a probe went well");
-        call(&breaker, Verdict::Works).unwrap();
+        call(&breaker, ProviderHealth::Works).unwrap();
         assert_eq!(shown(), Some(false));
     }
 
@@ -185,12 +185,12 @@ mod tests {
     fn each_failed_probe_doubles_the_wait_up_to_30_seconds() {
         let clock = Clock::manual();
         let breaker = Breaker::new("test", clock.clone());
-        call(&breaker, Verdict::Refuses).unwrap();
+        call(&breaker, ProviderHealth::Refuses).unwrap();
         for wanted in [5_000, 10_000, 20_000, 30_000, 30_000] {
             let wait = breaker.pass().err().unwrap();
             assert!((wanted - 500..=wanted).contains(&wait), "{wanted}: {wait}");
             clock.advance(Duration::from_millis(u64::try_from(wait).unwrap() + 1));
-            call(&breaker, Verdict::Fails).unwrap();
+            call(&breaker, ProviderHealth::Fails).unwrap();
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
     fn a_dropped_probe_lets_another_caller_probe() {
         let clock = Clock::manual();
         let breaker = Breaker::new("test", clock.clone());
-        call(&breaker, Verdict::Refuses).unwrap();
+        call(&breaker, ProviderHealth::Refuses).unwrap();
         clock.advance(Duration::from_secs(6));
         drop(breaker.pass().ok().unwrap());
         assert!(breaker.pass().is_ok());
@@ -208,10 +208,10 @@ mod tests {
     fn stragglers_neither_close_nor_prolong_an_open_circuit() {
         let breaker = Breaker::new("test", Clock::manual());
         let (late, later) = (breaker.pass().ok().unwrap(), breaker.pass().ok().unwrap());
-        call(&breaker, Verdict::Refuses).unwrap();
+        call(&breaker, ProviderHealth::Refuses).unwrap();
         let wait = breaker.pass().err().unwrap();
-        late.judge(Verdict::Works);
-        later.judge(Verdict::Refuses);
+        late.judge(ProviderHealth::Works);
+        later.judge(ProviderHealth::Refuses);
         assert!(breaker.pass().err().unwrap() <= wait);
     }
 }

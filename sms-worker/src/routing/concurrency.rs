@@ -34,7 +34,7 @@ struct State {
 }
 
 /// A place for one call; given back when dropped.
-pub struct Slot<'a> {
+pub struct ConcurrencyPermit<'a> {
     limiter: &'a Limiter,
 }
 
@@ -53,7 +53,7 @@ impl Limiter {
 
     /// A place, waiting up to `patience` for it; else how many milliseconds it may take. A longer wait is the broker's:
     /// no job waits in memory.
-    pub async fn enter(&self, patience: Duration) -> Result<Slot<'_>, i64> {
+    pub async fn enter(&self, patience: Duration) -> Result<ConcurrencyPermit<'_>, i64> {
         let patience_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
         let give_up_ms = self.clock.now_ms().saturating_add(patience_ms);
         loop {
@@ -63,7 +63,7 @@ impl Limiter {
                 let paused_ms = state.paused_until_ms.saturating_sub(now);
                 if paused_ms <= 0 && f64::from(state.running) < state.limit.floor() {
                     state.running += 1;
-                    return Ok(Slot { limiter: self });
+                    return Ok(ConcurrencyPermit { limiter: self });
                 }
                 if paused_ms > 0 { (paused_ms, true) } else { (give_up_ms - now, false) }
             };
@@ -131,7 +131,7 @@ fn jittered(pause_ms: i64) -> i64 {
     pause_ms + i64::try_from(more).unwrap_or_default()
 }
 
-impl Drop for Slot<'_> {
+impl Drop for ConcurrencyPermit<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.state();
         state.running = state.running.saturating_sub(1);

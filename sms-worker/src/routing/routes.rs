@@ -12,13 +12,13 @@ use crate::routing::breaker::Breaker;
 use crate::routing::concurrency::Limiter;
 
 /// A provider with what guards it.
-pub struct Line {
+pub struct RoutedProvider {
     pub provider: Provider,
     pub breaker: Breaker,
     pub limiter: Limiter,
 }
 
-impl Line {
+impl RoutedProvider {
     pub fn new(provider: Provider, clock: &Clock) -> Self {
         Self {
             breaker: Breaker::new(provider.name(), clock.clone()),
@@ -34,14 +34,14 @@ impl Line {
 
 /// The lines of the configured routes. A line later in a route is used when those before it are not to be had.
 pub struct Routes {
-    lines: Vec<Arc<Line>>,
+    lines: Vec<Arc<RoutedProvider>>,
     named: config::Routes,
 }
 
 impl Routes {
     /// # Errors
     /// When a route names a provider that has no line.
-    pub fn new(lines: Vec<Line>, named: config::Routes) -> anyhow::Result<Self> {
+    pub fn new(lines: Vec<RoutedProvider>, named: config::Routes) -> anyhow::Result<Self> {
         let routes = Self { lines: lines.into_iter().map(Arc::new).collect(), named };
         for name in ProviderName::ALL.into_iter().filter(|name| routes.named.names(*name)) {
             routes
@@ -52,13 +52,13 @@ impl Routes {
     }
 
     /// The lines for a number in E.164. Who decides is [`config::Routes::of`], which `latchkey routes check` asks too.
-    pub fn to(&self, e164: &str) -> impl Iterator<Item = &Arc<Line>> + Clone {
+    pub fn to(&self, e164: &str) -> impl Iterator<Item = &Arc<RoutedProvider>> + Clone {
         let names = self.named.of(e164.trim_start_matches('+'));
         names.iter().filter_map(|name| self.line(name.as_str()))
     }
 
     /// The line of a provider.
-    pub fn line(&self, name: &str) -> Option<&Arc<Line>> {
+    pub fn line(&self, name: &str) -> Option<&Arc<RoutedProvider>> {
         self.lines.iter().find(|line| line.name() == name)
     }
 }
@@ -75,8 +75,8 @@ mod tests {
         let lines = || {
             let keep: crate::ports::Keep = Arc::new(|_| Box::pin(async { Ok(()) }));
             vec![
-                Line::new(Provider::Console(Console), &clock),
-                Line::new(Provider::Inbox(Inbox::new(keep)), &clock),
+                RoutedProvider::new(Provider::Console(Console), &clock),
+                RoutedProvider::new(Provider::Inbox(Inbox::new(keep)), &clock),
             ]
         };
         let (console, inbox) = (ProviderName::Console, ProviderName::Inbox);

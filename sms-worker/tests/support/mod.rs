@@ -24,7 +24,7 @@ use sms_worker::providers::http::Http;
 use sms_worker::providers::twilio::Twilio;
 use sms_worker::providers::{Provider, client};
 use sms_worker::receipts::TakeReceipt;
-use sms_worker::routing::routes::{Line, Routes};
+use sms_worker::routing::routes::{RoutedProvider, Routes};
 use sql::Pool;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -262,10 +262,11 @@ impl Delivery {
         let db = Pool::sqlite(&folder.0).await.unwrap();
         db.migrate().await.unwrap();
         let (ledger, clock) = (Ledger::new(db), Clock::manual());
-        let lines: Vec<Line> =
-            providers.into_iter().map(|provider| Line::new(provider, &clock)).collect();
-        let name_of =
-            |line: &Line| ProviderName::ALL.into_iter().find(|n| n.as_str() == line.name());
+        let lines: Vec<RoutedProvider> =
+            providers.into_iter().map(|provider| RoutedProvider::new(provider, &clock)).collect();
+        let name_of = |line: &RoutedProvider| {
+            ProviderName::ALL.into_iter().find(|n| n.as_str() == line.name())
+        };
         let default = lines.iter().filter_map(name_of).collect();
         let named = config::Routes { default, by_prefix: Vec::new() };
         let statuses: Arc<Mutex<Vec<SmsStatus>>> = Arc::default();
@@ -285,7 +286,7 @@ impl Delivery {
             clock: clock.clone(),
             unknown_outcome,
             public_url: Some("https://auth.example.test/base/".parse().unwrap()),
-            unwritten: sms_worker::deliver::Unwritten::default(),
+            pending_finishes: sms_worker::deliver::PendingFinishes::default(),
         };
         let follow_ups = FollowUps {
             ledger: ledger.clone(),
@@ -358,8 +359,8 @@ impl Delivery {
     }
 
     pub async fn end_of(&self, job: &Envelope<SmsRequested>) -> (Status, Option<Reason>) {
-        let standing = self.ledger.standing(job.data.message_id).await.unwrap().unwrap();
-        (standing.status, standing.reason)
+        let message_state = self.ledger.message_state(job.data.message_id).await.unwrap().unwrap();
+        (message_state.status, message_state.reason)
     }
 
     /// What was told of the message, but `sending`.

@@ -6,7 +6,7 @@ mod import;
 use accounts::{Creation, NewUser, UndoOutcome, User, former_phone};
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
-use config::{Engines, Served};
+use config::{EngineSettings, Served};
 use domain::ids::UserId;
 use domain::phone::Phone;
 use serde_json::{Value, json};
@@ -258,8 +258,8 @@ async fn delete(operator: &Operator, user: &User, json: bool) -> anyhow::Result<
         "the account no longer exists"
     );
     let forgotten = match &config.engines {
-        Engines::Embedded { .. } => None,
-        Engines::Services { redis_url, .. } => {
+        EngineSettings::Embedded { .. } => None,
+        EngineSettings::Services { redis_url, .. } => {
             let forget = async {
                 let otps = OtpStore::connect_redis(redis_url, clock.clone()).await?;
                 deletion.from_store(&otps).await

@@ -65,7 +65,7 @@ fn change<'a>(
 ) -> PhoneChange<'a> {
     PhoneChange {
         user_id: user,
-        guesser: phone.stranger(),
+        claimant: phone.stranger(),
         country: "DE",
         code,
         request_id: None,
@@ -81,7 +81,7 @@ async fn p3_a_proven_number_replaces_the_old_one_and_its_code_works_once(world: 
     let (old, new) = (Phone::new(), Phone::new());
     let (user, mine) = world.signed_in(&old).await;
     let (_, other) = world.signed_in(&old).await;
-    world.guess(new.stranger(), None).await;
+    world.attempt(new.stranger(), None).await;
     world.events().await;
     let code = world.code();
     let told = UserDeleted { user_id: user.id, deleted_at: world.now() };
@@ -137,7 +137,7 @@ async fn p4_a_change_of_phone_is_judged_like_a_sign_in(world: World) {
     world.set_failures(&new, 3, 0).await;
     let spent = world.code();
     for _ in 0..5 {
-        world.guess(new.stranger(), Some(spent)).await;
+        world.attempt(new.stranger(), Some(spent)).await;
     }
     let asked = change(&world, user.id, mine.id, &new, spent);
     assert_eq!(world.db.accounts.change_phone(asked).await.unwrap(), PhoneChangeOutcome::CodeUsed);
@@ -202,9 +202,9 @@ async fn a_changed_number_is_not_restored_when_it_is_taken_or_too_late(world: Wo
 
 async fn a_deleted_account_leaves_no_number_behind(world: World) {
     let phone = Phone::new();
-    let mut ask = world.ask(&phone, world.code());
-    ask.profile = Some(("To", "Forget"));
-    let (user, mine) = signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+    let mut code_request = world.code_request(&phone, world.code());
+    code_request.profile = Some(("To", "Forget"));
+    let (user, mine) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
     let (_, other) = world.signed_in(&phone).await;
     world.set_password(&mine, None, "hash").await;
     world.signed_in(&phone).await;

@@ -28,9 +28,9 @@ fn by(key: &str, session: &Session, generation: i64) -> Presented<'static> {
 
 async fn bound(world: &World) -> (User, Session) {
     let phone = Phone::new();
-    let mut ask = world.ask(&phone, world.code());
-    ask.session.jkt = Some(KEY);
-    signed_in(world.db.accounts.sign_in(ask).await.unwrap())
+    let mut code_request = world.code_request(&phone, world.code());
+    code_request.session.jkt = Some(KEY);
+    signed_in(world.db.accounts.sign_in(code_request).await.unwrap())
 }
 
 async fn refresh(world: &World, presented: Presented<'_>) -> RefreshOutcome {
@@ -44,10 +44,10 @@ async fn generation(world: &World, session: &Session) -> Option<i64> {
 
 async fn a_session_keeps_the_key_that_it_was_started_with(world: World) {
     let phone = Phone::new();
-    let mut ask = world.ask(&phone, world.code());
-    ask.session.jkt = Some(KEY);
-    ask.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
-    let (user, session) = signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+    let mut code_request = world.code_request(&phone, world.code());
+    code_request.session.jkt = Some(KEY);
+    code_request.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
+    let (user, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
     assert_eq!(session.jkt.as_deref(), Some(KEY));
     let now = world.now();
     assert_eq!(world.db.sessions.live(session.id, now).await.unwrap().unwrap().session, session);
@@ -65,7 +65,7 @@ async fn a_session_keeps_the_key_that_it_was_started_with(world: World) {
     let mut started = world.new_session();
     (started.method, started.jkt) = (Method::Pwd, Some(OTHER));
     let by_password = PasswordSignIn {
-        guesser: phone.stranger(),
+        claimant: phone.stranger(),
         user_id: user.id,
         hash: "hash",
         limits: LIMITS,

@@ -25,7 +25,7 @@ async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World
     for polls in 0..30 {
         world.db.sessions.end_others(user.id, mine.id, "ended_by_user", world.now()).await.unwrap();
         let code = world.code();
-        let mut sign_in = Box::pin(world.db.accounts.sign_in(world.ask(&phone, code)));
+        let mut sign_in = Box::pin(world.db.accounts.sign_in(world.code_request(&phone, code)));
         let mut left = polls;
         // Abandoned after so many steps: each poll is one step, because it comes when the step before has its answer.
         let answered = poll_fn(|context| {
@@ -58,11 +58,11 @@ async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
     raw.run(hold).await.unwrap();
     let start = Instant::now();
     let code = world.code();
-    let (login, guess, delete) = tokio::join!(
-        world.db.accounts.sign_in(world.ask(&phone, code)),
-        world.db.attempts.guess_failed(
+    let (login, attempt, delete) = tokio::join!(
+        world.db.accounts.sign_in(world.code_request(&phone, code)),
+        world.db.attempts.record_failure(
             phone.stranger(),
-            accounts::GuessKind::Code,
+            accounts::AttemptKind::Code,
             None,
             LIMITS,
             world.now()
@@ -70,7 +70,7 @@ async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
         world.db.accounts.delete(user.id, "gone", &[], "cli", world.now()),
     );
     assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
-    for error in [login.unwrap_err(), guess.unwrap_err(), delete.unwrap_err()] {
+    for error in [login.unwrap_err(), attempt.unwrap_err(), delete.unwrap_err()] {
         assert!(error.is_away(), "{error}");
         assert!(!format!("{error:?} {error}").contains(&phone.number[1..]));
     }
@@ -90,7 +90,7 @@ async fn p12_connections_that_the_server_ended_are_replaced() {
     world.raw().await.run(end).await.unwrap();
     let start = Instant::now();
     loop {
-        match world.db.accounts.sign_in(world.ask(&phone, world.code())).await {
+        match world.db.accounts.sign_in(world.code_request(&phone, world.code())).await {
             Ok(_) => break,
             Err(error) => assert!(error.is_away(), "{error}"),
         }

@@ -2,7 +2,7 @@
 
 use domain::timestamp::Timestamp;
 use domain::vocabulary::PumpingGuard;
-use guard::{Change, Found, Kind, MINUTE_MS, State, Tally, minute_of};
+use guard::{Change, Finding, Kind, MINUTE_MS, State, Tally, minute_of};
 
 use crate::contract;
 use crate::world::{DAY, World};
@@ -88,7 +88,7 @@ async fn the_history_is_kept_for_ninety_days(world: World) {
 
 async fn the_last_state_of_a_net_is_kept(world: World) {
     let now = world.now();
-    let found = |kind, state, at: Timestamp| Found {
+    let found = |kind, state, at: Timestamp| Finding {
         change: Change {
             kind,
             state,

@@ -1,10 +1,10 @@
 //! The database contract: one body per rule, run on SQLite and on a private PostgreSQL (P13).
 
 mod accounts;
+mod attempts;
 mod bound;
 mod engines;
 mod guard_history;
-mod guesses;
 mod outbox;
 mod passwords;
 mod postgres;

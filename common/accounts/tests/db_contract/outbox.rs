@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use accounts::{GuessKind, GuessOutcome, LoginKey, Swept};
+use accounts::{AttemptKind, AttemptOutcome, LoginKey, Swept};
 use futures::future::join_all;
 
 use crate::contract;
@@ -89,15 +89,15 @@ async fn a_sweep_removes_only_what_is_over(world: World) {
     let (user, ended) = world.signed_in(&phone).await;
     let (_, live) = world.signed_in(&phone).await;
     world.db.sessions.refresh(token(live.id, 1), GRACE, MAX, world.now()).await.unwrap();
-    world.guess(phone.stranger(), Some(world.code())).await;
-    let guess = world.db.attempts.guess_failed(
+    world.attempt(phone.stranger(), Some(world.code())).await;
+    let attempt = world.db.attempts.record_failure(
         phone.stranger(),
-        GuessKind::Password,
+        AttemptKind::Password,
         None,
         LIMITS,
         world.now(),
     );
-    guess.await.unwrap();
+    attempt.await.unwrap();
     world.events().await;
     world.db.sessions.end(user.id, ended.id, "logout", world.now()).await.unwrap();
     let now = world.now();
@@ -122,14 +122,14 @@ async fn a_sweep_removes_only_what_is_over(world: World) {
 
 async fn p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed(world: World) {
     let (locked, phone) = (Phone::new(), Phone::new());
-    let mut ask = world.ask(&phone, world.code());
-    ask.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
-    signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+    let mut code_request = world.code_request(&phone, world.code());
+    code_request.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
+    signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
     // It unlocks in half an hour.
     world.set_failures(&locked, 100, DAY - 1800).await;
     world.db.sweeper.sweep(LIMITS, world.now().plus_secs(3600)).await.unwrap();
-    let guess = world.guess(locked.stranger(), None).await;
-    assert!(matches!(guess, GuessOutcome::Locked { until: Some(_) }), "{guess:?}");
+    let attempt = world.attempt(locked.stranger(), None).await;
+    assert!(matches!(attempt, AttemptOutcome::Locked { until: Some(_) }), "{attempt:?}");
     let replay = world.db.accounts.login_replay("key", world.now()).await.unwrap();
     assert!(replay.expect("within 30 s").session.is_some());
 }

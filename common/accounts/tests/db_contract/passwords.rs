@@ -1,8 +1,8 @@
 //! Passwords.
 
 use accounts::{
-    Closed, GuessKind, GuessOutcome, PasswordChange, PasswordChangeOutcome, PasswordOutcome,
-    PasswordSignIn,
+    AttemptKind, AttemptOutcome, PasswordChange, PasswordChangeOutcome, PasswordOutcome,
+    PasswordSignIn, Throttle,
 };
 
 use crate::contract;
@@ -18,7 +18,7 @@ contract!(
     p6_every_lookup_returns_the_highest_cost_of_imported_passwords,
 );
 
-fn ask<'a>(
+fn code_request<'a>(
     world: &World,
     phone: &'a Phone,
     user: domain::ids::UserId,
@@ -27,7 +27,7 @@ fn ask<'a>(
     let mut session = world.new_session();
     session.method = accounts::Method::Pwd;
     PasswordSignIn {
-        guesser: phone.stranger(),
+        claimant: phone.stranger(),
         user_id: user,
         hash,
         limits: LIMITS,
@@ -71,12 +71,12 @@ async fn a_correct_password_starts_a_session_and_resets_its_failures(world: Worl
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     world.set_password(&mine, None, "hash-1").await;
-    let guess =
-        |kind| world.db.attempts.guess_failed(phone.stranger(), kind, None, LIMITS, world.now());
-    guess(GuessKind::Password).await.unwrap();
-    guess(GuessKind::Code).await.unwrap();
+    let attempt =
+        |kind| world.db.attempts.record_failure(phone.stranger(), kind, None, LIMITS, world.now());
+    attempt(AttemptKind::Password).await.unwrap();
+    attempt(AttemptKind::Code).await.unwrap();
     world.events().await;
-    let asked = ask(&world, &phone, user.id, "hash-1");
+    let asked = code_request(&world, &phone, user.id, "hash-1");
     let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
     let PasswordOutcome::SignedIn { user: who, session } = outcome else { panic!("{outcome:?}") };
     assert_eq!((who, session.id), (user, asked.session.id));
@@ -85,9 +85,9 @@ async fn a_correct_password_starts_a_session_and_resets_its_failures(world: Worl
     let events = world.events().await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].1["data"]["method"], "pwd");
-    let counted = |failures| GuessOutcome::Counted { failures, code_failures: 0 };
-    assert_eq!(guess(GuessKind::Password).await.unwrap(), counted(1));
-    assert_eq!(guess(GuessKind::Code).await.unwrap(), counted(2));
+    let counted = |failures| AttemptOutcome::Counted { failures, code_failures: 0 };
+    assert_eq!(attempt(AttemptKind::Password).await.unwrap(), counted(1));
+    assert_eq!(attempt(AttemptKind::Code).await.unwrap(), counted(2));
 }
 
 async fn p4_a_correct_password_waits_like_a_wrong_one(world: World) {
@@ -96,16 +96,16 @@ async fn p4_a_correct_password_waits_like_a_wrong_one(world: World) {
     let now = world.now();
     world.set_password(&mine, None, "hash-1").await;
     for _ in 0..10 {
-        let guess = world.db.attempts.guess_failed(
+        let attempt = world.db.attempts.record_failure(
             phone.stranger(),
-            GuessKind::Password,
+            AttemptKind::Password,
             None,
             LIMITS,
             now,
         );
-        guess.await.unwrap();
+        attempt.await.unwrap();
     }
-    let mut asked = ask(&world, &phone, user.id, "hash-1");
+    let mut asked = code_request(&world, &phone, user.id, "hash-1");
     asked.now = now;
     let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
     assert_eq!(outcome, PasswordOutcome::Wait { until: now.plus_secs(30) });
@@ -119,8 +119,9 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
     let (user, mine) = world.signed_in(&phone).await;
     let now = world.now();
     assert_eq!(world.set_password(&mine, None, "hash-1").await, PasswordChangeOutcome::Set);
-    let guesser = phone.known(user.id);
-    let fail = |at| world.db.attempts.guess_failed(guesser, GuessKind::Password, None, LIMITS, at);
+    let claimant = phone.known(user.id);
+    let fail =
+        |at| world.db.attempts.record_failure(claimant, AttemptKind::Password, None, LIMITS, at);
     for _ in 0..10 {
         fail(now).await.unwrap();
     }
@@ -128,22 +129,22 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
         user_id: user.id,
         was: Some("hash-1"),
         hash: "hash-2",
-        guess: Some((guesser, LIMITS)),
+        attempt: Some((claimant, LIMITS)),
         keep: mine.id,
         now,
     };
     let until = now.plus_secs(30);
-    let closed = PasswordChangeOutcome::Closed(Closed::Wait { until });
-    assert_eq!(world.db.accounts.set_password(change).await.unwrap(), closed);
+    let throttle = PasswordChangeOutcome::Throttle(Throttle::Wait { until });
+    assert_eq!(world.db.accounts.set_password(change).await.unwrap(), throttle);
     assert_eq!(world.db.accounts.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
     // Of the checks that arrive when the wait ends, one is judged, correct or not; the others get the next wait.
     fail(until).await.unwrap();
     let change = PasswordChange { now: until, ..change };
-    let closed = PasswordChangeOutcome::Closed(Closed::Wait { until: until.plus_secs(60) });
-    assert_eq!(world.db.accounts.set_password(change).await.unwrap(), closed);
+    let throttle = PasswordChangeOutcome::Throttle(Throttle::Wait { until: until.plus_secs(60) });
+    assert_eq!(world.db.accounts.set_password(change).await.unwrap(), throttle);
     let change = PasswordChange { now: until.plus_secs(60), ..change };
     assert_eq!(world.db.accounts.set_password(change).await.unwrap(), PasswordChangeOutcome::Set);
-    let first = GuessOutcome::Counted { failures: 1, code_failures: 0 };
+    let first = AttemptOutcome::Counted { failures: 1, code_failures: 0 };
     assert_eq!(fail(until.plus_secs(60)).await.unwrap(), first);
 }
 
@@ -151,13 +152,19 @@ async fn a_changed_password_or_a_blocked_account_starts_no_session(world: World)
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     world.set_password(&mine, None, "hash-1").await;
-    let old =
-        world.db.accounts.start_password_session(ask(&world, &phone, user.id, "hash-0")).await;
+    let old = world
+        .db
+        .accounts
+        .start_password_session(code_request(&world, &phone, user.id, "hash-0"))
+        .await;
     assert_eq!(old.unwrap(), PasswordOutcome::Changed);
     world.db.accounts.block(user.id, "fraud", "staff:1", world.now()).await.unwrap();
     assert!(world.db.accounts.password_of(&phone.number).await.unwrap().stored.unwrap().blocked);
-    let blocked =
-        world.db.accounts.start_password_session(ask(&world, &phone, user.id, "hash-1")).await;
+    let blocked = world
+        .db
+        .accounts
+        .start_password_session(code_request(&world, &phone, user.id, "hash-1"))
+        .await;
     assert_eq!(blocked.unwrap(), PasswordOutcome::Blocked);
     assert!(world.db.sessions.of_user(user.id, world.now()).await.unwrap().is_empty());
 }

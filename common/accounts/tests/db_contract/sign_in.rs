@@ -1,6 +1,6 @@
 //! Sign-in by code.
 
-use accounts::{GuessOutcome, LoginKey, LoginOutcome};
+use accounts::{AttemptOutcome, LoginKey, LoginOutcome};
 use domain::event::{Envelope, SessionStarted, UserCreated};
 use domain::ids::RequestId;
 use futures::future::join_all;
@@ -26,19 +26,25 @@ contract!(
 
 async fn the_first_sign_in_creates_the_account_and_the_next_one_finds_it(world: World) {
     let phone = Phone::new();
-    let ask = world.ask(&phone, world.code());
+    let code_request = world.code_request(&phone, world.code());
     let LoginOutcome::SignedIn { user, created, session } =
-        world.db.accounts.sign_in(ask).await.unwrap()
+        world.db.accounts.sign_in(code_request).await.unwrap()
     else {
         panic!("not signed in")
     };
     assert!(created);
-    assert_eq!((user.id, user.phone_number.as_str()), (ask.new_user, phone.number.as_str()));
+    assert_eq!(
+        (user.id, user.phone_number.as_str()),
+        (code_request.new_user, phone.number.as_str())
+    );
     assert_eq!((user.first_name.as_str(), user.last_name.as_str()), ("", ""));
     assert_eq!((user.locale.as_str(), user.country.as_str()), ("fa", "IR"));
     assert!(!user.blocked && user.role.is_none());
-    assert_eq!(user.created_at, ask.now);
-    assert_eq!((session.id, session.user_id, session.generation), (ask.session.id, user.id, 1));
+    assert_eq!(user.created_at, code_request.now);
+    assert_eq!(
+        (session.id, session.user_id, session.generation),
+        (code_request.session.id, user.id, 1)
+    );
     let live = world.db.sessions.live(session.id, world.now()).await.unwrap().unwrap();
     assert_eq!((live.session, live.user), (session, user.clone()));
 
@@ -90,12 +96,13 @@ async fn p3_a_refused_sign_in_changes_nothing(world: World) {
     world.signed_in(&phone).await;
     signed_in(world.login(&phone, code).await);
     world.events().await;
-    world.guess(other.stranger(), None).await;
+    world.attempt(other.stranger(), None).await;
     // Even if the same code could occur for another phone, the fence would hold.
     assert_eq!(world.login(&other, code).await, LoginOutcome::CodeUsed);
     assert!(world.db.accounts.by_phone(&other.number).await.unwrap().is_none());
     assert!(world.events().await.is_empty());
-    let GuessOutcome::Counted { failures, .. } = world.guess(other.stranger(), None).await else {
+    let AttemptOutcome::Counted { failures, .. } = world.attempt(other.stranger(), None).await
+    else {
         panic!("not counted")
     };
     assert_eq!(failures, 2, "a refused sign-in does not reset the failures");
@@ -104,21 +111,21 @@ async fn p3_a_refused_sign_in_changes_nothing(world: World) {
 async fn p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not(world: World) {
     let (phone, code) = (Phone::new(), world.code());
     for n in 1..=4 {
-        let counted = GuessOutcome::Counted { failures: n, code_failures: n };
-        assert_eq!(world.guess(phone.stranger(), Some(code)).await, counted);
+        let counted = AttemptOutcome::Counted { failures: n, code_failures: n };
+        assert_eq!(world.attempt(phone.stranger(), Some(code)).await, counted);
     }
     signed_in(world.login(&phone, code).await);
-    let is_spent = async |code: accounts::UsedCode| {
-        world.db.attempts.code_is_spent(code.id, LIMITS).await.unwrap()
+    let is_exhausted = async |code: accounts::UsedCode| {
+        world.db.attempts.code_is_exhausted(code.id, LIMITS).await.unwrap()
     };
-    assert!(!is_spent(code).await, "it was used, not exhausted");
+    assert!(!is_exhausted(code).await, "it was used, not exhausted");
 
     let spent = world.code();
     for _ in 0..5 {
-        assert!(!is_spent(spent).await);
-        world.guess(phone.stranger(), Some(spent)).await;
+        assert!(!is_exhausted(spent).await);
+        world.attempt(phone.stranger(), Some(spent)).await;
     }
-    assert!(is_spent(spent).await);
+    assert!(is_exhausted(spent).await);
     assert_eq!(world.login(&phone, spent).await, LoginOutcome::CodeUsed);
     world.signed_in(&phone).await;
 }
@@ -141,11 +148,11 @@ async fn a_blocked_account_uses_its_code_and_gets_no_session(world: World) {
 
 async fn a_profile_is_for_a_new_account_only(world: World) {
     let phone = Phone::new();
-    let mut ask = world.ask(&phone, world.code());
-    ask.profile = Some(("Ada", "Real"));
-    let (user, _) = signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+    let mut code_request = world.code_request(&phone, world.code());
+    code_request.profile = Some(("Ada", "Real"));
+    let (user, _) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
     assert_eq!((user.first_name.as_str(), user.last_name.as_str()), ("Ada", "Real"));
-    let mut planted = world.ask(&phone, world.code());
+    let mut planted = world.code_request(&phone, world.code());
     planted.profile = Some(("Planted", "Name"));
     (planted.locale, planted.country) = ("en", "US");
     let (again, _) = signed_in(world.db.accounts.sign_in(planted).await.unwrap());
@@ -157,10 +164,10 @@ async fn names_are_kept_as_they_are_and_never_interpreted(world: World) {
         ["'; DROP TABLE users; --", "$1", "{\"a\":\"b\\\"}", "O\u{2019}Brien \\' %s", "\u{1f511}"];
     for name in names {
         let phone = Phone::new();
-        let mut ask = world.ask(&phone, world.code());
-        ask.profile = Some((name, name));
-        (ask.session.device, ask.session.ip) = (name, name);
-        let (user, session) = signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+        let mut code_request = world.code_request(&phone, world.code());
+        code_request.profile = Some((name, name));
+        (code_request.session.device, code_request.session.ip) = (name, name);
+        let (user, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
         assert_eq!((user.first_name.as_str(), user.last_name.as_str()), (name, name));
         let live = world.db.sessions.live(session.id, world.now()).await.unwrap().unwrap();
         assert_eq!((live.session.device.as_str(), live.user.first_name.as_str()), (name, name));
@@ -208,9 +215,9 @@ async fn fifty_sign_ins_at_once_stay_within_the_cap(world: World) {
 async fn p9_a_repeated_login_finds_its_session_for_thirty_seconds(world: World) {
     let phone = Phone::new();
     assert!(world.db.accounts.login_replay("key", world.now()).await.unwrap().is_none());
-    let mut ask = world.ask(&phone, world.code());
-    ask.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
-    let (user, session) = signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+    let mut code_request = world.code_request(&phone, world.code());
+    code_request.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
+    let (user, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
     world.advance(29);
     let replay = world.db.accounts.login_replay("key", world.now()).await.unwrap().unwrap();
     assert_eq!(replay.body_hash, "body");
@@ -225,9 +232,9 @@ async fn p9_a_repeated_login_finds_no_session_once_it_was_refreshed(world: World
     let phone = Phone::new();
     for end in [false, true] {
         let key = if end { "ended" } else { "refreshed" };
-        let mut ask = world.ask(&phone, world.code());
-        ask.key = Some(LoginKey { key_hash: key, body_hash: "body" });
-        let (user, session) = signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+        let mut code_request = world.code_request(&phone, world.code());
+        code_request.key = Some(LoginKey { key_hash: key, body_hash: "body" });
+        let (user, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
         if end {
             assert!(
                 world.db.sessions.end(user.id, session.id, "logout", world.now()).await.unwrap()
@@ -246,10 +253,10 @@ async fn events_and_audit_record_a_sign_in_without_the_phone(world: World) {
     let (user, _) = world.signed_in(&phone).await;
     world.events().await;
     let request = RequestId::new(&world.clock);
-    let mut ask = world.ask(&phone, world.code());
-    ask.request_id = Some(request);
-    ask.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    let (_, session) = signed_in(world.db.accounts.sign_in(ask).await.unwrap());
+    let mut code_request = world.code_request(&phone, world.code());
+    code_request.request_id = Some(request);
+    code_request.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let (_, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
     let taken = world.db.outbox.take(10, world.now()).await.unwrap();
     assert_eq!(taken.len(), 2);
     for event in &taken {
@@ -258,12 +265,12 @@ async fn events_and_audit_record_a_sign_in_without_the_phone(world: World) {
         assert!(!text.contains(&phone.number[1..]), "{text}");
         assert!(text.contains(&event.id.to_string()) && text.contains("00-0af7651916cd43dd"));
         assert!(text.contains(&user.id.to_string()), "the account's id, not the unused new one");
-        assert!(!text.contains(&ask.new_user.to_string()));
+        assert!(!text.contains(&code_request.new_user.to_string()));
     }
     let started = taken.iter().find(|e| e.kind == "session.started.v1").unwrap();
     let started = Envelope::<SessionStarted>::decode(&started.body).unwrap().data;
     assert_eq!((started.session_id, started.user_id), (session.id, user.id));
-    assert_eq!((started.method.as_str(), started.started_at), ("sms", ask.now));
+    assert_eq!((started.method.as_str(), started.started_at), ("sms", code_request.now));
     let verified = taken.iter().find(|e| e.kind == "otp.verified.v1").unwrap();
     assert!(String::from_utf8_lossy(&verified.body).contains(&request.to_string()));
     assert!(Envelope::<UserCreated>::decode(&verified.body).is_err());

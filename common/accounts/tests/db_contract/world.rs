@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use accounts::{
-    Accounts, Attempts, Audit, Blocks, GuardHistory, GuessKind, GuessLimits, GuessOutcome, Guesser,
-    LoginOutcome, Method, NewSession, Outbox, PasswordChange, PasswordChangeOutcome, Presented,
-    Session, Sessions, SignIn, Sweeper, UsedCode, User,
+    Accounts, AttemptKind, AttemptLimits, AttemptOutcome, Attempts, Audit, Blocks, Claimant,
+    GuardHistory, LoginOutcome, Method, NewSession, Outbox, PasswordChange, PasswordChangeOutcome,
+    Presented, Session, Sessions, SignIn, Sweeper, UsedCode, User,
 };
 use domain::clock::Clock;
 use domain::ids::{CodeId, SessionId, UserId};
@@ -18,8 +18,8 @@ use sql::Pool;
 
 use crate::postgres;
 
-pub const LIMITS: GuessLimits =
-    GuessLimits { attempts: 5, max_failures: 100, failure_reset_secs: 86_400 };
+pub const LIMITS: AttemptLimits =
+    AttemptLimits { attempts: 5, max_failures: 100, failure_reset_secs: 86_400 };
 pub const DAY: i64 = 86_400;
 pub const IDLE: i64 = 30 * DAY;
 pub const MAX: i64 = 180 * DAY;
@@ -65,17 +65,17 @@ impl Db {
 pub struct World {
     pub db: Db,
     pub clock: Clock,
-    place: Place,
+    place: Destination,
 }
 
-enum Place {
+enum Destination {
     Folder(PathBuf),
     Url(String),
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Place::Folder(folder) = &self.place {
+        if let Destination::Folder(folder) = &self.place {
             let _ = std::fs::remove_dir_all(folder);
         }
     }
@@ -95,8 +95,8 @@ impl Phone {
         Self { number: format!("+98912{n:07}"), key }
     }
 
-    pub fn stranger(&self) -> Guesser<'_> {
-        Guesser {
+    pub fn stranger(&self) -> Claimant<'_> {
+        Claimant {
             phone_number: &self.number,
             phone_key: &self.key,
             former_key: None,
@@ -104,8 +104,8 @@ impl Phone {
         }
     }
 
-    pub fn known(&self, user: UserId) -> Guesser<'_> {
-        Guesser { known_device: Some(user), ..self.stranger() }
+    pub fn known(&self, user: UserId) -> Claimant<'_> {
+        Claimant { known_device: Some(user), ..self.stranger() }
     }
 }
 
@@ -129,44 +129,44 @@ impl World {
         let folder = std::env::temp_dir().join(format!("latchkey-db-{}-{n}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let db = Db::sqlite(&folder).await;
-        Self { db, clock: Clock::manual(), place: Place::Folder(folder) }
+        Self { db, clock: Clock::manual(), place: Destination::Folder(folder) }
     }
 
     /// Without a schema.
     pub async fn postgres_bare() -> Self {
         let url = postgres::new_database().await;
         let db = Db::postgres(&url).await;
-        Self { db, clock: Clock::manual(), place: Place::Url(url) }
+        Self { db, clock: Clock::manual(), place: Destination::Url(url) }
     }
 
     /// Another process's view of the same database.
     pub async fn another(&self) -> Db {
         match &self.place {
-            Place::Folder(folder) => Db::sqlite(folder).await,
-            Place::Url(url) => Db::postgres(url).await,
+            Destination::Folder(folder) => Db::sqlite(folder).await,
+            Destination::Url(url) => Db::postgres(url).await,
         }
     }
 
     pub fn folder(&self) -> Option<&PathBuf> {
         match &self.place {
-            Place::Folder(folder) => Some(folder),
-            Place::Url(_) => None,
+            Destination::Folder(folder) => Some(folder),
+            Destination::Url(_) => None,
         }
     }
 
     pub fn is_postgres(&self) -> bool {
-        matches!(self.place, Place::Url(_))
+        matches!(self.place, Destination::Url(_))
     }
 
     /// A connection that bypasses `Db`, like an intruder's or an operator's shell.
     pub async fn raw(&self) -> Raw {
         use sqlx::Connection as _;
         match &self.place {
-            Place::Folder(folder) => {
+            Destination::Folder(folder) => {
                 let url = format!("sqlite://{}/latchkey.sqlite", folder.display());
                 Raw::Sqlite(sqlx::SqliteConnection::connect(&url).await.unwrap())
             }
-            Place::Url(url) => Raw::Postgres(sqlx::PgConnection::connect(url).await.unwrap()),
+            Destination::Url(url) => Raw::Postgres(sqlx::PgConnection::connect(url).await.unwrap()),
         }
     }
 
@@ -195,9 +195,9 @@ impl World {
     }
 
     /// A sign-in as the gateway would submit it.
-    pub fn ask<'a>(&self, phone: &'a Phone, code: UsedCode) -> SignIn<'a> {
+    pub fn code_request<'a>(&self, phone: &'a Phone, code: UsedCode) -> SignIn<'a> {
         SignIn {
-            guesser: phone.stranger(),
+            claimant: phone.stranger(),
             code,
             request_id: None,
             limits: LIMITS,
@@ -213,7 +213,7 @@ impl World {
     }
 
     pub async fn login(&self, phone: &Phone, code: UsedCode) -> LoginOutcome {
-        self.db.accounts.sign_in(self.ask(phone, code)).await.unwrap()
+        self.db.accounts.sign_in(self.code_request(phone, code)).await.unwrap()
     }
 
     /// Signs in with a fresh code.
@@ -232,18 +232,18 @@ impl World {
             user_id: session.user_id,
             was,
             hash,
-            guess: None,
+            attempt: None,
             keep: session.id,
             now: self.now(),
         };
         self.db.accounts.set_password(change).await.unwrap()
     }
 
-    pub async fn guess(&self, guesser: Guesser<'_>, code: Option<UsedCode>) -> GuessOutcome {
+    pub async fn attempt(&self, claimant: Claimant<'_>, code: Option<UsedCode>) -> AttemptOutcome {
         let code = code.map(|code| (code.id, code.expires_at));
         self.db
             .attempts
-            .guess_failed(guesser, GuessKind::Code, code, LIMITS, self.now())
+            .record_failure(claimant, AttemptKind::Code, code, LIMITS, self.now())
             .await
             .unwrap()
     }

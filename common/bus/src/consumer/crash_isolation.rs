@@ -6,17 +6,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::Incoming;
+use crate::Delivery;
 
 /// A message in hand that is not begun.
 pub(super) struct Waiting {
-    pub message: Arc<Incoming>,
+    pub message: Arc<Delivery>,
     /// It was seen to have a start that was not survived.
     pub alone: bool,
 }
 
 impl Waiting {
-    pub fn new(message: Incoming) -> Self {
+    pub fn new(message: Delivery) -> Self {
         Self { message: Arc::new(message), alone: false }
     }
 }
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn p11_dangerous_ones_are_handled_one_at_a_time_and_hold_nobody_else_up() {
-        let one = |id: &str, alone| Waiting { alone, ..Waiting::new(Incoming::loose("x", id, "")) };
+        let one = |id: &str, alone| Waiting { alone, ..Waiting::new(Delivery::loose("x", id, "")) };
         let mut waiting: VecDeque<_> =
             [one("d1", true), one("d2", true), one("good", false)].into();
         let mut next = |one_is_alone| {

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::{Crashes, Failure, Handler, Options};
-use crate::{Delay, Incoming, Queue, Settle};
+use crate::{Delay, Delivery, Queue, Settlement};
 use domain::engine_error::EngineError;
 
 /// The failure that sets a message aside.
@@ -21,7 +21,7 @@ const WAIT_BEFORE_BACK: Duration = Duration::from_secs(1);
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What became of a message.
-pub(super) enum Fate {
+pub(super) enum Disposition {
     /// Settled, or given back to come again.
     Settled,
     /// Settled to wait in the broker and come again.
@@ -29,14 +29,14 @@ pub(super) enum Fate {
     /// Still in hand: a dependency is away.
     Away(anyhow::Error),
     /// Still in hand and not begun: a start of it was not survived, so it must not run beside others of its kind.
-    Dangerous,
+    MustRunAlone,
 }
 
-pub(super) struct One<H> {
+pub(super) struct Execution<H> {
     pub(super) handler: Arc<H>,
     pub(super) options: Arc<Options>,
     pub(super) queue: Queue,
-    pub(super) message: Arc<Incoming>,
+    pub(super) message: Arc<Delivery>,
     /// Whether no other message with an unsurvived start runs beside it.
     pub(super) alone: bool,
 }
@@ -48,56 +48,58 @@ enum Try {
     Later(Duration),
     /// Counted. The word is the reason if it was the last.
     Failed(&'static str, anyhow::Error),
-    Hopeless(&'static str, anyhow::Error),
+    Rejected(&'static str, anyhow::Error),
 }
 
-impl<H: Handler> One<H> {
-    pub(super) async fn see_through(self) -> (Arc<Incoming>, Fate) {
-        let fate = self.fate().await;
-        (self.message, fate)
+impl<H: Handler> Execution<H> {
+    pub(super) async fn run(self) -> (Arc<Delivery>, Disposition) {
+        let disposition = self.disposition().await;
+        (self.message, disposition)
     }
 
-    async fn fate(&self) -> Fate {
+    async fn disposition(&self) -> Disposition {
         let attempt = match self.count_start().await {
             Ok(true) => self.attempt().await,
-            Ok(false) => return Fate::Dangerous,
+            Ok(false) => return Disposition::MustRunAlone,
             Err(attempt) => attempt,
         };
-        let tries = self.message.tries.saturating_add(1);
+        let attempts = self.message.attempts.saturating_add(1);
         match attempt {
             Try::Away(error) => {
                 self.count_end().await;
-                return Fate::Away(error);
+                return Disposition::Away(error);
             }
-            Try::Good => self.settle(Settle::Done).await,
+            Try::Good => self.settle(Settlement::Done).await,
             Try::Later(wait) => {
-                let (tries, delay) = (self.message.tries, Delay::about(wait));
-                self.settle(Settle::Later { delay, tries }).await;
+                let (attempts, delay) = (self.message.attempts, Delay::about(wait));
+                self.settle(Settlement::Later { delay, attempts }).await;
                 self.count_end().await;
-                return Fate::PutOff(delay);
+                return Disposition::PutOff(delay);
             }
-            Try::Failed(reason, error) if tries >= LAST_TRY => {
-                self.bury(reason, tries, &error).await;
+            Try::Failed(reason, error) if attempts >= LAST_TRY => {
+                self.dead_letter(reason, attempts, &error).await;
             }
             Try::Failed(reason, error) => {
                 tracing::warn!(
                     queue = %self.queue,
                     message.id = shown(&self.message.id),
                     message.kind = shown(&self.message.kind),
-                    tries,
+                    attempts,
                     reason,
                     error = format!("{error:#}"),
                     "a message is tried again later"
                 );
-                let delay = self.options.backoff[(tries as usize - 1).min(3)];
-                self.settle(Settle::Later { delay, tries }).await;
+                let delay = self.options.backoff[(attempts as usize - 1).min(3)];
+                self.settle(Settlement::Later { delay, attempts }).await;
                 self.count_end().await;
-                return Fate::PutOff(delay);
+                return Disposition::PutOff(delay);
             }
-            Try::Hopeless(reason, error) => self.bury(reason, self.message.tries, &error).await,
+            Try::Rejected(reason, error) => {
+                self.dead_letter(reason, self.message.attempts, &error).await
+            }
         }
         self.count_end().await;
-        Fate::Settled
+        Disposition::Settled
     }
 
     async fn attempt(&self) -> Try {
@@ -109,28 +111,28 @@ impl<H: Handler> One<H> {
             Ok(Ok(Err(Failure::Away(error)))) => Try::Away(error),
             Ok(Ok(Err(Failure::Later(wait)))) => Try::Later(wait),
             Ok(Ok(Err(Failure::Retry(error)))) => Try::Failed("failed", error),
-            Ok(Ok(Err(Failure::Permanent(reason, error)))) => Try::Hopeless(reason, error),
+            Ok(Ok(Err(Failure::Permanent(reason, error)))) => Try::Rejected(reason, error),
             Ok(Err(_)) => Try::Failed("timed_out", anyhow::anyhow!("not done within {limit:?}")),
             // What it said may hold anything, and the panic hook has told it already.
             Err(_) => Try::Failed("panicked", anyhow::anyhow!("the handler panicked")),
         }
     }
 
-    async fn bury(&self, reason: &'static str, tries: u32, error: &anyhow::Error) {
+    async fn dead_letter(&self, reason: &'static str, attempts: u32, error: &anyhow::Error) {
         tracing::error!(
             queue = %self.queue,
             message.id = shown(&self.message.id),
             message.kind = shown(&self.message.kind),
-            tries,
+            attempts,
             reason,
             error = format!("{error:#}"),
             "a message is set aside"
         );
-        self.settle(Settle::Dead { reason, tries }).await;
+        self.settle(Settlement::Dead { reason, attempts }).await;
     }
 
     /// A message that cannot be settled comes again: its copy may then be there twice, which handlers bear.
-    async fn settle(&self, settle: Settle<'_>) {
+    async fn settle(&self, settle: Settlement<'_>) {
         let Err(error) = self.message.settle(settle).await else { return };
         tracing::warn!(
             queue = %self.queue,
@@ -138,9 +140,9 @@ impl<H: Handler> One<H> {
             error = %error,
             "a message was not settled and comes again"
         );
-        if settle != Settle::Done && !self.message.is_stale() {
+        if settle != Settlement::Done && !self.message.is_stale() {
             sleep(WAIT_BEFORE_BACK).await;
-            if let Err(error) = self.message.settle(Settle::Back).await {
+            if let Err(error) = self.message.settle(Settlement::Back).await {
                 tracing::debug!(error = %error, "give a message back");
             }
         }
@@ -157,7 +159,7 @@ impl<H: Handler> One<H> {
             return Ok(false);
         }
         match in_time(crashes.started(&self.message.id)).await? {
-            Some(starts) if starts >= LAST_START => Err(Try::Hopeless(
+            Some(starts) if starts >= LAST_START => Err(Try::Rejected(
                 "crash_loop",
                 anyhow::anyhow!("{starts} starts, and none of those before was survived"),
             )),

@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::crash_isolation::{Waiting, next_to_start};
-use self::execution::{Fate, One};
-use self::queue_metrics::Seen;
-use crate::{Attached, Bus, Consumer, Delay, Incoming, PublishError, Queue, Settle};
+use self::execution::{Disposition, Execution};
+use self::queue_metrics::QueueMetrics;
+use crate::{Attached, Bus, Consumer, Delay, Delivery, PublishError, Queue, Settlement};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::event::DecodeError;
@@ -29,7 +29,7 @@ pub const STOPPING: &str = "stopping";
 /// What a worker does with each message of its queue.
 pub trait Handler: Send + Sync + 'static {
     /// Handles one message. It may come again after a success that we did not see settled: handling is idempotent.
-    fn handle(&self, message: &Incoming) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn handle(&self, message: &Delivery) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Whether the dependencies answer again, asked while the worker pauses because one was away.
     fn probe(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
@@ -141,7 +141,7 @@ pub async fn run<H: Handler>(
     report: Report,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let seen = Seen::register(queue, options.clock.clone());
+    let seen = QueueMetrics::register(queue, options.clock.clone());
     let consumer = match stop.run_until_cancelled(bus.consume(queue, options.prefetch)).await {
         None => return Ok(()),
         Some(consumer) => consumer.with_context(|| format!("consume {queue}"))?,
@@ -167,19 +167,19 @@ struct Worker<H> {
     handler: Arc<H>,
     options: Arc<Options>,
     report: Report,
-    seen: Seen,
+    seen: QueueMetrics,
     consumer: Consumer,
     /// Taken and not begun.
     waiting: VecDeque<Waiting>,
     running: Vec<Running>,
-    tasks: JoinSet<(Arc<Incoming>, Fate)>,
+    tasks: JoinSet<(Arc<Delivery>, Disposition)>,
     pause: Option<Pause>,
     /// Pauses since a message last got through: a probe may succeed while handlers still find their dependency away.
     unanswered: u32,
 }
 
 struct Running {
-    message: Arc<Incoming>,
+    message: Arc<Delivery>,
     alone: bool,
     task: AbortHandle,
 }
@@ -218,8 +218,8 @@ impl<H: Handler> Worker<H> {
                     self.waiting.push_back(Waiting::new(message));
                 }
                 Some(done) = self.tasks.join_next() => {
-                    let (message, fate) = done.context("a message's task failed")?;
-                    self.ended(message, &fate);
+                    let (message, disposition) = done.context("a message's task failed")?;
+                    self.ended(message, &disposition);
                 }
                 () = sleep_until(probe_at.unwrap_or_else(Instant::now)), if probe_at.is_some() => {
                     if stop.run_until_cancelled(self.probe()).await.is_none() { break }
@@ -251,28 +251,28 @@ impl<H: Handler> Worker<H> {
             else {
                 return;
             };
-            let one = One {
+            let one = Execution {
                 handler: self.handler.clone(),
                 options: self.options.clone(),
                 queue: self.queue,
                 message: message.clone(),
                 alone,
             };
-            let task = self.tasks.spawn(one.see_through());
+            let task = self.tasks.spawn(one.run());
             self.running.push(Running { message, alone, task });
         }
     }
 
-    fn ended(&mut self, message: Arc<Incoming>, fate: &Fate) {
+    fn ended(&mut self, message: Arc<Delivery>, disposition: &Disposition) {
         self.running.retain(|one| !Arc::ptr_eq(&one.message, &message));
-        match fate {
-            Fate::Settled => self.unanswered = 0,
-            Fate::PutOff(delay) => {
+        match disposition {
+            Disposition::Settled => self.unanswered = 0,
+            Disposition::PutOff(delay) => {
                 self.unanswered = 0;
                 self.seen.put_off(&message, *delay);
             }
-            Fate::Dangerous => self.waiting.push_front(Waiting { message, alone: true }),
-            Fate::Away(error) => {
+            Disposition::MustRunAlone => self.waiting.push_front(Waiting { message, alone: true }),
+            Disposition::Away(error) => {
                 self.waiting.push_front(Waiting { message, alone: false });
                 if self.pause.is_none() {
                     tracing::warn!(queue = %self.queue, error = format!("{error:#}"), "pausing: a dependency is away");
@@ -314,13 +314,13 @@ impl<H: Handler> Worker<H> {
     async fn drain(mut self) {
         let deadline = Instant::now() + self.options.drain;
         (self.report)(Err(STOPPING.to_owned()));
-        let mut back: Vec<Arc<Incoming>> = self.waiting.drain(..).map(|one| one.message).collect();
+        let mut back: Vec<Arc<Delivery>> = self.waiting.drain(..).map(|one| one.message).collect();
         back.extend(self.consumer.cancel().await.into_iter().map(Arc::new));
         hand_back(self.queue, back).await;
         while let Ok(Some(done)) = timeout_at(deadline, self.tasks.join_next()).await {
-            let Ok((message, fate)) = done else { continue };
+            let Ok((message, disposition)) = done else { continue };
             self.running.retain(|one| !Arc::ptr_eq(&one.message, &message));
-            if let Fate::Away(_) | Fate::Dangerous = fate {
+            if let Disposition::Away(_) | Disposition::MustRunAlone = disposition {
                 hand_back(self.queue, [message]).await;
             }
         }
@@ -332,10 +332,10 @@ impl<H: Handler> Worker<H> {
     }
 }
 
-async fn hand_back(queue: Queue, messages: impl IntoIterator<Item = Arc<Incoming>>) {
+async fn hand_back(queue: Queue, messages: impl IntoIterator<Item = Arc<Delivery>>) {
     let handing_back = async {
         for message in messages {
-            if let Err(error) = message.settle(Settle::Back).await {
+            if let Err(error) = message.settle(Settlement::Back).await {
                 tracing::debug!(%queue, error = %error, "hand a message back");
             }
         }

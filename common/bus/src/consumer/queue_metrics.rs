@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use metrics::{gauge, histogram};
 
-use crate::{Delay, Incoming, Queue};
+use crate::{Delay, Delivery, Queue};
 use domain::clock::Clock;
 use domain::event::{
     Event, OtpRequested, OtpTexted, SmsReceipt, SmsRequested, SmsStatus, UserSignedUp,
@@ -18,7 +18,7 @@ const DEAD: &str = "latchkey_dead_letters";
 /// How much later than its delay a message may be back: then another worker has it, or it is done.
 const OVERDUE_MS: i64 = 5_000;
 
-pub(super) struct Seen {
+pub(super) struct QueueMetrics {
     queue: Queue,
     clock: Clock,
     /// Messages that wait in the broker to come again, by id: while a dependency is away that is where all of them are,
@@ -31,7 +31,7 @@ struct PutOff {
     until_ms: i64,
 }
 
-impl Seen {
+impl QueueMetrics {
     /// Registers the metrics, so that they are there before the first message is.
     pub(super) fn register(queue: Queue, clock: Clock) -> Self {
         let mut seen = Self { queue, clock, put_off: HashMap::new() };
@@ -39,16 +39,16 @@ impl Seen {
         seen
     }
 
-    pub(super) fn taken(&mut self, message: &Incoming) {
+    pub(super) fn taken(&mut self, message: &Delivery) {
         self.put_off.remove(&message.id);
         let Some(event_time) = message.event_time() else { return };
-        if message.tries == 0 && !message.suspect {
+        if message.attempts == 0 && !message.suspect {
             let age_secs = age_secs(self.clock.now_ms(), event_time);
             histogram!(LAG, "type" => label(&message.kind)).record(age_secs);
         }
     }
 
-    pub(super) fn put_off(&mut self, message: &Incoming, delay: Delay) {
+    pub(super) fn put_off(&mut self, message: &Delivery, delay: Delay) {
         // A text that waits to be followed by a call is where it should be.
         if message.kind == OtpTexted::TYPE {
             return;
@@ -61,7 +61,7 @@ impl Seen {
 
     pub(super) fn look<'a>(
         &mut self,
-        in_hand: impl IntoIterator<Item = &'a Arc<Incoming>>,
+        in_hand: impl IntoIterator<Item = &'a Arc<Delivery>>,
         dead_letters: u32,
     ) {
         let now_ms = self.clock.now_ms();
@@ -116,9 +116,9 @@ mod tests {
     fn what_waits_in_the_broker_to_come_again_is_as_old_as_it_is() {
         recorder();
         let clock = Clock::manual();
-        let mut seen = Seen::register(Queue::SmsWorker, clock.clone());
+        let mut seen = QueueMetrics::register(Queue::SmsWorker, clock.clone());
         let body = format!(r#"{{"id":"m1","time":"{}"}}"#, clock.now());
-        let message = Arc::new(Incoming::loose(SmsRequested::TYPE, "m1", body.into_bytes()));
+        let message = Arc::new(Delivery::loose(SmsRequested::TYPE, "m1", body.into_bytes()));
         clock.advance(Duration::from_mins(1));
         seen.look([&message], 0);
         assert!((60.0..61.0).contains(&oldest()), "{}", oldest());
@@ -138,7 +138,7 @@ mod tests {
         assert!(oldest() < 0.001, "{}", oldest());
         // A text that waits to be followed by a call is no backlog.
         let body = format!(r#"{{"id":"m2","time":"{}"}}"#, clock.now());
-        let texted = Incoming::loose(OtpTexted::TYPE, "m2", body.into_bytes());
+        let texted = Delivery::loose(OtpTexted::TYPE, "m2", body.into_bytes());
         seen.put_off(&texted, Delay::HalfMinute);
         clock.advance(Duration::from_secs(10));
         seen.look([], 0);

@@ -23,12 +23,12 @@ pub(super) struct Outgoing {
     pub mandatory: bool,
 }
 
-pub(super) enum Order {
-    Publish(Job),
+pub(super) enum Command {
+    Publish(PublishJob),
     Ping(oneshot::Sender<Result<(), EngineError>>),
 }
 
-pub(super) struct Job {
+pub(super) struct PublishJob {
     pub outgoing: Outgoing,
     pub progress: Arc<Progress>,
     pub reply: oneshot::Sender<Result<(), PublishError>>,
@@ -53,12 +53,12 @@ impl Progress {
     }
 
     fn settle_as(&self, state: u8) -> bool {
-        let order = Ordering::AcqRel;
-        self.0.compare_exchange(Self::WAITING, state, order, Ordering::Acquire).is_ok()
+        let command = Ordering::AcqRel;
+        self.0.compare_exchange(Self::WAITING, state, command, Ordering::Acquire).is_ok()
     }
 }
 
-impl Job {
+impl PublishJob {
     /// Makes it the sender's: no longer to be withdrawn. False when its caller is gone.
     pub(super) fn claim(&self) -> bool {
         self.progress.settle_as(Progress::SENT)
@@ -66,19 +66,19 @@ impl Job {
 }
 
 /// A caller that goes away takes back what was not sent yet.
-pub(super) struct Withdrawal(pub Arc<Progress>);
+pub(super) struct CancelOnDrop(pub Arc<Progress>);
 
-impl Drop for Withdrawal {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.withdraw();
     }
 }
 
 /// Answers that it was surely not sent.
-pub(super) fn refuse(order: Order, why: &'static str) {
+pub(super) fn refuse(command: Command, why: &'static str) {
     // A caller that is gone wants no answer, here and below.
-    match order {
-        Order::Publish(job) => drop(job.reply.send(Err(PublishError::Away(anyhow!(why))))),
-        Order::Ping(reply) => drop(reply.send(Err(EngineError::away(ENGINE, anyhow!(why))))),
+    match command {
+        Command::Publish(job) => drop(job.reply.send(Err(PublishError::Away(anyhow!(why))))),
+        Command::Ping(reply) => drop(reply.send(Err(EngineError::away(ENGINE, anyhow!(why))))),
     }
 }

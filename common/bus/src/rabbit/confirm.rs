@@ -12,7 +12,7 @@ use lapin::options::{BasicPublishOptions, BasicQosOptions};
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::time::{Instant, timeout_at};
 
-use super::command::{Job, Order, Outgoing, refuse};
+use super::command::{Command, Outgoing, PublishJob, refuse};
 use super::link::short;
 use crate::{PUBLISH_TIMEOUT, PublishError};
 use domain::event::CONTENT_TYPE;
@@ -21,17 +21,17 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const PERSISTENT: u8 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub(super) enum ChannelState {
     /// Every confirm was a clean ack: the channel may go on.
     Clean,
-    Spoilt,
+    ChannelSuspect,
     /// Spoilt, and something that ought to be on the broker may be missing there.
-    Astray,
+    ChannelFailed,
 }
 
 /// A published message until its verdict.
 struct Sent {
-    job: Job,
+    job: PublishJob,
     outcome: Outcome,
 }
 
@@ -43,26 +43,29 @@ enum Outcome {
 }
 
 /// Sends a batch in order, awaits its confirms, and answers everybody.
-pub(super) async fn send(channel: &Channel, orders: impl Iterator<Item = Order>) -> Verdict {
+pub(super) async fn send(
+    channel: &Channel,
+    commands: impl Iterator<Item = Command>,
+) -> ChannelState {
     let deadline = Instant::now() + PUBLISH_TIMEOUT;
-    let mut verdict = Verdict::Clean;
+    let mut verdict = ChannelState::Clean;
     let mut sent = Vec::new();
-    for order in orders {
-        let job = match order {
-            Order::Publish(job) => job,
-            Order::Ping(reply) => {
-                let answered = verdict == Verdict::Clean && ping(channel, deadline).await;
+    for command in commands {
+        let job = match command {
+            Command::Publish(job) => job,
+            Command::Ping(reply) => {
+                let answered = verdict == ChannelState::Clean && ping(channel, deadline).await;
                 if answered {
                     drop(reply.send(Ok(())));
                 } else {
-                    verdict = Verdict::Astray;
-                    refuse(Order::Ping(reply), "the channel does not answer");
+                    verdict = ChannelState::ChannelFailed;
+                    refuse(Command::Ping(reply), "the channel does not answer");
                 }
                 continue;
             }
         };
-        if verdict != Verdict::Clean {
-            refuse(Order::Publish(job), "the channel failed before this one");
+        if verdict != ChannelState::Clean {
+            refuse(Command::Publish(job), "the channel failed before this one");
             continue;
         }
         if !job.claim() {
@@ -71,11 +74,11 @@ pub(super) async fn send(channel: &Channel, orders: impl Iterator<Item = Order>)
         let outcome = match timeout_at(deadline, publish(channel, &job.outgoing)).await {
             Ok(Ok(confirm)) => Outcome::Pending(confirm),
             Ok(Err(error)) => {
-                verdict = Verdict::Astray;
+                verdict = ChannelState::ChannelFailed;
                 Outcome::Unknown(anyhow::Error::new(error).context("send a message"))
             }
             Err(_) => {
-                verdict = Verdict::Spoilt;
+                verdict = ChannelState::ChannelSuspect;
                 Outcome::Unknown(anyhow!("the broker reads nothing"))
             }
         };
@@ -86,14 +89,16 @@ pub(super) async fn send(channel: &Channel, orders: impl Iterator<Item = Order>)
         let outgoing = &job.outgoing;
         let (answer, meaning) = match outcome {
             _ if returned.contains(&whereabouts(outgoing)) => {
-                (Err(PublishError::Unroutable), Verdict::Astray)
+                (Err(PublishError::Unroutable), ChannelState::ChannelFailed)
             }
-            Outcome::Confirmed => (Ok(()), Verdict::Clean),
-            Outcome::Refused => (Err(PublishError::Refused), Verdict::Spoilt),
-            Outcome::Unknown(error) => (Err(PublishError::Unknown(error)), Verdict::Astray),
+            Outcome::Confirmed => (Ok(()), ChannelState::Clean),
+            Outcome::Refused => (Err(PublishError::Refused), ChannelState::ChannelSuspect),
+            Outcome::Unknown(error) => {
+                (Err(PublishError::Unknown(error)), ChannelState::ChannelFailed)
+            }
             Outcome::Pending(_) => {
                 let silent = anyhow!("the broker confirmed nothing");
-                (Err(PublishError::Unknown(silent)), Verdict::Spoilt)
+                (Err(PublishError::Unknown(silent)), ChannelState::ChannelSuspect)
             }
         };
         verdict = verdict.max(meaning);

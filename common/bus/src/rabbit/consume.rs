@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use lapin::message::Delivery;
+use lapin::message::Delivery as AmqpDelivery;
 use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
 };
@@ -23,9 +23,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::declare::declare;
 use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later, short};
 use super::publish::Publisher;
-use super::settle::{FIRST_AT, Held, kind_of, number, time_of, tries_of};
+use super::settle::{AckHandle, FIRST_AT, attempts_of, kind_of, number, time_of};
 use crate::topology::Queue;
-use crate::{Attached, Incoming, name_for};
+use crate::{Attached, Delivery, name_for};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 
@@ -34,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) struct Consumer {
-    messages: mpsc::UnboundedReceiver<Incoming>,
+    messages: mpsc::UnboundedReceiver<Delivery>,
     attached: watch::Receiver<Attached>,
     dead_letters: Arc<AtomicU32>,
     stop: CancellationToken,
@@ -72,11 +72,11 @@ impl Consumer {
         Ok(Self { messages, attached, dead_letters, stop, _gone: gone })
     }
 
-    pub(crate) async fn next(&mut self) -> Option<Incoming> {
+    pub(crate) async fn next(&mut self) -> Option<Delivery> {
         self.messages.recv().await
     }
 
-    pub(crate) async fn cancel(&mut self) -> Vec<Incoming> {
+    pub(crate) async fn cancel(&mut self) -> Vec<Delivery> {
         self.stop.cancel();
         let mut rest = Vec::new();
         let emptied = async {
@@ -105,7 +105,7 @@ struct Task {
     queue: Queue,
     prefetch: u16,
     /// Gone once no more will come: the receiver sees the end while the connection stays for settling.
-    messages: Option<mpsc::UnboundedSender<Incoming>>,
+    messages: Option<mpsc::UnboundedSender<Delivery>>,
     state: watch::Sender<Attached>,
     dead_letters: Arc<AtomicU32>,
     stop: CancellationToken,
@@ -243,8 +243,8 @@ impl Task {
         std::future::pending::<()>().await;
     }
 
-    fn hand_on(&self, delivery: Delivery) -> bool {
-        let message = self.incoming(delivery);
+    fn hand_on(&self, delivery: AmqpDelivery) -> bool {
+        let message = self.delivery(delivery);
         self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok())
     }
 
@@ -263,19 +263,19 @@ impl Task {
         }
     }
 
-    fn incoming(&self, delivery: Delivery) -> Incoming {
+    fn delivery(&self, delivery: AmqpDelivery) -> Delivery {
         let headers = delivery.properties.headers().clone().unwrap_or_default();
         let bytes = Bytes::from(delivery.data);
         let id = delivery.properties.message_id().as_ref().map(ToString::to_string);
         let returned = number(&headers, "x-delivery-count").unwrap_or(0) > 0;
-        Incoming {
+        Delivery {
             kind: kind_of(&headers, delivery.routing_key.as_str(), self.queue, &bytes),
             id: id.filter(|id| !id.is_empty()).unwrap_or_else(|| name_for(&bytes)),
-            tries: tries_of(&headers),
+            attempts: attempts_of(&headers),
             suspect: delivery.redelivered || returned,
             first_at: time_of(&headers, FIRST_AT).unwrap_or_else(|| Clock::system().now()),
             bytes,
-            held: crate::Held::Rabbit(Held {
+            held: crate::AckHandle::Rabbit(AckHandle {
                 acker: delivery.acker,
                 publisher: self.publisher.clone(),
                 queue: self.queue,

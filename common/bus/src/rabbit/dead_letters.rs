@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lapin::message::Delivery;
+use lapin::message::Delivery as AmqpDelivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
@@ -11,11 +11,11 @@ use lapin::{Channel, Connection};
 use super::Rabbit;
 use super::link::{ENGINE, Frames, classify, short};
 use super::settle::{
-    DEAD_AT, FIRST_AT, REASON, copy_to, headers_of, kind_of, text_of, time_of, tries_of,
+    DEAD_AT, FIRST_AT, REASON, attempts_of, copy_to, headers_of, kind_of, text_of, time_of,
 };
-use crate::dead_letters::{DeadDetail, DeadLetter, Pick, redacted};
+use crate::dead_letters::{DeadDetail, DeadLetter, Selection, redacted};
 use crate::topology::Queue;
-use crate::{Incoming, name_for};
+use crate::{Delivery, name_for};
 use domain::engine_error::EngineError;
 
 impl Rabbit {
@@ -24,14 +24,14 @@ impl Rabbit {
         queue: Queue,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, EngineError> {
-        let mut grave = Grave::open(self, queue).await?;
+        let mut dead_letter_queue = DeadLetterQueue::open(self, queue).await?;
         let mut letters = Vec::new();
         while letters.len() < limit
-            && let Some(delivery) = grave.next().await?
+            && let Some(delivery) = dead_letter_queue.next().await?
         {
-            letters.push(grave.letter(&delivery));
+            letters.push(dead_letter_queue.letter(&delivery));
         }
-        grave.close().await;
+        dead_letter_queue.close().await;
         letters.sort_by_key(|letter| letter.dead_at);
         Ok(letters)
     }
@@ -41,33 +41,46 @@ impl Rabbit {
         queue: Queue,
         id: &str,
     ) -> Result<Option<DeadDetail>, EngineError> {
-        let mut grave = Grave::open(self, queue).await?;
+        let mut dead_letter_queue = DeadLetterQueue::open(self, queue).await?;
         let mut found = None;
-        while let Some(delivery) = grave.next().await? {
-            let letter = grave.letter(&delivery);
+        while let Some(delivery) = dead_letter_queue.next().await? {
+            let letter = dead_letter_queue.letter(&delivery);
             if letter.id == id {
                 let headers = printed(delivery.properties.headers().as_ref());
                 found = Some(DeadDetail { letter, headers, body: redacted(&delivery.data) });
                 break;
             }
         }
-        grave.close().await;
+        dead_letter_queue.close().await;
         Ok(found)
     }
 
-    pub(crate) async fn dead_replay(&self, queue: Queue, pick: &Pick) -> Result<u64, EngineError> {
+    pub(crate) async fn dead_replay(
+        &self,
+        queue: Queue,
+        pick: &Selection,
+    ) -> Result<u64, EngineError> {
         self.empty(queue, pick, true).await
     }
 
-    pub(crate) async fn dead_drop(&self, queue: Queue, pick: &Pick) -> Result<u64, EngineError> {
+    pub(crate) async fn dead_drop(
+        &self,
+        queue: Queue,
+        pick: &Selection,
+    ) -> Result<u64, EngineError> {
         self.empty(queue, pick, false).await
     }
 
-    async fn empty(&self, queue: Queue, pick: &Pick, replay: bool) -> Result<u64, EngineError> {
-        let mut grave = Grave::open(self, queue).await?;
+    async fn empty(
+        &self,
+        queue: Queue,
+        pick: &Selection,
+        replay: bool,
+    ) -> Result<u64, EngineError> {
+        let mut dead_letter_queue = DeadLetterQueue::open(self, queue).await?;
         let mut taken = 0;
-        while let Some(delivery) = grave.next().await? {
-            let letter = grave.letter(&delivery);
+        while let Some(delivery) = dead_letter_queue.next().await? {
+            let letter = dead_letter_queue.letter(&delivery);
             if !pick.takes(&letter.id) {
                 continue;
             }
@@ -81,11 +94,11 @@ impl Rabbit {
                 return Err(EngineError::away(ENGINE, lost));
             }
             taken += 1;
-            if matches!(pick, Pick::One(_)) {
+            if matches!(pick, Selection::One(_)) {
                 break;
             }
         }
-        grave.close().await;
+        dead_letter_queue.close().await;
         Ok(taken)
     }
 
@@ -94,9 +107,9 @@ impl Rabbit {
         &self,
         queue: Queue,
         letter: DeadLetter,
-        delivery: &Delivery,
+        delivery: &AmqpDelivery,
     ) -> Result<(), EngineError> {
-        let mut message = Incoming::loose(&letter.kind, &letter.id, delivery.data.clone());
+        let mut message = Delivery::loose(&letter.kind, &letter.id, delivery.data.clone());
         message.first_at = letter.first_at.unwrap_or(message.first_at);
         let copy = copy_to(queue.name().to_owned(), &message, headers_of(&message, 0));
         self.publisher.publish(copy).await.map_err(|error| {
@@ -106,14 +119,14 @@ impl Rabbit {
 }
 
 /// The dead letters that lay in a queue when it was opened, each given out once.
-struct Grave {
+struct DeadLetterQueue {
     connection: Connection,
     channel: Channel,
     queue: Queue,
     left: u32,
 }
 
-impl Grave {
+impl DeadLetterQueue {
     async fn open(rabbit: &Rabbit, queue: Queue) -> Result<Self, EngineError> {
         let connection = rabbit.link.connect("dead letters", Frames::Anybodys).await?;
         let open = || connection.create_channel();
@@ -124,7 +137,7 @@ impl Grave {
         Ok(Self { connection, channel, queue, left })
     }
 
-    async fn next(&mut self) -> Result<Option<Delivery>, EngineError> {
+    async fn next(&mut self) -> Result<Option<AmqpDelivery>, EngineError> {
         // No more than there were: one that dies again at once would come round for ever.
         if self.left == 0 {
             return Ok(None);
@@ -135,7 +148,7 @@ impl Grave {
         Ok(got.map(|message| message.delivery))
     }
 
-    fn letter(&self, delivery: &Delivery) -> DeadLetter {
+    fn letter(&self, delivery: &AmqpDelivery) -> DeadLetter {
         let headers = delivery.properties.headers().clone().unwrap_or_default();
         let id = delivery.properties.message_id().as_ref().map(ToString::to_string);
         // The broker's own word, for one that it dead-lettered by itself.
@@ -145,7 +158,7 @@ impl Grave {
             id: id.filter(|id| !id.is_empty()).unwrap_or_else(|| name_for(&delivery.data)),
             kind: kind_of(&headers, delivery.routing_key.as_str(), self.queue, &delivery.data),
             reason: reason.unwrap_or_else(|| "unknown".to_owned()),
-            tries: tries_of(&headers),
+            attempts: attempts_of(&headers),
             first_at: time_of(&headers, FIRST_AT),
             dead_at: time_of(&headers, DEAD_AT),
             bytes: delivery.data.len(),

@@ -19,7 +19,7 @@ use self::command::Outgoing;
 pub(super) use self::consume::Consumer;
 use self::link::Link;
 use self::publish::Publisher;
-pub(super) use self::settle::Held;
+pub(super) use self::settle::AckHandle;
 use super::PublishError;
 use super::topology::{EXCHANGE, Queue};
 use domain::engine_error::EngineError;

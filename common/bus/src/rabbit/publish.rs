@@ -10,8 +10,8 @@ use lapin::{Channel, Connection};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::command::{Job, Order, Outgoing, Progress, Withdrawal, refuse};
-use super::confirm::{Verdict, send};
+use super::command::{CancelOnDrop, Command, Outgoing, Progress, PublishJob, refuse};
+use super::confirm::{ChannelState, send};
 use super::declare::declare;
 use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later};
 use crate::{PUBLISH_TIMEOUT, PublishError};
@@ -30,7 +30,7 @@ pub(super) const MAX_NAME: usize = 255;
 /// Hands messages to the task that owns the publishing channel. The task ends with the last clone.
 #[derive(Clone)]
 pub(super) struct Publisher {
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<Command>,
     /// Why the broker is away, while it is.
     down: watch::Receiver<Option<String>>,
 }
@@ -47,11 +47,11 @@ impl Publisher {
             }
             Err(error) => return Err(error),
         };
-        let (orders, taken) = mpsc::channel(4 * BATCH);
+        let (commands, taken) = mpsc::channel(4 * BATCH);
         let away = first.is_none().then(|| "not connected yet".to_owned());
         let (down, is_down) = watch::channel(away);
-        tokio::spawn(Owner { link, orders: taken, down }.run(first));
-        Ok(Self { orders, down: is_down })
+        tokio::spawn(Owner { link, commands: taken, down }.run(first));
+        Ok(Self { commands, down: is_down })
     }
 
     /// See [`crate::Bus::publish`].
@@ -63,11 +63,11 @@ impl Publisher {
         }
         self.check_up().map_err(PublishError::Away)?;
         let progress = Arc::new(Progress::new());
-        let _withdrawal = Withdrawal(progress.clone());
+        let _withdrawal = CancelOnDrop(progress.clone());
         let (reply, answer) = oneshot::channel();
-        let job = Job { outgoing, progress: progress.clone(), reply };
+        let job = PublishJob { outgoing, progress: progress.clone(), reply };
         let asked = async {
-            if self.orders.send(Order::Publish(job)).await.is_err() {
+            if self.commands.send(Command::Publish(job)).await.is_err() {
                 return None;
             }
             answer.await.ok()
@@ -91,7 +91,7 @@ impl Publisher {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             let gone = || EngineError::away(ENGINE, anyhow!("publishing has ended"));
-            self.orders.send(Order::Ping(reply)).await.map_err(|_| gone())?;
+            self.commands.send(Command::Ping(reply)).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
         match timeout(READY_TIMEOUT, asked).await {
@@ -102,7 +102,7 @@ impl Publisher {
 
     /// Whether the task that owns the channel is gone.
     pub(super) fn is_dead(&self) -> bool {
-        self.orders.is_closed()
+        self.commands.is_closed()
     }
 
     fn check_up(&self) -> anyhow::Result<()> {
@@ -177,7 +177,7 @@ async fn confirming(connection: &Connection) -> Result<Channel, EngineError> {
 /// The task that owns the connection and its channel.
 struct Owner {
     link: Arc<Link>,
-    orders: mpsc::Receiver<Order>,
+    commands: mpsc::Receiver<Command>,
     down: watch::Sender<Option<String>>,
 }
 
@@ -223,7 +223,7 @@ impl Owner {
             let done = loop {
                 tokio::select! {
                     done = &mut attempt => break done,
-                    order = self.orders.recv() => refuse(order?, "the broker is not connected"),
+                    command = self.commands.recv() => refuse(command?, "the broker is not connected"),
                 }
             };
             match done {
@@ -244,21 +244,21 @@ impl Owner {
         let mut declare_again = false;
         loop {
             tokio::select! {
-                taken = self.orders.recv_many(&mut batch, BATCH) => if taken == 0 { return End::Unwanted },
+                taken = self.commands.recv_many(&mut batch, BATCH) => if taken == 0 { return End::Unwanted },
                 () = sleep(LOOK_EVERY) => {}
             }
             if !up.is_alive() {
-                batch.drain(..).for_each(|order| refuse(order, "the connection is gone"));
+                batch.drain(..).for_each(|command| refuse(command, "the connection is gone"));
                 return End::Lost("the connection is gone".to_owned());
             }
             if up.is_blocked() {
-                batch.drain(..).for_each(|order| refuse(order, "the broker takes nothing now"));
+                batch.drain(..).for_each(|command| refuse(command, "the broker takes nothing now"));
                 continue;
             }
             if up.channel.is_none()
                 && let Err(error) = up.renew(declare_again).await
             {
-                batch.drain(..).for_each(|order| refuse(order, "no channel could be opened"));
+                batch.drain(..).for_each(|command| refuse(command, "no channel could be opened"));
                 if up.is_blocked() {
                     continue;
                 }
@@ -267,8 +267,8 @@ impl Owner {
             declare_again = false;
             let Some(channel) = &up.channel else { continue };
             let verdict = send(channel, batch.drain(..)).await;
-            if verdict != Verdict::Clean {
-                declare_again = verdict == Verdict::Astray;
+            if verdict != ChannelState::Clean {
+                declare_again = verdict == ChannelState::ChannelFailed;
                 up.throw_channel_away();
             }
         }
@@ -281,8 +281,8 @@ mod tests {
 
     #[test]
     fn p12_a_publisher_whose_owner_is_gone_is_dead() {
-        let (orders, taken) = mpsc::channel(1);
-        let publisher = Publisher { orders, down: watch::channel(None).1 };
+        let (commands, taken) = mpsc::channel(1);
+        let publisher = Publisher { commands, down: watch::channel(None).1 };
         assert!(!publisher.is_dead());
         drop(taken);
         assert!(publisher.is_dead());

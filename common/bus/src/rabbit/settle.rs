@@ -12,7 +12,7 @@ use super::command::Outgoing;
 use super::link::{ENGINE, classify};
 use super::publish::{MAX_NAME, Publisher};
 use crate::topology::Queue;
-use crate::{Glance, Incoming, PublishError, Settle};
+use crate::{Delivery, Glance, PublishError, Settlement};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
@@ -27,36 +27,37 @@ pub(super) const DEAD_AT: &str = "x-latchkey-dead-at";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A message of the broker's in our hands.
-pub(crate) struct Held {
+pub(crate) struct AckHandle {
     pub(super) acker: Acker,
     pub(super) publisher: Publisher,
     pub(super) queue: Queue,
 }
 
-impl Held {
+impl AckHandle {
     pub(crate) fn is_stale(&self) -> bool {
         !self.acker.usable()
     }
 
     pub(crate) async fn settle(
         &self,
-        message: &Incoming,
-        settle: Settle<'_>,
+        message: &Delivery,
+        settle: Settlement<'_>,
     ) -> Result<(), EngineError> {
         match settle {
-            Settle::Done => self.ack().await,
-            Settle::Later { delay, tries } => {
-                self.copy(message, self.queue.waiting(delay), headers_of(message, tries)).await?;
+            Settlement::Done => self.ack().await,
+            Settlement::Later { delay, attempts } => {
+                self.copy(message, self.queue.waiting(delay), headers_of(message, attempts))
+                    .await?;
                 self.ack().await
             }
-            Settle::Dead { reason, tries } => {
-                let mut headers = headers_of(message, tries);
+            Settlement::Dead { reason, attempts } => {
+                let mut headers = headers_of(message, attempts);
                 headers.insert(REASON.into(), text(reason));
                 headers.insert(DEAD_AT.into(), text(&Clock::system().now().to_string()));
                 self.copy(message, self.queue.dead(), headers).await?;
                 self.ack().await
             }
-            Settle::Back => {
+            Settlement::Back => {
                 let requeue = BasicNackOptions { requeue: true, multiple: false };
                 Self::answered(timeout(ANSWER_TIMEOUT, self.acker.nack(requeue)).await)
             }
@@ -83,7 +84,7 @@ impl Held {
     /// Copies it to a queue by the queue's name, with a confirm.
     async fn copy(
         &self,
-        message: &Incoming,
+        message: &Delivery,
         to: String,
         headers: FieldTable,
     ) -> Result<(), EngineError> {
@@ -96,7 +97,7 @@ impl Held {
 }
 
 /// A message for one queue, through the default exchange.
-pub(super) fn copy_to(to: String, message: &Incoming, headers: FieldTable) -> Outgoing {
+pub(super) fn copy_to(to: String, message: &Delivery, headers: FieldTable) -> Outgoing {
     Outgoing {
         exchange: "",
         key: to,
@@ -109,9 +110,9 @@ pub(super) fn copy_to(to: String, message: &Incoming, headers: FieldTable) -> Ou
 }
 
 /// The headers that a copy carries on.
-pub(super) fn headers_of(message: &Incoming, tries: u32) -> FieldTable {
+pub(super) fn headers_of(message: &Delivery, attempts: u32) -> FieldTable {
     let mut headers = FieldTable::default();
-    headers.insert(TRIES.into(), AMQPValue::LongLongInt(i64::from(tries)));
+    headers.insert(TRIES.into(), AMQPValue::LongLongInt(i64::from(attempts)));
     headers.insert(KIND.into(), text(&message.kind));
     headers.insert(FIRST_AT.into(), text(&message.first_at.to_string()));
     headers
@@ -146,8 +147,8 @@ pub(super) fn number(headers: &FieldTable, name: &str) -> Option<i64> {
     }
 }
 
-pub(super) fn tries_of(headers: &FieldTable) -> u32 {
-    number(headers, TRIES).and_then(|tries| u32::try_from(tries).ok()).unwrap_or(0)
+pub(super) fn attempts_of(headers: &FieldTable) -> u32 {
+    number(headers, TRIES).and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(0)
 }
 
 /// The routing key is the type, unless the message came through a waiting queue: then it is the queue's name.
@@ -166,11 +167,11 @@ mod tests {
 
     #[test]
     fn a_copy_keeps_the_type_that_the_message_was_published_with() {
-        let mut message = Incoming::loose("otp.requested.v1", "e1", "{}");
-        message.tries = 2;
+        let mut message = Delivery::loose("otp.requested.v1", "e1", "{}");
+        message.attempts = 2;
         let headers = headers_of(&message, 3);
         assert_eq!(kind_of(&headers, "otp-worker", Queue::OtpWorker, b""), "otp.requested.v1");
-        assert_eq!(tries_of(&headers), 3);
+        assert_eq!(attempts_of(&headers), 3);
         assert_eq!(time_of(&headers, FIRST_AT), Some(message.first_at));
     }
 
@@ -183,6 +184,6 @@ mod tests {
         assert_eq!(kind_of(&none, "sms-worker", queue, b"?"), "unknown");
         let long = format!(r#"{{"type":"{}"}}"#, "x".repeat(256));
         assert_eq!(kind_of(&none, "sms-worker", queue, long.as_bytes()), "unknown");
-        assert_eq!(tries_of(&none), 0);
+        assert_eq!(attempts_of(&none), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bus::{Bus, PublishError, Settle};
+use bus::{Bus, PublishError, Settlement};
 use domain::engine_error::EngineError;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -116,8 +116,8 @@ async fn p11_a_message_with_large_headers_or_an_endless_type_keeps_no_neighbour_
     while seen.len() < 3 {
         let message = take(&mut consumer).await;
         let settle = match message.id.as_str() {
-            "neighbour" => Settle::Done,
-            _ => Settle::Dead { reason: "unreadable", tries: 1 },
+            "neighbour" => Settlement::Done,
+            _ => Settlement::Dead { reason: "unreadable", attempts: 1 },
         };
         // Those of the attachment that was lost are no longer ours.
         if message.settle(settle).await.is_ok() {
@@ -178,7 +178,7 @@ async fn p1_after_a_broker_is_killed_work_goes_on_by_itself_and_nothing_confirme
         loop {
             let message = take(&mut consumer).await;
             // One that is no longer ours comes again, and is seen again.
-            drop(message.settle(Settle::Done).await);
+            drop(message.settle(Settlement::Done).await);
             seen.lock().unwrap().insert(message.id.clone());
         }
     };

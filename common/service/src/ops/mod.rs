@@ -3,5 +3,5 @@
 mod probe;
 mod serve;
 
-pub use probe::ask;
+pub use probe::code_request;
 pub use serve::serve;

@@ -14,11 +14,11 @@ const WITHIN: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// When nothing listens, nothing is answered within 3 s, or the answer is no HTTP.
-pub async fn ask(addr: SocketAddr, path: &str) -> anyhow::Result<u16> {
-    tokio::time::timeout(WITHIN, ask_unbounded(addr, path)).await.context("wait for an answer")?
+pub async fn code_request(addr: SocketAddr, path: &str) -> anyhow::Result<u16> {
+    tokio::time::timeout(WITHIN, get_unbounded(addr, path)).await.context("wait for an answer")?
 }
 
-async fn ask_unbounded(addr: SocketAddr, path: &str) -> anyhow::Result<u16> {
+async fn get_unbounded(addr: SocketAddr, path: &str) -> anyhow::Result<u16> {
     ensure!(path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()), "not a path");
     let mut stream = TcpStream::connect(addr).await.context("connect to the ops port")?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");

@@ -1,19 +1,20 @@
 //! Code requests: admitted, withdrawn, marked as published.
 
-use super::{Code, Cool, DAY, First, HOUR, Kept, Memory, Request, Window, secs_up};
-use crate::types::{Admission, Admit, AskNote, Replay};
+use super::{Code, Cooldown, DAY, First, HOUR, Memory, Request, State, Window, secs_up};
+use crate::types::{Admission, Admit, Replay, RequestNote};
 use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Limit, PumpingGuard, Status};
-use guard::{Added, Shown, Verdict, judge, minute_of};
+use guard::{Delta, Observation, Verdict, judge, minute_of};
 
 impl Memory {
-    pub fn admit(&self, ask: &Admit<'_>, guard: &Guard) -> Admission {
+    pub fn admit(&self, code_request: &Admit<'_>, guard: &Guard) -> Admission {
         let now = self.clock.now_ms();
-        let mut kept = self.lock();
-        if let Some(given) = &ask.idempotency {
-            let slot = (ask.phone.clone(), ask.route, given.key.clone());
-            if let Some(first) = kept.firsts.get_mut(&slot).filter(|first| first.until > now) {
+        let mut state = self.lock();
+        if let Some(given) = &code_request.idempotency {
+            let slot = (code_request.phone.clone(), code_request.route, given.key.clone());
+            if let Some(first) = state.idempotency.get_mut(&slot).filter(|first| first.until > now)
+            {
                 if first.body != given.body {
                     return Admission::KeyReused;
                 }
@@ -24,26 +25,28 @@ impl Memory {
                 });
             }
         }
-        let place = (ask.phone.clone(), ask.scope);
-        let live = kept.codes.get(&place).filter(|code| code.is_joined(now));
-        if ask.only_code.is_some_and(|only| live.is_none_or(|code| code.id != only)) {
+        let destination = (code_request.phone.clone(), code_request.scope);
+        let live = state.codes.get(&destination).filter(|code| code.is_joined(now));
+        if code_request.only_code.is_some_and(|only| live.is_none_or(|code| code.id != only)) {
             return Admission::Gone;
         }
         if let Some(code) = live
-            && code.tries >= ask.attempts
+            && code.tries >= code_request.attempts
         {
             return Admission::Exhausted { retry_after: secs_up(code.expires - now) };
         }
         let mut resend = now;
         let mut judged = None;
-        if !ask.unlimited {
-            if let Some((limit, wait)) = kept.refusal(ask, now) {
+        if !code_request.unlimited {
+            if let Some((limit, wait)) = state.refusal(code_request, now) {
                 return Admission::Limited { limit, retry_after: secs_up(wait) };
             }
             // This check comes last: nothing refuses the request after it, so what it counts is sent.
-            if ask.is_guarded() {
-                let verdict = kept.judge(ask, guard, now);
-                if let Some(wait) = verdict.refused.filter(|_| ask.guard == PumpingGuard::Enforce) {
+            if code_request.is_guarded() {
+                let verdict = state.judge(code_request, guard, now);
+                if let Some(wait) =
+                    verdict.refused.filter(|_| code_request.guard == PumpingGuard::Enforce)
+                {
                     return Admission::Limited {
                         limit: Limit::Blocked,
                         retry_after: secs_up(wait),
@@ -51,45 +54,51 @@ impl Memory {
                 }
                 judged = Some((minute_of(now), verdict.counted));
             }
-            resend = kept.count(ask, now);
+            resend = state.count(code_request, now);
         }
-        if let Some(code) = kept.codes.get_mut(&place).filter(|code| code.is_live(now))
+        if let Some(code) = state.codes.get_mut(&destination).filter(|code| code.is_live(now))
             && !code.is_joined(now)
         {
-            let asks = std::mem::take(&mut code.asks);
-            kept.unwant(asks);
+            let code_requests = std::mem::take(&mut code.code_requests);
+            state.cancel_pending(code_requests);
         }
-        let code = kept.codes.entry(place).or_insert_with(|| Code::at(ask.new_code_id, now));
+        let code = state
+            .codes
+            .entry(destination)
+            .or_insert_with(|| Code::at(code_request.new_code_id, now));
         if !code.is_joined(now) {
-            *code = Code::at(ask.new_code_id, now + ask.ttl_ms);
-            code.channel = ask.channel;
+            *code = Code::at(code_request.new_code_id, now + code_request.ttl_ms);
+            code.channel = code_request.channel;
         }
-        let note =
-            AskNote { channel: ask.channel, locale: ask.locale.map(str::to_owned), profile: None };
-        code.asks.push((ask.request_id, note));
+        let note = RequestNote {
+            channel: code_request.channel,
+            locale: code_request.locale.map(str::to_owned),
+            profile: None,
+        };
+        code.code_requests.push((code_request.request_id, note));
         if let Some((_, counted)) = judged {
             let proves = code.guard.get_or_insert_default();
             proves.prefix |= counted.is_some();
             proves.country |= counted.is_some_and(|counted| counted.country.is_some());
         }
         let (code_id, expires) = (code.id, code.expires);
-        kept.requests.insert(
-            ask.request_id,
+        state.requests.insert(
+            code_request.request_id,
             Request {
                 status: Status::Accepted,
                 reason: None,
                 updated: now,
                 expires,
-                channel: ask.channel,
+                channel: code_request.channel,
                 closed: false,
                 guard: judged,
             },
         );
-        if let Some(given) = &ask.idempotency {
+        if let Some(given) = &code_request.idempotency {
             let replay = Replay {
-                request_id: ask.request_id,
+                request_id: code_request.request_id,
                 code_id,
-                channel: ask.channel,
+                channel: code_request.channel,
                 now: Timestamp::from_ms(now),
                 expires_at: Timestamp::from_ms(expires),
                 resend_at: Timestamp::from_ms(resend),
@@ -97,7 +106,9 @@ impl Memory {
             };
             let first =
                 First { body: given.body.clone(), replay, replays: 0, until: now + IDEMPOTENCY_MS };
-            kept.firsts.insert((ask.phone.clone(), ask.route, given.key.clone()), first);
+            state
+                .idempotency
+                .insert((code_request.phone.clone(), code_request.route, given.key.clone()), first);
         }
         Admission::Admitted {
             code_id,
@@ -107,84 +118,94 @@ impl Memory {
         }
     }
 
-    pub fn withdraw(&self, ask: &Admit<'_>, guard: &Guard) {
+    pub fn withdraw(&self, code_request: &Admit<'_>, guard: &Guard) {
         let now = self.clock.now_ms();
-        let mut kept = self.lock();
+        let mut state = self.lock();
         // Another call with the same key may have published it.
-        if let Some(first) = kept.first_of(ask)
+        if let Some(first) = state.first_of(code_request)
             && (first.replay.published || first.replays > 0)
         {
             return;
         }
-        let place = (ask.phone.clone(), ask.scope);
-        let Some(code) = kept.codes.get_mut(&place) else { return };
-        let before = code.asks.len();
-        code.asks.retain(|(request, _)| *request != ask.request_id);
-        if code.asks.len() == before {
+        let destination = (code_request.phone.clone(), code_request.scope);
+        let Some(code) = state.codes.get_mut(&destination) else { return };
+        let before = code.code_requests.len();
+        code.code_requests.retain(|(request, _)| *request != code_request.request_id);
+        if code.code_requests.len() == before {
             return;
         }
-        if code.asks.is_empty() && code.sealed.is_none() {
-            kept.codes.remove(&place);
+        if code.code_requests.is_empty() && code.sealed.is_none() {
+            state.codes.remove(&destination);
         }
-        if !ask.unlimited {
-            if let Some(cool) = kept.cools.get_mut(ask.phone).filter(|cool| cool.unanswered > 0) {
+        if !code_request.unlimited {
+            if let Some(cool) =
+                state.cools.get_mut(code_request.phone).filter(|cool| cool.unanswered > 0)
+            {
                 cool.unanswered -= 1;
                 cool.until = cool.before;
             }
-            for key in [phone_sends(ask), ip_sends(ask)] {
-                if let Some(sends) = kept.sends.get_mut(&key) {
-                    sends.retain(|(_, request)| *request != ask.request_id);
+            for key in [phone_sends(code_request), ip_sends(code_request)] {
+                if let Some(sends) = state.sends.get_mut(&key) {
+                    sends.retain(|(_, request)| *request != code_request.request_id);
                 }
             }
-            for (limit, key, ..) in windows(ask) {
-                if let Some(window) = kept.windows.get_mut(&(limit, key)) {
+            for (limit, key, ..) in windows(code_request) {
+                if let Some(window) = state.windows.get_mut(&(limit, key)) {
                     window.sends = window.sends.saturating_sub(1);
                 }
             }
         }
         if let Some((minute, counted)) =
-            kept.requests.remove(&ask.request_id).and_then(|request| request.guard)
+            state.requests.remove(&code_request.request_id).and_then(|request| request.guard)
         {
-            let mut nets = kept.nets(ask.place());
+            let mut nets = state.nets(code_request.destination());
             let changes =
                 counted.map(|counted| nets.withdraw(&guard.rule, counted, now)).unwrap_or_default();
-            let added = Added { sends: -1, ..Added::default() };
+            let added = Delta { sends: -1, ..Delta::default() };
             let country = nets.country.counts();
             let at = Timestamp::from_ms(now);
-            guard.news.note(
-                ask.place(),
-                Shown { minute, at, country, would_refuse: false, changes, added },
+            guard.findings.note(
+                code_request.destination(),
+                Observation { minute, at, country, would_refuse: false, changes, added },
             );
         }
-        if let Some(given) = &ask.idempotency
-            && kept.first_of(ask).is_some()
+        if let Some(given) = &code_request.idempotency
+            && state.first_of(code_request).is_some()
         {
-            kept.firsts.remove(&(ask.phone.clone(), ask.route, given.key.clone()));
+            state.idempotency.remove(&(
+                code_request.phone.clone(),
+                code_request.route,
+                given.key.clone(),
+            ));
         }
     }
 
-    pub fn published(&self, ask: &Admit<'_>) {
-        if let Some(first) = self.lock().first_of(ask) {
+    pub fn published(&self, code_request: &Admit<'_>) {
+        if let Some(first) = self.lock().first_of(code_request) {
             first.replay.published = true;
         }
     }
 }
 
-impl Kept {
+impl State {
     /// The stored first answer to this request's key, if that answer belongs to this request.
-    fn first_of(&mut self, ask: &Admit<'_>) -> Option<&mut First> {
-        let given = ask.idempotency.as_ref()?;
-        let first = self.firsts.get_mut(&(ask.phone.clone(), ask.route, given.key.clone()))?;
-        (first.replay.request_id == ask.request_id).then_some(first)
+    fn first_of(&mut self, code_request: &Admit<'_>) -> Option<&mut First> {
+        let given = code_request.idempotency.as_ref()?;
+        let first = self.idempotency.get_mut(&(
+            code_request.phone.clone(),
+            code_request.route,
+            given.key.clone(),
+        ))?;
+        (first.replay.request_id == code_request.request_id).then_some(first)
     }
 
     /// Lets the guard judge a request, and publishes the result as news.
-    fn judge(&mut self, ask: &Admit<'_>, guard: &Guard, now: i64) -> Verdict {
-        let enforced = ask.guard == PumpingGuard::Enforce;
-        let mut nets = self.nets(ask.place());
+    fn judge(&mut self, code_request: &Admit<'_>, guard: &Guard, now: i64) -> Verdict {
+        let enforced = code_request.guard == PumpingGuard::Enforce;
+        let mut nets = self.nets(code_request.destination());
         let mut verdict = judge(&guard.rule, &mut nets, now);
         let refused = verdict.refused.is_some();
-        let added = Added {
+        let added = Delta {
             sends: i64::from(!(refused && enforced)),
             refused: i64::from(refused && enforced),
             verified: 0,
@@ -193,15 +214,18 @@ impl Kept {
         let (minute, at, country) =
             (minute_of(now), Timestamp::from_ms(now), nets.country.counts());
         let would_refuse = refused && !enforced;
-        guard.news.note(ask.place(), Shown { minute, at, country, would_refuse, changes, added });
+        guard.findings.note(
+            code_request.destination(),
+            Observation { minute, at, country, would_refuse, changes, added },
+        );
         verdict
     }
 
     /// The first limit that refuses the request, and its wait in milliseconds.
-    fn refusal(&self, ask: &Admit<'_>, now: i64) -> Option<(Limit, i64)> {
-        let limits = ask.limits;
+    fn refusal(&self, code_request: &Admit<'_>, now: i64) -> Option<(Limit, i64)> {
+        let limits = code_request.limits;
         if limits.resend_cooldown_secs > 0
-            && let Some(cool) = self.cools.get(ask.phone).filter(|cool| cool.until > now)
+            && let Some(cool) = self.cools.get(code_request.phone).filter(|cool| cool.until > now)
         {
             return Some((Limit::Cooldown, cool.until - now));
         }
@@ -216,12 +240,15 @@ impl Kept {
             Some(leaves.0 + span - now)
         };
         [
-            (Limit::PhoneHour, sliding(phone_sends(ask), HOUR, limits.sends_per_phone_hour)),
-            (Limit::PhoneDay, sliding(phone_sends(ask), DAY, limits.sends_per_phone_day)),
-            (Limit::IpHour, sliding(ip_sends(ask), HOUR, limits.sends_per_ip_hour)),
+            (
+                Limit::PhoneHour,
+                sliding(phone_sends(code_request), HOUR, limits.sends_per_phone_hour),
+            ),
+            (Limit::PhoneDay, sliding(phone_sends(code_request), DAY, limits.sends_per_phone_day)),
+            (Limit::IpHour, sliding(ip_sends(code_request), HOUR, limits.sends_per_ip_hour)),
         ]
         .into_iter()
-        .chain(windows(ask).into_iter().map(|(limit, key, span, most)| {
+        .chain(windows(code_request).into_iter().map(|(limit, key, span, most)| {
             let full = self
                 .windows
                 .get(&(limit, key))
@@ -232,15 +259,21 @@ impl Kept {
     }
 
     /// Counts an admitted request. Returns the time from which the next one is accepted.
-    fn count(&mut self, ask: &Admit<'_>, now: i64) -> i64 {
-        let limits = ask.limits;
+    fn count(&mut self, code_request: &Admit<'_>, now: i64) -> i64 {
+        let limits = code_request.limits;
         if limits.sends_per_phone_hour + limits.sends_per_phone_day > 0 {
-            self.sends.entry(phone_sends(ask)).or_default().push_back((now, ask.request_id));
+            self.sends
+                .entry(phone_sends(code_request))
+                .or_default()
+                .push_back((now, code_request.request_id));
         }
         if limits.sends_per_ip_hour > 0 {
-            self.sends.entry(ip_sends(ask)).or_default().push_back((now, ask.request_id));
+            self.sends
+                .entry(ip_sends(code_request))
+                .or_default()
+                .push_back((now, code_request.request_id));
         }
-        for (limit, key, span, most) in windows(ask) {
+        for (limit, key, span, most) in windows(code_request) {
             if most == 0 {
                 continue;
             }
@@ -254,7 +287,7 @@ impl Kept {
         if base == 0 {
             return now;
         }
-        let cool = self.cools.entry(ask.phone.clone()).or_insert(Cool {
+        let cool = self.cools.entry(code_request.phone.clone()).or_insert(Cooldown {
             until: 0,
             before: 0,
             unanswered: 0,
@@ -265,7 +298,7 @@ impl Kept {
         }
         let wait =
             base.saturating_mul(1_i64 << cool.unanswered.min(30)).min(COOLDOWN_CAP_MS.max(base));
-        *cool = Cool {
+        *cool = Cooldown {
             until: now + wait,
             before: cool.until,
             unanswered: cool.unanswered + 1,
@@ -275,18 +308,19 @@ impl Kept {
     }
 }
 
-fn phone_sends(ask: &Admit<'_>) -> String {
-    format!("phone {}", ask.phone)
+fn phone_sends(code_request: &Admit<'_>) -> String {
+    format!("phone {}", code_request.phone)
 }
 
-fn ip_sends(ask: &Admit<'_>) -> String {
-    format!("ip {}", ask.ip_key)
+fn ip_sends(code_request: &Admit<'_>) -> String {
+    format!("ip {}", code_request.ip_key)
 }
 
 /// The windowed limits: limit, key, window, maximum. In the order in which they refuse.
-fn windows(ask: &Admit<'_>) -> [(Limit, String, i64, u64); 5] {
-    let limits = ask.limits;
-    let (prefix, country) = (ask.operator_prefix.to_owned(), ask.country.to_owned());
+fn windows(code_request: &Admit<'_>) -> [(Limit, String, i64, u64); 5] {
+    let limits = code_request.limits;
+    let (prefix, country) =
+        (code_request.operator_prefix.to_owned(), code_request.country.to_owned());
     [
         (Limit::PrefixHour, prefix.clone(), HOUR, limits.sends_per_prefix_hour),
         (Limit::PrefixDay, prefix, DAY, limits.sends_per_prefix_day),

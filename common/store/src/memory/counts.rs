@@ -1,6 +1,6 @@
 //! Counts beside the codes: logins per address, different bodies under one key, one-time keys, starts of a message.
 
-use super::{Kept, MINUTE, Memory, secs_up};
+use super::{MINUTE, Memory, State, secs_up};
 use crate::DISTINCT_KEPT_SECS;
 
 impl Memory {
@@ -10,8 +10,8 @@ impl Memory {
 
     pub fn count_distinct(&self, key: &str, member: &str, most: u32) -> bool {
         let now = self.clock.now_ms();
-        let mut kept = self.lock();
-        let (until, members) = kept.distinct.entry(key.to_owned()).or_default();
+        let mut state = self.lock();
+        let (until, members) = state.distinct.entry(key.to_owned()).or_default();
         if *until <= now {
             members.clear();
         }
@@ -28,8 +28,8 @@ impl Memory {
 
     pub fn first_time(&self, key: &str, kept_secs: u64) -> bool {
         let now = self.clock.now_ms();
-        let mut kept = self.lock();
-        let until = kept.once.entry(key.to_owned()).or_insert(now);
+        let mut state = self.lock();
+        let until = state.once.entry(key.to_owned()).or_insert(now);
         let first = *until <= now;
         if first {
             *until = now.saturating_add_unsigned(kept_secs * 1000);
@@ -39,8 +39,8 @@ impl Memory {
 
     pub fn count_start(&self, message: &str) -> u32 {
         let now = self.clock.now_ms();
-        let mut kept = self.lock();
-        let (_, starts) = kept.starts.entry(message.to_owned()).or_insert((now, 0));
+        let mut state = self.lock();
+        let (_, starts) = state.starts.entry(message.to_owned()).or_insert((now, 0));
         *starts += 1;
         *starts
     }
@@ -54,7 +54,7 @@ impl Memory {
     }
 }
 
-impl Kept {
+impl State {
     pub(super) fn count_login(&mut self, ip_key: &str, now: i64, most: u64) -> Option<i64> {
         if most == 0 {
             return None;

@@ -8,14 +8,14 @@ mod requests;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::types::{AskNote, Replay, Scope};
-use super::watchers::Hub;
+use super::types::{Replay, RequestNote, Scope};
+use super::watchers::StatusWatchers;
 use domain::clock::Clock;
 use domain::ids::{CodeId, MessageId, RequestId, UserId};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, Reason, Status};
-use guard::{Counted, Net, Nets, Place};
+use guard::{Counted, Destination, Net, Nets};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 3_600_000;
@@ -23,16 +23,16 @@ const DAY: i64 = 86_400_000;
 
 pub(super) struct Memory {
     clock: Clock,
-    hub: Hub,
-    kept: Mutex<Kept>,
+    watchers: StatusWatchers,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct State {
     codes: HashMap<(PhoneKey, Scope), Code>,
-    voids: HashMap<(PhoneKey, Scope), Void>,
-    cools: HashMap<PhoneKey, Cool>,
-    firsts: HashMap<(PhoneKey, &'static str, String), First>,
+    uncoded: HashMap<(PhoneKey, Scope), UncodedAttempts>,
+    cools: HashMap<PhoneKey, Cooldown>,
+    idempotency: HashMap<(PhoneKey, &'static str, String), First>,
     /// Sends by phone and by address, in order of time.
     sends: HashMap<String, VecDeque<(i64, RequestId)>>,
     /// Sends by country, by prefix and in total, in windows that begin with their first send.
@@ -61,7 +61,7 @@ struct Code {
     digest: Option<String>,
     sealed: Option<String>,
     channel: Channel,
-    asks: Vec<(RequestId, AskNote)>,
+    code_requests: Vec<(RequestId, RequestNote)>,
     guard: Option<Proves>,
 }
 
@@ -84,12 +84,12 @@ impl Code {
     }
 }
 
-struct Void {
-    guesses: u32,
+struct UncodedAttempts {
+    attempts: u32,
     until: i64,
 }
 
-struct Cool {
+struct Cooldown {
     until: i64,
     before: i64,
     unanswered: u32,
@@ -126,16 +126,16 @@ fn secs_up(ms: i64) -> u64 {
 }
 
 impl Memory {
-    pub fn new(clock: Clock, hub: Hub) -> Self {
-        Self { clock, hub, kept: Mutex::default() }
+    pub fn new(clock: Clock, watchers: StatusWatchers) -> Self {
+        Self { clock, watchers, state: Mutex::default() }
     }
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,25 +151,25 @@ impl Code {
             digest,
             sealed,
             channel: Channel::Sms,
-            asks: Vec::new(),
+            code_requests: Vec::new(),
             guard: None,
         }
     }
 }
 
-impl Kept {
+impl State {
     /// Marks the requests of an obsolete code as unwanted: their unsent messages need not be sent.
-    fn unwant(&mut self, asks: Vec<(RequestId, AskNote)>) {
-        for (request, _) in asks {
+    fn cancel_pending(&mut self, code_requests: Vec<(RequestId, RequestNote)>) {
+        for (request, _) in code_requests {
             if let Some(request) = self.requests.get_mut(&request) {
                 request.closed = true;
             }
         }
     }
 
-    fn nets(&mut self, place: Place<'_>) -> Nets<'_> {
-        let prefix = self.prefixes.entry(place.operator_prefix.to_owned()).or_default();
-        let country = self.countries.entry(place.country.to_owned()).or_default();
+    fn nets(&mut self, destination: Destination<'_>) -> Nets<'_> {
+        let prefix = self.prefixes.entry(destination.operator_prefix.to_owned()).or_default();
+        let country = self.countries.entry(destination.country.to_owned()).or_default();
         Nets { prefix, country }
     }
 }

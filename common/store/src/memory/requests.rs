@@ -1,6 +1,6 @@
 //! Requests: their status, what is kept for a while beside them, and the removal of old data.
 
-use super::{DAY, HOUR, Kept, MINUTE, Memory, Request};
+use super::{DAY, HOUR, MINUTE, Memory, Request, State};
 use crate::types::{KeptText, RequestStatus, Sweep, Swept};
 use crate::{STATUS_KEPT_MS, TEXT_KEPT_MS};
 use domain::ids::{RequestId, UserId};
@@ -10,7 +10,7 @@ use domain::vocabulary::{Channel, Reason, Status};
 use guard::Rule;
 
 impl Memory {
-    pub fn raise(
+    pub fn advance_status(
         &self,
         id: RequestId,
         status: Status,
@@ -18,9 +18,9 @@ impl Memory {
         expires_at: Timestamp,
     ) -> bool {
         let now = self.clock.now_ms();
-        let mut kept = self.lock();
+        let mut state = self.lock();
         let mut made = false;
-        kept.requests.entry(id).or_insert_with(|| {
+        state.requests.entry(id).or_insert_with(|| {
             made = true;
             Request {
                 status,
@@ -32,18 +32,18 @@ impl Memory {
                 guard: None,
             }
         });
-        let changed = made || kept.raise(id, status, reason, now);
+        let changed = made || state.advance_status(id, status, reason, now);
         if changed {
-            self.hub.wake(id);
+            self.watchers.wake(id);
         }
         changed
     }
 
     pub fn status(&self, request: RequestId) -> Option<RequestStatus> {
         let now = self.clock.now_ms();
-        let kept = self.lock();
+        let state = self.lock();
         let found =
-            kept.requests.get(&request).filter(|found| found.expires + STATUS_KEPT_MS > now)?;
+            state.requests.get(&request).filter(|found| found.expires + STATUS_KEPT_MS > now)?;
         Some(RequestStatus {
             status: found.status,
             reason: found.reason,
@@ -60,8 +60,8 @@ impl Memory {
 
     pub fn sweep(&self, most: u32, rule: &Rule) -> Sweep {
         let now = self.clock.now_ms();
-        let mut kept = self.lock();
-        let over: Vec<RequestId> = kept
+        let mut state = self.lock();
+        let over: Vec<RequestId> = state
             .requests
             .iter()
             .filter(|(_, request)| request.expires <= now && !request.status.is_end())
@@ -72,29 +72,30 @@ impl Memory {
         let closed = over
             .into_iter()
             .map(|request_id| {
-                let was = kept
+                let was = state
                     .requests
                     .get(&request_id)
                     .map_or(Status::Accepted, |request| request.status);
-                kept.raise(request_id, Status::Expired, None, now);
-                self.hub.wake(request_id);
+                state.advance_status(request_id, Status::Expired, None, now);
+                self.watchers.wake(request_id);
                 Swept { request_id, was }
             })
             .collect();
-        kept.drop_old(now, rule);
+        state.drop_old(now, rule);
         Sweep { looked_at, closed }
     }
 
     pub fn keep_text(&self, text: &KeptText) {
         let now = self.clock.now_ms();
-        let mut kept = self.lock();
-        let of_phone = kept.texts.entry(text.phone.clone()).or_default();
+        let mut state = self.lock();
+        let of_phone = state.texts.entry(text.phone.clone()).or_default();
         of_phone.entry(text.message_id).or_insert_with(|| (now, text.sealed.clone()));
     }
 
     pub fn kept_texts(&self, phone: &PhoneKey) -> Vec<String> {
-        let kept = self.lock();
-        kept.texts
+        let state = self.lock();
+        state
+            .texts
             .get(phone)
             .map(|texts| texts.values().map(|(_, text)| text.clone()).collect())
             .unwrap_or_default()
@@ -115,8 +116,8 @@ impl Memory {
     }
 }
 
-impl Kept {
-    pub(super) fn raise(
+impl State {
+    pub(super) fn advance_status(
         &mut self,
         id: RequestId,
         status: Status,
@@ -139,9 +140,9 @@ impl Kept {
         self.prefixes.retain(|_, net| !net.is_over(rule, now));
         self.countries.retain(|_, net| !net.is_over(rule, now));
         self.codes.retain(|_, code| code.expires + MINUTE > now);
-        self.voids.retain(|_, void| void.until > now);
+        self.uncoded.retain(|_, uncoded| uncoded.until > now);
         self.cools.retain(|_, cool| cool.at + DAY > now);
-        self.firsts.retain(|_, first| first.until > now);
+        self.idempotency.retain(|_, first| first.until > now);
         self.requests.retain(|_, request| request.expires + STATUS_KEPT_MS > now);
         self.changes.retain(|_, (until, _)| *until > now);
         self.distinct.retain(|_, (until, _)| *until > now);

@@ -6,8 +6,8 @@ use deadpool_redis::redis::Script;
 
 use super::Redis;
 use super::answer::{Answer, encode, odd};
-use super::keys::{REQUEST, ask_keys, idempotency_key, rule_words};
-use crate::types::{Admission, Admit, AskNote, Replay};
+use super::keys::{REQUEST, admission_keys, idempotency_key, rule_words};
+use crate::types::{Admission, Admit, Replay, RequestNote};
 use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
 use domain::engine_error::EngineError;
 use domain::vocabulary::PumpingGuard;
@@ -17,19 +17,26 @@ static WITHDRAW: LazyLock<Script> = script!("time", "guard", "withdraw");
 static PUBLISHED: LazyLock<Script> = script!("published");
 
 impl Redis {
-    pub async fn admit(&self, ask: &Admit<'_>, guard: &Guard) -> Result<Admission, EngineError> {
-        let limits = ask.limits;
-        let mut call = ask_keys(&ADMIT, ask);
-        let note =
-            AskNote { channel: ask.channel, locale: ask.locale.map(str::to_owned), profile: None };
+    pub async fn admit(
+        &self,
+        code_request: &Admit<'_>,
+        guard: &Guard,
+    ) -> Result<Admission, EngineError> {
+        let limits = code_request.limits;
+        let mut call = admission_keys(&ADMIT, code_request);
+        let note = RequestNote {
+            channel: code_request.channel,
+            locale: code_request.locale.map(str::to_owned),
+            profile: None,
+        };
         call.arg(self.clock.ahead_ms())
-            .arg(ask.request_id.to_string())
-            .arg(ask.new_code_id.to_string())
-            .arg(ask.ttl_ms)
-            .arg(ask.attempts)
-            .arg(u8::from(ask.idempotency.is_some()))
-            .arg(ask.idempotency.as_ref().map_or("", |key| key.body.as_str()))
-            .arg(u8::from(ask.unlimited))
+            .arg(code_request.request_id.to_string())
+            .arg(code_request.new_code_id.to_string())
+            .arg(code_request.ttl_ms)
+            .arg(code_request.attempts)
+            .arg(u8::from(code_request.idempotency.is_some()))
+            .arg(code_request.idempotency.as_ref().map_or("", |key| key.body.as_str()))
+            .arg(u8::from(code_request.unlimited))
             .arg(limits.resend_cooldown_secs * 1000)
             .arg(COOLDOWN_CAP_MS)
             .arg(limits.sends_per_phone_hour)
@@ -40,21 +47,24 @@ impl Redis {
             .arg(limits.sends_per_prefix_hour)
             .arg(limits.sends_per_prefix_day)
             .arg(limits.sends_global_day)
-            .arg(ask.channel.as_str())
+            .arg(code_request.channel.as_str())
             .arg(encode(&note)?)
             .arg(STATUS_KEPT_MS)
             .arg(IDEMPOTENCY_MS)
-            .arg(if ask.unlimited { PumpingGuard::Off } else { ask.guard }.as_str())
+            .arg(
+                if code_request.unlimited { PumpingGuard::Off } else { code_request.guard }
+                    .as_str(),
+            )
             .arg(rule_words(&guard.rule))
             .arg(REQUEST)
-            .arg(ask.only_code.map_or_else(String::new, |id| id.to_string()));
+            .arg(code_request.only_code.map_or_else(String::new, |id| id.to_string()));
         let answer = Answer(self.script(call).await?);
         Ok(match answer.word(0)? {
             "admitted" => {
                 let now = answer.time(2)?;
                 if let Some(mut shown) = answer.shown(5, now)? {
                     shown.added.sends = 1;
-                    guard.news.note(ask.place(), shown);
+                    guard.findings.note(code_request.destination(), shown);
                 }
                 Admission::Admitted {
                     code_id: answer.parse(1)?,
@@ -77,7 +87,7 @@ impl Redis {
                 if let Some(mut shown) = answer.shown(3, self.clock.now())? {
                     shown.would_refuse = false;
                     shown.added.refused = 1;
-                    guard.news.note(ask.place(), shown);
+                    guard.findings.note(code_request.destination(), shown);
                 }
                 Admission::Limited { limit: answer.parse(1)?, retry_after: answer.secs(2)? }
             }
@@ -87,25 +97,29 @@ impl Redis {
         })
     }
 
-    pub async fn withdraw(&self, ask: &Admit<'_>, guard: &Guard) -> Result<(), EngineError> {
-        let mut call = ask_keys(&WITHDRAW, ask);
-        call.arg(ask.request_id.to_string())
-            .arg(u8::from(ask.idempotency.is_some()))
-            .arg(u8::from(!ask.unlimited))
-            .arg(u8::from(ask.limits.resend_cooldown_secs > 0))
+    pub async fn withdraw(
+        &self,
+        code_request: &Admit<'_>,
+        guard: &Guard,
+    ) -> Result<(), EngineError> {
+        let mut call = admission_keys(&WITHDRAW, code_request);
+        call.arg(code_request.request_id.to_string())
+            .arg(u8::from(code_request.idempotency.is_some()))
+            .arg(u8::from(!code_request.unlimited))
+            .arg(u8::from(code_request.limits.resend_cooldown_secs > 0))
             .arg(self.clock.ahead_ms())
             .arg(rule_words(&guard.rule));
         let answer = Answer(self.script(call).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.sends = -1;
-            guard.news.note(ask.place(), shown);
+            guard.findings.note(code_request.destination(), shown);
         }
         Ok(())
     }
 
-    pub async fn published(&self, ask: &Admit<'_>) -> Result<(), EngineError> {
-        let mut call = PUBLISHED.key(idempotency_key(ask));
-        call.arg(ask.request_id.to_string());
+    pub async fn published(&self, code_request: &Admit<'_>) -> Result<(), EngineError> {
+        let mut call = PUBLISHED.key(idempotency_key(code_request));
+        call.arg(code_request.request_id.to_string());
         self.script::<i64>(call).await.map(drop)
     }
 }

@@ -3,28 +3,31 @@
 use anyhow::{Context as _, anyhow};
 
 use super::{ENGINE, secs_up};
-use crate::types::AskNote;
+use crate::types::RequestNote;
 use domain::engine_error::EngineError;
 use domain::ids::RequestId;
 use domain::timestamp::Timestamp;
-use guard::{Added, Change, Shown};
+use guard::{Change, Delta, Observation};
 
-pub(super) fn encode(note: &AskNote) -> Result<String, EngineError> {
+pub(super) fn encode(note: &RequestNote) -> Result<String, EngineError> {
     serde_json::to_string(note).map_err(|e| EngineError::broken(ENGINE, e))
 }
 
 /// `r:<request>` → `<turn> <note>`, among the code's other fields.
-pub(super) fn read_asks(fields: &[String]) -> Result<Vec<(RequestId, AskNote)>, EngineError> {
-    let mut asks = Vec::new();
+pub(super) fn read_code_requests(
+    fields: &[String],
+) -> Result<Vec<(RequestId, RequestNote)>, EngineError> {
+    let mut code_requests = Vec::new();
     for pair in fields.chunks_exact(2) {
         let Some(request) = pair[0].strip_prefix("r:") else { continue };
         let (turn, note) =
             pair[1].split_once(' ').ok_or_else(|| odd("a request without a turn number"))?;
-        let note: AskNote = serde_json::from_str(note).map_err(|_| odd("an unreadable request"))?;
-        asks.push((parse::<u32>(turn)?, parse(request)?, note));
+        let note: RequestNote =
+            serde_json::from_str(note).map_err(|_| odd("an unreadable request"))?;
+        code_requests.push((parse::<u32>(turn)?, parse(request)?, note));
     }
-    asks.sort_by_key(|(turn, ..)| *turn);
-    Ok(asks.into_iter().map(|(_, request, note)| (request, note)).collect())
+    code_requests.sort_by_key(|(turn, ..)| *turn);
+    Ok(code_requests.into_iter().map(|(_, request, note)| (request, note)).collect())
 }
 
 pub(super) fn parse<T: std::str::FromStr>(text: &str) -> Result<T, EngineError> {
@@ -59,7 +62,11 @@ impl Answer {
     }
 
     /// The guard's words from index `from` on, if there are any.
-    pub(super) fn shown(&self, from: usize, at: Timestamp) -> Result<Option<Shown>, EngineError> {
+    pub(super) fn shown(
+        &self,
+        from: usize,
+        at: Timestamp,
+    ) -> Result<Option<Observation>, EngineError> {
         /// Kind, state, sends, verified, level, end.
         const CHANGE: usize = 6;
         if self.0.len() <= from {
@@ -76,13 +83,13 @@ impl Answer {
                 until: (until > 0).then(|| Timestamp::from_ms(until)),
             })
         });
-        Ok(Some(Shown {
+        Ok(Some(Observation {
             minute: self.parse(from)?,
             at,
             country: (self.parse(from + 1)?, self.parse(from + 2)?),
             would_refuse: self.word(from + 3)? == "1",
             changes: changes.collect::<Result<_, EngineError>>()?,
-            added: Added::default(),
+            added: Delta::default(),
         }))
     }
 }

@@ -4,18 +4,18 @@ use std::sync::LazyLock;
 
 use deadpool_redis::redis::Script;
 
-use super::answer::{Answer, encode, odd, read_asks};
+use super::answer::{Answer, encode, odd, read_code_requests};
 use super::keys::{
-    REQUEST, change_key, code_key, cool_key, firsts_key, inbox_key, logins_key, net_key,
-    rule_words, void_key,
+    REQUEST, change_key, code_key, cooldown_key, idempotency_first_key, inbox_key, logins_key,
+    net_key, rule_words, uncoded_key,
 };
 use super::{Redis, unique};
 use crate::Guard;
-use crate::types::{Closing, Issue, Issued, Judged, Refund, Scope, Verify};
+use crate::types::{CheckOutcome, Closing, Issue, Issued, Refund, Scope, Verify};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
-use guard::Place;
+use guard::Destination;
 
 static ISSUE: LazyLock<Script> = script!("time", "issue");
 static VERIFY: LazyLock<Script> = script!("time", "logins", "verify");
@@ -46,29 +46,29 @@ impl Redis {
         })
     }
 
-    pub async fn verify(&self, guess: &Verify<'_>) -> Result<Judged, EngineError> {
-        let mut call = VERIFY.key(code_key(guess.phone, guess.scope));
-        call.key(void_key(guess.phone, guess.scope))
-            .key(logins_key(guess.ip_key))
+    pub async fn verify(&self, attempt: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
+        let mut call = VERIFY.key(code_key(attempt.phone, attempt.scope));
+        call.key(uncoded_key(attempt.phone, attempt.scope))
+            .key(logins_key(attempt.ip_key))
             .arg(self.clock.ahead_ms())
-            .arg(guess.digest)
-            .arg(guess.request_id.map_or_else(String::new, |id| id.to_string()))
-            .arg(guess.attempts)
-            .arg(guess.ttl_ms)
-            .arg(guess.logins_per_ip_minute)
+            .arg(attempt.digest)
+            .arg(attempt.request_id.map_or_else(String::new, |id| id.to_string()))
+            .arg(attempt.attempts)
+            .arg(attempt.ttl_ms)
+            .arg(attempt.logins_per_ip_minute)
             .arg(unique());
         let answer = Answer(self.script(call).await?);
         let code = || answer.word(1).map(|id| (!id.is_empty()).then_some(id));
         Ok(match answer.word(0)? {
-            "right" => Judged::Right {
+            "right" => CheckOutcome::Matched {
                 code_id: answer.parse(1)?,
                 now: answer.time(2)?,
                 expires_at: answer.time(3)?,
                 attempts_left: answer.parse(4)?,
                 channel: answer.parse(5)?,
-                asks: read_asks(answer.0.get(6..).unwrap_or_default())?,
+                code_requests: read_code_requests(answer.0.get(6..).unwrap_or_default())?,
             },
-            "wrong" => Judged::Wrong {
+            "wrong" => CheckOutcome::Wrong {
                 code: match code()? {
                     Some(_) => Some((answer.parse(1)?, answer.time(3)?)),
                     None => None,
@@ -76,12 +76,12 @@ impl Redis {
                 now: answer.time(2)?,
                 attempts_left: answer.parse(4)?,
             },
-            "exhausted" => Judged::Exhausted {
+            "exhausted" => CheckOutcome::Exhausted {
                 code: code()?.map(|_| answer.parse(1)).transpose()?,
                 now: answer.time(2)?,
                 until: answer.time(3)?,
             },
-            "limited" => Judged::Limited { retry_after: answer.secs(1)? },
+            "limited" => CheckOutcome::Limited { retry_after: answer.secs(1)? },
             other => return Err(odd(other)),
         })
     }
@@ -94,17 +94,17 @@ impl Redis {
     ) -> Result<(), EngineError> {
         let (code, unused) = match refund {
             Refund::NoCode => (None, false),
-            Refund::Guess(code) => (Some(code), false),
+            Refund::CodeCheck(code) => (Some(code), false),
             Refund::Unused(code) => (Some(code), true),
         };
         let mut call = REFUND.key(code_key(phone, scope));
-        call.key(void_key(phone, scope))
+        call.key(uncoded_key(phone, scope))
             .arg(code.map_or_else(String::new, |id| id.to_string()))
             .arg(u8::from(unused));
         self.script::<i64>(call).await.map(drop)
     }
 
-    pub async fn spend(
+    pub async fn mark_exhausted(
         &self,
         phone: &PhoneKey,
         scope: Scope,
@@ -122,14 +122,14 @@ impl Redis {
         scope: Scope,
         code: CodeId,
         closing: Closing,
-        place: Place<'_>,
+        destination: Destination<'_>,
         guard: &Guard,
     ) -> Result<(), EngineError> {
         let mut call = CLOSE.key(code_key(phone, scope));
-        call.key(cool_key(phone))
-            .key(void_key(phone, scope))
-            .key(net_key("p", place.operator_prefix))
-            .key(net_key("c", place.country))
+        call.key(cooldown_key(phone))
+            .key(uncoded_key(phone, scope))
+            .key(net_key("p", destination.operator_prefix))
+            .key(net_key("c", destination.country))
             .arg(self.clock.ahead_ms())
             .arg(code.to_string())
             .arg(closing.verified().map_or_else(String::new, |id| id.to_string()))
@@ -139,16 +139,16 @@ impl Redis {
         let answer = Answer(self.script(call).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.verified = 1;
-            guard.news.note(place, shown);
+            guard.findings.note(destination, shown);
         }
         Ok(())
     }
 
     pub async fn forget(&self, phone: &PhoneKey, user: UserId) -> Result<(), EngineError> {
         let mut call = FORGET.key(code_key(phone, Scope::Login));
-        call.key(void_key(phone, Scope::Login))
+        call.key(uncoded_key(phone, Scope::Login))
             .key(inbox_key(phone))
-            .key(firsts_key(phone))
+            .key(idempotency_first_key(phone))
             .key(change_key(user))
             .arg(REQUEST);
         self.script::<i64>(call).await.map(drop)

@@ -12,7 +12,7 @@ use tokio::sync::RwLock;
 use super::{ANSWER_WITHIN, CONNECT_WITHIN, ENGINE, LANES, Redis};
 use domain::engine_error::EngineError;
 
-pub(super) type Lane = RwLock<Option<Connected>>;
+pub(super) type SharedConnection = RwLock<Option<Connected>>;
 
 /// A shared connection.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl Redis {
         Err(error)
     }
 
-    async fn connection(&self, lane: &Lane) -> Result<Connected, Failed> {
+    async fn connection(&self, lane: &SharedConnection) -> Result<Connected, Failed> {
         let there = lane.read().await.clone();
         match there {
             Some(connection) => Ok(connection),
@@ -74,7 +74,7 @@ impl Redis {
     }
 
     /// Drops the connection that failed, unless another task has already replaced it.
-    async fn drop_connection(lane: &Lane, made: usize) {
+    async fn drop_connection(lane: &SharedConnection, made: usize) {
         let dropped = async {
             let mut slot = lane.write().await;
             if slot.as_ref().is_some_and(|connection| connection.made == made) {
@@ -85,7 +85,7 @@ impl Redis {
         let _ = tokio::time::timeout(Duration::from_millis(50), dropped).await;
     }
 
-    async fn fill(&self, lane: &Lane) -> Result<Connected, EngineError> {
+    async fn fill(&self, lane: &SharedConnection) -> Result<Connected, EngineError> {
         let mut slot = lane.write().await;
         if let Some(connection) = &*slot {
             return Ok(connection.clone());

@@ -10,20 +10,23 @@ use guard::Rule;
 pub(super) const OPEN: &str = "lk:open";
 pub(super) const REQUEST: &str = "lk:req:";
 
-pub(super) fn ask_keys<'s>(script: &'s Script, ask: &Admit<'_>) -> ScriptInvocation<'s> {
-    let mut call = script.key(code_key(ask.phone, ask.scope));
-    call.key(cool_key(ask.phone))
-        .key(sends_key(ask.phone))
-        .key(idempotency_key(ask))
-        .key(format!("lk:ip:{}:sends", ask.ip_key))
-        .key(format!("lk:country:{}", ask.country))
-        .key(format!("lk:prefix:{}", ask.operator_prefix))
+pub(super) fn admission_keys<'s>(
+    script: &'s Script,
+    code_request: &Admit<'_>,
+) -> ScriptInvocation<'s> {
+    let mut call = script.key(code_key(code_request.phone, code_request.scope));
+    call.key(cooldown_key(code_request.phone))
+        .key(sends_key(code_request.phone))
+        .key(idempotency_key(code_request))
+        .key(format!("lk:ip:{}:sends", code_request.ip_key))
+        .key(format!("lk:country:{}", code_request.country))
+        .key(format!("lk:prefix:{}", code_request.operator_prefix))
         .key("lk:world")
-        .key(request_key(ask.request_id))
+        .key(request_key(code_request.request_id))
         .key(OPEN)
-        .key(firsts_key(ask.phone))
-        .key(net_key("p", ask.operator_prefix))
-        .key(net_key("c", ask.country));
+        .key(idempotency_first_key(code_request.phone))
+        .key(net_key("p", code_request.operator_prefix))
+        .key(net_key("c", code_request.country));
     call
 }
 
@@ -57,11 +60,11 @@ pub(super) fn code_key(phone: &PhoneKey, scope: Scope) -> String {
     format!("lk:{{{phone}}}:code:{scope}")
 }
 
-pub(super) fn void_key(phone: &PhoneKey, scope: Scope) -> String {
+pub(super) fn uncoded_key(phone: &PhoneKey, scope: Scope) -> String {
     format!("lk:{{{phone}}}:void:{scope}")
 }
 
-pub(super) fn cool_key(phone: &PhoneKey) -> String {
+pub(super) fn cooldown_key(phone: &PhoneKey) -> String {
     format!("lk:{{{phone}}}:cool")
 }
 
@@ -70,7 +73,7 @@ pub(super) fn sends_key(phone: &PhoneKey) -> String {
 }
 
 /// The set of first-answer keys kept for a phone.
-pub(super) fn firsts_key(phone: &PhoneKey) -> String {
+pub(super) fn idempotency_first_key(phone: &PhoneKey) -> String {
     format!("lk:{{{phone}}}:firsts")
 }
 
@@ -78,9 +81,9 @@ pub(super) fn inbox_key(phone: &PhoneKey) -> String {
     format!("lk:{{{phone}}}:inbox")
 }
 
-pub(super) fn idempotency_key(ask: &Admit<'_>) -> String {
-    let key = ask.idempotency.as_ref().map_or("none", |given| given.key.as_str());
-    format!("lk:{{{}}}:first:{}:{key}", ask.phone, ask.route)
+pub(super) fn idempotency_key(code_request: &Admit<'_>) -> String {
+    let key = code_request.idempotency.as_ref().map_or("none", |given| given.key.as_str());
+    format!("lk:{{{}}}:first:{}:{key}", code_request.phone, code_request.route)
 }
 
 pub(super) fn change_key(user: UserId) -> String {

@@ -10,8 +10,8 @@ use deadpool_redis::redis::{self, ScriptInvocation};
 use deadpool_redis::{Config, Pool, Runtime};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use self::connection::Lane;
-use super::watchers::Hub;
+use self::connection::SharedConnection;
+use super::watchers::StatusWatchers;
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
@@ -46,12 +46,12 @@ type Time = (i64, i64);
 
 pub(super) struct Redis {
     pool: Pool,
-    lanes: [Lane; LANES],
+    lanes: [SharedConnection; LANES],
     next: AtomicUsize,
     clock: Clock,
     client: redis::Client,
     /// Completed once this process subscribes to changes.
-    hears: Once,
+    subscribed: Once,
 }
 
 impl Redis {
@@ -71,16 +71,16 @@ impl Redis {
             EngineError::broken(ENGINE, anyhow!("REDIS_URL is not a Redis address"))
         })?;
         let (lanes, next) = (Default::default(), AtomicUsize::new(0));
-        let redis = Self { pool, lanes, next, clock, client, hears: Once::new() };
+        let redis = Self { pool, lanes, next, clock, client, subscribed: Once::new() };
         redis.refuse_eviction().await?;
         Ok(redis)
     }
 
     /// Subscribes to status changes on the first call. A process without a waiter needs no connection for them and is
     /// not woken by every status change.
-    pub fn hear(&self, hub: &Hub) {
-        self.hears.call_once(|| {
-            tokio::spawn(status_subscription::follow(self.client.clone(), hub.clone()));
+    pub fn subscribe(&self, watchers: &StatusWatchers) {
+        self.subscribed.call_once(|| {
+            tokio::spawn(status_subscription::follow(self.client.clone(), watchers.clone()));
         });
     }
 

@@ -20,7 +20,7 @@ static SWEEP: LazyLock<Script> = script!("time", "raise", "sweep");
 static KEEP_TEXT: LazyLock<Script> = script!("keep_text");
 
 impl Redis {
-    pub async fn raise(
+    pub async fn advance_status(
         &self,
         request: RequestId,
         status: Status,

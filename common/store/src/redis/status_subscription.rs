@@ -6,7 +6,7 @@ use deadpool_redis::redis::{self, AsyncCommands as _, RedisError};
 use futures::StreamExt as _;
 
 use super::{CONNECT_WITHIN, unique};
-use crate::watchers::Hub;
+use crate::watchers::StatusWatchers;
 
 /// How often the subscription's connection is tested.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
@@ -16,15 +16,15 @@ const STATUS_CHANNEL: &str = "lk:status";
 ///
 /// The waiters do not poll, so this one connection must be known to work: a message of our own makes a round trip on
 /// it, and if it does not come back in time, the connection is replaced.
-pub(super) async fn follow(client: redis::Client, hub: Hub) {
+pub(super) async fn follow(client: redis::Client, watchers: StatusWatchers) {
     loop {
         // Whatever ends it, the next connection wakes all waiters, and they read what changed meanwhile.
-        let _ = hear(&client, &hub).await;
+        let _ = subscribe(&client, &watchers).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn hear(client: &redis::Client, hub: &Hub) -> Result<(), RedisError> {
+async fn subscribe(client: &redis::Client, watchers: &StatusWatchers) -> Result<(), RedisError> {
     let in_time = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
     let connect = async {
         let mut subscription = client.get_async_pubsub().await?;
@@ -34,7 +34,7 @@ async fn hear(client: &redis::Client, hub: &Hub) -> Result<(), RedisError> {
     };
     let (mut subscription, mut lane) =
         tokio::time::timeout(CONNECT_WITHIN * 2, connect).await.map_err(|_| in_time())??;
-    hub.wake_all();
+    watchers.wake_all();
     let round = format!("round:{}", unique());
     let mut changes = subscription.on_message();
     let mut heard = tokio::time::Instant::now();
@@ -47,7 +47,7 @@ async fn hear(client: &redis::Client, hub: &Hub) -> Result<(), RedisError> {
                 if word == round {
                     heard = tokio::time::Instant::now();
                 } else if let Ok(request) = word.parse() {
-                    hub.wake(request);
+                    watchers.wake(request);
                 }
             }
             _ = every.tick() => {

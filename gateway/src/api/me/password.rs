@@ -1,8 +1,8 @@
 //! `PUT /v1/me/password` and `POST /v1/token`: passwords, an alternative to codes.
 
 use accounts::{
-    Closed, GuessKind, GuessOutcome, Guesser, Method, NewSession, PasswordChange,
-    PasswordChangeOutcome, PasswordLook, PasswordOutcome, PasswordSignIn,
+    AttemptKind, AttemptOutcome, Claimant, Method, NewSession, PasswordChange,
+    PasswordChangeOutcome, PasswordLook, PasswordOutcome, PasswordSignIn, Throttle,
 };
 use axum::Json;
 use axum::extract::State;
@@ -20,7 +20,7 @@ use crate::codes::request::{Caller, limited};
 use crate::dpop::header::ProvenKey;
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
-use crate::passwords::hasher::{Password, Verdict};
+use crate::passwords::hasher::{Password, PasswordCheck};
 use crate::passwords::rules;
 use crate::tokens::pair::TokenPair;
 
@@ -49,7 +49,7 @@ pub(crate) async fn set(
     };
     let now = app.engines.clock.now();
     if kept.is_some() {
-        refuse_if_closed(&app, new.guesser(&signed_in), now).await?;
+        refuse_if_closed(&app, new.claimant(&signed_in), now).await?;
     }
     // Hash before comparing the current password: a right one and a wrong one must take the same time, because a right
     // one may have to wait too (P4).
@@ -73,8 +73,8 @@ struct NewPassword {
 }
 
 impl NewPassword {
-    fn guesser(&self, signed_in: &SignedIn) -> Guesser<'_> {
-        Guesser {
+    fn claimant(&self, signed_in: &SignedIn) -> Claimant<'_> {
+        Claimant {
             phone_number: self.phone.e164(),
             phone_key: &self.phone_key,
             former_key: self.former_key.as_ref(),
@@ -91,25 +91,25 @@ impl NewPassword {
         hash: &str,
         now: Timestamp,
     ) -> Result<bool, ApiError> {
-        let guesser = self.guesser(signed_in);
+        let claimant = self.claimant(signed_in);
         if let Some(kept) = &kept {
             let Some(current) = self.current.clone() else { return Ok(false) };
-            if app.passwords.verify(current, Some(kept.clone()), 0).await? == Verdict::Wrong {
-                return Err(failed(app, guesser, now).await);
+            if app.passwords.verify(current, Some(kept.clone()), 0).await? == PasswordCheck::Wrong {
+                return Err(failed(app, claimant, now).await);
             }
         }
         let change = PasswordChange {
             user_id: signed_in.user.id,
             was: kept.as_deref(),
             hash,
-            guess: kept.is_some().then(|| (guesser, app.guess_limits())),
+            attempt: kept.is_some().then(|| (claimant, app.attempt_limits())),
             keep: signed_in.session.id,
             now,
         };
         match app.accounts.set_password(change).await? {
             PasswordChangeOutcome::Set => Ok(true),
             PasswordChangeOutcome::Changed => Ok(false),
-            PasswordChangeOutcome::Closed(closed) => Err(not_yet(closed, now)),
+            PasswordChangeOutcome::Throttle(throttle) => Err(not_yet(throttle, now)),
         }
     }
 }
@@ -133,14 +133,14 @@ pub(crate) async fn sign_in(
         return Err(limited(Limit::LoginsIp, wait.max(1)));
     }
     let (phone_key, former_key) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
-    let guesser = Guesser {
+    let claimant = Claimant {
         phone_number: phone.e164(),
         phone_key: &phone_key,
         former_key: former_key.as_ref(),
         known_device: None,
     };
     let now = app.engines.clock.now();
-    refuse_if_closed(&app, guesser, now).await?;
+    refuse_if_closed(&app, claimant, now).await?;
 
     let password = Password::new(password);
     let device = caller.device();
@@ -154,7 +154,7 @@ pub(crate) async fn sign_in(
         jkt: jkt.as_deref(),
     };
     let attempt =
-        Attempt { guesser, password, session, traceparent: caller.traceparent.as_deref(), now };
+        Attempt { claimant, password, session, traceparent: caller.traceparent.as_deref(), now };
     if let Some(pair) = attempt.make(&app).await? {
         return Ok(Json(pair));
     }
@@ -165,7 +165,7 @@ pub(crate) async fn sign_in(
 
 /// A sign-in attempt by password.
 struct Attempt<'a> {
-    guesser: Guesser<'a>,
+    claimant: Claimant<'a>,
     password: Password,
     session: NewSession<'a>,
     traceparent: Option<&'a str>,
@@ -175,34 +175,34 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Returns `None` if the hash changed during the comparison.
     async fn make(&self, app: &App) -> Result<Option<TokenPair>, ApiError> {
-        let Attempt { guesser, ref password, session, traceparent, now } = *self;
+        let Attempt { claimant, ref password, session, traceparent, now } = *self;
         let PasswordLook { stored, imported_iterations } =
-            app.accounts.password_of(guesser.phone_number).await?;
+            app.accounts.password_of(claimant.phone_number).await?;
         let hash = stored.as_ref().map(|stored| stored.hash.clone());
         let verdict = app.passwords.verify(password.clone(), hash, imported_iterations).await?;
-        let Some(stored) = stored.filter(|_| verdict != Verdict::Wrong) else {
-            return Err(failed(app, guesser, now).await);
+        let Some(stored) = stored.filter(|_| verdict != PasswordCheck::Wrong) else {
+            return Err(failed(app, claimant, now).await);
         };
         let sign_in = PasswordSignIn {
-            guesser,
+            claimant,
             user_id: stored.user_id,
             hash: &stored.hash,
-            limits: app.guess_limits(),
+            limits: app.attempt_limits(),
             session,
             traceparent,
             now,
         };
         match app.accounts.start_password_session(sign_in).await? {
             PasswordOutcome::SignedIn { session, user } => {
-                if verdict == Verdict::RightButOld {
+                if verdict == PasswordCheck::RightButOld {
                     rehash(app, user.id, &stored.hash, password.clone(), session.id).await;
                 }
                 Ok(Some(app.pair(&session)?))
             }
             PasswordOutcome::Blocked => Err(ApiError::AccountBlocked),
             PasswordOutcome::Changed => Ok(None),
-            PasswordOutcome::Wait { until } => Err(not_yet(Closed::Wait { until }, now)),
-            PasswordOutcome::Locked { until } => Err(not_yet(Closed::Locked { until }, now)),
+            PasswordOutcome::Wait { until } => Err(not_yet(Throttle::Wait { until }, now)),
+            PasswordOutcome::Locked { until } => Err(not_yet(Throttle::Locked { until }, now)),
         }
     }
 }
@@ -226,22 +226,26 @@ async fn rehash(
     }
 }
 
-async fn refuse_if_closed(app: &App, guesser: Guesser<'_>, now: Timestamp) -> Result<(), ApiError> {
-    match app.attempts.guess_gate(guesser, GuessKind::Password, app.guess_limits(), now).await? {
-        Some(closed) => Err(not_yet(closed, now)),
+async fn refuse_if_closed(
+    app: &App,
+    claimant: Claimant<'_>,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    match app.attempts.throttle(claimant, AttemptKind::Password, app.attempt_limits(), now).await? {
+        Some(throttle) => Err(not_yet(throttle, now)),
         None => Ok(()),
     }
 }
 
-async fn failed(app: &App, guesser: Guesser<'_>, now: Timestamp) -> ApiError {
+async fn failed(app: &App, claimant: Claimant<'_>, now: Timestamp) -> ApiError {
     match app
         .attempts
-        .guess_failed(guesser, GuessKind::Password, None, app.guess_limits(), now)
+        .record_failure(claimant, AttemptKind::Password, None, app.attempt_limits(), now)
         .await
     {
-        Ok(GuessOutcome::Counted { .. }) => ApiError::InvalidCredentials,
-        Ok(GuessOutcome::Wait { until }) => not_yet(Closed::Wait { until }, now),
-        Ok(GuessOutcome::Locked { until }) => not_yet(Closed::Locked { until }, now),
+        Ok(AttemptOutcome::Counted { .. }) => ApiError::InvalidCredentials,
+        Ok(AttemptOutcome::Wait { until }) => not_yet(Throttle::Wait { until }, now),
+        Ok(AttemptOutcome::Locked { until }) => not_yet(Throttle::Locked { until }, now),
         Err(error) => error.into(),
     }
 }

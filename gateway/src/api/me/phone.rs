@@ -1,6 +1,6 @@
 //! `POST /v1/me/phone` and `…/confirm`: changes the phone number, once the new one is proven.
 
-use accounts::{Closed, PhoneChange, PhoneChangeOutcome, Prepared, Undo, UsedCode, former_phone};
+use accounts::{PhoneChange, PhoneChangeOutcome, Prepared, Throttle, Undo, UsedCode, former_phone};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -15,8 +15,8 @@ use store::{Closing, Refund, Scope};
 
 use crate::api::me::profile::{SignedIn, UserView};
 use crate::app::App;
-use crate::codes::check::Guess;
-use crate::codes::request::{Caller, Wanted, ask};
+use crate::codes::check::CodeCheck;
+use crate::codes::request::{Caller, Wanted, code_request};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
@@ -54,7 +54,7 @@ pub(crate) async fn request(
         locale: Some(signed_in.user.locale.clone()),
         channel: Channel::Sms,
     };
-    let accepted = ask::<OtpRequested>(&app, &caller, wanted).await?;
+    let accepted = code_request::<OtpRequested>(&app, &caller, wanted).await?;
     app.engines.store.note_change(user, sealed.as_str(), app.config.otp.ttl_secs * 1000).await?;
     Ok(accepted)
 }
@@ -78,7 +78,7 @@ pub(crate) async fn confirm(
     let phone = wanted_phone(&app, &signed_in).await?;
     let phone_key = app.engines.keys.phone_key(&phone);
     let former_key = app.engines.keys.former_phone_key(&phone);
-    let guess = Guess {
+    let attempt = CodeCheck {
         phone: &phone,
         phone_key: &phone_key,
         former_key: former_key.as_ref(),
@@ -87,7 +87,7 @@ pub(crate) async fn confirm(
         request_id: None,
         known_device: None,
     };
-    let right = guess.judge(&app, &caller).await?;
+    let right = attempt.judge(&app, &caller).await?;
     let notice = notice_to_old(&app, &signed_in, right.now)?;
     let old = Phone::trusted(&signed_in.user.phone_number)?;
     let (old_sealed, until) = former_phone::seal(&app.engines.keys, user, &old, right.now)?;
@@ -95,11 +95,11 @@ pub(crate) async fn confirm(
     let undo = (old != phone).then(|| Undo { old_sealed: old_sealed.as_str(), until });
     let change = PhoneChange {
         user_id: user,
-        guesser: guess.guesser(),
+        claimant: attempt.claimant(),
         country: phone.region(),
         code: UsedCode { id: right.code_id, expires_at: right.expires_at },
         request_id: right.answered(None),
-        limits: app.guess_limits(),
+        limits: app.attempt_limits(),
         keep: signed_in.session.id,
         notice: undo.is_some().then_some(&notice),
         undo,
@@ -110,23 +110,23 @@ pub(crate) async fn confirm(
         Ok(PhoneChangeOutcome::Changed(user)) => {
             // The old number is notified at once: if its owner did not do this, every second counts.
             app.outbox_filled.notify_one();
-            guess.close(&app, code, Closing::Used(right.answered(None))).await;
+            attempt.close(&app, code, Closing::Used(right.answered(None))).await;
             Ok(Json(user.into()))
         }
         Ok(PhoneChangeOutcome::Taken) => {
-            guess.close(&app, code, Closing::Used(right.answered(None))).await;
+            attempt.close(&app, code, Closing::Used(right.answered(None))).await;
             Err(ApiError::PhoneNumberTaken)
         }
-        Ok(PhoneChangeOutcome::CodeUsed) => Err(guess.refused(&app, &right).await),
+        Ok(PhoneChangeOutcome::CodeUsed) => Err(attempt.refused(&app, &right).await),
         Ok(PhoneChangeOutcome::Gone) => Err(ApiError::SessionRevoked),
-        Ok(PhoneChangeOutcome::Wait { until }) => {
-            Err(guess.unjudged(&app, Refund::Unused(code), Closed::Wait { until }, right.now).await)
-        }
-        Ok(PhoneChangeOutcome::Locked { until }) => Err(guess
-            .unjudged(&app, Refund::Unused(code), Closed::Locked { until }, right.now)
+        Ok(PhoneChangeOutcome::Wait { until }) => Err(attempt
+            .unjudged(&app, Refund::Unused(code), Throttle::Wait { until }, right.now)
+            .await),
+        Ok(PhoneChangeOutcome::Locked { until }) => Err(attempt
+            .unjudged(&app, Refund::Unused(code), Throttle::Locked { until }, right.now)
             .await),
         // It may have been committed anyway.
-        Err(error) => Err(guess.unanswered(&app, Refund::Guess(code), error).await),
+        Err(error) => Err(attempt.unanswered(&app, Refund::CodeCheck(code), error).await),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::{Found, Outcome, codes};
+use super::super::{LookUp, Outcome, codes};
 
 /// What we look at in an answer. Every field may be missing or of another type: what was taken stays taken.
 #[derive(Default, Deserialize)]
@@ -34,7 +34,7 @@ impl Answer {
         number(&self.num_segments).filter(|segments| *segments > 0)
     }
 
-    pub(super) fn found(&self) -> Option<Found> {
+    pub(super) fn found(&self) -> Option<LookUp> {
         let code = number(&self.error_code);
         let (status, reason) = codes::status(self.status.as_str()?, code)?;
         let price = self.price.as_str().map(|price| {
@@ -42,7 +42,7 @@ impl Answer {
                 .trim_end()
                 .to_owned()
         });
-        Some(Found { status, reason, provider_code: code.map(|code| code.to_string()), price })
+        Some(LookUp { status, reason, provider_code: code.map(|code| code.to_string()), price })
     }
 }
 

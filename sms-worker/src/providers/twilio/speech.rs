@@ -2,7 +2,7 @@
 
 /// A text that was written to be read is made one to be heard: its digits one by one, with a pause after each, and all
 /// of it twice. One that spells its digits is for the ear already.
-pub(super) fn for_the_ear(text: &str) -> String {
+pub(super) fn spell_digits(text: &str) -> String {
     let said = spaced(text);
     let to_be_read = text.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() >= 4);
     if to_be_read { format!("{said} ... {said}") } else { said }
