@@ -1,21 +1,21 @@
-//! A circuit breaker: a provider that does not work is left alone for a while, then tried by one text.
+//! A circuit breaker: it stops calls to a failing provider for a while, then probes it with one text.
 
 use std::sync::{Mutex, PoisonError};
 
 use common::clock::Clock;
 
-/// So many calls in a row without a clear answer open the circuit.
+/// This many calls in a row without a clear answer open the circuit.
 const TOLERATED: u32 = 5;
-/// How long it stays open; doubled each time that the probe fails.
+/// How long the circuit stays open; doubled each time the probe fails.
 const OPEN_MS: i64 = 5_000;
-/// With the longest that a job then still waits in the broker, service is back within the 60 s of P12.
+/// Together with the longest wait in the broker, this brings service back within the 60 s of P12.
 const OPEN_MAX_MS: i64 = 30_000;
-/// What others are told to wait while the probe runs.
+/// How long other callers wait while the probe runs.
 const PROBE_MS: i64 = 1_000;
 
 const OPEN: &str = "latchkey_provider_open";
 
-/// One provider's circuit.
+/// The circuit of one provider.
 pub struct Breaker {
     provider: &'static str,
     clock: Clock,
@@ -29,20 +29,20 @@ struct State {
     probing: bool,
 }
 
-/// Leave for one call. Dropped unjudged (its caller went away) it counts as nothing.
+/// A permit for one call. Dropping it without reporting a result (its caller went away) has no effect.
 pub struct Pass<'a> {
     breaker: &'a Breaker,
     probe: bool,
 }
 
-/// What a call says of the provider.
+/// What a call shows about the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It answered, whatever it said of the text.
+    /// It answered, whether or not it took the text.
     Works,
     /// It could not be reached or gave no clear answer.
     Fails,
-    /// It refuses everything until somebody acts.
+    /// It refuses every call until an operator acts.
     Refuses,
 }
 
@@ -55,7 +55,7 @@ impl Breaker {
         breaker
     }
 
-    /// Leave to call, or how many milliseconds to wait before asking again.
+    /// Returns a permit to call, or how many milliseconds to wait before trying again.
     pub fn pass(&self) -> Result<Pass<'_>, i64> {
         let mut state = self.state();
         let Some(until) = state.open_until_ms else {
@@ -76,7 +76,7 @@ impl Breaker {
         self.state().open_until_ms.is_some()
     }
 
-    /// What there is to raise an alert on.
+    /// Updates the gauge that operators alert on.
     fn show(&self, open: bool) {
         metrics::gauge!(OPEN, "provider" => self.provider).set(if open { 1.0 } else { 0.0 });
     }
@@ -87,12 +87,12 @@ impl Breaker {
 }
 
 impl Pass<'_> {
-    /// Tells how the call went.
+    /// Records the result of the call.
     pub fn judge(self, verdict: Verdict) {
         let mut state = self.breaker.state();
         match verdict {
             Verdict::Works => {
-                // A straggler from before it opened says nothing of now: only the probe closes it.
+                // A call from before the circuit opened says nothing about now: only the probe closes it.
                 if state.open_until_ms.is_none() || self.probe {
                     state.failures = 0;
                     state.open_until_ms = None;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn five_failures_in_a_row_open_it_and_a_good_probe_closes_it() {
+    fn five_failures_in_a_row_open_the_circuit_and_a_successful_probe_closes_it() {
         let clock = Clock::manual();
         let breaker = Breaker::new("test", clock.clone());
         for _ in 0..4 {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_sees_a_circuit_that_is_open_and_one_that_is_closed_again() {
+    fn the_metric_shows_whether_the_circuit_is_open() {
         let shown = || {
             let text = common::telemetry::metrics().render();
             let line = |line: &&str| line.starts_with("latchkey_provider_open{provider=\"seen\"}");
@@ -176,13 +176,13 @@ mod tests {
         call(&breaker, Verdict::Refuses).unwrap();
         assert_eq!(shown(), Some(true));
         clock.advance(Duration::from_secs(6));
-        assert_eq!(shown(), Some(true), "until a probe went well");
+        assert_eq!(shown(), Some(true), "open until a probe succeeds");
         call(&breaker, Verdict::Works).unwrap();
         assert_eq!(shown(), Some(false));
     }
 
     #[test]
-    fn each_bad_probe_doubles_the_wait_up_to_half_a_minute() {
+    fn each_failed_probe_doubles_the_wait_up_to_30_seconds() {
         let clock = Clock::manual();
         let breaker = Breaker::new("test", clock.clone());
         call(&breaker, Verdict::Refuses).unwrap();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_whose_caller_went_away_frees_its_place() {
+    fn a_dropped_probe_lets_another_caller_probe() {
         let clock = Clock::manual();
         let breaker = Breaker::new("test", clock.clone());
         call(&breaker, Verdict::Refuses).unwrap();
