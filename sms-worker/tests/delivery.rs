@@ -454,7 +454,7 @@ async fn w1_a_worker_that_dies_in_a_call_causes_at_most_two_texts_with_one_code(
 }
 
 #[tokio::test]
-async fn p7_a_text_with_under_ten_seconds_of_life_is_dropped_and_reported() {
+async fn p7_a_text_with_under_ten_seconds_left_is_dropped_and_reported() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     for secs in [-60, 0, 9] {

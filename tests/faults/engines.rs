@@ -154,7 +154,7 @@ mod on_the_engines {
         load.more(30).await;
 
         let mut told = load.stop().await;
-        // The sign-ins of the test itself went by the same provider; their asks are not the load's.
+        // The test's own sign-ins used the same provider, but are not part of the load.
         let mut texts = provider.taken();
         texts.retain(|text| !told.iter().any(|one| one.phone == text.phone));
         told.extend(texts.into_iter().map(|text| super::super::load::Told {
@@ -162,7 +162,7 @@ mod on_the_engines {
             word: super::super::load::Word::Nothing,
             took: Duration::ZERO,
         }));
-        // A call that was made and could not be written down before the worker gave up stays inside W1.
+        // A call whose result could not be recorded before the worker gave up stays inside W1.
         let at_most = if engine == Engine::Postgres { 2 } else { 1 };
         let found = judge(&system, &apis[0], &provider, told, at_most).await;
         found.assert_none();
