@@ -1,4 +1,4 @@
-//! If a text's delivery stays unconfirmed, a call follows, if the operator enables it.
+//! If the operator enables it, a call follows a text whose delivery stays unconfirmed.
 //!
 //! The event waits in the broker. When it is due, the call is a code request like any other: the same operation admits
 //! it, against the budgets of phone, country, prefix and world and under the pumping guard; it joins the current code

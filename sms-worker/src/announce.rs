@@ -1,4 +1,4 @@
-//! //! Reports the status of texts: as an event to otp-worker and as a metric to the operator.
+//! Reports the status of texts: as an event to otp-worker and as a metric to the operator.
 
 use common::db::ledger::{Moved, Standing};
 use common::event::SmsStatus;

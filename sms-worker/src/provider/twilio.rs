@@ -55,7 +55,7 @@ impl Twilio {
         };
         // The cause is dropped: its message may quote the credentials.
         let builder = twilio_async::Twilio::new(user.as_str(), password.expose_secret())
-            .map_err(|_| anyhow!("Twilio's credentials do not fit into a header"))?;
+            .map_err(|_| anyhow!("Twilio's credentials are not valid in a header"))?;
         Ok(Self {
             account_sid: settings.account_sid.clone(),
             from: settings.from.clone(),

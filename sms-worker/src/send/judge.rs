@@ -67,7 +67,7 @@ impl SendSms {
                 tracing::error!(
                     provider = line.name(),
                     code = provider_code.as_deref().unwrap_or_default(),
-                    "provider refuses all calls until an operator acts"
+                    "provider refuses until an operator acts"
                 );
                 self.finish(attempt_id, end).await?;
                 Ok(Next::NeedsOps)

@@ -8,7 +8,7 @@ pub(super) fn for_the_ear(text: &str) -> String {
     if to_be_read { format!("{said} ... {said}") } else { said }
 }
 
-/// Puts commas between the digits of runs of four or more, and removes characters that XML cannot hold.
+/// Puts commas between the digits of runs of four or more, and replaces characters that XML cannot hold.
 fn spaced(text: &str) -> String {
     let mut spaced = String::with_capacity(text.len() * 2);
     let mut digits = String::new();
