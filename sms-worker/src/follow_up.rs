@@ -90,8 +90,8 @@ impl FollowUps {
         Ok(())
     }
 
-    /// A stop does not wait for a provider (P12): the claim becomes due again. It does wait while an answer is processed;
-    /// otherwise a change already in the ledger would never be published.
+    /// A stop does not wait for a provider (P12): the claim becomes due again. It does wait while an answer is
+    /// processed; otherwise a change already in the ledger would never be published.
     async fn follow_up(&self, due: &FollowUp, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(line) = self.routes.line(&due.provider) else {
             // The provider is no longer configured, so it cannot be queried.

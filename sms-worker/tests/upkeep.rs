@@ -160,7 +160,7 @@ async fn p12_a_provider_that_does_not_answer_queries_delays_neither_a_stop_nor_t
         stop.cancel();
         run.await.unwrap();
     };
-    tokio::time::timeout(Duration::from_secs(5), at_work).await.expect("a prompt stop");
+    tokio::time::timeout(Duration::from_secs(5), at_work).await.expect("stop in time");
 }
 
 #[tokio::test]
