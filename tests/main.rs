@@ -1,4 +1,4 @@
-//! The integration tests of Latchkey, in one binary so that the private engines start once a run.
+//! The integration tests of Latchkey, in one binary so that the private engines start once per run.
 mod support;
 
 mod accounts;

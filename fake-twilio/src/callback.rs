@@ -1,7 +1,7 @@
-//! Callbacks, signed as Twilio signs them.
+//! Callbacks with Twilio's signature.
 //!
-//! Written from Twilio's page (twilio.com/docs/usage/security#validating-requests) and apart from the code that checks
-//! signatures, so that the two can disagree.
+//! Written from Twilio's documentation (twilio.com/docs/usage/security#validating-requests), independently of the code
+//! that checks signatures, so that the two can disagree.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// `X-Twilio-Signature` of a form with every name once.
+/// Computes `X-Twilio-Signature` for a form in which each name occurs once.
 pub fn sign(auth_token: &str, url: &str, form: &[(String, String)]) -> String {
     let mut fields: Vec<_> = form.iter().collect();
     fields.sort();
@@ -21,7 +21,7 @@ pub fn sign(auth_token: &str, url: &str, form: &[(String, String)]) -> String {
     STANDARD.encode(hmac::sign(&key, signed.as_bytes()))
 }
 
-/// The form of a receipt.
+/// Builds the form of a receipt.
 pub(crate) fn form(account: &str, call: &crate::Call, state: &str) -> Vec<(String, String)> {
     let names = if call.voice {
         &[("CallSid", &*call.sid), ("CallStatus", state)][..]
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signatures_are_those_of_twilios_own_example() {
+    fn signatures_match_twilios_own_example() {
         let form = [
             ("CallSid", "CA1234567890ABCDE"),
             ("Caller", "+14158675309"),

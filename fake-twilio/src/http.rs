@@ -1,4 +1,4 @@
-//! The server: HTTP/1.1 by hand, for a fake must be able to cut where no framework lets it.
+//! The server: handwritten HTTP/1.1, because a fake must be able to cut connections where no framework allows it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{Act, Call, Fake, Script, lock};
 
-/// More than any request of a sender has.
+/// More than any sender's request.
 const MOST_BYTES: usize = 64 * 1024;
 
 struct Request {
@@ -26,7 +26,7 @@ pub(crate) async fn serve(fake: Fake, listener: TcpListener, tls: Option<TlsAcce
     while let Ok((stream, _)) = listener.accept().await {
         let (fake, tls) = (fake.clone(), tls.clone());
         tokio::spawn(async move {
-            // Whoever goes away is not missed.
+            // A client that disconnects is ignored.
             match tls {
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
@@ -79,7 +79,7 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Option<Re
     }
 }
 
-/// `GET /fake/calls` and `POST /fake/scripts` `{"+98": {…}}`; `POST /fake/release`.
+/// Handles `GET /fake/calls`, `POST /fake/scripts` `{"+98": {…}}` and `POST /fake/release`.
 fn control(fake: &Fake, path: &str, request: &Request) -> Answer {
     match (request.method.as_str(), path) {
         ("GET", "calls") => (200, None, json!(fake.calls())),
@@ -118,7 +118,7 @@ async fn twilio<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let form: BTreeMap<String, String> =
         url::form_urlencoded::parse(&request.body).into_owned().collect();
-    // Before the call can be seen, so that no release of it is missed.
+    // Subscribe before the call becomes visible, so that no release of it is missed.
     let mut released = fake.state.released.subscribe();
     let (at, call, script) = record(fake, voice, form);
     let receipts = script.to_post();
@@ -186,7 +186,7 @@ async fn post_all(fake: &Fake, call: &Call, states: &[String]) {
     }
 }
 
-/// A text or call that was made before: asked for, or redacted.
+/// Answers a query or a redaction of an earlier text or call.
 fn one(fake: &Fake, resource: &str) -> Answer {
     let sid = resource.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
     let found = fake.calls().into_iter().find(|call| Some(&*call.sid) == sid && call.taken);

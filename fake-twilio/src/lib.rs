@@ -1,7 +1,7 @@
-//! A Twilio for tests: the paths and answers of its REST API, by script; signed callbacks; a record of all it got.
+//! A Twilio for tests: scripted answers on the paths of its REST API, signed callbacks, and a record of every call.
 //!
-//! Tests hold a [`Fake`] in their own process. The program of this crate is the same behind an address of its own; its
-//! scripts are set and its record is read over HTTP, on paths that Twilio does not have (`/fake/…`).
+//! Tests hold a [`Fake`] in their own process. This crate's program serves the same at its own address; its scripts are
+//! set and its record is read over HTTP, on paths that Twilio does not have (`/fake/…`).
 
 pub mod callback;
 mod http;
@@ -19,11 +19,11 @@ use tokio_rustls::TlsAcceptor;
 
 pub use script::{Act, Script};
 
-/// Whose account this is.
+/// The account that the fake serves.
 #[derive(Clone, Debug)]
 pub struct Account {
     pub sid: String,
-    /// Signs callbacks, and is the password unless a key is used.
+    /// Signs callbacks, and is the password unless an API key is used.
     pub auth_token: String,
 }
 
@@ -39,24 +39,24 @@ pub struct Call {
     pub act: Act,
     /// The text was accepted.
     pub taken: bool,
-    /// An answer went out whole.
+    /// The whole answer was written.
     pub answered: bool,
     pub at_ms: i64,
 }
 
 impl Call {
-    /// What is read or said.
+    /// Returns the words to read or to speak.
     pub fn text(&self) -> &str {
         self.form.get("Body").or_else(|| self.form.get("Twiml")).map_or("", String::as_str)
     }
 
-    /// Where receipts go, without the fragment that Twilio keeps to itself.
+    /// Returns where receipts go, without the fragment that Twilio keeps to itself.
     pub fn callback(&self) -> Option<&str> {
         self.form.get("StatusCallback")?.split('#').next()
     }
 }
 
-/// A running fake; clones are the same one. It ends with its runtime.
+/// A running fake; clones share it. It ends with its runtime.
 #[derive(Clone)]
 pub struct Fake {
     pub account: Account,
@@ -66,17 +66,17 @@ pub struct Fake {
 
 struct State {
     calls: Mutex<Vec<Call>>,
-    /// By prefix of the number; the longest one counts, the empty one is everybody's.
+    /// By number prefix; the longest match counts, and the empty prefix matches every number.
     scripts: Mutex<BTreeMap<String, Script>>,
-    /// Raised to let go what is held.
+    /// Incremented to release held answers.
     released: watch::Sender<u64>,
-    /// Callbacks for the first go to the second: the public address is not where a test listens.
+    /// Callbacks for the first URL go to the second: a test does not listen at the public address.
     instead: Mutex<Option<(String, String)>>,
     client: reqwest::Client,
 }
 
 impl Fake {
-    /// Serves on this listener, with TLS when there is an acceptor.
+    /// Serves on this listener, with TLS if there is an acceptor.
     pub fn serve(
         listener: TcpListener,
         tls: Option<TlsAcceptor>,
@@ -99,7 +99,7 @@ impl Fake {
         Ok(fake)
     }
 
-    /// On a free port of this machine, without TLS.
+    /// Serves on a free local port, without TLS.
     pub async fn start() -> anyhow::Result<Self> {
         let sid =
             format!("AC{:016x}{:016x}", domain::rng::below(u64::MAX), domain::rng::below(u64::MAX));
@@ -111,12 +111,12 @@ impl Fake {
         format!("http://{}", self.address)
     }
 
-    /// Does so with the numbers of a prefix (`+98912…`; empty: all others) from now on.
+    /// Sets the script for the numbers of a prefix (`+98912…`; empty: all others).
     pub fn script(&self, prefix: &str, script: Script) {
         lock(&self.state.scripts).insert(prefix.to_owned(), script);
     }
 
-    /// Lets every held answer go.
+    /// Releases every held answer.
     pub fn release(&self) {
         self.state.released.send_modify(|count| *count += 1);
     }
@@ -126,17 +126,17 @@ impl Fake {
         *lock(&self.state.instead) = Some((public.to_owned(), real.to_owned()));
     }
 
-    /// All calls, in the order in which they came.
+    /// Returns all calls in order of arrival.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.state.calls).clone()
     }
 
-    /// The calls for one number.
+    /// Returns the calls to one number.
     pub fn calls_to(&self, phone: &str) -> Vec<Call> {
         self.calls().into_iter().filter(|call| call.to == phone).collect()
     }
 
-    /// Posts a receipt with a signature of this account; the status of the answer, if there was one.
+    /// Posts a receipt signed for this account; returns the status of the answer, if any.
     pub async fn post(&self, call: &Call, state: &str) -> Option<u16> {
         let url = call.callback()?;
         let form = callback::form(&self.account.sid, call, state);
@@ -162,7 +162,7 @@ impl Fake {
         Some(request.send().await.ok()?.status().as_u16())
     }
 
-    /// The form of a receipt, to be bent by a test.
+    /// Builds the form of a receipt, for a test to alter.
     pub fn form(&self, call: &Call, state: &str) -> Vec<(String, String)> {
         callback::form(&self.account.sid, call, state)
     }

@@ -1,4 +1,4 @@
-//! The fake as a program: for compose, where it stands in for `api.twilio.com`.
+//! The fake as a program: in compose it replaces `api.twilio.com`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,5 +56,5 @@ async fn main() -> anyhow::Result<()> {
     let account = Account { sid: arguments.account, auth_token: arguments.token };
     Fake::serve(listener, tls, account)?;
     println!("a fake Twilio on {}", arguments.listen);
-    tokio::signal::ctrl_c().await.context("wait for the end")
+    tokio::signal::ctrl_c().await.context("wait for the signal")
 }

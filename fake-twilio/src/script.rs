@@ -1,4 +1,4 @@
-//! What is answered to whom.
+//! The answers for each number.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
-    /// Takes the text and says so.
+    /// Takes the text and confirms it.
     Take,
-    /// Takes the text, and says so only when it is told to ([`crate::Fake::release`]).
+    /// Takes the text, and confirms it only when released ([`crate::Fake::release`]).
     TakeAndHold,
     /// Takes the text and cuts the connection.
     TakeAndCut,
     /// Takes the text and answers with this status.
     TakeAndFail(u16),
-    /// Takes nothing: an error of this status and code, with the seconds to wait if any.
+    /// Takes nothing: an error with this status and code, and the seconds to wait, if any.
     Refuse { status: u16, code: u32, retry_after: Option<u32> },
     /// Takes nothing and cuts the connection.
     Cut,
@@ -28,24 +28,24 @@ impl Act {
     }
 }
 
-/// What is done with the calls for the numbers of one prefix.
+/// The behaviour for the numbers of one prefix.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Script {
-    /// One a call, the last again and again.
+    /// One per call; the last repeats.
     pub acts: Vec<Act>,
-    /// Before each answer.
+    /// The delay before each answer.
     pub delay_ms: u64,
-    /// So many calls of a hundred, at random, meet one of `failures` instead.
+    /// This percentage of calls, at random, gets one of `failures` instead.
     pub failing_percent: u64,
     pub failures: Vec<Act>,
-    /// States that are posted to the callback of a taken text, in this order.
+    /// The states posted to the callback of a taken text, in this order.
     pub receipts: Vec<String>,
-    /// Each of them twice.
+    /// Posts each receipt twice.
     pub doubled: bool,
-    /// In an order of chance.
+    /// Shuffles the receipts.
     pub disordered: bool,
-    /// Before the call is answered.
+    /// Posts the receipts before the call is answered.
     pub early: bool,
 }
 
@@ -65,7 +65,7 @@ impl Default for Script {
 }
 
 impl Script {
-    /// These acts, one a call.
+    /// Builds a script of these acts, one per call.
     pub fn of(acts: impl IntoIterator<Item = Act>) -> Self {
         Self { acts: acts.into_iter().collect(), ..Self::default() }
     }
@@ -82,7 +82,7 @@ impl Script {
         }
     }
 
-    /// The states to post, in the order in which they go out.
+    /// Returns the states in the order in which they are posted.
     pub(crate) fn to_post(&self) -> Vec<String> {
         let times = if self.doubled { 2 } else { 1 };
         let mut states: Vec<String> =
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_calls_fail_as_are_to() {
+    fn the_scripted_share_of_calls_fails() {
         let mut script =
             Script { failing_percent: 30, failures: vec![Act::Cut], ..Script::default() };
         let failed = (0..2_000).filter(|_| script.next() == Act::Cut).count();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn doubled_and_disordered_receipts_lose_none() {
+    fn duplicated_and_shuffled_receipts_are_all_posted() {
         let mut script = Script { doubled: true, disordered: true, ..Script::default() };
         script.receipts = ["queued", "sent", "delivered"].map(str::to_owned).to_vec();
         let mut posted = script.to_post();

@@ -1,4 +1,4 @@
-//! An ask for a code in; a code in the store and a text for sms-worker out.
+//! Takes code requests, stores a code and publishes its text for sms-worker.
 
 use anyhow::Context as _;
 use bus::consumer::Failure;
@@ -18,8 +18,8 @@ use store::{Issue, Issued, NewCode, RequestNote, Scope};
 use crate::OtpWorker;
 
 impl OtpWorker {
-    /// Issues a code for the ask and hands its text on. Safe to repeat: the same ask gets the same code and the same
-    /// message id, so a redelivery makes no second text (P2).
+    /// Issues a code for the request and passes its text on. Safe to repeat: the same request gets the same code and
+    /// message id, so a redelivery sends no second text (P2).
     pub(crate) async fn issue<E: CarriesCodeRequest>(
         &self,
         event: Envelope<E>,
@@ -40,7 +40,7 @@ impl OtpWorker {
         };
         let destination = Destination { code_request, phone: &phone, phone_key: &phone_key, scope };
         if self.blocks.covers(&phone, None, self.engines.clock.now()).is_some() {
-            tracing::info!(request.id = %code_request.request_id, "dropped: the number was blocked while the ask waited");
+            tracing::info!(request.id = %code_request.request_id, "dropped: the number was blocked while the request waited");
             return Ok(());
         }
         if let Some(code) = self.phones.test_code(&phone, self.engines.clock.now()) {
@@ -48,7 +48,7 @@ impl OtpWorker {
             return self.advance_status(code_request, Status::Sent).await;
         }
         if self.gets_no_code::<E>(code_request.purpose, &phone).await? {
-            // The place behaves as one with a code in all that its asker can see (design, ruling 3).
+            // To the requester, the slot behaves like one with a code in every visible way (contract, ruling 3).
             self.put(&destination, None, note).await?;
             return self.advance_status(code_request, Status::Sent).await;
         }
@@ -63,18 +63,18 @@ impl OtpWorker {
                 }
                 self.advance_status(code_request, Status::Issued).await
             }
-            // Its status goes on to `expired` by itself, so that nobody learns from his own ask that somebody else
-            // signed in (design, rulings 21 and 31).
+            // The status becomes `expired` by itself, so that a requester cannot learn from it that somebody else
+            // signed in (contract, rulings 21 and 31).
             Issued::Used | Issued::Nothing => Ok(()),
             Issued::Superseded => self.advance_status(code_request, Status::Superseded).await,
             Issued::Expired => {
-                tracing::warn!(request.id = %code_request.request_id, "an ask waited past its expiry");
+                tracing::warn!(request.id = %code_request.request_id, "a code request waited past its expiry");
                 self.advance_status(code_request, Status::Expired).await
             }
         }
     }
 
-    /// Stores a code for the ask, or a place without one, and tells what is there now.
+    /// Stores a code for the request, or a slot without one, and returns what is there now.
     pub(crate) async fn put(
         &self,
         destination: &Destination<'_>,
@@ -99,7 +99,7 @@ impl OtpWorker {
         Ok(self.engines.store.issue(&issue).await?)
     }
 
-    /// The digest that the gateway checks and the sealed copy that a resend is made from (P5).
+    /// Returns the digest that the gateway checks and the sealed copy that a resend uses (P5).
     fn forms_of(
         &self,
         destination: &Destination<'_>,
@@ -123,14 +123,14 @@ impl OtpWorker {
                 &Sealed::from_text(sealed),
                 &destination.bound().each_ref().map(String::as_str),
             )?;
-            // A code issued before a change of LATCHKEY_OTP_LENGTH is still good.
+            // A code issued before a change of LATCHKEY_OTP_LENGTH is still valid.
             let length = u8::try_from(digits.len()).context("a code of impossible length")?;
-            Code::parse(&digits, length).context("a sealed code that is none")
+            Code::parse(&digits, length).context("a sealed value that is not a code")
         };
         open().map_err(Failure::Retry)
     }
 
-    /// Says the code to the phone by the ask's channel: a text's words and a call's are sms-worker's to deliver.
+    /// Sends the code to the phone by the request's channel; sms-worker delivers texts and calls alike.
     pub(crate) async fn hand_on(
         &self,
         code_request: &CodeRequest,
@@ -141,7 +141,8 @@ impl OtpWorker {
         let (engines, locale) = (&self.engines, code_request.locale.as_deref());
         let text = match code_request.channel {
             Channel::Sms => {
-                // A resend has less than the whole life left (P5). By the ask, so that a redelivery says the same.
+                // A resend has less than the full validity left (P5). Computed from the request, so that a redelivery
+                // sends the same text.
                 let life_secs =
                     (code_request.expires_at.ms() - code_request.requested_at.ms()) / 1000;
                 self.texts.code(code, locale, life_secs)
@@ -187,8 +188,8 @@ impl OtpWorker {
         Ok(())
     }
 
-    /// In `silent` mode an ask by `otp` for a phone without an account gets no code. A sign-up always does: it is how
-    /// a phone becomes known (design, ruling 6).
+    /// In `silent` mode, a request by `otp` for a phone without an account gets no code. A sign-up always gets one: it
+    /// is how a phone becomes known (contract, ruling 6).
     async fn gets_no_code<E: CarriesCodeRequest>(
         &self,
         purpose: Purpose,
@@ -200,7 +201,7 @@ impl OtpWorker {
         Ok(is_silent && !self.directory.knows(phone.e164()).await?)
     }
 
-    /// The profile under the key that the gateway has too: a login applies it.
+    /// Seals the profile under the key that the gateway shares: a login applies it.
     fn seal_profile(
         &self,
         code_request: &CodeRequest,
@@ -215,7 +216,7 @@ impl OtpWorker {
     }
 }
 
-/// Where an ask's code stands.
+/// The slot of a request's code.
 pub(crate) struct Destination<'a> {
     pub code_request: &'a CodeRequest,
     pub phone: &'a Phone,
@@ -224,7 +225,7 @@ pub(crate) struct Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// What the sealed code is bound to: it opens in no other record.
+    /// The context that the sealed code is bound to: it opens in no other record.
     fn bound(&self) -> [String; 4] {
         [
             "code".to_owned(),
@@ -244,7 +245,7 @@ pub(crate) fn scope_of(
         (Purpose::PhoneChange, Some(user)) => Ok(Scope::PhoneChange(user)),
         (Purpose::PhoneChange, None) => Err(Failure::Permanent(
             "unreadable",
-            anyhow::anyhow!("a change of phone without its user"),
+            anyhow::anyhow!("a phone change without its user"),
         )),
     }
 }

@@ -1,5 +1,5 @@
-//! otp-worker: owns the life of a code request. Asks come in, codes go to Redis and texts to sms-worker; what becomes
-//! of the texts comes back, and what stays open is closed.
+//! otp-worker: owns the life cycle of code requests. It takes code requests, stores codes in Redis, passes texts to
+//! sms-worker, tracks what becomes of the texts, and closes requests that stay open.
 
 mod issue;
 mod sweep;
@@ -20,10 +20,10 @@ use service::connections::{Connections, StoredCrashCounts};
 use texts::Texts;
 use tokio_util::sync::CancellationToken;
 
-/// Messages in hand at once. Each waits for Redis and the broker, hardly ever for the processor.
+/// Messages handled at once. Each waits for Redis and the broker, hardly ever for the processor.
 const CONCURRENCY: usize = 32;
 
-/// What every handler of this service works with.
+/// What every handler of this service uses.
 pub(crate) struct OtpWorker {
     config: Arc<Config>,
     engines: Connections,
@@ -33,10 +33,10 @@ pub(crate) struct OtpWorker {
     phones: Served,
 }
 
-/// Runs until `stop`: in-hand work is finished, the rest handed back.
+/// Runs until `stop`: finishes the messages in hand and hands back the rest.
 ///
 /// # Errors
-/// When the texts are not usable or a part cannot go on; the process should end.
+/// Fails if the texts are unusable, or if a part cannot continue; the process should end.
 pub async fn run(
     config: Arc<Config>,
     engines: Connections,
@@ -44,7 +44,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let texts = Texts::load_for(&config.texts, config.otp.length).context("load the texts")?;
     let report = engines.health.reporter("consumer.otp-worker");
-    // Else the first ask after a start would wait for it.
+    // Load now; otherwise the first code request after a start would wait.
     domain::phone::load_plans();
     engines.wait_for_schema(&stop).await?;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
@@ -67,7 +67,7 @@ pub async fn run(
         report,
         stop.clone(),
     );
-    // With calls after texts this process admits asks too, and finds what the pumping guard shows of them.
+    // With fallback calls, this process admits requests too, so it reports the pumping guard's findings.
     let guard = worker.config.sms.voice_fallback_secs > 0;
     let guard = guard.then(|| {
         let mode = worker.config.pumping_guard;
@@ -81,7 +81,7 @@ pub async fn run(
         );
         Ok(())
     };
-    // A consumer that cannot go on ends the service at once, whatever runs beside it.
+    // A consumer that cannot continue ends the service at once, whatever runs beside it.
     tokio::try_join!(consume, beside).map(|_| ())
 }
 

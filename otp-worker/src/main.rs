@@ -1,4 +1,4 @@
-//! `otp-worker`: the service apart, on RabbitMQ, Redis and PostgreSQL.
+//! `otp-worker`: the standalone service, on RabbitMQ, Redis and PostgreSQL.
 
 use std::process::ExitCode;
 

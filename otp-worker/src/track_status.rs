@@ -1,4 +1,4 @@
-//! What sms-worker says of a text becomes the status that its asker sees.
+//! Turns sms-worker's reports on a text into the status that the requester sees.
 
 use bus::consumer::Failure;
 use domain::event::{Envelope, SmsStatus};
@@ -6,12 +6,12 @@ use domain::event::{Envelope, SmsStatus};
 use crate::OtpWorker;
 
 impl OtpWorker {
-    /// Raises the request's status by rank, so that doubled and reordered reports change nothing.
+    /// Advances the request's status by rank, so duplicate and reordered reports change nothing.
     pub(crate) async fn track(&self, event: &Envelope<SmsStatus>) -> Result<(), Failure> {
         let report = &event.data;
-        // A notice that no client asked for has no request to tell.
+        // A notice was not requested by a client, so there is no request to update.
         let Some(request) = report.request_id else { return Ok(()) };
-        // Only for a record that was lost: an ask lives no longer than a code.
+        // Only for a record that was lost: a request lives no longer than a code.
         let expires_at = domain::timestamp::Timestamp::from_ms(request.made_at_ms())
             .plus_secs(self.config.otp.ttl_secs);
         self.engines

@@ -1,9 +1,9 @@
-//! A text without news of its delivery is followed by a call, where the operator wants that.
+//! If the operator enables it, a call follows a text whose delivery stays unconfirmed.
 //!
-//! The event waits in the broker. When it is due, the call is an ask like any other: admitted by the same act, against
-//! the budgets of phone, country, prefix and world and under the pumping guard, it joins the code that is out and goes to
-//! sms-worker under a message id of its own. Only cool-down and address, which are about who asks, do not count: nobody
-//! asked.
+//! The event waits in the broker. When it is due, the call is a code request like any other: the same operation admits
+//! it, against the budgets of phone, country, prefix and world and under the pumping guard; it joins the current code
+//! and goes to sms-worker with its own message id. Only cooldown and address limits do not count: they concern the
+//! requester, and a call has none.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use store::{Admission, Admit, Idempotency, Issued, RequestNote};
 use crate::OtpWorker;
 use crate::issue::{Destination, scope_of};
 
-/// With less life than this a text is not sent (P7), and a call is not asked for.
+/// A text with less time left is not sent (P7), and a call is not requested.
 const LEAST_LIFE_MS: i64 = 10_000;
 
 impl OtpWorker {
-    /// Leaves word with the broker that a text was handed on.
+    /// Schedules the fallback call of a text with the broker.
     pub(crate) async fn remember_to_call<E: CarriesCodeRequest>(
         &self,
         event: &Envelope<E>,
@@ -31,7 +31,7 @@ impl OtpWorker {
     ) -> Result<(), Failure> {
         let engines = &self.engines;
         let (event_id, code_request) = (EventId::new(&engines.clock), event.data.code_request());
-        // A call needs no profile: the code's asks keep it.
+        // A call needs no profile: the code's requests keep it.
         let recipient = Recipient { profile: None, ..recipient.clone() };
         let (request, until) = (code_request.request_id, code_request.expires_at);
         let sealed = CodeRequest::seal(
@@ -49,12 +49,12 @@ impl OtpWorker {
         Ok(engines.bus.publish(&envelope).await?)
     }
 
-    /// Calls, if the text's time is over and nothing was heard of it. Safe to repeat: the same ask makes the same call, and
-    /// a code makes one at most, however many asks share it.
+    /// Calls if the text's time is up and its delivery is unconfirmed. Safe to repeat: the same request makes the same
+    /// call, and a code makes at most one, however many requests share it.
     pub(crate) async fn fall_back(&self, event: &Envelope<OtpTexted>) -> Result<(), Failure> {
         let (texted, after_secs) = (event.data.code_request(), self.config.sms.voice_fallback_secs);
         if after_secs == 0 {
-            // Switched off while it waited.
+            // Disabled while the event waited.
             return Ok(());
         }
         let now = self.engines.clock.now();
@@ -92,10 +92,10 @@ impl OtpWorker {
         self.advance_status(&call, Status::Issued).await
     }
 
-    /// Whether the ask is still open: no news of the text's delivery, its code not used, and time enough.
+    /// Whether the request is still open: its delivery unconfirmed, its code unused, and enough time left.
     async fn wants_a_call(&self, texted: &CodeRequest) -> Result<bool, Failure> {
         let otps = &self.engines.store;
-        // Without its record nobody knows whether it was used: better no call than one too many.
+        // Without its record, whether the code was used is unknown: better no call than one too many.
         let Some(found) = otps.status(texted.request_id).await? else { return Ok(false) };
         if texted.expires_at.ms() - found.now.ms() < LEAST_LIFE_MS {
             return Ok(false);
@@ -103,15 +103,15 @@ impl OtpWorker {
         let found = found.shown();
         let heard = match found.status {
             Status::Delivered | Status::Verified | Status::Expired | Status::Superseded => true,
-            // He wrote STOP: a call is no better to him than a text.
+            // The recipient wrote STOP: that covers calls too.
             Status::Undelivered | Status::Failed => found.reason == Some(Reason::RecipientOptedOut),
             Status::Accepted | Status::Issued | Status::Sending | Status::Sent => false,
         };
         Ok(!heard && otps.is_wanted(texted.request_id).await?)
     }
 
-    /// Counts the call against every budget of an ask. False: one of them is used up, the code is not this one any more, or
-    /// it had its call.
+    /// Counts the call against every budget of a code request. Returns false if a budget is exhausted, the code is no
+    /// longer this one, or the code had its call.
     async fn admit_call(&self, destination: &Destination<'_>) -> Result<bool, Failure> {
         let (otps, call) = (&self.engines.store, destination.code_request);
         let limits =
@@ -122,7 +122,7 @@ impl OtpWorker {
             Admission::Replayed(first) => Ok(first.request_id == call.request_id),
             Admission::Limited { limit, .. } => {
                 metrics::counter!("latchkey_limited_total", "limit" => limit.as_str()).increment(1);
-                tracing::info!(request.id = %call.request_id, limit = limit.as_str(), "no call after a text: a limit is reached");
+                tracing::info!(request.id = %call.request_id, limit = limit.as_str(), "fallback call skipped: limit reached");
                 Ok(false)
             }
             Admission::Exhausted { .. } | Admission::KeyReused | Admission::Gone => Ok(false),
@@ -145,7 +145,7 @@ impl OtpWorker {
             ttl_ms: self.config.otp.ttl_secs * 1000,
             attempts: self.config.otp.attempts,
             route: "call",
-            // One call a code.
+            // One call per code.
             idempotency: Some(Idempotency {
                 key: code_request.code_id.to_string(),
                 body: String::new(),

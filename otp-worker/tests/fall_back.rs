@@ -1,4 +1,4 @@
-//! A text without news of its delivery is followed by a call: the service on the memory bus and a clock that is moved.
+//! A text without confirmed delivery is followed by a call: the service on the in-memory bus and a manual clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use store::{Admission, Admit, Closing, OtpStore, Scope};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How far the clock goes at a time, and how long that takes: the bus looks at it every few milliseconds.
+/// How far the clock moves per step, and how long a step takes: the bus checks the clock every few milliseconds.
 const STEP: Duration = Duration::from_secs(1);
 const STEP_TAKES: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_secs(30);
 const TTL_MS: i64 = 300_000;
 
-/// otp-worker, running; we are the gateway before it and sms-worker behind it.
+/// A running otp-worker; the test plays the gateway before it and sms-worker behind it.
 struct Stage {
     engines: Connections,
     config: Arc<Config>,
@@ -40,7 +40,7 @@ struct Stage {
     folder: std::path::PathBuf,
 }
 
-/// What sms-worker was handed.
+/// A job that sms-worker received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Job {
     phone: String,
@@ -49,7 +49,7 @@ struct Job {
     message: MessageId,
 }
 
-/// An ask as the gateway admitted it.
+/// A code request as the gateway admitted it.
 #[derive(Clone)]
 struct Requested {
     code_request: CodeRequest,
@@ -146,7 +146,7 @@ impl Stage {
             .unwrap()
     }
 
-    /// Publishes an event about the ask, made by `of`.
+    /// Publishes an event about the request, built by `of`.
     async fn publish<E: domain::event::CarriesCodeRequest>(&self, asked: &Requested) {
         let (clock, code_request) = (&self.engines.clock, &asked.code_request);
         let event = EventId::new(clock);
@@ -162,7 +162,7 @@ impl Stage {
         self.engines.bus.publish(&envelope).await.unwrap();
     }
 
-    /// Asks, and takes the text that follows.
+    /// Requests a code, and takes the text that follows.
     async fn texted(&mut self, phone: &str) -> (Requested, Job) {
         let asked = self.admit(phone, Channel::Sms, TTL_MS).await.unwrap();
         self.publish::<OtpRequested>(&asked).await;
@@ -172,7 +172,7 @@ impl Stage {
     }
 
     async fn job(&mut self) -> Job {
-        let next = tokio::time::timeout(LONG, self.jobs.next()).await.expect("a job in time");
+        let next = tokio::time::timeout(LONG, self.jobs.next()).await.expect("no job in time");
         let message = next.unwrap();
         let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
         let Text { phone_number, text } = envelope.text(&self.engines.keys.event).unwrap();
@@ -182,7 +182,7 @@ impl Stage {
         Job { phone: phone_number, channel: data.channel, digits, message: data.message_id }
     }
 
-    /// Moves the clock until a call was handed on to each of these phones, in whatever order; all jobs until then.
+    /// Advances the clock until every one of these phones has a call, in any order; returns all jobs until then.
     async fn until_called(&mut self, phones: &[&str]) -> Vec<Job> {
         let mut jobs = Vec::new();
         for _ in 0..300 {
@@ -195,10 +195,10 @@ impl Stage {
                 }
             }
         }
-        panic!("not all of {phones:?} are called: {jobs:?}");
+        panic!("not all of {phones:?} were called: {jobs:?}");
     }
 
-    /// Ends the service, what it has in hand included; the jobs that were left.
+    /// Ends the service, including the work in hand; returns the remaining jobs.
     async fn end(mut self) -> Vec<Job> {
         self.stop.cancel();
         self.service.await.unwrap().unwrap();
@@ -222,7 +222,7 @@ fn called(jobs: &[Job]) -> Vec<&str> {
 const ON: (&str, &str) = ("LATCHKEY_VOICE_FALLBACK_SECS", "20");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p2_only_a_text_without_news_is_followed_by_a_call_and_by_one() {
+async fn p2_only_an_unconfirmed_text_is_followed_by_a_call_and_only_by_one() {
     let mut stage = Stage::set(&[ON]).await;
     let otps = stage.engines.store.clone();
     let advance_status = async |asked: &Requested, status, reason| {
@@ -249,15 +249,15 @@ async fn p2_only_a_text_without_news_is_followed_by_a_call_and_by_one() {
     otps.close(&key, Scope::Login, used.code_request.code_id, Closing::Used(None), destination)
         .await
         .unwrap();
-    // Asked for as a call by its client: that is the one call.
+    // The client requested a call: that is the one call.
     let by_voice = stage.admit("+989120000006", Channel::Voice, TTL_MS).await.unwrap();
     stage.publish::<OtpRequested>(&by_voice).await;
     assert_eq!(stage.job().await.channel, Channel::Voice);
-    // Under 10 s of life are left when it is due.
+    // Less than 10 s are left when the call is due.
     let late = stage.admit("+989120000007", Channel::Sms, 29_000).await.unwrap();
     stage.publish::<OtpRequested>(&late).await;
     stage.job().await;
-    // Two asks share a code, and the first one's event comes twice.
+    // Two requests share a code, and the first one's event comes twice.
     let (twice, _) = stage.texted("+989120000008").await;
     stage.texted("+989120000008").await;
     stage.publish::<OtpTexted>(&twice).await;
@@ -265,12 +265,12 @@ async fn p2_only_a_text_without_news_is_followed_by_a_call_and_by_one() {
     let mut jobs = stage.until_called(&["+989120000001", "+989120000002", "+989120000008"]).await;
     let waited_ms = stage.engines.clock.now_ms() - began_ms;
     assert!(waited_ms >= 20_000, "called after {waited_ms} ms");
-    // Asked for when the others were due, and called 20 s later: whoever else is called was called by then.
+    // Requested when the others were due, and called 20 s later: every other call was made by then.
     let last = stage.admit("+989120000009", Channel::Sms, TTL_MS).await.unwrap();
     stage.publish::<OtpRequested>(&last).await;
     jobs.extend(stage.until_called(&["+989120000009"]).await);
     let ids: Vec<_> = jobs.iter().filter(|job| job.phone.ends_with('8')).collect();
-    assert!(ids.iter().all(|job| job.message == ids[0].message), "one call, whoever hands it on");
+    assert!(ids.iter().all(|job| job.message == ids[0].message), "one call, from any request");
     let call = jobs.iter().find(|job| job.phone == silent.phone).unwrap();
     assert_eq!(call.digits, silent.digits, "the same code");
     assert_ne!(call.message, silent.message);
@@ -285,7 +285,7 @@ async fn p2_only_a_text_without_news_is_followed_by_a_call_and_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_after_a_text_counts_against_the_budgets_and_is_left_out_when_they_are_used_up() {
+async fn a_fallback_call_counts_against_the_budgets_and_is_skipped_when_they_are_exhausted() {
     let budget = ("LATCHKEY_SENDS_PER_PHONE_HOUR", "2");
     let mut stage = Stage::set(&[ON, budget]).await;
     let spent = "+989120000011";
@@ -294,7 +294,7 @@ async fn a_call_after_a_text_counts_against_the_budgets_and_is_left_out_when_the
     let (asked, _) = stage.texted("+989120000012").await;
     let jobs = stage.until_called(&["+989120000012"]).await;
     assert_eq!(called(&jobs), ["+989120000012"]);
-    // A text and a call are two; and the call's own record is the asker's no more than his status is the call's.
+    // A text and a call make two. The call has its own record: the requester's status is unaffected by it.
     let refused = stage.admit("+989120000012", Channel::Sms, TTL_MS).await;
     assert_eq!(refused.err(), Some(Limit::PhoneHour));
     let status = stage.engines.store.status(asked.code_request.request_id).await.unwrap().unwrap();
@@ -303,7 +303,7 @@ async fn a_call_after_a_text_counts_against_the_budgets_and_is_left_out_when_the
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_setting_nothing_waits_for_a_call() {
+async fn without_the_setting_no_fallback_call_is_scheduled() {
     let mut stage = Stage::set(&[]).await;
     let bus = stage.engines.bus.clone();
     stage.texted("+989120000021").await;

@@ -1,4 +1,4 @@
-//! Telling how texts fare: as an event to otp-worker and as a count to the operator.
+//! Reports the status of texts: as an event to otp-worker and as a metric to the operator.
 
 use bus::consumer::Failure;
 use domain::event::SmsStatus;
@@ -6,8 +6,8 @@ use ledger::{MessageState, Transition};
 
 use crate::ports::Publish;
 
-/// Publishes how a message stands. Done again after a redelivery: the event goes by rank, so a repetition is harmless,
-/// and one that was lost would leave its asker waiting.
+/// Publishes the status of a message. A redelivery publishes it again: the event is applied by rank, so a duplicate is
+/// harmless, while a lost event would leave the requester waiting.
 pub async fn announce(
     publish: &Publish,
     message_state: &MessageState,
@@ -25,7 +25,7 @@ pub async fn announce(
     Ok(publish(status, trace.map(str::to_owned)).await?)
 }
 
-/// Counts a change of state.
+/// Counts a status change.
 pub fn counted(moved: &Transition) {
     if !moved.changed {
         return;

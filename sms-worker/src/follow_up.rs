@@ -1,5 +1,5 @@
-//! What nobody sends an event for: final states that do not come are asked for, texts that came to their end are taken
-//! out of the provider's records and their price is asked for, and the ledger forgets what is old.
+//! Work that no event triggers: queries missing final states, redacts finished texts in the provider's records, queries
+//! their price, and removes old rows from the ledger.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use crate::announce::{announce, counted};
 use crate::ports::Publish;
 use crate::routing::routes::Routes;
 
-/// The first wait before a question is asked again; it doubles.
+/// The first wait before a query is repeated; it doubles.
 const AGAIN_AFTER_MS: i64 = 120_000;
-/// A provider may know its price only hours after the end.
+/// A provider may know the price only hours after the final state.
 const PRICE_AFTER_MS: i64 = 3 * 60 * 60 * 1000;
 const AT_ONCE: u32 = 20;
-/// Questions to providers that run side by side: one after another, a few texts a second would be more than are asked.
+/// Queries that run concurrently: sequential queries could not keep up with more than a few texts a second.
 const SIDE_BY_SIDE: usize = 8;
 const EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY_MS: i64 = 60 * 60 * 1000;
-/// As [`Ledger::sweep`] says.
+/// See [`Ledger::sweep`].
 const SWEPT_AT_ONCE: u64 = 5_000;
 
-/// Asks, forgets, sweeps.
+/// Queries, redacts and sweeps.
 pub struct FollowUps {
     pub ledger: Ledger,
     pub routes: Arc<Routes>,
@@ -35,7 +35,7 @@ pub struct FollowUps {
 }
 
 impl FollowUps {
-    /// Runs until it is stopped. Nothing here is urgent: what fails is tried again later.
+    /// Runs until it is stopped. Nothing here is urgent: a failure is retried later.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::join!(self.code_request(&stop), stop.run_until_cancelled(self.forget_the_old()));
     }
@@ -43,7 +43,7 @@ impl FollowUps {
     async fn code_request(&self, stop: &CancellationToken) {
         loop {
             if let Err(failure) = self.all_due(stop).await {
-                tracing::debug!(?failure, "follow-ups wait");
+                tracing::debug!(?failure, "follow-ups paused");
             }
             if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
                 return;
@@ -51,7 +51,7 @@ impl FollowUps {
         }
     }
 
-    /// Beside the questions, not after them: they may have no end while many texts are sent.
+    /// Runs beside the queries, not after them: under load the queries may never end.
     async fn forget_the_old(&self) {
         let mut swept_at_ms = None;
         loop {
@@ -59,14 +59,14 @@ impl FollowUps {
             if swept_at_ms.is_none_or(|at| now_ms - at >= SWEEP_EVERY_MS) {
                 match self.sweep().await {
                     Ok(()) => swept_at_ms = Some(now_ms),
-                    Err(failure) => tracing::debug!(?failure, "the sweep waits"),
+                    Err(failure) => tracing::debug!(?failure, "sweep paused"),
                 }
             }
             tokio::time::sleep(EVERY).await;
         }
     }
 
-    /// Everything that is due now.
+    /// Handles everything that is due now.
     pub async fn once(&self) -> Result<(), Failure> {
         self.all_due(&CancellationToken::new()).await
     }
@@ -80,7 +80,7 @@ impl FollowUps {
             let mut asked = futures::stream::iter(due)
                 .map(async |due| self.follow_up(&due, stop).await)
                 .buffer_unordered(SIDE_BY_SIDE);
-            // One that fails cuts no other short.
+            // A failure does not cut the others short.
             let mut all = Ok(());
             while let Some(done) = asked.next().await {
                 all = all.and(done);
@@ -90,11 +90,11 @@ impl FollowUps {
         Ok(())
     }
 
-    /// A stop waits for no provider (P12): the claim comes again by itself. For what is done with an answer it does, or
-    /// news that the ledger has would be told to nobody.
+    /// A stop does not wait for a provider (P12): the claim becomes due again. It does wait while an answer is
+    /// processed; otherwise a change already in the ledger would never be published.
     async fn follow_up(&self, due: &FollowUp, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(line) = self.routes.line(&due.provider) else {
-            // No longer configured: nobody is left to be asked.
+            // The provider is no longer configured, so it cannot be queried.
             return Ok(self.ledger.followed_up(due, None, None).await?);
         };
         let id = &due.provider_message_id;
@@ -118,7 +118,7 @@ impl FollowUps {
                 Err(cause) => tracing::warn!(
                     provider = due.provider,
                     error = format!("{cause:#}"),
-                    "a text is not forgotten yet"
+                    "redaction failed"
                 ),
             }
             return Ok(());
@@ -133,7 +133,7 @@ impl FollowUps {
                 tracing::warn!(
                     provider = due.provider,
                     error,
-                    "a text's end could not be asked for"
+                    "cannot query the final status of a text"
                 );
                 return Ok(());
             }
@@ -146,7 +146,7 @@ impl FollowUps {
             reason: found.reason,
             provider_message_id: Some(id.clone()),
             provider_code: found.provider_code,
-            // At its end what is left to do: to forget the text, to learn the price.
+            // What remains after the final status: redact the text, query the price.
             follow_up_at: match (is_end, line.provider.forgets(due.channel), &found.price) {
                 (true, true, _) => Some(now),
                 (true, false, None) => Some(now.plus_ms(PRICE_AFTER_MS)),

@@ -1,5 +1,5 @@
-//! sms-worker: delivery. Sends texts by whichever provider works and keeps the ledger of what was sent. It knows nothing
-//! of codes: it sends a text.
+//! sms-worker: delivery. Sends texts through any working provider and keeps the ledger of what was sent. It does not
+//! know about codes: it sends a text.
 
 pub mod announce;
 pub mod deliver;
@@ -33,11 +33,11 @@ use crate::providers::{Provider, client};
 use crate::receipts::TakeReceipt;
 use crate::routing::routes::{RoutedProvider, Routes};
 
-/// Messages in hand at once. Nearly all of a send is waiting for a provider, and how many calls one of them gets at
-/// once is its own limiter's matter.
+/// Messages handled at once. Most of a send is waiting for a provider, and each provider's limiter bounds its
+/// concurrent calls.
 const CONCURRENCY: usize = 64;
-/// For one message: providers tried one after another, an answer waited for, a receipt waited for. Longer than the sum,
-/// for a send that is dropped in mid-call is a send in doubt.
+/// Limit for one message: it tries providers one after another, then waits for an answer and a receipt. It exceeds the
+/// sum, because a send that is cancelled in mid-call has an unknown outcome.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
 struct SmsWorker {
@@ -46,22 +46,22 @@ struct SmsWorker {
     receipts: TakeReceipt,
 }
 
-/// Runs until `stop`: in-hand work is finished, the rest handed back.
+/// Runs until `stop`: finishes the messages in hand and hands back the rest.
 ///
 /// # Errors
-/// When a route names a provider that cannot be set up, or a part cannot go on; the process should end.
+/// Fails if a route names a provider that cannot be set up, or if a part cannot continue; the process should end.
 pub async fn run(
     config: Arc<Config>,
     mut engines: Connections,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    // Pauses of a provider are this process's own, and no step of another host's clock is to draw them out.
+    // Provider pauses use this process's own clock, so that a step of another host's clock cannot prolong them.
     let routes = Arc::new(routes(&config, &engines)?);
-    // Texts end by the store's time, so all else here goes by it.
+    // Texts expire by the code store's time, so everything else here follows it.
     let host = engines.clock.clone();
     engines.clock = host.following();
     let report = engines.health.reporter("consumer.sms-worker");
-    // Else the first text after a start would wait for it.
+    // Load now; otherwise the first text after a start would wait.
     domain::phone::load_plans();
     engines.wait_for_schema(&stop).await?;
     store_time::first(&engines.store, &host, &engines.clock, &stop).await;
@@ -105,14 +105,14 @@ pub async fn run(
         );
         Ok(())
     };
-    // A consumer that cannot go on ends the service at once, whatever runs beside it.
+    // A consumer that cannot continue ends the service at once, whatever runs beside it.
     tokio::try_join!(consume, beside).map(|_| ())
 }
 
-/// The configured routes, each with a client, a breaker and a limiter of its own.
+/// Builds the configured routes, each with its own client, breaker and limiter.
 ///
 /// # Errors
-/// When a route names a provider whose settings are missing or unusable.
+/// Fails if a route names a provider whose settings are missing or unusable.
 pub fn routes(config: &Config, engines: &Connections) -> anyhow::Result<Routes> {
     let named = &config.sms.routes;
     let client = client::client(client::LIMIT)?;

@@ -1,4 +1,4 @@
-//! `sms-worker`: the service apart, on RabbitMQ, Redis and PostgreSQL.
+//! `sms-worker`: the standalone service, on RabbitMQ, Redis and PostgreSQL.
 
 use std::process::ExitCode;
 

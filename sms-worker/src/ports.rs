@@ -1,5 +1,5 @@
-//! What delivery needs of the rest, as functions: the bus to tell how texts fare, the code store to ask whether a text
-//! is still wanted and to keep it for the inbox.
+//! What delivery needs from other parts, as functions: the bus to publish statuses, and the code store to check whether
+//! a text is still wanted and to keep it for the inbox.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use service::blocklist::Blocklist;
 use service::connections::Connections;
 use store::inbox::KeptMessage;
 
-/// Publishes how a text fares, in the trace (W3C `traceparent`) that led to it; returns once the broker has confirmed it.
+/// Publishes the status of a text in the trace (W3C `traceparent`) that led to it; returns once the broker confirms it.
 pub type Publish = Arc<
     dyn Fn(SmsStatus, Option<String>) -> BoxFuture<'static, Result<(), PublishError>> + Send + Sync,
 >;
-/// Whether a text is still wanted: not when its code was used, or its phone was blocked, while it waited (design,
-/// ruling 31).
+/// Whether a text is still wanted: not if its code was used or its phone was blocked while it waited (contract, ruling
+/// 31).
 pub type Wanted = Arc<
     dyn Fn(Option<RequestId>, String) -> BoxFuture<'static, Result<bool, EngineError>>
         + Send
         + Sync,
 >;
-/// Keeps a text for the inbox, once a message id.
+/// Keeps a text for the inbox, one per message id.
 pub type Keep =
     Arc<dyn Fn(KeptMessage) -> BoxFuture<'static, Result<(), EngineError>> + Send + Sync>;
 

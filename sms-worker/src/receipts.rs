@@ -1,4 +1,4 @@
-//! `sms.receipt` in; the text's state in the ledger, and `sms.status` out when it changed.
+//! Takes `sms.receipt`, records the text's state in the ledger and publishes `sms.status` if it changed.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -14,19 +14,19 @@ use crate::announce::{announce, counted};
 use crate::ports::Publish;
 use crate::providers::codes;
 
-/// How long after an end the provider's copy of the text is taken out of its records; so soon after it a provider may
-/// still be busy with the text.
+/// Delay between the final state and the redaction; any sooner, the provider may still be processing the text.
 const FORGET_AFTER_MS: i64 = 5_000;
-/// How long after news that is no end the provider is asked for one, and after a call's end for its price.
+/// Delay before the provider is queried: after a non-final receipt for the final state, and after a call's end for its
+/// price.
 const ASK_AFTER_MS: i64 = 120_000;
 
-/// Takes receipts. Their signatures were checked by the gateway.
+/// Processes receipts. The gateway has verified their signatures.
 pub struct TakeReceipt {
     ledger: Ledger,
     publish: Publish,
     clock: Clock,
-    /// Attempts with news that the ledger has and the broker did not take: it is told with their next receipt, which is
-    /// the same one, delivered again.
+    /// Attempts whose status the ledger has but the broker did not take: it is published with their next receipt, which
+    /// is the same one, redelivered.
     untold: Mutex<HashSet<AttemptId>>,
 }
 
@@ -43,12 +43,12 @@ impl TakeReceipt {
         again: bool,
     ) -> Result<(), Failure> {
         if receipt.provider != "twilio" {
-            let cause = anyhow!("receipts of this provider are not known");
+            let cause = anyhow!("receipts of this provider are not supported");
             return Err(Failure::Permanent("unknown_provider", cause));
         }
         let Some(receipt) = self.read(receipt) else {
-            // A state that Twilio invented since says nothing to us; the states that we know still come.
-            tracing::warn!(attempt.id = %receipt.attempt_id, "a receipt with a state that is not known");
+            // A state that Twilio added later means nothing to us; the states that we know still arrive.
+            tracing::warn!(attempt.id = %receipt.attempt_id, "a receipt has an unknown state");
             return Ok(());
         };
         match self.ledger.apply_receipt(&receipt, self.clock.now()).await? {
@@ -84,7 +84,7 @@ impl TakeReceipt {
         let now = self.clock.now();
         let follow_up_at = Some(now.plus_ms(match (status.is_end(), is_call) {
             (true, false) => FORGET_AFTER_MS,
-            // Of a call no words are kept; its price comes some time after its end.
+            // A call leaves no words to redact; its price comes some time after its end.
             (false, _) | (true, true) => ASK_AFTER_MS,
         }));
         Some(Receipt {

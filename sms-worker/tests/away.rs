@@ -1,4 +1,4 @@
-//! The whole service while its provider is away for ten minutes of a clock that is moved.
+//! The whole service while its provider is away for ten minutes, on a manual clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 const LIFE_SECS: i64 = 300;
-/// How far the clock goes at a time, and how long that takes: the bus looks at it every few milliseconds.
+/// How far the clock moves per step, and how long a step takes: the bus checks the clock every few milliseconds.
 const STEP: Duration = Duration::from_secs(2);
 const STEP_TAKES: Duration = Duration::from_millis(25);
-/// P12: in service again within this time of the heal. It covers the longest that a circuit stays open, and what a job
-/// then still waits in the broker.
+/// P12: delivery resumes within this time of the recovery. It covers the longest time that a circuit stays open, and a
+/// job's remaining wait in the broker.
 const SOON_MS: i64 = 60_000;
 
 struct Job {
@@ -57,10 +57,10 @@ async fn publish(engines: &Connections, number: usize) -> Job {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p7_a_provider_that_was_away_for_ten_minutes_gets_no_stale_text_and_all_fresh_ones() {
+async fn p7_after_a_ten_minute_outage_a_provider_gets_every_fresh_text_and_no_stale_one() {
     let name = format!("latchkey-away-{:016x}", u64::from_be_bytes(rng::bytes()));
     let folder = std::env::temp_dir().join(name);
-    // A port where nobody listens until the provider is back.
+    // Nothing listens on this port until the provider is back.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let account = Account { sid: format!("AC{:032x}", 7), auth_token: format!("{:032x}", 8) };
     let settings = [
@@ -108,7 +108,7 @@ async fn p7_a_provider_that_was_away_for_ten_minutes_gets_no_stale_text_and_all_
 
     let mut ends = BTreeMap::new();
     while ends.len() < jobs.len() {
-        assert!(clock.now_ms() - back.ms() < LIFE_SECS * 1000, "{} have an end", ends.len());
+        assert!(clock.now_ms() - back.ms() < LIFE_SECS * 1000, "only {} have ended", ends.len());
         clock.advance(STEP);
         while let Ok(Some(told)) = tokio::time::timeout(STEP_TAKES, statuses.next()).await {
             let status = Envelope::<SmsStatus>::decode(&told.bytes).unwrap().data;
@@ -124,30 +124,30 @@ async fn p7_a_provider_that_was_away_for_ten_minutes_gets_no_stale_text_and_all_
         let left_ms = job.not_after.ms() - back.ms();
         if number >= old {
             counts[2] += 1;
-            assert_eq!((status, calls), (Status::Sent, 1), "a fresh one");
-            assert!(at_ms - back.ms() <= SOON_MS, "{} ms after it was back", at_ms - back.ms());
+            assert_eq!((status, calls), (Status::Sent, 1), "a fresh text");
+            assert!(at_ms - back.ms() <= SOON_MS, "{} ms after the recovery", at_ms - back.ms());
         } else if left_ms < 10_000 {
             counts[0] += 1;
-            assert_eq!((status, calls), (Status::Failed, 0), "a stale one");
-            // The second when it was never its turn to try: no time was left.
+            assert_eq!((status, calls), (Status::Failed, 0), "a stale text");
+            // `Expired` if the text was never tried because no time was left.
             let reasons = [Some(Reason::ProviderUnavailable), Some(Reason::Expired)];
             assert!(reasons.contains(&reason), "{reason:?}");
         } else {
             counts[1] += 1;
-            // One near its end may meet it while the circuit is still open; none is sent late or twice.
+            // A text near its expiry may meet a circuit that is still open; none is sent late or twice.
             let wanted = usize::from(status == Status::Sent);
             assert_eq!(calls, wanted, "{left_ms} ms were left, {status}");
             assert!(left_ms < SOON_MS + 10_000 || status == Status::Sent, "{left_ms} ms, {status}");
         }
     }
     println!(
-        "stale {} (none sent), live when it was back {}, fresh {} (all sent)",
+        "stale {} (none sent), still valid at the recovery {}, fresh {} (all sent)",
         counts[0], counts[1], counts[2]
     );
     assert!(counts.iter().all(|count| *count >= 10), "{counts:?}");
     for call in fake.calls() {
         let validity: i64 = call.form["ValidityPeriod"].parse().unwrap();
-        assert!((10..=LIFE_SECS).contains(&validity), "the life that is left: {validity}");
+        assert!((10..=LIFE_SECS).contains(&validity), "the remaining time: {validity}");
     }
     stop.cancel();
     service.await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Delivery against providers that fail in every way.
+//! Delivery through providers that fail in every way.
 
 mod support;
 
@@ -25,7 +25,7 @@ fn say(status: u16, body: &str) -> Act {
     Act::Say(status, "", body.to_owned())
 }
 
-/// Fault, script, policy; then calls made, texts taken, end.
+/// Fault, script, policy; then the expected calls, texts taken and final status.
 type Row = (&'static str, Vec<Act>, UnknownOutcome, usize, usize, (Status, Option<Reason>));
 
 fn rows() -> Vec<Row> {
@@ -36,7 +36,7 @@ fn rows() -> Vec<Row> {
         ("taken", vec![Act::Take], Resend, 1, 1, SENT),
         ("taken, slowly", vec![Act::TakeSlowly(Duration::from_millis(500))], Resend, 1, 1, SENT),
         (
-            "429, a wait told",
+            "429 with 1 s wait",
             vec![retry_after("Retry-After: 1\r\n"), Act::Take],
             Resend,
             2,
@@ -44,14 +44,14 @@ fn rows() -> Vec<Row> {
             SENT,
         ),
         (
-            "429, a long wait told",
+            "429 with 60 s wait",
             vec![retry_after("Retry-After: 60\r\n"), Act::Take],
             Resend,
             2,
             1,
             SENT,
         ),
-        ("429, no wait told", vec![error(429, 20429), Act::Take], Resend, 2, 1, SENT),
+        ("429 without a wait", vec![error(429, 20429), Act::Take], Resend, 2, 1, SENT),
         (
             "429 to the end",
             vec![retry_after("Retry-After: 20\r\n")],
@@ -77,7 +77,7 @@ fn rows() -> Vec<Row> {
             1,
             failed(Reason::Unknown),
         ),
-        ("500 for ever", vec![error(500, 20500)], Resend, 2, 0, failed(Reason::Unknown)),
+        ("500 forever", vec![error(500, 20500)], Resend, 2, 0, failed(Reason::Unknown)),
         ("503 in HTML", vec![say(503, html), Act::Take], Resend, 2, 1, SENT),
         ("cut after taking (W1)", vec![Act::TakeAndCut, Act::Take], Resend, 2, 2, SENT),
         (
@@ -135,7 +135,7 @@ fn rows() -> Vec<Row> {
         ("opted out", vec![error(400, 21610)], Resend, 1, 0, failed(Reason::RecipientOptedOut)),
         ("held by a filter", vec![error(400, 30450)], Resend, 1, 0, failed(Reason::CarrierBlocked)),
         (
-            "a code that nobody knows",
+            "an error code not listed",
             vec![error(400, 99_999)],
             Resend,
             1,
@@ -147,7 +147,7 @@ fn rows() -> Vec<Row> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_every_fault_of_a_provider_ends_as_its_class_says() {
+async fn p2_every_provider_fault_ends_as_its_class_requires() {
     let mut stages = Vec::new();
     for (fault, script, policy, calls, taken, end) in rows() {
         let fake = Fake::start(script).await;
@@ -168,7 +168,8 @@ async fn p2_every_fault_of_a_provider_ends_as_its_class_says() {
             reason.map_or("", Reason::as_str)
         );
         let same_text = texts.iter().all(|text| text.as_deref() == Some(TEXT));
-        // How often a throttling provider is asked within a code's life is not fixed; that it is asked is.
+        // The number of calls to a throttling provider within a code's validity is not fixed; there must be more than
+        // one.
         let calls_fit = if calls > 2 { (2..=calls).contains(&seen.0) } else { seen.0 == calls };
         let right = calls_fit && seen.1 == taken && seen.2 == end && same_text && told == [end];
         (line, right.then_some(()).ok_or(told))
@@ -177,14 +178,14 @@ async fn p2_every_fault_of_a_provider_ends_as_its_class_says() {
     for (line, right) in futures::future::join_all(runs).await {
         println!("{line}");
         if let Err(told) = right {
-            wrong.push(format!("{line} told {told:?}"));
+            wrong.push(format!("{line} published {told:?}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[tokio::test]
-async fn a_message_is_asked_for_with_all_that_twilio_needs() {
+async fn a_message_request_has_every_field_that_twilio_needs() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
@@ -208,7 +209,7 @@ async fn a_message_is_asked_for_with_all_that_twilio_needs() {
 }
 
 #[tokio::test]
-async fn a_call_says_the_code_twice() {
+async fn a_call_speaks_the_code_twice() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job_for(PHONE, Channel::Voice, 300);
@@ -224,7 +225,7 @@ async fn a_call_says_the_code_twice() {
 }
 
 #[tokio::test]
-async fn a_call_is_said_in_its_language_by_every_provider() {
+async fn every_provider_speaks_a_call_in_its_language() {
     let said = "Ihr Code lautet: 4, 8, 1, 5. Noch einmal: 4, 8, 1, 5.";
     let text = format!("[de] {said}");
     let fake = Fake::start([Act::Take]).await;
@@ -236,7 +237,7 @@ async fn a_call_is_said_in_its_language_by_every_provider() {
     let webhook = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([http(&webhook.url)], Resend).await;
     delivery.to_its_end(&delivery.job_of(PHONE, Channel::Voice, 300, &text)).await;
-    // A text to be read is nobody's to take apart.
+    // A text for reading is never split.
     delivery.to_its_end(&delivery.job_of(PHONE, Channel::Sms, 300, &text)).await;
     let bodies = webhook.calls();
     let bodies: Vec<serde_json::Value> =
@@ -247,7 +248,7 @@ async fn a_call_is_said_in_its_language_by_every_provider() {
 }
 
 #[tokio::test]
-async fn one_trace_leads_from_the_job_to_its_status_and_to_the_provider() {
+async fn the_jobs_trace_continues_to_its_statuses_and_to_the_provider() {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let webhook = Fake::start([Act::TakeSlowly(Duration::from_millis(400))]).await;
     let delivery = Delivery::new([http(&webhook.url)], Resend).await;
@@ -258,8 +259,8 @@ async fn one_trace_leads_from_the_job_to_its_status_and_to_the_provider() {
     assert_eq!(told, [Some(TRACE.to_owned()), Some(TRACE.to_owned())], "`sending` and `sent`");
     let head = webhook.calls()[0].head.clone();
     let trace = head.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap();
-    assert!(trace.starts_with(&TRACE[..36]) && trace != TRACE, "a step of the same trace: {trace}");
-    // What is none does no harm.
+    assert!(trace.starts_with(&TRACE[..36]) && trace != TRACE, "not a child span: {trace}");
+    // An invalid trace does no harm.
     job = delivery.job();
     job.traceparent = Some("line\r\nbreak".to_owned());
     delivery.to_its_end(&job).await;
@@ -268,7 +269,7 @@ async fn one_trace_leads_from_the_job_to_its_status_and_to_the_provider() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_not_there_is_passed_over() {
+async fn an_unreachable_provider_is_skipped() {
     let gone = Fake::start([Act::Take]).await;
     let nobody: url::Url = "http://127.0.0.1:9/".parse().unwrap();
     let delivery = Delivery::new([twilio(&nobody), http(&gone.url)], Resend).await;
@@ -297,7 +298,7 @@ async fn w1_after_an_unknown_outcome_the_other_provider_sends_the_same_text_once
     assert_eq!((first.calls().len(), second.calls().len()), (1, 1));
     assert!(second.calls()[0].body.contains(TEXT));
     assert_eq!(delivery.told(&job), [SENT]);
-    // However often the job comes back, it is done.
+    // However often the job comes back, nothing more is sent.
     for _ in 0..3 {
         delivery.to_its_end(&job).await;
     }
@@ -305,15 +306,15 @@ async fn w1_after_an_unknown_outcome_the_other_provider_sends_the_same_text_once
 }
 
 #[tokio::test]
-async fn w1_a_doubt_that_outlasts_its_handler_is_followed_by_one_call_elsewhere() {
+async fn w1_an_unknown_outcome_that_outlasts_its_handler_leads_to_one_call_elsewhere() {
     let first = Fake::start([Act::Hang, Act::Take]).await;
     let second = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&first.url), http(&second.url)], Resend).await;
     let job = delivery.job();
     tokio::join!(delivery.to_its_end(&job), async {
         first.called().await;
-        // As long as a call takes at most, by the clock that the handler goes by: the job goes back to the broker, and
-        // whoever takes it next knows nothing of the first call but what the ledger says.
+        // The longest time of a call, by the handler's clock: the job goes back to the broker, and the next handler
+        // knows about the first call only from the ledger.
         delivery.clock.advance(client::LIMIT);
     });
     assert_eq!((first.calls().len(), second.calls().len()), (1, 1));
@@ -321,7 +322,7 @@ async fn w1_a_doubt_that_outlasts_its_handler_is_followed_by_one_call_elsewhere(
 }
 
 #[tokio::test]
-async fn a_text_that_may_have_been_taken_is_never_blamed_on_the_provider() {
+async fn a_text_that_may_have_been_taken_never_fails_as_provider_unavailable() {
     let much = || Act::Say(429, "Retry-After: 60\r\n", r#"{"code":20429}"#.to_owned());
     for then in [much(), error(401, 20003)] {
         let fake = Fake::start([Act::TakeAndCut, then]).await;
@@ -334,7 +335,7 @@ async fn a_text_that_may_have_been_taken_is_never_blamed_on_the_provider() {
 }
 
 #[tokio::test]
-async fn p7_a_text_that_waited_too_long_for_a_place_is_expired_and_no_provider_is_blamed() {
+async fn p7_a_text_that_waited_too_long_for_a_slot_fails_as_expired() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let mut taken = all_places_but(0, &delivery).await;
@@ -349,7 +350,7 @@ async fn p7_a_text_that_waited_too_long_for_a_place_is_expired_and_no_provider_i
 }
 
 #[tokio::test]
-async fn a_doubt_holds_no_place_at_the_provider_while_it_waits() {
+async fn a_wait_for_an_unknown_outcome_holds_no_provider_slot() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let (doubtful, fresh) = (delivery.job(), delivery.job());
@@ -365,7 +366,7 @@ async fn a_doubt_holds_no_place_at_the_provider_while_it_waits() {
     delivery.ledger.begin(&message, attempt, "twilio", 2, &[], now).await.unwrap();
     let _taken = all_places_but(1, &delivery).await;
     let done = std::sync::Mutex::new(Vec::new());
-    // The first gets the place that is left, as it is polled first.
+    // The first future gets the remaining slot, as it is polled first.
     tokio::join!(
         async {
             let waits = delivery.send.handle(&doubtful).await;
@@ -381,7 +382,7 @@ async fn a_doubt_holds_no_place_at_the_provider_while_it_waits() {
 }
 
 #[tokio::test]
-async fn p2_an_attempt_that_began_by_a_clock_ahead_of_ours_is_as_young_as_any() {
+async fn p2_an_attempt_begun_by_a_clock_ahead_of_ours_counts_as_young() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
@@ -397,10 +398,10 @@ async fn p2_an_attempt_that_began_by_a_clock_ahead_of_ours_is_as_young_as_any() 
     delivery.ledger.begin(&message, attempt, "twilio", 2, &[], later).await.unwrap();
     let waits = delivery.send.handle(&job).await;
     assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
-    assert_eq!(fake.calls().len(), 0, "its worker may be at it");
+    assert_eq!(fake.calls().len(), 0, "its worker may still be calling");
 }
 
-/// Takes the places that the provider has for calls, but so many.
+/// Takes all of the provider's slots except `left`.
 async fn all_places_but(left: usize, delivery: &Delivery) -> Vec<ConcurrencyPermit<'_>> {
     let limiter = &delivery.send.routes.line("twilio").unwrap().limiter;
     let mut taken = Vec::new();
@@ -427,7 +428,7 @@ async fn p2_a_receipt_within_the_wait_settles_an_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn w1_a_worker_that_dies_in_the_call_leaves_at_most_two_texts_with_one_code() {
+async fn w1_a_worker_that_dies_in_a_call_causes_at_most_two_texts_with_one_code() {
     for receipt_comes in [false, true] {
         let fake = Fake::start([Act::TakeSlowly(Duration::from_mins(1)), Act::Take]).await;
         let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
@@ -440,9 +441,9 @@ async fn w1_a_worker_that_dies_in_the_call_leaves_at_most_two_texts_with_one_cod
         if receipt_comes {
             delivery.receipt(&call, &[("MessageStatus", "queued")]).await;
         } else {
-            // As long as the dead worker could be alive, nobody sends.
+            // While the dead worker could still be alive, nothing is sent.
             let Err(Failure::Later(_)) = delivery.send.handle(&job).await else {
-                panic!("a young attempt without an end is waited for");
+                panic!("a young attempt without a result was not waited for");
             };
             assert_eq!(fake.calls().len(), 1);
         }
@@ -454,7 +455,7 @@ async fn w1_a_worker_that_dies_in_the_call_leaves_at_most_two_texts_with_one_cod
 }
 
 #[tokio::test]
-async fn p7_a_text_with_under_ten_seconds_of_life_is_dropped_and_reported() {
+async fn p7_a_text_with_under_ten_seconds_left_is_dropped_and_reported() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     for secs in [-60, 0, 9] {
@@ -482,7 +483,7 @@ async fn p7_after_ten_minutes_without_a_provider_no_stale_text_is_sent() {
     let took = away.clock.now_ms() - began;
     assert!(
         (250_000..=291_000).contains(&took),
-        "it was tried as long as it was of use: {took} ms"
+        "it was not retried until near its expiry: {took} ms"
     );
 
     let back = Delivery::new([twilio(&fake.url)], Resend).await;
@@ -496,7 +497,7 @@ async fn p7_after_ten_minutes_without_a_provider_no_stale_text_is_sent() {
 }
 
 #[tokio::test]
-async fn a_text_that_is_not_wanted_any_more_is_dropped_in_silence() {
+async fn a_text_that_is_no_longer_wanted_is_dropped_without_an_event() {
     let fake = Fake::start([Act::Take]).await;
     let no =
         Arc::new(|_, _| Box::pin(async { Ok(false) }) as futures::future::BoxFuture<'static, _>);
@@ -508,7 +509,7 @@ async fn a_text_that_is_not_wanted_any_more_is_dropped_in_silence() {
 }
 
 #[tokio::test]
-async fn p11_a_forged_or_moved_text_is_refused_for_good() {
+async fn p11_a_forged_or_moved_text_is_refused_permanently() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let (mut job, other) = (delivery.job(), delivery.job());
@@ -534,7 +535,7 @@ async fn a_refused_account_opens_the_circuit_and_is_probed_by_one_text() {
     assert_eq!(delivery.told(&first), [failed(Reason::ProviderUnavailable)]);
     let second = delivery.job();
     let Err(Failure::Later(wait)) = delivery.send.handle(&second).await else {
-        panic!("others wait in the broker");
+        panic!("the other text did not wait in the broker");
     };
     assert!((1..=5_000).contains(&wait.as_millis()), "{wait:?}");
     assert_eq!(fake.calls().len(), 1);
@@ -544,7 +545,7 @@ async fn a_refused_account_opens_the_circuit_and_is_probed_by_one_text() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_refused_closes_no_road_for_others() {
+async fn a_refused_number_does_not_block_others() {
     let fake = Fake::start([error(400, 21408)]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     for _ in 0..10 {
@@ -558,7 +559,7 @@ async fn a_number_that_is_refused_closes_no_road_for_others() {
 }
 
 #[tokio::test]
-async fn receipts_say_how_it_ended_and_only_news_are_told() {
+async fn receipts_settle_the_status_and_only_changes_are_published() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     for (fields, end) in [
@@ -590,5 +591,5 @@ async fn receipts_say_how_it_ended_and_only_news_are_told() {
     }
     let before = delivery.statuses.lock().unwrap().len();
     delivery.receipt_of(AttemptId::new(&delivery.clock), &[("MessageStatus", "delivered")]).await;
-    assert_eq!(delivery.statuses.lock().unwrap().len(), before, "of an unknown attempt nothing");
+    assert_eq!(delivery.statuses.lock().unwrap().len(), before, "for an unknown attempt");
 }

@@ -1,4 +1,4 @@
-//! The whole service on the embedded engines: an event in, a text kept and its status out.
+//! The whole service on the embedded engines: an event comes in, a text is kept and its status is published.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 const PHONE: &str = "+989123456789";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_the_service_sends_what_is_asked_and_stops_when_told() -> anyhow::Result<()> {
+async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::Result<()> {
     let name = format!("latchkey-sms-worker-{:016x}", u64::from_be_bytes(rng::bytes()));
     let folder = std::env::temp_dir().join(name);
     let settings = BTreeMap::from([("LATCHKEY_DATA_DIR".to_owned(), folder.display().to_string())]);
@@ -44,7 +44,7 @@ async fn p12_the_service_sends_what_is_asked_and_stops_when_told() -> anyhow::Re
     let mut statuses = engines.bus.consume(Queue::OtpWorker, 10).await?;
     let service = tokio::spawn(sms_worker::run(config, engines.clone(), stop.clone()));
 
-    // No request: a notice, which nobody has to want.
+    // No request: a notice, which is always wanted.
     let (event, message) = (EventId::new(&clock), MessageId::of_request(RequestId::new(&clock)));
     let not_after = clock.now().plus_secs(300);
     let text = Text { phone_number: PHONE.to_owned(), text: "Your number was changed.".to_owned() };
@@ -59,7 +59,7 @@ async fn p12_the_service_sends_what_is_asked_and_stops_when_told() -> anyhow::Re
         sealed,
     };
     let job = Envelope::with_id(event, clock.now(), "gateway", None, job);
-    // Twice, as after a lost confirm.
+    // Published twice, as after a lost confirm.
     for _ in 0..2 {
         engines.bus.publish(&job).await?;
     }
@@ -70,10 +70,10 @@ async fn p12_the_service_sends_what_is_asked_and_stops_when_told() -> anyhow::Re
     let key = engines.keys.phone_key(&Phone::trusted(PHONE)?);
     let kept = engines.store.kept_texts(&key).await?;
     assert_eq!(kept.len(), 1);
-    assert!(!kept[0].contains("changed"), "it lies sealed");
+    assert!(!kept[0].contains("changed"), "the kept text is not sealed");
     assert_eq!(KeptMessage::open(&engines.keys, &key, kept[0].clone())?.text, text.text);
 
-    // A receipt goes to the same consumer; of an unknown attempt it is kept, and neither tried again nor set aside.
+    // A receipt reaches the same consumer. For an unknown attempt it is kept, and neither retried nor dead-lettered.
     let fields = BTreeMap::from([("MessageStatus".to_owned(), "delivered".to_owned())]);
     let attempt_id = AttemptId::new(&clock);
     let receipt = SmsReceipt { provider: "twilio".to_owned(), attempt_id, fields };

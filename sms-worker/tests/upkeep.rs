@@ -1,4 +1,4 @@
-//! What follows a send, and what may never be seen of one.
+//! What follows a send, and what a send must never reveal.
 
 mod support;
 
@@ -22,7 +22,7 @@ use support::{
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
-async fn an_api_key_signs_and_a_messaging_service_sends_for_the_account() {
+async fn an_account_can_use_an_api_key_and_a_messaging_service() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio_with_key(&fake.url)], Resend).await;
     let job = delivery.job();
@@ -33,7 +33,7 @@ async fn an_api_key_signs_and_a_messaging_service_sends_for_the_account() {
     assert!(call.head.contains("Basic U0sxOmtleSdzIHNlY3JldA=="), "{}", call.head);
     assert_eq!(call.field("MessagingServiceSid").as_deref(), Some("MG1"));
     assert_eq!(call.field("From"), None);
-    // It cannot call, and says so at once.
+    // This account cannot call, and a call fails at once.
     let call = delivery.job_for(PHONE, Channel::Voice, 300);
     delivery.to_its_end(&call).await;
     assert_eq!(delivery.told(&call), [(Status::Failed, Some(Reason::ProviderUnavailable))]);
@@ -56,7 +56,7 @@ async fn with_a_messaging_service_and_a_number_the_service_sends_and_the_number_
 }
 
 #[tokio::test]
-async fn a_final_state_that_does_not_come_is_asked_for_and_then_the_text_is_forgotten() {
+async fn a_missing_final_state_is_queried_and_then_the_text_is_redacted() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
@@ -102,11 +102,11 @@ async fn a_final_state_that_does_not_come_is_asked_for_and_then_the_text_is_forg
 
     delivery.clock.advance(Duration::from_hours(24));
     delivery.follow_ups.once().await.unwrap();
-    assert_eq!(fake.calls().len(), calls.len(), "and then there is peace");
+    assert_eq!(fake.calls().len(), calls.len(), "no queries after the end");
 }
 
 #[tokio::test]
-async fn what_a_text_or_a_call_cost_is_asked_for_until_it_is_told_and_not_for_ever() {
+async fn the_price_of_a_text_or_call_is_queried_until_known_but_not_forever() {
     let found = |status: &str, price: &str| {
         let body =
             format!(r#"{{"sid":"x","status":"{status}","price":{price},"price_unit":"USD"}}"#);
@@ -138,7 +138,7 @@ async fn what_a_text_or_a_call_cost_is_asked_for_until_it_is_told_and_not_for_ev
 }
 
 #[tokio::test]
-async fn p12_a_provider_that_does_not_answer_questions_holds_up_neither_a_stop_nor_the_sweep() {
+async fn p12_a_provider_that_does_not_answer_queries_delays_neither_a_stop_nor_the_sweep() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Arc::new(Delivery::new([twilio(&fake.url)], Resend).await);
     for _ in 0..20 {
@@ -150,7 +150,7 @@ async fn p12_a_provider_that_does_not_answer_questions_holds_up_neither_a_stop_n
     let stop = CancellationToken::new();
     let (running, stopping) = (Arc::clone(&delivery), stop.clone());
     let run = tokio::spawn(async move { running.follow_ups.run(stopping).await });
-    // Twenty questions one after another would take half a minute with the client of this test.
+    // Twenty sequential queries would take half a minute with this test's client.
     let at_work = async {
         while !delivery.ledger.find(Search::Newest, 1).await.unwrap().is_empty()
             || fake.calls().len() < sent + 8
@@ -160,11 +160,11 @@ async fn p12_a_provider_that_does_not_answer_questions_holds_up_neither_a_stop_n
         stop.cancel();
         run.await.unwrap();
     };
-    tokio::time::timeout(Duration::from_secs(5), at_work).await.expect("at once");
+    tokio::time::timeout(Duration::from_secs(5), at_work).await.expect("stop in time");
 }
 
 #[tokio::test]
-async fn the_inbox_gets_each_text_once_and_a_store_that_is_away_is_asked_again() {
+async fn the_inbox_keeps_each_text_once_and_retries_while_its_store_is_away() {
     let kept: Arc<Mutex<Vec<KeptMessage>>> = Arc::default();
     let (sink, mut away) = (Arc::clone(&kept), 2);
     let away = Mutex::new(move || {
@@ -212,14 +212,14 @@ impl Write for Log {
 }
 
 #[test]
-fn p10_no_text_number_or_credential_is_in_a_log_event_or_error() {
+fn p10_no_log_event_or_error_holds_a_text_number_or_credential() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    // For the whole process: the client's own threads log too.
+    // Global, because the client's own threads log too.
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut seen = String::new();
@@ -229,7 +229,7 @@ fn p10_no_text_number_or_credential_is_in_a_log_event_or_error() {
             vec![error(400, 21211)],
             vec![error(401, 20003)],
             vec![Act::TakeAndCut, Act::Take],
-            // A provider that repeats what it was given.
+            // A provider that echoes its input.
             vec![Act::Say(400, "", format!(r#"{{"code":"{TEXT}","message":"{PHONE} {TEXT}"}}"#))],
             vec![Act::Say(500, "", format!("{PHONE} {TEXT}"))],
         ] {
@@ -255,8 +255,8 @@ fn p10_no_text_number_or_credential_is_in_a_log_event_or_error() {
         }
     });
     seen += &String::from_utf8_lossy(&log.0.lock().unwrap());
-    assert!(seen.contains("no clear") || seen.contains("nobody knows"), "the log was listened to");
-    // National, digits, the code, and the credentials in plain and as the header has them.
+    assert!(seen.contains("no clear") || seen.contains("outcome of a text"), "the log was empty");
+    // The national number, digits, the code, and the credentials, in plain and as encoded in the header.
     for secret in ["9123456789", "481516", "4, 8, 1", "own token", "shared", "QUMwMDAw"] {
         let at = seen.find(secret);
         let context = at.map(|at| seen.get(at.saturating_sub(200)..at).unwrap_or_default());

@@ -1,4 +1,4 @@
-//! A ledger that commits that attempts begin, and whose word of it is lost.
+//! A ledger that commits the begin of attempts, but whose confirmation is lost.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::support::proxy::{Fault, Proxy};
 use crate::support::system::{Apart, System};
 
 const TEXTS: usize = 40;
-/// Most often the first is enough.
+/// The first round is usually enough.
 const ROUNDS: usize = 8;
-/// P1: an end within this time of the last fault's.
+/// P1: a final status within this time of the end of the last fault.
 const SETTLES: Duration = Duration::from_secs(60);
 
 mod on_the_engines {
     use super::*;
 
-    /// Nobody called for these attempts, and the worker that knows it does not wait as if somebody had.
+    /// These attempts made no call, and the worker that knows this does not wait as if they had.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p2_a_lost_word_that_attempts_began_leaves_no_doubt_and_costs_nothing() {
+    async fn p2_a_lost_confirmation_of_a_begun_attempt_costs_no_text_and_no_wait() {
         let engines = Engines::shared().fresh().await;
         let fake = Fake::start().await.unwrap();
         let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 0 };
@@ -41,7 +41,7 @@ mod on_the_engines {
         let (api, ledger) = (system.api(), Ledger::new(db));
         let mut lost = 0;
         for _ in 0..ROUNDS {
-            // In the middle of a burst: a connection that was idle is asked first whether it lives, and carries nothing.
+            // In the middle of a burst: an idle connection is checked before use and carries nothing.
             let calls = fake.calls().len();
             let code_requests = join_all((0..TEXTS).map(async |_| {
                 let phone = new_phone();
@@ -53,7 +53,7 @@ mod on_the_engines {
                 eventually("a first call", SETTLES, called).await;
                 database.set(Fault::SwallowAnswers).await;
             });
-            // What was swallowed does not come any more.
+            // Swallowed answers never arrive.
             database.set(Fault::None).await;
             for (phone, request) in &requests {
                 let sent = async || (status(&api, request).await == "sent").then_some(());
@@ -64,13 +64,13 @@ mod on_the_engines {
                 assert_eq!(attempts.pop().unwrap().state, Some(AttemptState::Accepted));
                 for attempt in attempts {
                     lost += 1;
-                    assert_eq!(attempt.state, Some(AttemptState::Unavailable), "surely not called");
+                    assert_eq!(attempt.state, Some(AttemptState::Unavailable), "it made no call");
                 }
             }
             if lost > 0 {
                 return;
             }
         }
-        panic!("no word was lost in {ROUNDS} rounds");
+        panic!("no answer was lost in {ROUNDS} rounds");
     }
 }

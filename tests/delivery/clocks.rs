@@ -24,7 +24,7 @@ use crate::support::http::new_phone;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const ARRIVES: Duration = Duration::from_secs(30);
 
-/// A text for sms-worker that is of use for so long, by the true time.
+/// Publishes a text for sms-worker that is valid for this long, by the true time.
 async fn publish(engines: &Connections, phone: &str, secs: i64) -> MessageId {
     let clock = Clock::system();
     let (event, message) = (EventId::new(&clock), MessageId::of_request(RequestId::new(&clock)));
@@ -88,7 +88,7 @@ mod on_the_engines {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p7_a_worker_whose_clock_is_an_hour_off_sends_what_is_fresh_and_drops_what_is_stale() {
+    async fn p7_a_worker_whose_clock_is_an_hour_off_sends_fresh_texts_and_drops_stale_ones() {
         for off_ms in [HOUR_MS, -HOUR_MS] {
             worker_off_by(off_ms).await;
         }

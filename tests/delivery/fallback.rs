@@ -1,4 +1,4 @@
-//! `LATCHKEY_VOICE_FALLBACK_SECS`: the code of a text without news is said by a call.
+//! `LATCHKEY_VOICE_FALLBACK_SECS`: a call repeats the code of a text without confirmed delivery.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ both_sides!(p2_a_text_without_a_receipt_is_followed_by_one_call_with_its_code);
 async fn p2_a_text_without_a_receipt_is_followed_by_one_call_with_its_code(side: Side) {
     let fake = Fake::start().await.unwrap();
     let mut settings = settings(&fake, &fake.url());
-    // The shortest that may be set: here the broker's own clock decides.
+    // The shortest allowed setting: here the broker's own clock decides.
     settings.push(("LATCHKEY_VOICE_FALLBACK_SECS", "10".to_owned()));
     let system = System::start(side, &borrowed(&settings)).await;
     let (api, phone) = (system.api(), new_phone());
@@ -30,9 +30,9 @@ async fn p2_a_text_without_a_receipt_is_followed_by_one_call_with_its_code(side:
     assert!((9_500..20_000).contains(&after_ms), "{after_ms} ms after the text");
     let said: String = calls[1].text().chars().filter(char::is_ascii_digit).collect();
     assert!(said.contains(&code(&calls[0])), "the same code");
-    // Named or not, the ask that its client knows is the one that was answered.
+    // Named or not, the login answers the request that the client knows.
     api.login(&phone, &code(&calls[0])).await.expect(200);
-    eventually("the status of the ask", Duration::from_secs(10), async || {
+    eventually("the request's status", Duration::from_secs(10), async || {
         (status(&api, &request).await == Status::Verified.as_str()).then_some(())
     })
     .await;

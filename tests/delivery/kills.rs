@@ -1,4 +1,4 @@
-//! `kill -9` of sms-worker at each of its six points.
+//! `kill -9` of sms-worker at each of its six critical points.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::support::process::Binary;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::system::{Apart, System};
 
-/// Kills a point in the suite; `twenty_rounds` has as many as the name says.
+/// Kills per point in the suite; `twenty_rounds` does twenty.
 const ROUNDS: usize = 2;
-/// Texts that are in hand at each kill.
+/// Texts in hand at each kill.
 const IN_HAND: usize = 3;
-/// P1: an end within this time of the last fault's.
+/// P1: a final status within this time of the end of the last fault.
 const SETTLES: Duration = Duration::from_secs(60);
 const ARRIVES: Duration = Duration::from_secs(20);
 
@@ -46,7 +46,7 @@ impl Point {
         Self::ToldAndNotAcked,
     ];
 
-    /// What the provider does with the first call of a text.
+    /// What the provider does with the first call for a text.
     fn act(self) -> Act {
         match self {
             Self::BeforeTheSendingRow | Self::ToldAndNotAcked => Act::Take,
@@ -55,7 +55,7 @@ impl Point {
         }
     }
 
-    /// Texts that the provider takes in all. Two only in W1: it took one, and we never saw it say so.
+    /// The number of texts that the provider takes in total. Two only in W1: it took one, but its answer was lost.
     fn texts(self) -> usize {
         match self {
             Self::AcceptedAndAnswerSwallowed | Self::AnswerReadAndIdNotCommitted => 2,
@@ -94,7 +94,7 @@ impl Stage {
         Self { system, api, fake, ledger, database, broker, worker, vhost }
     }
 
-    /// Messages of the worker's queue: ready, and in hand.
+    /// Counts the messages of the worker's queue: ready, and in hand.
     async fn queue(&self) -> Option<(u32, u32)> {
         let node = Engines::shared().rabbit_node().await;
         let columns = ["name", "messages_ready", "messages_unacknowledged"];
@@ -113,7 +113,8 @@ impl Stage {
         .await;
     }
 
-    /// Asks for codes, kills the worker at the point, starts it again and waits for the ends. A line of what came of each.
+    /// Requests codes, kills the worker at the point, restarts it and waits for the final statuses. Returns a line on
+    /// each.
     async fn round(&mut self, point: Point) -> Vec<String> {
         let phones: Vec<String> = (0..IN_HAND).map(|_| new_phone()).collect();
         for phone in &phones {
@@ -122,7 +123,7 @@ impl Stage {
         match point {
             Point::BeforeTheSendingRow => self.database.set(Fault::SwallowRequests).await,
             Point::ToldAndNotAcked => {
-                // Those of the round before are acked only now, when they came again.
+                // Messages of the previous round are acked only now, after their redelivery.
                 self.empty_queue().await;
                 self.broker.set(Fault::SwallowAcks).await;
             }
@@ -138,7 +139,7 @@ impl Stage {
         worker.kill9().await;
         self.database.set(Fault::None).await;
         self.broker.set(Fault::None).await;
-        // What is still held waits for nobody any more.
+        // Nothing waits for held answers any more.
         self.fake.release();
         let process = &mut self.system.processes[self.worker];
         process.server.spawn();
@@ -163,24 +164,24 @@ impl Stage {
         };
         match point {
             Point::BeforeTheSendingRow => {
-                eventually("all jobs in the worker's hand", ARRIVES, async || {
+                eventually("all jobs in hand", ARRIVES, async || {
                     self.queue().await.filter(|(_, in_hand)| *in_hand as usize == all)
                 })
                 .await;
                 for (phone, request) in requests {
                     assert!(fake.calls_to(phone).is_empty());
                     let message_state = self.ledger.message_state(message(request)).await.unwrap();
-                    assert!(message_state.is_none(), "its row is not there yet");
+                    assert!(message_state.is_none(), "its row already exists");
                 }
             }
             Point::AfterTheSendingRow => {
-                eventually("calls that are not taken", ARRIVES, held(false)).await;
+                eventually("untaken calls", ARRIVES, held(false)).await;
             }
             Point::AcceptedAndAnswerSwallowed => {
-                eventually("texts that are taken", ARRIVES, held(true)).await;
+                eventually("taken texts", ARRIVES, held(true)).await;
             }
             Point::AnswerReadAndIdNotCommitted => {
-                eventually("texts that are taken", ARRIVES, held(true)).await;
+                eventually("taken texts", ARRIVES, held(true)).await;
                 self.database.set(Fault::SwallowRequests).await;
                 self.fake.release();
                 eventually("answers", ARRIVES, async || seen(true, true).then_some(())).await;
@@ -190,7 +191,7 @@ impl Stage {
                 }
             }
             Point::CommittedAndNotTold => {
-                eventually("texts that are taken", ARRIVES, held(true)).await;
+                eventually("taken texts", ARRIVES, held(true)).await;
                 self.broker.set(Fault::SwallowRequests).await;
                 self.fake.release();
                 for (_, request) in requests {
@@ -204,7 +205,7 @@ impl Stage {
                     let told = async || (status(&self.api, request).await == "sent").then_some(());
                     eventually("the status at the client", ARRIVES, told).await;
                 }
-                eventually("the jobs still in the worker's hand", ARRIVES, async || {
+                eventually("the jobs still in hand", ARRIVES, async || {
                     self.queue().await.filter(|(_, in_hand)| *in_hand as usize == all)
                 })
                 .await;
@@ -220,7 +221,7 @@ impl Stage {
         .await;
     }
 
-    /// Ledger, provider and client say the same of one request.
+    /// Checks that ledger, provider and client agree on one request.
     async fn agree(&self, point: Point, phone: &str, request: &str) -> String {
         eventually("`sent`", SETTLES, async || {
             (status(&self.api, request).await == "sent").then_some(())
@@ -272,42 +273,42 @@ async fn kills(point: Point, rounds: usize) {
     assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&dead).unwrap().len(), 0, "{dead}");
 }
 
-/// Each with `kill -9` of sms-worker; P2 but for the two points of W1.
+/// Each with `kill -9` of sms-worker; P2 except at the two points of W1.
 mod on_the_engines {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p2_a_death_before_the_sending_row_costs_nothing() {
+    async fn p2_a_crash_before_the_sending_row_costs_nothing() {
         kills(Point::BeforeTheSendingRow, ROUNDS).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p2_a_death_after_the_sending_row_costs_nothing() {
+    async fn p2_a_crash_after_the_sending_row_costs_nothing() {
         kills(Point::AfterTheSendingRow, ROUNDS).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn w1_a_death_with_the_answer_on_its_way_makes_two_texts_with_one_code() {
+    async fn w1_a_crash_before_the_answer_arrives_leads_to_two_texts_with_one_code() {
         kills(Point::AcceptedAndAnswerSwallowed, ROUNDS).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn w1_a_death_before_the_id_is_committed_makes_two_texts_with_one_code() {
+    async fn w1_a_crash_before_the_id_is_committed_leads_to_two_texts_with_one_code() {
         kills(Point::AnswerReadAndIdNotCommitted, ROUNDS).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p2_a_death_before_the_status_is_told_costs_nothing() {
+    async fn p2_a_crash_before_the_status_is_published_costs_nothing() {
         kills(Point::CommittedAndNotTold, ROUNDS).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p2_a_death_after_the_status_is_told_costs_nothing() {
+    async fn p2_a_crash_after_the_status_is_published_costs_nothing() {
         kills(Point::ToldAndNotAcked, ROUNDS).await;
     }
 
-    /// All points at once, each on a stage of its own, and two for those whose rounds are mostly the wait until a call
-    /// without an end is given up.
+    /// All points at once, each with its own stage, and two stages for those whose rounds mostly wait until a call
+    /// without a result is given up.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "takes about 5 minutes: cargo test -p latchkey --test main twenty_rounds -- --ignored --nocapture"]
     async fn p2_twenty_rounds_at_each_point() {

@@ -1,5 +1,5 @@
-//! Delivery through the fake Twilio: deaths of the worker, a database or a provider that fails,
-//! receipts in any order.
+//! Delivery through the fake Twilio: crashes of the worker, faults of the database and the provider, and receipts in
+//! any order.
 
 mod begins;
 mod clocks;
@@ -13,7 +13,7 @@ use fake_twilio::{Call, Fake};
 
 use crate::support::http::Api;
 
-/// Where Twilio is told to post to; nobody can be reached there, so callbacks go to the test's gateway instead.
+/// The address given to Twilio; nothing listens there, so callbacks go to the test's gateway instead.
 const PUBLIC_URL: &str = "https://auth.example.test/base";
 
 /// The settings of a system that sends through the fake.
@@ -32,13 +32,13 @@ fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'
     settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-/// The code in a text.
+/// Returns the code in a text.
 fn code(call: &Call) -> String {
     let runs = call.text().split(|c: char| !c.is_ascii_digit());
     runs.into_iter().find(|run| run.len() == 6).expect("a text has a code").to_owned()
 }
 
-/// A request's public status.
+/// Returns a request's public status.
 async fn status(api: &Api, request_id: &str) -> String {
     api.status(request_id).await.expect(200).text("status")
 }

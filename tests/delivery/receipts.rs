@@ -1,4 +1,4 @@
-//! Receipts over HTTP: in every order, doubled, early, forged.
+//! Receipts over HTTP: in any order, duplicated, early, forged.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::support::system::{Side, System};
 const LIMIT: Duration = Duration::from_secs(30);
 
 both_sides!(
-    receipts_in_every_order_and_doubled_come_to_one_end,
+    duplicate_receipts_in_any_order_lead_to_one_final_status,
     a_receipt_before_the_answer_counts,
     a_forged_receipt_is_refused_and_changes_nothing,
 );
@@ -84,7 +84,7 @@ fn permutations(states: &[&'static str]) -> Vec<Vec<&'static str>> {
     all
 }
 
-async fn receipts_in_every_order_and_doubled_come_to_one_end(side: Side) {
+async fn duplicate_receipts_in_any_order_lead_to_one_final_status(side: Side) {
     let stage = Stage::set(side).await;
     let ledger = stage.ledger().await;
     let orders = permutations(&["queued", "sent", "undelivered", "delivered"]);
@@ -111,7 +111,7 @@ async fn receipts_in_every_order_and_doubled_come_to_one_end(side: Side) {
         } else {
             &["sending", "sent", "delivered"]
         };
-        assert_eq!(changes, wanted, "{order:?}: one row a change");
+        assert_eq!(changes, wanted, "{order:?}: one row per change");
         changes.dedup();
         assert_eq!(changes.len(), history.len());
     }
@@ -160,7 +160,7 @@ async fn a_forged_receipt_is_refused_and_changes_nothing(side: Side) {
         ("another attempt's", &form, signature(&sign(token, other.callback().unwrap(), &form))),
         ("over another form", &form, signature(&sign(token, &url, &more))),
         ("a field added", &more, signature(&right)),
-        ("over the address that answers", &form, signature(&of_local)),
+        ("over the local address", &form, signature(&of_local)),
         ("with its host claimed", &form, with(&of_local, "X-Forwarded-Host", "auth.example.test")),
         ("with the public host claimed", &form, with(&of_local, "Host", "auth.example.test")),
     ];
@@ -171,7 +171,7 @@ async fn a_forged_receipt_is_refused_and_changes_nothing(side: Side) {
         assert_eq!(answer, Some(403), "{forgery}");
     }
     assert_eq!(status(&stage.api, &request).await, "sent");
-    // The same with its own signature is taken, so it was the signatures that were refused.
+    // The same receipt with its own signature is accepted, so the signatures caused the refusals.
     assert_eq!(stage.fake.post(&call, "delivered").await, Some(204));
     stage.reaches(&request, "delivered").await;
 }

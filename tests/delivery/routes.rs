@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::folder::Folder;
 use crate::support::process::{Binary, run};
 
-/// What the command says with these settings beside those of a Twilio account, as text and as JSON.
+/// Runs the command with these settings and those of a Twilio account; returns its output as text and as JSON.
 fn check(routes: &str, further: &[(&str, &str)]) -> (String, Value) {
     let home = Folder::new("routes");
     let data = home.join("data").display().to_string();
@@ -26,7 +26,7 @@ fn check(routes: &str, further: &[(&str, &str)]) -> (String, Value) {
 }
 
 #[test]
-fn where_no_call_can_be_made_the_routes_say_so() {
+fn routes_check_reports_where_calls_are_impossible() {
     let service = ("TWILIO_MESSAGING_SERVICE_SID", "MG00000000000000000000000000000000");
     let (text, told) = check("default=twilio;98=console,twilio", &[service]);
     assert!(text.contains("TWILIO_FROM"), "{text}");

@@ -1,4 +1,4 @@
-//! A provider that fails often and is slow.
+//! A provider that is slow and fails often.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use crate::support::system::{Apart, Side, System};
 use crate::support::{eventually, in_time};
 
 const REQUESTS: usize = 60;
-/// A code's life, less what a text must have left of it.
+/// A code's validity, less the time that a text must have left.
 const IN_LIFE: Duration = Duration::from_secs(290);
 
-both_sides!(p2_every_text_arrives_in_its_life_from_a_provider_that_fails_and_is_slow);
+both_sides!(p2_every_text_arrives_before_its_expiry_from_a_slow_and_failing_provider);
 
-async fn p2_every_text_arrives_in_its_life_from_a_provider_that_fails_and_is_slow(side: Side) {
+async fn p2_every_text_arrives_before_its_expiry_from_a_slow_and_failing_provider(side: Side) {
     let fake = Fake::start().await.unwrap();
     let refuse = |status, code| Act::Refuse { status, code, retry_after: None };
     let script = Script {
@@ -51,11 +51,11 @@ async fn p2_every_text_arrives_in_its_life_from_a_provider_that_fails_and_is_slo
     let delivered = runs.iter().filter(|(_, sent)| sent.is_some()).count();
     let slowest = runs.iter().filter_map(|(_, sent)| *sent).max();
     println!(
-        "{side:?}: {delivered} of {REQUESTS} sent, the last after {slowest:?}; {first_try} would be by one try each; {} calls",
+        "{side:?}: {delivered} of {REQUESTS} sent, the last after {slowest:?}; {first_try} by one attempt; {} calls",
         fake.calls().len()
     );
     assert_eq!(delivered, REQUESTS);
-    assert!(first_try < REQUESTS, "the provider did fail");
+    assert!(first_try < REQUESTS, "the provider never failed");
     for (phone, _) in &runs {
         let calls = fake.calls_to(phone);
         let taken: Vec<_> = calls.iter().filter(|call| call.taken).collect();
@@ -66,9 +66,9 @@ async fn p2_every_text_arrives_in_its_life_from_a_provider_that_fails_and_is_slo
 mod on_the_engines {
     use super::*;
 
-    /// All that the worker held comes back to it. One after the other, at 2 s a call, it would take two minutes.
+    /// Everything that the worker held is redelivered. In sequence, at 2 s a call, it would take two minutes.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p1_what_a_killed_worker_held_ends_within_a_minute_at_a_slow_provider() {
+    async fn p1_jobs_of_a_killed_worker_finish_within_a_minute_at_a_slow_provider() {
         let fake = Fake::start().await.unwrap();
         fake.script("", Script { delay_ms: 2_000, ..Script::default() });
         let settings = settings(&fake, &fake.url());
@@ -102,7 +102,7 @@ mod on_the_engines {
         println!("{} of {REQUESTS} sent after {:?}", REQUESTS - open.len(), began.elapsed());
         assert!(ended.is_some(), "{} are open", open.len());
         for (_, phone) in &asked {
-            // W1: what was in flight at the kill was taken, and its answer was read by nobody.
+            // W1: calls in flight at the kill were taken, and their answers were lost.
             let calls = fake.calls_to(phone);
             assert!(calls.len() <= 2, "{} texts", calls.len());
             assert!(calls.iter().all(|call| code(call) == code(&calls[0])), "one code");

@@ -1,4 +1,4 @@
-//! P12: how a process ends, told to or not.
+//! P12: how a process ends, on request or not.
 
 mod on_the_engines {
     use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ mod on_the_engines {
     use crate::support::system::{Apart, STOP_LIMIT, System};
     use crate::support::{eventually, in_time};
 
-    /// A rolling restart: each process in turn is told to stop and started again while clients ask.
+    /// A rolling restart: each process in turn is stopped and restarted while clients request codes.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p1_p2_p12_sigterm_under_load_ends_with_0_and_loses_nothing() {
         let provider = Provider::start().await;
@@ -43,7 +43,7 @@ mod on_the_engines {
 
     /// Everything at once: what waits in the queues is sent after the next start.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p1_p12_all_services_stopped_at_once_go_on_after_the_next_start() {
+    async fn p1_p12_all_services_stopped_at_once_resume_after_the_next_start() {
         let provider = Provider::start().await;
         let mut system =
             System::apart(Engines::shared().fresh().await, TWICE, &provider.settings()).await;
@@ -73,18 +73,18 @@ mod on_the_engines {
         (connection, channel)
     }
 
-    /// A queue that is not ours: its declaration cannot be repeated.
+    /// Declares a queue that is not ours, so that our declaration fails.
     async fn declare_otherwise(channel: &Channel, queue: &str) {
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         channel.queue_declare(queue.into(), durable, FieldTable::default()).await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_a_part_that_dies_takes_its_process_down_with_a_failure() {
+    async fn p12_a_failed_part_ends_its_process_with_an_error() {
         for queue in ["otp-worker", "sms-worker"] {
             let mut system = System::on(Engines::shared().fresh().await, &[]).await;
             let amqp_url = system.engines.as_ref().unwrap().amqp_url.clone();
-            // Away while the queue is declared anew, back for a start that cannot repeat the declaration.
+            // Down while the queue is redeclared; on restart it cannot repeat its declaration.
             system.processes[0].server.kill9().await;
             let (_connection, channel) = channel(&amqp_url).await;
             channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
@@ -93,15 +93,16 @@ mod on_the_engines {
             process.server.spawn();
             let ended = in_time(Duration::from_secs(60), async || process.server.ended()).await;
             let output = process.server.output();
-            let status = ended.unwrap_or_else(|| panic!("it goes on without {queue}:\n{output}"));
+            let status = ended.unwrap_or_else(|| panic!("it runs without {queue}:\n{output}"));
             assert_eq!(status.code(), Some(1), "{output}");
             assert!(output.lines().last().unwrap().contains(queue), "{output}");
         }
     }
 
-    /// Found declared otherwise after a loss of the broker: not ready, saying which queue, and on again once it is right.
+    /// A queue found redeclared after a loss of the broker: the worker is not ready, names the queue, and resumes once
+    /// it is right.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_a_queue_that_was_changed_under_a_worker_is_named_and_healed_without_a_hand() {
+    async fn p12_a_queue_changed_under_a_worker_is_named_and_the_worker_recovers_by_itself() {
         let mut engines = Engines::shared().fresh().await;
         let straight = engines.amqp_url.clone();
         let (mut proxy, url) = Proxy::before_url(&straight).await;
@@ -130,7 +131,7 @@ mod on_the_engines {
         .await;
         let api = system.api();
         let phone = new_phone();
-        eventually("a sign-in's ask", Duration::from_secs(60), async || {
+        eventually("an accepted code request", Duration::from_secs(60), async || {
             (api.otp(&phone).await.status == 202).then_some(())
         })
         .await;

@@ -1,4 +1,4 @@
-//! Each engine killed, away, and hanging, with asks and logins going on.
+//! Each engine killed, away and hanging, under code requests and logins.
 
 mod on_the_engines {
     use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ mod on_the_engines {
         Postgres,
     }
 
-    /// Engines that nobody else uses, as durable as in production.
+    /// Private engines, as durable as in production.
     struct Rig {
         rabbit: Rabbit,
         redis: Redis,
@@ -68,14 +68,14 @@ mod on_the_engines {
     /// P1: no answer takes longer.
     const ANSWERED_WITHIN: Duration = Duration::from_millis(2500);
 
-    /// A login by a code that nobody has: judged (401), or not to be judged now (503).
+    /// A login with a code that nobody has: refused (401), or unavailable (503).
     async fn attempt(api: &Api) -> (Answer, Duration) {
         let start = Instant::now();
         let answer = api.login(&new_phone(), "000000").await;
         (answer, start.elapsed())
     }
 
-    /// While the engine is gone: 503 in time where it is needed, and no guess judged without it.
+    /// While the engine is gone: 503 in time where it is needed, and no code check decided without it.
     async fn refused_in_time(engine: Engine, apis: &[Api], twin: &Api, until: Instant) -> usize {
         let (mut asked, mut slowest) = (0, Duration::ZERO);
         while Instant::now() < until {
@@ -83,12 +83,12 @@ mod on_the_engines {
                 let (_, before) = attempt(twin).await;
                 let (answer, took) = attempt(api).await;
                 let (_, after) = attempt(twin).await;
-                // What the same call costs where nothing is broken: a busy machine's share, and its scatter.
+                // What the same call costs on an unbroken system: the load of a busy machine, and its variance.
                 let allowed = ANSWERED_WITHIN + 3 * before.max(after);
                 assert!(took <= allowed, "{} after {took:?}, {allowed:?} allowed", answer.status);
                 slowest = slowest.max(took);
                 match engine {
-                    // A guess needs no broker.
+                    // A code check needs no broker.
                     Engine::Broker => answer.problem(401, "otp_incorrect"),
                     Engine::Redis | Engine::Postgres => {
                         answer.problem(503, "temporarily_unavailable")
@@ -102,7 +102,7 @@ mod on_the_engines {
         asked
     }
 
-    /// A whole sign-in by the provider's text, from one gateway to the other.
+    /// A whole sign-in with the provider's text, from one gateway to the other.
     async fn sign_in(apis: &[Api], provider: &Provider) -> Option<()> {
         let phone = new_phone();
         if apis[0].otp(&phone).await.status != 202 {
@@ -154,7 +154,7 @@ mod on_the_engines {
         load.more(30).await;
 
         let mut told = load.stop().await;
-        // The sign-ins of the test itself went by the same provider; their asks are not the load's.
+        // The test's own sign-ins used the same provider, but are not part of the load.
         let mut texts = provider.taken();
         texts.retain(|text| !told.iter().any(|one| one.phone == text.phone));
         told.extend(texts.into_iter().map(|text| super::super::load::Told {
@@ -162,7 +162,7 @@ mod on_the_engines {
             word: super::super::load::Word::Nothing,
             took: Duration::ZERO,
         }));
-        // A call that was made and could not be written down before the worker gave up stays inside W1.
+        // A call whose result could not be recorded before the worker gave up stays inside W1.
         let at_most = if engine == Engine::Postgres { 2 } else { 1 };
         let found = judge(&system, &apis[0], &provider, told, at_most).await;
         found.assert_none();

@@ -1,4 +1,4 @@
-//! W5: Redis forgets, or remembers what was long over. Neither a used code nor a spent guess comes back.
+//! W5: Redis loses data, or restores old data. Neither a used code nor a used attempt comes back.
 
 mod on_the_engines {
     use deadpool_redis::redis::{self, aio::MultiplexedConnection};
@@ -7,11 +7,11 @@ mod on_the_engines {
     use crate::support::http::{Api, new_phone, wrong};
     use crate::support::system::System;
 
-    /// A dump of one Redis database, to be put back later.
+    /// A dump of one Redis database, for a later restore.
     struct Snapshot(Vec<(Vec<u8>, i64, Vec<u8>)>);
 
     async fn connect(system: &System) -> MultiplexedConnection {
-        let url = system.engines.as_ref().expect("it runs on the engines").redis_url.as_str();
+        let url = system.engines.as_ref().expect("it runs on real engines").redis_url.as_str();
         let client = redis::Client::open(url).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()
     }
@@ -66,7 +66,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p4_w5_spent_guesses_do_not_come_back_with_a_restored_dump() {
+    async fn p4_w5_used_attempts_do_not_come_back_with_a_restored_dump() {
         let (_system, [one, other], mut redis) = two_gateways().await;
         let phone = new_phone();
         let code = one.fresh_code(&phone).await;
@@ -83,7 +83,7 @@ mod on_the_engines {
         other.login(&phone, &wrong(&code, 6)).await.problem(429, "otp_attempts_exhausted");
         restore(&mut redis, &before).await;
         let answer = one.login(&phone, &code).await;
-        assert_ne!(answer.status, 200, "the right code after five wrong ones");
+        assert_ne!(answer.status, 200, "the right code after five failed attempts");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +103,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn scripts_that_redis_forgot_are_sent_again() {
+    async fn scripts_that_redis_lost_are_sent_again() {
         let (_system, [one, other], mut redis) = two_gateways().await;
         let phone = new_phone();
         one.sign_in(&phone).await;

@@ -1,4 +1,4 @@
-//! Clients that ask, each for a phone of its own, and remember what they were told.
+//! Clients that request codes, each for its own phone, and record the answers.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,20 +11,20 @@ use tokio::time::MissedTickBehavior;
 
 use crate::support::http::{Api, new_phone};
 
-/// Asks a second over all gateways.
+/// Requests per second over all gateways.
 const PER_SECOND: u64 = 20;
-/// Asks in flight at once: on a slow machine fewer are made, and what is tested is the fault and not the pile.
+/// Requests in flight at once: a slow machine makes fewer, because the test is about the fault and not about overload.
 const IN_FLIGHT: usize = 12;
-/// No answer of the load takes longer. It shares the machine with all that it loads, so this tells a hang from an
-/// answer only; the 2.5 s of P1 are measured by a caller of their own.
+/// No answer to the load takes longer. The load shares its machine with the system, so this only tells a hang from an
+/// answer; a separate caller measures the 2.5 s of P1.
 pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(18);
 
-/// What the gateway said.
+/// The gateway's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Word {
     /// 202, and the request's id.
     Accepted(String),
-    /// 503 with a time to come again.
+    /// 503 with a time to retry.
     Away,
     /// Another status: there should be none.
     Odd(u16, String),
@@ -32,7 +32,7 @@ pub(crate) enum Word {
     Nothing,
 }
 
-/// One ask and what came of it.
+/// One code request and its answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     pub phone: String,
@@ -49,7 +49,7 @@ impl Told {
     }
 }
 
-/// Asks until it is stopped.
+/// Requests codes until it is stopped.
 pub(crate) struct Load {
     told: Arc<Mutex<Vec<Told>>>,
     stop: watch::Sender<bool>,
@@ -84,29 +84,29 @@ impl Load {
         Self { told, stop, asking }
     }
 
-    /// How many were answered 202 so far.
+    /// Returns how many requests were answered 202 so far.
     pub fn accepted(&self) -> usize {
         let told = self.told.lock().expect("no panic while held");
         told.iter().filter(|one| one.request().is_some()).count()
     }
 
-    /// Waits until so many more were answered 202.
+    /// Waits until this many more requests are answered 202.
     pub async fn more(&self, count: usize) {
         let goal = self.accepted() + count;
-        crate::support::eventually("more asks to be accepted", super::HEALED_WITHIN, async || {
+        crate::support::eventually("more accepted requests", super::HEALED_WITHIN, async || {
             (self.accepted() >= goal).then_some(())
         })
         .await;
     }
 
-    /// Stops asking and gives what was told, each answer in time.
+    /// Stops the load and returns the answers.
     pub async fn stop(self) -> Vec<Told> {
         self.stop.send_replace(true);
-        self.asking.await.expect("asking does not panic");
+        self.asking.await.expect("the load does not panic");
         let told = self.told.lock().expect("no panic while held").clone();
         let count = |word: fn(&Word) -> bool| told.iter().filter(|one| word(&one.word)).count();
         println!(
-            "{} asks: {} accepted, {} told to come again, {} without an answer, the slowest {:?}",
+            "{} requests: {} accepted, {} told to retry, {} without an answer, the slowest {:?}",
             told.len(),
             count(|word| matches!(word, Word::Accepted(_))),
             count(|word| matches!(word, Word::Away)),

@@ -1,5 +1,5 @@
-//! Faults under load on the engines: what dies, restarts, hangs, stops or forgets, while clients ask. The oracle is what
-//! the clients were told against what a provider of ours was handed.
+//! Faults under load on the engines: crashes, restarts, hangs, stops and data loss while clients request codes. The
+//! oracle compares what the clients were told with what the test's provider received.
 
 mod ends;
 mod engines;
@@ -23,7 +23,7 @@ use crate::support::eventually;
 use crate::support::http::Api;
 use crate::support::system::System;
 
-/// P1, P12: an end for everything, and normal service, within this time of the last fault's end.
+/// P1, P12: a final status for every request, and normal service, within this time of the end of the last fault.
 pub(crate) const HEALED_WITHIN: Duration = Duration::from_mins(1);
 
 const QUEUES: [&str; 10] = [
@@ -39,7 +39,7 @@ const QUEUES: [&str; 10] = [
     "sms-worker.dead",
 ];
 
-/// Waits until every accepted ask has its end, then until nothing is on its way any more, and judges.
+/// Waits until every accepted request has a final status and nothing is in flight, then judges.
 pub(crate) async fn judge(
     system: &System,
     api: &Api,
@@ -70,12 +70,12 @@ pub(crate) async fn judge(
     })
     .await;
     println!(
-        "every end after {:?} ({})",
+        "final statuses after {:?} ({})",
         start.elapsed(),
         if all_ended.is_some() { "all" } else { "some are open" }
     );
-    let amqp_url = &system.engines.as_ref().expect("it runs on the engines").amqp_url;
-    eventually("the queues to run dry", HEALED_WITHIN, async || {
+    let amqp_url = &system.engines.as_ref().expect("it runs on real engines").amqp_url;
+    eventually("the queues to empty", HEALED_WITHIN, async || {
         let waiting = waiting(amqp_url).await;
         waiting.iter().all(|(name, count)| name.ends_with(".dead") || *count == 0).then_some(())
     })
@@ -93,7 +93,7 @@ pub(crate) async fn judge(
     held.findings()
 }
 
-/// What waits in each queue.
+/// Counts the messages in each queue.
 async fn waiting(amqp_url: &str) -> Vec<(&'static str, u32)> {
     let connection =
         Connection::connect(amqp_url, ConnectionProperties::default()).await.expect("connect");

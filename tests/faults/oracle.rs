@@ -1,28 +1,28 @@
-//! What the clients were told, held against what the provider took and how each ask ended.
+//! Compares the answers to the clients with what the provider took and how each request ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::load::{HANGS_AFTER, Told, Word};
 use super::provider::Text;
 
-/// States in which an ask may rest: its text went out, or its asker knows that it did not.
+/// The states in which a request may rest: its text was sent, or its requester knows that it was not.
 pub(crate) const ENDS: [&str; 7] =
     ["sent", "delivered", "undelivered", "failed", "verified", "expired", "superseded"];
-/// Those that say that no text came.
+/// The states without a text.
 const WITHOUT_TEXT: [&str; 4] = ["failed", "undelivered", "expired", "superseded"];
 
-/// Everything that is known when a fault is over.
+/// Everything known after a fault is over.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Held {
     pub told: Vec<Told>,
     pub texts: Vec<Text>,
     pub statuses: BTreeMap<String, String>,
     pub dead_letters: u32,
-    /// How often a phone may be texted for its one ask: two inside W1, else one.
+    /// The allowed number of texts per request: two inside W1, otherwise one.
     pub at_most: usize,
 }
 
-/// What is wrong. Nothing, it is to be hoped.
+/// What is wrong, if anything.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
     pub lost: Vec<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Findings {
     pub hung: Vec<String>,
     pub odd: Vec<String>,
     pub dead_letters: u32,
-    /// Not wrong by itself: phones with a second text inside W1.
+    /// Not an error in itself: phones with a second text inside W1.
     pub twice: usize,
 }
 
@@ -101,7 +101,7 @@ mod tests {
         Text { phone: phone.to_owned(), code: code.to_owned() }
     }
 
-    /// Three asks, each with its text and its end.
+    /// Three requests, each with its text and its final status.
     fn sound() -> Held {
         Held {
             told: vec![told("+1", "a"), told("+2", "b"), told("+3", "c")],
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sound_passes() {
+    fn sound_results_pass() {
         sound().findings().assert_none();
     }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn p2_a_planted_double_is_found() {
+    fn p2_a_planted_duplicate_is_found() {
         let mut held = sound();
         held.texts.push(text("+2", "222222"));
         assert_eq!(held.findings().doubled.len(), 1);

@@ -1,4 +1,4 @@
-//! A provider of texts that keeps a list of what it took: no double is hidden, as the inbox would hide it.
+//! A provider that lists every text it took: it hides no duplicate, as the inbox would.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A text as it was handed over.
+/// A text as the provider received it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Text {
     pub phone: String,
@@ -24,7 +24,7 @@ pub(crate) struct Provider {
     server: JoinHandle<()>,
 }
 
-/// Long enough that a kill finds calls in flight.
+/// Long enough for a kill to find calls in flight.
 const ANSWERS_AFTER: Duration = Duration::from_millis(40);
 
 impl Provider {
@@ -39,7 +39,7 @@ impl Provider {
         Self { url, taken, server }
     }
 
-    /// What makes a system send by it.
+    /// The settings that make a system send through this provider.
     pub fn settings(&self) -> [(&str, &str); 3] {
         [
             ("LATCHKEY_SMS_ROUTES", "default=http"),
@@ -69,7 +69,7 @@ async fn take(State(taken): State<Arc<Mutex<Vec<Text>>>>, Json(body): Json<Value
     let digits: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
     let phone = body["phone_number"].as_str().expect("a number").to_owned();
     taken.lock().expect("no panic while held").push(Text { phone, code: digits });
-    // Taken, and only then told: who dies in between leaves W1 behind.
+    // The text is taken first and confirmed later: a worker that dies in between causes W1.
     tokio::time::sleep(ANSWERS_AFTER).await;
     Json(json!({ "id": body["attempt_id"], "segments": 1 }))
 }

@@ -1,4 +1,4 @@
-//! kill -9 of our own processes in mid-flow.
+//! `kill -9` of our own processes under load.
 
 mod on_the_engines {
     use super::super::load::Load;
@@ -9,7 +9,7 @@ mod on_the_engines {
     use crate::support::process::Binary;
     use crate::support::system::System;
 
-    /// Kills every process of a kind, one after the other, with asks going on; each is started again.
+    /// Kills each process of a kind in turn under load, and restarts it.
     async fn killed_in_mid_flow(binary: Binary, at_most: usize) -> oracle::Findings {
         let provider = Provider::start().await;
         let engines = Engines::shared().fresh().await;
@@ -27,21 +27,21 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p1_p2_otp_worker_killed_in_mid_flow_loses_nothing_and_texts_nobody_twice() {
+    async fn p1_p2_an_otp_worker_killed_under_load_loses_nothing_and_causes_no_second_text() {
         killed_in_mid_flow(Binary::OtpWorker, 1).await.assert_none();
     }
 
-    /// W1: a call in flight when its worker dies was perhaps taken; then a second text with the same code may follow.
+    /// W1: a call in flight when its worker dies may have been taken; a second text with the same code may follow.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p1_w1_sms_worker_killed_in_mid_flow_loses_nothing_and_texts_at_most_twice() {
+    async fn p1_w1_an_sms_worker_killed_under_load_loses_nothing_and_sends_at_most_two_texts() {
         let found = killed_in_mid_flow(Binary::SmsWorker, 2).await;
         found.assert_none();
-        // Only what was in flight at one of the four kills: 20 asks a second, 40 ms a call.
+        // Only calls in flight at one of the four kills: 20 requests a second, 40 ms a call.
         assert!(found.twice <= 16, "{} phones were texted twice", found.twice);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p1_p2_gateway_killed_in_mid_flow_keeps_what_it_answered() {
+    async fn p1_p2_a_gateway_killed_under_load_keeps_every_accepted_request() {
         killed_in_mid_flow(Binary::Gateway, 1).await.assert_none();
     }
 }

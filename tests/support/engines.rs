@@ -1,4 +1,4 @@
-//! RabbitMQ, Redis and PostgreSQL for the tests: one private server of each a run, a clean place in each a test.
+//! RabbitMQ, Redis and PostgreSQL for the tests: one private server of each per run, a clean space in each per test.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -15,19 +15,19 @@ use super::rabbit::Rabbit;
 use super::redis::Redis;
 use super::server::{Launch, Server};
 
-/// RabbitMQ needs 5 to 8 s on two idle cores, the others under two.
+/// RabbitMQ needs 5 to 8 s on two idle cores, the others less than two.
 pub const START_LIMIT: Duration = Duration::from_mins(2);
 
-/// What a server is to keep over a `kill -9`.
+/// What a server keeps over a `kill -9`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeps {
-    /// The shared servers, which nobody kills: as fast as they go.
+    /// For the shared servers, which are never killed: as fast as possible.
     Nothing,
-    /// What was acknowledged, as in production: fsync, append-only file.
+    /// Everything acknowledged, as in production: fsync, append-only file.
     Everything,
 }
 
-/// The servers that all tests of a run share; each starts when it is first asked for.
+/// The servers that all tests of a run share; each starts on first use.
 #[derive(Debug)]
 pub struct Engines {
     postgres: Shared<Postgres>,
@@ -35,9 +35,9 @@ pub struct Engines {
     rabbit: Shared<Rabbit>,
 }
 
-/// A test's own places in the shared servers, or in private ones: the URLs can be changed one by one.
+/// A test's own spaces on the shared or private servers: each URL can be changed.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_field_names, reason = "named as the settings are")]
+#[expect(clippy::struct_field_names, reason = "named like the settings")]
 pub struct EngineSet {
     pub database_url: String,
     pub redis_url: String,
@@ -45,7 +45,7 @@ pub struct EngineSet {
 }
 
 impl Engines {
-    /// The shared servers, all three on their way up.
+    /// Returns the shared servers and starts all three.
     pub fn shared() -> &'static Self {
         let engines = Self::one_by_one();
         engines.postgres.begin();
@@ -54,7 +54,7 @@ impl Engines {
         engines
     }
 
-    /// The shared servers for a test that does not need all: none starts before it is asked for.
+    /// Returns the shared servers for a test that does not need all: each starts on first use.
     pub fn one_by_one() -> &'static Self {
         static ENGINES: Engines =
             Engines { postgres: Shared::new(), redis: Shared::new(), rabbit: Shared::new() };
@@ -62,7 +62,7 @@ impl Engines {
         &ENGINES
     }
 
-    /// An empty database, an empty Redis database number and a vhost that no other test has.
+    /// Returns an empty database, an empty Redis database number and a vhost that no other test has.
     pub async fn fresh(&'static self) -> EngineSet {
         let (database_url, redis_url, amqp_url) =
             tokio::join!(self.database(), self.redis(), self.vhost());
@@ -73,7 +73,7 @@ impl Engines {
         self.postgres.get().await.database().await
     }
 
-    /// Database numbers part the keys, not the channels of PUBLISH.
+    /// Database numbers separate the keys, but not the channels of PUBLISH.
     pub async fn redis(&'static self) -> String {
         self.redis.get().await.database()
     }
@@ -82,14 +82,14 @@ impl Engines {
         self.rabbit.get().await.vhost().await
     }
 
-    /// The shared node, to ask it what it holds; never to be stopped.
+    /// Returns the shared node, for queries only; never stop it.
     pub async fn rabbit_node(&'static self) -> &'static Rabbit {
         self.rabbit.get().await
     }
 }
 
 impl EngineSet {
-    /// As the product reads it.
+    /// Returns the URLs as the product's settings.
     pub fn env(&self) -> BTreeMap<String, String> {
         [
             ("DATABASE_URL", &self.database_url),
@@ -101,7 +101,7 @@ impl EngineSet {
     }
 }
 
-/// An engine that starts by itself and can be started in a thread of its own.
+/// An engine that starts by itself and can be started in its own thread.
 trait Start: Sized + Send + Sync + 'static {
     async fn start_shared() -> Self;
 }
@@ -124,7 +124,7 @@ impl Start for Rabbit {
     }
 }
 
-/// Started once, by whoever comes first; a failure is the same failure for everybody.
+/// Started once, on first use; a failure is the same for all users.
 #[derive(Debug)]
 struct Shared<T>(OnceLock<Result<T, String>>);
 
@@ -146,7 +146,7 @@ impl<T: Start> Shared<T> {
     }
 
     fn wait(&self) -> Result<&T, &str> {
-        // A runtime of its own in a thread of its own: each test has one runtime, and the server outlives them all.
+        // A separate runtime and thread: each test has its own runtime, and the server outlives them all.
         let started = self.0.get_or_init(|| {
             let runtime = || {
                 tokio::runtime::Builder::new_current_thread()
@@ -165,7 +165,7 @@ impl<T: Start> Shared<T> {
     }
 }
 
-/// Starts a server on a free port, on another one if it was taken in between, and waits until it answers.
+/// Starts a server on a free port, or another one if that was taken meanwhile, and waits until it answers.
 pub async fn start_on_a_free_port(
     launch: impl Fn(u16) -> Launch,
     answers: impl AsyncFn(u16) -> bool,
@@ -184,7 +184,7 @@ pub async fn start_on_a_free_port(
     panic!("{failures}");
 }
 
-/// Sends these bytes and tells whether the answer begins as told.
+/// Sends these bytes and reports whether the answer begins as expected.
 pub async fn exchange(port: u16, request: &[u8], answer: &[u8]) -> bool {
     let talk = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
@@ -196,15 +196,15 @@ pub async fn exchange(port: u16, request: &[u8], answer: &[u8]) -> bool {
     matches!(timeout(Duration::from_secs(2), talk).await, Ok(Ok(true)))
 }
 
-/// The embedded side only: `tests/run --fast` says so in the environment, and a test that was not left out by its name
-/// fails here instead of starting servers.
-#[expect(clippy::disallowed_methods, reason = "a switch of the tests, which config must not know")]
+/// Fails if only the embedded engines are allowed: `tests/run --fast` sets this in the environment, and a test that is
+/// not skipped by name fails here instead of starting servers.
+#[expect(clippy::disallowed_methods, reason = "a switch for the tests, which config does not know")]
 fn allowed() {
     let embedded_only =
         std::env::var("LATCHKEY_TEST_ENGINES").is_ok_and(|engines| engines == "embedded");
     assert!(
         !embedded_only,
-        "a test that needs an engine belongs into a module named on_the_engines"
+        "a test that needs a real engine belongs in a module named on_the_engines"
     );
 }
 
@@ -245,7 +245,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn two_tests_have_nothing_in_common() {
+    async fn two_tests_share_no_data() {
         let engines = Engines::shared();
         let (one, other) = tokio::join!(engines.fresh(), engines.fresh());
 
@@ -326,7 +326,7 @@ mod on_the_engines {
         let url = private.vhost().await;
         declare(&url, "mark").await;
         private.restart().await;
-        // The listener may open before the last vhost is up again.
+        // The listener may open before the last vhost is up.
         let length = super::super::eventually(
             "the queue after the restart",
             Duration::from_secs(30),

@@ -1,4 +1,4 @@
-//! Folders and ports that belong to one server or one process of a test.
+//! Folders and ports that belong to one server or process of a test.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs};
 
 use super::guard;
 
-/// An own temporary folder, removed on drop, or by the watchdog when the run is killed.
+/// A temporary folder, removed on drop, or by the watchdog if the run is killed.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
@@ -16,7 +16,7 @@ impl Folder {
     pub fn new(name: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // In a container a process id may come again and meet its predecessor's folder: hence the salt.
+        // In a container a process id may recur and collide with an old folder: hence the salt.
         let salt = domain::rng::below(u64::MAX);
         let path = std::env::temp_dir()
             .join(format!("latchkey-test-{}-{salt:x}-{number}-{name}", std::process::id()));
@@ -36,13 +36,13 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Best effort: the watchdog removes it a second time.
+        // Best effort: the watchdog tries again.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// A port of 10000 to 32000 that nobody listens on and that this run has not given out yet. Above lies the ephemeral
-/// range, where an outgoing connection may take it between this look and the server's start.
+/// Returns a free port from 10000 to 32000 that this run has not used yet. The ephemeral range lies above; there, an
+/// outgoing connection could take the port before the server starts.
 pub fn free_port() -> u16 {
     static GIVEN: LazyLock<Mutex<BTreeSet<u16>>> = LazyLock::new(Mutex::default);
     for _ in 0..10_000 {
@@ -63,7 +63,7 @@ fn a_port_is_given_out_once() {
 }
 
 #[test]
-fn a_folder_goes_with_its_owner() {
+fn a_folder_is_removed_with_its_owner() {
     let folder = Folder::new("gone");
     let path = folder.path().to_owned();
     fs::write(folder.join("file"), "x").unwrap();

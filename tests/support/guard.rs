@@ -1,7 +1,8 @@
-//! The watchdog: one small shell for the whole run that outlives us by a moment.
+//! The watchdog: one small shell for the whole run that briefly outlives it.
 //!
-//! Statics are not dropped and a killed test drops nothing, so what we start is told to a shell that reads our pipe.
-//! When the pipe ends, however that came about, it ends the process groups and removes the folders that are left.
+//! Statics are not dropped and a killed test drops nothing, so everything we start is reported to a shell that reads
+//! our pipe. When the pipe ends, for any reason, it kills the remaining process groups and removes the remaining
+//! folders.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -30,11 +31,11 @@ for entry in $groups; do kill -s KILL -- "-${entry%:*}" 2>/dev/null; done
 [ $# -eq 0 ] || rm -rf -- "$@" || { sleep 1; rm -rf -- "$@"; }
 "#;
 
-/// How a process group is ended when the run is over.
+/// How a process group ends when the run is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     Kill,
-    /// PostgreSQL's immediate shutdown: as abrupt for its data, but it gives its shared memory back.
+    /// PostgreSQL's immediate shutdown: as abrupt for its data, but it releases its shared memory.
     Quit,
 }
 
@@ -51,7 +52,7 @@ pub fn watch_group(group: u32, ending: Ending) {
     tell(&format!("group {group} {}", ending.signal()));
 }
 
-/// A group that was reaped: its number may become somebody else's.
+/// Forgets a reaped group: its number may be reused.
 pub fn forget_group(group: u32) {
     tell(&format!("gone {group}"));
 }
@@ -65,7 +66,7 @@ fn tell(line: &str) {
     let shell = SHELL.get_or_init(|| Mutex::new(start()));
     let mut shell = shell.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let pipe = shell.stdin.as_mut().expect("its stdin is a pipe");
-    writeln!(pipe, "{line}").expect("the watchdog reads as long as we live");
+    writeln!(pipe, "{line}").expect("the watchdog reads while we run");
 }
 
 fn start() -> Child {
@@ -74,10 +75,10 @@ fn start() -> Child {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // A group of its own: what interrupts the tests at a terminal must not take the watchdog along.
+        // Its own group: an interrupt of the tests at a terminal must not end the watchdog.
         .process_group(0)
         .spawn()
-        .expect("start the watchdog: sh is there")
+        .expect("start the watchdog")
 }
 
 /// Runs the watchdog over these lines and a pipe that ends, for its own test.

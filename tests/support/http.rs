@@ -1,4 +1,4 @@
-//! The client of the tests: thin words for the calls of the API, and the reading of the inbox.
+//! The tests' client: short functions for the API calls and for reading the inbox.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ pub struct Api {
     client: reqwest::Client,
 }
 
-/// A whole answer. `body` is null where there is none, a string where it is no JSON.
+/// A whole answer. `body` is null if empty, and a string if it is not JSON.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -29,14 +29,14 @@ pub struct Answer {
 
 impl Api {
     pub fn new(url: &str) -> Self {
-        // No proxy of the machine's, and no redirect that hides an answer.
+        // Uses no proxy of the machine, and follows no redirect that could hide an answer.
         let client =
             reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let client = client.timeout(Duration::from_secs(20)).build().expect("make a client");
         Self { url: url.to_owned(), client }
     }
 
-    /// A call with everything; an error is one of the transport.
+    /// Makes a call; an error is a transport error.
     pub async fn try_call(
         &self,
         method: Method,
@@ -80,12 +80,12 @@ impl Api {
         self.post_with(path, body, &[]).await
     }
 
-    /// A call with a header more, such as `Idempotency-Key`.
+    /// Makes a call with extra headers, such as `Idempotency-Key`.
     pub async fn post_with(&self, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
         self.call(Method::POST, path, Some(&body), headers).await
     }
 
-    /// A call with an access token.
+    /// Makes a call with an access token.
     pub async fn signed_in(
         &self,
         method: Method,
@@ -111,7 +111,7 @@ impl Api {
         self.post("/v1/login", json!({ "phone_number": phone, "otp": code })).await
     }
 
-    /// A login that names the request which its code was asked for with.
+    /// Logs in with the id of the request that the code belongs to.
     pub async fn login_for(&self, phone: &str, code: &str, request_id: &str) -> Answer {
         self.post(
             "/v1/login",
@@ -128,7 +128,7 @@ impl Api {
         self.post("/v1/token/verify", json!({ "token": token })).await
     }
 
-    /// Logout.
+    /// Logs out.
     pub async fn blacklist(&self, token: &str) -> Answer {
         self.post("/v1/token/blacklist", json!({ "refresh": token })).await
     }
@@ -141,7 +141,7 @@ impl Api {
         self.get(&format!("/v1/otp/{request_id}")).await
     }
 
-    /// The texts sent to a phone, newest first, as the inbox shows them.
+    /// Returns the texts sent to a phone, newest first, as the inbox shows them.
     pub async fn messages(&self, phone: &str) -> Vec<Value> {
         let path = format!("/inbox/messages?phone_number=%2B{}", phone.trim_start_matches('+'));
         match self.get(&path).await.expect(200).body {
@@ -150,7 +150,7 @@ impl Api {
         }
     }
 
-    /// The newest code, once this many texts have come.
+    /// Returns the newest code, once this many texts have arrived.
     pub async fn code(&self, phone: &str, count: usize) -> String {
         let what = format!("text {count}");
         let messages = eventually(&what, TEXT_LIMIT, async || {
@@ -159,18 +159,19 @@ impl Api {
         text(&messages.await[0]["code"])
     }
 
-    /// Asks for a code and reads it from the text that came for it.
+    /// Requests a code and reads it from its text.
     pub async fn fresh_code(&self, phone: &str) -> String {
-        // By the ask, not by a count: texts of other asks and notices come as they like, and old ones leave the inbox.
+        // Matches the request, not a count: texts of other requests and notices arrive at any time, and old ones leave
+        // the inbox.
         let asked = self.otp(phone).await.expect(202).text("request_id");
-        let text = eventually("the ask's text", TEXT_LIMIT, async || {
+        let text = eventually("the text", TEXT_LIMIT, async || {
             self.messages(phone).await.into_iter().find(|text| text["request_id"] == asked.as_str())
         })
         .await;
         self::text(&text["code"])
     }
 
-    /// Signs in by a fresh code, into a new account or the old one; gives the login's whole body.
+    /// Signs in with a fresh code, into a new or existing account; returns the login's whole body.
     pub async fn sign_in(&self, phone: &str) -> Value {
         let code = self.fresh_code(phone).await;
         self.login(phone, &code).await.expect(200).body
@@ -178,18 +179,18 @@ impl Api {
 }
 
 impl Answer {
-    /// The answer itself if it has this status.
+    /// Returns the answer if it has this status.
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.body);
         self
     }
 
-    /// P8: a refusal is a problem document with a stable code, and its two ways to say how long to wait agree.
+    /// P8: a refusal is a problem document with a stable code, and its two retry times agree.
     pub fn problem(self, status: u16, code: &str) -> Map<String, Value> {
         assert_eq!(self.status, status, "{}", self.body);
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.body);
         let Value::Object(ref members) = self.body else {
-            panic!("a problem is an object: {}", self.body)
+            panic!("a problem must be an object: {}", self.body)
         };
         for member in ["type", "title", "status", "detail", "code"] {
             assert!(members.contains_key(member), "{} has no {member}", self.body);
@@ -209,32 +210,32 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// A member of the body that is a string.
+    /// Returns a string member of the body.
     pub fn text(&self, member: &str) -> String {
         text(&self.body[member])
     }
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no string")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("{value} is not a string")).to_owned()
 }
 
-/// The status of a GET, if anybody answers.
+/// Returns the status of a GET, if there is an answer.
 pub async fn status_of(url: &str) -> Option<u16> {
-    // A client of its own each time: one that is kept belongs to the runtime of the test that made it.
+    // A new client each time: a kept one would belong to the runtime of the test that made it.
     let client =
         reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().ok()?;
     client.get(url).send().await.ok().map(|answer| answer.status().as_u16())
 }
 
-/// A mobile number that no other test of this run has.
+/// Returns a mobile number that no other test of this run has.
 pub fn new_phone() -> String {
     static NEXT: LazyLock<AtomicU64> =
         LazyLock::new(|| AtomicU64::new(domain::rng::below(10_000_000)));
     format!("+98912{:07}", NEXT.fetch_add(1, Ordering::Relaxed) % 10_000_000)
 }
 
-/// A code of the same length that is not this one.
+/// Returns a different code of the same length.
 pub fn wrong(code: &str, by: u64) -> String {
     let end = 10_u64.pow(u32::try_from(code.len()).expect("at most ten digits"));
     let number: u64 = code.parse().expect("a code is digits");

@@ -1,7 +1,7 @@
-//! What the integration tests stand on: private engines, a fault proxy, our own processes, a client.
+//! The basis of the integration tests: private engines, a fault proxy, our own processes, a client.
 //!
-//! A test that needs an engine has `on_the_engines` in its path ([`both_sides!`] puts it there), so that
-//! `tests/run --fast` can leave it out by name.
+//! A test that needs a real engine has `on_the_engines` in its path ([`both_sides!`] adds it), so that `tests/run
+//! --fast` can skip it by name.
 
 pub mod engines;
 pub mod folder;
@@ -17,7 +17,7 @@ pub mod system;
 
 use std::time::{Duration, Instant};
 
-/// Waits until the probe gives something, and fails with `what` when `within` is over.
+/// Waits until the probe returns something; fails with `what` after `within`.
 pub async fn eventually<T>(
     what: &str,
     within: Duration,
@@ -25,11 +25,11 @@ pub async fn eventually<T>(
 ) -> T {
     match in_time(within, &mut probe).await {
         Some(found) => found,
-        None => panic!("waited {within:?} in vain for {what}"),
+        None => panic!("timed out after {within:?} waiting for {what}"),
     }
 }
 
-/// Asks the probe every 20 ms until it gives something or `within` is over.
+/// Runs the probe every 20 ms until it returns something or `within` is over.
 pub async fn in_time<T>(within: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + within;
     loop {
@@ -43,7 +43,7 @@ pub async fn in_time<T>(within: Duration, mut probe: impl AsyncFnMut() -> Option
     }
 }
 
-/// Two tests of one body, `async fn(Side)`: `name::embedded` and `name::on_the_engines`.
+/// Makes two tests of one body, `async fn(Side)`: `name::embedded` and `name::on_the_engines`.
 #[macro_export]
 macro_rules! both_sides {
     ($($name:ident),+ $(,)?) => {$(

@@ -16,7 +16,7 @@ use super::guard::Ending;
 use super::server::{Launch, Server, find_program};
 
 const USER: &str = "latchkey";
-/// Asked by nobody (`trust`), but in the URL, so that a search of logs for it is worth something.
+/// Not checked (`trust`), but part of the URL, so that a search of the logs for it is meaningful.
 const PASSWORD: &str = "postgres-password-of-the-tests";
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Postgres {
     pub server: Server,
     port: u16,
     databases: AtomicU32,
-    // Below the server: it ends before its folder goes.
+    // Declared after the server: it ends before its folder is removed.
     _folder: Folder,
 }
 
@@ -73,7 +73,7 @@ impl Postgres {
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// A new and empty database.
+    /// Creates an empty database.
     pub async fn database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let mut connection =
@@ -84,13 +84,13 @@ impl Postgres {
         self.url(&name)
     }
 
-    /// Ends it as a power cut would and starts it on the same port and data.
+    /// Ends it like a power cut and restarts it on the same port and data.
     pub async fn restart(&mut self) {
         self.server.kill9().await;
         self.start_again().await;
     }
 
-    /// Starts it after [`Server::kill9`] on the same port and data.
+    /// Restarts it after [`Server::kill9`] on the same port and data.
     pub async fn start_again(&mut self) {
         self.server.spawn();
         let port = self.port;
@@ -98,12 +98,12 @@ impl Postgres {
     }
 }
 
-/// A connection of the test's own, to look at what the product wrote.
+/// Opens the test's own connection, to inspect what the product wrote.
 pub async fn connect(url: &str) -> sqlx::Result<PgConnection> {
     url.parse::<PgConnectOptions>()?.disable_statement_logging().connect().await
 }
 
-/// Everything in a database as SQL text, for a search for what must not be there.
+/// Dumps a database as SQL text, to search for what must not be there.
 pub fn dump(url: &str) -> String {
     let program = find_program("pg_dump", &["/usr/lib/postgresql"], "postgresql-client");
     let output = Command::new(program).args(["--inserts", url]).output().expect("run pg_dump");
@@ -124,7 +124,7 @@ fn settings(folder: &Folder, port: u16, keeps: Keeps) -> Vec<String> {
         "unix_socket_directories=".to_owned(),
         "max_connections=300".to_owned(),
         format!("fsync={fsync}"),
-        // Not in /dev/shm, where a killed server's leftovers would pile up.
+        // Not in /dev/shm, where files of killed servers would pile up.
         "dynamic_shared_memory_type=mmap".to_owned(),
     ] {
         args.extend(["-c".to_owned(), setting]);
@@ -132,14 +132,14 @@ fn settings(folder: &Folder, port: u16, keeps: Keeps) -> Vec<String> {
     args
 }
 
-/// PostgreSQL refuses to run as root: then it runs as the account that its package makes.
+/// PostgreSQL refuses to run as root: as root, use the account that its package creates.
 fn account_for_the_server(ours: &Folder) -> Option<(u32, u32)> {
     if fs::metadata(ours.path()).expect("our folder is there").uid() != 0 {
         return None;
     }
     let accounts = fs::read_to_string("/etc/passwd").expect("read /etc/passwd");
     let fields = accounts.lines().find_map(|line| line.strip_prefix("postgres:")).expect(
-        "the account `postgres` is there, as PostgreSQL does not run as root: apt-get install postgresql makes it",
+        "PostgreSQL does not run as root and the account `postgres` is missing: apt-get install postgresql makes it",
     );
     let mut numbers = fields.split(':').skip(1).map(|field| field.parse().expect("a number"));
     numbers.next().zip(numbers.next())

@@ -1,4 +1,4 @@
-//! Our own binaries as processes, each in a folder of its own.
+//! Our own binaries as processes, each with its own folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::guard::Ending;
 use super::http;
 use super::server::{Launch, Server};
 
-/// A debug build on a busy machine; an idle one needs a second.
+/// For a debug build on a busy machine; an idle one needs a second.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,8 @@ impl Binary {
     }
 
     pub fn path(self) -> PathBuf {
-        // Cargo tells the tests of the root package where its own binary is. The services' lie beside it once they are
-        // built, and so does the load generator, which is told nothing.
+        // Cargo gives the path of its own binary to the tests of the root package. The services' binaries lie beside it
+        // once built, and so does the load generator, which gets no path.
         let beside = option_env!("CARGO_BIN_EXE_latchkey").map(PathBuf::from);
         let beside = beside.or_else(|| std::env::current_exe().ok()).expect("a program has a path");
         let path = beside.with_file_name(self.name());
@@ -60,8 +60,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a service on free ports, with `home` as its home and `env` over what every process gets. It is not
-    /// ready yet: several can come up side by side.
+    /// Starts a service on free ports, with `home` as its home and `env` over the common environment. It is not ready
+    /// yet: several can start side by side.
     pub fn start(binary: Binary, home: &Path, env: &BTreeMap<String, String>) -> Self {
         let (port, ops_port) = (free_port(), free_port());
         let url = binary.listens().then(|| format!("http://127.0.0.1:{port}"));
@@ -84,13 +84,13 @@ impl Process {
         Self { binary, server, url, ops_url: format!("http://127.0.0.1:{ops_port}") }
     }
 
-    /// Waits until its `/readyz` says yes; fails with its last words when it ends instead.
+    /// Waits until `/readyz` is ok; fails with the end of the log if the process ends first.
     pub async fn ready(&mut self) {
         let url = format!("{}/readyz", self.ops_url);
         self.server.ready(START_LIMIT, async || http::status_of(&url).await == Some(200)).await;
     }
 
-    /// Kills it and starts it again on the same ports and folder, ready.
+    /// Kills it, restarts it on the same ports and folder, and waits until it is ready.
     pub async fn restart(&mut self) {
         self.server.kill9().await;
         self.server.spawn();
@@ -98,7 +98,7 @@ impl Process {
     }
 }
 
-/// Runs an operator's command to its end and gives its standard output; fails when the command does.
+/// Runs an operator command to its end and returns its standard output; fails if the command fails.
 pub fn run(binary: Binary, args: &[&str], home: &Path, env: &BTreeMap<String, String>) -> String {
     let mut command = std::process::Command::new(binary.path());
     let output = command
@@ -108,7 +108,7 @@ pub fn run(binary: Binary, args: &[&str], home: &Path, env: &BTreeMap<String, St
         .envs(surroundings(home))
         .envs(env)
         .output();
-    let output = output.expect("run a command of ours");
+    let output = output.expect("run our command");
     let [printed, complaint] =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert!(
@@ -120,7 +120,7 @@ pub fn run(binary: Binary, args: &[&str], home: &Path, env: &BTreeMap<String, St
     printed
 }
 
-/// What a process sees of the machine: nothing that could change a test's outcome.
+/// The environment of a process: nothing from the machine that could change a test's outcome.
 fn surroundings(home: &Path) -> BTreeMap<String, String> {
     let home = home.display().to_string();
     [

@@ -1,4 +1,4 @@
-//! A TCP proxy that breaks the way to an engine: slow, cut, half open, refused.
+//! A TCP proxy that breaks the connection to an engine: slow, cut, half open, refused.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use tokio::time::{Instant, sleep_until};
 
 use super::folder::free_port;
 
-/// What happens to bytes and connections, those that are open and those to come.
+/// What happens to bytes and connections, both open and new ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
-    /// Each way, on every piece.
+    /// In each direction, for every piece.
     Latency(Duration),
     /// Connections stay open and are accepted; what the client sends is swallowed.
     SwallowRequests,
-    /// The engine does what it is asked; its answers are swallowed.
+    /// The engine executes requests; its answers are swallowed.
     SwallowAnswers,
-    /// Of AMQP: what a consumer acks never reaches the broker. Publishes and their confirms pass.
+    /// AMQP: consumer acks never reach the broker. Publishes and their confirms pass.
     SwallowAcks,
-    /// Open connections are cut and nobody listens.
+    /// Open connections are cut and the port is closed.
     Refuse,
 }
 
@@ -37,11 +37,11 @@ enum Way {
 #[derive(Debug, Clone, Copy)]
 struct State {
     fault: Fault,
-    /// Raised to cut what is open.
+    /// Incremented to cut open connections.
     cuts: u32,
 }
 
-/// Runs in the runtime that made it and ends when it is dropped.
+/// Runs in the runtime that made it and ends when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -51,7 +51,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy in front of `host:port`, without a fault yet.
+    /// Starts a proxy in front of `host:port`, without a fault.
     pub async fn before(target: &str) -> Self {
         let target = tokio::net::lookup_host(target)
             .await
@@ -67,7 +67,7 @@ impl Proxy {
         Self { port, state, listening, _tasks: tasks }
     }
 
-    /// The engine's URL with the proxy in the place of its host and port, and the proxy.
+    /// Starts a proxy in front of an engine; returns it, and the engine's URL with the proxy's host and port.
     pub async fn before_url(url: &str) -> (Self, String) {
         let (scheme, rest) = url.split_once("://").expect("a URL");
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -83,7 +83,7 @@ impl Proxy {
         self.port
     }
 
-    /// Sets the fault for all connections; returns once the port is open or closed as it asks.
+    /// Sets the fault for all connections; returns once the port is open or closed accordingly.
     pub async fn set(&mut self, fault: Fault) {
         self.state.send_modify(|state| {
             state.fault = fault;
@@ -93,10 +93,10 @@ impl Proxy {
         self.listening
             .wait_for(|on| *on == open)
             .await
-            .expect("the proxy runs as long as it is held");
+            .expect("the proxy runs as long as its handle");
     }
 
-    /// Cuts what is open; new connections are served.
+    /// Cuts open connections; new ones are served.
     pub fn cut_all(&self) {
         self.state.send_modify(|state| state.cuts += 1);
     }
@@ -134,7 +134,7 @@ async fn listen(
 
 async fn serve(client: TcpStream, target: SocketAddr, state: watch::Receiver<State>) {
     let Ok(engine) = TcpStream::connect(target).await else { return };
-    // A proxy that waits to fill a packet would add a delay that nobody asked for.
+    // Waiting to fill a packet would add an unwanted delay.
     let _ = (client.set_nodelay(true), engine.set_nodelay(true));
     let ((from_client, to_client), (from_engine, to_engine)) =
         (client.into_split(), engine.into_split());
@@ -147,14 +147,14 @@ async fn serve(client: TcpStream, target: SocketAddr, state: watch::Receiver<Sta
     }
 }
 
-/// Whether a piece has a frame with `basic.ack` in it: its size of 13 bytes, class 60 and method 80 (AMQP 0-9-1). No text
-/// of ours has zero bytes, so nothing else looks like it.
+/// Whether a piece holds a `basic.ack` frame: its size of 13 bytes, class 60 and method 80 (AMQP 0-9-1). Our texts have
+/// no zero bytes, so nothing else looks like it.
 fn has_ack(piece: &[u8]) -> bool {
     const ACK: [u8; 8] = [0, 0, 0, 13, 0, 60, 0, 80];
     piece.windows(ACK.len()).any(|window| window == ACK)
 }
 
-/// Carries one way until it ends. A reader and a writer apart, so that latency delays and does not throttle.
+/// Carries one direction until it ends. Reader and writer are separate, so that latency delays but does not throttle.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -196,7 +196,8 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers each byte with the next one; the proxy before it; the count of bytes that it saw.
+    /// A server that answers each byte with the next one; returns the proxy before it and the count of bytes it
+    /// received.
     async fn counting() -> (Proxy, watch::Receiver<u32>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn swallowed_acks_do_not_arrive_and_all_else_does() {
+    async fn swallowed_acks_do_not_arrive_but_everything_else_does() {
         let (mut proxy, mut counted) = counting().await;
         let mut stream = connect(&proxy).await;
         proxy.set(Fault::SwallowAcks).await;
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_ends_what_is_open_and_serves_what_comes() {
+    async fn a_cut_ends_open_connections_and_serves_new_ones() {
         let (proxy, _) = counting().await;
         let mut stream = connect(&proxy).await;
         code_request(&mut stream).await.unwrap();
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refused_is_refused_until_it_is_healed() {
+    async fn connections_are_refused_until_the_fault_is_cleared() {
         let (mut proxy, _) = counting().await;
         let mut stream = connect(&proxy).await;
         code_request(&mut stream).await.unwrap();

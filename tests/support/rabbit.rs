@@ -1,4 +1,4 @@
-//! A private RabbitMQ node with an epmd of its own.
+//! A private RabbitMQ node with its own epmd.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,9 +12,9 @@ use super::folder::{Folder, free_port};
 use super::guard::Ending;
 use super::server::{Launch, Server, find_program};
 
-/// The folder whose programs skip the wrapper that changes the user.
+/// The folder whose programs skip the wrapper that switches users.
 const PROGRAMS: &[&str] = &["/usr/lib/rabbitmq"];
-/// One call of `rabbitmqctl` costs 0.4 s, whatever it does, a vhost more 0.02 s: so many are made in one.
+/// One call of `rabbitmqctl` costs 0.4 s and each vhost 0.02 s more, so one call makes this many.
 const VHOSTS_AT_ONCE: u32 = 24;
 
 #[derive(Debug)]
@@ -34,12 +34,12 @@ struct Vhosts {
 }
 
 impl Rabbit {
-    /// Both kinds keep their queues on disk: `keeps` makes no difference here.
+    /// RabbitMQ keeps its queues on disk either way: `keeps` makes no difference here.
     pub async fn start(_keeps: Keeps) -> Self {
         let program = find_program("rabbitmq-server", PROGRAMS, "rabbitmq-server");
         let folder = Folder::new("rabbitmq");
         fs::write(folder.join("plugins"), "[].\n").expect("write the plugins' file");
-        // Tests publish on a small disk as well as on a big one; an alarm is for the test that asks for one.
+        // Tests must publish on a small disk too; only a test that wants an alarm causes one.
         fs::write(
             folder.join("rabbitmq.conf"),
             "loopback_users = none\ndisk_free_limit.absolute = 50MB\n",
@@ -60,7 +60,7 @@ impl Rabbit {
         Self { server, port, env, vhosts: Mutex::default(), _epmd: epmd, folder }
     }
 
-    /// The URL of a vhost that no other test has.
+    /// Returns the URL of a vhost that no other test has.
     pub async fn vhost(&self) -> String {
         let mut vhosts = self.vhosts.lock().await;
         if vhosts.given == vhosts.made {
@@ -71,12 +71,12 @@ impl Rabbit {
         self.url(&format!("test_{}", vhosts.given - 1))
     }
 
-    /// The URL of a vhost; the one called `/` is there from the start, written `%2F`.
+    /// Returns the URL of a vhost; the default one, `/`, is written `%2F`.
     pub fn url(&self, vhost: &str) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.port)
     }
 
-    /// Everything that it wrote to disk, for a search for what must not be there.
+    /// Returns the folder of everything it wrote to disk, to search for what must not be there.
     pub fn data(&self) -> PathBuf {
         self.folder.join("mnesia")
     }
@@ -96,7 +96,7 @@ impl Rabbit {
         self.ctl(&["eval", expression]).await
     }
 
-    /// Runs `rabbitmqctl` against the node and gives what it printed.
+    /// Runs `rabbitmqctl` against the node and returns its output.
     pub async fn ctl(&self, args: &[&str]) -> String {
         let program = find_program("rabbitmqctl", PROGRAMS, "rabbitmq-server");
         let output = Command::new(program)
@@ -115,13 +115,13 @@ impl Rabbit {
         printed
     }
 
-    /// Kills it and starts it on the same port and data.
+    /// Kills it and restarts it on the same port and data.
     pub async fn restart(&mut self) {
         self.server.kill9().await;
         self.start_again().await;
     }
 
-    /// Starts it after [`Server::kill9`] on the same port and data.
+    /// Restarts it after [`Server::kill9`] on the same port and data.
     pub async fn start_again(&mut self) {
         self.server.spawn();
         let port = self.port;
@@ -130,7 +130,7 @@ impl Rabbit {
 }
 
 async fn answers(port: u16) -> bool {
-    // The listener opens as the last step of the start; the answer begins with a method frame, Connection.Start.
+    // The listener opens last; the answer begins with a method frame, Connection.Start.
     engines::exchange(port, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00").await
 }
 
@@ -157,11 +157,11 @@ fn environment(folder: &Folder, epmd_port: u16, port: u16) -> BTreeMap<String, S
     let place = |name: &str| folder.join(name).display().to_string();
     let dist_port = free_port();
     [
-        // The port in the node's name: two nodes of one machine must not share one.
+        // The node's name holds the port: two nodes on one machine must not share a name.
         ("RABBITMQ_NODENAME", format!("latchkey{port}@localhost")),
         ("RABBITMQ_NODE_PORT", port.to_string()),
         ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".into()),
-        // By itself it takes the port + 20000, in the ephemeral range.
+        // The default is the port + 20000, in the ephemeral range.
         ("RABBITMQ_DIST_PORT", dist_port.to_string()),
         ("RABBITMQ_MNESIA_BASE", place("mnesia")),
         ("RABBITMQ_LOG_BASE", place("logs")),
@@ -169,7 +169,7 @@ fn environment(folder: &Folder, epmd_port: u16, port: u16) -> BTreeMap<String, S
         ("RABBITMQ_CONFIG_FILE", place("rabbitmq.conf")),
         ("RABBITMQ_ENABLED_PLUGINS_FILE", place("plugins")),
         ("RABBITMQ_PID_FILE", place("pid")),
-        // What the machine configures for its own broker is not ours.
+        // Ignores the machine's own broker configuration.
         ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
         ("ERL_EPMD_PORT", epmd_port.to_string()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),

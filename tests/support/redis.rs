@@ -10,7 +10,7 @@ use super::guard::Ending;
 use super::server::{Launch, Server, find_program};
 
 const PASSWORD: &str = "redis-password-of-the-tests";
-/// One a test; each costs a few hundred bytes.
+/// One per test; each costs a few hundred bytes.
 const DATABASES: u32 = 1024;
 
 #[derive(Debug)]
@@ -42,10 +42,10 @@ impl Redis {
         Self { server, port, given: AtomicU32::new(0), folder }
     }
 
-    /// The URL of a database number that no other test has.
+    /// Returns the URL of a database number that no other test has.
     pub fn database(&self) -> String {
         let number = self.given.fetch_add(1, Ordering::Relaxed);
-        assert!(number < DATABASES, "more than {DATABASES} tests ask for a Redis database");
+        assert!(number < DATABASES, "more than {DATABASES} tests use a Redis database");
         self.url(number)
     }
 
@@ -53,18 +53,18 @@ impl Redis {
         format!("redis://:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Everything that it wrote to disk, for a search for what must not be there.
+    /// Returns the folder of everything it wrote to disk, to search for what must not be there.
     pub fn data(&self) -> std::path::PathBuf {
         self.folder.join("data")
     }
 
-    /// Kills it and starts it on the same port and data.
+    /// Kills it and restarts it on the same port and data.
     pub async fn restart(&mut self) {
         self.server.kill9().await;
         self.start_again().await;
     }
 
-    /// Starts it after [`Server::kill9`] on the same port and data.
+    /// Restarts it after [`Server::kill9`] on the same port and data.
     pub async fn start_again(&mut self) {
         self.server.spawn();
         let port = self.port;
@@ -74,7 +74,7 @@ impl Redis {
 
 async fn answers(port: u16) -> bool {
     let hello = format!("AUTH {PASSWORD}\r\nPING\r\n");
-    // While it reads its file it answers LOADING instead of PONG.
+    // While it loads its file it answers LOADING instead of PONG.
     engines::exchange(port, hello.as_bytes(), b"+OK\r\n+PONG\r\n").await
 }
 

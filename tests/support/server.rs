@@ -1,4 +1,4 @@
-//! A program of ours or an engine's, running in a process group of its own until it is dropped.
+//! One of our programs or an engine, running in its own process group until dropped.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,16 +10,16 @@ use std::time::Duration;
 use super::guard::{self, Ending};
 use super::{eventually, in_time};
 
-/// What is started, again and again the same: program, arguments, environment, where its output goes.
+/// How to start a program, the same way each time: program, arguments, environment, and where its output goes.
 #[derive(Debug, Clone)]
 pub struct Launch {
     pub program: PathBuf,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
-    /// Where it runs; its output is appended to `log`.
+    /// The working directory; output is appended to `log`.
     pub folder: PathBuf,
     pub log: PathBuf,
-    /// User and group to run as; ours when none.
+    /// User and group to run as; `None`: ours.
     pub owner: Option<(u32, u32)>,
     pub ending: Ending,
 }
@@ -64,7 +64,7 @@ impl Server {
         self.child.as_ref().expect("it was spawned").id()
     }
 
-    /// Everything that was written to stdout and stderr since the first start.
+    /// Returns all output since the first start.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.launch.log).unwrap_or_default()).into_owned()
     }
@@ -77,16 +77,16 @@ impl Server {
         &self.launch.env
     }
 
-    /// Some when it has ended.
+    /// Returns the status if the process has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        let status = self.child.as_mut()?.try_wait().expect("ask for our own child");
+        let status = self.child.as_mut()?.try_wait().expect("query our own child");
         if status.is_some() {
             self.forget();
         }
         status
     }
 
-    /// Waits for the probe; fails with the end of the log when the program ends first or `within` is over.
+    /// Waits for the probe; fails with the end of the log if the program ends first or `within` is over.
     pub async fn ready(&mut self, within: Duration, probe: impl AsyncFnMut() -> bool) {
         if let Err(why) = self.try_ready(within, probe).await {
             panic!("{why}");
@@ -115,20 +115,20 @@ impl Server {
         output[start..].to_owned()
     }
 
-    /// SIGKILL to it and all it started, at once; returns when all are gone.
+    /// Sends SIGKILL to the process and its descendants at once; returns when all are gone.
     pub async fn kill9(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let all = tree(child.id());
         signal("KILL", &all);
         child.wait().expect("wait for our own child");
         guard::forget_group(child.id());
-        eventually("the end of what was killed", Duration::from_secs(10), async || {
+        eventually("the end of the killed processes", Duration::from_secs(10), async || {
             all.iter().all(|pid| state(*pid).is_none()).then_some(())
         })
         .await;
     }
 
-    /// SIGTERM, and the status it ends with; fails when it is not gone `within`.
+    /// Sends SIGTERM and returns the exit status; fails if the process has not ended `within`.
     pub async fn terminate(&mut self, within: Duration) -> ExitStatus {
         self.signal("TERM");
         let status = in_time(within, async || self.ended()).await;
@@ -141,11 +141,11 @@ impl Server {
         signal(name, &[self.pid()]);
     }
 
-    /// SIGSTOP to it and all it started: connections stay open and nothing answers.
+    /// Sends SIGSTOP to the process and its descendants: connections stay open and nothing answers.
     pub async fn pause(&self) {
         let all = tree(self.pid());
         signal("STOP", &all);
-        eventually("the stop of what was paused", Duration::from_secs(10), async || {
+        eventually("the processes to stop", Duration::from_secs(10), async || {
             all.iter().all(|pid| matches!(state(*pid).as_deref(), None | Some("T"))).then_some(())
         })
         .await;
@@ -155,12 +155,13 @@ impl Server {
         signal("CONT", &tree(self.pid()));
     }
 
-    /// Resident memory in KiB, of it and all it started.
+    /// Returns the resident memory in KiB of the process and its descendants.
     pub fn resident_kib(&self) -> u64 {
         tree(self.pid()).into_iter().filter_map(resident_kib).sum()
     }
 
-    /// Processor time in seconds, of it and all it started, the ended ones that were waited for included.
+    /// Returns the processor time in seconds of the process and its descendants, including ended ones that were waited
+    /// for.
     pub fn cpu_secs(&self) -> f64 {
         tree(self.pid()).into_iter().filter_map(cpu_secs).sum()
     }
@@ -186,13 +187,13 @@ impl Drop for Server {
     }
 }
 
-/// True when a status is the death by SIGKILL.
+/// Whether a status means death by SIGKILL.
 pub fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(9)
 }
 
 fn signal(name: &str, pids: &[u32]) {
-    // By the shell: Debian's minimal images have no kill program, and `unsafe` is forbidden to us.
+    // Through the shell: Debian's minimal images have no kill program, and `unsafe` is forbidden.
     let script = "name=$1; shift; for pid; do kill -s \"$name\" \"$pid\" 2>/dev/null; done; :";
     let pids = pids.iter().map(u32::to_string);
     let status =
@@ -200,7 +201,7 @@ fn signal(name: &str, pids: &[u32]) {
     assert!(status.success(), "send SIG{name}");
 }
 
-/// The process and its descendants, whichever group or session they moved to, parents first.
+/// Lists the process and its descendants, in any group or session, parents first.
 fn tree(root: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").expect("read /proc").flatten() {
@@ -219,12 +220,12 @@ fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// The state letter of a process that is there and is no zombie.
+/// Returns the state letter of a process that exists and is not a zombie.
 fn state(pid: u32) -> Option<String> {
     stat(pid)?.into_iter().next().filter(|state| state != "Z")
 }
 
-/// The fields of `/proc/PID/stat` after the name: state, parent, group, ...
+/// Returns the fields of `/proc/PID/stat` after the name: state, parent, group, ...
 fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = text.rsplit_once(") ")?;
@@ -237,15 +238,15 @@ fn resident_kib(pid: u32) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// Fields 14 to 17 of `/proc/PID/stat`: user and system time, its own and of the children it waited for. Linux counts
-/// them in hundredths of a second on every machine that we build for.
+/// Sums fields 14 to 17 of `/proc/PID/stat`: user and system time, its own and of the children it waited for. Linux
+/// counts them in hundredths of a second on every machine that we build for.
 fn cpu_secs(pid: u32) -> Option<f64> {
     let fields = stat(pid)?;
     let ticks: u32 = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u32>().ok()).sum();
     Some(f64::from(ticks) / 100.0)
 }
 
-/// Where a program is: on the usual paths, or the newest of the folders that end in `bin` under `roots`.
+/// Finds a program: on the usual paths, or in the newest of the `bin` folders under `roots`.
 pub fn find_program(name: &str, roots: &[&str], package: &str) -> PathBuf {
     let usual =
         ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -268,7 +269,7 @@ pub fn find_program(name: &str, roots: &[&str], package: &str) -> PathBuf {
     )
 }
 
-/// The number in a path such as `/usr/lib/postgresql/17/bin`.
+/// Returns the number in a path such as `/usr/lib/postgresql/17/bin`.
 fn version(path: &Path) -> u32 {
     path.iter().filter_map(|part| part.to_str()?.parse().ok()).next_back().unwrap_or(0)
 }
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_killed_takes_its_children_along() {
+    async fn kill9_ends_a_process_and_its_children() {
         let folder = Folder::new("kill");
         let mut server = shell(&folder, "setsid sleep 60 & echo up; wait");
         server.spawn();
@@ -307,17 +308,17 @@ mod tests {
         })
         .await;
         server.pause().await;
-        assert!(all.iter().all(|pid| state(*pid).as_deref() == Some("T")), "all are stopped");
+        assert!(all.iter().all(|pid| state(*pid).as_deref() == Some("T")), "not all are stopped");
         server.resume();
         assert!(server.resident_kib() > 100);
         server.kill9().await;
         assert!(all.iter().all(|pid| state(*pid).is_none()));
         server.spawn();
-        assert_ne!(server.pid(), parent, "it can be started again");
+        assert_ne!(server.pid(), parent, "it did not start again");
     }
 
     #[tokio::test]
-    async fn the_processor_time_of_children_is_counted_before_and_after_their_end() {
+    async fn the_processor_time_of_children_counts_before_and_after_they_end() {
         let folder = Folder::new("busy");
         let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done";
         let mut server = shell(&folder, &format!("sh -c '{spin}'; echo done; exec sleep 60"));
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_status_and_output_of_what_ends_are_kept() {
+    async fn the_status_and_output_of_an_ended_process_are_kept() {
         let folder = Folder::new("term");
         let mut server = shell(
             &folder,
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_ends_at_start_is_told_with_its_words() {
+    async fn an_exit_at_start_is_reported_with_its_output() {
         let folder = Folder::new("fails");
         let mut server = shell(&folder, "echo no such luck; exit 3");
         server.spawn();
@@ -364,13 +365,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "apt-get install rabbitmq-server redis-server postgresql")]
-    fn a_missing_engine_is_a_failure_that_says_what_to_install() {
+    fn a_missing_engine_fails_with_the_command_to_install_it() {
         find_program("no-such-engine", &["/nowhere"], "no-such-package");
     }
 
     #[test]
-    fn the_watchdog_ends_what_a_killed_run_leaves_behind() {
-        // The test cannot kill its own run, so the watchdog's script is run as the guard does, with a pipe that ends.
+    fn the_watchdog_cleans_up_after_a_killed_run() {
+        // The test cannot kill its own run, so it runs the watchdog's script as the guard does, with a pipe that ends.
         let folder =
             std::env::temp_dir().join(format!("latchkey-test-left-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();

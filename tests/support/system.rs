@@ -1,4 +1,4 @@
-//! The whole of Latchkey, running: in one process, or as services apart.
+//! A whole running Latchkey: in one process, or as separate services.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use super::process::{self, Binary, Process};
 /// P12: after SIGTERM, exit 0 within this time.
 pub const STOP_LIMIT: Duration = Duration::from_secs(25);
 
-/// Which side of the seams a test runs on.
+/// The engines that a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Memory and SQLite, in one process.
@@ -24,7 +24,7 @@ pub enum Side {
     Engines,
 }
 
-/// How many of each service run apart.
+/// How many of each separate service run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Apart {
     pub gateways: usize,
@@ -32,20 +32,20 @@ pub struct Apart {
     pub sms_workers: usize,
 }
 
-/// Running processes that make up one Latchkey; killed on drop.
+/// The running processes of one Latchkey; killed on drop.
 #[derive(Debug)]
 pub struct System {
     pub processes: Vec<Process>,
     /// The environment that they share.
     pub env: BTreeMap<String, String>,
-    /// Where the tests' engines are; none when embedded.
+    /// The test's engines; `None` when embedded.
     pub engines: Option<EngineSet>,
-    // Below the processes: they end before it goes.
+    // Declared after the processes: they end before it is removed.
     home: Folder,
 }
 
 impl System {
-    /// The all-in-one process on either side, limits out of the way; `more` settings over the others.
+    /// Starts the all-in-one process on either kind of engines, with limits off; `more` settings override the others.
     pub async fn start(side: Side, more: &[(&str, &str)]) -> Self {
         match side {
             Side::Embedded => Self::launch(None, &[Binary::Latchkey], more).await,
@@ -53,12 +53,12 @@ impl System {
         }
     }
 
-    /// The all-in-one process on these engines.
+    /// Starts the all-in-one process on these engines.
     pub async fn on(engines: EngineSet, more: &[(&str, &str)]) -> Self {
         Self::launch(Some(engines), &[Binary::Latchkey], more).await
     }
 
-    /// The services as processes of their own on these engines.
+    /// Starts the separate services on these engines.
     pub async fn apart(engines: EngineSet, counts: Apart, more: &[(&str, &str)]) -> Self {
         let mut binaries = vec![Binary::Gateway; counts.gateways];
         binaries.extend(vec![Binary::OtpWorker; counts.otp_workers]);
@@ -79,7 +79,7 @@ impl System {
             env.insert("LATCHKEY_SMS_ROUTES".into(), "default=inbox".into());
             env.insert("LATCHKEY_JWT_KEYS_DIR".into(), home.join("keys").display().to_string());
             env.insert("LATCHKEY_ISSUER".into(), "http://latchkey.test".into());
-            fs::create_dir(home.join("keys")).expect("make the keys' folder");
+            fs::create_dir(home.join("keys")).expect("make the keys folder");
         }
         env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         if engines.is_some() {
@@ -93,7 +93,7 @@ impl System {
         Self { processes, env, engines, home }
     }
 
-    /// Starts one process more, with these settings over the shared ones; gives its index.
+    /// Starts one more process, with these settings over the shared ones; returns its index.
     pub async fn add(&mut self, binary: Binary, more: &[(&str, &str)]) -> usize {
         let mut env = self.env.clone();
         env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -103,33 +103,33 @@ impl System {
         self.processes.len() - 1
     }
 
-    /// A client of the first gateway.
+    /// Returns a client of the first gateway.
     pub fn api(&self) -> Api {
         self.api_of(0)
     }
 
-    /// A client of the gateway with that index.
+    /// Returns a client of the gateway with this index.
     pub fn api_of(&self, gateway: usize) -> Api {
         let url = self.processes.iter().filter_map(|process| process.url.as_ref()).nth(gateway);
         Api::new(url.expect("a gateway with that index"))
     }
 
-    /// All processes of one kind.
+    /// Returns all processes of one kind.
     pub fn all(&mut self, binary: Binary) -> impl Iterator<Item = &mut Process> {
         self.processes.iter_mut().filter(move |process| process.binary == binary)
     }
 
-    /// Runs an operator's command with the settings of the processes.
+    /// Runs an operator command with the settings of the processes.
     pub fn run(&self, args: &[&str]) -> String {
         process::run(Binary::Latchkey, args, self.home.path(), &self.env)
     }
 
-    /// Everything that all processes wrote.
+    /// Returns the output of all processes.
     pub fn output(&self) -> String {
         self.processes.iter().map(|process| process.server.output()).collect()
     }
 
-    /// P12: SIGTERM to all at once, exit 0 within 25 s. Gives what they had written.
+    /// P12: sends SIGTERM to all at once; each exits with 0 within 25 s. Returns their output.
     pub async fn stop(mut self) -> String {
         for process in &self.processes {
             process.server.signal("TERM");
@@ -147,7 +147,7 @@ impl System {
     }
 }
 
-/// Every limit that one test could hit by asking often is off.
+/// Turns off every limit that a test could reach by frequent requests.
 fn settings(home: &Folder) -> BTreeMap<String, String> {
     [
         ("LATCHKEY_ENV", "development".to_owned()),
@@ -183,14 +183,14 @@ mod tests {
         let system = System::start(side, &[]).await;
         assert_eq!(system.engines.is_some(), side == Side::Engines);
         journey(&system.api()).await;
-        assert!(!system.stop().await.is_empty(), "it logs");
+        assert!(!system.stop().await.is_empty(), "it logged nothing");
     }
 
     mod on_the_engines {
         use super::*;
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn services_apart_sign_a_user_in_and_stop() {
+        async fn separate_services_sign_a_user_in_and_stop() {
             let counts = Apart { gateways: 2, otp_workers: 2, sms_workers: 2 };
             let mut system = System::apart(Engines::shared().fresh().await, counts, &[]).await;
             journey(&system.api_of(1)).await;
@@ -215,7 +215,7 @@ mod tests {
         let phone = new_phone();
         let request = api.signup(&phone, "Ada", "Lovelace").await.expect(202);
         let code = api.code(&phone, 1).await;
-        // The text is there before its status is: that comes back by the broker.
+        // The text arrives before its status, which comes back through the broker.
         eventually("the status after the text", STATUS_LIMIT, async || {
             let status = api.status(&request.text("request_id")).await.expect(200).text("status");
             (status == "sent").then_some(())

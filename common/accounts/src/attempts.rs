@@ -1,8 +1,7 @@
 //! Failed attempts, counted where a flush of Redis cannot reset them (P4; contract, ruling 28).
 
-use super::Attempts;
-use super::audit;
 use super::throttle::{self, AttemptLimits, Throttle};
+use super::{Attempts, audit};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;

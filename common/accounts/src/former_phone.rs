@@ -1,6 +1,7 @@
 //! The number that an account had before a change, sealed while the change can be undone.
 
-use crate::{ReplacedPhone, UNDO_SECS};
+use crate::ReplacedPhone;
+use crate::UNDO_SECS;
 use domain::ids::UserId;
 use domain::keys::Keys;
 use domain::phone::Phone;

@@ -1,14 +1,13 @@
 //! Replaces the old number by a proven new one.
 
-use super::Accounts;
 use super::attempts::{AttemptKind, Claimant};
-use super::audit;
 use super::outbox::Prepared;
 use super::phone_undo::Undo;
 use super::sessions::{self, Ending};
 use super::sign_in::{self, UsedCode};
 use super::throttle::{self, AttemptLimits, Throttle};
 use super::users::{self, User, user_returning};
+use super::{Accounts, audit};
 use domain::engine_error::EngineError;
 use domain::event::OtpVerified;
 use domain::ids::{RequestId, SessionId, UserId};

@@ -1,9 +1,8 @@
 //! Refresh tokens by generation: rotation, the grace period for a lost response, and reuse, which ends the session
 //! (P9).
 
-use super::Sessions;
-use super::audit;
 use super::sessions::{self, Ending, Session, session_columns, session_returning};
+use super::{Sessions, audit};
 use domain::engine_error::EngineError;
 use domain::ids::SessionId;
 use domain::timestamp::Timestamp;

@@ -1,6 +1,7 @@
 //! The numbers that a deployment serves: its policy, and its test numbers until they expire.
 
-use crate::{Config, TestNumber};
+use crate::Config;
+use crate::TestNumber;
 use domain::code::Code;
 use domain::timestamp::Timestamp;
 

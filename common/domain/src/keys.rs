@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::code::Code;
 use crate::phone::Phone;
-use crate::seal::{Seal, SealKey};
+use crate::seal::Seal;
+use crate::seal::SealKey;
 
 type KeyBytes = Zeroizing<[u8; 32]>;
 

@@ -14,8 +14,7 @@ mod rule;
 mod tests;
 mod window;
 
-pub use findings::{Conversion, Finding, Findings, Taken, Tally};
-pub use findings::{Delta, Observation};
+pub use findings::{Conversion, Delta, Finding, Findings, Observation, Taken, Tally};
 pub use judge::{Counted, Mark, Nets, Verdict, judge};
 pub use net::{Change, Kind, Net, State};
 pub use replay::{Replay, Report, Stop};

@@ -11,8 +11,7 @@ use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId, RequestId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Status};
-use sql::Pool;
-use sql::{Work, args};
+use sql::{Pool, Work, args};
 
 /// The result of [`Ledger::begin`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,7 @@ use domain::engine_error::EngineError;
 use domain::ids::AttemptId;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
-use sql::Pool;
-use sql::args;
+use sql::{Pool, args};
 
 /// How a call to a provider ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::{Connections, Stopped};
+use crate::connections::Connections;
+use crate::connections::Stopped;
 use crate::health::Health;
-use crate::{ops, telemetry};
+use crate::ops;
+use crate::telemetry;
 use config::{Config, Role};
 use domain::clock::Clock;
 

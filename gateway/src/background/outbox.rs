@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use accounts::Outbox;
-use accounts::OutboxEvent;
+use accounts::{Outbox, OutboxEvent};
 use bus::PublishError;
 use domain::ids::EventId;
 use service::connections::Connections;

@@ -1,4 +1,4 @@
-//! How a job leaves without a call: back to the broker, or to its end.
+//! Ends a job without a call: hands it back to the broker or ends the message.
 
 use bus::Delay;
 use bus::consumer::Failure;
@@ -9,9 +9,9 @@ use super::{Job, LEAST_LIFE_MS, SendSms, later};
 use crate::announce::{announce, counted};
 
 impl SendSms {
-    /// Back to the broker, unless it would come too late from there.
+    /// Hands the job back to the broker, or ends it if it would return too late.
     pub(super) async fn later(&self, job: &Job<'_>, wait_ms: i64) -> Result<(), Failure> {
-        // The job may have been done by another worker; then no provider is needed for it.
+        // Another worker may have done the job; then it needs no provider.
         let message_state = self.ledger.message_state(job.message.message_id).await?;
         if let Some(message_state) =
             message_state.filter(|message_state| message_state.status.rank() >= 3)
@@ -19,7 +19,7 @@ impl SendSms {
             return announce(&self.publish, &message_state, job.trace).await;
         }
         let usable_ms = self.life_ms(job) - LEAST_LIFE_MS;
-        // The broker's waits are few, and it rounds up: one that outlasts the text would be its end.
+        // The broker has few delays and rounds up: a delay longer than the text's remaining time would end it.
         let waits = Delay::ALL.map(Delay::ms);
         let Some(longest) = waits.into_iter().rev().find(|ms| ms + 500 <= usable_ms) else {
             return self.give_up(job).await;
@@ -32,7 +32,8 @@ impl SendSms {
         self.end(job, too_late(attempt_counts)).await
     }
 
-    /// No provider is to be had for it. Of a text that may have been taken all the same, nobody can say so.
+    /// Ends a job for which no provider is available. If the text may have been taken all the same, the reason is
+    /// unknown.
     pub(super) async fn give_up(&self, job: &Job<'_>) -> Result<(), Failure> {
         let attempt_counts = self.ledger.attempt_counts(job.message.message_id).await?;
         let reason =
@@ -60,7 +61,7 @@ impl SendSms {
     }
 }
 
-/// Why a text that comes too late was not sent, by what its calls came to.
+/// Returns why a text that is too late was not sent, from the results of its calls.
 pub(super) const fn too_late(attempt_counts: AttemptCounts) -> Reason {
     match attempt_counts {
         AttemptCounts { risked: 1.., .. } => Reason::Unknown,

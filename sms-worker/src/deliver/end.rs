@@ -1,4 +1,4 @@
-//! How a call ended, and the ends that the ledger does not have yet.
+//! The result of a call, and the results that the ledger does not have yet.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use ledger::{AttemptState, Finish};
 use crate::providers::Outcome;
 use crate::routing::routes::RoutedProvider;
 
-/// How a call ended, in the ledger's words.
+/// The result of a call, as the ledger records it.
 #[derive(Clone)]
 pub(super) struct End {
     state: AttemptState,
@@ -76,13 +76,13 @@ impl End {
     }
 }
 
-/// No text is of use for longer, so no job comes back later.
+/// No text is usable for longer, so no job comes back later.
 const KEPT_MS: i64 = 60 * 60 * 1000;
-/// From so many on, those that nobody came back for are dropped.
+/// From this many entries on, abandoned ones are dropped.
 const MANY: usize = 1_000;
 
-/// Ends of attempts that could not be written down while the ledger was away, and of those that may be begun there though
-/// nobody calls. Should the job come back to this process, it knows better than "in doubt", and nobody is texted twice.
+/// Results that could not be recorded while the ledger was away, and attempts that may be begun there although no call
+/// follows. If the job comes back to this process, the outcome is known here and no second text is sent.
 #[derive(Default)]
 pub struct PendingFinishes(Mutex<HashMap<AttemptId, (End, Timestamp)>>);
 

@@ -1,4 +1,4 @@
-//! What came of a call, for its provider, for the ledger and for the job.
+//! Applies the outcome of a call to its provider, the ledger and the job.
 
 use anyhow::anyhow;
 use bus::consumer::Failure;
@@ -13,20 +13,20 @@ use crate::routing::routes::RoutedProvider;
 
 /// What to do after a call.
 pub(super) enum Next {
-    /// The message has its end, or was accepted.
+    /// The message was accepted or has its final state.
     Done(Box<Transition>),
-    /// Try again: this provider says when it takes more, which its limiter knows.
+    /// Try again: the provider's limiter knows when it takes more.
     Again,
     /// Try another provider.
     Elsewhere,
-    /// Nobody knows whether it was taken.
+    /// The outcome is unknown: the text may have been taken.
     Doubt(AttemptId),
     /// Only an operator can help this provider.
     NeedsOps,
 }
 
 impl SendSms {
-    /// What an outcome means for the provider, for the ledger and for the job.
+    /// Applies an outcome to the provider, the ledger and the job.
     pub(super) async fn judge(
         &self,
         line: &RoutedProvider,
@@ -50,7 +50,7 @@ impl SendSms {
             Outcome::Accepted { .. } | Outcome::Rejected { .. } | Outcome::Filtered { .. } => {
                 let moved = self.finish(attempt_id, end).await?;
                 let moved = moved.ok_or_else(|| {
-                    Failure::Retry(anyhow!("the ledger lost an attempt that it began"))
+                    Failure::Retry(anyhow!("the ledger lost an attempt that was begun"))
                 })?;
                 Ok(Next::Done(Box::new(moved)))
             }
@@ -59,7 +59,7 @@ impl SendSms {
                 Ok(Next::Again)
             }
             Outcome::Unavailable(why) => {
-                tracing::warn!(provider = line.name(), why, "a provider is not to be had");
+                tracing::warn!(provider = line.name(), why, "provider unavailable");
                 self.finish(attempt_id, end).await?;
                 Ok(Next::Elsewhere)
             }
@@ -67,13 +67,13 @@ impl SendSms {
                 tracing::error!(
                     provider = line.name(),
                     code = provider_code.as_deref().unwrap_or_default(),
-                    "a provider refuses until an operator acts"
+                    "provider refuses until an operator acts"
                 );
                 self.finish(attempt_id, end).await?;
                 Ok(Next::NeedsOps)
             }
             Outcome::Unknown(why) => {
-                tracing::warn!(provider = line.name(), why, attempt.id = %attempt_id, "nobody knows whether a text was taken");
+                tracing::warn!(provider = line.name(), why, attempt.id = %attempt_id, "outcome of a text unknown");
                 self.finish(attempt_id, end).await?;
                 Ok(Next::Doubt(attempt_id))
             }

@@ -1,4 +1,4 @@
-//! `sms.requested` in; one text at a provider and a line in the ledger out.
+//! Takes `sms.requested`, sends one text through a provider and records it in the ledger.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,15 +32,15 @@ mod end;
 mod judge;
 mod settle;
 
-/// A text with less life is not sent: it would arrive too late to be typed (P7).
+/// A text with less time left is not sent: it would arrive too late to be used (P7).
 const LEAST_LIFE_MS: i64 = 10_000;
-/// The longest wait for a provider inside a worker; a longer one is the broker's.
+/// The longest wait for a provider inside a worker; a longer wait belongs to the broker.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// A job begins no further call after this, but goes back to the broker: with a call that runs out its time, a stop
-/// still finds it done within the 20 s that a drain takes (P12).
+/// After this long a job makes no further call and goes back to the broker: even if its last call times out, it ends
+/// within the 20 s that a drain takes (P12).
 const HANDLER_MS: i64 = 8_000;
-/// `sending` is worth an event only when somebody could see it: most providers answer sooner, and an event that `sent`
-/// overtakes at once would double the messages of every text.
+/// `sending` is published only if it lasts long enough to be seen: most providers answer sooner, and an event that
+/// `sent` overtakes at once would double the messages of every text.
 const SENDING_AFTER: Duration = Duration::from_millis(300);
 /// Sends texts.
 pub struct SendSms {
@@ -51,29 +51,29 @@ pub struct SendSms {
     pub wanted: Wanted,
     pub clock: Clock,
     pub unknown_outcome: UnknownOutcome,
-    /// Where we can be reached for callbacks.
+    /// Where callbacks can reach us.
     pub public_url: Option<Url>,
     pub pending_finishes: PendingFinishes,
 }
 
-/// A text to be sent, and the trace (W3C `traceparent`) that led to it.
+/// A text to send, and the trace (W3C `traceparent`) that led to it.
 struct Job<'a> {
     message: NewMessage<'a>,
     trace: Option<&'a str>,
 }
 
-/// Which lines this delivery of the job does not use again.
+/// The providers that this delivery of the job does not use again.
 #[derive(Default)]
 struct Tried {
-    /// Not taken there.
+    /// The text was not taken there.
     failed: Vec<&'static str>,
-    /// Perhaps taken there: another is better, this one better than none.
+    /// The text may have been taken there: another provider is better, but this one is better than none.
     doubtful: Vec<String>,
     needs_ops: bool,
 }
 
 impl SendSms {
-    /// Sends the text, unless that was done before, is not wanted any more, or comes too late.
+    /// Sends the text, unless it was sent before, is no longer wanted or is too late.
     pub async fn handle(&self, event: &Envelope<SmsRequested>) -> Result<(), Failure> {
         let text = event
             .text(&self.keys.event)
@@ -92,7 +92,7 @@ impl SendSms {
             return self.drop_late(&job).await;
         }
         if !(self.wanted)(data.request_id, text.phone_number.clone()).await? {
-            // Its asker signed in already, or was blocked: his status ends as `expired` without us (ruling 31).
+            // The requester signed in already or was blocked: the status becomes `expired` without us (ruling 31).
             let now = self.clock.now();
             let moved = self.ledger.end(&job.message, Status::Expired, None, now).await?;
             return self.tell_if_sent(&job, &moved).await;
@@ -132,7 +132,7 @@ impl SendSms {
                 .begin(message, attempt_id, line.name(), most, &tried.doubtful, now)
                 .await;
             if begun.is_err() {
-                // Perhaps it is committed all the same. Nobody will call for it, and only this process knows.
+                // The attempt may be committed all the same, but no call follows, and only this process knows it.
                 let end = End::of(&Outcome::Unavailable("not begun"), line, now);
                 self.pending_finishes.put(attempt_id, end, now);
             }
@@ -146,13 +146,13 @@ impl SendSms {
                 }
                 Begin::Spent => return self.end(job, Reason::Unknown).await,
                 Begin::InDoubt { attempt_id, provider, started_at } => {
-                    // Its place is for calls, not for what is waited for without one.
+                    // The slot is for calls, not for this wait.
                     drop((pass, slot));
                     self.settle(attempt_id, started_at).await?;
                     tried.doubtful.push(provider);
                     continue;
                 }
-                // An earlier delivery of this job left it in doubt.
+                // An earlier delivery of this job left an unknown outcome there.
                 Begin::Elsewhere(providers) => {
                     tried.doubtful.extend(providers);
                     continue;
@@ -160,10 +160,10 @@ impl SendSms {
             };
             let now = self.clock.now();
             if message.not_after.ms() - now.ms() < LEAST_LIFE_MS {
-                // Waiting for a place at the provider and for the ledger took what was left.
+                // Waiting for a slot and for the ledger used up the remaining time.
                 let end = End::of(&Outcome::Unavailable("too late to call"), line, now);
                 self.finish(attempt_id, end).await?;
-                // By what was before: this attempt asked nobody, and nobody refused it.
+                // Earlier attempts decide the reason: this one made no call and was not refused.
                 return self.end(job, too_late(earlier)).await;
             }
             let said = said(message.channel, &text.text);
@@ -182,7 +182,7 @@ impl SendSms {
                 trace: job.trace,
             };
             let reply = self.call(line, &attempt, job).await;
-            // Its place is for calls, not for what follows them.
+            // The slot is for calls, not for what follows them.
             drop(slot);
             match self.judge(line, pass, attempt_id, reply).await? {
                 Next::Done(moved) => {
@@ -205,7 +205,7 @@ impl SendSms {
                     if self.taken_after_all(attempt).await? {
                         let message_state = self.ledger.message_state(message.message_id).await?;
                         let message_state = message_state.ok_or_else(|| {
-                            Failure::Retry(anyhow!("the ledger lost a message that it began"))
+                            Failure::Retry(anyhow!("the ledger lost a message that was begun"))
                         })?;
                         return announce(&self.publish, &message_state, job.trace).await;
                     }
@@ -215,7 +215,8 @@ impl SendSms {
         }
     }
 
-    /// The first line of the route that takes a call now. Else the shortest wait; `None`: every line was tried.
+    /// Returns the first provider of the route that takes a call now, or else the shortest wait; `None`: all were
+    /// tried.
     async fn line(
         &self,
         message: &NewMessage<'_>,
@@ -241,7 +242,7 @@ impl SendSms {
     }
 
     fn callback(&self, line: &RoutedProvider, attempt: AttemptId) -> Option<Url> {
-        // Only Twilio's receipts can be checked: the webhook knows its signature alone.
+        // Only Twilio's receipts can be verified: the webhook knows no other signature.
         if !matches!(line.provider, Provider::Twilio(_)) {
             return None;
         }
@@ -267,11 +268,11 @@ impl SendSms {
             provider_message_id: None,
             segments: None,
         };
-        // Nothing hangs on it, so it may fail; but the call goes on meanwhile.
+        // Nothing depends on this event, so it may fail; the call continues meanwhile.
         let (told, reply) =
             tokio::join!((self.publish)(sending, job.trace.map(str::to_owned)), call);
         if let Err(cause) = told {
-            tracing::debug!(error = format!("{cause:#}"), "`sending` was not told");
+            tracing::debug!(error = format!("{cause:#}"), "cannot publish `sending`");
         }
         reply
     }
@@ -281,7 +282,7 @@ impl SendSms {
     }
 }
 
-/// Only a call's text carries its language.
+/// Splits off the language, which only a call's text carries.
 fn said(channel: Channel, text: &str) -> SpeechText<'_> {
     match channel {
         Channel::Voice => SpeechText::read(text),

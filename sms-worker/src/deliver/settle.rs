@@ -1,4 +1,4 @@
-//! Attempts whose end is not written: writing it, waiting for it, giving it up.
+//! Attempts without a recorded result: records it, waits for it or gives it up.
 
 use std::time::Duration;
 
@@ -11,18 +11,17 @@ use super::end::End;
 use super::{SendSms, later};
 use crate::providers::client;
 
-/// How long a receipt is waited for that says what an answer did not.
+/// How long to wait for a receipt that settles an unknown outcome.
 const RECEIPT_WAIT: Duration = Duration::from_secs(3);
 const RECEIPT_LOOK: Duration = Duration::from_millis(200);
-/// A call is surely over after this: its time-out, and some for what is around it. A younger attempt without an end may
-/// still have a worker at it.
+/// By then a call is over: its time-out plus a margin. A younger attempt without a result may still have a worker.
 const DOUBT: Duration = client::LIMIT.saturating_add(RECEIPT_WAIT);
-/// How often the end of a call that was made is tried to be written down, and how far apart.
+/// How often, and how far apart, recording the result of a call is retried.
 const FINISH_TRIES: u32 = 5;
 const FINISH_APART: Duration = Duration::from_millis(300);
 
 impl SendSms {
-    /// Writes an end down, and insists: the call was made, and forgetting it could mean a second text.
+    /// Records a result, with retries: the call was made, and losing it could mean a second text.
     pub(super) async fn finish(
         &self,
         attempt_id: AttemptId,
@@ -45,8 +44,8 @@ impl SendSms {
         }
     }
 
-    /// An attempt without an end, of this or another worker: waits for its end while that can still come, then takes it
-    /// for one that may have been accepted.
+    /// Settles an attempt without a result, from this or another worker: waits while the result can still come, then
+    /// treats it as one that may have been accepted.
     pub(super) async fn settle(
         &self,
         attempt_id: AttemptId,
@@ -58,7 +57,7 @@ impl SendSms {
         }
         let doubt_ms = i64::try_from(DOUBT.as_millis()).unwrap_or(i64::MAX);
         let left_ms = |now: i64| {
-            // Begun in the future: a host's clock is wrong and tells nothing. Then it is young, for a second text costs
+            // A start in the future means that a host's clock is wrong. Treat the attempt as young: a second text costs
             // more than a wait.
             doubt_ms - (now - started_at.ms()).max(0)
         };
@@ -72,7 +71,7 @@ impl SendSms {
                 break;
             }
             if now >= until_ms {
-                // Short steps: most of the 60 s that a broken worker may cost would be lost in a long one (P1).
+                // Short steps: a long one would use up most of the 60 s that a broken worker may cost (P1).
                 return Err(Failure::Later(later(left_ms(now).min(5_000))));
             }
             tokio::time::sleep(RECEIPT_LOOK).await;
@@ -81,7 +80,7 @@ impl SendSms {
         Ok(())
     }
 
-    /// Whether a receipt told, within three seconds, that the text was taken.
+    /// Whether a receipt shows, within three seconds, that the text was taken.
     pub(super) async fn taken_after_all(&self, attempt_id: AttemptId) -> Result<bool, Failure> {
         let looks = RECEIPT_WAIT.as_millis() / RECEIPT_LOOK.as_millis();
         for look in 0..=looks {

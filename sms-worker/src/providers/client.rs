@@ -1,5 +1,5 @@
-//! The HTTP client of the providers, and the two questions that each call ends in: did the request leave, and what
-//! does the answer say?
+//! The HTTP client for providers, and the two questions after each call: was the request sent, and what does the answer
+//! say?
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use reqwest::{Client, Response};
 
 use super::Outcome;
 
-/// To reach a provider.
+/// Time limit to connect to a provider.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// A whole call, connecting included.
+/// Time limit of a whole call, including the connection.
 pub const LIMIT: Duration = Duration::from_secs(10);
-/// More of an answer is not read: nothing that we look for is that long.
+/// The rest of an answer is not read: nothing that we look for is that long.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// A client that never sends a request twice: no redirects, no retries. `limit` is [`LIMIT`] but in tests.
+/// Builds a client that never sends a request twice: no redirects, no retries. `limit` is [`LIMIT`] except in tests.
 pub fn client(limit: Duration) -> anyhow::Result<Client> {
     Client::builder()
         .connect_timeout(CONNECT_LIMIT)
         .timeout(limit)
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
-        // A connection that the other side is about to close turns a send into an unknown outcome: keep none for long.
+        // If the other side closes an idle connection, a send on it has an unknown outcome: keep none for long.
         .pool_idle_timeout(Duration::from_secs(15))
         .pool_max_idle_per_host(16)
         .no_proxy()
@@ -32,7 +32,7 @@ pub fn client(limit: Duration) -> anyhow::Result<Client> {
         .context("build the providers' HTTP client")
 }
 
-/// What a call without an answer means. Only an error before the connection stood is sure to have sent nothing.
+/// Classifies a call without an answer. Only an error before the connection was made proves that nothing was sent.
 pub fn without_answer(error: &reqwest::Error) -> Outcome {
     if error.is_builder() {
         Outcome::Unavailable("the request could not be built")
@@ -41,11 +41,11 @@ pub fn without_answer(error: &reqwest::Error) -> Outcome {
     } else if error.is_timeout() {
         Outcome::Unknown("no answer in time")
     } else {
-        Outcome::Unknown("cut before the answer")
+        Outcome::Unknown("connection lost before the answer")
     }
 }
 
-/// The start of an answer's body; what came of it, should it be cut.
+/// Reads the start of an answer's body, or as much as arrived before the connection was lost.
 pub async fn body(response: &mut Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -58,7 +58,7 @@ pub async fn body(response: &mut Response) -> Vec<u8> {
     body
 }
 
-/// `Retry-After` in seconds; its form with a date is not used by providers.
+/// Reads `Retry-After` in seconds; providers do not use its date form.
 pub fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get("retry-after")?.to_str().ok()?;
     text.trim().parse().ok().map(Duration::from_secs)

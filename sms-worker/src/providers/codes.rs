@@ -1,13 +1,13 @@
-//! Twilio's error codes and states in our words.
+//! Maps Twilio's error codes and states to ours.
 //!
 //! twilio.com/docs/api/errors; states: twilio.com/docs/messaging/guides/track-outbound-message-status and
-//! twilio.com/docs/voice/api/call-resource. New codes come without notice: what is not listed is `unknown`.
+//! twilio.com/docs/voice/api/call-resource. New codes appear without notice: an unlisted one is `unknown`.
 
 use domain::vocabulary::{Reason, Status};
 
 use super::Outcome;
 
-/// The public reason behind an error code, in an answer or a receipt.
+/// Maps an error code, from an answer or a receipt, to its public reason.
 pub fn reason(code: u32) -> Reason {
     match code {
         21614 | 21635 | 30006 => Reason::NumberNotMobile,
@@ -21,7 +21,7 @@ pub fn reason(code: u32) -> Reason {
     }
 }
 
-/// What an error answer says. Only a 5xx leaves open whether the text was taken.
+/// Classifies an error answer. Only a 5xx leaves open whether the text was taken.
 pub fn outcome(http_status: u16, code: Option<u32>) -> Outcome {
     let provider_code =
         Some(code.map_or_else(|| format!("http {http_status}"), |code| code.to_string()));
@@ -30,17 +30,17 @@ pub fn outcome(http_status: u16, code: Option<u32>) -> Outcome {
         whole_account,
     };
     match (http_status, code) {
-        // Credentials, a suspended account, its daily cap (which comes with a 429): no number would fare better.
+        // Credentials, a suspended account, its daily cap (sent with a 429): every number fails alike.
         (..500, Some(20003 | 30002 | 63038)) => until_ops(true),
-        // Requests that were refused for their number "are never processed and are safe to retry"
-        // (support.twilio.com, article 360044308153). Reply loops and the account's ceiling are limits too.
+        // Requests refused because of too many calls "are never processed and are safe to retry" (support.twilio.com,
+        // article 360044308153). Reply loops and the account's ceiling are limits too.
         (429, _) | (_, Some(20429 | 14107 | 63017)) => Outcome::Throttled { retry_after: None },
-        // Maintenance; the sender's queue is over ten hours or its limit.
-        (_, Some(21730 | 21611 | 30001)) => Outcome::Unavailable("the provider takes nothing now"),
-        (500.., _) => Outcome::Unknown("a server's error"),
-        // A wrong address, a redirect, a refusal without a word: an operator's matter too.
+        // Maintenance; the sender's queue is over ten hours long or at its limit.
+        (_, Some(21730 | 21611 | 30001)) => Outcome::Unavailable("the provider accepts no texts"),
+        (500.., _) => Outcome::Unknown("server error"),
+        // A wrong address, a redirect or a refusal without a code: an operator must act.
         (_, Some(20404)) | (..=399 | 401 | 403 | 404, None) => until_ops(true),
-        // This region, sender, text or trial: another number may do.
+        // Specific to this region, sender, text or trial account: another number may work.
         (_, Some(21408 | 21606 | 21608 | 21617 | 30022 | 30034)) => until_ops(false),
         (_, Some(code @ (30004 | 30007 | 30038 | 30450 | 30649))) => {
             Outcome::Filtered { reason: reason(code), provider_code }
@@ -51,7 +51,7 @@ pub fn outcome(http_status: u16, code: Option<u32>) -> Outcome {
     }
 }
 
-/// A `MessageStatus` or `CallStatus`, with its error code if it has one. `None` for a word that nobody knows.
+/// Maps a `MessageStatus` or `CallStatus` and its error code, if any. Returns `None` for an unlisted word.
 pub fn status(word: &str, code: Option<u32>) -> Option<(Status, Option<Reason>)> {
     let why = || Some(code.map_or(Reason::Unknown, reason));
     Some(match word {
@@ -129,7 +129,7 @@ mod tests {
         );
         assert_eq!(status("completed", None), Some((Status::Delivered, None)));
         assert_eq!(status("teleported", None), None);
-        // Of these the contract's list of reasons says nothing.
+        // The contract lists no reason for these.
         for code in [30001, 21611, 14107, 63017, 30008, 30410, 30500] {
             let unknown = Some((Status::Undelivered, Some(Reason::Unknown)));
             assert_eq!(status("undelivered", Some(code)), unknown, "{code}");

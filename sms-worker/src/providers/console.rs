@@ -1,4 +1,4 @@
-//! Prints texts, so that a developer without any account can sign in.
+//! Prints texts, so that a developer can sign in without a provider account.
 
 use std::io::Write as _;
 
@@ -6,12 +6,12 @@ use domain::phone::Phone;
 
 use super::{Attempt, Outcome};
 
-/// Standard output, never the log: a log is kept, shipped and searched, and a text holds a code.
+/// Uses standard output, never the log: a log is kept, shipped and searched, and a text holds a code.
 pub struct Console;
 
 impl Console {
     pub(super) fn send(attempt: &Attempt<'_>) -> Outcome {
-        // Prints masked.
+        // A phone number prints masked.
         let phone = Phone::trusted(attempt.to).map_or_else(|_| "?".to_owned(), |p| p.to_string());
         let line = format!("{} to {}: {}\n", attempt.channel, phone, attempt.text);
         match std::io::stdout().lock().write_all(line.as_bytes()) {

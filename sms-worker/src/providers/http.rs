@@ -1,5 +1,5 @@
-//! Any sender, by a webhook signed as Standard Webhooks says (standardwebhooks.com): a regional operator needs a small
-//! program that takes this and answers, and no change here.
+//! Supports any sender through a webhook signed per Standard Webhooks (standardwebhooks.com): a regional operator needs
+//! only a small program that answers it, and no change here.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -24,7 +24,7 @@ pub struct Http {
     clock: Clock,
 }
 
-/// What is posted.
+/// The body that is posted.
 #[derive(Serialize)]
 struct Body<'a> {
     message_id: String,
@@ -39,7 +39,7 @@ struct Body<'a> {
     status_callback: Option<&'a str>,
 }
 
-/// What may be answered; all of it is optional.
+/// The answer; every field is optional.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Answer {
@@ -50,7 +50,7 @@ struct Answer {
 }
 
 impl Http {
-    /// The secret may be written as Standard Webhooks does (`whsec_` and base64), or be any text.
+    /// Accepts a secret in the Standard Webhooks form (`whsec_` and base64) or any other text.
     pub fn new(url: Url, secret: &SecretString, client: Client, clock: Clock) -> Self {
         let secret = secret.expose_secret();
         let decoded = secret.strip_prefix("whsec_").and_then(|text| {
@@ -75,7 +75,7 @@ impl Http {
         let Ok(body) = serde_json::to_vec(&body) else {
             return Outcome::Unavailable("the request could not be built");
         };
-        // The attempt's id, not the message's: a receiver that drops doubles by id must not drop our second try.
+        // The attempt's id, not the message's: a receiver that drops duplicates by id must not drop our retry.
         let id = attempt.attempt_id.to_string();
         let timestamp = self.clock.now().secs().to_string();
         let request = self
@@ -86,7 +86,7 @@ impl Http {
             .header("webhook-timestamp", timestamp)
             .header("content-type", "application/json")
             .body(body);
-        // A publisher may have written anything there: only what is a trace goes on.
+        // A publisher may have written anything there: only a valid trace is forwarded.
         let request = match attempt.trace.and_then(TraceContext::from_header) {
             Some(trace) => request.header("traceparent", trace.child().to_header()),
             None => request,
@@ -119,8 +119,8 @@ fn outcome(status: u16, retry_after: Option<std::time::Duration>, answer: &Answe
             segments: answer.segments.as_u64().and_then(|segments| segments.try_into().ok()),
         },
         429 => Outcome::Throttled { retry_after },
-        500.. => Outcome::Unknown("a server's error"),
-        // A redirect, a refused signature, a wrong address: an operator's matter.
+        500.. => Outcome::Unknown("server error"),
+        // A redirect, a refused signature or a wrong address: an operator must act.
         ..=399 | 401 | 403 | 404 | 405 => {
             Outcome::RejectedUntilOps { provider_code, whole_account: true }
         }
@@ -134,7 +134,7 @@ fn outcome(status: u16, retry_after: Option<std::time::Duration>, answer: &Answe
     }
 }
 
-/// `v1,` and the HMAC over `id.timestamp.body`.
+/// Returns `v1,` and the HMAC of `id.timestamp.body`.
 fn signature(key: &hmac::Key, id: &str, timestamp: &str, body: &[u8]) -> String {
     let mut context = hmac::Context::with_key(key);
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
@@ -203,7 +203,7 @@ mod tests {
                 },
             ),
             (429, "", Outcome::Throttled { retry_after: None }),
-            (502, "", Outcome::Unknown("a server's error")),
+            (502, "", Outcome::Unknown("server error")),
         ] {
             assert_eq!(outcome(status, None, &answer(body)), wanted, "{status} {body}");
         }

@@ -1,11 +1,11 @@
-//! Keeps texts to be looked at, for development and tests. Never in production.
+//! Keeps texts for inspection, in development and tests. Never in production.
 
 use store::inbox::KeptMessage;
 
 use super::{Attempt, Outcome};
 use crate::ports::Keep;
 
-/// Where texts are kept. The store keeps one text a message id, so that a redelivery shows no second one.
+/// Where texts are kept. The store keeps one text per message id, so a redelivery does not add a second one.
 pub struct Inbox {
     keep: Keep,
 }
@@ -26,8 +26,8 @@ impl Inbox {
         };
         match (self.keep)(text).await {
             Ok(()) => Outcome::Accepted { provider_message_id: None, segments: Some(1) },
-            // Keeping twice keeps one, so even a store that may have kept it can be asked again.
-            Err(_) => Outcome::Unavailable("the inbox's store is away"),
+            // Storing is idempotent, so it is safe to retry even if the store may have kept the text.
+            Err(_) => Outcome::Unavailable("the inbox store is unavailable"),
         }
     }
 }

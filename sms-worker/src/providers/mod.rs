@@ -1,4 +1,4 @@
-//! Who carries texts, behind one closed enum, and what can come of handing one over.
+//! The providers that carry texts, behind one closed enum, and the possible outcomes of a call.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ pub mod http;
 pub mod inbox;
 pub mod twilio;
 
-/// A provider of texts.
-#[expect(clippy::large_enum_variant, reason = "a process has one of each, and for good")]
+/// A provider.
+#[expect(clippy::large_enum_variant, reason = "a process has one of each, for its whole life")]
 pub enum Provider {
     Twilio(twilio::Twilio),
-    /// Any sender, by a signed webhook.
+    /// Any sender, through a signed webhook.
     Http(http::Http),
-    /// Prints: for development.
+    /// Prints texts: for development.
     Console(Console),
-    /// Keeps, and shows: for development and tests.
+    /// Keeps texts for display: for development and tests.
     Inbox(inbox::Inbox),
 }
 
-/// One call to a provider. Has no `Debug`: it holds the text and the number.
+/// One call to a provider. It has no `Debug`: it holds the text and the number.
 pub struct Attempt<'a> {
     pub attempt_id: AttemptId,
     pub message_id: MessageId,
@@ -37,48 +37,48 @@ pub struct Attempt<'a> {
     pub channel: Channel,
     /// E.164.
     pub to: &'a str,
-    /// What is read or, in a call, said.
+    /// The words to read or, in a call, to speak.
     pub text: &'a str,
-    /// BCP 47: the language of what a call says, when it is known.
+    /// BCP 47: the language that a call speaks, if known.
     pub language: Option<&'a str>,
-    /// The end of the text's use.
+    /// When the text expires.
     pub not_after: Timestamp,
     pub now: Timestamp,
-    /// Where receipts are to go; the attempt's id is its last part. `None`: nobody can reach us.
+    /// Where receipts go; the attempt's id is the last part. `None`: nobody can reach us.
     pub status_callback: Option<Url>,
-    /// 1 for the first call that this message is worth.
+    /// The number of this call for the message, from 1.
     pub number: u32,
     /// W3C `traceparent` of the job.
     pub trace: Option<&'a str>,
 }
 
 impl Attempt<'_> {
-    /// Seconds for which the text is still of use, rounded down.
+    /// Returns the seconds until the text expires, rounded down.
     pub fn life_left_secs(&self) -> i64 {
         (self.not_after.ms() - self.now.ms()).max(0) / 1000
     }
 }
 
-/// What came of a call. The classes differ in one thing above all: may the text have been taken?
+/// The outcome of a call. What matters most about each class: may the text have been taken?
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was taken. The id is missing when the answer was not readable further.
+    /// It was taken. The id is missing if the rest of the answer was unreadable.
     Accepted { provider_message_id: Option<String>, segments: Option<u32> },
-    /// Not taken: too much at once. Safe to try again after a wait.
+    /// Not taken: too many calls at once. Safe to retry after a wait.
     Throttled { retry_after: Option<Duration> },
-    /// Not taken: the provider was not reached, or said that it takes nothing. Safe to try again, here or elsewhere.
+    /// Not taken: the provider was not reached, or said that it accepts nothing. Safe to retry, here or elsewhere.
     Unavailable(&'static str),
     /// Not taken, and never will be for this number.
     Rejected { reason: Reason, provider_code: Option<String> },
     /// Not taken until an operator acts: credentials, account, region. `whole_account`: for any number.
     RejectedUntilOps { provider_code: Option<String>, whole_account: bool },
-    /// Not taken: held for abuse. The same text is not to be tried again.
+    /// Not taken: held for abuse. Do not retry the same text.
     Filtered { reason: Reason, provider_code: Option<String> },
-    /// The request left and no answer tells what became of it. May have been taken: never sent again blindly.
+    /// The request was sent and no answer says what became of it. It may have been taken: never resend it blindly.
     Unknown(&'static str),
 }
 
-/// A provider's answer: the outcome, and how many calls of this account it says are running.
+/// A provider's answer: the outcome, and how many calls of this account it reports as running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub outcome: Outcome,
@@ -91,7 +91,7 @@ impl From<Outcome> for Reply {
     }
 }
 
-/// What a provider knows of a text that it took.
+/// What a provider knows about a text that it took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookUp {
     pub status: Status,
@@ -102,7 +102,7 @@ pub struct LookUp {
 }
 
 impl Provider {
-    /// The name in routes, in the ledger and in events.
+    /// Returns the name used in routes, in the ledger and in events.
     pub const fn name(&self) -> &'static str {
         let name = match self {
             Self::Twilio(_) => ProviderName::Twilio,
@@ -113,7 +113,7 @@ impl Provider {
         name.as_str()
     }
 
-    /// Hands the text over. Takes at most [`client::LIMIT`] (and [`client::CONNECT_LIMIT`] within it).
+    /// Sends the text. Takes at most [`client::LIMIT`] (including [`client::CONNECT_LIMIT`]).
     pub async fn send(&self, attempt: &Attempt<'_>) -> Reply {
         match self {
             Self::Twilio(twilio) => twilio.send(attempt).await,
@@ -123,7 +123,7 @@ impl Provider {
         }
     }
 
-    /// How long after a send without a final receipt this provider can be asked; `None`: it cannot.
+    /// Returns how long after a send without a final receipt this provider can be queried; `None`: never.
     pub const fn asked_after(&self) -> Option<Duration> {
         match self {
             Self::Twilio(_) => Some(Duration::from_mins(2)),
@@ -131,12 +131,12 @@ impl Provider {
         }
     }
 
-    /// Whether a text can be taken out of its records.
+    /// Whether a text can be redacted in the provider's records.
     pub fn forgets(&self, channel: Channel) -> bool {
         matches!((self, channel), (Self::Twilio(_), Channel::Sms))
     }
 
-    /// Asks how a text fared; `None` when it does not know it.
+    /// Queries the state of a text; `None` if the provider does not know it.
     pub async fn look_up(&self, id: &str, channel: Channel) -> anyhow::Result<Option<LookUp>> {
         match self {
             Self::Twilio(twilio) => twilio.look_up(id, channel).await,
@@ -144,7 +144,7 @@ impl Provider {
         }
     }
 
-    /// Has the words of a text taken out of its records; tells what it knows of it.
+    /// Redacts a text in the provider's records; returns what the provider knows about it.
     pub async fn forget(&self, id: &str) -> anyhow::Result<Option<LookUp>> {
         match self {
             Self::Twilio(twilio) => twilio.forget(id).await,

@@ -1,7 +1,7 @@
-//! Twilio: texts and calls. The one file with twilio-async, which builds and signs the requests.
+//! Twilio: texts and calls. Only this file uses twilio-async, which builds and signs the requests.
 //!
-//! Its own client is not used: it knows no time-outs, loses status and headers, and takes an accepted message for an
-//! error when a field is missing. The signed request is taken out of it and sent by ours.
+//! Its own client is not used: it has no time-outs, loses status and headers, and treats an accepted message as an
+//! error if a field is missing. Our client sends the signed request instead.
 
 use anyhow::{Context as _, anyhow, ensure};
 use config::TwilioAccount;
@@ -21,18 +21,18 @@ use super::{Attempt, LookUp, Outcome, Reply, client};
 mod answer;
 mod speech;
 
-/// What twilio-async builds.
+/// The request that twilio-async builds.
 type Signed = HyperRequest<Body>;
-/// Every resource's path starts so; the account follows.
+/// The start of every resource's path; the account follows.
 const API: &str = "/2010-04-01/Accounts/";
-/// What the voice `man` speaks, in this spelling only (twilio.com/docs/voice/twiml/say).
+/// The languages of the voice `man`, in exactly this spelling (twilio.com/docs/voice/twiml/say).
 const PLAIN_VOICE: [&str; 4] = ["en", "es", "fr", "de"];
 
 /// Twilio's REST API.
 pub struct Twilio {
     account_sid: String,
     from: Option<String>,
-    /// Who calls.
+    /// The number that calls come from.
     caller: Option<String>,
     messaging_service_sid: Option<String>,
     base_url: String,
@@ -42,20 +42,20 @@ pub struct Twilio {
 
 impl Twilio {
     /// # Errors
-    /// When the credentials cannot stand in a header, or no sender is named.
+    /// Fails if the credentials cannot be sent in a header, or if no sender is named.
     pub fn new(settings: &TwilioAccount, client: Client) -> anyhow::Result<Self> {
         ensure!(
             settings.from.is_some() || settings.messaging_service_sid.is_some(),
             "Twilio needs a sender: a number or a messaging service"
         );
-        // A key is preferred over the account's own token: it can be revoked alone.
+        // An API key is preferred over the account's own token: it can be revoked on its own.
         let (user, password) = match &settings.api_key {
             Some((key, secret)) => (key, secret),
             None => (&settings.account_sid, &settings.auth_token),
         };
-        // The cause is not passed on: its text may hold what it could not read.
+        // The cause is dropped: its message may quote the credentials.
         let builder = twilio_async::Twilio::new(user.as_str(), password.expose_secret())
-            .map_err(|_| anyhow!("Twilio's credentials hold characters that no header can"))?;
+            .map_err(|_| anyhow!("Twilio's credentials are not valid in a header"))?;
         Ok(Self {
             account_sid: settings.account_sid.clone(),
             from: settings.from.clone(),
@@ -73,7 +73,7 @@ impl Twilio {
             Channel::Voice => match self.call(attempt).await {
                 Ok(Some(request)) => Ok(request),
                 Ok(None) => {
-                    // Neither a messaging service nor a sender's name can call.
+                    // Neither a messaging service nor an alphanumeric sender can call.
                     return Outcome::RejectedUntilOps {
                         provider_code: Some("no caller".to_owned()),
                         whole_account: false,
@@ -110,7 +110,7 @@ impl Twilio {
             Some(service) => (service.as_str(), "MessagingServiceSid"),
             None => (from, "From"),
         };
-        // 1 to 36000 s, and not advised below 6: what is still queued there after it is not sent (P7).
+        // 1 to 36000 s; below 6 is not advised. Twilio drops a text that is still queued after this (P7).
         let validity = attempt.life_left_secs().clamp(6, 36_000).to_string();
         let number = attempt.number.to_string();
         let mut form = vec![
@@ -127,13 +127,13 @@ impl Twilio {
         let form = encode_pairs(&form).context("encode a form")?;
         let message = self.builder.send_msg(from, attempt.to, attempt.text);
         let signed = message.request(Method::POST, "Messages.json", Some(form));
-        self.ours(signed.map_err(|_| anyhow!("build a message's request"))?).await
+        self.ours(signed.map_err(|_| anyhow!("build a message request"))?).await
     }
 
     async fn call(&self, attempt: &Attempt<'_>) -> anyhow::Result<Option<reqwest::Request>> {
         let Some(from) = &self.caller else { return Ok(None) };
         let twiml = spoken(attempt.text, attempt.language)?;
-        // Rings no longer than the code lives; Twilio's own default is 60 s.
+        // Rings no longer than the code is valid; Twilio's default is 60 s.
         let timeout = attempt.life_left_secs().clamp(5, 60).to_string();
         let mut form =
             vec![("To", attempt.to), ("From", from), ("Twiml", &twiml), ("Timeout", &timeout)];
@@ -144,7 +144,7 @@ impl Twilio {
         let form = encode_pairs(&form).context("encode a form")?;
         let call = self.builder.call(from, attempt.to, "");
         let signed = call.request(Method::POST, "Calls.json", Some(form));
-        self.ours(signed.map_err(|_| anyhow!("build a call's request"))?).await.map(Some)
+        self.ours(signed.map_err(|_| anyhow!("build a call request"))?).await.map(Some)
     }
 
     pub(super) async fn look_up(
@@ -172,17 +172,17 @@ impl Twilio {
     async fn code_request(&self, request: reqwest::Request) -> anyhow::Result<Option<LookUp>> {
         let response = self.client.execute(request).await;
         let mut response =
-            response.map_err(reqwest::Error::without_url).context("ask Twilio about a text")?;
+            response.map_err(reqwest::Error::without_url).context("query Twilio about a text")?;
         let status = response.status();
         if status == reqwest::StatusCode::NOT_FOUND {
             return Ok(None);
         }
         let answer = Answer::read(&client::body(&mut response).await);
-        ensure!(status.is_success(), "Twilio answered {status} to a question about a text");
+        ensure!(status.is_success(), "Twilio answered a query with {status}");
         Ok(answer.found())
     }
 
-    /// The signed request as one of ours: at the configured address, and for the account, for with an API key the
+    /// Rebuilds the signed request for our client, at the configured address and for the account: with an API key, the
     /// builder writes the key's id into the path.
     async fn ours(&self, signed: Signed) -> anyhow::Result<reqwest::Request> {
         let (head, body) = signed.into_parts();
@@ -205,13 +205,13 @@ impl Twilio {
     }
 }
 
-/// Twilio repeats a callback that did not get through, if the fragment of its URL asks for it. The default is one
-/// retry (twilio.com/docs/usage/webhooks/webhooks-connection-overrides).
+/// Asks Twilio, in the URL's fragment, to retry a callback that did not get through. The default is one retry
+/// (twilio.com/docs/usage/webhooks/webhooks-connection-overrides).
 fn with_retries(callback: &Url) -> String {
     format!("{callback}#rc=3")
 }
 
-/// The text as `TwiML`.
+/// Builds the text as `TwiML`.
 fn spoken(text: &str, language: Option<&str>) -> anyhow::Result<String> {
     let twice = speech::spell_digits(text);
     let language = language.unwrap_or("en");
@@ -220,8 +220,8 @@ fn spoken(text: &str, language: Option<&str>) -> anyhow::Result<String> {
     let twiml = if PLAIN_VOICE.contains(&primary) {
         of(primary)
     } else {
-        // A voice that does not know the language says nothing at all. The account's own choice for it does; the
-        // builder cannot leave the voice out, so it is taken out after.
+        // A voice that does not know the language stays silent, while the account's default voice speaks it. The
+        // builder cannot omit the voice, so remove it afterwards.
         of(language).map(|twiml| twiml.replacen(" voice=\"man\"", "", 1))
     };
     twiml.map_err(|_| anyhow!("write TwiML"))

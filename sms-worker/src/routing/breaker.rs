@@ -1,21 +1,21 @@
-//! A circuit breaker: a provider that does not work is left alone for a while, then tried by one text.
+//! A circuit breaker: it stops calls to a failing provider for a while, then probes it with one text.
 
 use std::sync::{Mutex, PoisonError};
 
 use domain::clock::Clock;
 
-/// So many calls in a row without a clear answer open the circuit.
+/// This many calls in a row without a clear answer open the circuit.
 const TOLERATED: u32 = 5;
-/// How long it stays open; doubled each time that the probe fails.
+/// How long the circuit stays open; doubled each time the probe fails.
 const OPEN_MS: i64 = 5_000;
-/// With the longest that a job then still waits in the broker, service is back within the 60 s of P12.
+/// Together with the longest wait in the broker, this brings service back within the 60 s of P12.
 const OPEN_MAX_MS: i64 = 30_000;
-/// What others are told to wait while the probe runs.
+/// How long other callers wait while the probe runs.
 const PROBE_MS: i64 = 1_000;
 
 const OPEN: &str = "latchkey_provider_open";
 
-/// One provider's circuit.
+/// The circuit of one provider.
 pub struct Breaker {
     provider: &'static str,
     clock: Clock,
@@ -29,20 +29,20 @@ struct State {
     probing: bool,
 }
 
-/// Leave for one call. Dropped unjudged (its caller went away) it counts as nothing.
+/// A permit for one call. Dropping it without reporting a result (its caller went away) has no effect.
 pub struct BreakerPermit<'a> {
     breaker: &'a Breaker,
     probe: bool,
 }
 
-/// What a call says of the provider.
+/// What a call shows about the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderHealth {
-    /// It answered, whatever it said of the text.
+    /// It answered, whether or not it took the text.
     Works,
     /// It could not be reached or gave no clear answer.
     Fails,
-    /// It refuses everything until somebody acts.
+    /// It refuses every call until an operator acts.
     Refuses,
 }
 
@@ -55,7 +55,7 @@ impl Breaker {
         breaker
     }
 
-    /// Leave to call, or how many milliseconds to wait before asking again.
+    /// Returns a permit to call, or how many milliseconds to wait before trying again.
     pub fn pass(&self) -> Result<BreakerPermit<'_>, i64> {
         let mut state = self.state();
         let Some(until) = state.open_until_ms else {
@@ -76,7 +76,7 @@ impl Breaker {
         self.state().open_until_ms.is_some()
     }
 
-    /// What there is to raise an alert on.
+    /// Updates the gauge that operators alert on.
     fn show(&self, open: bool) {
         metrics::gauge!(OPEN, "provider" => self.provider).set(if open { 1.0 } else { 0.0 });
     }
@@ -87,12 +87,12 @@ impl Breaker {
 }
 
 impl BreakerPermit<'_> {
-    /// Tells how the call went.
+    /// Records the result of the call.
     pub fn judge(self, verdict: ProviderHealth) {
         let mut state = self.breaker.state();
         match verdict {
             ProviderHealth::Works => {
-                // A straggler from before it opened says nothing of now: only the probe closes it.
+                // A call from before the circuit opened says nothing about now: only the probe closes it.
                 if state.open_until_ms.is_none() || self.probe {
                     state.failures = 0;
                     state.open_until_ms = None;
@@ -176,7 +176,7 @@ mod tests {
         call(&breaker, ProviderHealth::Refuses).unwrap();
         assert_eq!(shown(), Some(true));
         clock.advance(Duration::from_secs(6));
-        assert_eq!(shown(), Some(true), "until a probe went well");
+        assert_eq!(shown(), Some(true), "open until a probe succeeds");
         call(&breaker, ProviderHealth::Works).unwrap();
         assert_eq!(shown(), Some(false));
     }

@@ -1,5 +1,5 @@
-//! How many calls of one provider run at once: more while it takes them, half when it says that it is too much
-//! (additive increase, multiplicative decrease). No provider publishes its limit.
+//! Limits how many calls of one provider run at once: the limit grows while calls succeed and halves when the provider
+//! says that there are too many (additive increase, multiplicative decrease). No provider publishes its limit.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::sync::Notify;
 
 const START: f64 = 16.0;
 const MOST: f64 = 128.0;
-/// Refusals of calls that ran together are one sign, not many.
+/// Refusals of concurrent calls count as one signal.
 const CUT_EVERY_MS: i64 = 1_000;
-/// The pause when the provider names none, or a shorter one; doubled while it goes on refusing.
+/// The pause when the provider names none or a shorter one; doubled on each further refusal.
 const PAUSE_MS: i64 = 500;
 const PAUSE_MAX_MS: i64 = 30_000;
 
-/// One provider's share of calls.
+/// The concurrency limit of one provider.
 pub struct Limiter {
     clock: Clock,
     state: Mutex<State>,
@@ -26,14 +26,14 @@ pub struct Limiter {
 struct State {
     limit: f64,
     running: u32,
-    /// The account's running calls, as the provider counts them, at which it last refused.
+    /// How many calls of the account the provider counted as running when it last refused one.
     refused_at: Option<f64>,
     cut_at_ms: i64,
     paused_until_ms: i64,
     next_pause_ms: i64,
 }
 
-/// A place for one call; given back when dropped.
+/// A slot for one call; freed when dropped.
 pub struct ConcurrencyPermit<'a> {
     limiter: &'a Limiter,
 }
@@ -51,8 +51,8 @@ impl Limiter {
         Self { clock, state: Mutex::new(state), freed: Notify::new() }
     }
 
-    /// A place, waiting up to `patience` for it; else how many milliseconds it may take. A longer wait is the broker's:
-    /// no job waits in memory.
+    /// Returns a slot, waiting up to `patience` for it, or else an estimate of the wait in milliseconds. A longer wait
+    /// belongs to the broker: no job waits in memory.
     pub async fn enter(&self, patience: Duration) -> Result<ConcurrencyPermit<'_>, i64> {
         let patience_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
         let give_up_ms = self.clock.now_ms().saturating_add(patience_ms);
@@ -71,18 +71,18 @@ impl Limiter {
                 return Err(if paused { wait_ms } else { 1_000 });
             }
             let wait = Duration::from_millis(wait_ms.unsigned_abs());
-            // Woken early or in vain costs a look; a place that was freed before we waited is kept for us by Notify.
+            // A spurious wake-up costs one check; if a slot was freed before this wait, Notify keeps the signal.
             drop(tokio::time::timeout(wait, self.freed.notified()).await);
         }
     }
 
-    /// The provider took a call; `in_use` is how many of the account it says are running.
+    /// Records an accepted call; `in_use` is the number of running calls that the provider reports for the account.
     pub fn taken(&self, in_use: Option<u32>) {
         let mut state = self.state();
         state.next_pause_ms = PAUSE_MS;
         if let (Some(in_use), Some(refused_at)) = (in_use, state.refused_at) {
-            // Other programs may use the account: near the count at which it refused we do not push on. What it
-            // refused then it may take tomorrow, so the mark rises slowly.
+            // Other programs may use the account: do not grow near the count at which the provider last refused. That
+            // limit may change, so the mark rises slowly.
             state.refused_at = Some(refused_at + 0.01);
             if f64::from(in_use) >= refused_at * 0.9 {
                 return;
@@ -93,14 +93,15 @@ impl Limiter {
         self.freed.notify_one();
     }
 
-    /// The provider refused a call as too much: all wait as long as it says, and fewer run afterwards.
+    /// Records a refusal for too many calls: all callers wait as long as the provider says, and fewer calls run
+    /// afterwards.
     pub fn refused(&self, retry_after: Option<Duration>, in_use: Option<u32>) {
         let now = self.clock.now_ms();
         let mut state = self.state();
         let mut pause_ms =
             retry_after.map_or(0, |told| i64::try_from(told.as_millis()).unwrap_or(i64::MAX));
-        // A wait of nothing, as some tell, would make a tight loop of it: then ours, which goes on doubling. Refusals of
-        // calls that ran together are one sign here too.
+        // Some providers send a wait of zero, which would make a tight loop: use our own pause, which doubles. Refusals
+        // of concurrent calls count as one signal here too.
         if pause_ms < PAUSE_MS && state.paused_until_ms <= now {
             pause_ms = pause_ms.max(jittered(state.next_pause_ms));
             state.next_pause_ms = (state.next_pause_ms * 2).min(PAUSE_MAX_MS);
@@ -115,7 +116,7 @@ impl Limiter {
         }
     }
 
-    /// How many calls may run at once now.
+    /// Returns how many calls may run at once now.
     pub fn limit(&self) -> f64 {
         self.state().limit
     }
@@ -125,7 +126,7 @@ impl Limiter {
     }
 }
 
-/// Between the pause and half as much again, so that workers do not come back at the same moment.
+/// Adds up to half of the pause as jitter, so that workers do not come back at the same moment.
 fn jittered(pause_ms: i64) -> i64 {
     let more = rng::below(u64::try_from(pause_ms / 2).unwrap_or_default().max(1));
     pause_ms + i64::try_from(more).unwrap_or_default()
@@ -201,7 +202,7 @@ mod tests {
             let limiter = Limiter::new(clock.clone());
             let mut last = 0;
             for _ in 0..5 {
-                // Calls that ran together.
+                // Concurrent calls.
                 for _ in 0..16 {
                     limiter.refused(told, None);
                 }

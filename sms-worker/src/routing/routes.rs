@@ -1,4 +1,4 @@
-//! Which providers carry a text, in which order.
+//! Which providers carry a text, and in which order.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::providers::Provider;
 use crate::routing::breaker::Breaker;
 use crate::routing::concurrency::Limiter;
 
-/// A provider with what guards it.
+/// A provider with its breaker and limiter.
 pub struct RoutedProvider {
     pub provider: Provider,
     pub breaker: Breaker,
@@ -32,7 +32,7 @@ impl RoutedProvider {
     }
 }
 
-/// The lines of the configured routes. A line later in a route is used when those before it are not to be had.
+/// The providers of the configured routes. A later provider in a route is used when the earlier ones are unavailable.
 pub struct Routes {
     lines: Vec<Arc<RoutedProvider>>,
     named: config::Routes,
@@ -40,7 +40,7 @@ pub struct Routes {
 
 impl Routes {
     /// # Errors
-    /// When a route names a provider that has no line.
+    /// Fails if a route names a provider that is missing from `lines`.
     pub fn new(lines: Vec<RoutedProvider>, named: config::Routes) -> anyhow::Result<Self> {
         let routes = Self { lines: lines.into_iter().map(Arc::new).collect(), named };
         for name in ProviderName::ALL.into_iter().filter(|name| routes.named.names(*name)) {
@@ -51,13 +51,13 @@ impl Routes {
         Ok(routes)
     }
 
-    /// The lines for a number in E.164. Who decides is [`config::Routes::of`], which `latchkey routes check` asks too.
+    /// Returns the providers for a number in E.164. [`config::Routes::of`] decides, as in `latchkey routes check`.
     pub fn to(&self, e164: &str) -> impl Iterator<Item = &Arc<RoutedProvider>> + Clone {
         let names = self.named.of(e164.trim_start_matches('+'));
         names.iter().filter_map(|name| self.line(name.as_str()))
     }
 
-    /// The line of a provider.
+    /// Finds a provider by name.
     pub fn line(&self, name: &str) -> Option<&Arc<RoutedProvider>> {
         self.lines.iter().find(|line| line.name() == name)
     }
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(names("+989120000000"), ["inbox"]);
         let by_prefix = vec![("1".to_owned(), vec![ProviderName::Twilio])];
         let named = config::Routes { default: vec![inbox], by_prefix };
-        let unknown = Routes::new(lines(), named).err().context("it names no line")?;
+        let unknown = Routes::new(lines(), named).err().context("no error")?;
         assert!(unknown.to_string().contains("twilio"), "{unknown}");
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! A provider that answers by script, and delivery built around it.
-#![allow(dead_code, reason = "each test binary uses its part")]
+//! A scripted provider, and a delivery service built around it.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -37,20 +37,20 @@ pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
 /// One scripted answer.
 #[derive(Clone)]
 pub enum Act {
-    /// Takes the text and says so.
+    /// Takes the text and confirms it.
     Take,
-    /// As [`Act::Take`], after a while.
+    /// Like [`Act::Take`], after a delay.
     TakeSlowly(Duration),
-    /// Status, further headers, body; nothing is taken.
+    /// Status, extra headers, body; the text is not taken.
     Say(u16, &'static str, String),
-    /// As [`Act::Say`], but the text was taken.
+    /// Like [`Act::Say`], but the text was taken.
     TakeAndSay(u16, &'static str, String),
     TakeAndCut,
     /// Reads and never answers.
     Hang,
 }
 
-/// What a call asked for.
+/// One recorded call.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub head: String,
@@ -66,7 +66,7 @@ impl Call {
     }
 }
 
-/// An HTTP server that answers by script; the last act repeats.
+/// An HTTP server that answers from a script; the last act repeats.
 #[derive(Clone)]
 pub struct Fake {
     pub url: Url,
@@ -105,7 +105,7 @@ impl Fake {
         *self.script.lock().unwrap() = script.into_iter().collect();
     }
 
-    /// Until the first call arrives.
+    /// Waits for the first call.
     pub async fn called(&self) -> Call {
         loop {
             if let Some(call) = self.calls().first() {
@@ -176,12 +176,12 @@ impl Fake {
     }
 }
 
-/// An error answer as Twilio gives it.
+/// An error answer in Twilio's form.
 pub fn error(status: u16, code: u32) -> Act {
     Act::Say(status, "", format!(r#"{{"code":{code},"message":"x","status":{status}}}"#))
 }
 
-/// A folder that goes with the test.
+/// A folder that is removed after the test.
 pub struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -190,7 +190,7 @@ impl Drop for Folder {
     }
 }
 
-/// Delivery with a ledger of its own.
+/// Delivery with its own ledger.
 pub struct Delivery {
     pub send: Arc<SendSms>,
     pub receipts: TakeReceipt,
@@ -198,7 +198,7 @@ pub struct Delivery {
     pub ledger: Ledger,
     pub clock: Clock,
     pub statuses: Arc<Mutex<Vec<SmsStatus>>>,
-    /// The trace that each of them was told in.
+    /// The trace that each status was published in.
     pub traces: Arc<Mutex<Vec<Option<String>>>>,
     pub _folder: Folder,
 }
@@ -221,7 +221,7 @@ pub fn twilio_with_key(url: &Url) -> Provider {
     twilio_with_service(url, None)
 }
 
-/// As [`twilio_with_key`], with a number as well.
+/// Like [`twilio_with_key`], plus a number.
 pub fn twilio_with_both(url: &Url) -> Provider {
     twilio_with_service(url, Some("+15005550006".to_owned()))
 }
@@ -307,7 +307,7 @@ impl Delivery {
         }
     }
 
-    /// A text that is good for five minutes.
+    /// A text that is valid for five minutes.
     pub fn job(&self) -> Envelope<SmsRequested> {
         self.job_for(PHONE, Channel::Sms, 300)
     }
@@ -343,7 +343,7 @@ impl Delivery {
         Envelope::with_id(event, now, "otp-worker", None, data)
     }
 
-    /// Handles a job as the broker would have it: one that is to come later comes later, on the clock that we move.
+    /// Handles a job as the broker would: a delayed job comes back after its delay, on the manual clock.
     pub async fn to_its_end(&self, job: &Envelope<SmsRequested>) {
         for _ in 0..1_000 {
             match self.send.handle(job).await {
@@ -355,7 +355,7 @@ impl Delivery {
                 Err(failure) => panic!("{failure:?}"),
             }
         }
-        panic!("the job has no end");
+        panic!("the job does not end");
     }
 
     pub async fn end_of(&self, job: &Envelope<SmsRequested>) -> (Status, Option<Reason>) {
@@ -363,7 +363,7 @@ impl Delivery {
         (message_state.status, message_state.reason)
     }
 
-    /// What was told of the message, but `sending`.
+    /// The published statuses of the message, except `sending`.
     pub fn told(&self, job: &Envelope<SmsRequested>) -> Vec<(Status, Option<Reason>)> {
         let statuses = self.statuses.lock().unwrap();
         statuses

@@ -8,7 +8,10 @@ use futures::FutureExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::{Crashes, Failure, Handler, Options};
-use crate::{Delay, Delivery, Queue, Settlement};
+use crate::Delay;
+use crate::Delivery;
+use crate::Queue;
+use crate::Settlement;
 use domain::engine_error::EngineError;
 
 /// The failure that sets a message aside.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use metrics::{gauge, histogram};
 
-use crate::{Delay, Delivery, Queue};
+use crate::Delay;
+use crate::Delivery;
+use crate::Queue;
 use domain::clock::Clock;
 use domain::event::{
     Event, OtpRequested, OtpTexted, SmsReceipt, SmsRequested, SmsStatus, UserSignedUp,

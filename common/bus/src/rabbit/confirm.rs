@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::command::{Command, Outgoing, PublishJob, refuse};
 use super::link::short;
-use crate::{PUBLISH_TIMEOUT, PublishError};
+use crate::PUBLISH_TIMEOUT;
+use crate::PublishError;
 use domain::event::CONTENT_TYPE;
 
 const PING_TIMEOUT: Duration = Duration::from_secs(1);

@@ -24,8 +24,10 @@ use super::declare::declare;
 use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later, short};
 use super::publish::Publisher;
 use super::settle::{AckHandle, FIRST_AT, attempts_of, kind_of, number, time_of};
+use crate::Attached;
+use crate::Delivery;
+use crate::name_for;
 use crate::topology::Queue;
-use crate::{Attached, Delivery, name_for};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 

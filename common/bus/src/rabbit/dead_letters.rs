@@ -13,9 +13,13 @@ use super::link::{ENGINE, Frames, classify, short};
 use super::settle::{
     DEAD_AT, FIRST_AT, REASON, attempts_of, copy_to, headers_of, kind_of, text_of, time_of,
 };
-use crate::dead_letters::{DeadDetail, DeadLetter, Selection, redacted};
+use crate::Delivery;
+use crate::dead_letters::DeadDetail;
+use crate::dead_letters::DeadLetter;
+use crate::dead_letters::Selection;
+use crate::dead_letters::redacted;
+use crate::name_for;
 use crate::topology::Queue;
-use crate::{Delivery, name_for};
 use domain::engine_error::EngineError;
 
 impl Rabbit {

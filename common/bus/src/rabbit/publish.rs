@@ -14,7 +14,8 @@ use super::command::{CancelOnDrop, Command, Outgoing, Progress, PublishJob, refu
 use super::confirm::{ChannelState, send};
 use super::declare::declare;
 use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later};
-use crate::{PUBLISH_TIMEOUT, PublishError};
+use crate::PUBLISH_TIMEOUT;
+use crate::PublishError;
 use domain::engine_error::EngineError;
 
 /// More gains nothing: at 256 the broker is busy and the batch's confirms come back together.

@@ -1,8 +1,13 @@
 //! Code requests: admitted, withdrawn, marked as published.
 
 use super::{Code, Cooldown, DAY, First, HOUR, Memory, Request, State, Window, secs_up};
-use crate::types::{Admission, Admit, Replay, RequestNote};
-use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS};
+use crate::COOLDOWN_CAP_MS;
+use crate::Guard;
+use crate::IDEMPOTENCY_MS;
+use crate::types::Admission;
+use crate::types::Admit;
+use crate::types::Replay;
+use crate::types::RequestNote;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Limit, PumpingGuard, Status};
 use guard::{Delta, Observation, Verdict, judge, minute_of};

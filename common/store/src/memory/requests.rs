@@ -1,8 +1,12 @@
 //! Requests: their status, what is kept for a while beside them, and the removal of old data.
 
 use super::{DAY, HOUR, MINUTE, Memory, Request, State};
-use crate::types::{KeptText, RequestStatus, Sweep, Swept};
-use crate::{STATUS_KEPT_MS, TEXT_KEPT_MS};
+use crate::STATUS_KEPT_MS;
+use crate::TEXT_KEPT_MS;
+use crate::types::KeptText;
+use crate::types::RequestStatus;
+use crate::types::Sweep;
+use crate::types::Swept;
 use domain::ids::{RequestId, UserId};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;

@@ -7,8 +7,14 @@ use deadpool_redis::redis::Script;
 use super::Redis;
 use super::answer::{Answer, encode, odd};
 use super::keys::{REQUEST, admission_keys, idempotency_key, rule_words};
-use crate::types::{Admission, Admit, Replay, RequestNote};
-use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
+use crate::COOLDOWN_CAP_MS;
+use crate::Guard;
+use crate::IDEMPOTENCY_MS;
+use crate::STATUS_KEPT_MS;
+use crate::types::Admission;
+use crate::types::Admit;
+use crate::types::Replay;
+use crate::types::RequestNote;
 use domain::engine_error::EngineError;
 use domain::vocabulary::PumpingGuard;
 

@@ -11,7 +11,13 @@ use super::keys::{
 };
 use super::{Redis, unique};
 use crate::Guard;
-use crate::types::{CheckOutcome, Closing, Issue, Issued, Refund, Scope, Verify};
+use crate::types::CheckOutcome;
+use crate::types::Closing;
+use crate::types::Issue;
+use crate::types::Issued;
+use crate::types::Refund;
+use crate::types::Scope;
+use crate::types::Verify;
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;

@@ -2,7 +2,9 @@
 
 use deadpool_redis::redis::{Script, ScriptInvocation};
 
-use crate::types::{Admit, Scope, digest_of};
+use crate::types::Admit;
+use crate::types::Scope;
+use crate::types::digest_of;
 use domain::ids::{RequestId, UserId};
 use domain::keys::PhoneKey;
 use guard::Rule;

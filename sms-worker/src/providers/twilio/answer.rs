@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::super::{LookUp, Outcome, codes};
 
-/// What we look at in an answer. Every field may be missing or of another type: what was taken stays taken.
+/// The fields that we use. Each may be missing or have another type: a taken text stays taken.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Answer {
@@ -24,7 +24,7 @@ impl Answer {
     }
 
     fn sid(&self) -> Option<String> {
-        // It goes into paths: only what a SID can be.
+        // The SID goes into paths, so accept only valid characters.
         let sid = self.sid.as_str()?;
         let fits = (4..=64).contains(&sid.len()) && sid.bytes().all(|b| b.is_ascii_alphanumeric());
         fits.then(|| sid.to_owned())
@@ -46,7 +46,7 @@ impl Answer {
     }
 }
 
-/// A number, or a text of one.
+/// Reads a number, or a string that holds one.
 fn number(value: &Value) -> Option<u32> {
     match value {
         Value::String(text) => text.parse().ok(),
@@ -54,17 +54,17 @@ fn number(value: &Value) -> Option<u32> {
     }
 }
 
-/// What an answer says of the text.
+/// Maps an answer to the outcome for the text.
 pub(super) fn outcome(status: u16, answer: &Answer) -> Outcome {
     match status {
         200..300 => {
             let sid = answer.sid();
             let error = number(&answer.error_code);
             match answer.status.as_str() {
-                // Said at once, but said: it was taken and is already lost.
+                // The text was taken, but has already failed.
                 Some("failed" | "undelivered" | "canceled") => codes::outcome(400, error),
-                // 201 is Twilio's word for a text that it made: taken, even when the rest of the answer was cut.
-                // Any other success without an id is not Twilio's answer; somebody between us may have made it.
+                // 201 is Twilio's answer when it creates a text: it was taken, even if the rest of the answer was cut.
+                // Any other success without an id is not from Twilio; an intermediary may have sent it.
                 _ if sid.is_some() || status == 201 => {
                     Outcome::Accepted { provider_message_id: sid, segments: answer.segments() }
                 }
@@ -108,7 +108,7 @@ mod tests {
             (201, r#"{"sid":7,"status":[]}"#, accepted(None, None)),
             (200, "OK", Outcome::Unknown("a success without an id")),
             (200, "", Outcome::Unknown("a success without an id")),
-            (503, "<html>", Outcome::Unknown("a server's error")),
+            (503, "<html>", Outcome::Unknown("server error")),
         ] {
             assert_eq!(outcome(status, &Answer::read(body.as_bytes())), wanted, "{status} {body}");
         }

@@ -1,14 +1,14 @@
-//! Texts as they are said in a call.
+//! The form of a text that a call speaks.
 
-/// A text that was written to be read is made one to be heard: its digits one by one, with a pause after each, and all
-/// of it twice. One that spells its digits is for the ear already.
+/// Turns a text written for reading into one for listening: each digit on its own with a pause after it, and the whole
+/// text twice. A text that already spells its digits is not repeated.
 pub(super) fn spell_digits(text: &str) -> String {
     let said = spaced(text);
     let to_be_read = text.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() >= 4);
     if to_be_read { format!("{said} ... {said}") } else { said }
 }
 
-/// Runs of four and more digits with commas between them, and nothing that XML cannot hold.
+/// Puts commas between the digits of runs of four or more, and replaces characters that XML cannot hold.
 fn spaced(text: &str) -> String {
     let mut spaced = String::with_capacity(text.len() * 2);
     let mut digits = String::new();
