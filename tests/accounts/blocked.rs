@@ -3,9 +3,9 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::both_sides;
-use crate::support::http::{new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(p6_a_block_is_told_after_the_right_code_or_password_and_to_nobody_else);
 

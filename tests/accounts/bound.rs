@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::client_key::ClientKey;
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Answer, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(
     a_session_is_bound_at_its_sign_in_and_lives_by_its_key,

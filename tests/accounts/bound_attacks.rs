@@ -7,10 +7,10 @@ use sqlx::Connection as _;
 
 use super::client_key::{ClientKey, call};
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone};
-use crate::support::postgres;
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone};
+use testkit::postgres;
+use testkit::system::{Side, System};
 
 both_sides!(
     p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owner_goes_on,
@@ -281,9 +281,9 @@ mod on_the_engines {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::support::engines::Engines;
-    use crate::support::eventually;
-    use crate::support::proxy::{Fault, Proxy};
+    use testkit::engines::Engines;
+    use testkit::eventually;
+    use testkit::proxy::{Fault, Proxy};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p12_without_redis_no_proof_is_let_in_and_what_needs_no_memory_goes_on() {

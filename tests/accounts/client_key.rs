@@ -8,7 +8,7 @@ use gateway::tokens::signing_key::{self, Algorithm, TokenKey};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::http::{Answer, Api};
+use testkit::http::{Answer, Api};
 
 /// A key of a client, and the clock by which it makes its proofs.
 pub struct ClientKey {

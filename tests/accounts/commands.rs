@@ -5,10 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::both_sides;
-use crate::support::http::new_phone;
-use crate::support::process::{self, Binary};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::new_phone;
+use testkit::process::{self, Binary};
+use testkit::system::{Side, System};
 
 both_sides!(
     commands_are_written_to_the_audit_and_print_json,
@@ -132,8 +132,8 @@ async fn a_blocked_address_is_kept_as_the_gateway_sees_it(side: Side) {
 
 mod on_the_engines {
     use super::*;
-    use crate::support::engines::Engines;
-    use crate::support::system::Apart;
+    use testkit::engines::Engines;
+    use testkit::system::Apart;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn commands_run_with_the_settings_of_a_service_and_dead_letters_are_audited() {

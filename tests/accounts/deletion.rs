@@ -12,11 +12,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::both_sides;
-use crate::support::engines::EngineSet;
-use crate::support::http::{Api, new_phone};
-use crate::support::system::{Side, System};
-use crate::support::{eventually, in_time, postgres};
+use testkit::both_sides;
+use testkit::engines::EngineSet;
+use testkit::http::{Api, new_phone};
+use testkit::system::{Side, System};
+use testkit::{eventually, in_time, postgres};
 
 both_sides!(
     a_deleted_account_leaves_no_trace_in_any_store,

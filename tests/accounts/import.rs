@@ -5,10 +5,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::both_sides;
-use crate::support::http::new_phone;
-use crate::support::process::Binary;
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::new_phone;
+use testkit::process::Binary;
+use testkit::system::{Side, System};
 
 both_sides!(
     a_django_dump_is_imported_and_its_passwords_go_on_working,
@@ -142,8 +142,7 @@ async fn hash_of(system: &System, phone: &str) -> Option<String> {
     use sqlx::Connection as _;
     match &system.engines {
         Some(engines) => {
-            let mut connection =
-                crate::support::postgres::connect(&engines.database_url).await.unwrap();
+            let mut connection = testkit::postgres::connect(&engines.database_url).await.unwrap();
             sqlx::query_scalar(SQL).bind(phone).fetch_one(&mut connection).await.unwrap()
         }
         None => {

@@ -16,11 +16,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::engines::Engines as Servers;
-use crate::support::eventually;
-use crate::support::folder::Folder;
-use crate::support::http::Api;
-use crate::support::system::Side;
+use testkit::engines::Engines as Servers;
+use testkit::eventually;
+use testkit::folder::Folder;
+use testkit::http::Api;
+use testkit::system::Side;
 
 /// Gateways and both workers, all on one clock. They end when it is dropped.
 pub(crate) struct Inside {
@@ -102,7 +102,7 @@ impl Inside {
     async fn answers(&self, number: usize) {
         let url = format!("{}/.well-known/jwks.json", self.api_of(number).url);
         eventually("a gateway", Duration::from_secs(30), async || {
-            crate::support::http::status_of(&url).await.filter(|status| *status == 200)
+            testkit::http::status_of(&url).await.filter(|status| *status == 200)
         })
         .await;
     }

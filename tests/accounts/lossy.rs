@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Api, new_phone};
-use crate::support::proxy::{Fault, Proxy};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::http::{Api, new_phone};
+use testkit::proxy::{Fault, Proxy};
+use testkit::system::Side;
 
 both_sides!(p9_a_client_that_loses_half_of_its_answers_is_never_signed_out);
 

@@ -6,10 +6,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(
     a_proven_number_replaces_the_old_one_which_is_told,

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::both_sides;
-use crate::support::http::new_phone;
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::new_phone;
+use testkit::system::{Side, System};
 
 both_sides!(
     pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone,

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone};
-use crate::support::process::Binary;
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone};
+use testkit::process::Binary;
+use testkit::system::{Side, System};
 
 both_sides!(
     p9_of_50_refreshes_at_once_one_branch_lives_and_nobody_is_signed_out,

@@ -5,10 +5,10 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::both_sides;
-use crate::support::http::{Api, new_phone};
-use crate::support::process::{self, Binary};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Api, new_phone};
+use testkit::process::{self, Binary};
+use testkit::system::{Side, System};
 
 both_sides!(p4_a_rotation_of_the_secret_forgets_no_failure_block_or_session);
 

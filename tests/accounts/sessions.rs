@@ -4,9 +4,9 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Api, new_phone};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::http::{Api, new_phone};
+use testkit::system::Side;
 
 both_sides!(
     an_ended_session_is_refused_at_once_by_every_gateway,

@@ -11,9 +11,9 @@ use futures::future::{join, join_all};
 use tokio::sync::Barrier;
 
 use super::{both, system};
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(
     p4_of_two_hundred_checks_at_once_five_are_compared,

@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::guessing::{attempt, spent_until_its_expiry};
 use super::{both, system};
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::Side;
 
 both_sides!(
     p4_counting_up_on_one_connection_finds_nothing,
@@ -106,8 +106,8 @@ async fn p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways(sid
 
 mod on_the_engines {
     use super::*;
-    use crate::support::engines::Engines;
-    use crate::support::system::System;
+    use testkit::engines::Engines;
+    use testkit::system::System;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p4_a_changed_limit_of_an_address_holds_as_it_stands() {

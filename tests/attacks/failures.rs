@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::http::{Answer, Api, new_phone, wrong};
+use testkit::http::{Answer, Api, new_phone, wrong};
 
 /// P12.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(2500);
@@ -41,11 +41,11 @@ mod on_the_engines {
 
     use super::*;
     use crate::attacks::streams::on_the_engines::calls;
-    use crate::support::engines::{Engines, Keeps};
-    use crate::support::proxy::{Fault, Proxy};
-    use crate::support::redis::Redis;
-    use crate::support::system::{Apart, System};
-    use crate::support::{eventually, postgres};
+    use testkit::engines::{Engines, Keeps};
+    use testkit::proxy::{Fault, Proxy};
+    use testkit::redis::Redis;
+    use testkit::system::{Apart, System};
+    use testkit::{eventually, postgres};
 
     /// It signs in again by itself.
     async fn is_back(api: &Api, phone: &str) {

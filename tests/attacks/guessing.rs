@@ -9,9 +9,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{both, system};
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(
     p4_guesses_are_counted_across_resends_requests_and_gateways,
@@ -322,7 +322,7 @@ async fn p4_a_client_that_hangs_up_is_counted_all_the_same(side: Side) {
         let hangs_up = apis[0].post("/v1/login", body);
         let _ = tokio::time::timeout(Duration::from_millis(2), hangs_up).await;
     }
-    let spent = crate::support::eventually("all guesses to be spent", Duration::from_secs(10), {
+    let spent = testkit::eventually("all guesses to be spent", Duration::from_secs(10), {
         async || {
             let refused = attempt(&apis[1], &phone, &wrong(&code, 99)).await;
             (refused.status == 429).then_some(refused)

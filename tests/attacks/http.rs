@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::system;
-use crate::both_sides;
-use crate::support::http::{Api, new_phone};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::http::{Api, new_phone};
+use testkit::system::Side;
 
 both_sides!(
     odd_bodies_are_problems,

@@ -7,10 +7,10 @@ use domain::phone::Phone;
 use serde_json::json;
 
 use crate::accounts::inside::Inside;
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::Side;
 
 both_sides!(
     p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it,

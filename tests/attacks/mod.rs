@@ -14,9 +14,9 @@ mod streams;
 
 use deadpool_redis::redis;
 
-use crate::support::engines::Engines;
-use crate::support::http::Api;
-use crate::support::system::{Apart, Side, System};
+use testkit::engines::Engines;
+use testkit::http::Api;
+use testkit::system::{Apart, Side, System};
 
 /// Two gateways and a worker of each kind on the engines; all in one embedded.
 async fn system(side: Side, more: &[(&str, &str)]) -> System {

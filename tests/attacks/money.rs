@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::at_once::{an_exact_round, counted};
 use super::{both, system};
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Answer, Api, new_phone};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Answer, Api, new_phone};
+use testkit::system::Side;
 
 /// Only behind a proxy that is trusted may a header say who the client is.
 const BEHIND_A_PROXY: (&str, &str) = ("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32,10.0.0.0/8");

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::money::access;
 use super::system;
-use crate::both_sides;
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::system::Side;
 
 both_sides!(
     what_is_no_plain_writing_is_refused,

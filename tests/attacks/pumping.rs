@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::money::{access, change, voice};
 use super::{both, system};
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Api, new_phone};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Api, new_phone};
+use testkit::system::{Side, System};
 
 both_sides!(
     pumping_through_every_route_is_stopped_at_the_set_figure_and_shown,

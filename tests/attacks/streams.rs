@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{both, system};
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::new_phone;
-use crate::support::system::{STOP_LIMIT, Side};
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::new_phone;
+use testkit::system::{STOP_LIMIT, Side};
 
 both_sides!(
     a_stream_resumes_after_the_last_event_and_ends_with_the_last,
@@ -160,12 +160,11 @@ pub(super) mod on_the_engines {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn waiting_streams_are_kept_alive_and_ask_redis_nothing() {
-        let private =
-            crate::support::redis::Redis::start(crate::support::engines::Keeps::Nothing).await;
-        let mut engines = crate::support::engines::Engines::shared().fresh().await;
+        let private = testkit::redis::Redis::start(testkit::engines::Keeps::Nothing).await;
+        let mut engines = testkit::engines::Engines::shared().fresh().await;
         engines.redis_url = private.url(0);
         let url = engines.redis_url.clone();
-        let system = crate::support::system::System::on(engines, &[]).await;
+        let system = testkit::system::System::on(engines, &[]).await;
         let api = system.api();
         let mut open = Vec::new();
         for _ in 0..50 {

@@ -11,12 +11,12 @@ use secrecy::SecretString;
 use sql::Pool;
 
 use super::{borrowed, code, settings, status};
-use crate::support::engines::{EngineSet, Engines};
-use crate::support::eventually;
-use crate::support::http::{Api, new_phone};
-use crate::support::process::Binary;
-use crate::support::proxy::{Fault, Proxy};
-use crate::support::system::{Apart, System};
+use testkit::engines::{EngineSet, Engines};
+use testkit::eventually;
+use testkit::http::{Api, new_phone};
+use testkit::process::Binary;
+use testkit::proxy::{Fault, Proxy};
+use testkit::system::{Apart, System};
 
 /// Kills per point in the suite; `twenty_rounds` does twenty.
 const ROUNDS: usize = 2;

@@ -12,10 +12,10 @@ use tokio::sync::Mutex;
 
 use super::leak_search::{Kind, Secrets};
 use super::{TWICE, probes};
-use crate::support::engines::Engines;
-use crate::support::eventually;
-use crate::support::http::{Api, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::engines::Engines;
+use testkit::eventually;
+use testkit::http::{Api, new_phone, wrong};
+use testkit::system::{Side, System};
 
 const SIGN_INS: usize = 200;
 const AT_ONCE: usize = 8;
@@ -214,7 +214,7 @@ mod on_the_engines {
         assert_clean("Redis", &secrets, &redis, 100_000);
         let rows = probes::database_bytes(&engines.database_url).await;
         assert_clean("the tables", &secrets, &rows, 100_000);
-        let dump = crate::support::postgres::dump(&engines.database_url);
+        let dump = testkit::postgres::dump(&engines.database_url);
         let phones = secrets.only(&[Kind::Phone]).found_in(dump.as_bytes());
         assert!(phones.len() >= SIGN_INS, "the search sees the two columns of a dump");
         assert_clean("the metrics", &secrets, metrics_of(&system).await.as_bytes(), 5_000);

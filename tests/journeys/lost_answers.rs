@@ -11,11 +11,12 @@ use tokio::sync::Barrier;
 
 use super::{Place, claims};
 use crate::accounts::inside::Inside;
-use crate::support::eventually;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::proxy::{Fault, Proxy};
-use crate::support::system::Side;
-use crate::{both_sides, everywhere};
+use crate::everywhere;
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::proxy::{Fault, Proxy};
+use testkit::system::Side;
 
 everywhere!(
     w2_the_same_key_gets_the_same_request_and_one_text,
@@ -226,9 +227,9 @@ mod on_the_engines {
 
     use super::super::TWICE;
     use super::*;
-    use crate::support::engines::Engines;
-    use crate::support::postgres;
-    use crate::support::system::System;
+    use testkit::engines::Engines;
+    use testkit::postgres;
+    use testkit::system::System;
 
     /// The size of W6 where the gateway itself did not hear of the commit: one ask, and no wait for the old code's end,
     /// although the guess was its last.
@@ -286,13 +287,13 @@ mod on_the_engines {
         let (mut proxy, url) = Proxy::before_url(&engines.amqp_url).await;
         let straight = std::mem::replace(&mut engines.amqp_url, url);
         // The gateway behind the proxy, the workers straight at the broker.
-        let counts = crate::support::system::Apart { otp_workers: 0, sms_workers: 0, ..TWICE };
+        let counts = testkit::system::Apart { otp_workers: 0, sms_workers: 0, ..TWICE };
         let gateways = System::apart(engines.clone(), counts, &[]).await;
         let secrets: Vec<(&str, &str)> = ["LATCHKEY_SECRET", "LATCHKEY_JWT_KEYS_DIR"]
             .map(|name| (name, gateways.env[name].as_str()))
             .into();
         engines.amqp_url = straight;
-        let counts = crate::support::system::Apart { gateways: 0, ..TWICE };
+        let counts = testkit::system::Apart { gateways: 0, ..TWICE };
         let _workers = System::apart(engines.clone(), counts, &secrets).await;
         let api = gateways.api();
         let phone = new_phone();

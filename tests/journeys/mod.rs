@@ -8,9 +8,9 @@ mod probes;
 mod whole;
 mod wrong_settings;
 
-use crate::support::engines::Engines;
-use crate::support::http::Api;
-use crate::support::system::{Apart, Side, System};
+use testkit::engines::Engines;
+use testkit::http::Api;
+use testkit::system::{Apart, Side, System};
 
 /// Every service twice.
 pub(crate) const TWICE: Apart = Apart { gateways: 2, otp_workers: 2, sms_workers: 2 };
@@ -48,7 +48,7 @@ macro_rules! everywhere {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
             use $crate::journeys::Place;
-            use $crate::support::system::Side;
+            use testkit::system::Side;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn embedded() {

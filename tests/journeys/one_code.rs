@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::Place;
 use crate::accounts::inside::Inside;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::Side;
-use crate::{both_sides, everywhere};
+use crate::everywhere;
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::Side;
 
 everywhere!(
     p5_ten_resends_are_ten_texts_with_one_code,

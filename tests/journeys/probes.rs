@@ -10,7 +10,7 @@ use lapin::{Connection, ConnectionProperties};
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::task::JoinHandle;
 
-use crate::support::postgres;
+use testkit::postgres;
 
 /// Every key of a Redis database with what it holds.
 pub(crate) async fn redis_bytes(url: &str) -> Vec<u8> {

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{Place, claims};
 use crate::everywhere;
-use crate::support::eventually;
-use crate::support::http::{Api, new_phone};
+use testkit::eventually;
+use testkit::http::{Api, new_phone};
 
 everywhere!(
     a_user_signs_up_and_in_and_out_and_in_again,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::folder::Folder;
-use crate::support::in_time;
-use crate::support::process::{Binary, Process};
+use testkit::folder::Folder;
+use testkit::in_time;
+use testkit::process::{Binary, Process};
 
 const SECRET: &str = "c2l4dHktZm91ciBieXRlcyBvZiBub3RoaW5nIGluIHBhcnRpY3VsYXIsIGZvciB0ZXN0cw==";
 
