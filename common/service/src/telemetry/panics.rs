@@ -8,12 +8,12 @@ use std::panic::{self, PanicHookInfo};
 /// The place in the source leads to the rest, and `RUST_BACKTRACE=1` to how it was reached.
 pub(super) fn log_them() {
     panic::set_hook(Box::new(|info| {
-        let destination = info.location().map_or_else(String::new, ToString::to_string);
+        let place = info.location().map_or_else(String::new, ToString::to_string);
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured)
             .then(|| tracing::field::display(backtrace));
         tracing::error!(
-            panic.destination = destination,
+            panic.place = place,
             panic.thread = std::thread::current().name(),
             panic.backtrace = backtrace,
             "panicked: {}",
