@@ -11,12 +11,12 @@ use testkit::http::{Answer, new_phone, wrong};
 use testkit::system::{Side, System};
 
 both_sides!(
-    a_session_is_bound_at_its_sign_in_and_lives_by_its_key,
-    a_session_that_a_password_started_is_bound_too,
-    p9_a_bound_refresh_and_a_bound_login_are_repeated_by_their_key_only,
+    a_session_is_bound_at_sign_in_and_needs_its_key_from_then_on,
+    a_session_started_with_a_password_is_bound_too,
+    p9_a_bound_refresh_or_login_is_repeated_only_with_its_key,
     clients_without_a_key_see_no_change,
-    a_sign_in_with_a_bad_proof_costs_no_guess,
-    a_proof_is_for_the_url_that_the_service_is_published_under,
+    a_sign_in_with_a_bad_proof_costs_no_attempt,
+    a_proof_must_name_the_public_url_of_the_service,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -44,7 +44,7 @@ fn refused(answer: Answer, detail: &str) {
     assert_eq!(challenge, r#"DPoP error="invalid_dpop_proof", algs="ES256 EdDSA RS256""#);
 }
 
-async fn a_session_is_bound_at_its_sign_in_and_lives_by_its_key(side: Side) {
+async fn a_session_is_bound_at_sign_in_and_needs_its_key_from_then_on(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
@@ -82,7 +82,7 @@ async fn a_session_is_bound_at_its_sign_in_and_lives_by_its_key(side: Side) {
     }
 }
 
-async fn a_session_that_a_password_started_is_bound_too(side: Side) {
+async fn a_session_started_with_a_password_is_bound_too(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (phone, password) = (new_phone(), "vq7 blue kite 9 over the lake");
@@ -101,7 +101,7 @@ async fn a_session_that_a_password_started_is_bound_too(side: Side) {
     api.me(&text(&plain, "access")).await.expect(200);
 }
 
-async fn p9_a_bound_refresh_and_a_bound_login_are_repeated_by_their_key_only(side: Side) {
+async fn p9_a_bound_refresh_or_login_is_repeated_only_with_its_key(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let (key, thief) = (ClientKey::new(&latchkey.clock), ClientKey::new(&latchkey.clock));
@@ -172,7 +172,7 @@ async fn clients_without_a_key_see_no_change(side: Side) {
     api.refresh(&text(&next, "refresh")).await.expect(200);
 }
 
-async fn a_sign_in_with_a_bad_proof_costs_no_guess(side: Side) {
+async fn a_sign_in_with_a_bad_proof_costs_no_attempt(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (key, phone) = (ClientKey::new(&latchkey.clock), new_phone());
@@ -193,7 +193,7 @@ async fn a_sign_in_with_a_bad_proof_costs_no_guess(side: Side) {
     );
 }
 
-async fn a_proof_is_for_the_url_that_the_service_is_published_under(side: Side) {
+async fn a_proof_must_name_the_public_url_of_the_service(side: Side) {
     const PUBLIC: &str = "https://id.example.test/auth";
     let system = System::start(side, &[("LATCHKEY_PUBLIC_URL", PUBLIC)]).await;
     let api = system.api();

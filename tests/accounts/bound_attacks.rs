@@ -13,11 +13,11 @@ use testkit::postgres;
 use testkit::system::{Side, System};
 
 both_sides!(
-    p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owner_goes_on,
-    a_bound_access_token_is_refused_without_a_right_proof,
-    a_proof_of_a_protected_call_is_good_once,
-    a_token_that_names_no_key_is_worth_nothing_for_a_bound_session,
-    a_proof_is_good_for_a_minute_either_way,
+    p9_a_stolen_refresh_token_is_useless_without_the_key_and_its_owner_stays_signed_in,
+    a_bound_access_token_is_refused_without_a_valid_proof,
+    a_proof_of_a_protected_call_works_once,
+    a_token_without_a_key_is_useless_for_a_bound_session,
+    a_proof_is_valid_for_a_minute_either_way,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -32,7 +32,7 @@ fn refused(answer: Answer, name: &str) -> String {
     text(&Value::Object(answer.problem(401, "token_not_valid")), "detail")
 }
 
-async fn p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owner_goes_on(
+async fn p9_a_stolen_refresh_token_is_useless_without_the_key_and_its_owner_stays_signed_in(
     side: Side,
 ) {
     let latchkey = Inside::start(side, 2).await;
@@ -68,7 +68,7 @@ async fn p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owne
     thief.refresh(&one, &text(&pair, "refresh")).await.problem(401, "session_revoked");
 }
 
-async fn a_bound_access_token_is_refused_without_a_right_proof(side: Side) {
+async fn a_bound_access_token_is_refused_without_a_valid_proof(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (key, thief) = (ClientKey::new(&latchkey.clock), ClientKey::new(&latchkey.clock));
@@ -165,7 +165,7 @@ async fn a_bound_access_token_is_refused_without_a_right_proof(side: Side) {
     api.me(&plain).await.expect(200);
 }
 
-async fn a_proof_of_a_protected_call_is_good_once(side: Side) {
+async fn a_proof_of_a_protected_call_works_once(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let (key, phone) = (ClientKey::new(&latchkey.clock), new_phone());
@@ -212,7 +212,7 @@ async fn a_proof_of_a_protected_call_is_good_once(side: Side) {
 }
 
 /// As a gateway of a version before would make one, that refreshed a bound session.
-async fn a_token_that_names_no_key_is_worth_nothing_for_a_bound_session(side: Side) {
+async fn a_token_without_a_key_is_useless_for_a_bound_session(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let pair = api.sign_in(&new_phone()).await;
@@ -239,7 +239,7 @@ async fn a_token_that_names_no_key_is_worth_nothing_for_a_bound_session(side: Si
     key.me(&api, &bound).await.expect(200);
 }
 
-async fn a_proof_is_good_for_a_minute_either_way(side: Side) {
+async fn a_proof_is_valid_for_a_minute_either_way(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let key = ClientKey::new(&latchkey.clock);
@@ -286,7 +286,7 @@ mod on_the_engines {
     use testkit::proxy::{Fault, Proxy};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_without_redis_no_proof_is_let_in_and_what_needs_no_memory_goes_on() {
+    async fn p12_without_redis_no_proof_is_accepted_and_calls_that_need_no_memory_still_work() {
         let mut engines = Engines::shared().fresh().await;
         let (mut proxy, url) = Proxy::before_url(&engines.redis_url).await;
         engines.redis_url = url;

@@ -11,9 +11,9 @@ use testkit::process::{self, Binary};
 use testkit::system::{Side, System};
 
 both_sides!(
-    commands_are_written_to_the_audit_and_print_json,
-    an_account_that_staff_makes_keeps_the_rules_of_a_sign_up,
-    a_blocked_address_is_kept_as_the_gateway_sees_it,
+    commands_are_audited_and_print_json,
+    an_account_created_by_staff_follows_the_rules_of_a_sign_up,
+    a_blocked_address_is_stored_as_the_gateway_sees_it,
 );
 
 fn home(system: &System) -> &Path {
@@ -43,7 +43,7 @@ async fn audit(system: &System) -> Vec<(String, String, String)> {
     }
 }
 
-async fn commands_are_written_to_the_audit_and_print_json(side: Side) {
+async fn commands_are_audited_and_print_json(side: Side) {
     let system = System::start(side, &[]).await;
     let before = audit(&system).await.len();
     let made = printed(&system, &["users", "create", &new_phone(), "--json"]);
@@ -98,7 +98,7 @@ async fn commands_are_written_to_the_audit_and_print_json(side: Side) {
     );
 }
 
-async fn an_account_that_staff_makes_keeps_the_rules_of_a_sign_up(side: Side) {
+async fn an_account_created_by_staff_follows_the_rules_of_a_sign_up(side: Side) {
     let system = System::start(side, &[]).await;
     let create = |more: &[&str]| {
         let phone = new_phone();
@@ -120,7 +120,7 @@ async fn an_account_that_staff_makes_keeps_the_rules_of_a_sign_up(side: Side) {
     assert!(create(&[]).0, "names may be left out");
 }
 
-async fn a_blocked_address_is_kept_as_the_gateway_sees_it(side: Side) {
+async fn a_blocked_address_is_stored_as_the_gateway_sees_it(side: Side) {
     let system = System::start(side, &[]).await;
     let why = ["--reason", "test", "--owner", "ops", "--json"];
     let add = [&["block", "add", "ip", "::ffff:203.0.113.9"][..], &why].concat();

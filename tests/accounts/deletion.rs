@@ -20,8 +20,8 @@ use testkit::{eventually, in_time, postgres};
 
 both_sides!(
     a_deleted_account_leaves_no_trace_in_any_store,
-    an_account_that_staff_deleted_leaves_no_trace_in_any_store,
-    a_deleted_accounts_tokens_are_refused_and_its_number_starts_anew,
+    an_account_deleted_by_staff_leaves_no_trace_in_any_store,
+    a_deleted_accounts_tokens_are_refused_and_its_number_starts_over,
 );
 
 /// Names that occur nowhere by chance.
@@ -225,7 +225,7 @@ async fn a_deleted_account_leaves_no_trace_in_any_store(side: Side) {
     .await;
 }
 
-async fn an_account_that_staff_deleted_leaves_no_trace_in_any_store(side: Side) {
+async fn an_account_deleted_by_staff_leaves_no_trace_in_any_store(side: Side) {
     let system = System::start(side, &[]).await;
     leaves_no_trace(&system, async |id, _| {
         let told = system.run(&["users", "delete", id, "--yes", "--json"]);
@@ -264,7 +264,7 @@ async fn leaves_no_trace(system: &System, delete: impl AsyncFn(&str, &str)) {
     assert!(system.run(&["users", "show", bystander]).contains(bystander));
 }
 
-async fn a_deleted_accounts_tokens_are_refused_and_its_number_starts_anew(side: Side) {
+async fn a_deleted_accounts_tokens_are_refused_and_its_number_starts_over(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let phone = new_phone();

@@ -11,11 +11,11 @@ use testkit::process::Binary;
 use testkit::system::{Side, System};
 
 both_sides!(
-    a_django_dump_is_imported_and_its_passwords_go_on_working,
-    imported_passwords_stay_right_while_a_sign_in_beside_hashes_them_anew,
-    bad_rows_are_named_by_their_line_and_left_out,
-    a_file_that_cannot_be_read_to_its_end_makes_no_account,
-    what_is_exported_can_be_imported,
+    a_django_dump_is_imported_and_its_passwords_keep_working,
+    imported_passwords_stay_valid_while_a_parallel_sign_in_rehashes_them,
+    bad_rows_are_left_out_and_reported_by_line,
+    a_file_that_cannot_be_read_completely_creates_no_account,
+    an_export_can_be_imported,
 );
 
 /// `vq7 blue kite 9`, as Django 3.2 keeps it; computed with Python's hashlib.
@@ -46,7 +46,7 @@ fn password_login(phone: &str, password: &str) -> Value {
     json!({ "phone_number": phone, "password": password })
 }
 
-async fn a_django_dump_is_imported_and_its_passwords_go_on_working(side: Side) {
+async fn a_django_dump_is_imported_and_its_passwords_keep_working(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let [with, without, blocked, other] = [(); 4].map(|()| new_phone());
@@ -104,7 +104,7 @@ async fn a_django_dump_is_imported_and_its_passwords_go_on_working(side: Side) {
     of_blocked.problem(403, "account_blocked");
 }
 
-async fn imported_passwords_stay_right_while_a_sign_in_beside_hashes_them_anew(side: Side) {
+async fn imported_passwords_stay_valid_while_a_parallel_sign_in_rehashes_them(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
@@ -154,7 +154,7 @@ async fn hash_of(system: &System, phone: &str) -> Option<String> {
     }
 }
 
-async fn bad_rows_are_named_by_their_line_and_left_out(side: Side) {
+async fn bad_rows_are_left_out_and_reported_by_line(side: Side) {
     let system = System::start(side, &[]).await;
     let (good, last) = (new_phone(), new_phone());
     let table = format!(
@@ -184,7 +184,7 @@ async fn bad_rows_are_named_by_their_line_and_left_out(side: Side) {
     assert_eq!(system.api().sign_in(&last).await["user"]["first_name"], "Last");
 }
 
-async fn a_file_that_cannot_be_read_to_its_end_makes_no_account(side: Side) {
+async fn a_file_that_cannot_be_read_completely_creates_no_account(side: Side) {
     let system = System::start(side, &[]).await;
     let phone = new_phone();
     let cut = format!(r#"[{{"model":"a.user","pk":1,"fields":{{"phone_number":"{phone}"}}}},"#);
@@ -199,7 +199,7 @@ async fn a_file_that_cannot_be_read_to_its_end_makes_no_account(side: Side) {
     assert!(!users(&system, &["find", &phone]).0, "no account was made");
 }
 
-async fn what_is_exported_can_be_imported(side: Side) {
+async fn an_export_can_be_imported(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let phone = new_phone();

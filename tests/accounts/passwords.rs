@@ -13,11 +13,11 @@ use testkit::http::{Answer, Api, new_phone};
 use testkit::system::{Side, System};
 
 both_sides!(
-    a_password_is_taken_or_refused_by_its_rules,
+    a_password_is_accepted_or_refused_by_the_rules,
     a_new_password_ends_the_other_sessions_and_the_old_one_no_longer_works,
-    p4_a_right_current_password_is_judged_like_a_sign_in_and_ends_the_failures_in_a_row,
-    p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a_while,
-    p12_200_password_logins_at_once_leave_the_rest_answering_and_memory_bounded,
+    p4_the_current_password_is_checked_like_a_sign_in_and_resets_the_failures_in_a_row,
+    p4_wrong_passwords_are_counted_apart_from_codes_and_lock_passwords_briefly,
+    p12_200_password_logins_at_once_block_no_other_call_and_memory_stays_bounded,
 );
 
 const GOOD: &str = "vq7 blue kite 9 over the lake";
@@ -34,7 +34,7 @@ fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap().to_owned()
 }
 
-async fn a_password_is_taken_or_refused_by_its_rules(side: Side) {
+async fn a_password_is_accepted_or_refused_by_the_rules(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
@@ -95,7 +95,7 @@ async fn a_new_password_ends_the_other_sessions_and_the_old_one_no_longer_works(
     try_password(&other, &phone, next).await.expect(200);
 }
 
-async fn p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a_while(side: Side) {
+async fn p4_wrong_passwords_are_counted_apart_from_codes_and_lock_passwords_briefly(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let phone = new_phone();
@@ -114,7 +114,7 @@ async fn p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a
     try_password(&apis[1], &phone, "a wrong guess").await.problem(401, "invalid_credentials");
 }
 
-async fn p4_a_right_current_password_is_judged_like_a_sign_in_and_ends_the_failures_in_a_row(
+async fn p4_the_current_password_is_checked_like_a_sign_in_and_resets_the_failures_in_a_row(
     side: Side,
 ) {
     let latchkey = Inside::start(side, 2).await;
@@ -154,7 +154,7 @@ fn peak_mib(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
 }
 
-async fn p12_200_password_logins_at_once_leave_the_rest_answering_and_memory_bounded(side: Side) {
+async fn p12_200_password_logins_at_once_block_no_other_call_and_memory_stays_bounded(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let phone = new_phone();

@@ -12,11 +12,11 @@ use testkit::http::{Answer, Api, new_phone, wrong};
 use testkit::system::{Side, System};
 
 both_sides!(
-    a_proven_number_replaces_the_old_one_which_is_told,
-    a_taken_number_is_told_only_to_who_proved_it,
+    a_proven_number_replaces_the_old_one_which_is_notified,
+    a_taken_number_is_reported_only_after_it_is_proven,
     a_stale_sign_in_changes_no_number,
-    a_code_for_a_change_signs_nobody_in_and_the_reverse,
-    staff_puts_a_changed_number_back,
+    a_code_for_a_change_cannot_sign_in_and_vice_versa,
+    staff_can_restore_a_changed_number,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -46,7 +46,7 @@ async fn change(api: &Api, access: &str, new: &str) -> Value {
     confirm(api, access, &code).await.expect(200).body
 }
 
-async fn a_proven_number_replaces_the_old_one_which_is_told(side: Side) {
+async fn a_proven_number_replaces_the_old_one_which_is_notified(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let (api, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let (old, new) = (new_phone(), new_phone());
@@ -77,7 +77,7 @@ async fn a_proven_number_replaces_the_old_one_which_is_told(side: Side) {
     assert_eq!(api.sign_in(&new).await["user"]["id"], mine["user"]["id"]);
 }
 
-async fn a_taken_number_is_told_only_to_who_proved_it(side: Side) {
+async fn a_taken_number_is_reported_only_after_it_is_proven(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (mine, theirs, free) = (new_phone(), new_phone(), new_phone());
@@ -115,7 +115,7 @@ async fn a_stale_sign_in_changes_no_number(side: Side) {
     code_request(&api, &text(&fresh, "access"), &new_phone()).await.expect(202);
 }
 
-async fn a_code_for_a_change_signs_nobody_in_and_the_reverse(side: Side) {
+async fn a_code_for_a_change_cannot_sign_in_and_vice_versa(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (mine, new) = (new_phone(), new_phone());
@@ -138,7 +138,7 @@ async fn a_code_for_a_change_signs_nobody_in_and_the_reverse(side: Side) {
     confirm(&api, &access, &for_change).await.expect(200);
 }
 
-async fn staff_puts_a_changed_number_back(side: Side) {
+async fn staff_can_restore_a_changed_number(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let (old, new) = (new_phone(), new_phone());

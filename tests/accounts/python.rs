@@ -7,7 +7,7 @@ use testkit::http::new_phone;
 use testkit::system::{Side, System};
 
 both_sides!(
-    pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone,
+    pyjwt_and_jose_verify_our_tokens_with_the_jwks_alone,
     the_documented_example_of_a_bound_session_runs,
 );
 
@@ -54,7 +54,7 @@ if algorithm != "EdDSA":  # which python-jose does not know
 print("verified")
 "#;
 
-async fn pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone(side: Side) {
+async fn pyjwt_and_jose_verify_our_tokens_with_the_jwks_alone(side: Side) {
     let mut system = System::start(side, &[("LATCHKEY_ISSUER", "http://latchkey.test")]).await;
     for (algorithm, kid) in [("ES256", None), ("EdDSA", Some("ed")), ("RS256", Some("rsa"))] {
         if let Some(kid) = kid {

@@ -14,13 +14,13 @@ use testkit::process::Binary;
 use testkit::system::{Side, System};
 
 both_sides!(
-    p9_of_50_refreshes_at_once_one_branch_lives_and_nobody_is_signed_out,
+    p9_50_refreshes_at_once_leave_one_branch_and_sign_nobody_out,
     p9_the_last_refresh_may_be_repeated_for_30_seconds,
     p9_an_older_token_ends_the_session_and_that_survives_restarts,
     p9_a_thiefs_replay_ends_the_session_in_every_interleaving,
     p9_a_refresh_that_races_a_logout_leaves_no_session,
     a_session_ends_when_it_is_idle_and_at_its_absolute_end,
-    p9_a_login_is_repeated_by_its_key_and_gives_the_same_session,
+    p9_a_login_replayed_with_its_key_returns_the_same_session,
 );
 
 fn token(body: &Value, name: &str) -> String {
@@ -52,7 +52,7 @@ async fn at_once(apis: &[Api], count: usize, refresh: &str) -> Vec<Answer> {
     join_all(calls).await.into_iter().map(Result::unwrap).collect()
 }
 
-async fn p9_of_50_refreshes_at_once_one_branch_lives_and_nobody_is_signed_out(side: Side) {
+async fn p9_50_refreshes_at_once_leave_one_branch_and_sign_nobody_out(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let mut refresh = token(&apis[0].sign_in(&new_phone()).await, "refresh");
@@ -194,7 +194,7 @@ async fn a_session_ends_when_it_is_idle_and_at_its_absolute_end(side: Side) {
     api.refresh(&kept).await.problem(401, "token_not_valid");
 }
 
-async fn p9_a_login_is_repeated_by_its_key_and_gives_the_same_session(side: Side) {
+async fn p9_a_login_replayed_with_its_key_returns_the_same_session(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let phone = new_phone();

@@ -10,13 +10,13 @@ use testkit::http::{Api, new_phone};
 use testkit::process::{self, Binary};
 use testkit::system::{Side, System};
 
-both_sides!(p4_a_rotation_of_the_secret_forgets_no_failure_block_or_session);
+both_sides!(p4_rotating_the_secret_keeps_failures_blocks_and_sessions);
 
 const BEFORE: &str = "kv7tq2m9xw4r8ys3bn6c1zd5hj0plaeg";
 const NOW: &str = "m3xq8vt1zc6w9rk4yb7n2hs5dj0gpfle";
 const PASSWORD: &str = "vq7 blue kite 9 over the lake";
 
-async fn p4_a_rotation_of_the_secret_forgets_no_failure_block_or_session(side: Side) {
+async fn p4_rotating_the_secret_keeps_failures_blocks_and_sessions(side: Side) {
     // One name for the tokens of all, on whatever port they are issued.
     let issuer = ("LATCHKEY_ISSUER", "http://latchkey.test");
     let mut system = System::start(side, &[("LATCHKEY_SECRET", BEFORE), issuer]).await;

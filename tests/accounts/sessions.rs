@@ -10,9 +10,9 @@ use testkit::system::Side;
 
 both_sides!(
     an_ended_session_is_refused_at_once_by_every_gateway,
-    the_others_end_and_the_own_session_stays,
-    the_51st_session_ends_the_one_not_seen_for_longest,
-    another_users_session_is_as_one_that_never_was,
+    the_other_sessions_end_and_the_current_one_stays,
+    the_51st_session_ends_the_least_recently_seen_one,
+    another_users_session_looks_nonexistent,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -57,7 +57,7 @@ async fn an_ended_session_is_refused_at_once_by_every_gateway(side: Side) {
     other.me(&access).await.problem(401, "session_revoked");
 }
 
-async fn the_others_end_and_the_own_session_stays(side: Side) {
+async fn the_other_sessions_end_and_the_current_one_stays(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
@@ -78,7 +78,7 @@ async fn the_others_end_and_the_own_session_stays(side: Side) {
     assert_eq!((left.len(), &left[0]["current"]), (1, &Value::Bool(true)));
 }
 
-async fn the_51st_session_ends_the_one_not_seen_for_longest(side: Side) {
+async fn the_51st_session_ends_the_least_recently_seen_one(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
@@ -97,7 +97,7 @@ async fn the_51st_session_ends_the_one_not_seen_for_longest(side: Side) {
     }
 }
 
-async fn another_users_session_is_as_one_that_never_was(side: Side) {
+async fn another_users_session_looks_nonexistent(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (mine, theirs) = (api.sign_in(&new_phone()).await, api.sign_in(&new_phone()).await);

@@ -17,8 +17,8 @@ use testkit::system::{Side, System};
 
 both_sides!(
     p4_of_two_hundred_checks_at_once_five_are_compared,
-    p3_fifty_logins_with_the_right_code_are_one,
-    p3_the_right_code_twice_at_once_is_one_in_each_of_200_rounds,
+    p3_of_fifty_logins_with_the_right_code_one_succeeds,
+    p3_the_right_code_twice_at_once_succeeds_once_in_each_of_200_rounds,
 );
 
 /// A login whose code is its own, so that many can be made before they are sent.
@@ -79,7 +79,7 @@ async fn p4_of_two_hundred_checks_at_once_five_are_compared(side: Side) {
     .await;
 }
 
-async fn p3_fifty_logins_with_the_right_code_are_one(side: Side) {
+async fn p3_of_fifty_logins_with_the_right_code_one_succeeds(side: Side) {
     let system = system(side, &[("LATCHKEY_OTP_ATTEMPTS", "10")]).await;
     let apis = &both(&system);
     an_exact_round(&system, async || {
@@ -100,7 +100,7 @@ async fn p3_fifty_logins_with_the_right_code_are_one(side: Side) {
     .await;
 }
 
-async fn p3_the_right_code_twice_at_once_is_one_in_each_of_200_rounds(side: Side) {
+async fn p3_the_right_code_twice_at_once_succeeds_once_in_each_of_200_rounds(side: Side) {
     let system = system(side, &[]).await;
     let apis = &both(&system);
     let rounds = (0..200).map(|_| async {

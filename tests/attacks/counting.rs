@@ -10,12 +10,12 @@ use testkit::http::{Answer, Api, new_phone, wrong};
 use testkit::system::Side;
 
 both_sides!(
-    p4_counting_up_on_one_connection_finds_nothing,
-    p4_guesses_at_a_change_of_phone_are_counted_over_sessions_and_gateways,
-    p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways,
+    p4_counting_through_the_codes_on_one_connection_finds_nothing,
+    p4_attempts_at_a_phone_change_are_counted_across_sessions_and_gateways,
+    p4_logins_from_one_address_are_limited_across_phones_endpoints_and_gateways,
 );
 
-async fn p4_counting_up_on_one_connection_finds_nothing(side: Side) {
+async fn p4_counting_through_the_codes_on_one_connection_finds_nothing(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
@@ -31,7 +31,7 @@ async fn p4_counting_up_on_one_connection_finds_nothing(side: Side) {
     }
 }
 
-async fn p4_guesses_at_a_change_of_phone_are_counted_over_sessions_and_gateways(side: Side) {
+async fn p4_attempts_at_a_phone_change_are_counted_across_sessions_and_gateways(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let (mine, wanted) = (new_phone(), new_phone());
@@ -70,7 +70,7 @@ async fn token(api: &Api, phone: &str) -> Answer {
     api.post("/v1/token", json!({ "phone_number": phone, "password": "whatever it may be" })).await
 }
 
-async fn p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways(side: Side) {
+async fn p4_logins_from_one_address_are_limited_across_phones_endpoints_and_gateways(side: Side) {
     let system = system(side, &[("LATCHKEY_LOGINS_PER_IP_MINUTE", "7")]).await;
     let apis = both(&system);
     let (mine, other) = (new_phone(), new_phone());
@@ -110,7 +110,7 @@ mod on_the_engines {
     use testkit::system::System;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p4_a_changed_limit_of_an_address_holds_as_it_stands() {
+    async fn p4_a_changed_address_limit_applies_as_configured() {
         let engines = Engines::shared().fresh().await;
         let secret = "one secret for all of them: an address has one key";
         // Back at the former number, its own count is still there.

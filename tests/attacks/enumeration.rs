@@ -14,9 +14,9 @@ use testkit::system::{Side, System};
 
 both_sides!(
     p6_known_unknown_blocked_and_deleted_phones_are_answered_alike,
-    p6_a_blocked_account_is_told_only_to_who_has_its_code,
-    p6_in_silent_mode_a_request_tells_nothing,
-    p6_who_asked_is_not_told_that_another_signed_in,
+    p6_a_blocked_account_is_reported_only_with_its_code,
+    p6_in_silent_mode_a_request_reveals_nothing,
+    p6_a_requester_does_not_learn_that_another_signed_in,
 );
 
 /// What an answer shows, without what differs by chance or by the number itself.
@@ -80,7 +80,7 @@ async fn p6_known_unknown_blocked_and_deleted_phones_are_answered_alike(side: Si
     assert_eq!(shapes.len(), 1, "{shapes:#?}");
 }
 
-async fn p6_a_blocked_account_is_told_only_to_who_has_its_code(side: Side) {
+async fn p6_a_blocked_account_is_reported_only_with_its_code(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
@@ -100,7 +100,7 @@ async fn told(api: &Api, request: &str) -> Vec<(String, String)> {
     told
 }
 
-async fn p6_in_silent_mode_a_request_tells_nothing(side: Side) {
+async fn p6_in_silent_mode_a_request_reveals_nothing(side: Side) {
     let system = system(side, &[("LATCHKEY_UNKNOWN_PHONE", "silent")]).await;
     let [api, other] = both(&system);
     let (known, unknown) = (new_phone(), new_phone());
@@ -141,7 +141,7 @@ async fn p6_in_silent_mode_a_request_tells_nothing(side: Side) {
     api.otp(&unknown).await.problem(429, "otp_attempts_exhausted");
 }
 
-async fn p6_who_asked_is_not_told_that_another_signed_in(side: Side) {
+async fn p6_a_requester_does_not_learn_that_another_signed_in(side: Side) {
     let system = system(side, &[]).await;
     let [api, other] = both(&system);
     let phone = new_phone();

@@ -74,7 +74,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_a_slow_cut_or_silent_redis_is_503_in_time_and_skips_no_limit() {
+    async fn p12_a_slow_cut_or_silent_redis_gives_503_in_time_and_skips_no_limit() {
         let limits = [("LATCHKEY_SENDS_PER_PHONE_HOUR", "2"), LOGINS];
         let (system, mut proxy, _) = behind_a_redis_proxy(&limits).await;
         let api = system.api();
@@ -103,7 +103,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_connections_cut_in_mid_script_accept_nothing_and_come_back() {
+    async fn p12_connections_cut_mid_script_accept_nothing_and_recover() {
         let (system, mut proxy, _) = behind_a_redis_proxy(&[]).await;
         let api = system.api();
         let phone = new_phone();
@@ -130,7 +130,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_a_full_or_stopped_redis_is_503_in_time_and_comes_back() {
+    async fn p12_a_full_or_stopped_redis_gives_503_in_time_and_recovers() {
         let mut private = Redis::start(Keeps::Nothing).await;
         let mut engines = Engines::shared().fresh().await;
         engines.redis_url = private.url(0);
@@ -169,7 +169,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_a_database_that_is_away_slow_or_locked_charges_no_guess() {
+    async fn p12_a_database_that_is_down_slow_or_locked_costs_no_attempt() {
         let mut engines = Engines::shared().fresh().await;
         let direct = engines.database_url.clone();
         let (mut proxy, url) = Proxy::before_url(&engines.database_url).await;
@@ -222,7 +222,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_redis_and_database_slow_together_are_503_in_time() {
+    async fn p12_redis_and_database_slow_together_give_503_in_time() {
         let mut engines = Engines::shared().fresh().await;
         let (mut redis, url) = Proxy::before_url(&engines.redis_url).await;
         engines.redis_url = url;
@@ -246,7 +246,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p10_a_message_that_comes_back_is_not_told_with_its_body() {
+    async fn p10_the_body_of_a_returned_message_is_not_logged() {
         let engines = Engines::shared().fresh().await;
         let amqp_url = engines.amqp_url.clone();
         let counts = Apart { gateways: 1, otp_workers: 0, sms_workers: 0 };
@@ -274,7 +274,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn an_ask_with_every_limit_on_is_one_round_trip_to_redis() {
+    async fn a_code_request_with_every_limit_on_is_one_round_trip_to_redis() {
         let private = Redis::start(Keeps::Nothing).await;
         let mut engines = Engines::shared().fresh().await;
         engines.redis_url = private.url(0);

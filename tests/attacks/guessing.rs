@@ -14,18 +14,18 @@ use testkit::http::{Answer, Api, new_phone, wrong};
 use testkit::system::{Side, System};
 
 both_sides!(
-    p4_guesses_are_counted_across_resends_requests_and_gateways,
-    p3_a_used_code_opens_nothing_more,
-    p3_a_code_opens_nothing_else,
-    p4_what_is_no_code_is_not_charged,
-    p5_asking_again_keeps_no_code_alive,
-    p4_a_spent_code_stops_asks_and_a_missing_one_does_not,
-    p4_ten_failures_in_a_row_bring_a_wait,
-    p4_a_locked_phone_opens_for_its_own_device_and_for_staff,
-    p3_with_strict_binding_only_the_ask_itself_signs_in,
-    p4_a_guessable_key_gives_no_free_guesses,
-    p6_attempts_left_do_not_tell_that_the_code_was_used,
-    p4_a_client_that_hangs_up_is_counted_all_the_same,
+    p4_attempts_are_counted_across_resends_requests_and_gateways,
+    p3_a_used_code_cannot_be_used_again,
+    p3_a_code_works_for_nothing_else,
+    p4_a_malformed_code_costs_no_attempt,
+    p5_resends_do_not_extend_a_code,
+    p4_an_exhausted_code_stops_requests_and_a_missing_one_does_not,
+    p4_ten_failures_in_a_row_cause_a_wait,
+    p4_a_locked_phone_admits_its_own_device_and_staff_can_unlock_it,
+    p3_with_strict_binding_only_the_original_request_signs_in,
+    p4_a_guessable_key_gives_no_free_attempts,
+    p6_attempts_left_do_not_reveal_that_the_code_was_used,
+    p4_attempts_of_a_client_that_hangs_up_are_still_counted,
 );
 
 pub(super) async fn attempt(api: &Api, phone: &str, otp: &str) -> Answer {
@@ -47,7 +47,7 @@ async fn mark_exhausted(api: &Api, phone: &str, code: &str, attempts: u64, of: u
     }
 }
 
-async fn p4_guesses_are_counted_across_resends_requests_and_gateways(side: Side) {
+async fn p4_attempts_are_counted_across_resends_requests_and_gateways(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
@@ -65,7 +65,7 @@ async fn p4_guesses_are_counted_across_resends_requests_and_gateways(side: Side)
     attempt(&apis[1], &phone, &code).await.expect(200);
 }
 
-async fn p3_a_used_code_opens_nothing_more(side: Side) {
+async fn p3_a_used_code_cannot_be_used_again(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
@@ -83,7 +83,7 @@ async fn p3_a_used_code_opens_nothing_more(side: Side) {
     attempt(&apis[1], &phone, &code).await.problem(401, "otp_incorrect");
 }
 
-async fn p3_a_code_opens_nothing_else(side: Side) {
+async fn p3_a_code_works_for_nothing_else(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let (mine, other, wanted) = (new_phone(), new_phone(), new_phone());
@@ -106,7 +106,7 @@ async fn p3_a_code_opens_nothing_else(side: Side) {
     attempt(&apis[0], &mine, &change_code).await.problem(401, "otp_incorrect");
 }
 
-async fn p4_what_is_no_code_is_not_charged(side: Side) {
+async fn p4_a_malformed_code_costs_no_attempt(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
@@ -146,7 +146,7 @@ async fn p4_what_is_no_code_is_not_charged(side: Side) {
     mark_exhausted(&api, &nobody, "000000", 1, 5).await;
 }
 
-async fn p5_asking_again_keeps_no_code_alive(side: Side) {
+async fn p5_resends_do_not_extend_a_code(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
@@ -159,7 +159,7 @@ async fn p5_asking_again_keeps_no_code_alive(side: Side) {
     }
 }
 
-async fn p4_a_spent_code_stops_asks_and_a_missing_one_does_not(side: Side) {
+async fn p4_an_exhausted_code_stops_requests_and_a_missing_one_does_not(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let (asked, never) = (new_phone(), new_phone());
@@ -190,7 +190,7 @@ async fn lose_the_store(system: &mut System) {
     }
 }
 
-async fn p4_ten_failures_in_a_row_bring_a_wait(side: Side) {
+async fn p4_ten_failures_in_a_row_cause_a_wait(side: Side) {
     let mut system = system(side, &[]).await;
     let phone = new_phone();
     let code = system.api().fresh_code(&phone).await;
@@ -217,7 +217,7 @@ async fn p4_ten_failures_in_a_row_bring_a_wait(side: Side) {
     asked.expect(202);
 }
 
-async fn p4_a_locked_phone_opens_for_its_own_device_and_for_staff(side: Side) {
+async fn p4_a_locked_phone_admits_its_own_device_and_staff_can_unlock_it(side: Side) {
     let settings = [
         ("LATCHKEY_OTP_ATTEMPTS", "10"),
         ("LATCHKEY_OTP_MAX_FAILURES", "10"),
@@ -255,7 +255,7 @@ async fn p4_a_locked_phone_opens_for_its_own_device_and_for_staff(side: Side) {
     with(&apis[0], &code, &device).await.problem(429, "otp_attempts_exhausted");
 }
 
-async fn p3_with_strict_binding_only_the_ask_itself_signs_in(side: Side) {
+async fn p3_with_strict_binding_only_the_original_request_signs_in(side: Side) {
     let system = system(side, &[("LATCHKEY_STRICT_BINDING", "true")]).await;
     let apis = both(&system);
     let (phone, other) = (new_phone(), new_phone());
@@ -273,7 +273,7 @@ async fn p3_with_strict_binding_only_the_ask_itself_signs_in(side: Side) {
     apis[0].login_for(&phone, &code, &resend).await.problem(401, "otp_incorrect");
 }
 
-async fn p4_a_guessable_key_gives_no_free_guesses(side: Side) {
+async fn p4_a_guessable_key_gives_no_free_attempts(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = &new_phone();
@@ -295,7 +295,7 @@ async fn p4_a_guessable_key_gives_no_free_guesses(side: Side) {
     assert_eq!(statuses, BTreeMap::from([(422, 4), (429, 16)]));
 }
 
-async fn p6_attempts_left_do_not_tell_that_the_code_was_used(side: Side) {
+async fn p6_attempts_left_do_not_reveal_that_the_code_was_used(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
@@ -312,7 +312,7 @@ async fn p6_attempts_left_do_not_tell_that_the_code_was_used(side: Side) {
     apis[0].sign_in(&phone).await;
 }
 
-async fn p4_a_client_that_hangs_up_is_counted_all_the_same(side: Side) {
+async fn p4_attempts_of_a_client_that_hangs_up_are_still_counted(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
@@ -339,7 +339,7 @@ mod on_the_engines {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p4_a_restored_redis_gives_back_no_guess() {
+    async fn p4_a_restored_redis_gives_back_no_attempt() {
         let system = system(Side::Engines, &[]).await;
         let apis = both(&system);
         // The right code first, or a wrong one: the answer must not tell which it was.
@@ -363,7 +363,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p4_the_last_guess_over_a_restored_redis_stops_asks() {
+    async fn p4_the_last_attempt_on_a_restored_redis_stops_requests() {
         let system = system(Side::Engines, &[]).await;
         let apis = both(&system);
         let phone = new_phone();

@@ -13,11 +13,11 @@ use testkit::http::{Api, new_phone};
 use testkit::system::Side;
 
 both_sides!(
-    odd_bodies_are_problems,
-    odd_requests_are_problems,
+    odd_bodies_are_answered_with_problems,
+    odd_requests_are_answered_with_problems,
     odd_ids_in_paths_are_not_found,
-    slow_clients_are_cut_and_hold_up_nobody,
-    every_answer_carries_the_same_guards,
+    slow_clients_are_disconnected_and_delay_nobody,
+    every_answer_carries_the_security_headers,
 );
 
 /// Sends these bytes and gives all that comes back within the time, and whether the connection was closed.
@@ -76,7 +76,7 @@ fn is(answer: &(String, bool), status: u16, code: &str, what: &str) {
     assert!(text.contains(&format!("\"code\":\"{code}\"")), "{what}: {text}");
 }
 
-async fn odd_bodies_are_problems(side: Side) {
+async fn odd_bodies_are_answered_with_problems(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
@@ -157,7 +157,7 @@ async fn odd_bodies_are_problems(side: Side) {
     assert!(taken < 64 << 20, "{taken} bytes of a gigabyte were taken");
 }
 
-async fn odd_requests_are_problems(side: Side) {
+async fn odd_requests_are_answered_with_problems(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let body = format!("{{\"phone_number\":\"{}\"}}", new_phone());
@@ -271,7 +271,7 @@ fn idle_sockets() -> usize {
     (soft / 4).min(2_000)
 }
 
-async fn slow_clients_are_cut_and_hold_up_nobody(side: Side) {
+async fn slow_clients_are_disconnected_and_delay_nobody(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let address = api.url.trim_start_matches("http://").to_owned();
@@ -329,7 +329,7 @@ async fn slow_clients_are_cut_and_hold_up_nobody(side: Side) {
     }
 }
 
-async fn every_answer_carries_the_same_guards(side: Side) {
+async fn every_answer_carries_the_security_headers(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();

@@ -13,9 +13,9 @@ use testkit::http::{Answer, Api, new_phone, wrong};
 use testkit::system::Side;
 
 both_sides!(
-    p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it,
-    p4_the_last_ten_failures_are_kept_for_a_known_device,
-    p4_a_locked_phone_opens_a_day_after_its_last_judged_guess,
+    p4_after_the_hundredth_failure_sign_in_is_locked_until_staff_unlock_it,
+    p4_the_last_ten_failures_are_reserved_for_a_known_device,
+    p4_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt,
 );
 
 /// The guesses of one code, and its life and a second.
@@ -115,7 +115,7 @@ impl Siege {
     }
 }
 
-async fn p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it(side: Side) {
+async fn p4_after_the_hundredth_failure_sign_in_is_locked_until_staff_unlock_it(side: Side) {
     let mut siege = Siege::begin(side).await;
     siege.until_strangers_are_locked_out().await;
     let device = siege.device.clone();
@@ -141,7 +141,7 @@ async fn p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it(side: S
     siege.attempt(&code, None).await.expect(200);
 }
 
-async fn p4_the_last_ten_failures_are_kept_for_a_known_device(side: Side) {
+async fn p4_the_last_ten_failures_are_reserved_for_a_known_device(side: Side) {
     let mut siege = Siege::begin(side).await;
     let others = siege.apis[0].sign_in(&new_phone()).await;
     siege.until_strangers_are_locked_out().await;
@@ -165,7 +165,7 @@ async fn p4_the_last_ten_failures_are_kept_for_a_known_device(side: Side) {
     siege.attempt(&code, None).await.expect(200);
 }
 
-async fn p4_a_locked_phone_opens_a_day_after_its_last_judged_guess(side: Side) {
+async fn p4_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt(side: Side) {
     let mut siege = Siege::begin(side).await;
     siege.until_strangers_are_locked_out().await;
     // Guesses that are not judged do not move the end.

@@ -18,15 +18,15 @@ use testkit::system::Side;
 const BEHIND_A_PROXY: (&str, &str) = ("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32,10.0.0.0/8");
 
 both_sides!(
-    all_routes_and_channels_share_the_budget_of_a_phone,
+    all_endpoints_and_channels_share_the_budget_of_a_phone,
     one_block_of_numbers_is_stopped_and_others_are_served,
-    a_spoofed_address_is_not_believed,
-    behind_a_proxy_the_client_is_told_apart_and_one_network_is_one,
+    a_spoofed_address_is_ignored,
+    behind_a_proxy_clients_are_distinguished_and_one_network_counts_as_one,
     the_wait_is_right_to_the_second,
-    run_time_blocks_stop_every_ask,
-    names_are_in_no_text,
+    run_time_blocks_stop_every_code_request,
+    names_never_appear_in_a_text,
     test_numbers_cost_nothing_and_have_no_limits,
-    one_key_is_one_text,
+    one_key_gives_one_text,
 );
 
 fn accepted(answers: &[Answer]) -> usize {
@@ -51,7 +51,7 @@ pub(super) async fn change(api: &Api, access: &str, phone: &str) -> Answer {
     api.signed_in(Method::POST, "/v1/me/phone", access, body).await
 }
 
-async fn all_routes_and_channels_share_the_budget_of_a_phone(side: Side) {
+async fn all_endpoints_and_channels_share_the_budget_of_a_phone(side: Side) {
     let system = system(side, &[("LATCHKEY_SENDS_PER_PHONE_HOUR", "5")]).await;
     let apis = both(&system);
     let phone = &new_phone();
@@ -117,7 +117,7 @@ async fn one_block_of_numbers_is_stopped_and_others_are_served(side: Side) {
     }
 }
 
-async fn a_spoofed_address_is_not_believed(side: Side) {
+async fn a_spoofed_address_is_ignored(side: Side) {
     let system = system(side, &[("LATCHKEY_SENDS_PER_IP_HOUR", "4")]).await;
     let apis = both(&system);
     for (n, header) in ["x-forwarded-for", "forwarded", "cf-connecting-ip", "x-real-ip"]
@@ -138,7 +138,7 @@ async fn a_spoofed_address_is_not_believed(side: Side) {
     }
 }
 
-async fn behind_a_proxy_the_client_is_told_apart_and_one_network_is_one(side: Side) {
+async fn behind_a_proxy_clients_are_distinguished_and_one_network_counts_as_one(side: Side) {
     let system = system(side, &[("LATCHKEY_SENDS_PER_IP_HOUR", "2"), BEHIND_A_PROXY]).await;
     let api = system.api();
     let limited = async |headers: &[(&str, &str)]| {
@@ -186,7 +186,7 @@ async fn the_wait_is_right_to_the_second(side: Side) {
     assert!(wait.as_u64().unwrap() <= 8);
 }
 
-async fn run_time_blocks_stop_every_ask(side: Side) {
+async fn run_time_blocks_stop_every_code_request(side: Side) {
     let system = system(side, &[BEHIND_A_PROXY]).await;
     let apis = both(&system);
     let access = apis[0].sign_in(&new_phone()).await["access"].as_str().unwrap().to_owned();
@@ -238,7 +238,7 @@ async fn run_time_blocks_stop_every_ask(side: Side) {
     request_from(&apis[0], "+905321112234", &[]).await.expect(202);
 }
 
-async fn names_are_in_no_text(side: Side) {
+async fn names_never_appear_in_a_text(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     for name in ["Ж".repeat(100), "Press 1 http://evil.example".to_owned(), "🎈".repeat(50)] {
@@ -279,7 +279,7 @@ async fn test_numbers_cost_nothing_and_have_no_limits(side: Side) {
     }
 }
 
-async fn one_key_is_one_text(side: Side) {
+async fn one_key_gives_one_text(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = &new_phone();

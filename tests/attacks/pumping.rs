@@ -12,8 +12,8 @@ use testkit::http::{Api, new_phone};
 use testkit::system::{Side, System};
 
 both_sides!(
-    pumping_through_every_route_is_stopped_at_the_set_figure_and_shown,
-    a_guard_that_records_refuses_nothing_and_counts_what_it_would,
+    pumping_through_every_endpoint_is_stopped_at_the_threshold_and_reported,
+    a_recording_guard_refuses_nothing_and_counts_what_it_would_refuse,
 );
 
 /// Calling code and the first four digits after it: the block that is pumped.
@@ -21,7 +21,7 @@ const BLOCK: &str = "2637720";
 /// Texts that a block gets at most while none of its codes is used: the rule's `min_sends` and `doubt`.
 const SET_FIGURE: usize = 70;
 
-async fn pumping_through_every_route_is_stopped_at_the_set_figure_and_shown(side: Side) {
+async fn pumping_through_every_endpoint_is_stopped_at_the_threshold_and_reported(side: Side) {
     let system = system(side, &[("LATCHKEY_PUMPING_GUARD", "enforce")]).await;
     let apis = both(&system);
     let access = access(&apis[0]).await;
@@ -74,7 +74,7 @@ async fn pumping_through_every_route_is_stopped_at_the_set_figure_and_shown(side
     assert_eq!((&stops[0]["sends"], &stops[0]["stopped"]), (&SET_FIGURE.into(), &50.into()));
 }
 
-async fn a_guard_that_records_refuses_nothing_and_counts_what_it_would(side: Side) {
+async fn a_recording_guard_refuses_nothing_and_counts_what_it_would_refuse(side: Side) {
     let system = system(side, &[("LATCHKEY_PUMPING_GUARD", "record")]).await;
     let apis = both(&system);
     let beyond = 10;

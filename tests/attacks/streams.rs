@@ -15,8 +15,8 @@ use testkit::http::new_phone;
 use testkit::system::{STOP_LIMIT, Side};
 
 both_sides!(
-    a_stream_resumes_after_the_last_event_and_ends_with_the_last,
-    one_request_has_a_few_streams_and_others_have_theirs,
+    a_stream_resumes_after_the_last_event_id_and_ends_with_the_final_status,
+    one_request_has_a_limited_number_of_streams_of_its_own,
     p12_streams_end_when_the_process_stops,
 );
 
@@ -75,7 +75,7 @@ impl Stream {
 
 const SOON: Duration = Duration::from_secs(10);
 
-async fn a_stream_resumes_after_the_last_event_and_ends_with_the_last(side: Side) {
+async fn a_stream_resumes_after_the_last_event_id_and_ends_with_the_final_status(side: Side) {
     let system = system(side, &[]).await;
     let [api, other] = both(&system);
     let phone = new_phone();
@@ -106,7 +106,7 @@ async fn a_stream_resumes_after_the_last_event_and_ends_with_the_last(side: Side
     assert!(started.elapsed() < Duration::from_secs(4), "at once: {:?}", started.elapsed());
 }
 
-async fn one_request_has_a_few_streams_and_others_have_theirs(side: Side) {
+async fn one_request_has_a_limited_number_of_streams_of_its_own(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let request = api.otp(&new_phone()).await.expect(202).text("request_id");
@@ -159,7 +159,7 @@ pub(super) mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn waiting_streams_are_kept_alive_and_ask_redis_nothing() {
+    async fn waiting_streams_are_kept_alive_without_querying_redis() {
         let private = testkit::redis::Redis::start(testkit::engines::Keeps::Nothing).await;
         let mut engines = testkit::engines::Engines::shared().fresh().await;
         engines.redis_url = private.url(0);

@@ -1,10 +1,10 @@
-//! What only a whole process can show: the logger of the process, and its report of a panic.
+//! Tests that need a whole process: its logger and its panic report.
 
 use std::process::Command;
 
 #[test]
 fn p10_a_panic_is_one_line_that_holds_a_literal_message_but_no_formatted_one() {
-    // In a process of its own: the logger and the panic hook are one each for a process.
+    // In a separate process: a process has only one logger and one panic hook.
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "contract::telemetry::child_that_panics", "--ignored", "--nocapture"])
         .env_remove("RUST_BACKTRACE")
@@ -23,7 +23,7 @@ fn p10_a_panic_is_one_line_that_holds_a_literal_message_but_no_formatted_one() {
     assert!(!text.contains("SECRET"), "{text}");
 }
 
-/// Reads nothing, and its error repeats what it was given.
+/// Fails to parse anything, with an error that repeats the input.
 struct Named;
 
 impl std::str::FromStr for Named {
@@ -35,7 +35,7 @@ impl std::str::FromStr for Named {
 }
 
 #[test]
-#[ignore = "run by the test above, in a process of its own"]
+#[ignore = "run by the test above, in a separate process"]
 fn child_that_panics() {
     service::telemetry::init(Some("trace"));
     service::telemetry::init(Some("a second call does nothing"));

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_leak_is_not_found() {
+    fn text_without_a_leak_is_not_reported() {
         for text in [
             "masked +98912***67 and 12345",
             "id 019a1234567890abcdef",
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn only_some_kinds_are_looked_for_where_others_belong() {
+    fn the_search_can_be_limited_to_some_kinds() {
         let phones = planted().only(&[Kind::Phone]);
         assert!(phones.len() > 5);
         assert!(phones.found_in(b"1234567890").is_empty());

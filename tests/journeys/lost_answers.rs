@@ -24,8 +24,8 @@ everywhere!(
     p9_logins_at_once_with_one_key_are_one_session,
     p9_a_login_with_another_device_token_is_another_body,
     p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_session,
-    w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_most_by_others,
-    w6_a_login_whose_answer_was_lost_without_a_key_asks_again,
+    w4_an_ended_session_is_refused_at_once_by_us_and_within_ten_minutes_by_others,
+    w6_a_login_without_a_key_whose_answer_was_lost_needs_a_new_code,
 );
 
 async fn otp_with(api: &Api, phone: &str, key: &str) -> Answer {
@@ -144,7 +144,7 @@ async fn p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_sessio
     one.me(&next.text("access")).await.problem(401, "session_revoked");
 }
 
-async fn w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_most_by_others(
+async fn w4_an_ended_session_is_refused_at_once_by_us_and_within_ten_minutes_by_others(
     place: Place,
 ) {
     let (_system, apis) = place.open(&[]).await;
@@ -161,7 +161,7 @@ async fn w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_mos
     assert_eq!(life, 600);
 }
 
-async fn w6_a_login_whose_answer_was_lost_without_a_key_asks_again(place: Place) {
+async fn w6_a_login_without_a_key_whose_answer_was_lost_needs_a_new_code(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let api = &apis[0];
     let (mut proxy, url) = Proxy::before_url(&format!("{}/", api.url)).await;
@@ -234,7 +234,7 @@ mod on_the_engines {
     /// The size of W6 where the gateway itself did not hear of the commit: one ask, and no wait for the old code's end,
     /// although the guess was its last.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn w6_a_login_whose_commit_the_gateway_did_not_hear_of_asks_again() {
+    async fn w6_a_login_whose_commit_was_not_confirmed_needs_a_new_code() {
         let mut engines = Engines::shared().fresh().await;
         let direct = engines.database_url.clone();
         let (mut proxy, url) = Proxy::before_url(&engines.database_url).await;
@@ -282,7 +282,7 @@ mod on_the_engines {
 
     /// The size of W2: one request, one text, whatever the client was told in between.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn w2_an_ask_whose_confirm_was_lost_is_503_and_the_same_key_finds_it_again() {
+    async fn w2_a_code_request_whose_confirm_was_lost_gives_503_and_the_same_key_finds_it_again() {
         let mut engines = Engines::shared().fresh().await;
         let (mut proxy, url) = Proxy::before_url(&engines.amqp_url).await;
         let straight = std::mem::replace(&mut engines.amqp_url, url);

@@ -16,10 +16,10 @@ everywhere!(
     p5_ten_resends_are_ten_texts_with_one_code,
     p5_ten_resends_at_once_are_ten_texts_with_one_code,
     p3_of_50_parallel_logins_with_the_right_code_one_signs_in,
-    p4_of_200_parallel_wrong_guesses_five_are_judged,
-    p4_the_fifth_guess_is_accepted_if_it_is_right,
-    p4_a_resend_gives_no_guess_back,
-    p3_a_code_is_good_for_its_own_phone_only,
+    p4_of_200_parallel_wrong_codes_five_are_checked,
+    p4_the_fifth_attempt_is_accepted_if_it_is_right,
+    p4_a_resend_gives_no_attempt_back,
+    p3_a_code_works_for_its_own_phone_only,
 );
 
 /// All at once, spread over the gateways.
@@ -31,9 +31,9 @@ where
     join_all(tasks).await.into_iter().map(|answer| answer.expect("a call ends")).collect()
 }
 
-both_sides!(p5_a_resends_text_tells_the_time_that_is_left);
+both_sides!(p5_the_text_of_a_resend_states_the_time_left);
 
-async fn p5_a_resends_text_tells_the_time_that_is_left(side: Side) {
+async fn p5_the_text_of_a_resend_states_the_time_left(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let (api, phone) = (latchkey.api(), new_phone());
     let code = api.fresh_code(&phone).await;
@@ -121,7 +121,7 @@ async fn p3_of_50_parallel_logins_with_the_right_code_one_signs_in(place: Place)
     }
 }
 
-async fn p4_of_200_parallel_wrong_guesses_five_are_judged(place: Place) {
+async fn p4_of_200_parallel_wrong_codes_five_are_checked(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let phone = new_phone();
     let code = apis[0].fresh_code(&phone).await;
@@ -152,7 +152,7 @@ async fn p4_of_200_parallel_wrong_guesses_five_are_judged(place: Place) {
     }
 }
 
-async fn p4_the_fifth_guess_is_accepted_if_it_is_right(place: Place) {
+async fn p4_the_fifth_attempt_is_accepted_if_it_is_right(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let phone = new_phone();
     let code = apis[0].fresh_code(&phone).await;
@@ -165,7 +165,7 @@ async fn p4_the_fifth_guess_is_accepted_if_it_is_right(place: Place) {
     apis[0].login(&phone, &code).await.expect(200);
 }
 
-async fn p4_a_resend_gives_no_guess_back(place: Place) {
+async fn p4_a_resend_gives_no_attempt_back(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let phone = new_phone();
     let code = apis[0].fresh_code(&phone).await;
@@ -180,7 +180,7 @@ async fn p4_a_resend_gives_no_guess_back(place: Place) {
     apis[0].login(&phone, &code).await.problem(429, "otp_attempts_exhausted");
 }
 
-async fn p3_a_code_is_good_for_its_own_phone_only(place: Place) {
+async fn p3_a_code_works_for_its_own_phone_only(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let (phone, other) = (new_phone(), new_phone());
     let code = apis[0].fresh_code(&phone).await;

@@ -11,9 +11,9 @@ use testkit::http::{Api, new_phone};
 
 everywhere!(
     a_user_signs_up_and_in_and_out_and_in_again,
-    the_status_of_an_ask_goes_from_accepted_to_verified,
-    a_sign_up_changes_nothing_in_an_account_that_is_there,
-    the_keys_that_are_published_are_the_ones_that_sign,
+    the_status_of_a_code_request_goes_from_accepted_to_verified,
+    a_sign_up_changes_nothing_in_an_existing_account,
+    the_published_keys_are_the_signing_keys,
 );
 
 /// The gateways in turn: each step goes to another one than the last.
@@ -65,7 +65,7 @@ async fn a_user_signs_up_and_in_and_out_and_in_again(place: Place) {
     system.stop().await;
 }
 
-async fn the_status_of_an_ask_goes_from_accepted_to_verified(place: Place) {
+async fn the_status_of_a_code_request_goes_from_accepted_to_verified(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let api = &apis[0];
     let phone = new_phone();
@@ -91,7 +91,7 @@ async fn the_status_of_an_ask_goes_from_accepted_to_verified(place: Place) {
     assert_eq!(status.text("request_id"), request);
 }
 
-async fn a_sign_up_changes_nothing_in_an_account_that_is_there(place: Place) {
+async fn a_sign_up_changes_nothing_in_an_existing_account(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let api = &apis[0];
     let phone = new_phone();
@@ -104,7 +104,7 @@ async fn a_sign_up_changes_nothing_in_an_account_that_is_there(place: Place) {
     assert_eq!(again.body["user"], first.body["user"]);
 }
 
-async fn the_keys_that_are_published_are_the_ones_that_sign(place: Place) {
+async fn the_published_keys_are_the_signing_keys(place: Place) {
     use base64::Engine as _;
     let (_system, apis) = place.open(&[]).await;
     let login = apis[0].sign_in(&new_phone()).await;

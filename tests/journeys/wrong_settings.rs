@@ -111,7 +111,7 @@ async fn p12_a_wrong_setting_stops_the_start_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_a_service_apart_refuses_what_it_needs_and_has_not() {
+async fn p12_a_separate_service_refuses_to_start_without_what_it_needs() {
     for (binary, (wrong, named)) in APART {
         let output = refusal(*binary, &settings(&[ENGINES, wrong])).await;
         assert!(output.contains(named), "{binary:?} {wrong:?} does not name {named}:\n{output}");

@@ -1,5 +1,5 @@
-//! Good, unroutable and refused publishes mixed from many tasks, a tenth of the callers cancelled: does what the
-//! publishers were told agree with what lies in the queues?
+//! Many tasks publish good, unroutable and refused messages, and a tenth of the callers cancel: do the results that the
+//! publishers got agree with the content of the queues?
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Tally {
     pub refused: usize,
     pub unknown: usize,
     pub cancelled: usize,
-    /// Told that it is taken and it is not, or the reverse, or an unroutable one told anything else than that.
+    /// Reported as taken but not in the queue, or the reverse, or unroutable but reported as anything else.
     pub wrong: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl Aim {
     }
 }
 
-/// One round on a virtual host of its own.
+/// Runs one round on its own virtual host.
 pub async fn round(url: &SecretString) -> Tally {
     let bus = Bus::connect_rabbit(url, "rounds").await.unwrap();
     let connection =
@@ -62,7 +62,7 @@ pub async fn round(url: &SecretString) -> Tally {
             for number in 0..EACH {
                 let (id, aim) = (format!("{task}-{number}"), Aim::of(task + number));
                 let publish = bus.publish_raw(aim.kind(), &id, "x".repeat(300).into(), true);
-                // A caller that goes away after a moment, at a different point each time.
+                // A caller that gives up after a moment, at a different point each time.
                 let patience = Duration::from_micros((number * 37 % 4_000) as u64);
                 let answer = if number % 10 == 7 {
                     tokio::time::timeout(patience, publish).await.ok()
@@ -75,7 +75,7 @@ pub async fn round(url: &SecretString) -> Tally {
         });
     }
     let told: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
-    // Every publish is over when a later one is confirmed: the owner keeps their order.
+    // Once a later publish is confirmed, every earlier one is complete: the owner keeps their order.
     bus.publish_raw(Aim::Good.kind(), "last", "x".into(), true).await.unwrap();
     let mut taken = empty(&channel, "probe-good").await;
     taken.extend(empty(&channel, "probe-full").await);
@@ -90,7 +90,7 @@ fn judge(told: &[Told], taken: &HashMap<String, usize>) -> Tally {
     let ids: HashSet<&str> = told.iter().map(|(id, ..)| id.as_str()).collect();
     for (id, copies) in taken {
         if *copies > 1 || (id != "last" && !ids.contains(id.as_str())) {
-            tally.wrong.push(format!("{id} lies there {copies} times"));
+            tally.wrong.push(format!("{id} is in the queues {copies} times"));
         }
     }
     for (id, aim, answer) in told {
@@ -121,7 +121,7 @@ fn judge(told: &[Told], taken: &HashMap<String, usize>) -> Tally {
         if !right {
             tally
                 .wrong
-                .push(format!("{id} for {} was told {answer:?}, there: {there}", aim.kind()));
+                .push(format!("{id} for {} got {answer:?}, in the queue: {there}", aim.kind()));
         }
     }
     tally
@@ -138,7 +138,7 @@ async fn declare(channel: &Channel, queue: &str, kind: &str, length: i64) {
     channel.queue_bind(queue.into(), EXCHANGE.into(), kind.into(), bind, none).await.unwrap();
 }
 
-/// Every message id in a queue and how often it is there.
+/// Takes all messages from a queue and counts them by id.
 pub async fn empty(channel: &Channel, queue: &str) -> HashMap<String, usize> {
     let mut ids = HashMap::new();
     let take = BasicGetOptions { no_ack: true };

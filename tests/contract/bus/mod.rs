@@ -1,4 +1,4 @@
-//! What the bus and the consume loop promise: one body each, on the memory bus and on a real RabbitMQ.
+//! The contract of the bus and the consume loop: each test runs on the memory bus and on a real RabbitMQ.
 
 mod confirm_rounds;
 mod only_on_the_engines;
@@ -25,7 +25,7 @@ const KIND: &str = "otp.requested.v1";
 const QUEUE: Queue = Queue::OtpWorker;
 const LONG: Duration = Duration::from_secs(30);
 
-/// One of the two buses, with the clock that its waits go by.
+/// One of the two buses, with the clock of its delays.
 struct Side {
     bus: Bus,
     clock: Clock,
@@ -33,7 +33,7 @@ struct Side {
 }
 
 impl Side {
-    /// Its clock is driven at forty times the speed, since nobody else moves it.
+    /// Its clock runs at forty times the normal speed, since nothing else moves it.
     fn memory() -> Self {
         let clock = Clock::manual();
         let stop = CancellationToken::new();
@@ -70,7 +70,7 @@ impl Side {
         letters.into_iter().map(|letter| (letter.id.clone(), letter)).collect()
     }
 
-    /// Waits until so many lie there.
+    /// Waits until there are that many dead letters.
     async fn dead_once(&self, count: usize) -> BTreeMap<String, DeadLetter> {
         let mut dead = self.dead().await;
         within(async {
@@ -89,7 +89,7 @@ async fn within<T>(done: impl Future<Output = T>) -> T {
 }
 
 async fn take(consumer: &mut Consumer) -> Delivery {
-    within(consumer.next()).await.expect("the consumer goes on")
+    within(consumer.next()).await.expect("the consumer is still running")
 }
 
 async fn nothing_comes(consumer: &mut Consumer) {
@@ -116,18 +116,18 @@ macro_rules! contract {
 
 contract!(
     p1_a_confirmed_event_is_in_its_queue,
-    an_addressed_event_that_nobody_takes_is_an_error,
-    a_retry_comes_again_no_sooner_than_its_delay_with_its_tries_counted,
-    what_a_lost_consumer_held_comes_again_as_a_suspect,
-    a_message_that_is_to_come_later_waits_and_counts_no_try,
-    p11_poison_among_a_thousand_good_ones_harms_only_itself,
-    p11_a_message_that_crashes_its_process_is_set_aside_and_its_neighbours_are_not,
-    p1_what_a_killed_worker_held_is_handled_side_by_side,
-    p11_messages_of_an_unsurvived_start_are_handled_one_at_a_time,
-    p11_good_messages_that_came_back_often_are_not_set_aside,
-    p12_a_dependency_that_is_away_pauses_the_worker_and_counts_no_try,
-    p12_a_stop_ends_what_is_in_hand_and_hands_back_the_rest,
-    an_event_of_an_unknown_version_is_set_aside_as_that,
+    an_addressed_event_without_a_queue_is_an_error,
+    a_retry_arrives_no_sooner_than_its_delay_and_carries_its_attempt_count,
+    messages_of_a_lost_consumer_are_redelivered_as_suspects,
+    a_postponed_message_waits_and_counts_no_attempt,
+    p11_poison_among_a_thousand_good_messages_harms_only_itself,
+    p11_a_message_that_crashes_its_process_is_dead_lettered_and_its_neighbours_are_not,
+    p1_messages_of_a_killed_worker_are_handled_in_parallel,
+    p11_messages_that_may_have_crashed_a_worker_are_handled_one_at_a_time,
+    p11_good_messages_that_are_redelivered_often_are_not_dead_lettered,
+    p12_an_unavailable_dependency_pauses_the_worker_and_counts_no_attempt,
+    p12_a_stop_finishes_messages_in_hand_and_returns_the_rest,
+    an_event_of_an_unknown_version_is_dead_lettered_as_unknown_version,
     dead_letters_are_listed_shown_replayed_and_dropped,
 );
 
@@ -147,14 +147,14 @@ async fn p1_a_confirmed_event_is_in_its_queue(side: Side) {
     nothing_comes(&mut consumer).await;
 }
 
-async fn an_addressed_event_that_nobody_takes_is_an_error(side: Side) {
+async fn an_addressed_event_without_a_queue_is_an_error(side: Side) {
     let addressed = side.bus.publish_raw("nobody.listens.v1", "e1", "{}".into(), true).await;
     assert!(matches!(addressed, Err(PublishError::Unroutable)), "{addressed:?}");
     side.bus.publish_raw("user.created.v1", "e2", "{}".into(), false).await.unwrap();
-    side.publish("the bus goes on").await;
+    side.publish("the bus still works").await;
 }
 
-async fn a_retry_comes_again_no_sooner_than_its_delay_with_its_tries_counted(side: Side) {
+async fn a_retry_arrives_no_sooner_than_its_delay_and_carries_its_attempt_count(side: Side) {
     let mut consumer = side.consumer().await;
     let mut began = HashMap::new();
     for (id, delay, attempts) in [("long", Delay::FiveSeconds, 2), ("short", Delay::Second, 1)] {
@@ -177,7 +177,7 @@ async fn a_retry_comes_again_no_sooner_than_its_delay_with_its_tries_counted(sid
     }
 }
 
-async fn what_a_lost_consumer_held_comes_again_as_a_suspect(side: Side) {
+async fn messages_of_a_lost_consumer_are_redelivered_as_suspects(side: Side) {
     for id in ["done", "held-1", "held-2"] {
         side.publish(id).await;
     }
@@ -199,21 +199,21 @@ async fn what_a_lost_consumer_held_comes_again_as_a_suspect(side: Side) {
         }
     })
     .await;
-    assert!(held.settle(Settlement::Done).await.is_err(), "it is another's now");
+    assert!(held.settle(Settlement::Done).await.is_err(), "another consumer has it now");
     for message in again.values() {
         message.settle(Settlement::Done).await.unwrap();
     }
     nothing_comes(&mut consumer).await;
 }
 
-/// Fails as the id says, and remembers what it did.
+/// Fails as the message id says, and records what it did.
 #[derive(Default)]
 struct Script {
     handled: Mutex<BTreeMap<String, u32>>,
     begun: Mutex<BTreeSet<String>>,
     away: AtomicBool,
     attempts_while_away: Mutex<u32>,
-    /// The lane for those whose handlers wait to be let go.
+    /// Permits for handlers that wait to be released.
     gate: Option<Arc<tokio::sync::Semaphore>>,
 }
 
@@ -241,18 +241,18 @@ impl Handler for Script {
         self.begun.lock().unwrap().insert(message.id.clone());
         if self.away.load(Ordering::SeqCst) {
             *self.attempts_while_away.lock().unwrap() += 1;
-            return Err(Failure::Away(anyhow::anyhow!("the other side is away")));
+            return Err(Failure::Away(anyhow::anyhow!("the other side is unavailable")));
         }
         match message.id.as_str() {
-            "errs" => return Err(Failure::Retry(anyhow::anyhow!("it never goes"))),
+            "errs" => return Err(Failure::Retry(anyhow::anyhow!("it never succeeds"))),
             "told" if self.handled().is_empty() => {
                 self.handled.lock().unwrap().insert("sent away".to_owned(), 1);
                 return Err(Failure::Later(Duration::from_secs(1)));
             }
-            "told" => assert_eq!(message.attempts, 0, "no try is counted"),
-            "panics" => panic!("as the test asks"),
+            "told" => assert_eq!(message.attempts, 0, "no attempt is counted"),
+            "panics" => panic!("as the test requires"),
             "hangs" | "kills" => std::future::pending().await,
-            "hopeless" => return Err(Failure::Permanent("no_use", anyhow::anyhow!("of no use"))),
+            "hopeless" => return Err(Failure::Permanent("no_use", anyhow::anyhow!("hopeless"))),
             _ => {}
         }
         if let Some(gate) = &self.gate {
@@ -263,7 +263,7 @@ impl Handler for Script {
     }
 
     async fn probe(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.away.load(Ordering::SeqCst), "still away");
+        anyhow::ensure!(!self.away.load(Ordering::SeqCst), "still unavailable");
         Ok(())
     }
 }
@@ -298,7 +298,7 @@ impl Running {
     }
 }
 
-async fn p11_poison_among_a_thousand_good_ones_harms_only_itself(side: Side) {
+async fn p11_poison_among_a_thousand_good_messages_harms_only_itself(side: Side) {
     let poison = [("errs", 100), ("panics", 300), ("hangs", 500), ("hopeless", 700)];
     for number in 0..1_000 {
         side.publish(&format!("good-{number}")).await;
@@ -320,10 +320,13 @@ async fn p11_poison_among_a_thousand_good_ones_harms_only_itself(side: Side) {
     ];
     assert_eq!(fates.collect::<Vec<_>>(), told);
     assert!(dead.values().all(|d| d.kind == KIND && d.first_at.is_some() && d.dead_at.is_some()));
-    assert!(script.handled().values().all(|times| *times == 1), "each good one was handled once");
+    assert!(
+        script.handled().values().all(|times| *times == 1),
+        "each good message was handled once"
+    );
 }
 
-async fn a_message_that_is_to_come_later_waits_and_counts_no_try(side: Side) {
+async fn a_postponed_message_waits_and_counts_no_attempt(side: Side) {
     side.publish("told").await;
     let began_ms = side.clock.now_ms();
     let script = Arc::new(Script::default());
@@ -335,7 +338,7 @@ async fn a_message_that_is_to_come_later_waits_and_counts_no_try(side: Side) {
     assert!(side.dead().await.is_empty());
 }
 
-/// Starts counted where a test's "processes" share them.
+/// Start counts that the "processes" of a test share.
 #[derive(Default)]
 struct Counted(Mutex<HashMap<String, u32>>);
 
@@ -361,7 +364,7 @@ impl Crashes for Counted {
     }
 }
 
-async fn p11_a_message_that_crashes_its_process_is_set_aside_and_its_neighbours_are_not(
+async fn p11_a_message_that_crashes_its_process_is_dead_lettered_and_its_neighbours_are_not(
     side: Side,
 ) {
     for id in ["good-1", "kills", "good-2", "good-3"] {
@@ -370,7 +373,7 @@ async fn p11_a_message_that_crashes_its_process_is_set_aside_and_its_neighbours_
     let crashes = Arc::new(Counted::default());
     let options = Options { crashes: Some(crashes.clone()), timeout: LONG, ..options(&side, 2) };
     let starts = || crashes.0.lock().unwrap().get("kills").copied().unwrap_or(0);
-    // The first start is not counted: nobody suspects it yet. Neighbours that were in hand become suspects too.
+    // The first start is not counted: the message is not a suspect yet. Neighbours in hand become suspects too.
     for counted in 0..=4 {
         let script = Arc::new(Script::default());
         let process = Running::start(&side, &script, options.clone());
@@ -389,12 +392,12 @@ async fn p11_a_message_that_crashes_its_process_is_set_aside_and_its_neighbours_
     let dead = side.dead_once(1).await;
     assert_eq!(dead["kills"].reason, "crash_loop");
     process.stop().await;
-    assert_eq!(side.dead().await.len(), 1, "no neighbour was set aside");
+    assert_eq!(side.dead().await.len(), 1, "no neighbour was dead-lettered");
     let mut left = side.consumer().await;
     nothing_comes(&mut left).await;
 }
 
-/// A worker whose handlers wait at a gate, for messages that a lost consumer held.
+/// Starts a worker whose handlers wait for permits, on messages that a lost consumer held.
 async fn of_a_lost_consumer(
     side: &Side,
     ids: &[String],
@@ -423,27 +426,27 @@ async fn begun(script: &Script, count: usize) {
     .await;
 }
 
-/// One after the other they would take as many times as long, at a slow provider more than the minute of P1.
-async fn p1_what_a_killed_worker_held_is_handled_side_by_side(side: Side) {
+/// Handled one after the other, they would take longer than the minute of P1 at a slow provider.
+async fn p1_messages_of_a_killed_worker_are_handled_in_parallel(side: Side) {
     let ids: Vec<_> = (0..12).map(|number| format!("held-{number}")).collect();
     let crashes = Arc::default();
     let (script, gate, worker) = of_a_lost_consumer(&side, &ids, &crashes).await;
-    begun(&script, 12).await; // none has ended
+    begun(&script, 12).await; // none has finished
     assert!(script.handled().is_empty());
     gate.add_permits(12);
     script.handled_once(12).await;
     worker.stop().await;
-    assert!(crashes.0.lock().unwrap().is_empty(), "their starts are forgotten");
+    assert!(crashes.0.lock().unwrap().is_empty(), "their start counts are reset");
     assert!(script.handled().values().all(|times| *times == 1));
 }
 
-async fn p11_messages_of_an_unsurvived_start_are_handled_one_at_a_time(side: Side) {
+async fn p11_messages_that_may_have_crashed_a_worker_are_handled_one_at_a_time(side: Side) {
     let ids: Vec<_> = (0..4).map(|number| format!("held-{number}")).collect();
     let crashes = Arc::new(Counted(Mutex::new(ids.iter().map(|id| (id.clone(), 1)).collect())));
     let (script, gate, worker) = of_a_lost_consumer(&side, &ids, &crashes).await;
     begun(&script, 1).await;
     side.publish("fresh").await;
-    // The fresh one passes; of the others none but the first has begun.
+    // The fresh one passes; of the others only the first has started.
     begun(&script, 2).await;
     assert!(script.begun().contains("fresh"));
     for ended in 1..=4 {
@@ -453,11 +456,11 @@ async fn p11_messages_of_an_unsurvived_start_are_handled_one_at_a_time(side: Sid
         assert_eq!(script.begun().len(), (ended + 2).min(5), "one more");
     }
     worker.stop().await;
-    assert!(crashes.0.lock().unwrap().is_empty(), "their starts are forgotten");
+    assert!(crashes.0.lock().unwrap().is_empty(), "their start counts are reset");
     assert!(side.dead().await.is_empty());
 }
 
-async fn p11_good_messages_that_came_back_often_are_not_set_aside(side: Side) {
+async fn p11_good_messages_that_are_redelivered_often_are_not_dead_lettered(side: Side) {
     side.publish("good").await;
     for round in 0..7 {
         let mut consumer = side.consumer().await;
@@ -469,10 +472,10 @@ async fn p11_good_messages_that_came_back_often_are_not_set_aside(side: Side) {
     script.handled_once(1).await;
     worker.stop().await;
     assert!(side.dead().await.is_empty());
-    assert!(crashes.0.lock().unwrap().is_empty(), "its starts are forgotten");
+    assert!(crashes.0.lock().unwrap().is_empty(), "its start count is reset");
 }
 
-async fn p12_a_dependency_that_is_away_pauses_the_worker_and_counts_no_try(side: Side) {
+async fn p12_an_unavailable_dependency_pauses_the_worker_and_counts_no_attempt(side: Side) {
     let script = Arc::new(Script { away: true.into(), ..Script::default() });
     for number in 0..50 {
         side.publish(&format!("e{number}")).await;
@@ -487,8 +490,8 @@ async fn p12_a_dependency_that_is_away_pauses_the_worker_and_counts_no_try(side:
         }
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(2_500)).await; // probes go by, and no handler starts
-    assert!(*script.attempts_while_away.lock().unwrap() <= 4, "only those that were in hand");
+    tokio::time::sleep(Duration::from_millis(2_500)).await; // probes run, and no handler starts
+    assert!(*script.attempts_while_away.lock().unwrap() <= 4, "only messages that were in hand");
     script.away.store(false, Ordering::SeqCst);
     script.handled_once(50).await;
     assert_eq!(*worker.reports.lock().unwrap().last().unwrap(), Ok(()));
@@ -497,7 +500,7 @@ async fn p12_a_dependency_that_is_away_pauses_the_worker_and_counts_no_try(side:
     assert!(script.handled().values().all(|times| *times == 1));
 }
 
-async fn p12_a_stop_ends_what_is_in_hand_and_hands_back_the_rest(side: Side) {
+async fn p12_a_stop_finishes_messages_in_hand_and_returns_the_rest(side: Side) {
     for number in 0..10 {
         side.publish(&format!("e{number}")).await;
     }
@@ -516,7 +519,7 @@ async fn p12_a_stop_ends_what_is_in_hand_and_hands_back_the_rest(side: Side) {
     within(worker.task).await.unwrap().unwrap();
     assert_eq!(worker.reports.lock().unwrap().last().unwrap(), &Err("stopping".to_owned()));
     let in_hand: Vec<_> = script.handled().into_keys().collect();
-    assert_eq!(in_hand, ["e0", "e1"], "what was in hand was ended, and nothing else begun");
+    assert_eq!(in_hand, ["e0", "e1"], "messages in hand were finished, and no other was started");
     let mut consumer = side.consumer().await;
     let mut rest = Vec::new();
     for _ in 0..8 {
@@ -542,7 +545,7 @@ impl Handler for Reads {
     }
 }
 
-async fn an_event_of_an_unknown_version_is_set_aside_as_that(side: Side) {
+async fn an_event_of_an_unknown_version_is_dead_lettered_as_unknown_version(side: Side) {
     let newer = r#"{"specversion":"1.0","id":"e9","type":"sms.status.v9","data":{"new":1}}"#;
     side.bus.publish_raw("sms.status.v9", "e9", newer.into(), true).await.unwrap();
     side.bus.publish_raw("sms.status.v1", "torn", "{\"spec".into(), true).await.unwrap();
@@ -575,7 +578,7 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped(side: Side) {
         let message = take(&mut consumer).await;
         message.settle(Settlement::Dead { reason: "failed", attempts: 5 }).await.unwrap();
     }
-    // Looking does no harm, however often.
+    // Listing changes nothing, however often.
     for _ in 0..3 {
         let ids: Vec<_> = side.dead().await.into_keys().collect();
         assert_eq!(ids, ["a", "b", "c", "d"]);

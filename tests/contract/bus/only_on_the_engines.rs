@@ -1,4 +1,4 @@
-//! What only a broker can do to us.
+//! Failures that only a real broker can cause.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -61,7 +61,7 @@ async fn mixed_rounds(rounds: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_that_was_declared_otherwise_is_an_error_that_names_it() {
+async fn a_queue_declared_with_other_arguments_is_an_error_that_names_it() {
     let url = vhost().await;
     let (_connection, channel) = open(&url).await;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -73,7 +73,7 @@ async fn a_queue_that_was_declared_otherwise_is_an_error_that_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credentials_that_are_refused_are_an_error_at_start() {
+async fn refused_credentials_are_an_error_at_start() {
     let url = Engines::one_by_one().vhost().await.replace("guest:guest", "guest:wrong-password");
     let error = Bus::connect_rabbit(&url.into(), "test").await.unwrap_err();
     assert!(matches!(error, EngineError::Broken { .. }), "{error}");
@@ -81,7 +81,7 @@ async fn credentials_that_are_refused_are_an_error_at_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_away_at_start_is_waited_for_and_publishing_fails_at_once() {
+async fn a_broker_unavailable_at_start_is_retried_and_publishing_fails_at_once() {
     let url = "amqp://guest:guest@127.0.0.1:1/%2f".into();
     let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
     let began = Instant::now();
@@ -92,7 +92,7 @@ async fn a_broker_that_is_away_at_start_is_waited_for_and_publishing_fails_at_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_a_queue_that_somebody_deletes_is_declared_and_consumed_again() {
+async fn p12_a_deleted_queue_is_declared_and_consumed_again() {
     let url = vhost().await;
     let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
     let mut consumer = bus.consume(QUEUE, 10).await.unwrap();
@@ -106,7 +106,7 @@ async fn p12_a_queue_that_somebody_deletes_is_declared_and_consumed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p11_a_message_with_large_headers_or_an_endless_type_keeps_no_neighbour_from_coming() {
+async fn p11_a_message_with_large_headers_or_an_overlong_type_does_not_block_its_neighbours() {
     let url = vhost().await;
     let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
     let (_connection, channel) = open(&url).await;
@@ -132,7 +132,7 @@ async fn p11_a_message_with_large_headers_or_an_endless_type_keeps_no_neighbour_
             "neighbour" => Settlement::Done,
             _ => Settlement::Dead { reason: "unreadable", attempts: 1 },
         };
-        // Those of the attachment that was lost are no longer ours.
+        // Messages of a lost attachment are no longer ours.
         if message.settle(settle).await.is_ok() {
             seen.insert(message.id.clone());
         }
@@ -143,7 +143,7 @@ async fn p11_a_message_with_large_headers_or_an_endless_type_keeps_no_neighbour_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_a_binding_that_somebody_deletes_is_declared_again_by_a_publisher() {
+async fn p12_a_deleted_binding_is_declared_again_by_a_publisher() {
     let url = vhost().await;
     let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
     let (_connection, channel) = open(&url).await;
@@ -159,7 +159,7 @@ async fn p12_a_binding_that_somebody_deletes_is_declared_again_by_a_publisher() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p1_after_a_broker_is_killed_work_goes_on_by_itself_and_nothing_confirmed_is_lost() {
+async fn p1_after_a_broker_is_killed_work_resumes_and_no_confirmed_message_is_lost() {
     let mut node = Rabbit::start(Keeps::Everything).await;
     let url = node.url("%2f").into();
     let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
@@ -190,7 +190,7 @@ async fn p1_after_a_broker_is_killed_work_goes_on_by_itself_and_nothing_confirme
         let mut consumer = bus.consume(QUEUE, 50).await.unwrap();
         loop {
             let message = take(&mut consumer).await;
-            // One that is no longer ours comes again, and is seen again.
+            // A message that is no longer ours is redelivered and seen again.
             drop(message.settle(Settlement::Done).await);
             seen.lock().unwrap().insert(message.id.clone());
         }
@@ -235,7 +235,7 @@ async fn p1_after_a_broker_is_killed_work_goes_on_by_itself_and_nothing_confirme
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_a_memory_alarm_refuses_in_time_and_publishing_goes_on_after_it() {
+async fn p12_a_memory_alarm_refuses_in_time_and_publishing_resumes_after_it() {
     let node = Rabbit::start(Keeps::Nothing).await;
     let url = node.url("%2f").into();
     let bus = Bus::connect_rabbit(&url, "test").await.unwrap();

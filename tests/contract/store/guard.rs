@@ -1,4 +1,4 @@
-//! What the pumping guard promises in the store: one body for each rule, run in memory and on a private Redis (P13).
+//! The contract of the pumping guard in the store: each test runs in memory and on a private Redis (P13).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use testkit::engines::Engines;
 
 const MINUTE: u64 = 60;
 
-/// Runs each rule on both stores.
+/// Runs each test on both stores.
 macro_rules! contract {
     ($($name:ident),+ $(,)?) => {
         mod memory {
@@ -42,15 +42,15 @@ macro_rules! contract {
 }
 
 contract!(
-    a_block_of_numbers_gets_the_set_figure_and_the_next_ask_waits_to_the_second,
-    what_was_blocked_is_probed_and_opens_when_the_probes_convert,
+    a_block_of_numbers_gets_the_set_figure_and_the_next_request_waits_to_the_second,
+    a_blocked_net_is_probed_and_opens_when_the_probes_convert,
     probes_that_do_not_convert_block_for_longer,
     record_notes_what_enforce_would_refuse_and_refuses_nothing,
     off_counts_nothing,
     test_numbers_are_not_counted,
-    a_withdrawn_ask_is_uncounted,
-    a_replayed_ask_counts_once_and_a_code_verifies_once,
-    an_ask_that_a_limit_refuses_is_not_counted,
+    a_withdrawn_request_is_uncounted,
+    a_replayed_request_counts_once_and_a_code_verifies_once,
+    a_request_that_a_limit_refuses_is_not_counted,
     pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_replay_names_the_same_block,
 );
 
@@ -78,7 +78,7 @@ fn no_limits() -> Limits {
     }
 }
 
-/// A number of a block, and its ask.
+/// A number of a block and its code request.
 #[derive(Clone)]
 struct Requester {
     phone: PhoneKey,
@@ -109,7 +109,7 @@ impl Bench {
     }
 
     fn of(store: OtpStore, clock: Clock) -> Self {
-        // At the begin of a minute: what is young then does not hang on when the test was started.
+        // At the start of a minute: which sends are young does not depend on when the test started.
         let into = u64::try_from(clock.now_ms() % 60_000).unwrap();
         clock.advance(Duration::from_millis(60_000 - into));
         let keys = Box::new(Keys::from_secret(b"thirty-two bytes or more for tests", None));
@@ -123,7 +123,7 @@ impl Bench {
         }
     }
 
-    /// The next number of a block.
+    /// Returns the next number of a block.
     fn number(&self, country: &'static str, prefix: &str) -> Requester {
         let number = self.next.replace(self.next.get() + 1);
         let phone = Phone::trusted(&format!("+98912{number:07}")).unwrap();
@@ -158,7 +158,7 @@ impl Bench {
         }
     }
 
-    /// The wait, if the guard refuses.
+    /// Requests a code. Returns the wait if the guard refuses.
     async fn judge(&self, requester: &Requester) -> Option<u64> {
         match self.store.admit(&self.admit(requester)).await.unwrap() {
             Admission::Admitted { .. } => None,
@@ -171,7 +171,7 @@ impl Bench {
         self.judge(&self.number("IR", prefix)).await
     }
 
-    /// Asks with ever new numbers until one is refused: how many were admitted, and the wait.
+    /// Requests codes for new numbers until one is refused. Returns how many were admitted, and the wait.
     async fn until_refused(&self, prefix: &str) -> (u64, u64) {
         for admitted in 0..10_000 {
             if let Some(wait) = self.code_request(prefix).await {
@@ -198,7 +198,7 @@ impl Bench {
         self.store.guard_findings().take().changes.iter().map(brief).collect()
     }
 
-    /// What the history would hold: sends, verified, refused.
+    /// The counts that the history would hold: sends, verified, refused.
     fn tallied(&self) -> (i64, i64, i64) {
         let tallies = self.store.guard_findings().take().tallies;
         tallies
@@ -207,7 +207,7 @@ impl Bench {
     }
 }
 
-async fn a_block_of_numbers_gets_the_set_figure_and_the_next_ask_waits_to_the_second(b: Bench) {
+async fn a_block_of_numbers_gets_the_set_figure_and_the_next_request_waits_to_the_second(b: Bench) {
     assert_eq!(b.until_refused("989991").await, (Rule::default().set_figure(), 900));
     let findings = b.store.guard_findings().take();
     let [found] = &findings.changes[..] else { panic!("{:?}", findings.changes) };
@@ -220,15 +220,15 @@ async fn a_block_of_numbers_gets_the_set_figure_and_the_next_ask_waits_to_the_se
     assert!((899_000..=900_000).contains(&(until.ms() - b.clock.now_ms())), "{until}");
     assert_eq!(findings.conversions.len(), 1);
     assert_eq!((findings.conversions[0].sends, findings.conversions[0].verified), (70, 0));
-    assert_eq!(b.code_request("989992").await, None, "its neighbour is not meant");
-    // Waiting is enough, and less than told is not.
+    assert_eq!(b.code_request("989992").await, None, "its neighbour is not blocked");
+    // Waiting the given time is enough, and less is not.
     b.pass(898);
     assert!(b.code_request("989991").await.is_some_and(|wait| (1..=2).contains(&wait)));
     b.pass(2);
     assert_eq!(b.code_request("989991").await, None);
 }
 
-async fn what_was_blocked_is_probed_and_opens_when_the_probes_convert(b: Bench) {
+async fn a_blocked_net_is_probed_and_opens_when_the_probes_convert(b: Bench) {
     let (_, wait) = b.until_refused("989991").await;
     b.pass(wait);
     let probes: Vec<Requester> = (0..10).map(|_| b.number("IR", "989991")).collect();
@@ -255,7 +255,7 @@ async fn probes_that_do_not_convert_block_for_longer(b: Bench) {
         assert_eq!((probes, grace), (10, 180));
         b.pass(grace);
         let wait = b.code_request("989991").await.unwrap();
-        // The block began when the probes failed, which may be up to a second ago.
+        // The block started when the probes failed, up to a second ago.
         assert!((longer - 1..=longer).contains(&wait), "{wait}");
         b.pass(wait);
     }
@@ -277,7 +277,7 @@ async fn record_notes_what_enforce_would_refuse_and_refuses_nothing(mut b: Bench
     assert_eq!(
         (sum(|t| t.sends), sum(|t| t.verified), sum(|t| t.refused)),
         (101, 1, 0),
-        "the history has it all"
+        "the history has all of it"
     );
     assert_eq!(findings.changes[0].change.state, State::Blocked);
 }
@@ -305,13 +305,13 @@ async fn test_numbers_are_not_counted(b: Bench) {
     assert_eq!(b.until_refused("155501").await.0, 70);
 }
 
-async fn a_withdrawn_ask_is_uncounted(b: Bench) {
+async fn a_withdrawn_request_is_uncounted(b: Bench) {
     let asked: Vec<Requester> = (0..70).map(|_| b.number("IR", "989991")).collect();
     for one in &asked {
         assert_eq!(b.judge(one).await, None);
     }
     assert!(b.code_request("989991").await.is_some());
-    // The minute of the ask is what counts, not that of its withdrawal.
+    // The minute of the request counts, not that of its withdrawal.
     b.pass(MINUTE);
     for one in &asked {
         b.store.withdraw(&b.admit(one)).await.unwrap();
@@ -321,8 +321,8 @@ async fn a_withdrawn_ask_is_uncounted(b: Bench) {
     for one in &asked {
         b.store.withdraw(&b.admit(one)).await.unwrap();
     }
-    assert_eq!(b.tallied(), (70, 0, 1), "a second time it takes nothing back");
-    // A probe that is withdrawn may be sent again.
+    assert_eq!(b.tallied(), (70, 0, 1), "a second withdrawal has no effect");
+    // A withdrawn probe may be sent again.
     b.pass(900);
     let probe = b.number("IR", "989991");
     assert_eq!(b.judge(&probe).await, None);
@@ -331,7 +331,7 @@ async fn a_withdrawn_ask_is_uncounted(b: Bench) {
     assert_eq!(b.until_refused("989991").await.0, 1);
 }
 
-async fn a_replayed_ask_counts_once_and_a_code_verifies_once(b: Bench) {
+async fn a_replayed_request_counts_once_and_a_code_verifies_once(b: Bench) {
     let one = b.number("IR", "989991");
     let given = Some(Idempotency { key: "key".to_owned(), body: "body".to_owned() });
     for _ in 0..5 {
@@ -348,7 +348,7 @@ async fn a_replayed_ask_counts_once_and_a_code_verifies_once(b: Bench) {
     );
 }
 
-async fn an_ask_that_a_limit_refuses_is_not_counted(mut b: Bench) {
+async fn a_request_that_a_limit_refuses_is_not_counted(mut b: Bench) {
     b.limits.sends_per_ip_hour = 5;
     let mut limited = 0;
     for _ in 0..100 {
@@ -361,7 +361,7 @@ async fn an_ask_that_a_limit_refuses_is_not_counted(mut b: Bench) {
     assert_eq!((limited, b.tallied()), (95, (5, 0, 0)));
     b.limits = no_limits();
     assert_eq!(b.until_refused("989991").await.0, 65);
-    // What the guard refuses costs no limit: the address asked five times, and asks five times elsewhere.
+    // A request that the guard refuses uses up no limit: the address made five requests and makes five elsewhere.
     b.limits.sends_per_ip_hour = 10;
     assert!(b.code_request("989991").await.is_some());
     for _ in 0..5 {
@@ -406,7 +406,7 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
         b.pass(1);
     }
     let rule = Rule::default();
-    // The set figure, and ten probes after the first block of 15 minutes; the second lasts beyond the 33 of the attack.
+    // The set figure, and ten probes after the first block of 15 minutes; the second outlasts the attack's 33 minutes.
     assert_eq!(
         (bought, stopped, served),
         (rule.set_figure() + rule.probes, NUMBERS - 80, NUMBERS / 5)
@@ -435,9 +435,9 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
         stop.from
     );
     assert_eq!(stop.stopped, report.stopped);
-    // The history knows minutes, so the end of a block may come up to one earlier than it did.
+    // The history has a resolution of a minute, so a block may end up to a minute early in the replay.
     assert_eq!(report.stopped, stopped, "{report:?}");
-    // A rule that asks for less stops nothing.
+    // A laxer rule stops nothing.
     let lax = replayed(&findings.tallies, Rule::parse("min_sends=20000").unwrap()).await;
     assert_eq!((lax.stopped, lax.stops), (0, Vec::new()));
 }
@@ -464,7 +464,7 @@ fn tempfile() -> std::path::PathBuf {
     std::env::temp_dir().join(format!("latchkey-guard-{}-{n}", std::process::id()))
 }
 
-/// What happens to the store.
+/// One operation on the store, or time passing.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     CodeRequest(usize),
@@ -501,7 +501,7 @@ mod only_on_the_engines {
         let clock = Clock::manual();
         let url = SecretString::from(server.database());
         let b = Bench::of(OtpStore::connect_redis(&url, clock.clone()).await.unwrap(), clock);
-        // The server knows the scripts after their first use, and each shared connection is made by its first.
+        // The server knows the scripts after their first use, and first use opens each shared connection.
         let first = b.number("IR", "989990");
         for _ in 0..10 {
             b.judge(&first).await;
@@ -521,7 +521,7 @@ mod only_on_the_engines {
         }
         assert_eq!(stats.command(&["ECHO", "the end"]).trim_end(), "the end");
         let seen = monitor.lines_until("the end");
-        // Lines of what a script does within the server say so.
+        // Commands that a script runs inside the server are marked as such.
         let ours: Vec<&String> = seen
             .iter()
             .filter(|line| {
@@ -532,10 +532,10 @@ mod only_on_the_engines {
         assert_eq!(
             (ours.len(), admitted),
             (200, 70),
-            "100 asks and 100 closes, a refused ask costs no more"
+            "100 requests and 100 closes; a refused request costs no more"
         );
         assert_eq!(stats.calls().get("evalsha"), Some(&200));
-        // Every key has an end.
+        // Every key has a TTL.
         let mut keys = Raw::connect(&server.url(0));
         let endless = "local n = 0 for _, key in ipairs(redis.call('KEYS', 'lk:guard:*')) do \
                    if redis.call('PTTL', key) < 0 then n = n + 1000 else n = n + 1 end end return n";
