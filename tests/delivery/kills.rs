@@ -310,7 +310,7 @@ mod on_the_engines {
     /// All points at once, each with its own stage, and two stages for those whose rounds mostly wait until a call
     /// without a result is given up.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "takes about 5 minutes: cargo test -p latchkey --test main twenty_rounds -- --ignored --nocapture"]
+    #[ignore = "takes about 5 minutes: tests/run --slow"]
     async fn p2_twenty_rounds_at_each_point() {
         let stages = Point::ALL.into_iter().flat_map(|point| match point {
             Point::AfterTheSendingRow

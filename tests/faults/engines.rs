@@ -188,19 +188,19 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "three minutes; the short one shows the same"]
+    #[ignore = "takes three minutes, and the short one shows the same: tests/run --slow"]
     async fn p1_p12_the_broker_is_away_for_two_minutes() {
         breaks(Engine::Broker, TWO_MINUTES).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "three minutes; the short one shows the same"]
+    #[ignore = "takes three minutes, and the short one shows the same: tests/run --slow"]
     async fn p1_p12_redis_is_away_for_two_minutes() {
         breaks(Engine::Redis, TWO_MINUTES).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "three minutes; the short one shows the same"]
+    #[ignore = "takes three minutes, and the short one shows the same: tests/run --slow"]
     async fn p1_p12_postgres_is_away_for_two_minutes() {
         breaks(Engine::Postgres, TWO_MINUTES).await;
     }

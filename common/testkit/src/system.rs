@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::engines::{EngineSet, Engines};
 use crate::folder::Folder;
-use crate::http::Api;
+use crate::http::{self, Api};
 use crate::process::{self, Binary, Process};
 
 /// P12: after SIGTERM, exit 0 within this time.
@@ -40,8 +40,18 @@ pub struct System {
     pub env: BTreeMap<String, String>,
     /// The test's engines; `None` when embedded.
     pub engines: Option<EngineSet>,
+    /// Set by a test that provokes dead letters. Every other test fails if one is left when its system is dropped.
+    pub may_leave_dead_letters: bool,
     // Declared after the processes: they end before it is removed.
     home: Folder,
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_leftovers();
+        }
+    }
 }
 
 impl System {
@@ -90,7 +100,7 @@ impl System {
         for process in &mut processes {
             process.ready().await;
         }
-        Self { processes, env, engines, home }
+        Self { processes, env, engines, may_leave_dead_letters: false, home }
     }
 
     /// Starts one more process, with these settings over the shared ones; returns its index.
@@ -129,8 +139,28 @@ impl System {
         self.processes.iter().map(|process| process.server.output()).collect()
     }
 
+    /// Fails if a process that still runs counts a dead letter.
+    fn check_leftovers(&self) {
+        if self.may_leave_dead_letters {
+            return;
+        }
+        for process in &self.processes {
+            let metrics = http::get_blocking(&process.ops_url, "/metrics").unwrap_or_default();
+            let left =
+                |line: &&str| line.starts_with("latchkey_dead_letters{") && !line.ends_with(" 0");
+            if let Some(line) = metrics.lines().find(left) {
+                panic!(
+                    "{} left a dead letter: {line}\n{}",
+                    process.binary.name(),
+                    process.server.output()
+                );
+            }
+        }
+    }
+
     /// P12: sends SIGTERM to all at once; each exits with 0 within 25 s. Returns their output.
     pub async fn stop(mut self) -> String {
+        self.check_leftovers();
         for process in &self.processes {
             process.server.signal("TERM");
         }
