@@ -1,4 +1,4 @@
-//! A blocked account: told only to who has the right code or password.
+//! A blocked account: reported only after the right code or password.
 
 use reqwest::Method;
 use serde_json::json;

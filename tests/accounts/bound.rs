@@ -1,4 +1,4 @@
-//! Sessions bound to a key of the client (RFC 9449): how they live, and that no others changed.
+//! Sessions bound to a key of the client (RFC 9449): their life cycle, and that unbound sessions did not change.
 
 use gateway::tokens::signing_key::Algorithm;
 use reqwest::Method;
@@ -34,7 +34,7 @@ fn names(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// RFC 9449, section 7.1: the proof is at fault, and which algorithms may sign one.
+/// Asserts the challenge of RFC 9449, section 7.1: the proof is invalid, and these algorithms may sign one.
 #[track_caller]
 fn refused(answer: Answer, detail: &str) {
     let challenge = answer.header("www-authenticate").map(str::to_owned);
@@ -60,7 +60,7 @@ async fn a_session_is_bound_at_sign_in_and_needs_its_key_from_then_on(side: Side
         }
         let name = json!({ "first_name": "Ada" });
         let changed = key.call(&other, Method::PATCH, "/v1/me/", &access, Some(&name)).await;
-        assert_eq!(changed.expect(200).text("first_name"), "Ada", "with the slash of old clients");
+        assert_eq!(changed.expect(200).text("first_name"), "Ada", "old clients' slash");
         let listed =
             key.call(&one, Method::GET, "/v1/me/sessions", &access, None).await.expect(200);
         assert_eq!(listed.body[0]["current"], true);
@@ -122,7 +122,7 @@ async fn p9_a_bound_refresh_or_login_is_repeated_only_with_its_key(side: Side) {
         answer.problem(422, "idempotency_key_reused");
     }
 
-    // A client that repeats its refresh as it was, proof and all, gets an equivalent pair.
+    // A client that repeats its refresh unchanged, including the proof, gets an equivalent pair.
     let refresh = text(&again, "refresh");
     let sent = json!({ "refresh": refresh });
     let url = format!("{}/v1/token/refresh", one.url);
@@ -136,7 +136,7 @@ async fn p9_a_bound_refresh_or_login_is_repeated_only_with_its_key(side: Side) {
     refused(thief.refresh(&one, &refresh).await, "another key");
     refused(other.refresh(&refresh).await, "bound to a key");
     key.refresh(&other, &refresh).await.expect(200);
-    // Nor does the first login come back once it was refreshed, by whichever key.
+    // After a refresh the first login cannot be replayed, with any key.
     key.post_with(&one, "/v1/login", body, &named).await.problem(401, "otp_incorrect");
 }
 
@@ -162,7 +162,7 @@ async fn clients_without_a_key_see_no_change(side: Side) {
     let missing = api.get("/v1/me").await;
     assert_eq!(missing.header("www-authenticate"), Some("Bearer"));
     missing.problem(401, "token_not_valid");
-    // A proof that nobody asked for binds nothing.
+    // A proof on a refresh does not bind an unbound session.
     let key = ClientKey::new(&latchkey.clock);
     let next = key.refresh(&api, &text(&pair, "refresh")).await.expect(200).body;
     assert_eq!(
@@ -201,7 +201,7 @@ async fn a_proof_must_name_the_public_url_of_the_service(side: Side) {
     let phone = new_phone();
     let code = api.fresh_code(&phone).await;
     let body = json!({ "phone_number": phone, "otp": code });
-    // Neither the address that it listens on, nor what a proxy, or who plays one, says.
+    // Neither the listen address nor the headers of a proxy, real or fake, count.
     for (host, forwarded) in [("", ""), ("id.example.test", "https"), ("evil.test", "https")] {
         let url = match host {
             "" => format!("{}/v1/login", api.url),

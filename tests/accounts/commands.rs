@@ -1,4 +1,4 @@
-//! The operator's commands: what each leaves in the audit, what it prints for programs, and with which settings it runs.
+//! The operator's commands: what each writes to the audit, what it prints as JSON, and which settings it needs.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ fn printed(system: &System, args: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}: {text}"))
 }
 
-/// What the operator did, in order: act, subject, detail.
+/// The operator's audit lines in order: act, subject, detail.
 async fn audit(system: &System) -> Vec<(String, String, String)> {
     const SQL: &str = "SELECT act, subject, detail FROM audit WHERE actor = 'operator' ORDER BY id";
     match &system.engines {
@@ -117,7 +117,7 @@ async fn an_account_created_by_staff_follows_the_rules_of_a_sign_up(side: Side) 
         assert!(!made && complaint.contains(field), "{complaint}");
     }
     assert!(create(&["--first-name", "Ada", "--locale", "en-GB"]).0);
-    assert!(create(&[]).0, "names may be left out");
+    assert!(create(&[]).0, "names are optional");
 }
 
 async fn a_blocked_address_is_stored_as_the_gateway_sees_it(side: Side) {

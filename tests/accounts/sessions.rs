@@ -1,4 +1,4 @@
-//! Where a user is signed in: the list, its ends, its cap, and that an end holds at once.
+//! A user's sessions: the list, ending them, the cap, and that an end takes effect at once.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -51,7 +51,7 @@ async fn an_ended_session_is_refused_at_once_by_every_gateway(side: Side) {
         api.blacklist(&text(&theirs, "refresh")).await.problem(401, "session_revoked");
         api.me(&access).await.expect(200);
     }
-    assert_eq!(end(&one, &access, &id).await, 404, "once");
+    assert_eq!(end(&one, &access, &id).await, 404, "it ends only once");
     let own = text(&listed(&one, &access).await[0], "id");
     assert_eq!(end(&one, &access, &own).await, 204);
     other.me(&access).await.problem(401, "session_revoked");
@@ -87,7 +87,7 @@ async fn the_51st_session_ends_the_least_recently_seen_one(side: Side) {
         pairs.push(api.sign_in(&phone).await);
         latchkey.advance(1);
     }
-    // The first was seen since: the second is the one.
+    // The first session has been seen since, so the second is the least recently seen.
     api.refresh(&text(&pairs[0], "refresh")).await.expect(200);
     let last = api.sign_in(&phone).await;
     assert_eq!(listed(&api, &text(&last, "access")).await.len(), 50);

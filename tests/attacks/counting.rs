@@ -1,4 +1,4 @@
-//! Guesses one after the other: counted at the phone and at the address, whichever way they come.
+//! Code checks one after the other: counted per phone and per address, through every endpoint.
 
 use reqwest::Method;
 use serde_json::json;
@@ -20,7 +20,7 @@ async fn p4_counting_through_the_codes_on_one_connection_finds_nothing(side: Sid
     let api = system.api();
     let phone = new_phone();
     let code = api.fresh_code(&phone).await;
-    // A thousandth of all codes, the right one in their midst.
+    // A thousandth of all codes, with the right one in the middle.
     for n in 0..1_000 {
         let answer = attempt(&api, &phone, &wrong(&code, 1_000_000 - 500 + n)).await;
         if n < 5 {
@@ -61,11 +61,11 @@ async fn p4_attempts_at_a_phone_change_are_counted_across_sessions_and_gateways(
         spent_until_its_expiry(confirm(n, &code).await);
         spent_until_its_expiry(code_request(n).await);
     }
-    // Another purpose has a code, and guesses, of its own.
+    // Another purpose has its own code and its own attempts.
     apis[1].sign_in(&wanted).await;
 }
 
-/// A login by password: its answer.
+/// Tries to sign in with a password.
 async fn token(api: &Api, phone: &str) -> Answer {
     api.post("/v1/token", json!({ "phone_number": phone, "password": "whatever it may be" })).await
 }
@@ -85,7 +85,7 @@ async fn p4_logins_from_one_address_are_limited_across_phones_endpoints_and_gate
         token(api, &new_phone()).await.problem(401, "invalid_credentials");
         confirm(api).await.problem(401, "otp_incorrect");
     }
-    // The right code is no exception, and what no address may send is believed to be another.
+    // The right code is no exception, and a spoofed header does not change the address.
     for api in &apis {
         let body = json!({ "phone_number": other, "otp": code });
         let spoofed = [("x-forwarded-for", "198.51.100.9"), ("forwarded", "for=198.51.100.9")];
@@ -100,7 +100,7 @@ async fn p4_logins_from_one_address_are_limited_across_phones_endpoints_and_gate
             assert!((1..=60).contains(&refused["retry_after"].as_u64().unwrap()));
         }
     }
-    // Asks are no logins.
+    // Code requests do not count as logins.
     apis[1].otp(&new_phone()).await.expect(202);
 }
 
@@ -113,7 +113,7 @@ mod on_the_engines {
     async fn p4_a_changed_address_limit_applies_as_configured() {
         let engines = Engines::shared().fresh().await;
         let secret = "one secret for all of them: an address has one key";
-        // Back at the former number, its own count is still there.
+        // Back at the first limit, its own count is still there.
         for (limit, left) in [(3, 3), (5, 5), (3, 0)] {
             let number = limit.to_string();
             let settings = [
@@ -128,9 +128,9 @@ mod on_the_engines {
                 judged += usize::from(attempt(&api, &new_phone(), "000000").await.status == 401);
                 asked += usize::from(api.otp(&new_phone()).await.status == 202);
             }
-            assert_eq!(asked, left, "asks with a limit of {limit}");
-            // The minute of the first three may be over by now.
-            assert!(judged == left || left == 0, "{judged} guesses with a limit of {limit}");
+            assert_eq!(asked, left, "code requests with a limit of {limit}");
+            // The minute of the first three attempts may be over by now.
+            assert!(judged == left || left == 0, "{judged} logins checked with a limit of {limit}");
             system.stop().await;
         }
     }

@@ -1,4 +1,4 @@
-//! Writings that are no number, numbers that cost money, and one subscriber under many writings.
+//! Input that is not a number, numbers that cost money, and one subscriber in many notations.
 
 use reqwest::Method;
 use serde_json::json;
@@ -58,7 +58,7 @@ async fn a_number_not_written_plainly_is_refused(side: Side) {
                 ["invalid_phone_number", "invalid_request"].contains(&code.as_str()),
                 "{path} {writing:?}: {code}"
             );
-            assert!(!answer.body.to_string().contains("2672"), "repeated: {}", answer.body);
+            assert!(!answer.body.to_string().contains("2672"), "echoed: {}", answer.body);
         }
     }
     api.post("/v1/otp", json!({ "phone_number": digits })).await.problem(413, "payload_too_large");

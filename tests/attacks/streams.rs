@@ -1,4 +1,4 @@
-//! Event streams: what they tell, how many there may be, what they cost, and how they end.
+//! Event streams: what they report, how many may be open, what they cost, and how they end.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ both_sides!(
     p12_streams_end_when_the_process_stops,
 );
 
-/// An open stream, read as it comes.
+/// An open stream, read as data arrives.
 pub(super) struct Stream {
     socket: TcpStream,
     pub text: String,
@@ -52,14 +52,14 @@ impl Stream {
 
     async fn until(&mut self, mark: &str) {
         while !self.text.contains(mark) {
-            assert!(self.more().await, "it ended before {mark:?}: {}", self.text);
+            assert!(self.more().await, "the stream ended before {mark:?}: {}", self.text);
         }
     }
 
-    /// Reads until the end of the body and gives its events.
+    /// Reads to the end of the body and returns its events.
     pub(super) async fn to_its_end(mut self, within: Duration) -> Vec<Value> {
         let ends = async { while !self.text.contains("\r\n0\r\n\r\n") && self.more().await {} };
-        timeout(within, ends).await.unwrap_or_else(|_| panic!("it goes on: {}", self.text));
+        timeout(within, ends).await.unwrap_or_else(|_| panic!("still open: {}", self.text));
         self.events()
     }
 
@@ -89,21 +89,21 @@ async fn a_stream_resumes_after_the_last_event_id_and_ends_with_the_final_status
     timeout(SOON, first.until("\"sent\"")).await.unwrap();
     let rank = (*first.ids().last().unwrap()).to_owned();
     drop(first);
-    // At another gateway, where it left off.
+    // Resume at another gateway.
     let resumed = Stream::open(&other.url, &request, Some(&rank)).await;
     api.login_for(&phone, &code, &request).await.expect(200);
     let events = resumed.to_its_end(SOON).await;
     let statuses: Vec<_> = events.iter().map(|event| event["status"].as_str().unwrap()).collect();
     assert_eq!(statuses.last(), Some(&"verified"));
     assert!(!statuses.contains(&"sent"), "{statuses:?}");
-    // Who saw the end has nothing to wait for; who saw nothing, or sends nonsense, is told the end.
+    // A client that saw the end gets nothing more; a client that saw nothing, or sends nonsense, gets the end.
     let started = Instant::now();
     assert!(Stream::open(&api.url, &request, Some("5")).await.to_its_end(SOON).await.is_empty());
     for nonsense in ["999", "-7", "x", ""] {
         let told = Stream::open(&api.url, &request, Some(nonsense)).await.to_its_end(SOON).await;
         assert_eq!(told.len(), 1, "{nonsense}");
     }
-    assert!(started.elapsed() < Duration::from_secs(4), "at once: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(4), "not at once: {:?}", started.elapsed());
 }
 
 async fn one_request_has_a_limited_number_of_streams_of_its_own(side: Side) {
@@ -121,7 +121,7 @@ async fn one_request_has_a_limited_number_of_streams_of_its_own(side: Side) {
     let another = api.otp(&new_phone()).await.expect(202).text("request_id");
     assert_eq!(Stream::open(&api.url, &another, None).await.status(), 200);
     open.pop();
-    eventually("the place of a client that went away", SOON, async || {
+    eventually("the slot of a client that disconnected", SOON, async || {
         (Stream::open(&api.url, &request, None).await.status() == 200).then_some(())
     })
     .await;
@@ -144,7 +144,7 @@ async fn p12_streams_end_when_the_process_stops(side: Side) {
 pub(super) mod on_the_engines {
     use super::*;
 
-    /// How often Redis was asked for a status.
+    /// How many times a status was read from Redis.
     async fn reads(url: &str) -> u64 {
         calls(url, "hmget").await
     }

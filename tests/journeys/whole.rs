@@ -1,4 +1,4 @@
-//! The whole way of a user: sign up, code, login, refresh, verify, me, logout, and in again.
+//! A user's whole journey: sign-up, code, login, refresh, verify, me, logout, and login again.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ everywhere!(
     the_published_keys_are_the_signing_keys,
 );
 
-/// The gateways in turn: each step goes to another one than the last.
+/// The gateways in turn: each step goes to a different one than the last.
 fn turns(apis: &[Api]) -> impl Iterator<Item = &Api> {
     apis.iter().cycle()
 }
@@ -24,7 +24,7 @@ fn turns(apis: &[Api]) -> impl Iterator<Item = &Api> {
 async fn a_user_signs_up_and_in_and_out_and_in_again(place: Place) {
     let (system, apis) = place.open(&[]).await;
     let mut turn = turns(&apis);
-    let mut next = || turn.next().expect("it goes round");
+    let mut next = || turn.next().expect("the iterator is endless");
     let phone = new_phone();
 
     let request = next().signup(&phone, "Grace", "Hopper").await.expect(202);
@@ -72,7 +72,7 @@ async fn the_status_of_a_code_request_goes_from_accepted_to_verified(place: Plac
     let request = api.otp(&phone).await.expect(202).text("request_id");
     let mut seen = Vec::new();
     let within = Duration::from_secs(20);
-    eventually("the text's way", within, async || {
+    eventually("the text to be sent", within, async || {
         let status = api.status(&request).await.expect(200).text("status");
         if seen.last() != Some(&status) {
             seen.push(status.clone());
