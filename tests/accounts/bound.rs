@@ -1,6 +1,6 @@
 //! Sessions bound to a key of the client (RFC 9449): how they live, and that no others changed.
 
-use gateway::tokens::signing_key::Algorithm;
+use gateway::signing_key::Algorithm;
 use reqwest::Method;
 use serde_json::{Value, json};
 
