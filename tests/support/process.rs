@@ -1,4 +1,4 @@
-//! Our own binaries as processes, each with its own folder.
+//! Our own program in its roles as processes, each with its own folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,22 +31,27 @@ impl Binary {
     }
 
     pub fn path(self) -> PathBuf {
-        // Cargo gives the path of its own binary to the tests of the root package. The services' binaries lie beside it
-        // once built, and so does the load generator, which gets no path.
-        let beside = option_env!("CARGO_BIN_EXE_latchkey").map(PathBuf::from);
-        let beside = beside.or_else(|| std::env::current_exe().ok()).expect("a program has a path");
-        let path = beside.with_file_name(self.name());
-        assert!(
-            path.is_file(),
-            "{} is not built: cargo build --workspace --all-targets",
-            path.display()
-        );
-        path
+        program("latchkey")
+    }
+
+    /// The command that makes `latchkey` this one.
+    fn role(self) -> Option<&'static str> {
+        (self != Self::Latchkey).then(|| self.name())
     }
 
     fn listens(self) -> bool {
         matches!(self, Self::Latchkey | Self::Gateway)
     }
+}
+
+/// The path of one of our programs. Cargo gives the tests of the root package the path of `latchkey`; the others lie
+/// beside it once they are built, and so does the load generator, which gets no path.
+pub fn program(name: &str) -> PathBuf {
+    let beside = option_env!("CARGO_BIN_EXE_latchkey").map(PathBuf::from);
+    let beside = beside.or_else(|| std::env::current_exe().ok()).expect("a program has a path");
+    let path = beside.with_file_name(name);
+    assert!(path.is_file(), "{} is not built: cargo build --workspace --all-targets", path.display());
+    path
 }
 
 /// One running service.
@@ -73,7 +78,7 @@ impl Process {
         all.extend(env.clone());
         let mut server = Server::new(Launch {
             program: binary.path(),
-            args: Vec::new(),
+            args: binary.role().map(str::to_owned).into_iter().collect(),
             env: all,
             folder: home.to_owned(),
             log: home.join(format!("{}-{ops_port}.log", binary.name())),
@@ -102,6 +107,7 @@ impl Process {
 pub fn run(binary: Binary, args: &[&str], home: &Path, env: &BTreeMap<String, String>) -> String {
     let mut command = std::process::Command::new(binary.path());
     let output = command
+        .args(binary.role())
         .args(args)
         .current_dir(home)
         .env_clear()
