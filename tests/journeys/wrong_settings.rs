@@ -149,7 +149,11 @@ fn each_service_has_a_program_of_its_own_which_is_the_same_as_its_role() {
         }
         for (program, arguments) in [(name, vec![]), ("latchkey", vec![name])] {
             let (status, _, complaint) = run(program, &arguments);
-            assert_eq!((status, complaint.contains("DATABASE_URL")), (Some(1), true), "{complaint}");
+            assert_eq!(
+                (status, complaint.contains("DATABASE_URL")),
+                (Some(1), true),
+                "{complaint}"
+            );
         }
     }
 }

@@ -50,7 +50,11 @@ pub fn program(name: &str) -> PathBuf {
     let beside = option_env!("CARGO_BIN_EXE_latchkey").map(PathBuf::from);
     let beside = beside.or_else(|| std::env::current_exe().ok()).expect("a program has a path");
     let path = beside.with_file_name(name);
-    assert!(path.is_file(), "{} is not built: cargo build --workspace --all-targets", path.display());
+    assert!(
+        path.is_file(),
+        "{} is not built: cargo build --workspace --all-targets",
+        path.display()
+    );
     path
 }
 
