@@ -36,14 +36,11 @@ enum Command {
     /// Runs only the worker that sends messages, on the same engines.
     SmsWorker(Standalone),
     /// Migrates the database schema to this version. Safe to run repeatedly and concurrently.
-    Migrate(cli::migrate::Arguments),
+    Migrate(cli::OutputArgs),
     /// Prints the settings in effect with secrets masked, or the mistakes that would prevent a start.
     Config(cli::config::Arguments),
     /// Prints the limits in effect, under the names that refusals use.
-    Limits {
-        #[arg(long, help = "Print JSON")]
-        json: bool,
-    },
+    Limits(cli::OutputArgs),
     /// Checks through the ops port whether the running process is ready: exit status 0 or 1.
     Health(cli::health::Arguments),
     /// Manages the keys that sign access tokens, and derives key bundles for separate services.
@@ -101,16 +98,16 @@ fn run(command: Option<Command>) -> anyhow::Result<()> {
         Command::SmsWorker(own) => own.run(Role::SmsWorker, async |start| {
             sms_worker::run(start.config, start.engines, start.stop).await
         }),
-        Command::Migrate(arguments) => start::block_on(cli::migrate::run(&arguments)),
+        Command::Migrate(output) => start::block_on(cli::migrate::run(output)),
         Command::Config(arguments) => cli::config::run(&arguments),
-        Command::Limits { json } => cli::limits::run(json),
+        Command::Limits(output) => cli::limits::run(output),
         Command::Health(arguments) => start::block_on(cli::health::run(&arguments)),
         Command::Keys(command) => start::block_on(cli::keys::run(command)),
         Command::Dead(command) => start::block_on(cli::dead::run(command)),
         Command::Block(command) => start::block_on(cli::block::run(command)),
         Command::Guard(command) => start::block_on(cli::guard::run(command)),
         Command::Routes(command) => cli::routes::run(&command),
-        Command::Texts(command) => cli::texts::run(&command),
+        Command::Texts(command) => cli::texts::run(command),
         Command::Staff(command) => start::block_on(cli::staff::run(command)),
         Command::Users(command) => start::block_on(cli::users::run(command)),
     }
