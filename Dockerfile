@@ -43,6 +43,7 @@ COPY common/ledger/Cargo.toml common/ledger/
 COPY common/service/Cargo.toml common/service/
 COPY common/sql/Cargo.toml common/sql/
 COPY common/store/Cargo.toml common/store/
+COPY common/testkit/Cargo.toml common/testkit/
 COPY common/texts/Cargo.toml common/texts/
 COPY gateway/Cargo.toml gateway/
 COPY otp-worker/Cargo.toml otp-worker/
