@@ -134,7 +134,8 @@ fn list(dir: &Path, active: Option<&str>, output: OutputArgs) -> anyhow::Result<
 /// Deriving bundles needs no database and no setting but the secret. With complete settings, the action is recorded in
 /// the audit.
 async fn derive(service: &str, output: OutputArgs) -> anyhow::Result<()> {
-    let service: Service = service.parse()?;
+    let service: Service =
+        service.parse().ok().context("the services are gateway, otp-worker and sms-worker")?;
     let Secrets::Master { current, previous } = Config::load_secrets()? else {
         bail!("set LATCHKEY_SECRET: bundles are derived from it");
     };
