@@ -5,23 +5,13 @@ use super::{Attempts, audit};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
+use domain::string_enum;
 use domain::timestamp::Timestamp;
 use sql::args;
 
-/// Codes and passwords have separate counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptKind {
-    Code,
-    Password,
-}
-
-impl AttemptKind {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Code => "code",
-            Self::Password => "password",
-        }
-    }
+string_enum! {
+    /// Codes and passwords have separate counts.
+    pub enum AttemptKind { Code = "code", Password = "password" }
 }
 
 /// The phone under attempt, and the client that makes it.

@@ -9,5 +9,6 @@ pub mod deletion;
 pub mod guard_report;
 pub mod health;
 pub mod ops;
+pub mod standalone;
 pub mod start;
 pub mod telemetry;

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use domain::keys::hex;
 use domain::rng;
 use serde::Serialize;
 
@@ -247,7 +246,7 @@ fn make_private_dir(dir: &Path) -> anyhow::Result<()> {
 
 /// Writes a file that only its owner may read, atomically: under another name first, then renamed.
 fn write_private(dir: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-    let draft = dir.join(format!(".{name}.{}", hex(&rng::bytes::<8>())));
+    let draft = dir.join(format!(".{name}.{}", hex::encode(rng::bytes::<8>())));
     let write = || -> std::io::Result<()> {
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true);
