@@ -571,7 +571,7 @@ macro_rules! rules {
             async fn $rule() -> anyhow::Result<()> {
                 let folder = super::Folder::new();
                 let db = super::Pool::sqlite(&folder.0).await?;
-                db.migrate().await?;
+                db.migrate(&[]).await?;
                 super::$rule(&super::bench(db)).await
             })+
         }
@@ -694,7 +694,7 @@ impl Postgres {
         let mut main = sqlx::PgConnection::connect(url("postgres").expose_secret()).await?;
         sqlx::raw_sql(create).execute(&mut main).await?;
         let db = Pool::postgres(&url(&format!("ledger{number}"))).await?;
-        db.migrate().await?;
+        db.migrate(&[]).await?;
         Ok(db)
     }
 }

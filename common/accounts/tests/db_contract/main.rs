@@ -9,6 +9,7 @@ mod outbox;
 mod passwords;
 mod postgres;
 mod refresh;
+mod rolling_start;
 mod sessions;
 mod sign_in;
 mod staff;

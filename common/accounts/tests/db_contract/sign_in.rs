@@ -159,8 +159,14 @@ async fn a_profile_is_for_a_new_account_only(world: World) {
 }
 
 async fn names_are_kept_as_they_are_and_never_interpreted(world: World) {
-    let names =
-        ["'; DROP TABLE users; --", "$1", "{\"a\":\"b\\\"}", "O\u{2019}Brien \\' %s", "\u{1f511}"];
+    let names = [
+        "'; DROP TABLE users; --",
+        "$1",
+        "{\"a\":\"b\\\"}",
+        "O\u{2019}Brien \\' %s",
+        "\u{1f511}",
+        "\\u0000",
+    ];
     for name in names {
         let phone = Phone::new();
         let mut code_request = world.code_request(&phone, world.code());
