@@ -1,6 +1,6 @@
 //! Sessions bound to a key of the client (RFC 9449): how they live, and that no others changed.
 
-use gateway::tokens::signing_key::Algorithm;
+use gateway::signing_key::Algorithm;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -133,7 +133,7 @@ async fn p9_a_bound_refresh_and_a_bound_login_are_repeated_by_their_key_only(sid
     let repeated = asked().await.expect(200).body;
     let generation = |pair: &Value| claims(&text(pair, "refresh"))["gen"].clone();
     assert_eq!((generation(&second), generation(&repeated)), (json!(2), json!(2)));
-    refused(thief.refresh(&one, &refresh).await, "another key");
+    refused(thief.refresh(&one, &refresh).await, "different key");
     refused(other.refresh(&refresh).await, "bound to a key");
     key.refresh(&other, &refresh).await.expect(200);
     // Nor does the first login come back once it was refreshed, by whichever key.

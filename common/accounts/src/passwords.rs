@@ -25,7 +25,6 @@ pub struct StoredPassword {
     pub user_id: UserId,
     /// In PHC form.
     pub hash: String,
-    pub blocked: bool,
 }
 
 impl fmt::Debug for StoredPassword {
@@ -86,12 +85,12 @@ pub enum PasswordOutcome {
     Changed,
 }
 
-/// The query of [`Db::password_of`]. The iterations of an imported hash are computed as in the index of
+/// The query of [`Accounts::password_of`]. The iterations of an imported hash are computed as in the index of
 /// `0007_imported_passwords.sql`, so the maximum is one index lookup, however many there are.
 macro_rules! look {
     ($iterations:literal) => {
         concat!(
-            "SELECT u.id, u.password_hash, u.blocked_at IS NOT NULL AS blocked,
+            "SELECT u.id, u.password_hash,
                  (SELECT ",
             $iterations,
             " FROM users WHERE substr(password_hash, 1, 14) = 'pbkdf2_sha256$' AND ",
@@ -124,7 +123,6 @@ impl Accounts {
                     Some(id) => Some(StoredPassword {
                         user_id: UserId::from_uuid(id),
                         hash: row.get("password_hash")?,
-                        blocked: row.get("blocked")?,
                     }),
                     None => None,
                 };

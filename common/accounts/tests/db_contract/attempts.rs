@@ -312,7 +312,7 @@ async fn p4_only_a_success_resets_the_consecutive_failures(world: World) {
 async fn p4_codes_and_passwords_have_separate_counts(world: World) {
     let phone = Phone::new();
     let now = world.now();
-    for _ in 0..11 {
+    for _ in 0..10 {
         let attempt = world.db.attempts.record_failure(
             phone.stranger(),
             AttemptKind::Password,
