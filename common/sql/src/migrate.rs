@@ -36,8 +36,8 @@ pub struct Function {
 }
 
 impl Pool {
-    /// Applies the missing migrations, then those of the functions whose text is new. One process does it, the others
-    /// wait for it.
+    /// Applies the missing migrations, then creates or replaces the functions whose text differs. One process does it,
+    /// the others wait for it.
     ///
     /// # Errors
     /// Broken if an applied migration is unknown here or was changed: an older version of Latchkey on a newer database,

@@ -18,7 +18,7 @@ use domain::keys::hex;
 use domain::rng;
 use serde::Serialize;
 
-use crate::tokens::key_ring::KeyTable;
+use crate::tokens::key_table::KeyTable;
 use crate::tokens::signing_key::{self, Algorithm, TokenKey, check_kid};
 
 const ACTIVE: &str = "active";
