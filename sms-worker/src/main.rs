@@ -7,6 +7,6 @@ use service::start;
 
 fn main() -> ExitCode {
     start::main("sms-worker", Role::SmsWorker, async |start| {
-        sms_worker::run(start.config, start.engines, start.stop).await
+        sms_worker::run(start.config, start.engines.for_delivery(), start.stop).await
     })
 }

@@ -96,7 +96,8 @@ words!(
 );
 
 /// What the pumping guard does with what it finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PumpingGuard {
     Off,
     Record,

@@ -122,7 +122,7 @@ pub(crate) async fn login(
 /// Counts the login against the caller's address.
 async fn count_login(app: &App, caller: &Caller) -> Result<(), ApiError> {
     let per_ip = app.config.limits.logins_per_ip_minute;
-    match app.engines.store.count_login(&app.ip_key(caller.ip, per_ip), per_ip).await? {
+    match app.limits.count_login(&app.ip_key(caller.ip, per_ip), per_ip).await? {
         Some(wait) => Err(limited(Limit::LoginsIp, wait.max(1))),
         None => Ok(()),
     }
@@ -169,7 +169,7 @@ impl Repetition<'_> {
         let (app, LoginKey { key_hash, body_hash }) = (self.app, self.key);
         let tried = format!("{key_hash} {}", first.body_hash);
         let tried = app.engines.keys.index("login repeated", &tried);
-        if !app.engines.store.count_distinct(&tried, body_hash, app.config.otp.attempts).await? {
+        if !app.limits.count_distinct(&tried, body_hash, app.config.otp.attempts).await? {
             return Err(limited(Limit::Attempts, store::DISTINCT_KEPT_SECS));
         }
         if first.body_hash != body_hash {

@@ -69,7 +69,7 @@ impl CodeCheck<'_> {
             ip_key: &ip_key,
             logins_per_ip_minute: per_ip,
         };
-        match app.engines.store.verify(&verify).await? {
+        match app.codes.verify(&verify).await? {
             CheckOutcome::Matched {
                 code_id,
                 now,
@@ -172,8 +172,7 @@ impl CodeCheck<'_> {
     /// 28).
     async fn mark_exhausted(&self, app: &App, code: CodeId) {
         let attempts = app.config.otp.attempts;
-        let told =
-            app.engines.store.mark_exhausted(self.phone_key, self.scope, code, attempts).await;
+        let told = app.codes.mark_exhausted(self.phone_key, self.scope, code, attempts).await;
         if let Err(error) = told {
             // The next attempt finds the same count in the database.
             tracing::warn!(
@@ -218,7 +217,7 @@ impl CodeCheck<'_> {
     }
 
     async fn refund(&self, app: &App, refund: Refund) {
-        if let Err(error) = app.engines.store.refund(self.phone_key, self.scope, refund).await {
+        if let Err(error) = app.codes.refund(self.phone_key, self.scope, refund).await {
             // The attempt stays counted, which is the safe side.
             tracing::warn!(
                 error = format!("{error:#}"),
@@ -234,7 +233,7 @@ impl CodeCheck<'_> {
             operator_prefix: self.phone.operator_prefix(),
         };
         if let Err(error) =
-            app.engines.store.close(self.phone_key, self.scope, code, closing, destination).await
+            app.codes.close(self.phone_key, self.scope, code, closing, destination).await
         {
             tracing::warn!(error = format!("{error:#}"), "cannot close a used code in Redis");
         }

@@ -114,7 +114,7 @@ pub(crate) async fn code_request<E: CarriesCodeRequest>(
         guard: app.config.pumping_guard,
     };
 
-    let admission = app.engines.store.admit(&admit).await.inspect_err(|_| count("unavailable"))?;
+    let admission = app.codes.admit(&admit).await.inspect_err(|_| count("unavailable"))?;
     let admitted_now = matches!(admission, Admission::Admitted { .. });
     let first = match admission {
         Admission::Admitted { code_id, now, expires_at, resend_at } => Replay {
@@ -147,7 +147,7 @@ pub(crate) async fn code_request<E: CarriesCodeRequest>(
             // It was not published: the client may retry at once. An unknown outcome keeps its slot (W2), and so does a
             // request that an earlier call with this key may have published.
             if admitted_now && !matches!(refused, PublishError::Unknown(_)) {
-                let withdrawn = app.engines.store.withdraw(&admit);
+                let withdrawn = app.codes.withdraw(&admit);
                 let _ = tokio::time::timeout_at(deadline, withdrawn).await;
             }
             return Err(ApiError::unavailable(
@@ -190,7 +190,7 @@ async fn publish<E: CarriesCodeRequest>(
             if admit.idempotency.is_some() {
                 // If this is lost, a replay publishes the same request again, which sends no second text.
                 let note = Admit { request_id: first.request_id, ..admit.clone() };
-                let noted = app.engines.store.published(&note);
+                let noted = app.codes.published(&note);
                 let _ = tokio::time::timeout_at(deadline, noted).await;
             }
             return Ok(());

@@ -11,7 +11,7 @@ use domain::ids::UserId;
 use domain::phone::Phone;
 use serde_json::{Value, json};
 use service::deletion::Deletion;
-use store::OtpStore;
+use store::Store;
 
 use self::import as users_import;
 use crate::cli::operator::{ACTOR, Operator, confirm, print_json, print_table, say};
@@ -261,8 +261,8 @@ async fn delete(operator: &Operator, user: &User, json: bool) -> anyhow::Result<
         EngineSettings::Embedded { .. } => None,
         EngineSettings::Services { redis_url, .. } => {
             let forget = async {
-                let otps = OtpStore::connect_redis(redis_url, clock.clone()).await?;
-                deletion.from_store(&otps).await
+                let store = Store::connect_redis(redis_url, clock.clone()).await?;
+                deletion.from_store(&store.codes()).await
             };
             Some(forget.await)
         }

@@ -129,7 +129,7 @@ pub(crate) async fn sign_in(
     let keys = &app.engines.keys;
     let per_ip = app.config.limits.logins_per_ip_minute;
     let ip_key = app.ip_key(caller.ip, per_ip);
-    if let Some(wait) = app.engines.store.count_login(&ip_key, per_ip).await? {
+    if let Some(wait) = app.limits.count_login(&ip_key, per_ip).await? {
         return Err(limited(Limit::LoginsIp, wait.max(1)));
     }
     let (phone_key, former_key) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
