@@ -4,6 +4,7 @@ use super::throttle::{self, AttemptLimits, Throttle};
 use super::{Attempts, audit};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
+use domain::phone::E164;
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use sql::args;
@@ -27,7 +28,7 @@ impl AttemptKind {
 /// The phone under attempt, and the client that makes it.
 #[derive(Clone, Copy)]
 pub struct Claimant<'a> {
-    pub phone_number: &'a str,
+    pub phone_number: &'a E164,
     pub phone_key: &'a PhoneKey,
     /// The key that the phone had under the previous secret, during a rotation.
     pub former_key: Option<&'a PhoneKey>,

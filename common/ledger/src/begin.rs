@@ -9,6 +9,7 @@ use super::rows::{MESSAGE_STATE, insert, message_state};
 use super::{Ledger, MessageState, NewMessage, SENT};
 use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId, RequestId};
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Status};
 use sql::{Pool, Work, args};
@@ -53,7 +54,7 @@ const BEGIN_POSTGRES: &str = "WITH job AS (
 pub(super) struct BeginAttempt {
     message_id: MessageId,
     request_id: Option<RequestId>,
-    phone_number: String,
+    phone_number: E164,
     country: String,
     channel: Channel,
     at: Timestamp,
@@ -81,7 +82,7 @@ impl Act for BeginAttempt {
                     args![
                         &column(acts, |first| Some(first.message_id.uuid())),
                         &column(acts, |first| first.request_id.map(RequestId::uuid)),
-                        &column(acts, |first| Some(first.phone_number.as_str())),
+                        &column(acts, |first| Some(first.phone_number.expose())),
                         &column(acts, |first| Some(first.country.as_str())),
                         &column(acts, |first| Some(first.channel.as_str())),
                         &column(acts, |first| Some(first.at.ms())),
@@ -117,7 +118,7 @@ impl Ledger {
             let first = BeginAttempt {
                 message_id: message.message_id,
                 request_id: message.request_id,
-                phone_number: message.phone_number.to_owned(),
+                phone_number: message.phone_number.clone(),
                 country: message.country.to_owned(),
                 channel: message.channel,
                 at: now,

@@ -6,6 +6,7 @@ use super::rows::{message_state, parsed};
 use super::{AttemptState, Ledger, MessageState};
 use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId, RequestId};
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
 use sql::args;
@@ -15,7 +16,7 @@ use sql::args;
 pub enum Search<'a> {
     /// The newest messages.
     Newest,
-    Phone(&'a str),
+    Phone(&'a E164),
     Request(RequestId),
     Message(MessageId),
 }
@@ -25,7 +26,7 @@ pub enum Search<'a> {
 pub struct Entry {
     pub message_state: MessageState,
     /// `None` once it was erased.
-    pub phone_number: Option<String>,
+    pub phone_number: Option<E164>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub not_after: Timestamp,
@@ -88,7 +89,7 @@ impl Ledger {
                     .map(|row| {
                         Ok(Entry {
                             message_state: message_state(row)?,
-                            phone_number: row.get("phone_number")?,
+                            phone_number: row.maybe_e164("phone_number")?,
                             created_at: row.time("created_at")?,
                             updated_at: row.time("updated_at")?,
                             not_after: row.time("not_after")?,

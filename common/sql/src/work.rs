@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Engine, Pool};
 use domain::ids::{CodeId, EventId, SessionId, UserId};
+use domain::phone::{E164, NotE164};
 use domain::timestamp::Timestamp;
 
 /// A value for a placeholder.
@@ -70,6 +71,12 @@ impl<'a> From<&'a String> for Arg<'a> {
     }
 }
 
+impl<'a> From<&'a E164> for Arg<'a> {
+    fn from(number: &'a E164) -> Self {
+        Self::Text(Some(number.expose()))
+    }
+}
+
 impl<'a> From<Option<&'a str>> for Arg<'a> {
     fn from(text: Option<&'a str>) -> Self {
         Self::Text(text)
@@ -123,9 +130,28 @@ impl Row {
         self.get(column).map(Timestamp::from_ms)
     }
 
+    /// # Errors
+    /// Also if the column holds no number in E.164.
+    pub fn e164(&self, column: &str) -> Result<E164, sqlx::Error> {
+        e164(column, self.get(column)?)
+    }
+
+    pub fn maybe_e164(&self, column: &str) -> Result<Option<E164>, sqlx::Error> {
+        let number: Option<String> = self.get(column)?;
+        number.map(|number| e164(column, number)).transpose()
+    }
+
     pub fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
         Ok(self.get::<Option<i64>>(column)?.map(Timestamp::from_ms))
     }
+}
+
+fn e164(column: &str, number: String) -> Result<E164, sqlx::Error> {
+    let wrong = |cause: NotE164| sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: cause.into(),
+    };
+    number.try_into().map_err(wrong)
 }
 
 enum Connection {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::KeptText;
 use domain::ids::{MessageId, RequestId};
 use domain::keys::{Keys, PhoneKey};
+use domain::phone::E164;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
@@ -16,7 +17,7 @@ use domain::vocabulary::Channel;
 pub struct KeptMessage {
     pub message_id: MessageId,
     pub request_id: Option<RequestId>,
-    pub phone_number: String,
+    pub phone_number: E164,
     pub channel: Channel,
     pub text: String,
     pub sent_at: Timestamp,

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use bus::PublishError;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Profile, Recipient};
 use domain::ids::{CodeId, EventId, RequestId};
-use domain::phone::Phone;
+use domain::phone::{E164, Phone};
 use domain::timestamp::Timestamp;
 use domain::trace_context::TraceContext;
 use domain::vocabulary::{Channel, Limit};
@@ -68,7 +68,7 @@ pub(crate) struct Wanted {
 #[derive(Serialize)]
 struct RequestView<'a> {
     request_id: RequestId,
-    phone_number: &'a str,
+    phone_number: &'a E164,
     expires_at: Timestamp,
     expires_in: u64,
     resend_in: u64,
@@ -167,7 +167,7 @@ impl Wanted {
             "{:?}",
             (
                 self.route,
-                self.phone.e164(),
+                self.phone.e164().expose(),
                 self.scope.to_string(),
                 profile,
                 &self.locale,
@@ -210,7 +210,7 @@ fn seal<E: CarriesCodeRequest>(
 ) -> anyhow::Result<Envelope<E>> {
     let event_id = EventId::new(&app.engines.clock);
     let recipient = Recipient {
-        phone_number: wanted.phone.e164().to_owned(),
+        phone_number: wanted.phone.e164().clone(),
         user_id: match wanted.scope {
             Scope::Login => None,
             Scope::PhoneChange(user) => Some(user),

@@ -187,7 +187,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                 replaced.first().context("there is no change of phone that can still be undone")?;
             let old = former_phone::open(&operator.keys, user.id, last)
                 .context("unseal the former number")?;
-            confirm(yes, &format!("change the number of {} back to {}", user.id, old.e164()))?;
+            confirm(yes, &format!("change the number of {} back to {}", user.id, old.e164().expose()))?;
             let number = (old.e164(), old.region());
             match operator.accounts().undo_phone(user.id, last.id, number, ACTOR, now).await? {
                 UndoOutcome::Undone(user) => say(
@@ -196,7 +196,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                     &format!(
                         "{} has the number {} again and is signed out everywhere",
                         user.id,
-                        old.e164()
+                        old.e164().expose()
                     ),
                 ),
                 UndoOutcome::Taken => bail!("another account now has the former number"),
