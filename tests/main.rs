@@ -1,5 +1,4 @@
 //! The integration tests of Latchkey, in one binary so that the private engines start once per run.
-mod support;
 
 mod accounts;
 mod attacks;

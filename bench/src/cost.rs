@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::ring::Ring;
+use bench::ring::Ring;
 
 /// A sample: the CPU time of all processes of a ring at one moment.
 pub struct Look(Vec<(&'static str, f64)>);

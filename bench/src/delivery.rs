@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::load::{Pace, percentile, run};
-use crate::ring::{Ring, Servers};
-use crate::support::http::{Api, new_phone};
+use bench::ring::{Ring, Servers};
+use testkit::http::{Api, new_phone};
 
 /// The lifetime of a code: a message delivered later is useless.
 const LIFE: Duration = Duration::from_secs(300);

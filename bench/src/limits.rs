@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::cost::{Look, Spent, per_thousand};
 use crate::load::{Pace, only_code, run};
-use crate::ring::{Ring, Servers};
-use crate::support::http::new_phone;
+use bench::ring::{Ring, Servers};
+use testkit::http::new_phone;
 
 const ROUNDS: usize = 4;
 const AT_ONCE: usize = 32;

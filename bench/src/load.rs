@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::support::http::Api;
+use testkit::http::Api;
 
 const TEXT_LIMIT: Duration = Duration::from_secs(30);
 /// The wait before the first look into the inbox: each look costs the gateway and Redis, so one should suffice.

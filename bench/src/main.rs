@@ -5,20 +5,13 @@ mod cost;
 mod delivery;
 mod limits;
 mod load;
-#[expect(dead_code, reason = "the timing test uses more of it")]
-mod ring;
 mod steps;
 mod whole;
-
-// The private engines, processes and client of the tests.
-#[path = "../../tests/support/mod.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
-mod support;
 
 use clap::Parser;
 
 use crate::load::Pace;
-use crate::ring::Ring;
+use bench::ring::Ring;
 
 /// Measures Latchkey on private engines, which it starts and stops.
 #[derive(Parser)]
@@ -47,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
     let wants = |part: &str| arguments.parts.iter().any(|wanted| wanted == part);
     let paces = [Pace::ASecond(arguments.rate), Pace::AtOnce(arguments.at_once)];
     // Durable as in production: every figure includes fsync.
-    let engines = ring::engines().await;
+    let engines = bench::ring::engines().await;
     if wants("whole") {
         let ring = Ring::start(&engines, &[]).await;
         whole::report(&ring, arguments.sign_ins, &paces).await;

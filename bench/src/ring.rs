@@ -1,12 +1,13 @@
 //! The system under load: one process per service on durable private engines.
 
-use crate::support::engines::{EngineSet, Keeps};
-use crate::support::http::Api;
-use crate::support::postgres::Postgres;
-use crate::support::rabbit::Rabbit;
-use crate::support::redis::Redis;
-use crate::support::server::Server;
-use crate::support::system::{Apart, System};
+use testkit::engines::EngineSet;
+use testkit::http::Api;
+use testkit::launch::Keeps;
+use testkit::postgres::Postgres;
+use testkit::rabbit::Rabbit;
+use testkit::redis::Redis;
+use testkit::server::Server;
+use testkit::system::{Apart, System};
 
 /// Private engines that keep everything they acknowledge.
 pub struct Servers {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::cost::{Look, Spent};
 use crate::load::{Pace, only_code, run};
-use crate::ring::Ring;
-use crate::support::http::new_phone;
+use bench::ring::Ring;
+use testkit::http::new_phone;
 
 /// The time in which all follow-up work of the previous calls finishes.
 const REST: Duration = Duration::from_secs(3);

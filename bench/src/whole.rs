@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::cost::Look;
 use crate::load::{Pace, only_code, percentile, run};
-use crate::ring::Ring;
-use crate::support::http::{Api, new_phone};
+use bench::ring::Ring;
+use testkit::http::{Api, new_phone};
 
 /// Long enough to include five-second timers twice.
 const IDLE: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 """A session bound to a key of this client (DPoP, RFC 9449): python3 dpop_client.py http://127.0.0.1:8080 +14155552671
 
-Needs PyJWT and cryptography. Reads its code from the development inbox.
+Needs PyJWT and cryptography. Reads the code from the development inbox.
 """
 import base64, hashlib, json, sys, time, urllib.error, urllib.parse, urllib.request, uuid
 
@@ -15,7 +15,7 @@ def base64url(data):
 class Client:
     def __init__(self, base):
         self.base = base
-        # On a phone: made in the Android Keystore or the Secure Enclave, which sign and never give it out.
+        # On a phone: create it in the Android Keystore or the Secure Enclave, which sign and never reveal the key.
         self.key = ec.generate_private_key(ec.SECP256R1())
         point = self.key.public_key().public_numbers()
         x, y = (base64url(number.to_bytes(32, "big")) for number in (point.x, point.y))
@@ -25,7 +25,7 @@ class Client:
         return base64url(hashlib.sha256(json.dumps(self.jwk, separators=(",", ":")).encode()).digest())
 
     def proof(self, method, url, access=None):
-        """A new one for each call: its id is good once."""
+        """Returns a new proof. Every call needs its own: the id works once."""
         claims = {"jti": str(uuid.uuid4()), "htm": method, "htu": url, "iat": int(time.time())}
         if access:
             claims["ath"] = base64url(hashlib.sha256(access.encode()).digest())
@@ -66,7 +66,7 @@ def main(base, phone):
     assert status == 200, me
     print("called:", me["id"])
 
-    # Whoever copied the refresh token and has not the key:
+    # Someone who copied the refresh token but lacks the key:
     status, refusal = Client(base).call("POST", "/v1/token/refresh", {"refresh": session["refresh"]})
     print("without the key:", status, refusal["code"])
 

@@ -1,4 +1,4 @@
-"""Latchkey's webhook in, Sparrow SMS (Nepal) out: python3 sparrow_adapter.py PORT; secrets in WEBHOOK_SECRET, SPARROW_TOKEN."""
+"""Passes Latchkey's webhook on to Sparrow SMS (Nepal): python3 sparrow_adapter.py PORT, with WEBHOOK_SECRET and SPARROW_TOKEN."""
 import base64, hashlib, hmac, json, os, sys, time, urllib.error, urllib.parse, urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -25,9 +25,9 @@ def send(sms):
     except urllib.error.HTTPError as refusal:
         code = json.loads(refusal.read() or b"{}").get("response_code", refusal.code)
         return (422, {"reason": "number_unreachable", "code": code}) if code in WRONG_NUMBER else (403, {"code": code})
-    except urllib.error.URLError as error:  # not reached: nothing was sent; a time-out may have been: that is a 504
+    except urllib.error.URLError as error:  # not reached: nothing was sent. After a timeout it may have been: 504
         return (504, {}) if isinstance(error.reason, TimeoutError) else (422, {"reason": "provider_unavailable"})
-    except OSError:  # cut or timed out after the request left
+    except OSError:  # connection lost or timed out after the request was sent
         return 504, {}
 
 

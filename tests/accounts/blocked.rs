@@ -1,15 +1,15 @@
-//! A blocked account: told only to who has the right code or password.
+//! A blocked account: reported only after the right code or password.
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::both_sides;
-use crate::support::http::{new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{new_phone, wrong};
+use testkit::system::{Side, System};
 
-both_sides!(p6_a_block_is_told_after_the_right_code_or_password_and_to_nobody_else);
+both_sides!(p6_a_block_is_reported_only_after_the_right_code_or_password);
 
-async fn p6_a_block_is_told_after_the_right_code_or_password_and_to_nobody_else(side: Side) {
+async fn p6_a_block_is_reported_only_after_the_right_code_or_password(side: Side) {
     const PASSWORD: &str = "vq7 blue kite 9 over the lake";
     let system = System::start(side, &[]).await;
     let api = system.api();

@@ -1,22 +1,22 @@
-//! Sessions bound to a key of the client (RFC 9449): how they live, and that no others changed.
+//! Sessions bound to a key of the client (RFC 9449): their life cycle, and that unbound sessions did not change.
 
-use gateway::tokens::signing_key::Algorithm;
+use gateway::signing_key::Algorithm;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client_key::ClientKey;
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Answer, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(
-    a_session_is_bound_at_its_sign_in_and_lives_by_its_key,
-    a_session_that_a_password_started_is_bound_too,
-    p9_a_bound_refresh_and_a_bound_login_are_repeated_by_their_key_only,
+    a_session_is_bound_at_sign_in_and_needs_its_key_from_then_on,
+    a_session_started_with_a_password_is_bound_too,
+    p9_a_bound_refresh_or_login_is_repeated_only_with_its_key,
     clients_without_a_key_see_no_change,
-    a_sign_in_with_a_bad_proof_costs_no_guess,
-    a_proof_is_for_the_url_that_the_service_is_published_under,
+    a_sign_in_with_a_bad_proof_costs_no_attempt,
+    a_proof_must_name_the_public_url_of_the_service,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -34,7 +34,7 @@ fn names(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// RFC 9449, section 7.1: the proof is at fault, and which algorithms may sign one.
+/// Asserts the challenge of RFC 9449, section 7.1: the proof is invalid, and these algorithms may sign one.
 #[track_caller]
 fn refused(answer: Answer, detail: &str) {
     let challenge = answer.header("www-authenticate").map(str::to_owned);
@@ -44,7 +44,7 @@ fn refused(answer: Answer, detail: &str) {
     assert_eq!(challenge, r#"DPoP error="invalid_dpop_proof", algs="ES256 EdDSA RS256""#);
 }
 
-async fn a_session_is_bound_at_its_sign_in_and_lives_by_its_key(side: Side) {
+async fn a_session_is_bound_at_sign_in_and_needs_its_key_from_then_on(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
@@ -60,7 +60,7 @@ async fn a_session_is_bound_at_its_sign_in_and_lives_by_its_key(side: Side) {
         }
         let name = json!({ "first_name": "Ada" });
         let changed = key.call(&other, Method::PATCH, "/v1/me/", &access, Some(&name)).await;
-        assert_eq!(changed.expect(200).text("first_name"), "Ada", "with the slash of old clients");
+        assert_eq!(changed.expect(200).text("first_name"), "Ada", "old clients' slash");
         let listed =
             key.call(&one, Method::GET, "/v1/me/sessions", &access, None).await.expect(200);
         assert_eq!(listed.body[0]["current"], true);
@@ -82,7 +82,7 @@ async fn a_session_is_bound_at_its_sign_in_and_lives_by_its_key(side: Side) {
     }
 }
 
-async fn a_session_that_a_password_started_is_bound_too(side: Side) {
+async fn a_session_started_with_a_password_is_bound_too(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (phone, password) = (new_phone(), "vq7 blue kite 9 over the lake");
@@ -101,7 +101,7 @@ async fn a_session_that_a_password_started_is_bound_too(side: Side) {
     api.me(&text(&plain, "access")).await.expect(200);
 }
 
-async fn p9_a_bound_refresh_and_a_bound_login_are_repeated_by_their_key_only(side: Side) {
+async fn p9_a_bound_refresh_or_login_is_repeated_only_with_its_key(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let (key, thief) = (ClientKey::new(&latchkey.clock), ClientKey::new(&latchkey.clock));
@@ -122,7 +122,7 @@ async fn p9_a_bound_refresh_and_a_bound_login_are_repeated_by_their_key_only(sid
         answer.problem(422, "idempotency_key_reused");
     }
 
-    // A client that repeats its refresh as it was, proof and all, gets an equivalent pair.
+    // A client that repeats its refresh unchanged, including the proof, gets an equivalent pair.
     let refresh = text(&again, "refresh");
     let sent = json!({ "refresh": refresh });
     let url = format!("{}/v1/token/refresh", one.url);
@@ -133,10 +133,10 @@ async fn p9_a_bound_refresh_and_a_bound_login_are_repeated_by_their_key_only(sid
     let repeated = asked().await.expect(200).body;
     let generation = |pair: &Value| claims(&text(pair, "refresh"))["gen"].clone();
     assert_eq!((generation(&second), generation(&repeated)), (json!(2), json!(2)));
-    refused(thief.refresh(&one, &refresh).await, "another key");
+    refused(thief.refresh(&one, &refresh).await, "different key");
     refused(other.refresh(&refresh).await, "bound to a key");
     key.refresh(&other, &refresh).await.expect(200);
-    // Nor does the first login come back once it was refreshed, by whichever key.
+    // After a refresh the first login cannot be replayed, with any key.
     key.post_with(&one, "/v1/login", body, &named).await.problem(401, "otp_incorrect");
 }
 
@@ -162,7 +162,7 @@ async fn clients_without_a_key_see_no_change(side: Side) {
     let missing = api.get("/v1/me").await;
     assert_eq!(missing.header("www-authenticate"), Some("Bearer"));
     missing.problem(401, "token_not_valid");
-    // A proof that nobody asked for binds nothing.
+    // A proof on a refresh does not bind an unbound session.
     let key = ClientKey::new(&latchkey.clock);
     let next = key.refresh(&api, &text(&pair, "refresh")).await.expect(200).body;
     assert_eq!(
@@ -172,7 +172,7 @@ async fn clients_without_a_key_see_no_change(side: Side) {
     api.refresh(&text(&next, "refresh")).await.expect(200);
 }
 
-async fn a_sign_in_with_a_bad_proof_costs_no_guess(side: Side) {
+async fn a_sign_in_with_a_bad_proof_costs_no_attempt(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (key, phone) = (ClientKey::new(&latchkey.clock), new_phone());
@@ -193,7 +193,7 @@ async fn a_sign_in_with_a_bad_proof_costs_no_guess(side: Side) {
     );
 }
 
-async fn a_proof_is_for_the_url_that_the_service_is_published_under(side: Side) {
+async fn a_proof_must_name_the_public_url_of_the_service(side: Side) {
     const PUBLIC: &str = "https://id.example.test/auth";
     let system = System::start(side, &[("LATCHKEY_PUBLIC_URL", PUBLIC)]).await;
     let api = system.api();
@@ -201,7 +201,7 @@ async fn a_proof_is_for_the_url_that_the_service_is_published_under(side: Side) 
     let phone = new_phone();
     let code = api.fresh_code(&phone).await;
     let body = json!({ "phone_number": phone, "otp": code });
-    // Neither the address that it listens on, nor what a proxy, or who plays one, says.
+    // Neither the listen address nor the headers of a proxy, real or fake, count.
     for (host, forwarded) in [("", ""), ("id.example.test", "https"), ("evil.test", "https")] {
         let url = match host {
             "" => format!("{}/v1/login", api.url),

@@ -1,4 +1,4 @@
-//! What a thief can do with what he took from a bound session (RFC 9449, section 11): nothing, and harm nobody.
+//! A thief gains nothing from what was stolen from a bound session, and harms nobody (RFC 9449, section 11).
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -7,24 +7,24 @@ use sqlx::Connection as _;
 
 use super::client_key::{ClientKey, call};
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone};
-use crate::support::postgres;
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone};
+use testkit::postgres;
+use testkit::system::{Side, System};
 
 both_sides!(
-    p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owner_goes_on,
-    a_bound_access_token_is_refused_without_a_right_proof,
-    a_proof_of_a_protected_call_is_good_once,
-    a_token_that_names_no_key_is_worth_nothing_for_a_bound_session,
-    a_proof_is_good_for_a_minute_either_way,
+    p9_a_stolen_refresh_token_is_useless_without_the_key_and_its_owner_stays_signed_in,
+    a_bound_access_token_is_refused_without_a_valid_proof,
+    a_proof_of_a_protected_call_works_once,
+    a_token_without_a_key_is_useless_for_a_bound_session,
+    a_proof_is_valid_for_a_minute_either_way,
 );
 
 fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap().to_owned()
 }
 
-/// A refusal that names what is wrong with the proof.
+/// Asserts a refusal of the proof and returns its detail.
 #[track_caller]
 fn refused(answer: Answer, name: &str) -> String {
     let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
@@ -32,7 +32,7 @@ fn refused(answer: Answer, name: &str) -> String {
     text(&Value::Object(answer.problem(401, "token_not_valid")), "detail")
 }
 
-async fn p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owner_goes_on(
+async fn p9_a_stolen_refresh_token_is_useless_without_the_key_and_its_owner_stays_signed_in(
     side: Side,
 ) {
     let latchkey = Inside::start(side, 2).await;
@@ -43,8 +43,8 @@ async fn p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owne
     for gap in [0, 29, 31, 500] {
         latchkey.advance(gap);
         for refresh in &stolen {
-            // Unproven, by a key of his own, by a proof for another call, and by one that he copied from the owner's
-            // access: in none is the token used, nor is its age held against its owner.
+            // Without a proof, with the thief's own key, with a proof for another call, or with a proof copied from
+            // the owner: none of them uses the token, and an old token does not end the owner's session.
             let url = format!("{}/v1/token/refresh", one.url);
             let elsewhere = owner.proof(&Method::POST, &format!("{}/v1/login", one.url), None);
             let method = owner.proof(&Method::GET, &url, None);
@@ -56,19 +56,19 @@ async fn p9_a_stolen_refresh_token_is_worth_nothing_without_the_key_and_its_owne
             }
             refused(other.refresh(refresh).await, "unproven");
             refused(other.blacklist(refresh).await, "unproven");
-            refused(thief.refresh(&one, refresh).await, "his own key");
-            refused(thief.blacklist(&one, refresh).await, "his own key");
+            refused(thief.refresh(&one, refresh).await, "the thief's own key");
+            refused(thief.blacklist(&one, refresh).await, "the thief's own key");
         }
         owner.me(&other, &text(&pair, "access")).await.expect(200);
         pair = owner.refresh(&other, &text(&pair, "refresh")).await.expect(200).body;
         stolen.push(text(&pair, "refresh"));
     }
-    // By the key itself an old token still tells of a copy.
+    // With the right key an old token still reveals a copy.
     owner.refresh(&one, &stolen[0]).await.problem(401, "refresh_reused");
     thief.refresh(&one, &text(&pair, "refresh")).await.problem(401, "session_revoked");
 }
 
-async fn a_bound_access_token_is_refused_without_a_right_proof(side: Side) {
+async fn a_bound_access_token_is_refused_without_a_valid_proof(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (key, thief) = (ClientKey::new(&latchkey.clock), ClientKey::new(&latchkey.clock));
@@ -144,7 +144,7 @@ async fn a_bound_access_token_is_refused_without_a_right_proof(side: Side) {
     let twice = [("authorization", &*authorization), ("dpop", &*good), ("dpop", &*fresh)];
     refused(send(&twice).await, "two proofs");
 
-    // The downgrade, and the other way round: neither kind passes for the other, with a proof or without.
+    // Downgrade and upgrade: neither kind of token passes as the other, with or without a proof.
     for proof in [None, Some(("dpop", good.as_str()))] {
         let downgraded = format!("Bearer {access}");
         let headers: Vec<_> =
@@ -160,18 +160,18 @@ async fn a_bound_access_token_is_refused_without_a_right_proof(side: Side) {
     assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
     answer.problem(401, "token_not_valid");
 
-    // Nothing of it touched the session, and the proof that was never let in is still good.
+    // None of this touched the session, and the proof that was never accepted is still valid.
     send(&[("authorization", &authorization), ("dpop", &good)]).await.expect(200);
     api.me(&plain).await.expect(200);
 }
 
-async fn a_proof_of_a_protected_call_is_good_once(side: Side) {
+async fn a_proof_of_a_protected_call_works_once(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let (key, phone) = (ClientKey::new(&latchkey.clock), new_phone());
     let access = text(&key.sign_in(&apis[0], &phone).await, "access");
     let authorization = format!("DPoP {access}");
-    // Both gateways are the same service, whose name is the first's.
+    // Both gateways are one service under the name of the first.
     let host = apis[0].url.trim_start_matches("http://");
     let send = async |api: &Api, proof: &str| {
         let headers = [("authorization", &*authorization), ("dpop", proof), ("host", host)];
@@ -184,21 +184,21 @@ async fn a_proof_of_a_protected_call_is_good_once(side: Side) {
         let (good, bad): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.status == 200);
         assert_eq!(good.len(), 1);
         for answer in bad {
-            assert!(refused(answer, "used").contains("used before"));
+            assert!(refused(answer, "used").contains("already used"));
         }
         latchkey.advance(55);
-        refused(send(&apis[1], &proof).await, "used, and fresh still");
+        refused(send(&apis[1], &proof).await, "used, still fresh");
         latchkey.advance(10);
-        refused(send(&apis[1], &proof).await, "used, and old");
+        refused(send(&apis[1], &proof).await, "used, too old");
     }
-    // One from a clock that runs ahead is fresh for nearly two minutes, and remembered as long.
+    // A proof from a clock that runs ahead is fresh for nearly two minutes, and is remembered that long.
     let mut ahead = key.claims(&Method::GET, &format!("{}/v1/me", apis[0].url), Some(&access));
     ahead["iat"] = json!(ahead["iat"].as_i64().unwrap() + 56);
     let ahead = key.sign(&key.header(), &ahead);
     send(&apis[0], &ahead).await.expect(200);
     latchkey.advance(110);
-    assert!(refused(send(&apis[1], &ahead).await, "used").contains("used before"));
-    // The same id is another's to use, and with another key.
+    assert!(refused(send(&apis[1], &ahead).await, "used").contains("already used"));
+    // Another key may use the same id.
     let another = ClientKey::new(&latchkey.clock);
     let theirs = text(&another.sign_in(&apis[0], &phone).await, "access");
     let me = format!("{}/v1/me", apis[0].url);
@@ -211,8 +211,8 @@ async fn a_proof_of_a_protected_call_is_good_once(side: Side) {
     }
 }
 
-/// As a gateway of a version before would make one, that refreshed a bound session.
-async fn a_token_that_names_no_key_is_worth_nothing_for_a_bound_session(side: Side) {
+/// A gateway of an earlier version that refreshes a bound session would issue such a token.
+async fn a_token_without_a_key_is_useless_for_a_bound_session(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let pair = api.sign_in(&new_phone()).await;
@@ -239,7 +239,7 @@ async fn a_token_that_names_no_key_is_worth_nothing_for_a_bound_session(side: Si
     key.me(&api, &bound).await.expect(200);
 }
 
-async fn a_proof_is_good_for_a_minute_either_way(side: Side) {
+async fn a_proof_is_valid_for_a_minute_either_way(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let key = ClientKey::new(&latchkey.clock);
@@ -250,7 +250,7 @@ async fn a_proof_is_good_for_a_minute_either_way(side: Side) {
         claims["iat"] = json!(claims["iat"].as_i64().unwrap() + ahead);
         key.sign(&key.header(), &claims)
     };
-    // The clock runs on meanwhile, so some seconds are left to the test; to the second it is tested beside the check.
+    // The clock keeps running, so the limits have some seconds of slack; a unit test checks them to the second.
     for (ahead, wait, good) in [
         (0, 0, true),
         (0, 56, true),
@@ -281,12 +281,12 @@ mod on_the_engines {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::support::engines::Engines;
-    use crate::support::eventually;
-    use crate::support::proxy::{Fault, Proxy};
+    use testkit::engines::Engines;
+    use testkit::eventually;
+    use testkit::proxy::{Fault, Proxy};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_without_redis_no_proof_is_let_in_and_what_needs_no_memory_goes_on() {
+    async fn p12_without_redis_no_proof_is_accepted_and_calls_that_need_no_memory_still_work() {
         let mut engines = Engines::shared().fresh().await;
         let (mut proxy, url) = Proxy::before_url(&engines.redis_url).await;
         engines.redis_url = url;
@@ -311,7 +311,7 @@ mod on_the_engines {
 
         proxy.set(Fault::None).await;
         let access = next.text("access");
-        eventually("bound calls after the heal", Duration::from_secs(60), async || {
+        eventually("bound calls after the recovery", Duration::from_secs(60), async || {
             (key.me(&api, &access).await.status == 200).then_some(())
         })
         .await;

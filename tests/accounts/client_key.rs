@@ -1,16 +1,16 @@
-//! A client that proves a key of its own (DPoP, RFC 9449), and proofs as it or a forger makes them.
+//! A client that proves possession of its own key (DPoP, RFC 9449), and proofs made by it or by a forger.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::clock::Clock;
-use gateway::tokens::signing_key::{self, Algorithm, TokenKey};
+use gateway::signing_key::{self, Algorithm, TokenKey};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::http::{Answer, Api};
+use testkit::http::{Answer, Api};
 
-/// A key of a client, and the clock by which it makes its proofs.
+/// A client's key, and the clock that dates its proofs.
 pub struct ClientKey {
     key: TokenKey,
     clock: Clock,
@@ -27,27 +27,27 @@ impl ClientKey {
         Self { key, clock: clock.clone() }
     }
 
-    /// The public key, as a client writes it.
+    /// The public key as a client sends it.
     pub fn jwk(&self) -> Value {
-        let mut jwk = self.key.public().expect("a pair of keys");
+        let mut jwk = self.key.public().expect("a key pair");
         for name in ["kid", "alg", "use"] {
             jwk.as_object_mut().expect("a JWK").remove(name);
         }
         jwk
     }
 
-    /// RFC 7638's, by hand: the members in the order of their names.
+    /// The thumbprint of RFC 7638, computed by hand: members sorted by name.
     pub fn thumbprint(&self) -> String {
         let sorted: std::collections::BTreeMap<String, Value> =
             serde_json::from_value(self.jwk()).expect("a JWK");
-        hash(&serde_json::to_string(&sorted).expect("texts"))
+        hash(&serde_json::to_string(&sorted).expect("strings"))
     }
 
     pub fn header(&self) -> Value {
         json!({ "typ": "dpop+jwt", "alg": self.key.algorithm().as_str(), "jwk": self.jwk() })
     }
 
-    /// What a right proof for a call says.
+    /// The claims of a valid proof for a call.
     pub fn claims(&self, method: &Method, url: &str, access: Option<&str>) -> Value {
         let mut claims = json!({
             "jti": URL_SAFE_NO_PAD.encode(domain::rng::bytes::<16>()),
@@ -68,12 +68,12 @@ impl ClientKey {
         format!("{signed}.{signature}")
     }
 
-    /// A right proof for a call.
+    /// A valid proof for a call.
     pub fn proof(&self, method: &Method, url: &str, access: Option<&str>) -> String {
         self.sign(&self.header(), &self.claims(method, url, access))
     }
 
-    /// A POST with a proof, as to a sign-in or a refresh.
+    /// A POST with a proof, for a sign-in or a refresh.
     pub async fn post(&self, api: &Api, path: &str, body: Value) -> Answer {
         self.post_with(api, path, body, &[]).await
     }
@@ -111,7 +111,7 @@ impl ClientKey {
         .await
     }
 
-    /// Signs in by a fresh code with a session bound to this key; gives the login's whole body.
+    /// Signs in with a fresh code to a session bound to this key; returns the whole body of the login.
     pub async fn sign_in(&self, api: &Api, phone: &str) -> Value {
         let code = api.fresh_code(phone).await;
         let body = json!({ "phone_number": phone, "otp": code });
@@ -131,7 +131,7 @@ impl ClientKey {
     }
 }
 
-/// A call with these headers and no others.
+/// A call with exactly these headers.
 pub async fn call(
     api: &Api,
     method: Method,
@@ -142,7 +142,7 @@ pub async fn call(
     api.try_call(method, path, body, headers).await.expect("an answer")
 }
 
-/// The base64url of a text's SHA-256: `ath`, `jkt`.
+/// The base64url of the SHA-256 of a text: `ath`, `jkt`.
 pub fn hash(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
 }

@@ -1,19 +1,19 @@
-//! The operator's commands: what each leaves in the audit, what it prints for programs, and with which settings it runs.
+//! The operator's commands: what each writes to the audit, what it prints as JSON, and which settings it needs.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::both_sides;
-use crate::support::http::new_phone;
-use crate::support::process::{self, Binary};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::new_phone;
+use testkit::process::{self, Binary};
+use testkit::system::{Side, System};
 
 both_sides!(
-    commands_are_written_to_the_audit_and_print_json,
-    an_account_that_staff_makes_keeps_the_rules_of_a_sign_up,
-    a_blocked_address_is_kept_as_the_gateway_sees_it,
+    commands_are_audited_and_print_json,
+    an_account_created_by_staff_follows_the_rules_of_a_sign_up,
+    a_blocked_address_is_stored_as_the_gateway_sees_it,
 );
 
 fn home(system: &System) -> &Path {
@@ -25,7 +25,7 @@ fn printed(system: &System, args: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}: {text}"))
 }
 
-/// What the operator did, in order: act, subject, detail.
+/// The operator's audit lines in order: act, subject, detail.
 async fn audit(system: &System) -> Vec<(String, String, String)> {
     const SQL: &str = "SELECT act, subject, detail FROM audit WHERE actor = 'operator' ORDER BY id";
     match &system.engines {
@@ -43,7 +43,7 @@ async fn audit(system: &System) -> Vec<(String, String, String)> {
     }
 }
 
-async fn commands_are_written_to_the_audit_and_print_json(side: Side) {
+async fn commands_are_audited_and_print_json(side: Side) {
     let system = System::start(side, &[]).await;
     let before = audit(&system).await.len();
     let made = printed(&system, &["users", "create", &new_phone(), "--json"]);
@@ -98,7 +98,7 @@ async fn commands_are_written_to_the_audit_and_print_json(side: Side) {
     );
 }
 
-async fn an_account_that_staff_makes_keeps_the_rules_of_a_sign_up(side: Side) {
+async fn an_account_created_by_staff_follows_the_rules_of_a_sign_up(side: Side) {
     let system = System::start(side, &[]).await;
     let create = |more: &[&str]| {
         let phone = new_phone();
@@ -117,10 +117,10 @@ async fn an_account_that_staff_makes_keeps_the_rules_of_a_sign_up(side: Side) {
         assert!(!made && complaint.contains(field), "{complaint}");
     }
     assert!(create(&["--first-name", "Ada", "--locale", "en-GB"]).0);
-    assert!(create(&[]).0, "names may be left out");
+    assert!(create(&[]).0, "names are optional");
 }
 
-async fn a_blocked_address_is_kept_as_the_gateway_sees_it(side: Side) {
+async fn a_blocked_address_is_stored_as_the_gateway_sees_it(side: Side) {
     let system = System::start(side, &[]).await;
     let why = ["--reason", "test", "--owner", "ops", "--json"];
     let add = [&["block", "add", "ip", "::ffff:203.0.113.9"][..], &why].concat();
@@ -132,8 +132,8 @@ async fn a_blocked_address_is_kept_as_the_gateway_sees_it(side: Side) {
 
 mod on_the_engines {
     use super::*;
-    use crate::support::engines::Engines;
-    use crate::support::system::Apart;
+    use testkit::engines::Engines;
+    use testkit::system::Apart;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn commands_run_with_the_settings_of_a_service_and_dead_letters_are_audited() {

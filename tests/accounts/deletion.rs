@@ -1,4 +1,4 @@
-//! A deleted account leaves no trace: a search of everything that every store holds.
+//! A deleted account leaves no trace: a search through everything in every store.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,36 +12,36 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::both_sides;
-use crate::support::engines::EngineSet;
-use crate::support::http::{Api, new_phone};
-use crate::support::system::{Side, System};
-use crate::support::{eventually, in_time, postgres};
+use testkit::both_sides;
+use testkit::engines::EngineSet;
+use testkit::http::{Api, new_phone};
+use testkit::system::{Side, System};
+use testkit::{eventually, in_time, postgres};
 
 both_sides!(
     a_deleted_account_leaves_no_trace_in_any_store,
-    an_account_that_staff_deleted_leaves_no_trace_in_any_store,
-    a_deleted_accounts_tokens_are_refused_and_its_number_starts_anew,
+    an_account_deleted_by_staff_leaves_no_trace_in_any_store,
+    a_deleted_accounts_tokens_are_refused_and_its_number_starts_over,
 );
 
-/// Names that occur nowhere by chance.
+/// Names that never occur by chance.
 const FIRST: &str = "Quinzebald";
 const LAST: &str = "Ovrifluxson";
 const PASSWORD: &str = "vq7 blue kite 9 over the lake";
 
-/// What must not be found, in every form that a store could hold it in.
+/// What must not be found, in every form that a store could hold.
 fn needles(phones: &[&str], id: &str) -> Vec<(String, Vec<u8>)> {
     let mut needles = Vec::new();
     for text in [FIRST, LAST, id, &id.replace('-', "")] {
         needles.push((text.to_owned(), text.as_bytes().to_vec()));
         for code in [STANDARD.encode(text), URL_SAFE_NO_PAD.encode(text)] {
-            // The last character depends on what follows.
+            // The last character depends on the bytes that follow.
             let code = code.trim_end_matches('=');
             needles.push((format!("base64 of {text}"), code.as_bytes()[..code.len() - 1].to_vec()));
         }
     }
     for phone in phones {
-        // The national number is in every other writing, and in base64 where it stands alone.
+        // Every other notation contains the national number; base64 shows only a number that stands alone.
         needles.push(((*phone).to_owned(), phone.as_bytes()[3..].to_vec()));
         needles.push((format!("base64 of {phone}"), STANDARD.encode(phone).into_bytes()));
     }
@@ -63,7 +63,7 @@ fn found(stores: &BTreeMap<String, Vec<u8>>, needles: &[(String, Vec<u8>)]) -> V
     hits
 }
 
-/// Everything that every store holds.
+/// The whole content of every store.
 async fn stores(system: &System) -> BTreeMap<String, Vec<u8>> {
     match &system.engines {
         Some(engines) => BTreeMap::from([
@@ -103,9 +103,9 @@ async fn redis_dump(url: &str) -> Vec<u8> {
             "list" => {
                 redis::cmd("LRANGE").arg(&key).arg(0).arg(-1).query_async(&mut connection).await
             }
-            // It went in between.
+            // Deleted since it was listed.
             "none" => continue,
-            other => panic!("{key} is a {other}, which this search does not read"),
+            other => panic!("this search cannot read {key}, a {other}"),
         };
         let value: redis::Value = read.unwrap();
         flatten(&value, &mut all);
@@ -113,7 +113,7 @@ async fn redis_dump(url: &str) -> Vec<u8> {
     all
 }
 
-/// The bytes as they are, one after another.
+/// Appends the raw bytes, one value after another.
 fn flatten(value: &redis::Value, all: &mut Vec<u8>) {
     match value {
         redis::Value::BulkString(bytes) => all.extend(bytes),
@@ -130,7 +130,7 @@ fn flatten(value: &redis::Value, all: &mut Vec<u8>) {
     all.push(b'\n');
 }
 
-/// What waits in the queues, by their lengths: all must be empty, the dead ones too.
+/// The messages in all queues, dead-letter queues included: all must be empty.
 async fn queues(engines: &EngineSet) -> Vec<u8> {
     let connection =
         lapin::Connection::connect(&engines.amqp_url, lapin::ConnectionProperties::default())
@@ -153,7 +153,7 @@ async fn queues(engines: &EngineSet) -> Vec<u8> {
     all
 }
 
-/// Whether the outbox has been emptied: the broker has every event.
+/// Whether the outbox is empty: the broker has every event.
 async fn all_published(system: &System) -> bool {
     const WAITING: &str = "SELECT COUNT(*) FROM outbox WHERE published_at IS NULL";
     let count: i64 = match &system.engines {
@@ -177,8 +177,8 @@ fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap().to_owned()
 }
 
-/// An account that did everything an account can do; gives its id, an access token and its numbers, old, new and asked
-/// for.
+/// Creates an account and makes it do everything an account can do; returns its id, an access token and its numbers:
+/// old, new, and requested.
 async fn a_full_life(system: &System, api: &Api) -> (String, String, [String; 3]) {
     let (old, new, wanted) = (new_phone(), new_phone(), new_phone());
     let asked = api.signup(&old, FIRST, LAST).await.expect(202).text("request_id");
@@ -225,33 +225,33 @@ async fn a_deleted_account_leaves_no_trace_in_any_store(side: Side) {
     .await;
 }
 
-async fn an_account_that_staff_deleted_leaves_no_trace_in_any_store(side: Side) {
+async fn an_account_deleted_by_staff_leaves_no_trace_in_any_store(side: Side) {
     let system = System::start(side, &[]).await;
     leaves_no_trace(&system, async |id, _| {
         let told = system.run(&["users", "delete", id, "--yes", "--json"]);
         let told: Value = serde_json::from_str(&told).unwrap();
-        // Embedded, they are in the memory of the running process.
+        // Embedded, the codes are in the memory of the running process.
         let forgotten = (side == Side::Engines).then_some(true);
         assert_eq!(told, json!({ "user_id": id, "deleted": true, "codes_forgotten": forgotten }));
     })
     .await;
 }
 
-/// An account that did all that one can do is deleted, given its id and an access token.
+/// Deletes an account after a full life, given its id and an access token, and searches every store.
 async fn leaves_no_trace(system: &System, delete: impl AsyncFn(&str, &str)) {
     let api = system.api();
     let (bystander, (id, access, phones)) =
         (api.sign_in(&new_phone()).await, a_full_life(system, &api).await);
     let emptied = async || all_published(system).await.then_some(());
-    // The numbers that the account had; the one that it asked for and never proved is its owner's.
+    // The numbers that the account had. The number that it requested and never proved belongs to someone else.
     let needles = needles(&[&phones[0], &phones[1]], &id);
-    eventually("the events before", Duration::from_secs(10), emptied).await;
+    eventually("the events before the deletion", Duration::from_secs(10), emptied).await;
     let before = found(&stores(system).await, &needles);
-    assert!(before.len() >= 4, "the search finds what is there: {before:#?}");
+    assert!(before.len() >= 4, "the search finds existing data: {before:#?}");
 
     delete(&id, &access).await;
     eventually("the events of the deletion", Duration::from_secs(10), emptied).await;
-    // Embedded, the file's log is emptied after that, and by the next sweep where a reader (we) was in the way.
+    // Embedded, the file's log is emptied afterwards, or by the next sweep if a reader (this test) blocked it.
     let mut left = Vec::new();
     let gone = in_time(Duration::from_secs(75), async || {
         left = found(&stores(system).await, &needles);
@@ -264,7 +264,7 @@ async fn leaves_no_trace(system: &System, delete: impl AsyncFn(&str, &str)) {
     assert!(system.run(&["users", "show", bystander]).contains(bystander));
 }
 
-async fn a_deleted_accounts_tokens_are_refused_and_its_number_starts_anew(side: Side) {
+async fn a_deleted_accounts_tokens_are_refused_and_its_number_starts_over(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let phone = new_phone();

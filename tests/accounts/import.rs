@@ -1,27 +1,27 @@
-//! Accounts from elsewhere: CSV and a Django dump, whose passwords go on working, and the export.
+//! Imports from CSV and from a Django dump, whose passwords keep working, and the export.
 
 use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::both_sides;
-use crate::support::http::new_phone;
-use crate::support::process::Binary;
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::new_phone;
+use testkit::process::Binary;
+use testkit::system::{Side, System};
 
 both_sides!(
-    a_django_dump_is_imported_and_its_passwords_go_on_working,
-    imported_passwords_stay_right_while_a_sign_in_beside_hashes_them_anew,
-    bad_rows_are_named_by_their_line_and_left_out,
-    a_file_that_cannot_be_read_to_its_end_makes_no_account,
-    what_is_exported_can_be_imported,
+    a_django_dump_is_imported_and_its_passwords_keep_working,
+    imported_passwords_stay_valid_while_a_parallel_sign_in_rehashes_them,
+    bad_rows_are_left_out_and_reported_by_line,
+    a_file_that_cannot_be_read_completely_creates_no_account,
+    an_export_can_be_imported,
 );
 
-/// `vq7 blue kite 9`, as Django 3.2 keeps it; computed with Python's hashlib.
+/// `vq7 blue kite 9` as Django 3.2 stores it; computed with Python's hashlib.
 const KEPT: &str = "pbkdf2_sha256$260000$Zr4kSaltSalt$/w0y118jq5ZlvQGkz1yTkgHUAqAH75fYOo6Ru1KD5aY=";
 
-/// Runs `latchkey users …`; what it printed, and whether it was content.
+/// Runs `latchkey users …`; returns whether it succeeded, its output and its error output.
 fn users(system: &System, args: &[&str]) -> (bool, String, String) {
     let output = Command::new(Binary::Latchkey.path())
         .arg("users")
@@ -46,7 +46,7 @@ fn password_login(phone: &str, password: &str) -> Value {
     json!({ "phone_number": phone, "password": password })
 }
 
-async fn a_django_dump_is_imported_and_its_passwords_go_on_working(side: Side) {
+async fn a_django_dump_is_imported_and_its_passwords_keep_working(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let [with, without, blocked, other] = [(); 4].map(|()| new_phone());
@@ -69,7 +69,7 @@ async fn a_django_dump_is_imported_and_its_passwords_go_on_working(side: Side) {
     assert_eq!(serde_json::from_str::<Value>(&dry).unwrap()["imported"], 4);
     let (done, told, complaint) = users(&system, &["import", &path, "--json"]);
     assert!(done, "{complaint}");
-    assert!(!told.contains(&with[1..]) && !complaint.contains(&with[1..]), "numbers are not told");
+    assert!(!told.contains(&with[1..]) && !complaint.contains(&with[1..]), "no number is shown");
     let told: Value = serde_json::from_str(&told).unwrap();
     let expected =
         json!({ "imported": 4, "existing": 0, "without_password": 1, "bad": [], "dry_run": false });
@@ -80,7 +80,7 @@ async fn a_django_dump_is_imported_and_its_passwords_go_on_working(side: Side) {
 
     let wrong = password_login(&with, "vq7 blue kite 8");
     api.post("/v1/token", wrong).await.problem(401, "invalid_credentials");
-    // The second time it is our own hash, of the same password.
+    // The second login is compared with our own hash of the same password.
     for _ in 0..2 {
         let pair =
             api.post("/v1/token", password_login(&with, "vq7 blue kite 9")).await.expect(200);
@@ -98,20 +98,20 @@ async fn a_django_dump_is_imported_and_its_passwords_go_on_working(side: Side) {
     for phone in [&without, &other] {
         let tried = api.post("/v1/token", password_login(phone, "!unusable0123456789")).await;
         tried.problem(401, "invalid_credentials");
-        assert_eq!(api.sign_in(phone).await["user"]["first_name"], "Grace", "the code signs in");
+        assert_eq!(api.sign_in(phone).await["user"]["first_name"], "Grace", "a code signs in");
     }
     let of_blocked = api.post("/v1/token", password_login(&blocked, "vq7 blue kite 9")).await;
     of_blocked.problem(403, "account_blocked");
 }
 
-async fn imported_passwords_stay_right_while_a_sign_in_beside_hashes_them_anew(side: Side) {
+async fn imported_passwords_stay_valid_while_a_parallel_sign_in_rehashes_them(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
     let path = file(&system, "one.csv", &format!("phone_number,password\n{phone},{KEPT}\n"));
     let (done, _, complaint) = users(&system, &["import", &path]);
     assert!(done, "{complaint}");
-    // One more than are compared at once: it is compared with the old hash while the first one's takes its place.
+    // One more than are compared at once: it is compared with the old hash while the first one's new hash replaces it.
     let cores = std::thread::available_parallelism().unwrap().get().max(2);
     let logins = (0..=cores).map(|_| {
         let (api, login) = (api.clone(), password_login(&phone, "vq7 blue kite 9"));
@@ -123,7 +123,7 @@ async fn imported_passwords_stay_right_while_a_sign_in_beside_hashes_them_anew(s
     let kept = hash_of(&system, &phone).await.unwrap();
     assert!(kept.starts_with("$argon2id$"));
 
-    // As the password that is shown for a new one: compared once the sign-ins before it were.
+    // As the current password in a change: it is compared after the sign-ins before it.
     let phone = new_phone();
     let path = file(&system, "two.csv", &format!("phone_number,password\n{phone},{KEPT}\n"));
     assert!(users(&system, &["import", &path]).0);
@@ -132,7 +132,7 @@ async fn imported_passwords_stay_right_while_a_sign_in_beside_hashes_them_anew(s
         (0..cores).map(|_| api.post("/v1/token", password_login(&phone, "vq7 blue kite 9")));
     let body = json!({ "password": "another kite, nine lakes away", "current_password": "vq7 blue kite 9" });
     let change = api.signed_in(reqwest::Method::PUT, "/v1/me/password", &access, Some(body));
-    // A sign-in may find the new password there, and is refused then. The change is not.
+    // A sign-in may find the new password and be refused. The change is not refused.
     let (_, changed) = tokio::join!(futures::future::join_all(logins), change);
     changed.expect(204);
 }
@@ -142,8 +142,7 @@ async fn hash_of(system: &System, phone: &str) -> Option<String> {
     use sqlx::Connection as _;
     match &system.engines {
         Some(engines) => {
-            let mut connection =
-                crate::support::postgres::connect(&engines.database_url).await.unwrap();
+            let mut connection = testkit::postgres::connect(&engines.database_url).await.unwrap();
             sqlx::query_scalar(SQL).bind(phone).fetch_one(&mut connection).await.unwrap()
         }
         None => {
@@ -155,7 +154,7 @@ async fn hash_of(system: &System, phone: &str) -> Option<String> {
     }
 }
 
-async fn bad_rows_are_named_by_their_line_and_left_out(side: Side) {
+async fn bad_rows_are_left_out_and_reported_by_line(side: Side) {
     let system = System::start(side, &[]).await;
     let (good, last) = (new_phone(), new_phone());
     let table = format!(
@@ -173,7 +172,7 @@ async fn bad_rows_are_named_by_their_line_and_left_out(side: Side) {
     );
     let path = file(&system, "users.csv", &table);
     let (done, told, complaint) = users(&system, &["import", &path, "--json"]);
-    assert!(!done, "a script must see that rows were left out");
+    assert!(!done, "the exit status shows that rows were left out");
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&told["imported"], &told["existing"]), (&json!(2), &json!(1)), "{told}");
     let lines: Vec<_> = told["bad"].as_array().unwrap().iter().map(|bad| &bad["line"]).collect();
@@ -185,7 +184,7 @@ async fn bad_rows_are_named_by_their_line_and_left_out(side: Side) {
     assert_eq!(system.api().sign_in(&last).await["user"]["first_name"], "Last");
 }
 
-async fn a_file_that_cannot_be_read_to_its_end_makes_no_account(side: Side) {
+async fn a_file_that_cannot_be_read_completely_creates_no_account(side: Side) {
     let system = System::start(side, &[]).await;
     let phone = new_phone();
     let cut = format!(r#"[{{"model":"a.user","pk":1,"fields":{{"phone_number":"{phone}"}}}},"#);
@@ -197,10 +196,10 @@ async fn a_file_that_cannot_be_read_to_its_end_makes_no_account(side: Side) {
         assert!(!done && told.is_empty(), "{told}");
         assert!(complaint.contains("nothing was imported"), "{complaint}");
     }
-    assert!(!users(&system, &["find", &phone]).0, "no account was made");
+    assert!(!users(&system, &["find", &phone]).0, "no account was created");
 }
 
-async fn what_is_exported_can_be_imported(side: Side) {
+async fn an_export_can_be_imported(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let phone = new_phone();

@@ -1,4 +1,4 @@
-//! Latchkey inside the test's own process, so that the test can move its clock.
+//! Latchkey in the test's own process, so that the test can move its clock.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use config::{Config, Role};
 use domain::clock::Clock;
-use gateway::tokens::key_dir;
-use gateway::tokens::signing_key::Algorithm;
+use gateway::key_dir;
+use gateway::signing_key::Algorithm;
 use service::connections::Connections;
 use service::health::Health;
 use service::start;
@@ -16,13 +16,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::engines::Engines as Servers;
-use crate::support::eventually;
-use crate::support::folder::Folder;
-use crate::support::http::Api;
-use crate::support::system::Side;
+use testkit::engines::Engines as Servers;
+use testkit::eventually;
+use testkit::folder::Folder;
+use testkit::http::Api;
+use testkit::system::Side;
 
-/// Gateways and both workers, all on one clock. They end when it is dropped.
+/// Gateways and both workers, all on one clock. Dropping it ends them.
 pub(crate) struct Inside {
     pub clock: Clock,
     pub engines: Connections,
@@ -34,7 +34,7 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    /// As many gateways as asked for: on the engines each has connections of its own.
+    /// Starts this many gateways; on the engines each has its own connections.
     pub async fn start(side: Side, gateways: usize) -> Self {
         start::install_crypto();
         let home = Folder::new("inside");
@@ -87,7 +87,7 @@ impl Inside {
         inside
     }
 
-    /// A gateway more on the same engines, on a host whose clock differs; gives its number.
+    /// Adds a gateway on the same engines with another clock; returns its number.
     pub async fn add_with_clock(&mut self, clock: Clock) -> usize {
         let engines = Connections { clock, ..self.engines.clone() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -102,7 +102,7 @@ impl Inside {
     async fn answers(&self, number: usize) {
         let url = format!("{}/.well-known/jwks.json", self.api_of(number).url);
         eventually("a gateway", Duration::from_secs(30), async || {
-            crate::support::http::status_of(&url).await.filter(|status| *status == 200)
+            testkit::http::status_of(&url).await.filter(|status| *status == 200)
         })
         .await;
     }

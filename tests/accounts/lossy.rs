@@ -1,18 +1,18 @@
-//! P9 over a network that loses every other answer.
+//! P9 over a network that loses half of the answers.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Api, new_phone};
-use crate::support::proxy::{Fault, Proxy};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::http::{Api, new_phone};
+use testkit::proxy::{Fault, Proxy};
+use testkit::system::Side;
 
 both_sides!(p9_a_client_that_loses_half_of_its_answers_is_never_signed_out);
 
-/// How long an answer is waited for that may have been lost. What was lost was handled all the same.
+/// How long to wait for an answer that may be lost. The gateway handled the request all the same.
 const PATIENCE: Duration = Duration::from_millis(400);
 /// Ten minutes of the product's clock, a refresh every ten seconds.
 const REFRESHES: usize = 60;
@@ -25,24 +25,24 @@ async fn p9_a_client_that_loses_half_of_its_answers_is_never_signed_out(side: Si
     let url = url.trim_end_matches('/');
     let (mut lost, mut got) = (0, 0);
     for _ in 0..REFRESHES {
-        // A client keeps its token until it has the next one, and repeats until then. Four losses in a row leave the
-        // grace of 30 s when each costs 5 s; longer outages are the network's, not this test's.
+        // A client keeps its token and retries until it has the next one. Four losses of 5 s each stay within the grace
+        // of 30 s; longer outages are not tested here.
         let mut in_a_row = 0;
         loop {
             let lose = in_a_row < 4 && domain::rng::below(2) == 0;
             proxy.set(if lose { Fault::SwallowAnswers } else { Fault::None }).await;
-            // A connection of its own each time: on one that lost an answer the next would be out of step.
+            // A new connection each time: on one that lost an answer, the next answer would be out of step.
             let api = Api::new(url);
             let asked = timeout(if lose { PATIENCE } else { PATIENCE * 25 }, api.refresh(&refresh));
             match asked.await {
                 Ok(answer) => {
-                    assert!(!lose, "an answer came through the proxy that swallows them");
+                    assert!(!lose, "an answer came through a proxy that swallows answers");
                     refresh = answer.expect(200).text("refresh");
                     got += 1;
                     break;
                 }
                 Err(_) => {
-                    assert!(lose, "an answer that was not swallowed did not come");
+                    assert!(lose, "an answer that was not swallowed did not arrive");
                     lost += 1;
                     in_a_row += 1;
                     latchkey.advance(5);
@@ -52,8 +52,8 @@ async fn p9_a_client_that_loses_half_of_its_answers_is_never_signed_out(side: Si
         latchkey.advance(10);
     }
     assert_eq!(got, REFRESHES);
-    assert!(lost > REFRESHES / 3, "{lost} lost: the network was no trouble");
-    // What the losses left behind is one session, and it lives.
+    assert!(lost > REFRESHES / 3, "only {lost} lost: the network was too reliable");
+    // The losses left one session, and it is alive.
     let last = direct.refresh(&refresh).await.expect(200);
     direct.me(&last.text("access")).await.expect(200);
 }

@@ -1,4 +1,4 @@
-//! Tokens, sessions and accounts over HTTP: what P9 promises, and the life of an account to its end.
+//! Tokens, sessions and accounts over HTTP: what P9 promises, and the life of an account up to its deletion.
 
 mod blocked;
 mod bound;

@@ -1,4 +1,4 @@
-//! Passwords: the rules, what a change ends, and 200 who try at once.
+//! Passwords: the rules, what a change ends, and 200 logins at once.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone};
+use testkit::system::{Side, System};
 
 both_sides!(
-    a_password_is_taken_or_refused_by_its_rules,
+    a_password_is_accepted_or_refused_by_the_rules,
     a_new_password_ends_the_other_sessions_and_the_old_one_no_longer_works,
-    p4_a_right_current_password_is_judged_like_a_sign_in_and_ends_the_failures_in_a_row,
-    p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a_while,
-    p12_200_password_logins_at_once_leave_the_rest_answering_and_memory_bounded,
+    p4_the_current_password_is_checked_like_a_sign_in_and_resets_the_failures_in_a_row,
+    p4_wrong_passwords_are_counted_apart_from_codes_and_lock_passwords_briefly,
+    p12_200_password_logins_at_once_block_no_other_call_and_memory_stays_bounded,
 );
 
 const GOOD: &str = "vq7 blue kite 9 over the lake";
@@ -34,7 +34,7 @@ fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap().to_owned()
 }
 
-async fn a_password_is_taken_or_refused_by_its_rules(side: Side) {
+async fn a_password_is_accepted_or_refused_by_the_rules(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
@@ -95,14 +95,14 @@ async fn a_new_password_ends_the_other_sessions_and_the_old_one_no_longer_works(
     try_password(&other, &phone, next).await.expect(200);
 }
 
-async fn p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a_while(side: Side) {
+async fn p4_wrong_passwords_are_counted_apart_from_codes_and_lock_passwords_briefly(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let phone = new_phone();
     let access = text(&apis[0].sign_in(&phone).await, "access");
     set(&apis[0], &access, json!({ "password": GOOD })).await.expect(204);
     for attempt in 0..10 {
-        let password = format!("a wrong guess {attempt}");
+        let password = format!("a wrong password {attempt}");
         let answer = try_password(&apis[attempt % 2], &phone, &password).await;
         answer.problem(401, "invalid_credentials");
     }
@@ -111,10 +111,10 @@ async fn p4_wrong_passwords_are_counted_apart_from_codes_and_close_the_way_for_a
     apis[0].sign_in(&phone).await;
     latchkey.advance(31);
     try_password(&apis[0], &phone, GOOD).await.expect(200);
-    try_password(&apis[1], &phone, "a wrong guess").await.problem(401, "invalid_credentials");
+    try_password(&apis[1], &phone, "a wrong password").await.problem(401, "invalid_credentials");
 }
 
-async fn p4_a_right_current_password_is_judged_like_a_sign_in_and_ends_the_failures_in_a_row(
+async fn p4_the_current_password_is_checked_like_a_sign_in_and_resets_the_failures_in_a_row(
     side: Side,
 ) {
     let latchkey = Inside::start(side, 2).await;
@@ -126,20 +126,20 @@ async fn p4_a_right_current_password_is_judged_like_a_sign_in_and_ends_the_failu
         async move { set(&api, &access, body).await }
     };
     set(&apis[0], &access, json!({ "password": GOOD })).await.expect(204);
-    // Nine failures bring no wait yet; had the right one not ended them, the second round would end in one.
+    // Nine failures cause no wait yet. Without the reset by the right password, the second round would cause one.
     for _ in 0..2 {
         for attempt in 0..9 {
-            show(attempt, "a wrong guess").await.problem(401, "invalid_credentials");
+            show(attempt, "a wrong password").await.problem(401, "invalid_credentials");
         }
         show(0, GOOD).await.expect(204);
     }
     for attempt in 0..10 {
-        show(attempt, "a wrong guess").await.problem(401, "invalid_credentials");
+        show(attempt, "a wrong password").await.problem(401, "invalid_credentials");
     }
     show(0, GOOD).await.problem(429, "too_many_requests");
     latchkey.advance(31);
-    // Together at the wait's end: however many come, at most one wrong one is judged, and after it not the right one.
-    let answers = join_all((0..12).map(|attempt| show(attempt, "another guess"))).await;
+    // All at once when the wait ends: at most one wrong password is compared, and the right one after it is refused.
+    let answers = join_all((0..12).map(|attempt| show(attempt, "another wrong one"))).await;
     let judged = answers.iter().filter(|answer| answer.status == 401).count();
     assert_eq!(judged, 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
     show(1, GOOD).await.problem(429, "too_many_requests");
@@ -147,14 +147,14 @@ async fn p4_a_right_current_password_is_judged_like_a_sign_in_and_ends_the_failu
     show(1, GOOD).await.expect(204);
 }
 
-/// The most memory that a process has had so far, in MiB.
+/// The peak memory of a process so far, in MiB.
 fn peak_mib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
 }
 
-async fn p12_200_password_logins_at_once_leave_the_rest_answering_and_memory_bounded(side: Side) {
+async fn p12_200_password_logins_at_once_block_no_other_call_and_memory_stays_bounded(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
@@ -167,7 +167,7 @@ async fn p12_200_password_logins_at_once_leave_the_rest_answering_and_memory_bou
     let flood = tokio::spawn({
         let (api, phone) = (api.clone(), phone.clone());
         async move {
-            // Numbers of others too: nobody's password costs the same.
+            // Unknown numbers too: a password for no account costs the same.
             let strangers: Vec<String> = (0..100).map(|_| new_phone()).collect();
             let calls = (0..200).map(|n| {
                 let phone = if n % 2 == 0 { &phone } else { &strangers[n / 2] };
@@ -195,9 +195,9 @@ async fn p12_200_password_logins_at_once_leave_the_rest_answering_and_memory_bou
             _ => drop(answer.problem(503, "temporarily_unavailable")),
         }
     }
-    assert!(signed_in > 0, "some were judged");
-    // 200 at once would take 3,800 MiB; a pool as wide as the machine's cores takes 19 MiB for each, and the allocator
-    // gives memory back late.
+    assert!(signed_in > 0, "some logins succeeded");
+    // 200 at once would take 3,800 MiB; a pool with one thread per core takes 19 MiB for each, and the allocator
+    // returns memory late.
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     let grown = peak_mib(pid).saturating_sub(before);
     assert!(grown < 100 + 100 * cores, "memory grew by {grown} MiB");

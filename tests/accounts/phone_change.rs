@@ -1,4 +1,4 @@
-//! A change of phone: proven, told to the old number, undone by staff within a day.
+//! A change of phone: proven by a code, announced to the old number, undone by staff within a day.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(
-    a_proven_number_replaces_the_old_one_which_is_told,
-    a_taken_number_is_told_only_to_who_proved_it,
+    a_proven_number_replaces_the_old_one_which_is_notified,
+    a_taken_number_is_reported_only_after_it_is_proven,
     a_stale_sign_in_changes_no_number,
-    a_code_for_a_change_signs_nobody_in_and_the_reverse,
-    staff_puts_a_changed_number_back,
+    a_code_for_a_change_cannot_sign_in_and_vice_versa,
+    staff_can_restore_a_changed_number,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -33,7 +33,7 @@ async fn confirm(api: &Api, access: &str, code: &str) -> Answer {
     api.signed_in(Method::POST, "/v1/me/phone/confirm", access, Some(body)).await
 }
 
-/// The texts without a code that a phone got.
+/// The texts without a code that a phone received.
 async fn notices(api: &Api, phone: &str) -> Vec<String> {
     let messages = api.messages(phone).await;
     messages.iter().filter(|text| text["code"].is_null()).map(|m| text(m, "text")).collect()
@@ -46,7 +46,7 @@ async fn change(api: &Api, access: &str, new: &str) -> Value {
     confirm(api, access, &code).await.expect(200).body
 }
 
-async fn a_proven_number_replaces_the_old_one_which_is_told(side: Side) {
+async fn a_proven_number_replaces_the_old_one_which_is_notified(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let (api, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let (old, new) = (new_phone(), new_phone());
@@ -69,7 +69,7 @@ async fn a_proven_number_replaces_the_old_one_which_is_told(side: Side) {
     })
     .await;
     for number in [&old, &new] {
-        assert!(!told.contains(&number[3..]), "it names no number");
+        assert!(!told.contains(&number[3..]), "the notice names no number");
     }
     assert!(notices(&api, &new).await.is_empty());
     confirm(&api, &access, &code).await.problem(401, "otp_incorrect");
@@ -77,7 +77,7 @@ async fn a_proven_number_replaces_the_old_one_which_is_told(side: Side) {
     assert_eq!(api.sign_in(&new).await["user"]["id"], mine["user"]["id"]);
 }
 
-async fn a_taken_number_is_told_only_to_who_proved_it(side: Side) {
+async fn a_taken_number_is_reported_only_after_it_is_proven(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (mine, theirs, free) = (new_phone(), new_phone(), new_phone());
@@ -96,7 +96,7 @@ async fn a_taken_number_is_told_only_to_who_proved_it(side: Side) {
     confirm(&api, &access, &wrong(&code, 1)).await.problem(401, "otp_incorrect");
     confirm(&api, &access, &code).await.problem(409, "phone_number_taken");
     assert_eq!(text(&api.me(&access).await.expect(200).body, "phone_number"), mine);
-    assert!(notices(&api, &mine).await.is_empty(), "nothing changed, nobody is told");
+    assert!(notices(&api, &mine).await.is_empty(), "nothing changed, so nobody is notified");
 }
 
 async fn a_stale_sign_in_changes_no_number(side: Side) {
@@ -107,7 +107,7 @@ async fn a_stale_sign_in_changes_no_number(side: Side) {
     latchkey.advance(595);
     code_request(&api, &text(&pair, "access"), &new_phone()).await.expect(202);
     latchkey.advance(10);
-    // A refresh is no sign-in: it proves the device, not the person.
+    // A refresh is not a sign-in: it proves the device, not the person.
     pair = api.refresh(&text(&pair, "refresh")).await.expect(200).body;
     let refused = code_request(&api, &text(&pair, "access"), &new_phone()).await;
     refused.problem(403, "fresh_sign_in_required");
@@ -115,7 +115,7 @@ async fn a_stale_sign_in_changes_no_number(side: Side) {
     code_request(&api, &text(&fresh, "access"), &new_phone()).await.expect(202);
 }
 
-async fn a_code_for_a_change_signs_nobody_in_and_the_reverse(side: Side) {
+async fn a_code_for_a_change_cannot_sign_in_and_vice_versa(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (mine, new) = (new_phone(), new_phone());
@@ -124,7 +124,7 @@ async fn a_code_for_a_change_signs_nobody_in_and_the_reverse(side: Side) {
     let for_change = api.code(&new, 1).await;
     api.login(&new, &for_change).await.problem(401, "otp_incorrect");
     let for_login = loop {
-        // The two codes are drawn apart and could be the same one time in a million.
+        // The two codes are drawn separately and are equal once in a million times.
         let code = api.fresh_code(&new).await;
         if code != for_change {
             break code;
@@ -132,13 +132,13 @@ async fn a_code_for_a_change_signs_nobody_in_and_the_reverse(side: Side) {
         api.login(&new, &code).await.expect(200);
     };
     confirm(&api, &access, &for_login).await.problem(401, "otp_incorrect");
-    // Another user's ask for the same number has a code of its own.
+    // Another user's request for the same number has its own code.
     let other = text(&api.sign_in(&new_phone()).await, "access");
     confirm(&api, &other, &for_change).await.problem(401, "otp_incorrect");
     confirm(&api, &access, &for_change).await.expect(200);
 }
 
-async fn staff_puts_a_changed_number_back(side: Side) {
+async fn staff_can_restore_a_changed_number(side: Side) {
     let system = System::start(side, &[]).await;
     let api = system.api();
     let (old, new) = (new_phone(), new_phone());

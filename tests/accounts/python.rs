@@ -1,19 +1,19 @@
-//! Other people's libraries: PyJWT and python-jose verify our tokens by the JWKS alone, and PyJWT makes proofs of a key.
+//! Third-party libraries: PyJWT and python-jose verify our tokens with the JWKS alone, and PyJWT makes key proofs.
 
 use std::process::Command;
 
-use crate::both_sides;
-use crate::support::http::new_phone;
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::new_phone;
+use testkit::system::{Side, System};
 
 both_sides!(
-    pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone,
+    pyjwt_and_jose_verify_our_tokens_with_the_jwks_alone,
     the_documented_example_of_a_bound_session_runs,
 );
 
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Arguments: the JWKS's URL, the issuer, the token, the algorithm that it must have.
+/// Arguments: the URL of the JWKS, the issuer, the token, its expected algorithm.
 const VERIFY: &str = r#"
 import json, sys, urllib.request
 import jwt
@@ -43,8 +43,8 @@ head, body, signature = token.split(".")
 forged = ".".join([head, body, signature[:-6] + ("AAAAAA" if signature[-6:] != "AAAAAA" else "BBBBBB")])
 assert refused(lambda: pyjwt(forged)) and refused(lambda: pyjwt(token, audience="other"))
 
-if algorithm != "EdDSA":  # which python-jose does not know
-    if algorithm == "RS256":  # of a set with other kinds before it, python-jose would stumble over them
+if algorithm != "EdDSA":  # python-jose does not support it
+    if algorithm == "RS256":  # python-jose fails if keys of other types come first in the set
         kid = jwt.get_unverified_header(token)["kid"]
         keys = {"keys": [key for key in keys["keys"] if key["kid"] == kid]}
     def by_jose(token, audience="latchkey"):
@@ -54,7 +54,7 @@ if algorithm != "EdDSA":  # which python-jose does not know
 print("verified")
 "#;
 
-async fn pyjwt_and_jose_verify_our_tokens_by_the_jwks_alone(side: Side) {
+async fn pyjwt_and_jose_verify_our_tokens_with_the_jwks_alone(side: Side) {
     let mut system = System::start(side, &[("LATCHKEY_ISSUER", "http://latchkey.test")]).await;
     for (algorithm, kid) in [("ES256", None), ("EdDSA", Some("ed")), ("RS256", Some("rsa"))] {
         if let Some(kid) = kid {

@@ -1,4 +1,4 @@
-//! P9 without a broken network: parallel refreshes, the grace, reuse, ends, restarts, and thieves.
+//! P9 on an intact network: parallel refreshes, the grace period, reuse, session ends, restarts, and thieves.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone};
-use crate::support::process::Binary;
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone};
+use testkit::process::Binary;
+use testkit::system::{Side, System};
 
 both_sides!(
-    p9_of_50_refreshes_at_once_one_branch_lives_and_nobody_is_signed_out,
+    p9_50_refreshes_at_once_leave_one_branch_and_sign_nobody_out,
     p9_the_last_refresh_may_be_repeated_for_30_seconds,
     p9_an_older_token_ends_the_session_and_that_survives_restarts,
     p9_a_thiefs_replay_ends_the_session_in_every_interleaving,
     p9_a_refresh_that_races_a_logout_leaves_no_session,
     a_session_ends_when_it_is_idle_and_at_its_absolute_end,
-    p9_a_login_is_repeated_by_its_key_and_gives_the_same_session,
+    p9_a_login_replayed_with_its_key_returns_the_same_session,
 );
 
 fn token(body: &Value, name: &str) -> String {
@@ -38,7 +38,7 @@ fn claims(token: &str) -> Value {
     serde_json::from_slice(&bytes).unwrap()
 }
 
-/// The same refresh from many tasks that start together, spread over the gateways.
+/// Sends the same refresh from many tasks at once, spread over the gateways.
 async fn at_once(apis: &[Api], count: usize, refresh: &str) -> Vec<Answer> {
     let barrier = Arc::new(Barrier::new(count));
     let calls = (0..count).map(|number| {
@@ -52,16 +52,16 @@ async fn at_once(apis: &[Api], count: usize, refresh: &str) -> Vec<Answer> {
     join_all(calls).await.into_iter().map(Result::unwrap).collect()
 }
 
-async fn p9_of_50_refreshes_at_once_one_branch_lives_and_nobody_is_signed_out(side: Side) {
+async fn p9_50_refreshes_at_once_leave_one_branch_and_sign_nobody_out(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let mut refresh = token(&apis[0].sign_in(&new_phone()).await, "refresh");
     for round in 1..=4 {
         let answers = at_once(&apis, 50, &refresh).await;
         let pairs: Vec<Value> = answers.into_iter().map(|answer| answer.expect(200).body).collect();
-        // All 50 hold one generation: whichever the client kept, it goes on with it.
+        // All 50 hold one generation: the client can continue with any of them.
         for pair in &pairs {
-            assert_eq!(generation(&token(pair, "refresh")), round + 1, "one rotation a round");
+            assert_eq!(generation(&token(pair, "refresh")), round + 1, "one rotation per round");
         }
         for pair in [&pairs[0], &pairs[49]] {
             apis[1].me(&token(pair, "access")).await.expect(200);
@@ -85,7 +85,7 @@ async fn p9_the_last_refresh_may_be_repeated_for_30_seconds(side: Side) {
     let again = token(&api.refresh(&first).await.expect(200).body, "refresh");
     assert_eq!(generation(&again), generation(&second), "equivalent, of the same generation");
     let third = token(&api.refresh(&again).await.expect(200).body, "refresh");
-    // The grace of the next rotation is its own, and reaches back one generation only.
+    // Each rotation has its own grace period, which reaches back one generation only.
     api.refresh(&second).await.expect(200);
     latchkey.advance(31);
     api.refresh(&second).await.problem(401, "refresh_reused");
@@ -114,8 +114,8 @@ async fn p9_an_older_token_ends_the_session_and_that_survives_restarts(side: Sid
     }
 }
 
-/// Owner and thief hold the same stolen token and refresh six times in all, each always with the last pair that he
-/// got: all orders, all within the grace and all with the grace over between them. Then each goes on once.
+/// Owner and thief hold the same stolen token and refresh six times in total, each with the last pair they got: in
+/// every order, all within the grace and all with the grace over in between. Then each refreshes once more.
 async fn p9_a_thiefs_replay_ends_the_session_in_every_interleaving(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
@@ -185,16 +185,16 @@ async fn a_session_ends_when_it_is_idle_and_at_its_absolute_end(side: Side) {
         assert!(left <= (180 - day) * DAY, "day {day}: no token outlives its session");
         kept = token(&pair, "refresh");
     }
-    // Its own life was over first: the token says so before the session is asked.
+    // The token itself expired first: that is checked before the session is read.
     api.refresh(&idle).await.problem(401, "token_not_valid");
-    // Within the leeway of 5 s the token is still good, but its session is over.
+    // Within the leeway of 5 s the token is still valid, but its session has ended.
     latchkey.advance(6 * DAY);
     api.refresh(&kept).await.problem(401, "session_revoked");
     latchkey.advance(6);
     api.refresh(&kept).await.problem(401, "token_not_valid");
 }
 
-async fn p9_a_login_is_repeated_by_its_key_and_gives_the_same_session(side: Side) {
+async fn p9_a_login_replayed_with_its_key_returns_the_same_session(side: Side) {
     let latchkey = Inside::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let phone = new_phone();

@@ -1,23 +1,23 @@
-//! The secret is rotated: what was counted, blocked and started under the one before goes on.
+//! Rotation of the secret: counts, blocks and sessions from before it stay in force.
 
 use std::path::Path;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::both_sides;
-use crate::support::http::{Api, new_phone};
-use crate::support::process::{self, Binary};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Api, new_phone};
+use testkit::process::{self, Binary};
+use testkit::system::{Side, System};
 
-both_sides!(p4_a_rotation_of_the_secret_forgets_no_failure_block_or_session);
+both_sides!(p4_rotating_the_secret_keeps_failures_blocks_and_sessions);
 
 const BEFORE: &str = "kv7tq2m9xw4r8ys3bn6c1zd5hj0plaeg";
 const NOW: &str = "m3xq8vt1zc6w9rk4yb7n2hs5dj0gpfle";
 const PASSWORD: &str = "vq7 blue kite 9 over the lake";
 
-async fn p4_a_rotation_of_the_secret_forgets_no_failure_block_or_session(side: Side) {
-    // One name for the tokens of all, on whatever port they are issued.
+async fn p4_rotating_the_secret_keeps_failures_blocks_and_sessions(side: Side) {
+    // One issuer for all processes, whatever their port.
     let issuer = ("LATCHKEY_ISSUER", "http://latchkey.test");
     let mut system = System::start(side, &[("LATCHKEY_SECRET", BEFORE), issuer]).await;
     let api = system.api();
@@ -36,7 +36,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure_block_or_session(side: S
         async move { api.post("/v1/token", body).await }
     };
     for _ in 0..10 {
-        let answer = try_password(api.clone(), "a wrong guess").await;
+        let answer = try_password(api.clone(), "a wrong password").await;
         answer.problem(401, "invalid_credentials");
     }
     system.run(&["block", "add", "phone", &blocked, "--reason", "test", "--owner", "ops"]);

@@ -1,18 +1,18 @@
-//! Where a user is signed in: the list, its ends, its cap, and that an end holds at once.
+//! A user's sessions: the list, ending them, the cap, and that an end takes effect at once.
 
 use reqwest::Method;
 use serde_json::Value;
 
 use super::inside::Inside;
-use crate::both_sides;
-use crate::support::http::{Api, new_phone};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::http::{Api, new_phone};
+use testkit::system::Side;
 
 both_sides!(
     an_ended_session_is_refused_at_once_by_every_gateway,
-    the_others_end_and_the_own_session_stays,
-    the_51st_session_ends_the_one_not_seen_for_longest,
-    another_users_session_is_as_one_that_never_was,
+    the_other_sessions_end_and_the_current_one_stays,
+    the_51st_session_ends_the_least_recently_seen_one,
+    another_users_session_looks_nonexistent,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -51,13 +51,13 @@ async fn an_ended_session_is_refused_at_once_by_every_gateway(side: Side) {
         api.blacklist(&text(&theirs, "refresh")).await.problem(401, "session_revoked");
         api.me(&access).await.expect(200);
     }
-    assert_eq!(end(&one, &access, &id).await, 404, "once");
+    assert_eq!(end(&one, &access, &id).await, 404, "it ends only once");
     let own = text(&listed(&one, &access).await[0], "id");
     assert_eq!(end(&one, &access, &own).await, 204);
     other.me(&access).await.problem(401, "session_revoked");
 }
 
-async fn the_others_end_and_the_own_session_stays(side: Side) {
+async fn the_other_sessions_end_and_the_current_one_stays(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
@@ -78,7 +78,7 @@ async fn the_others_end_and_the_own_session_stays(side: Side) {
     assert_eq!((left.len(), &left[0]["current"]), (1, &Value::Bool(true)));
 }
 
-async fn the_51st_session_ends_the_one_not_seen_for_longest(side: Side) {
+async fn the_51st_session_ends_the_least_recently_seen_one(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
@@ -87,7 +87,7 @@ async fn the_51st_session_ends_the_one_not_seen_for_longest(side: Side) {
         pairs.push(api.sign_in(&phone).await);
         latchkey.advance(1);
     }
-    // The first was seen since: the second is the one.
+    // The first session has been seen since, so the second is the least recently seen.
     api.refresh(&text(&pairs[0], "refresh")).await.expect(200);
     let last = api.sign_in(&phone).await;
     assert_eq!(listed(&api, &text(&last, "access")).await.len(), 50);
@@ -97,7 +97,7 @@ async fn the_51st_session_ends_the_one_not_seen_for_longest(side: Side) {
     }
 }
 
-async fn another_users_session_is_as_one_that_never_was(side: Side) {
+async fn another_users_session_looks_nonexistent(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let api = latchkey.api();
     let (mine, theirs) = (api.sign_in(&new_phone()).await, api.sign_in(&new_phone()).await);

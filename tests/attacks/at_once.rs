@@ -1,8 +1,9 @@
-//! Many at once: exactly as many guesses are judged, and exactly one login is let in, whatever the concurrency.
+//! Many requests at once: exactly the allowed number of codes is checked and exactly one login succeeds, whatever the
+//! concurrency.
 //!
-//! A system that is well turns nobody away for it, and the counts are exact. A machine whose cores do other work at the
-//! moment may answer some 503, which is what is promised where 2.5 s do not suffice (P12): such a round shows only that
-//! nobody got more for it, and it is made again with another phone. One round of three must be exact.
+//! A healthy system refuses nobody because of load, and the counts are exact. A busy machine may answer some requests
+//! with 503, as promised where 2.5 s are not enough (P12). Such a round only shows that nobody got more attempts; it is
+//! repeated with another phone. One round of three must be exact.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +12,22 @@ use futures::future::{join, join_all};
 use tokio::sync::Barrier;
 
 use super::{both, system};
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(
     p4_of_two_hundred_checks_at_once_five_are_compared,
-    p3_fifty_logins_with_the_right_code_are_one,
-    p3_the_right_code_twice_at_once_is_one_in_each_of_200_rounds,
+    p3_of_fifty_logins_with_the_right_code_one_succeeds,
+    p3_the_right_code_twice_at_once_succeeds_once_in_each_of_200_rounds,
 );
 
-/// A login whose code is its own, so that many can be made before they are sent.
+/// A login that owns its code, so that many can be created before they are sent.
 async fn attempt(api: &Api, phone: &str, otp: String) -> Answer {
     api.login(phone, &otp).await
 }
 
-/// Makes rounds until one turned nobody away, three at most. Each is judged by itself; it gives its statuses.
+/// Runs up to three rounds until one has no 503. A round checks its own answers and returns their statuses.
 pub(super) async fn an_exact_round(
     system: &System,
     mut round: impl AsyncFnMut() -> BTreeMap<u16, usize>,
@@ -38,10 +39,10 @@ pub(super) async fn an_exact_round(
         }
         println!("not an exact round: {statuses:?}\n{}", refusals(system));
     }
-    panic!("somebody was turned away in every round");
+    panic!("every round had a 503");
 }
 
-/// How many answers have each status.
+/// Counts the answers by status.
 pub(super) fn counted(answers: &[Answer]) -> BTreeMap<u16, usize> {
     let mut statuses = BTreeMap::new();
     for answer in answers {
@@ -50,7 +51,7 @@ pub(super) fn counted(answers: &[Answer]) -> BTreeMap<u16, usize> {
     statuses
 }
 
-/// Why something was turned away, in the words of the processes.
+/// The log lines that explain the refusals.
 fn refusals(system: &System) -> String {
     let output = system.output();
     let lines = output
@@ -79,7 +80,7 @@ async fn p4_of_two_hundred_checks_at_once_five_are_compared(side: Side) {
     .await;
 }
 
-async fn p3_fifty_logins_with_the_right_code_are_one(side: Side) {
+async fn p3_of_fifty_logins_with_the_right_code_one_succeeds(side: Side) {
     let system = system(side, &[("LATCHKEY_OTP_ATTEMPTS", "10")]).await;
     let apis = &both(&system);
     an_exact_round(&system, async || {
@@ -90,7 +91,7 @@ async fn p3_fifty_logins_with_the_right_code_are_one(side: Side) {
         let accepted = statuses.get(&200).copied().unwrap_or_default();
         assert!(accepted <= 1, "{statuses:?}");
         if !statuses.contains_key(&503) {
-            // The others came to a code that was used, or beyond its ten guesses.
+            // The others found the code used, or its ten attempts exhausted.
             let refused =
                 [401, 429].iter().filter_map(|status| statuses.get(status)).sum::<usize>();
             assert_eq!((accepted, refused), (1, 49), "{statuses:?}");
@@ -100,7 +101,7 @@ async fn p3_fifty_logins_with_the_right_code_are_one(side: Side) {
     .await;
 }
 
-async fn p3_the_right_code_twice_at_once_is_one_in_each_of_200_rounds(side: Side) {
+async fn p3_the_right_code_twice_at_once_succeeds_once_in_each_of_200_rounds(side: Side) {
     let system = system(side, &[]).await;
     let apis = &both(&system);
     let rounds = (0..200).map(|_| async {

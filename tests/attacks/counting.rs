@@ -1,26 +1,26 @@
-//! Guesses one after the other: counted at the phone and at the address, whichever way they come.
+//! Code checks one after the other: counted per phone and per address, through every endpoint.
 
 use reqwest::Method;
 use serde_json::json;
 
 use super::guessing::{attempt, spent_until_its_expiry};
 use super::{both, system};
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::Side;
 
 both_sides!(
-    p4_counting_up_on_one_connection_finds_nothing,
-    p4_guesses_at_a_change_of_phone_are_counted_over_sessions_and_gateways,
-    p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways,
+    p4_counting_through_the_codes_on_one_connection_finds_nothing,
+    p4_attempts_at_a_phone_change_are_counted_across_sessions_and_gateways,
+    p4_logins_from_one_address_are_limited_across_phones_endpoints_and_gateways,
 );
 
-async fn p4_counting_up_on_one_connection_finds_nothing(side: Side) {
+async fn p4_counting_through_the_codes_on_one_connection_finds_nothing(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
     let code = api.fresh_code(&phone).await;
-    // A thousandth of all codes, the right one in their midst.
+    // A thousandth of all codes, with the right one in the middle.
     for n in 0..1_000 {
         let answer = attempt(&api, &phone, &wrong(&code, 1_000_000 - 500 + n)).await;
         if n < 5 {
@@ -31,7 +31,7 @@ async fn p4_counting_up_on_one_connection_finds_nothing(side: Side) {
     }
 }
 
-async fn p4_guesses_at_a_change_of_phone_are_counted_over_sessions_and_gateways(side: Side) {
+async fn p4_attempts_at_a_phone_change_are_counted_across_sessions_and_gateways(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let (mine, wanted) = (new_phone(), new_phone());
@@ -61,16 +61,16 @@ async fn p4_guesses_at_a_change_of_phone_are_counted_over_sessions_and_gateways(
         spent_until_its_expiry(confirm(n, &code).await);
         spent_until_its_expiry(code_request(n).await);
     }
-    // Another purpose has a code, and guesses, of its own.
+    // Another purpose has its own code and its own attempts.
     apis[1].sign_in(&wanted).await;
 }
 
-/// A login by password: its answer.
+/// Tries to sign in with a password.
 async fn token(api: &Api, phone: &str) -> Answer {
     api.post("/v1/token", json!({ "phone_number": phone, "password": "whatever it may be" })).await
 }
 
-async fn p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways(side: Side) {
+async fn p4_logins_from_one_address_are_limited_across_phones_endpoints_and_gateways(side: Side) {
     let system = system(side, &[("LATCHKEY_LOGINS_PER_IP_MINUTE", "7")]).await;
     let apis = both(&system);
     let (mine, other) = (new_phone(), new_phone());
@@ -85,7 +85,7 @@ async fn p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways(sid
         token(api, &new_phone()).await.problem(401, "invalid_credentials");
         confirm(api).await.problem(401, "otp_incorrect");
     }
-    // The right code is no exception, and what no address may send is believed to be another.
+    // The right code is no exception, and a spoofed header does not change the address.
     for api in &apis {
         let body = json!({ "phone_number": other, "otp": code });
         let spoofed = [("x-forwarded-for", "198.51.100.9"), ("forwarded", "for=198.51.100.9")];
@@ -100,20 +100,20 @@ async fn p4_logins_of_one_address_are_slowed_over_phones_routes_and_gateways(sid
             assert!((1..=60).contains(&refused["retry_after"].as_u64().unwrap()));
         }
     }
-    // Asks are no logins.
+    // Code requests do not count as logins.
     apis[1].otp(&new_phone()).await.expect(202);
 }
 
 mod on_the_engines {
     use super::*;
-    use crate::support::engines::Engines;
-    use crate::support::system::System;
+    use testkit::engines::Engines;
+    use testkit::system::System;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p4_a_changed_limit_of_an_address_holds_as_it_stands() {
+    async fn p4_a_changed_address_limit_applies_as_configured() {
         let engines = Engines::shared().fresh().await;
         let secret = "one secret for all of them: an address has one key";
-        // Back at the former number, its own count is still there.
+        // Back at the first limit, its own count is still there.
         for (limit, left) in [(3, 3), (5, 5), (3, 0)] {
             let number = limit.to_string();
             let settings = [
@@ -128,9 +128,9 @@ mod on_the_engines {
                 judged += usize::from(attempt(&api, &new_phone(), "000000").await.status == 401);
                 asked += usize::from(api.otp(&new_phone()).await.status == 202);
             }
-            assert_eq!(asked, left, "asks with a limit of {limit}");
-            // The minute of the first three may be over by now.
-            assert!(judged == left || left == 0, "{judged} guesses with a limit of {limit}");
+            assert_eq!(asked, left, "code requests with a limit of {limit}");
+            // The minute of the first three attempts may be over by now.
+            assert!(judged == left || left == 0, "{judged} logins checked with a limit of {limit}");
             system.stop().await;
         }
     }

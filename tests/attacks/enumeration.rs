@@ -7,19 +7,19 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{both, system};
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(
     p6_known_unknown_blocked_and_deleted_phones_are_answered_alike,
-    p6_a_blocked_account_is_told_only_to_who_has_its_code,
-    p6_in_silent_mode_a_request_tells_nothing,
-    p6_who_asked_is_not_told_that_another_signed_in,
+    p6_a_blocked_account_is_reported_only_with_its_code,
+    p6_in_silent_mode_a_request_reveals_nothing,
+    p6_a_requester_does_not_learn_that_another_signed_in,
 );
 
-/// What an answer shows, without what differs by chance or by the number itself.
+/// An answer without the parts that differ by chance or by phone number.
 fn shape(answer: &Answer, phone: &str) -> (u16, BTreeSet<String>, String) {
     let headers = answer.headers.keys().map(|name| name.as_str().to_owned()).collect();
     let mut body = answer.body.clone();
@@ -33,7 +33,7 @@ fn shape(answer: &Answer, phone: &str) -> (u16, BTreeSet<String>, String) {
     (answer.status, headers, body.to_string().replace(phone, "…"))
 }
 
-/// A phone of each kind.
+/// One phone of each kind.
 async fn phones(system: &System) -> [(&'static str, String); 4] {
     let api = system.api();
     let (known, blocked, deleted) = (new_phone(), new_phone(), new_phone());
@@ -67,7 +67,7 @@ async fn p6_known_unknown_blocked_and_deleted_phones_are_answered_alike(side: Si
         }
         assert_eq!(shapes.len(), 1, "{path}: {shapes:#?}");
     }
-    // Guesses at a live code.
+    // Failed attempts at a live code.
     let mut shapes = BTreeSet::new();
     for (_, phone) in &phones {
         let code = eventually("the newest code", Duration::from_secs(10), async || {
@@ -80,7 +80,7 @@ async fn p6_known_unknown_blocked_and_deleted_phones_are_answered_alike(side: Si
     assert_eq!(shapes.len(), 1, "{shapes:#?}");
 }
 
-async fn p6_a_blocked_account_is_told_only_to_who_has_its_code(side: Side) {
+async fn p6_a_blocked_account_is_reported_only_with_its_code(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
@@ -92,7 +92,7 @@ async fn p6_a_blocked_account_is_told_only_to_who_has_its_code(side: Side) {
     api.login(&phone, &code).await.problem(401, "otp_incorrect");
 }
 
-/// Everything that the status of a request ever said.
+/// The status of a request and the time of its last change.
 async fn told(api: &Api, request: &str) -> Vec<(String, String)> {
     let mut told = Vec::new();
     let status = api.status(request).await.expect(200);
@@ -100,7 +100,7 @@ async fn told(api: &Api, request: &str) -> Vec<(String, String)> {
     told
 }
 
-async fn p6_in_silent_mode_a_request_tells_nothing(side: Side) {
+async fn p6_in_silent_mode_a_request_reveals_nothing(side: Side) {
     let system = system(side, &[("LATCHKEY_UNKNOWN_PHONE", "silent")]).await;
     let [api, other] = both(&system);
     let (known, unknown) = (new_phone(), new_phone());
@@ -113,7 +113,7 @@ async fn p6_in_silent_mode_a_request_tells_nothing(side: Side) {
         let request = api.otp(phone).await.expect(202).text("request_id");
         let stream = super::streams::Stream::open(&other.url, &request, None).await;
         let statuses = stream.to_its_end(Duration::from_secs(5)).await;
-        // It ends by itself for both, at the same state.
+        // The stream ends by itself for both, at the same status.
         let steps: Vec<_> =
             statuses.iter().map(|event| event["status"].as_str().unwrap()).collect();
         assert_eq!(steps.last(), Some(&"sent"), "{statuses:?}");
@@ -131,7 +131,7 @@ async fn p6_in_silent_mode_a_request_tells_nothing(side: Side) {
         seen.push(shape(&api.status(&request).await, phone));
     }
     assert_eq!(seen[0], seen[1]);
-    // An ask for an unknown phone leaves what behaves as a live code: it can be spent, and then stops asks.
+    // A request for an unknown phone behaves as if it left a live code: exhausting it stops further requests.
     let unknown = new_phone();
     api.otp(&unknown).await.expect(202);
     for left in (0..5).rev() {
@@ -141,7 +141,7 @@ async fn p6_in_silent_mode_a_request_tells_nothing(side: Side) {
     api.otp(&unknown).await.problem(429, "otp_attempts_exhausted");
 }
 
-async fn p6_who_asked_is_not_told_that_another_signed_in(side: Side) {
+async fn p6_a_requester_does_not_learn_that_another_signed_in(side: Side) {
     let system = system(side, &[]).await;
     let [api, other] = both(&system);
     let phone = new_phone();

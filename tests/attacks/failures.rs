@@ -1,16 +1,16 @@
-//! Engines that are stopped, slow, full or cut: 503 in time, nothing skipped, nothing charged, and back by itself.
+//! Engines that are stopped, slow, full or cut off: 503 in time, no check skipped, no attempt counted, and recovery.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::http::{Answer, Api, new_phone, wrong};
+use testkit::http::{Answer, Api, new_phone, wrong};
 
 /// P12.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(2500);
 const BACK_WITHIN: Duration = Duration::from_mins(1);
 
-/// Every call that needs an engine, answered 503 in time.
+/// Asserts that every call that needs an engine gets 503 in time.
 async fn all_are_refused(api: &Api, phone: &str, code: &str, why: &str) {
     let login = json!({ "phone_number": phone, "otp": code });
     for (path, body) in [
@@ -41,16 +41,17 @@ mod on_the_engines {
 
     use super::*;
     use crate::attacks::streams::on_the_engines::calls;
-    use crate::support::engines::{Engines, Keeps};
-    use crate::support::proxy::{Fault, Proxy};
-    use crate::support::redis::Redis;
-    use crate::support::system::{Apart, System};
-    use crate::support::{eventually, postgres};
+    use testkit::engines::Engines;
+    use testkit::launch::Keeps;
+    use testkit::proxy::{Fault, Proxy};
+    use testkit::redis::Redis;
+    use testkit::system::{Apart, System};
+    use testkit::{eventually, postgres};
 
-    /// It signs in again by itself.
+    /// Waits until a sign-in works again without help.
     async fn is_back(api: &Api, phone: &str) {
         let healed = Instant::now();
-        eventually("an accepted ask", BACK_WITHIN, async || {
+        eventually("an accepted code request", BACK_WITHIN, async || {
             (api.otp(phone).await.status == 202).then_some(())
         })
         .await;
@@ -62,7 +63,7 @@ mod on_the_engines {
         assert!(healed.elapsed() < BACK_WITHIN);
     }
 
-    /// On, so that passwords too are judged only where their address can be counted.
+    /// Enabled, so that password logins need Redis too, to count their address.
     const LOGINS: (&str, &str) = ("LATCHKEY_LOGINS_PER_IP_MINUTE", "1000000");
 
     async fn behind_a_redis_proxy(more: &[(&str, &str)]) -> (System, Proxy, String) {
@@ -74,7 +75,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_a_slow_cut_or_silent_redis_is_503_in_time_and_skips_no_limit() {
+    async fn p12_a_slow_cut_or_silent_redis_gives_503_in_time_and_skips_no_limit() {
         let limits = [("LATCHKEY_SENDS_PER_PHONE_HOUR", "2"), LOGINS];
         let (system, mut proxy, _) = behind_a_redis_proxy(&limits).await;
         let api = system.api();
@@ -84,7 +85,7 @@ mod on_the_engines {
         {
             proxy.set(fault).await;
             all_are_refused(&api, &phone, &code, &format!("{fault:?}")).await;
-            // Many at once do not stand in line for the time-out of each.
+            // Many at once do not wait for each other's timeouts.
             let code_requests = (0..60).map(|n| {
                 let api = &api;
                 async move {
@@ -97,18 +98,18 @@ mod on_the_engines {
             proxy.cut_all();
             is_back(&api, &new_phone()).await;
         }
-        // What Redis had counted it still counts: one ask of two was made.
+        // Redis kept its counts: one request of two was used.
         let statuses = [api.otp(&phone).await.status, api.otp(&phone).await.status];
         assert_eq!(statuses[1], 429, "{statuses:?}");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_connections_cut_in_mid_script_accept_nothing_and_come_back() {
+    async fn p12_connections_cut_mid_script_accept_nothing_and_recover() {
         let (system, mut proxy, _) = behind_a_redis_proxy(&[]).await;
         let api = system.api();
         let phone = new_phone();
         let code = api.fresh_code(&phone).await;
-        // The scripts run, their answers never come: what was guessed stays counted, and nothing is accepted.
+        // The scripts run but their answers never arrive: the attempts stay counted, and nothing is accepted.
         proxy.set(Fault::SwallowAnswers).await;
         let attempts = (1..=3).map(|n| {
             let (api, body) = (&api, json!({ "phone_number": phone, "otp": wrong(&code, n) }));
@@ -117,7 +118,7 @@ mod on_the_engines {
         assert_eq!(join_all(attempts).await, [503, 503, 503]);
         proxy.set(Fault::None).await;
         proxy.cut_all();
-        let left = eventually("a judged guess", BACK_WITHIN, async || {
+        let left = eventually("a checked code", BACK_WITHIN, async || {
             let answer = api.login(&phone, &wrong(&code, 4)).await;
             (answer.status != 503).then_some(answer)
         });
@@ -130,7 +131,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_a_full_or_stopped_redis_is_503_in_time_and_comes_back() {
+    async fn p12_a_full_or_stopped_redis_gives_503_in_time_and_recovers() {
         let mut private = Redis::start(Keeps::Nothing).await;
         let mut engines = Engines::shared().fresh().await;
         engines.redis_url = private.url(0);
@@ -169,7 +170,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_a_database_that_is_away_slow_or_locked_charges_no_guess() {
+    async fn p12_a_database_that_is_down_slow_or_locked_costs_no_attempt() {
         let mut engines = Engines::shared().fresh().await;
         let direct = engines.database_url.clone();
         let (mut proxy, url) = Proxy::before_url(&engines.database_url).await;
@@ -192,7 +193,7 @@ mod on_the_engines {
             for _ in 0..2 {
                 refused(&format!("{fault:?}")).await;
             }
-            // Asking needs no database.
+            // A code request needs no database.
             api.otp(&new_phone()).await.expect(202);
             proxy.set(Fault::None).await;
             proxy.cut_all();
@@ -211,7 +212,7 @@ mod on_the_engines {
         .await;
         refused("locked").await;
         locked.rollback().await.unwrap();
-        // Ten and more guesses were refused, of a code that has five: none was charged.
+        // More than ten attempts were refused, of a code that has five: none was counted.
         eventually("the right code", BACK_WITHIN, async || {
             let answer = api.login(&phone, &code).await;
             assert_ne!(answer.status, 429, "{}", answer.body);
@@ -222,7 +223,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_redis_and_database_slow_together_are_503_in_time() {
+    async fn p12_redis_and_database_slow_together_give_503_in_time() {
         let mut engines = Engines::shared().fresh().await;
         let (mut redis, url) = Proxy::before_url(&engines.redis_url).await;
         engines.redis_url = url;
@@ -232,7 +233,7 @@ mod on_the_engines {
         let api = system.api();
         let phone = new_phone();
         let code = api.fresh_code(&phone).await;
-        // Each answers within its own bound, or nearly; together they would take four seconds.
+        // Each answers within its own limit, or nearly so; together they would take four seconds.
         redis.set(Fault::Latency(Duration::from_millis(200))).await;
         database.set(Fault::Latency(Duration::from_secs(3))).await;
         for otp in [&code, &wrong(&code, 1)] {
@@ -246,7 +247,7 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p10_a_message_that_comes_back_is_not_told_with_its_body() {
+    async fn p10_the_body_of_a_returned_message_is_not_logged() {
         let engines = Engines::shared().fresh().await;
         let amqp_url = engines.amqp_url.clone();
         let counts = Apart { gateways: 1, otp_workers: 0, sms_workers: 0 };
@@ -259,22 +260,22 @@ mod on_the_engines {
         let refused = system.api().otp(&new_phone()).await;
         refused.problem(503, "temporarily_unavailable");
         let output = system.output();
-        assert!(output.contains("request not served"), "who asked is told: {output}");
-        assert!(!output.contains("returned us a message"), "the broker's word is not repeated");
-        assert!(!output.contains("specversion"), "nor is the event");
-        // The topology is made again, and nobody has to help.
+        assert!(output.contains("request not served"), "the refusal is logged: {output}");
+        assert!(!output.contains("returned us a message"), "the broker's message is not logged");
+        assert!(!output.contains("specversion"), "the event is not logged");
+        // The topology is declared again without help.
         is_accepted_again(&system.api()).await;
     }
 
     async fn is_accepted_again(api: &Api) {
-        eventually("an accepted ask", BACK_WITHIN, async || {
+        eventually("an accepted code request", BACK_WITHIN, async || {
             (api.otp(&new_phone()).await.status == 202).then_some(())
         })
         .await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn an_ask_with_every_limit_on_is_one_round_trip_to_redis() {
+    async fn a_code_request_with_every_limit_on_is_one_round_trip_to_redis() {
         let private = Redis::start(Keeps::Nothing).await;
         let mut engines = Engines::shared().fresh().await;
         engines.redis_url = private.url(0);
@@ -292,7 +293,7 @@ mod on_the_engines {
         ];
         let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 1 };
         let mut system = System::apart(engines, counts, &limits).await;
-        // What the workers ask is not the gateway's: their queues are there, they are not.
+        // Only the gateway's commands count: the workers' queues exist, the workers are stopped.
         for worker in system.processes.iter_mut().filter(|process| process.url.is_none()) {
             worker.server.kill9().await;
         }
@@ -307,7 +308,7 @@ mod on_the_engines {
             api.otp(&new_phone()).await.expect(202);
         }
         let scripts = calls(&url, "evalsha").await - before;
-        println!("100 asks with all limits on: {scripts} EVALSHA, no other command of the gateway");
+        println!("100 code requests with all limits: {scripts} EVALSHA, no other gateway command");
         assert_eq!(scripts, 100);
         assert_eq!(others().await, others_before);
     }

@@ -1,4 +1,4 @@
-//! Ways to find a code, to use one twice, or to lock its owner out.
+//! Attempts to find a code, to use one twice, or to lock its owner out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,37 +9,37 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{both, system};
-use crate::both_sides;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::{Side, System};
 
 both_sides!(
-    p4_guesses_are_counted_across_resends_requests_and_gateways,
-    p3_a_used_code_opens_nothing_more,
-    p3_a_code_opens_nothing_else,
-    p4_what_is_no_code_is_not_charged,
-    p5_asking_again_keeps_no_code_alive,
-    p4_a_spent_code_stops_asks_and_a_missing_one_does_not,
-    p4_ten_failures_in_a_row_bring_a_wait,
-    p4_a_locked_phone_opens_for_its_own_device_and_for_staff,
-    p3_with_strict_binding_only_the_ask_itself_signs_in,
-    p4_a_guessable_key_gives_no_free_guesses,
-    p6_attempts_left_do_not_tell_that_the_code_was_used,
-    p4_a_client_that_hangs_up_is_counted_all_the_same,
+    p4_attempts_are_counted_across_resends_requests_and_gateways,
+    p3_a_used_code_cannot_be_used_again,
+    p3_a_code_works_for_nothing_else,
+    p4_a_malformed_code_costs_no_attempt,
+    p5_resends_do_not_extend_a_code,
+    p4_an_exhausted_code_stops_requests_and_a_missing_one_does_not,
+    p4_ten_failures_in_a_row_cause_a_wait,
+    p4_a_locked_phone_admits_its_own_device_and_staff_can_unlock_it,
+    p3_with_strict_binding_only_the_original_request_signs_in,
+    p4_a_guessable_key_gives_no_free_attempts,
+    p6_attempts_left_do_not_reveal_that_the_code_was_used,
+    p4_attempts_of_a_client_that_hangs_up_are_still_counted,
 );
 
 pub(super) async fn attempt(api: &Api, phone: &str, otp: &str) -> Answer {
     api.login(phone, otp).await
 }
 
-/// The answer of a code that has no guess left, asked within a minute or two of its 300 s.
+/// Asserts the answer of an exhausted code in the first minute or two of its 300 s.
 pub(super) fn spent_until_its_expiry(answer: Answer) {
     let refused = answer.problem(429, "otp_attempts_exhausted");
     let wait = refused["retry_after"].as_u64().unwrap();
     assert!((150..=300).contains(&wait), "{wait}");
 }
 
-/// The wrong guesses from one to the last, answered as the contract says.
+/// Makes this many failed attempts and asserts the answers that the contract prescribes.
 async fn mark_exhausted(api: &Api, phone: &str, code: &str, attempts: u64, of: u64) {
     for n in 1..=attempts {
         let refused = attempt(api, phone, &wrong(code, n)).await.problem(401, "otp_incorrect");
@@ -47,7 +47,7 @@ async fn mark_exhausted(api: &Api, phone: &str, code: &str, attempts: u64, of: u
     }
 }
 
-async fn p4_guesses_are_counted_across_resends_requests_and_gateways(side: Side) {
+async fn p4_attempts_are_counted_across_resends_requests_and_gateways(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
@@ -61,11 +61,11 @@ async fn p4_guesses_are_counted_across_resends_requests_and_gateways(side: Side)
         };
         assert_eq!(refused.problem(401, "otp_incorrect")["attempts_left"], 5 - n);
     }
-    // The fifth is accepted if right.
+    // A right fifth attempt is accepted.
     attempt(&apis[1], &phone, &code).await.expect(200);
 }
 
-async fn p3_a_used_code_opens_nothing_more(side: Side) {
+async fn p3_a_used_code_cannot_be_used_again(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
@@ -77,13 +77,13 @@ async fn p3_a_used_code_opens_nothing_more(side: Side) {
     apis[1].login_for(&phone, &code, &request).await.problem(401, "otp_incorrect");
     apis[1].blacklist(&refresh).await.expect(200);
     attempt(&apis[0], &phone, &code).await.problem(401, "otp_incorrect");
-    // Redis comes back from a backup that was made before the login: the fence is in the database.
+    // Redis is restored from a backup made before the login: the fence is in the database.
     restore_codes(&system, &kept).await;
     attempt(&apis[0], &phone, &code).await.problem(401, "otp_incorrect");
     attempt(&apis[1], &phone, &code).await.problem(401, "otp_incorrect");
 }
 
-async fn p3_a_code_opens_nothing_else(side: Side) {
+async fn p3_a_code_works_for_nothing_else(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let (mine, other, wanted) = (new_phone(), new_phone(), new_phone());
@@ -93,7 +93,7 @@ async fn p3_a_code_opens_nothing_else(side: Side) {
     apis[0].code(&other, 1).await;
     attempt(&apis[1], &other, &code).await.problem(401, "otp_incorrect");
     apis[1].login_for(&mine, &code, &theirs).await.problem(401, "otp_incorrect");
-    // A code for a sign-in changes no number, and one for a change signs nobody in.
+    // A sign-in code changes no number, and a code for a change signs nobody in.
     let change = Some(json!({ "phone_number": wanted }));
     apis[0].signed_in(Method::POST, "/v1/me/phone", &access, change).await.expect(202);
     let change_code = apis[0].code(&wanted, 1).await;
@@ -106,7 +106,7 @@ async fn p3_a_code_opens_nothing_else(side: Side) {
     attempt(&apis[0], &mine, &change_code).await.problem(401, "otp_incorrect");
 }
 
-async fn p4_what_is_no_code_is_not_charged(side: Side) {
+async fn p4_a_malformed_code_costs_no_attempt(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
@@ -134,7 +134,7 @@ async fn p4_what_is_no_code_is_not_charged(side: Side) {
     }
     api.post("/v1/login", json!({ "phone_number": phone })).await.problem(400, "invalid_request");
     mark_exhausted(&api, &phone, &code, 1, 5).await;
-    // Where no code is out, what is missing is no code either.
+    // A missing code is malformed for a phone without a live code too.
     let nobody = new_phone();
     for body in [
         json!({ "phone_number": nobody }),
@@ -146,7 +146,7 @@ async fn p4_what_is_no_code_is_not_charged(side: Side) {
     mark_exhausted(&api, &nobody, "000000", 1, 5).await;
 }
 
-async fn p5_asking_again_keeps_no_code_alive(side: Side) {
+async fn p5_resends_do_not_extend_a_code(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
@@ -159,7 +159,7 @@ async fn p5_asking_again_keeps_no_code_alive(side: Side) {
     }
 }
 
-async fn p4_a_spent_code_stops_asks_and_a_missing_one_does_not(side: Side) {
+async fn p4_an_exhausted_code_stops_requests_and_a_missing_one_does_not(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let (asked, never) = (new_phone(), new_phone());
@@ -179,7 +179,7 @@ async fn p4_a_spent_code_stops_asks_and_a_missing_one_does_not(side: Side) {
     attempt(&apis[1], &never, &fresh).await.expect(200);
 }
 
-/// A store that lost everything: Redis flushed, or the embedded process started anew.
+/// Makes the store lose everything: flushes Redis, or restarts the embedded process.
 async fn lose_the_store(system: &mut System) {
     match &system.engines {
         Some(engines) => {
@@ -190,18 +190,18 @@ async fn lose_the_store(system: &mut System) {
     }
 }
 
-async fn p4_ten_failures_in_a_row_bring_a_wait(side: Side) {
+async fn p4_ten_failures_in_a_row_cause_a_wait(side: Side) {
     let mut system = system(side, &[]).await;
     let phone = new_phone();
     let code = system.api().fresh_code(&phone).await;
     mark_exhausted(&system.api(), &phone, &code, 5, 5).await;
     let spent = attempt(&system.api(), &phone, &code).await;
     spent.problem(429, "otp_attempts_exhausted");
-    // Losing the store gives a new code, and lowers nothing of what the phone has failed.
+    // Losing the store gives a new code, but the phone's failures stay counted.
     lose_the_store(&mut system).await;
     let code = system.api().fresh_code(&phone).await;
     mark_exhausted(&system.api(), &phone, &code, 5, 5).await;
-    // The spent code and the wait meet: the one that ends later answers.
+    // Both the exhausted code and the wait apply: the one that ends later answers.
     let refused = attempt(&system.api(), &phone, &code).await;
     let wait = refused.problem(429, "otp_attempts_exhausted")["retry_after"].as_u64().unwrap();
     assert!(wait > 250, "{wait}");
@@ -217,7 +217,7 @@ async fn p4_ten_failures_in_a_row_bring_a_wait(side: Side) {
     asked.expect(202);
 }
 
-async fn p4_a_locked_phone_opens_for_its_own_device_and_for_staff(side: Side) {
+async fn p4_a_locked_phone_admits_its_own_device_and_staff_can_unlock_it(side: Side) {
     let settings = [
         ("LATCHKEY_OTP_ATTEMPTS", "10"),
         ("LATCHKEY_OTP_MAX_FAILURES", "10"),
@@ -233,29 +233,29 @@ async fn p4_a_locked_phone_opens_for_its_own_device_and_for_staff(side: Side) {
         api.post("/v1/login", body).await
     };
 
-    // Nine of ten are a stranger's; the tenth is kept for the owner.
+    // Strangers have nine of the ten attempts; the tenth is reserved for the owner.
     let code = apis[0].fresh_code(&phone).await;
     mark_exhausted(&apis[1], &phone, &code, 9, 10).await;
     for token in ["", "dt1.forged", &stranger] {
         let refused = with(&apis[0], &code, token).await.problem(429, "too_many_requests");
         assert_eq!(refused["limit"], "guesses");
-        assert!(!refused.contains_key("retry_after"), "no time opens it: {refused:?}");
+        assert!(!refused.contains_key("retry_after"), "time does not open it: {refused:?}");
     }
     apis[0].otp(&phone).await.expect(202);
     with(&apis[1], &code, &device).await.expect(200);
 
-    // The owner's own failures lock it for him too, until staff opens it.
+    // The owner's own failures lock the owner out too, until staff unlock the phone.
     let code = apis[0].fresh_code(&phone).await;
     mark_exhausted(&apis[1], &phone, &code, 9, 10).await;
     with(&apis[0], &wrong(&code, 9), &device).await.problem(401, "otp_incorrect");
     let refused = with(&apis[0], &code, &device).await;
     assert_eq!(refused.problem(429, "too_many_requests")["limit"], "guesses");
     system.run(&["users", "unlock", &phone]);
-    // The code's own count stands: it is spent.
+    // The code's own count stays: the code is exhausted.
     with(&apis[0], &code, &device).await.problem(429, "otp_attempts_exhausted");
 }
 
-async fn p3_with_strict_binding_only_the_ask_itself_signs_in(side: Side) {
+async fn p3_with_strict_binding_only_the_original_request_signs_in(side: Side) {
     let system = system(side, &[("LATCHKEY_STRICT_BINDING", "true")]).await;
     let apis = both(&system);
     let (phone, other) = (new_phone(), new_phone());
@@ -273,7 +273,7 @@ async fn p3_with_strict_binding_only_the_ask_itself_signs_in(side: Side) {
     apis[0].login_for(&phone, &code, &resend).await.problem(401, "otp_incorrect");
 }
 
-async fn p4_a_guessable_key_gives_no_free_guesses(side: Side) {
+async fn p4_a_guessable_key_gives_no_free_attempts(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = &new_phone();
@@ -283,7 +283,7 @@ async fn p4_a_guessable_key_gives_no_free_guesses(side: Side) {
         api.post_with("/v1/login", body, &[("idempotency-key", "1")]).await
     };
     let first = login(&apis[0], code).await.expect(200);
-    // Its owner may repeat it as often as he likes, also at once.
+    // Its owner may repeat the login any number of times, also in parallel.
     for repeated in join_all((0..10).map(|n| login(&apis[n % 2], code))).await {
         assert_eq!(repeated.expect(200).body["user"], first.body["user"]);
     }
@@ -295,24 +295,24 @@ async fn p4_a_guessable_key_gives_no_free_guesses(side: Side) {
     assert_eq!(statuses, BTreeMap::from([(422, 4), (429, 16)]));
 }
 
-async fn p6_attempts_left_do_not_tell_that_the_code_was_used(side: Side) {
+async fn p6_attempts_left_do_not_reveal_that_the_code_was_used(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
     let code = apis[0].fresh_code(&phone).await;
     mark_exhausted(&apis[1], &phone, &code, 2, 5).await;
     attempt(&apis[0], &phone, &code).await.expect(200);
-    // A stranger who had three left still has three.
+    // A stranger with three attempts left still has three.
     for left in [2, 1, 0] {
         let refused = attempt(&apis[1], &phone, &wrong(&code, 9)).await;
         assert_eq!(refused.problem(401, "otp_incorrect")["attempts_left"], left);
     }
     attempt(&apis[1], &phone, &code).await.problem(429, "otp_attempts_exhausted");
-    // Its owner is not stopped by that.
+    // That does not stop the owner.
     apis[0].sign_in(&phone).await;
 }
 
-async fn p4_a_client_that_hangs_up_is_counted_all_the_same(side: Side) {
+async fn p4_attempts_of_a_client_that_hangs_up_are_still_counted(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = new_phone();
@@ -322,7 +322,7 @@ async fn p4_a_client_that_hangs_up_is_counted_all_the_same(side: Side) {
         let hangs_up = apis[0].post("/v1/login", body);
         let _ = tokio::time::timeout(Duration::from_millis(2), hangs_up).await;
     }
-    let spent = crate::support::eventually("all guesses to be spent", Duration::from_secs(10), {
+    let spent = testkit::eventually("all attempts exhausted", Duration::from_secs(10), {
         async || {
             let refused = attempt(&apis[1], &phone, &wrong(&code, 99)).await;
             (refused.status == 429).then_some(refused)
@@ -339,17 +339,17 @@ mod on_the_engines {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p4_a_restored_redis_gives_back_no_guess() {
+    async fn p4_a_restored_redis_gives_back_no_attempt() {
         let system = system(Side::Engines, &[]).await;
         let apis = both(&system);
-        // The right code first, or a wrong one: the answer must not tell which it was.
+        // The right code first, or a wrong one: the answer must not reveal which it was.
         for right_first in [true, false] {
             let phone = new_phone();
             let code = apis[0].fresh_code(&phone).await;
             let kept = kept_codes(&system).await;
             mark_exhausted(&apis[0], &phone, &code, 5, 5).await;
-            // The dump knows of the code, and of no guess. The database knows that it is spent: until its expiry every
-            // guess and every ask is answered so (design, rulings 3 and 28).
+            // The dump holds the code and no attempt. The database knows that the code is exhausted: until its expiry
+            // every attempt and every request gets that answer (contract, rulings 3 and 28).
             restore_codes(&system, &kept).await;
             let others = [wrong(&code, 6), code.clone()];
             for otp in others.iter().cycle().skip(usize::from(right_first)).take(5) {
@@ -363,18 +363,18 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p4_the_last_guess_over_a_restored_redis_stops_asks() {
+    async fn p4_the_last_attempt_on_a_restored_redis_stops_requests() {
         let system = system(Side::Engines, &[]).await;
         let apis = both(&system);
         let phone = new_phone();
         let code = apis[0].fresh_code(&phone).await;
         let kept = kept_codes(&system).await;
         mark_exhausted(&apis[0], &phone, &code, 4, 5).await;
-        // Redis knows of no guess any more; the database counts the fifth.
+        // Redis has lost all attempts; the database counts the fifth.
         restore_codes(&system, &kept).await;
         let last = attempt(&apis[1], &phone, &wrong(&code, 5)).await.problem(401, "otp_incorrect");
         assert_eq!(last["attempts_left"], 0);
-        // No text goes out with a code that is refused.
+        // No text is sent with a code that would be refused.
         spent_until_its_expiry(apis[0].otp(&phone).await);
         spent_until_its_expiry(apis[1].signup(&phone, "A", "B").await);
         spent_until_its_expiry(attempt(&apis[0], &phone, &code).await);
@@ -401,7 +401,7 @@ mod on_the_engines {
     }
 }
 
-/// Everything in the test's Redis; nothing embedded, where no backup exists.
+/// Dumps everything in the test's Redis; embedded, nothing, because no backup exists.
 async fn kept_codes(system: &System) -> Vec<(String, Vec<u8>)> {
     let Some(engines) = &system.engines else { return Vec::new() };
     let mut redis = super::redis(&engines.redis_url).await;

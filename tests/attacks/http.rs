@@ -1,4 +1,4 @@
-//! What is sent to the socket instead of a request.
+//! Malformed and hostile bytes on the socket.
 
 use std::time::{Duration, Instant};
 
@@ -8,28 +8,28 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::system;
-use crate::both_sides;
-use crate::support::http::{Api, new_phone};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::http::{Api, new_phone};
+use testkit::system::Side;
 
 both_sides!(
-    odd_bodies_are_problems,
-    odd_requests_are_problems,
+    odd_bodies_are_answered_with_problems,
+    odd_requests_are_answered_with_problems,
     odd_ids_in_paths_are_not_found,
-    slow_clients_are_cut_and_hold_up_nobody,
-    every_answer_carries_the_same_guards,
+    slow_clients_are_disconnected_and_delay_nobody,
+    every_answer_carries_the_security_headers,
 );
 
-/// Sends these bytes and gives all that comes back within the time, and whether the connection was closed.
+/// Sends these bytes; returns everything received in time, and whether the connection was closed.
 async fn raw(api: &Api, bytes: &[u8]) -> (String, bool) {
     let mut socket = TcpStream::connect(api.url.trim_start_matches("http://")).await.unwrap();
-    // A refusal may come before everything is written.
+    // A refusal may arrive before everything is written.
     let _ = socket.write_all(bytes).await;
     let mut answer = Vec::new();
     let mut closed = false;
     loop {
         let mut piece = [0; 8192];
-        // Whoever keeps the connection open has answered by then.
+        // A server that keeps the connection open has answered by then.
         match timeout(Duration::from_millis(1500), socket.read(&mut piece)).await {
             Ok(Ok(length @ 1..)) => answer.extend_from_slice(&piece[..length]),
             Ok(_) => {
@@ -45,13 +45,13 @@ async fn raw(api: &Api, bytes: &[u8]) -> (String, bool) {
     (String::from_utf8_lossy(&answer).into_owned(), closed)
 }
 
-/// How many bytes of a gigabyte in chunks the other side takes before it ends the connection.
+/// How many bytes of a gigabyte in chunks the server accepts before it ends the connection.
 async fn taken_of_a_gigabyte(api: &Api, head: &str, chunk: &str) -> usize {
     let mut socket = TcpStream::connect(api.url.trim_start_matches("http://")).await.unwrap();
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut taken = 0;
     while taken < 1 << 30 {
-        // It stands still when nobody reads it, and breaks when nobody will.
+        // The write stalls when the server stops reading, and fails when the server closes.
         match timeout(Duration::from_secs(10), socket.write_all(chunk.as_bytes())).await {
             Ok(Ok(())) => taken += chunk.len(),
             _ => break,
@@ -76,7 +76,7 @@ fn is(answer: &(String, bool), status: u16, code: &str, what: &str) {
     assert!(text.contains(&format!("\"code\":\"{code}\"")), "{what}: {text}");
 }
 
-async fn odd_bodies_are_problems(side: Side) {
+async fn odd_bodies_are_answered_with_problems(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();
@@ -106,7 +106,7 @@ async fn odd_bodies_are_problems(side: Side) {
         ),
         ("1e400", "{\"phone_number\":1e400}".to_owned(), 400, "invalid_request"),
         ("depth 18", shallow, 400, "invalid_request"),
-        // As deep as the bytes allow, and never closed.
+        // As deep as the size limit allows, and never closed.
         ("depth 16,000", "[".repeat(16_000), 400, "invalid_request"),
         ("depth 100,000", deep, 413, "payload_too_large"),
         ("17 kB", long, 413, "payload_too_large"),
@@ -148,16 +148,16 @@ async fn odd_bodies_are_problems(side: Side) {
     let untyped = String::from_utf8(post("/v1/otp", "", good.as_bytes())).unwrap();
     let untyped = untyped.replace("Content-Type: application/json\r\n", "");
     is(&raw(&api, untyped.as_bytes()).await, 415, "unsupported_media_type", "no media type");
-    // A gigabyte in chunks ends where the bound is.
+    // A gigabyte in chunks is cut off at the limit.
     let chunk = format!("4000\r\n{}\r\n", " ".repeat(0x4000));
     let head = "POST /v1/otp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let request = [head, &chunk.repeat(20)].concat();
     is(&raw(&api, request.as_bytes()).await, 413, "payload_too_large", "chunks without end");
     let taken = taken_of_a_gigabyte(&api, head, &chunk).await;
-    assert!(taken < 64 << 20, "{taken} bytes of a gigabyte were taken");
+    assert!(taken < 64 << 20, "{taken} bytes of a gigabyte were accepted");
 }
 
-async fn odd_requests_are_problems(side: Side) {
+async fn odd_requests_are_answered_with_problems(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let body = format!("{{\"phone_number\":\"{}\"}}", new_phone());
@@ -167,7 +167,7 @@ async fn odd_requests_are_problems(side: Side) {
     );
     let answer = raw(&api, both.as_bytes()).await;
     assert!(answer.0.starts_with("HTTP/1.1 400 "), "{}", answer.0);
-    assert_eq!(answer.0.matches("HTTP/1.1").count(), 1, "nothing was smuggled: {}", answer.0);
+    assert_eq!(answer.0.matches("HTTP/1.1").count(), 1, "a request was smuggled: {}", answer.0);
     let twice = format!(
         "POST /v1/otp HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\n{body}"
     );
@@ -203,7 +203,7 @@ async fn odd_requests_are_problems(side: Side) {
         let answer = raw(&api, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
         is(&answer, 404, "not_found", path);
     }
-    // A request id that would break a log line or a header is replaced; so is one without end.
+    // A request id that would break a log line or a header, or is too long, is replaced.
     for id in ["a\tb", "x y", "\u{7f}", &"a".repeat(5000), "%0d%0aSet-Cookie:x=1", ""] {
         let request = format!("GET /v1/me HTTP/1.1\r\nHost: x\r\nX-Request-Id: {id}\r\n\r\n");
         let answer = raw(&api, request.as_bytes()).await.0.to_lowercase();
@@ -263,7 +263,7 @@ async fn odd_ids_in_paths_are_not_found(side: Side) {
         .problem(400, "invalid_request");
 }
 
-/// Two thousand, or what the machine lets one process open: the other end is a process with the same limit.
+/// 2,000, or a quarter of what one process may open: the server is a process with the same limit.
 fn idle_sockets() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
@@ -271,7 +271,7 @@ fn idle_sockets() -> usize {
     (soft / 4).min(2_000)
 }
 
-async fn slow_clients_are_cut_and_hold_up_nobody(side: Side) {
+async fn slow_clients_are_disconnected_and_delay_nobody(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let address = api.url.trim_start_matches("http://").to_owned();
@@ -311,25 +311,25 @@ async fn slow_clients_are_cut_and_hold_up_nobody(side: Side) {
         "POST /v1/otp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
         " ",
     );
-    // Meanwhile others are served as ever.
+    // Meanwhile other clients are served as usual.
     for _ in 0..20 {
         let started = Instant::now();
         api.otp(&new_phone()).await.expect(202);
         assert!(started.elapsed() < Duration::from_secs(2));
     }
     let (answer, took) = header.await.unwrap();
-    assert!(took < Duration::from_secs(13), "a head that drips: {took:?} {answer}");
+    assert!(took < Duration::from_secs(13), "a dripping head: {took:?} {answer}");
     let (answer, took) = body.await.unwrap();
-    assert!(took < Duration::from_secs(13), "a body that drips: {took:?}");
+    assert!(took < Duration::from_secs(13), "a dripping body: {took:?}");
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("too_slow"), "{answer}");
-    // Silent sockets are gone by now.
+    // Silent sockets are closed by now.
     for mut socket in idle {
         let ended = timeout(Duration::from_secs(5), socket.read(&mut [0; 16])).await;
         assert!(matches!(ended, Ok(Ok(0) | Err(_))), "a silent socket is still open");
     }
 }
 
-async fn every_answer_carries_the_same_guards(side: Side) {
+async fn every_answer_carries_the_security_headers(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let phone = new_phone();

@@ -1,5 +1,5 @@
-//! A hundred failures in a row at one phone: over HTTP, with the default limits, and a clock that is moved (P4; design,
-//! rulings 3 and 4).
+//! A hundred failures in a row at one phone: over HTTP, with the default limits and a clock that the test moves (P4;
+//! contract, rulings 3 and 4).
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use domain::phone::Phone;
 use serde_json::json;
 
 use crate::accounts::inside::Inside;
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::Side;
 
 both_sides!(
-    p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it,
-    p4_the_last_ten_failures_are_kept_for_a_known_device,
-    p4_a_locked_phone_opens_a_day_after_its_last_judged_guess,
+    p4_after_the_hundredth_failure_sign_in_is_locked_until_staff_unlock_it,
+    p4_the_last_ten_failures_are_reserved_for_a_known_device,
+    p4_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt,
 );
 
-/// The guesses of one code, and its life and a second.
+/// The attempts of one code, and its lifetime plus a second.
 const ATTEMPTS: u64 = 5;
 const A_CODES_LIFE_SECS: u64 = 301;
-/// From the 91st on only a known device's guesses are judged.
+/// From the 91st on, only attempts from a known device are checked.
 const FOR_STRANGERS: u64 = 90;
 const FOR_ALL: u64 = 100;
 /// `LATCHKEY_FAILURE_RESET_SECS`.
 const RESET_SECS: u64 = 86_400;
-/// What a slow machine may take between two calls: the time runs on while the clock is not moved.
+/// How long a slow machine may take between two calls: time passes even when the test does not move the clock.
 const SLACK_SECS: u64 = 20;
 
-/// A subscriber's phone, his device, and how often in a row somebody guessed wrong.
+/// A subscriber's phone and device, and the number of failed attempts in a row.
 struct Siege {
     latchkey: Inside,
     apis: [Api; 2],
@@ -38,7 +38,7 @@ struct Siege {
     failures: u64,
 }
 
-/// How long the next guess waits.
+/// The wait before the next attempt.
 fn wait_after(failures: u64) -> u64 {
     match failures {
         0..=9 => 0,
@@ -60,11 +60,11 @@ impl Siege {
         Self { latchkey, apis, phone, device, failures: 0 }
     }
 
-    /// The code of an ask that is answered as ever.
+    /// Requests a code, which works as usual, and returns it.
     async fn code(&self) -> String {
         let api = &self.apis[0];
         let request = api.otp(&self.phone).await.expect(202).text("request_id");
-        eventually("the text of that ask", Duration::from_secs(10), async || {
+        eventually("the text of that request", Duration::from_secs(10), async || {
             let messages = api.messages(&self.phone).await;
             let text = messages.into_iter().find(|text| text["request_id"] == request)?;
             Some(text["code"].as_str()?.to_owned())
@@ -72,7 +72,7 @@ impl Siege {
         .await
     }
 
-    /// A guess by either gateway in turns; with a token, by that device.
+    /// Tries a code at the gateways in turn; with a token, from that device.
     async fn attempt(&self, otp: &str, device: Option<&str>) -> Answer {
         let mut body = json!({ "phone_number": self.phone, "otp": otp });
         if let Some(device) = device {
@@ -81,14 +81,14 @@ impl Siege {
         self.apis[usize::from(self.failures.is_multiple_of(2))].post("/v1/login", body).await
     }
 
-    /// Fails once more, no sooner than it is judged; then the right code too is too soon.
+    /// Fails once more, after the wait; then the right code is refused too.
     async fn fail(&mut self, device: Option<&str>) {
         self.latchkey.advance(wait_after(self.failures));
         let code = self.code().await;
         self.attempt(&wrong(&code, 1), device).await.problem(401, "otp_incorrect");
         self.failures += 1;
         if self.failures <= 10 && self.failures.is_multiple_of(ATTEMPTS) {
-            // Here the code is spent, which lasts longer than the first wait.
+            // Here the code is exhausted, which lasts longer than the first wait.
             self.attempt(&code, device).await.problem(429, "otp_attempts_exhausted");
             self.latchkey.advance(A_CODES_LIFE_SECS);
         } else if self.failures > 10 {
@@ -98,7 +98,7 @@ impl Siege {
         }
     }
 
-    /// The right code is not judged for so long.
+    /// Asserts that the right code is not checked for this long.
     async fn is_closed(&self, code: &str, device: Option<&str>, secs: u64) {
         let refused = self.attempt(code, device).await.problem(429, "too_many_requests");
         assert_eq!(refused["limit"], "guesses");
@@ -107,7 +107,7 @@ impl Siege {
         assert!(in_time.contains(&told), "{told} of {secs} after {} failures", self.failures);
     }
 
-    /// A stranger fails as often as he may.
+    /// A stranger fails as often as strangers may.
     async fn until_strangers_are_locked_out(&mut self) {
         while self.failures < FOR_STRANGERS {
             self.fail(None).await;
@@ -115,20 +115,20 @@ impl Siege {
     }
 }
 
-async fn p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it(side: Side) {
+async fn p4_after_the_hundredth_failure_sign_in_is_locked_until_staff_unlock_it(side: Side) {
     let mut siege = Siege::begin(side).await;
     siege.until_strangers_are_locked_out().await;
     let device = siege.device.clone();
     while siege.failures < FOR_ALL {
         siege.fail(Some(&device)).await;
     }
-    // The wait is over, the lock is not; asks are answered as ever.
+    // The wait is over, the lock is not; code requests work as usual.
     siege.latchkey.advance(900);
     let code = siege.code().await;
     for device in [None, Some(device.as_str())] {
         siege.is_closed(&code, device, RESET_SECS - 900).await;
     }
-    // What `latchkey users unlock` does: the command itself is tested where the limit is lower.
+    // This is what `latchkey users unlock` does; the command itself is tested with a lower limit.
     let engines = &siege.latchkey.engines;
     let phone_key = engines.keys.phone_key(&Phone::trusted(&siege.phone).unwrap());
     let now = engines.clock.now();
@@ -141,13 +141,13 @@ async fn p4_at_the_hundredth_failure_sign_in_is_off_until_staff_opens_it(side: S
     siege.attempt(&code, None).await.expect(200);
 }
 
-async fn p4_the_last_ten_failures_are_kept_for_a_known_device(side: Side) {
+async fn p4_the_last_ten_failures_are_reserved_for_a_known_device(side: Side) {
     let mut siege = Siege::begin(side).await;
     let others = siege.apis[0].sign_in(&new_phone()).await;
     siege.until_strangers_are_locked_out().await;
     siege.latchkey.advance(898);
     let code = siege.code().await;
-    // Another's device, a made-up one and none are strangers; the owner's own waits like everybody.
+    // Another user's device, a forged one and none count as strangers; the owner's device only has the wait.
     for stranger in [None, Some(""), Some("dt1.forged"), others["device_token"].as_str()] {
         siege.is_closed(&code, stranger, RESET_SECS - 898).await;
     }
@@ -159,16 +159,16 @@ async fn p4_the_last_ten_failures_are_kept_for_a_known_device(side: Side) {
     let code = siege.code().await;
     siege.is_closed(&code, None, RESET_SECS - 900).await;
     siege.attempt(&code, Some(&siege.device)).await.expect(200);
-    // A success ends the failures in a row, for strangers too.
+    // A success resets the failures in a row, for strangers too.
     let code = siege.code().await;
     siege.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
     siege.attempt(&code, None).await.expect(200);
 }
 
-async fn p4_a_locked_phone_opens_a_day_after_its_last_judged_guess(side: Side) {
+async fn p4_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt(side: Side) {
     let mut siege = Siege::begin(side).await;
     siege.until_strangers_are_locked_out().await;
-    // Guesses that are not judged do not move the end.
+    // Attempts that are not checked do not move the end.
     for passed in [40_000, 80_000] {
         siege.latchkey.advance(40_000);
         let code = siege.code().await;
@@ -178,7 +178,7 @@ async fn p4_a_locked_phone_opens_a_day_after_its_last_judged_guess(side: Side) {
     let code = siege.code().await;
     siege.is_closed(&code, None, 60).await;
     siege.latchkey.advance(60);
-    // It starts anew, and not at the edge of the next wait.
+    // The count starts over, not just below the next wait.
     siege.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
     siege.attempt(&wrong(&code, 2), None).await.problem(401, "otp_incorrect");
     siege.attempt(&code, None).await.expect(200);

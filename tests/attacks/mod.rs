@@ -1,4 +1,4 @@
-//! What is thrown at the public port, with its outcome: over two gateways on the engines, in one process embedded.
+//! Attacks on the public port and their outcome: against two gateways on the engines, and one embedded process.
 
 mod at_once;
 mod counting;
@@ -14,11 +14,11 @@ mod streams;
 
 use deadpool_redis::redis;
 
-use crate::support::engines::Engines;
-use crate::support::http::Api;
-use crate::support::system::{Apart, Side, System};
+use testkit::engines::Engines;
+use testkit::http::Api;
+use testkit::system::{Apart, Side, System};
 
-/// Two gateways and a worker of each kind on the engines; all in one embedded.
+/// On the engines two gateways and one worker of each kind; embedded one process for all.
 async fn system(side: Side, more: &[(&str, &str)]) -> System {
     match side {
         Side::Embedded => System::start(side, more).await,
@@ -29,7 +29,7 @@ async fn system(side: Side, more: &[(&str, &str)]) -> System {
     }
 }
 
-/// A client of each gateway; embedded the same one twice.
+/// A client for each gateway; embedded, the same one twice.
 fn both(system: &System) -> [Api; 2] {
     let second = usize::from(system.engines.is_some());
     [system.api(), system.api_of(second)]

@@ -1,4 +1,4 @@
-//! Ways to make somebody else pay for texts.
+//! Attempts to make someone else pay for texts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use serde_json::{Value, json};
 
 use super::at_once::{an_exact_round, counted};
 use super::{both, system};
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Answer, Api, new_phone};
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Answer, Api, new_phone};
+use testkit::system::Side;
 
-/// Only behind a proxy that is trusted may a header say who the client is.
+/// Only a trusted proxy may name the client in a header.
 const BEHIND_A_PROXY: (&str, &str) = ("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32,10.0.0.0/8");
 
 both_sides!(
-    all_routes_and_channels_share_the_budget_of_a_phone,
+    all_endpoints_and_channels_share_the_budget_of_a_phone,
     one_block_of_numbers_is_stopped_and_others_are_served,
-    a_spoofed_address_is_not_believed,
-    behind_a_proxy_the_client_is_told_apart_and_one_network_is_one,
+    a_spoofed_address_is_ignored,
+    behind_a_proxy_clients_are_distinguished_and_one_network_counts_as_one,
     the_wait_is_right_to_the_second,
-    run_time_blocks_stop_every_ask,
-    names_are_in_no_text,
+    run_time_blocks_stop_every_code_request,
+    names_never_appear_in_a_text,
     test_numbers_cost_nothing_and_have_no_limits,
-    one_key_is_one_text,
+    one_key_gives_one_text,
 );
 
 fn accepted(answers: &[Answer]) -> usize {
@@ -45,17 +45,17 @@ pub(super) async fn voice(api: &Api, phone: &str) -> Answer {
     api.post("/v1/otp", json!({ "phone_number": phone, "channel": "voice" })).await
 }
 
-/// The ask of a change of phone.
+/// Requests a code for a change of phone.
 pub(super) async fn change(api: &Api, access: &str, phone: &str) -> Answer {
     let body = Some(json!({ "phone_number": phone }));
     api.signed_in(Method::POST, "/v1/me/phone", access, body).await
 }
 
-async fn all_routes_and_channels_share_the_budget_of_a_phone(side: Side) {
+async fn all_endpoints_and_channels_share_the_budget_of_a_phone(side: Side) {
     let system = system(side, &[("LATCHKEY_SENDS_PER_PHONE_HOUR", "5")]).await;
     let apis = both(&system);
     let phone = &new_phone();
-    // A change of phone sends to the number too, whoever asks for it.
+    // A change of phone also sends to the number, whichever account requests it.
     let (access, others) = (&access(&apis[0]).await, &access(&apis[1]).await);
     let code_requests = (0..20).map(|n| {
         let api = &apis[n % 2];
@@ -87,7 +87,7 @@ async fn one_block_of_numbers_is_stopped_and_others_are_served(side: Side) {
     let limits = [("LATCHKEY_SENDS_PER_PREFIX_HOUR", "40"), BEHIND_A_PROXY];
     let system = system(side, &limits).await;
     let apis = both(&system);
-    // Numbers of one operator's block, each from an address of its own; another block where the machine was too busy.
+    // Numbers of one operator's block, each from its own address; a repeated round uses another block.
     let mut blocks = ["2637720", "2637721", "2637722"].into_iter();
     an_exact_round(&system, async || {
         let block = blocks.next().unwrap();
@@ -117,7 +117,7 @@ async fn one_block_of_numbers_is_stopped_and_others_are_served(side: Side) {
     }
 }
 
-async fn a_spoofed_address_is_not_believed(side: Side) {
+async fn a_spoofed_address_is_ignored(side: Side) {
     let system = system(side, &[("LATCHKEY_SENDS_PER_IP_HOUR", "4")]).await;
     let apis = both(&system);
     for (n, header) in ["x-forwarded-for", "forwarded", "cf-connecting-ip", "x-real-ip"]
@@ -138,7 +138,7 @@ async fn a_spoofed_address_is_not_believed(side: Side) {
     }
 }
 
-async fn behind_a_proxy_the_client_is_told_apart_and_one_network_is_one(side: Side) {
+async fn behind_a_proxy_clients_are_distinguished_and_one_network_counts_as_one(side: Side) {
     let system = system(side, &[("LATCHKEY_SENDS_PER_IP_HOUR", "2"), BEHIND_A_PROXY]).await;
     let api = system.api();
     let limited = async |headers: &[(&str, &str)]| {
@@ -148,7 +148,7 @@ async fn behind_a_proxy_the_client_is_told_apart_and_one_network_is_one(side: Si
         // One /64 is one household; the next one is another.
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:2:a:b:c:d"),
         ("192.0.2.7", "::ffff:192.0.2.7", "::ffff:c000:207"),
-        // What the client wrote itself stands left of what the proxies saw.
+        // Entries from the client stand left of those from the proxies.
         ("192.0.2.8", "203.0.113.1, 192.0.2.8", "8.8.8.8, 192.0.2.8, 10.1.1.1"),
     ] {
         assert!(!limited(&[("x-forwarded-for", first)]).await, "{first}");
@@ -156,7 +156,7 @@ async fn behind_a_proxy_the_client_is_told_apart_and_one_network_is_one(side: Si
         assert!(limited(&[("x-forwarded-for", third)]).await, "{third}");
     }
     assert!(!limited(&[("x-forwarded-for", "2001:db8:1:3::1")]).await, "another /64");
-    // `Forwarded` wins over a header that the client may have added.
+    // `Forwarded` takes precedence over a header that the client may have added.
     for n in 0..3 {
         let spoofed = format!("198.51.100.{n}");
         let headers =
@@ -175,7 +175,7 @@ async fn the_wait_is_right_to_the_second(side: Side) {
         let refused = api.otp(&phone).await.problem(429, "resend_too_soon");
         let wait = refused["retry_after"].as_u64().unwrap();
         assert!((cooldown - 1..=cooldown).contains(&wait), "{wait} of {cooldown}");
-        // Who waits as told is served: the wait itself is what is under test.
+        // A client that waits as told is served: the wait itself is under test.
         tokio::time::sleep(Duration::from_secs(wait)).await;
     }
     api.otp(&phone).await.expect(202);
@@ -186,13 +186,13 @@ async fn the_wait_is_right_to_the_second(side: Side) {
     assert!(wait.as_u64().unwrap() <= 8);
 }
 
-async fn run_time_blocks_stop_every_ask(side: Side) {
+async fn run_time_blocks_stop_every_code_request(side: Side) {
     let system = system(side, &[BEHIND_A_PROXY]).await;
     let apis = both(&system);
     let access = apis[0].sign_in(&new_phone()).await["access"].as_str().unwrap().to_owned();
     let known = new_phone();
     apis[0].sign_in(&known).await;
-    // In two hours, as the commands read a time.
+    // In two hours, in the format of the commands.
     let until =
         domain::timestamp::Timestamp::from_ms(domain::clock::Clock::system().now_ms() + 7_200_000);
     let cases = [
@@ -238,7 +238,7 @@ async fn run_time_blocks_stop_every_ask(side: Side) {
     request_from(&apis[0], "+905321112234", &[]).await.expect(202);
 }
 
-async fn names_are_in_no_text(side: Side) {
+async fn names_never_appear_in_a_text(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     for name in ["Ж".repeat(100), "Press 1 http://evil.example".to_owned(), "🎈".repeat(50)] {
@@ -247,7 +247,7 @@ async fn names_are_in_no_text(side: Side) {
         api.code(&phone, 1).await;
         let text = api.messages(&phone).await[0]["text"].as_str().unwrap().to_owned();
         assert!(!text.contains(&name[..4]), "{text}");
-        assert!(text.is_ascii() && text.len() <= 160, "one segment: {text}");
+        assert!(text.is_ascii() && text.len() <= 160, "more than one segment: {text}");
     }
 }
 
@@ -275,11 +275,11 @@ async fn test_numbers_cost_nothing_and_have_no_limits(side: Side) {
         api.login(phone, "000000").await.problem(401, "otp_incorrect");
         api.login(phone, code).await.expect(200);
         api.login(phone, code).await.problem(401, "otp_incorrect");
-        assert!(api.messages(phone).await.is_empty(), "no text");
+        assert!(api.messages(phone).await.is_empty(), "a text was sent");
     }
 }
 
-async fn one_key_is_one_text(side: Side) {
+async fn one_key_gives_one_text(side: Side) {
     let system = system(side, &[]).await;
     let apis = both(&system);
     let phone = &new_phone();
@@ -297,6 +297,6 @@ async fn one_key_is_one_text(side: Side) {
     apis[1].post_with("/v1/otp", other, &key).await.problem(422, "idempotency_key_reused");
     apis[0].login(phone, &code).await.expect(200);
     let after = apis[1].post_with("/v1/otp", body, &key).await.expect(202);
-    assert_eq!(after.text("request_id"), requests[0], "also after the login");
+    assert_eq!(after.text("request_id"), requests[0], "also after login");
     assert_eq!(apis[0].messages(phone).await.len(), 1);
 }

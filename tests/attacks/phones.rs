@@ -1,21 +1,21 @@
-//! Writings that are no number, numbers that cost money, and one subscriber under many writings.
+//! Input that is not a number, numbers that cost money, and one subscriber in many notations.
 
 use reqwest::Method;
 use serde_json::json;
 
 use super::money::access;
 use super::system;
-use crate::both_sides;
-use crate::support::system::Side;
+use testkit::both_sides;
+use testkit::system::Side;
 
 both_sides!(
-    what_is_no_plain_writing_is_refused,
+    a_number_not_written_plainly_is_refused,
     numbers_that_cost_money_or_reach_no_handset_are_refused,
-    one_subscriber_has_one_key_however_it_is_written,
-    a_country_is_a_numbering_region_and_no_calling_code,
+    one_subscriber_has_one_key_however_the_number_is_written,
+    a_country_is_a_numbering_region_not_a_calling_code,
 );
 
-async fn what_is_no_plain_writing_is_refused(side: Side) {
+async fn a_number_not_written_plainly_is_refused(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let access = access(&api).await;
@@ -58,7 +58,7 @@ async fn what_is_no_plain_writing_is_refused(side: Side) {
                 ["invalid_phone_number", "invalid_request"].contains(&code.as_str()),
                 "{path} {writing:?}: {code}"
             );
-            assert!(!answer.body.to_string().contains("2672"), "repeated: {}", answer.body);
+            assert!(!answer.body.to_string().contains("2672"), "echoed: {}", answer.body);
         }
     }
     api.post("/v1/otp", json!({ "phone_number": digits })).await.problem(413, "payload_too_large");
@@ -102,7 +102,7 @@ async fn numbers_that_cost_money_or_reach_no_handset_are_refused(side: Side) {
     }
 }
 
-async fn one_subscriber_has_one_key_however_it_is_written(side: Side) {
+async fn one_subscriber_has_one_key_however_the_number_is_written(side: Side) {
     let system = system(side, &[("LATCHKEY_RESEND_COOLDOWN_SECS", "30")]).await;
     let api = system.api();
     for (key, first, others) in [
@@ -125,7 +125,7 @@ async fn one_subscriber_has_one_key_however_it_is_written(side: Side) {
     }
 }
 
-async fn a_country_is_a_numbering_region_and_no_calling_code(side: Side) {
+async fn a_country_is_a_numbering_region_not_a_calling_code(side: Side) {
     let system = system(side, &[("LATCHKEY_COUNTRIES", "US,CA,GB")]).await;
     let api = system.api();
     for served in ["+14155552671", "+16045552671", "+447400123456"] {

@@ -1,4 +1,4 @@
-//! Texts to numbers that somebody is paid for: the guard in force, seen from outside.
+//! Texts to numbers that earn an attacker money: the guard in force, seen from outside.
 
 use std::time::Duration;
 
@@ -6,28 +6,28 @@ use serde_json::Value;
 
 use super::money::{access, change, voice};
 use super::{both, system};
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Api, new_phone};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Api, new_phone};
+use testkit::system::{Side, System};
 
 both_sides!(
-    pumping_through_every_route_is_stopped_at_the_set_figure_and_shown,
-    a_guard_that_records_refuses_nothing_and_counts_what_it_would,
+    pumping_through_every_endpoint_is_stopped_at_the_threshold_and_reported,
+    a_recording_guard_refuses_nothing_and_counts_what_it_would_refuse,
 );
 
-/// Calling code and the first four digits after it: the block that is pumped.
+/// The pumped block: calling code and the first four digits after it.
 const BLOCK: &str = "2637720";
-/// Texts that a block gets at most while none of its codes is used: the rule's `min_sends` and `doubt`.
+/// The most texts that a block gets while none of its codes is used: the rule's `min_sends` plus `doubt`.
 const SET_FIGURE: usize = 70;
 
-async fn pumping_through_every_route_is_stopped_at_the_set_figure_and_shown(side: Side) {
+async fn pumping_through_every_endpoint_is_stopped_at_the_threshold_and_reported(side: Side) {
     let system = system(side, &[("LATCHKEY_PUMPING_GUARD", "enforce")]).await;
     let apis = both(&system);
     let access = access(&apis[0]).await;
     let mut bought = 0;
     for n in 0..120 {
-        // Each number is asked for twice: a resend costs as much as a first text.
+        // Each number gets two requests: a resend costs as much as a first text.
         let phone = format!("+{BLOCK}0{:04}", n / 2);
         let api = &apis[n % 2];
         let answer = match n % 4 {
@@ -41,7 +41,7 @@ async fn pumping_through_every_route_is_stopped_at_the_set_figure_and_shown(side
             bought += 1;
         } else {
             let refused = answer.problem(429, "too_many_requests");
-            assert_eq!(refused["limit"], "blocked", "ask {n}");
+            assert_eq!(refused["limit"], "blocked", "request {n}");
             let wait = refused["retry_after"].as_u64().unwrap();
             assert!((840..=900).contains(&wait), "{wait}");
         }
@@ -50,7 +50,7 @@ async fn pumping_through_every_route_is_stopped_at_the_set_figure_and_shown(side
     for api in &apis {
         api.sign_in(&new_phone()).await;
     }
-    // What the guard did is there for staff, and the same rule names the same block over the history.
+    // Staff can see what the guard did, and replaying the history with the same rule finds the same block.
     let shown = eventually("the guard's history", Duration::from_secs(30), async || {
         let nets: Value =
             serde_json::from_str(&system.run(&["guard", "status", "--json"])).unwrap();
@@ -74,15 +74,15 @@ async fn pumping_through_every_route_is_stopped_at_the_set_figure_and_shown(side
     assert_eq!((&stops[0]["sends"], &stops[0]["stopped"]), (&SET_FIGURE.into(), &50.into()));
 }
 
-async fn a_guard_that_records_refuses_nothing_and_counts_what_it_would(side: Side) {
+async fn a_recording_guard_refuses_nothing_and_counts_what_it_would_refuse(side: Side) {
     let system = system(side, &[("LATCHKEY_PUMPING_GUARD", "record")]).await;
     let apis = both(&system);
     let beyond = 10;
     for n in 0..SET_FIGURE + beyond {
         apis[n % 2].otp(&format!("+{BLOCK}1{n:04}")).await.expect(202);
     }
-    // A gateway tells its part within five seconds.
-    let seen = eventually("what would be refused", Duration::from_secs(20), async || {
+    // A gateway reports its counts within five seconds.
+    let seen = eventually("the count of would-be refusals", Duration::from_secs(20), async || {
         let seen = metrics_of_gateways(&system).await;
         let told = ["latchkey_guard_would_refuse_total", "latchkey_guard_blocks_total"]
             .map(|name| counted(&seen, name));

@@ -1,4 +1,4 @@
-//! Event streams: what they tell, how many there may be, what they cost, and how they end.
+//! Event streams: what they report, how many may be open, what they cost, and how they end.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +9,18 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{both, system};
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::new_phone;
-use crate::support::system::{STOP_LIMIT, Side};
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::new_phone;
+use testkit::system::{STOP_LIMIT, Side};
 
 both_sides!(
-    a_stream_resumes_after_the_last_event_and_ends_with_the_last,
-    one_request_has_a_few_streams_and_others_have_theirs,
+    a_stream_resumes_after_the_last_event_id_and_ends_with_the_final_status,
+    one_request_has_a_limited_number_of_streams_of_its_own,
     p12_streams_end_when_the_process_stops,
 );
 
-/// An open stream, read as it comes.
+/// An open stream, read as data arrives.
 pub(super) struct Stream {
     socket: TcpStream,
     pub text: String,
@@ -52,14 +52,14 @@ impl Stream {
 
     async fn until(&mut self, mark: &str) {
         while !self.text.contains(mark) {
-            assert!(self.more().await, "it ended before {mark:?}: {}", self.text);
+            assert!(self.more().await, "the stream ended before {mark:?}: {}", self.text);
         }
     }
 
-    /// Reads until the end of the body and gives its events.
+    /// Reads to the end of the body and returns its events.
     pub(super) async fn to_its_end(mut self, within: Duration) -> Vec<Value> {
         let ends = async { while !self.text.contains("\r\n0\r\n\r\n") && self.more().await {} };
-        timeout(within, ends).await.unwrap_or_else(|_| panic!("it goes on: {}", self.text));
+        timeout(within, ends).await.unwrap_or_else(|_| panic!("still open: {}", self.text));
         self.events()
     }
 
@@ -75,7 +75,7 @@ impl Stream {
 
 const SOON: Duration = Duration::from_secs(10);
 
-async fn a_stream_resumes_after_the_last_event_and_ends_with_the_last(side: Side) {
+async fn a_stream_resumes_after_the_last_event_id_and_ends_with_the_final_status(side: Side) {
     let system = system(side, &[]).await;
     let [api, other] = both(&system);
     let phone = new_phone();
@@ -89,24 +89,24 @@ async fn a_stream_resumes_after_the_last_event_and_ends_with_the_last(side: Side
     timeout(SOON, first.until("\"sent\"")).await.unwrap();
     let rank = (*first.ids().last().unwrap()).to_owned();
     drop(first);
-    // At another gateway, where it left off.
+    // Resume at another gateway.
     let resumed = Stream::open(&other.url, &request, Some(&rank)).await;
     api.login_for(&phone, &code, &request).await.expect(200);
     let events = resumed.to_its_end(SOON).await;
     let statuses: Vec<_> = events.iter().map(|event| event["status"].as_str().unwrap()).collect();
     assert_eq!(statuses.last(), Some(&"verified"));
     assert!(!statuses.contains(&"sent"), "{statuses:?}");
-    // Who saw the end has nothing to wait for; who saw nothing, or sends nonsense, is told the end.
+    // A client that saw the end gets nothing more; a client that saw nothing, or sends nonsense, gets the end.
     let started = Instant::now();
     assert!(Stream::open(&api.url, &request, Some("5")).await.to_its_end(SOON).await.is_empty());
     for nonsense in ["999", "-7", "x", ""] {
         let told = Stream::open(&api.url, &request, Some(nonsense)).await.to_its_end(SOON).await;
         assert_eq!(told.len(), 1, "{nonsense}");
     }
-    assert!(started.elapsed() < Duration::from_secs(4), "at once: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(4), "not at once: {:?}", started.elapsed());
 }
 
-async fn one_request_has_a_few_streams_and_others_have_theirs(side: Side) {
+async fn one_request_has_a_limited_number_of_streams_of_its_own(side: Side) {
     let system = system(side, &[]).await;
     let api = system.api();
     let request = api.otp(&new_phone()).await.expect(202).text("request_id");
@@ -121,7 +121,7 @@ async fn one_request_has_a_few_streams_and_others_have_theirs(side: Side) {
     let another = api.otp(&new_phone()).await.expect(202).text("request_id");
     assert_eq!(Stream::open(&api.url, &another, None).await.status(), 200);
     open.pop();
-    eventually("the place of a client that went away", SOON, async || {
+    eventually("the slot of a client that disconnected", SOON, async || {
         (Stream::open(&api.url, &request, None).await.status() == 200).then_some(())
     })
     .await;
@@ -144,7 +144,7 @@ async fn p12_streams_end_when_the_process_stops(side: Side) {
 pub(super) mod on_the_engines {
     use super::*;
 
-    /// How often Redis was asked for a status.
+    /// How many times a status was read from Redis.
     async fn reads(url: &str) -> u64 {
         calls(url, "hmget").await
     }
@@ -159,13 +159,12 @@ pub(super) mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn waiting_streams_are_kept_alive_and_ask_redis_nothing() {
-        let private =
-            crate::support::redis::Redis::start(crate::support::engines::Keeps::Nothing).await;
-        let mut engines = crate::support::engines::Engines::shared().fresh().await;
+    async fn waiting_streams_are_kept_alive_without_querying_redis() {
+        let private = testkit::redis::Redis::start(testkit::launch::Keeps::Nothing).await;
+        let mut engines = testkit::engines::Engines::shared().fresh().await;
         engines.redis_url = private.url(0);
         let url = engines.redis_url.clone();
-        let system = crate::support::system::System::on(engines, &[]).await;
+        let system = testkit::system::System::on(engines, &[]).await;
         let api = system.api();
         let mut open = Vec::new();
         for _ in 0..50 {

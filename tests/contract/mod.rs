@@ -1,6 +1,10 @@
 //! The contract of every engine behind a port: one body per rule, run on the embedded counterpart and on the real
 //! engine; and the encoding of what travels between services.
 
-mod codes;
-mod codes_model;
+mod accounts;
+mod bus;
 mod events;
+mod ledger;
+mod phones;
+mod store;
+mod telemetry;

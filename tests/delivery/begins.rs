@@ -10,12 +10,12 @@ use secrecy::SecretString;
 use sql::Pool;
 
 use super::{borrowed, settings, status};
-use crate::support::engines::{EngineSet, Engines};
-use crate::support::eventually;
-use crate::support::http::new_phone;
-use crate::support::process::Binary;
-use crate::support::proxy::{Fault, Proxy};
-use crate::support::system::{Apart, System};
+use testkit::engines::{EngineSet, Engines};
+use testkit::eventually;
+use testkit::http::new_phone;
+use testkit::process::Binary;
+use testkit::proxy::{Fault, Proxy};
+use testkit::system::{Apart, System};
 
 const TEXTS: usize = 40;
 /// The first round is usually enough.

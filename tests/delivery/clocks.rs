@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::settings;
-use crate::support::engines::Engines as Servers;
-use crate::support::http::new_phone;
+use testkit::engines::Engines as Servers;
+use testkit::http::new_phone;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const ARRIVES: Duration = Duration::from_secs(30);

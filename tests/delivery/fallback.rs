@@ -6,10 +6,10 @@ use domain::vocabulary::Status;
 use fake_twilio::Fake;
 
 use super::{borrowed, code, settings, status};
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::new_phone;
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::new_phone;
+use testkit::system::{Side, System};
 
 both_sides!(p2_a_text_without_a_receipt_is_followed_by_one_call_with_its_code);
 

@@ -11,12 +11,12 @@ use secrecy::SecretString;
 use sql::Pool;
 
 use super::{borrowed, code, settings, status};
-use crate::support::engines::{EngineSet, Engines};
-use crate::support::eventually;
-use crate::support::http::{Api, new_phone};
-use crate::support::process::Binary;
-use crate::support::proxy::{Fault, Proxy};
-use crate::support::system::{Apart, System};
+use testkit::engines::{EngineSet, Engines};
+use testkit::eventually;
+use testkit::http::{Api, new_phone};
+use testkit::process::Binary;
+use testkit::proxy::{Fault, Proxy};
+use testkit::system::{Apart, System};
 
 /// Kills per point in the suite; `twenty_rounds` does twenty.
 const ROUNDS: usize = 2;
@@ -310,7 +310,7 @@ mod on_the_engines {
     /// All points at once, each with its own stage, and two stages for those whose rounds mostly wait until a call
     /// without a result is given up.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "takes about 5 minutes: cargo test -p latchkey --test main twenty_rounds -- --ignored --nocapture"]
+    #[ignore = "takes about 5 minutes: tests/run --slow"]
     async fn p2_twenty_rounds_at_each_point() {
         let stages = Point::ALL.into_iter().flat_map(|point| match point {
             Point::AfterTheSendingRow

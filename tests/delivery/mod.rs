@@ -8,10 +8,12 @@ mod kills;
 mod receipts;
 mod routes;
 mod unreliable;
+mod voice_fallback;
+mod worker;
 
 use fake_twilio::{Call, Fake};
 
-use crate::support::http::Api;
+use testkit::http::Api;
 
 /// The address given to Twilio; nothing listens there, so callbacks go to the test's gateway instead.
 const PUBLIC_URL: &str = "https://auth.example.test/base";

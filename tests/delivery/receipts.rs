@@ -12,10 +12,10 @@ use secrecy::SecretString;
 use sql::Pool;
 
 use super::{PUBLIC_URL, borrowed, settings, status};
-use crate::both_sides;
-use crate::support::eventually;
-use crate::support::http::{Api, new_phone};
-use crate::support::system::{Side, System};
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Api, new_phone};
+use testkit::system::{Side, System};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

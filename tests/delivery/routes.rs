@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::folder::Folder;
-use crate::support::process::{Binary, run};
+use testkit::folder::Folder;
+use testkit::process::{Binary, run};
 
 /// Runs the command with these settings and those of a Twilio account; returns its output as text and as JSON.
 fn check(routes: &str, further: &[(&str, &str)]) -> (String, Value) {

@@ -6,13 +6,13 @@ use fake_twilio::{Act, Fake, Script};
 use futures::future::join_all;
 
 use super::{borrowed, code, settings, status};
-use crate::both_sides;
 use crate::faults::HEALED_WITHIN;
-use crate::support::engines::Engines;
-use crate::support::http::new_phone;
-use crate::support::process::Binary;
-use crate::support::system::{Apart, Side, System};
-use crate::support::{eventually, in_time};
+use testkit::both_sides;
+use testkit::engines::Engines;
+use testkit::http::new_phone;
+use testkit::process::Binary;
+use testkit::system::{Apart, Side, System};
+use testkit::{eventually, in_time};
 
 const REQUESTS: usize = 60;
 /// A code's validity, less the time that a text must have left.

@@ -11,12 +11,12 @@ mod on_the_engines {
     use super::super::load::Load;
     use super::super::provider::Provider;
     use crate::journeys::TWICE;
-    use crate::support::engines::Engines;
-    use crate::support::http::{new_phone, status_of};
-    use crate::support::process::Binary;
-    use crate::support::proxy::{Fault, Proxy};
-    use crate::support::system::{Apart, STOP_LIMIT, System};
-    use crate::support::{eventually, in_time};
+    use testkit::engines::Engines;
+    use testkit::http::{new_phone, status_of};
+    use testkit::process::Binary;
+    use testkit::proxy::{Fault, Proxy};
+    use testkit::system::{Apart, STOP_LIMIT, System};
+    use testkit::{eventually, in_time};
 
     /// A rolling restart: each process in turn is stopped and restarted while clients request codes.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,14 +7,15 @@ mod on_the_engines {
     use super::super::provider::Provider;
     use super::super::{HEALED_WITHIN, judge};
     use crate::journeys::TWICE;
-    use crate::support::engines::{EngineSet, Keeps};
-    use crate::support::eventually;
-    use crate::support::http::{Answer, Api, new_phone};
-    use crate::support::postgres::Postgres;
-    use crate::support::rabbit::Rabbit;
-    use crate::support::redis::Redis;
-    use crate::support::server::Server;
-    use crate::support::system::{Side, System};
+    use testkit::engines::EngineSet;
+    use testkit::eventually;
+    use testkit::http::{Answer, Api, new_phone};
+    use testkit::launch::Keeps;
+    use testkit::postgres::Postgres;
+    use testkit::rabbit::Rabbit;
+    use testkit::redis::Redis;
+    use testkit::server::Server;
+    use testkit::system::{Side, System};
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum Engine {
@@ -109,7 +110,7 @@ mod on_the_engines {
             return None;
         }
         let within = Duration::from_secs(15);
-        let code = crate::support::in_time(within, async || provider.code(&phone)).await?;
+        let code = testkit::in_time(within, async || provider.code(&phone)).await?;
         (apis[1].login(&phone, &code).await.status == 200).then_some(())
     }
 
@@ -188,19 +189,19 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "three minutes; the short one shows the same"]
+    #[ignore = "takes three minutes, and the short one shows the same: tests/run --slow"]
     async fn p1_p12_the_broker_is_away_for_two_minutes() {
         breaks(Engine::Broker, TWO_MINUTES).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "three minutes; the short one shows the same"]
+    #[ignore = "takes three minutes, and the short one shows the same: tests/run --slow"]
     async fn p1_p12_redis_is_away_for_two_minutes() {
         breaks(Engine::Redis, TWO_MINUTES).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "three minutes; the short one shows the same"]
+    #[ignore = "takes three minutes, and the short one shows the same: tests/run --slow"]
     async fn p1_p12_postgres_is_away_for_two_minutes() {
         breaks(Engine::Postgres, TWO_MINUTES).await;
     }

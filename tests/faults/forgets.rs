@@ -4,8 +4,8 @@ mod on_the_engines {
     use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 
     use crate::journeys::Place;
-    use crate::support::http::{Api, new_phone, wrong};
-    use crate::support::system::System;
+    use testkit::http::{Api, new_phone, wrong};
+    use testkit::system::System;
 
     /// A dump of one Redis database, for a later restore.
     struct Snapshot(Vec<(Vec<u8>, i64, Vec<u8>)>);

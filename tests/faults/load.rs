@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
-use crate::support::http::{Api, new_phone};
+use testkit::http::{Api, new_phone};
 
 /// Requests per second over all gateways.
 const PER_SECOND: u64 = 20;
@@ -93,7 +93,7 @@ impl Load {
     /// Waits until this many more requests are answered 202.
     pub async fn more(&self, count: usize) {
         let goal = self.accepted() + count;
-        crate::support::eventually("more accepted requests", super::HEALED_WITHIN, async || {
+        testkit::eventually("more accepted requests", super::HEALED_WITHIN, async || {
             (self.accepted() >= goal).then_some(())
         })
         .await;

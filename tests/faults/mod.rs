@@ -19,9 +19,9 @@ use lapin::{Connection, ConnectionProperties};
 use self::load::Told;
 use self::oracle::{Findings, Held};
 use self::provider::Provider;
-use crate::support::eventually;
-use crate::support::http::Api;
-use crate::support::system::System;
+use testkit::eventually;
+use testkit::http::Api;
+use testkit::system::System;
 
 /// P1, P12: a final status for every request, and normal service, within this time of the end of the last fault.
 pub(crate) const HEALED_WITHIN: Duration = Duration::from_mins(1);
@@ -51,7 +51,7 @@ pub(crate) async fn judge(
     let mut held = Held { told, ..Held::default() };
     let mut open: Vec<String> = held.told.iter().filter_map(Told::request).collect();
     let mut statuses = BTreeMap::new();
-    let all_ended = crate::support::in_time(HEALED_WITHIN, async || {
+    let all_ended = testkit::in_time(HEALED_WITHIN, async || {
         let mut still = Vec::new();
         for request in std::mem::take(&mut open) {
             let answer = api.status(&request).await;

@@ -5,9 +5,9 @@ mod on_the_engines {
     use super::super::provider::Provider;
     use super::super::{judge, oracle};
     use crate::journeys::TWICE;
-    use crate::support::engines::Engines;
-    use crate::support::process::Binary;
-    use crate::support::system::System;
+    use testkit::engines::Engines;
+    use testkit::process::Binary;
+    use testkit::system::System;
 
     /// Kills each process of a kind in turn under load, and restarts it.
     async fn killed_in_mid_flow(binary: Binary, at_most: usize) -> oracle::Findings {

@@ -1,4 +1,4 @@
-//! P10 over 200 sign-ins in all forms, with everything that prints at its loudest.
+//! P10 over 200 sign-ins of all kinds, with the most verbose logging everywhere.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use tokio::sync::Mutex;
 
 use super::leak_search::{Kind, Secrets};
 use super::{TWICE, probes};
-use crate::support::engines::Engines;
-use crate::support::eventually;
-use crate::support::http::{Api, new_phone, wrong};
-use crate::support::system::{Side, System};
+use testkit::engines::Engines;
+use testkit::eventually;
+use testkit::http::{Api, new_phone, wrong};
+use testkit::system::{Side, System};
 
 const SIGN_INS: usize = 200;
 const AT_ONCE: usize = 8;
@@ -37,7 +37,7 @@ async fn note_tokens(found: &Finding, answer: &Value) {
     }
 }
 
-/// One user's way with every kind of call and mistake.
+/// One user's journey, with every kind of call and mistake.
 async fn one(api: Api, number: usize, found: Finding) {
     let (phone, other) = (new_phone(), new_phone());
     note(&found, Kind::Phone, &phone).await;
@@ -85,7 +85,7 @@ async fn one(api: Api, number: usize, found: Finding) {
         2 => {
             api.blacklist(refresh).await.expect(200);
             api.refresh(refresh).await.problem(401, "session_revoked");
-            // A client's mistakes put secrets where they do not belong.
+            // A faulty client puts secrets where they do not belong.
             api.get(&format!("/v1/otp/{phone}")).await.expect(404);
             api.get(&format!("/v1/me?token={access}&otp={code}")).await.expect(401);
             api.otp(&format!("{phone}'")).await.problem(400, "invalid_phone_number");
@@ -116,7 +116,7 @@ async fn use_everything(apis: &[Api]) -> Secrets {
         .buffer_unordered(AT_ONCE)
         .collect::<Vec<()>>()
         .await;
-    Arc::into_inner(found).expect("nobody else holds it").into_inner()
+    Arc::into_inner(found).expect("all users are done").into_inner()
 }
 
 async fn metrics_of(system: &System) -> String {
@@ -129,7 +129,7 @@ async fn metrics_of(system: &System) -> String {
 }
 
 fn assert_clean(place: &str, secrets: &Secrets, bytes: &[u8], at_least: usize) {
-    assert!(bytes.len() >= at_least, "{place}: {} bytes are too few to tell", bytes.len());
+    assert!(bytes.len() >= at_least, "{place}: only {} bytes to search", bytes.len());
     let found = secrets.found_in(bytes);
     assert!(found.is_empty(), "{} leaks in {place}, e.g. {:#?}", found.len(), &found[..1]);
     println!("{place}: {} bytes clean of {} spellings", bytes.len(), secrets.len());
@@ -148,11 +148,11 @@ async fn p10_embedded_200_sign_ins_leave_no_secret_in_output_metrics_or_files() 
             files.extend(fs::read(path).unwrap());
         }
     }
-    // The accounts are there with their phones and names; nothing else of it.
+    // The accounts are there with their phones and names, and no other secret.
     let kept = secrets.only(&[Kind::Code, Kind::Token, Kind::Password]);
     assert_clean("the data folder", &kept, &files, 100_000);
     let phones = secrets.only(&[Kind::Phone]).found_in(&files);
-    assert!(phones.len() >= SIGN_INS, "the search sees the accounts' own column");
+    assert!(phones.len() >= SIGN_INS, "the search misses the phones in the accounts");
     assert_clean("the output", &secrets, system.stop().await.as_bytes(), 10_000);
 }
 
@@ -168,7 +168,7 @@ mod on_the_engines {
         let system = System::apart(engines.clone(), TWICE, LOUD).await;
         let spy = probes::Spy::on(&engines.amqp_url).await;
         let redis_url = engines.redis_url.clone();
-        // What is in Redis while codes are out; afterwards they are closed.
+        // Snapshots of Redis while codes are live; later they are gone.
         let watch = tokio::spawn(async move {
             let mut snapshots = Vec::new();
             for _ in 0..6 {
@@ -179,11 +179,13 @@ mod on_the_engines {
         });
         let secrets = use_everything(&[system.api_of(0), system.api_of(1)]).await;
 
-        // A real ask, moved to a type that nobody knows yet: it lies in the dead letters as it would in production.
+        // A real code request with an unknown event type: it is dead-lettered as it would be in production.
         let code_request = b"otp.requested.v1";
         let seen = spy.seen();
-        let body =
-            seen.iter().find(|bytes| bytes.starts_with(code_request)).expect("an ask went by");
+        let body = seen
+            .iter()
+            .find(|bytes| bytes.starts_with(code_request))
+            .expect("a code request passed");
         let start = body.windows(2).rposition(|two| two == b" {").expect("its body") + 1;
         let start = body.windows(14).position(|part| part == b"{\"specversion\"").unwrap_or(start);
         let newer = String::from_utf8_lossy(&body[start..]).replacen(".v1\"", ".v9\"", 1);
@@ -214,9 +216,9 @@ mod on_the_engines {
         assert_clean("Redis", &secrets, &redis, 100_000);
         let rows = probes::database_bytes(&engines.database_url).await;
         assert_clean("the tables", &secrets, &rows, 100_000);
-        let dump = crate::support::postgres::dump(&engines.database_url);
+        let dump = testkit::postgres::dump(&engines.database_url);
         let phones = secrets.only(&[Kind::Phone]).found_in(dump.as_bytes());
-        assert!(phones.len() >= SIGN_INS, "the search sees the two columns of a dump");
+        assert!(phones.len() >= SIGN_INS, "the search misses the phones in a dump");
         assert_clean("the metrics", &secrets, metrics_of(&system).await.as_bytes(), 5_000);
         assert_clean("the output", &secrets, system.stop().await.as_bytes(), 10_000);
     }

@@ -1,4 +1,4 @@
-//! The search for what must not be there: every spelling of every secret, in one pass over the bytes.
+//! The search for leaks: every spelling of every secret, in one pass over the bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// What a secret is: some have spellings of their own.
+/// The kind of a secret: some kinds have additional spellings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Code,
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Name,
 }
 
-/// No spelling is shorter: shorter ones would be found by chance.
+/// The minimum length of a spelling: shorter ones would be found by chance.
 const SHORTEST: usize = 8;
 
 /// The secrets of a run in all spellings.
@@ -31,7 +31,7 @@ impl Secrets {
         forms.push(percent(secret));
         forms.extend(base64_forms(secret));
         match kind {
-            // E.164 without its plus, and as it is dialled at home.
+            // E.164 without its plus, and the national number.
             Kind::Phone => {
                 forms.extend([secret[1..].to_owned(), secret[3..].to_owned()]);
                 forms.extend(base64_forms(&secret[1..]));
@@ -48,16 +48,16 @@ impl Secrets {
         self.spelled.len()
     }
 
-    /// These kinds only: a table may hold what a log must not.
+    /// Keeps these kinds only: a table may hold what a log must not.
     pub fn only(&self, kinds: &[Kind]) -> Self {
         let spelled = self.spelled.iter().filter(|(_, kind)| kinds.contains(kind));
         Self { spelled: spelled.map(|(form, kind)| (form.clone(), *kind)).collect() }
     }
 
-    /// What was found, each with the bytes around it.
+    /// The secrets found, each with the bytes around it.
     pub fn found_in(&self, haystack: &[u8]) -> Vec<(Kind, String)> {
         let mut by_start: HashMap<u64, Vec<(&[u8], Kind)>> = HashMap::new();
-        // A bit a start, so that nearly every byte is passed over with one look.
+        // One flag per start, so that one lookup skips nearly every byte.
         let mut maybe = vec![false; 1 << 20];
         for (form, kind) in &self.spelled {
             let start = u64::from_be_bytes(form[..SHORTEST].try_into().expect("eight bytes"));
@@ -88,12 +88,12 @@ fn slot(start: u64) -> usize {
     usize::try_from(start.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 44).expect("20 bits")
 }
 
-/// Digits inside a longer hexadecimal number are an id's or a hash's own.
+/// Whether the digits belong to a longer hexadecimal number, such as an id or a hash.
 fn by_chance(haystack: &[u8], at: usize, form: &[u8]) -> bool {
     let digits = form.iter().all(u8::is_ascii_digit);
     let inside = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let before = at.checked_sub(1).and_then(|at| haystack.get(at));
-    // What follows `%2B` or a country code is no chance.
+    // Digits after `%2B`, a country code or a trunk zero are a real hit.
     let led = haystack[..at].ends_with(b"%2B")
         || haystack[..at].ends_with(b"98")
         || haystack[..at].ends_with(b"0");
@@ -118,7 +118,7 @@ fn percent(text: &str) -> String {
     })
 }
 
-/// Base64 of the text alone, and the part of it that stays the same wherever the text stands in something longer.
+/// Base64 of the text alone, and the part that stays the same wherever the text stands in a longer input.
 fn base64_forms(text: &str) -> Vec<String> {
     let mut forms =
         vec![STANDARD.encode(text), STANDARD_NO_PAD.encode(text), URL_SAFE_NO_PAD.encode(text)];
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_leak_is_not_found() {
+    fn text_without_a_leak_is_not_reported() {
         for text in [
             "masked +98912***67 and 12345",
             "id 019a1234567890abcdef",
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn only_some_kinds_are_looked_for_where_others_belong() {
+    fn the_search_can_be_limited_to_some_kinds() {
         let phones = planted().only(&[Kind::Phone]);
         assert!(phones.len() > 5);
         assert!(phones.found_in(b"1234567890").is_empty());

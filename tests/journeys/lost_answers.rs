@@ -1,4 +1,4 @@
-//! Answers that do not arrive, and the named windows that they open: W2, W3, W4, W6.
+//! Lost answers, and the named windows that they open: W2, W3, W4, W6.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,11 +11,12 @@ use tokio::sync::Barrier;
 
 use super::{Place, claims};
 use crate::accounts::inside::Inside;
-use crate::support::eventually;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::proxy::{Fault, Proxy};
-use crate::support::system::Side;
-use crate::{both_sides, everywhere};
+use crate::everywhere;
+use testkit::both_sides;
+use testkit::eventually;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::proxy::{Fault, Proxy};
+use testkit::system::Side;
 
 everywhere!(
     w2_the_same_key_gets_the_same_request_and_one_text,
@@ -23,8 +24,8 @@ everywhere!(
     p9_logins_at_once_with_one_key_are_one_session,
     p9_a_login_with_another_device_token_is_another_body,
     p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_session,
-    w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_most_by_others,
-    w6_a_login_whose_answer_was_lost_without_a_key_asks_again,
+    w4_an_ended_session_is_refused_at_once_by_us_and_within_ten_minutes_by_others,
+    w6_a_login_without_a_key_whose_answer_was_lost_needs_a_new_code,
 );
 
 async fn otp_with(api: &Api, phone: &str, key: &str) -> Answer {
@@ -61,7 +62,7 @@ async fn w2_the_same_key_gets_the_same_request_and_one_text(place: Place) {
     let code = one.code(&phone, 2).await;
     one.login(&phone, &code).await.expect(200);
     let after = otp_with(one, &phone, "tap-1").await.expect(202);
-    assert_eq!(after.text("request_id"), first.text("request_id"), "also after the login");
+    assert_eq!(after.text("request_id"), first.text("request_id"), "also after login");
     assert_eq!(one.messages(&phone).await.len(), 2);
 }
 
@@ -88,8 +89,8 @@ async fn p9_a_login_repeated_with_its_key_gives_the_same_session(place: Place) {
 }
 
 async fn p9_logins_at_once_with_one_key_are_one_session(place: Place) {
-    // One login is counted once, whether it was let in or found its session afterwards. They are more than a code has
-    // guesses.
+    // A login is counted once, whether it was let in or found its session afterwards. There are more logins here than a
+    // code has attempts.
     let (_system, apis) = place.open(&[("LATCHKEY_LOGINS_PER_IP_MINUTE", "120")]).await;
     for _ in 0..10 {
         let phone = &new_phone();
@@ -143,7 +144,7 @@ async fn p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_sessio
     one.me(&next.text("access")).await.problem(401, "session_revoked");
 }
 
-async fn w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_most_by_others(
+async fn w4_an_ended_session_is_refused_at_once_by_us_and_within_ten_minutes_by_others(
     place: Place,
 ) {
     let (_system, apis) = place.open(&[]).await;
@@ -154,13 +155,13 @@ async fn w4_an_ended_session_is_refused_at_once_by_us_and_for_ten_minutes_at_mos
         api.me(access).await.problem(401, "session_revoked");
         api.verify(access).await.problem(401, "session_revoked");
     }
-    // Who looks at the signature alone goes by these two.
+    // A service that only checks the signature relies on these two claims.
     let claims = claims(access);
     let life = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
     assert_eq!(life, 600);
 }
 
-async fn w6_a_login_whose_answer_was_lost_without_a_key_asks_again(place: Place) {
+async fn w6_a_login_without_a_key_whose_answer_was_lost_needs_a_new_code(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let api = &apis[0];
     let (mut proxy, url) = Proxy::before_url(&format!("{}/", api.url)).await;
@@ -214,6 +215,8 @@ async fn p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others(sid
             login_with(api, &phone, &code, "odd").await.problem(401, "otp_incorrect");
         }
         let request = odd.otp(&phone).await.expect(202).text("request_id");
+        // A text that is still on its way would fail, not expire.
+        odd.code(&phone, 2).await;
         latchkey.advance(301);
         for api in [&odd, &even] {
             assert_eq!(api.status(&request).await.expect(200).text("status"), "expired");
@@ -226,14 +229,14 @@ mod on_the_engines {
 
     use super::super::TWICE;
     use super::*;
-    use crate::support::engines::Engines;
-    use crate::support::postgres;
-    use crate::support::system::System;
+    use testkit::engines::Engines;
+    use testkit::postgres;
+    use testkit::system::System;
 
-    /// The size of W6 where the gateway itself did not hear of the commit: one ask, and no wait for the old code's end,
-    /// although the guess was its last.
+    /// The size of W6 if the gateway got no answer to its commit: one code request, without a wait for the old code's
+    /// expiry, although this was its last attempt.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn w6_a_login_whose_commit_the_gateway_did_not_hear_of_asks_again() {
+    async fn w6_a_login_whose_commit_was_not_confirmed_needs_a_new_code() {
         let mut engines = Engines::shared().fresh().await;
         let direct = engines.database_url.clone();
         let (mut proxy, url) = Proxy::before_url(&engines.database_url).await;
@@ -245,7 +248,7 @@ mod on_the_engines {
         for n in 1..=4 {
             api.login(&phone, &wrong(&code, n)).await.problem(401, "otp_incorrect");
         }
-        // The sign-in stands before a lock while its answer's way is closed; then it is let through.
+        // The sign-in waits at a lock while the proxy starts to swallow answers; then the lock is released.
         let (mut session, mut look) =
             (postgres::connect(&direct).await.unwrap(), postgres::connect(&direct).await.unwrap());
         let mut locked = session.begin().await.unwrap();
@@ -279,20 +282,20 @@ mod on_the_engines {
         login.await.expect(200);
     }
 
-    /// The size of W2: one request, one text, whatever the client was told in between.
+    /// The size of W2: one request, one text, whatever answers the client got in between.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn w2_an_ask_whose_confirm_was_lost_is_503_and_the_same_key_finds_it_again() {
+    async fn w2_a_code_request_whose_confirm_was_lost_gives_503_and_the_same_key_finds_it_again() {
         let mut engines = Engines::shared().fresh().await;
         let (mut proxy, url) = Proxy::before_url(&engines.amqp_url).await;
         let straight = std::mem::replace(&mut engines.amqp_url, url);
-        // The gateway behind the proxy, the workers straight at the broker.
-        let counts = crate::support::system::Apart { otp_workers: 0, sms_workers: 0, ..TWICE };
+        // The gateways connect through the proxy, the workers directly to the broker.
+        let counts = testkit::system::Apart { otp_workers: 0, sms_workers: 0, ..TWICE };
         let gateways = System::apart(engines.clone(), counts, &[]).await;
         let secrets: Vec<(&str, &str)> = ["LATCHKEY_SECRET", "LATCHKEY_JWT_KEYS_DIR"]
             .map(|name| (name, gateways.env[name].as_str()))
             .into();
         engines.amqp_url = straight;
-        let counts = crate::support::system::Apart { gateways: 0, ..TWICE };
+        let counts = testkit::system::Apart { gateways: 0, ..TWICE };
         let _workers = System::apart(engines.clone(), counts, &secrets).await;
         let api = gateways.api();
         let phone = new_phone();
@@ -310,16 +313,16 @@ mod on_the_engines {
         })
         .await;
         let messages = api.messages(&phone).await;
-        assert_eq!(messages.len(), 1, "one text");
+        assert_eq!(messages.len(), 1, "more than one text");
         assert_eq!(messages[0]["request_id"], found.body["request_id"]);
-        eventually("the second event's end", Duration::from_secs(20), async || {
+        eventually("the end of the second event", Duration::from_secs(20), async || {
             let queue = gateways.run(&["dead", "list", "--json"]);
             let mut connection = postgres::connect(&engines.database_url).await.ok()?;
             let row = sqlx::query("SELECT count(*) AS n FROM sms_attempts")
                 .fetch_one(&mut connection)
                 .await
                 .ok()?;
-            assert_eq!(row.get::<i64, _>("n"), 1, "the provider was called once");
+            assert_eq!(row.get::<i64, _>("n"), 1, "the provider was called more than once");
             (queue.trim() == "[]").then_some(())
         })
         .await;

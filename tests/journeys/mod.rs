@@ -1,4 +1,4 @@
-//! What a client goes through, over HTTP: embedded, on the engines, and over two gateways with every service twice.
+//! A client's journeys over HTTP: embedded, on the engines, and with two instances of every service.
 
 mod leak;
 mod leak_search;
@@ -8,24 +8,24 @@ mod probes;
 mod whole;
 mod wrong_settings;
 
-use crate::support::engines::Engines;
-use crate::support::http::Api;
-use crate::support::system::{Apart, Side, System};
+use testkit::engines::Engines;
+use testkit::http::Api;
+use testkit::system::{Apart, Side, System};
 
-/// Every service twice.
+/// Two instances of every service.
 pub(crate) const TWICE: Apart = Apart { gateways: 2, otp_workers: 2, sms_workers: 2 };
 
-/// Where a journey goes.
+/// Where a journey runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// One process, on this side.
+    /// One process, embedded or on the engines.
     One(Side),
-    /// The services apart on the engines, each twice.
+    /// Separate services on the engines, two of each.
     Twice,
 }
 
 impl Place {
-    /// A running system there, and a client of each of its gateways.
+    /// Starts a system there; returns it with a client for each gateway.
     pub async fn open(self, more: &[(&str, &str)]) -> (System, Vec<Api>) {
         match self {
             Self::One(side) => {
@@ -42,13 +42,13 @@ impl Place {
     }
 }
 
-/// Three tests of one body, `async fn(Place)`.
+/// Makes three tests of one body, an `async fn(Place)`.
 #[macro_export]
 macro_rules! everywhere {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
             use $crate::journeys::Place;
-            use $crate::support::system::Side;
+            use testkit::system::Side;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn embedded() {
@@ -68,7 +68,7 @@ macro_rules! everywhere {
     )+};
 }
 
-/// The claims of a token, unchecked: that is the verifier's matter.
+/// The claims of a token, without verification.
 pub(crate) fn claims(token: &str) -> serde_json::Value {
     use base64::Engine as _;
     let middle = token.split('.').nth(1).expect("a token has three parts");

@@ -1,4 +1,4 @@
-//! One code a phone, one success a code, five guesses a code: whatever comes at once, from wherever.
+//! One code per phone, one success per code, five attempts per code, whatever the concurrency and the gateway.
 
 use std::collections::BTreeSet;
 
@@ -7,21 +7,22 @@ use serde_json::{Value, json};
 
 use super::Place;
 use crate::accounts::inside::Inside;
-use crate::support::http::{Answer, Api, new_phone, wrong};
-use crate::support::system::Side;
-use crate::{both_sides, everywhere};
+use crate::everywhere;
+use testkit::both_sides;
+use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::system::Side;
 
 everywhere!(
     p5_ten_resends_are_ten_texts_with_one_code,
     p5_ten_resends_at_once_are_ten_texts_with_one_code,
     p3_of_50_parallel_logins_with_the_right_code_one_signs_in,
-    p4_of_200_parallel_wrong_guesses_five_are_judged,
-    p4_the_fifth_guess_is_accepted_if_it_is_right,
-    p4_a_resend_gives_no_guess_back,
-    p3_a_code_is_good_for_its_own_phone_only,
+    p4_of_200_parallel_wrong_codes_five_are_checked,
+    p4_the_fifth_attempt_is_accepted_if_it_is_right,
+    p4_a_resend_gives_no_attempt_back,
+    p3_a_code_works_for_its_own_phone_only,
 );
 
-/// All at once, spread over the gateways.
+/// Runs all calls at once, spread over the gateways.
 async fn at_once<F>(apis: &[Api], count: usize, call: impl Fn(Api, usize) -> F) -> Vec<Answer>
 where
     F: Future<Output = Answer> + Send + 'static,
@@ -30,9 +31,9 @@ where
     join_all(tasks).await.into_iter().map(|answer| answer.expect("a call ends")).collect()
 }
 
-both_sides!(p5_a_resends_text_tells_the_time_that_is_left);
+both_sides!(p5_the_text_of_a_resend_states_the_time_left);
 
-async fn p5_a_resends_text_tells_the_time_that_is_left(side: Side) {
+async fn p5_the_text_of_a_resend_states_the_time_left(side: Side) {
     let latchkey = Inside::start(side, 1).await;
     let (api, phone) = (latchkey.api(), new_phone());
     let code = api.fresh_code(&phone).await;
@@ -43,7 +44,7 @@ async fn p5_a_resends_text_tells_the_time_that_is_left(side: Side) {
     assert_eq!(told, [[code.clone(), "2".to_owned()], [code, "5".to_owned()]]);
 }
 
-/// The numbers that a text says, in their order.
+/// The numbers in a text, in order.
 fn numbers(message: &Value) -> Vec<String> {
     let text = message["text"].as_str().unwrap();
     let digits = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
@@ -54,14 +55,14 @@ fn with_status(answers: &[Answer], status: u16) -> Vec<&Answer> {
     answers.iter().filter(|answer| answer.status == status).collect()
 }
 
-/// The texts of a phone once so many came: each with its request, all with one code.
+/// Waits for one text per request and asserts that all texts have one code; returns it.
 async fn one_code(api: &Api, phone: &str, requests: &BTreeSet<String>) -> String {
     let code = api.code(phone, requests.len()).await;
     let messages = api.messages(phone).await;
     assert_eq!(messages.len(), requests.len());
     let texted: BTreeSet<String> =
         messages.iter().map(|one| one["request_id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(&texted, requests, "each ask has its own text");
+    assert_eq!(&texted, requests, "each request has its own text");
     assert!(messages.iter().all(|one| one["code"] == json!(code)), "{messages:?}");
     code
 }
@@ -74,7 +75,7 @@ async fn p5_ten_resends_are_ten_texts_with_one_code(place: Place) {
         answers.push(apis[i % apis.len()].otp(&phone).await.expect(202));
     }
     let expiries: BTreeSet<_> = answers.iter().map(|answer| answer.text("expires_at")).collect();
-    assert_eq!(expiries.len(), 1, "a resend does not prolong");
+    assert_eq!(expiries.len(), 1, "a resend does not extend the code");
     let requests: BTreeSet<_> = answers.iter().map(|answer| answer.text("request_id")).collect();
     assert_eq!(requests.len(), 10);
     let code = one_code(&apis[0], &phone, &requests).await;
@@ -120,7 +121,7 @@ async fn p3_of_50_parallel_logins_with_the_right_code_one_signs_in(place: Place)
     }
 }
 
-async fn p4_of_200_parallel_wrong_guesses_five_are_judged(place: Place) {
+async fn p4_of_200_parallel_wrong_codes_five_are_checked(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let phone = new_phone();
     let code = apis[0].fresh_code(&phone).await;
@@ -137,7 +138,7 @@ async fn p4_of_200_parallel_wrong_guesses_five_are_judged(place: Place) {
         .map(Option::unwrap)
         .collect();
     assert_eq!(judged.len(), 5);
-    // Two counts, the lower is told: guesses that overtake one another may be told the same, never too much.
+    // The answer is the lower of two counts: concurrent attempts may get the same number, but never one too high.
     assert!(left.contains(&0) && left.iter().all(|left| *left <= 4), "{left:?}");
     let refused = with_status(&answers, 429);
     assert_eq!(refused.len(), 195);
@@ -151,7 +152,7 @@ async fn p4_of_200_parallel_wrong_guesses_five_are_judged(place: Place) {
     }
 }
 
-async fn p4_the_fifth_guess_is_accepted_if_it_is_right(place: Place) {
+async fn p4_the_fifth_attempt_is_accepted_if_it_is_right(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let phone = new_phone();
     let code = apis[0].fresh_code(&phone).await;
@@ -164,7 +165,7 @@ async fn p4_the_fifth_guess_is_accepted_if_it_is_right(place: Place) {
     apis[0].login(&phone, &code).await.expect(200);
 }
 
-async fn p4_a_resend_gives_no_guess_back(place: Place) {
+async fn p4_a_resend_gives_no_attempt_back(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let phone = new_phone();
     let code = apis[0].fresh_code(&phone).await;
@@ -179,7 +180,7 @@ async fn p4_a_resend_gives_no_guess_back(place: Place) {
     apis[0].login(&phone, &code).await.problem(429, "otp_attempts_exhausted");
 }
 
-async fn p3_a_code_is_good_for_its_own_phone_only(place: Place) {
+async fn p3_a_code_works_for_its_own_phone_only(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let (phone, other) = (new_phone(), new_phone());
     let code = apis[0].fresh_code(&phone).await;

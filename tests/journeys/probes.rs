@@ -1,4 +1,4 @@
-//! Everything that lies in the engines, as bytes, for a search.
+//! The whole content of the engines as bytes, for the search.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,9 +10,9 @@ use lapin::{Connection, ConnectionProperties};
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::task::JoinHandle;
 
-use crate::support::postgres;
+use testkit::postgres;
 
-/// Every key of a Redis database with what it holds.
+/// Every key of a Redis database with its value.
 pub(crate) async fn redis_bytes(url: &str) -> Vec<u8> {
     let client = redis::Client::open(url).expect("a Redis URL");
     let mut connection =
@@ -23,7 +23,7 @@ pub(crate) async fn redis_bytes(url: &str) -> Vec<u8> {
     for key in keys {
         let kind: String = redis::cmd("TYPE").arg(&key).query_async(&mut connection).await.unwrap();
         let mut read = match kind.as_str() {
-            // Gone since the list was made.
+            // Deleted since it was listed.
             "none" => continue,
             "string" => redis::cmd("GET"),
             "hash" => redis::cmd("HGETALL"),
@@ -64,8 +64,8 @@ fn flatten(value: &Value, into: &mut Vec<u8>) {
     into.push(b' ');
 }
 
-/// Every row of every table as JSON, without the columns that may hold a phone or a name (design, P10). A column that
-/// a later migration adds is searched.
+/// Every row of every table as JSON, without the columns that may hold a phone or a name (contract, P10). Columns added
+/// by later migrations are searched.
 pub(crate) async fn database_bytes(url: &str) -> Vec<u8> {
     let mut connection = postgres::connect(url).await.expect("connect to the test's database");
     let tables = sqlx::query(
@@ -90,7 +90,7 @@ pub(crate) async fn database_bytes(url: &str) -> Vec<u8> {
     all
 }
 
-/// A queue of its own that gets a copy of every message on the exchange.
+/// A private queue that gets a copy of every message on the exchange.
 pub(crate) struct Spy {
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
     reader: JoinHandle<()>,
@@ -129,7 +129,7 @@ impl Spy {
         Self { seen, reader, connection }
     }
 
-    /// What went over the exchange so far.
+    /// The messages that passed the exchange so far.
     pub fn seen(&self) -> Vec<Vec<u8>> {
         self.seen.lock().unwrap().clone()
     }
@@ -145,7 +145,7 @@ impl Drop for Spy {
     }
 }
 
-/// What lies in a queue, headers and all. It goes back there when the channel ends.
+/// The messages in a queue, headers included. They return to the queue when the channel closes.
 pub(crate) async fn queue_bytes(connection: &Connection, queue: &str) -> Vec<Vec<u8>> {
     let channel = connection.create_channel().await.unwrap();
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! The whole way of a user: sign up, code, login, refresh, verify, me, logout, and in again.
+//! A user's whole journey: sign-up, code, login, refresh, verify, me, logout, and login again.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use serde_json::json;
 
 use super::{Place, claims};
 use crate::everywhere;
-use crate::support::eventually;
-use crate::support::http::{Api, new_phone};
+use testkit::eventually;
+use testkit::http::{Api, new_phone};
 
 everywhere!(
     a_user_signs_up_and_in_and_out_and_in_again,
-    the_status_of_an_ask_goes_from_accepted_to_verified,
-    a_sign_up_changes_nothing_in_an_account_that_is_there,
-    the_keys_that_are_published_are_the_ones_that_sign,
+    the_status_of_a_code_request_goes_from_accepted_to_verified,
+    a_sign_up_changes_nothing_in_an_existing_account,
+    the_published_keys_are_the_signing_keys,
 );
 
-/// The gateways in turn: each step goes to another one than the last.
+/// The gateways in turn: each step goes to a different one than the last.
 fn turns(apis: &[Api]) -> impl Iterator<Item = &Api> {
     apis.iter().cycle()
 }
@@ -24,7 +24,7 @@ fn turns(apis: &[Api]) -> impl Iterator<Item = &Api> {
 async fn a_user_signs_up_and_in_and_out_and_in_again(place: Place) {
     let (system, apis) = place.open(&[]).await;
     let mut turn = turns(&apis);
-    let mut next = || turn.next().expect("it goes round");
+    let mut next = || turn.next().expect("the iterator is endless");
     let phone = new_phone();
 
     let request = next().signup(&phone, "Grace", "Hopper").await.expect(202);
@@ -65,14 +65,14 @@ async fn a_user_signs_up_and_in_and_out_and_in_again(place: Place) {
     system.stop().await;
 }
 
-async fn the_status_of_an_ask_goes_from_accepted_to_verified(place: Place) {
+async fn the_status_of_a_code_request_goes_from_accepted_to_verified(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let api = &apis[0];
     let phone = new_phone();
     let request = api.otp(&phone).await.expect(202).text("request_id");
     let mut seen = Vec::new();
     let within = Duration::from_secs(20);
-    eventually("the text's way", within, async || {
+    eventually("the text to be sent", within, async || {
         let status = api.status(&request).await.expect(200).text("status");
         if seen.last() != Some(&status) {
             seen.push(status.clone());
@@ -91,7 +91,7 @@ async fn the_status_of_an_ask_goes_from_accepted_to_verified(place: Place) {
     assert_eq!(status.text("request_id"), request);
 }
 
-async fn a_sign_up_changes_nothing_in_an_account_that_is_there(place: Place) {
+async fn a_sign_up_changes_nothing_in_an_existing_account(place: Place) {
     let (_system, apis) = place.open(&[]).await;
     let api = &apis[0];
     let phone = new_phone();
@@ -104,7 +104,7 @@ async fn a_sign_up_changes_nothing_in_an_account_that_is_there(place: Place) {
     assert_eq!(again.body["user"], first.body["user"]);
 }
 
-async fn the_keys_that_are_published_are_the_ones_that_sign(place: Place) {
+async fn the_published_keys_are_the_signing_keys(place: Place) {
     use base64::Engine as _;
     let (_system, apis) = place.open(&[]).await;
     let login = apis[0].sign_in(&new_phone()).await;

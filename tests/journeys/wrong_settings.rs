@@ -1,15 +1,16 @@
-//! A wrong setting stops the start, and the complaint names the variable. Judged before any engine is asked: none runs.
+//! A wrong setting stops the start, and the error names the variable. Settings are checked before any engine is
+//! contacted: none runs here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::folder::Folder;
-use crate::support::in_time;
-use crate::support::process::{Binary, Process};
+use testkit::folder::Folder;
+use testkit::in_time;
+use testkit::process::{Binary, Process};
 
 const SECRET: &str = "c2l4dHktZm91ciBieXRlcyBvZiBub3RoaW5nIGluIHBhcnRpY3VsYXIsIGZvciB0ZXN0cw==";
 
-/// One wrong setting, with what it needs around it, and the variable that is to be named.
+/// One wrong setting with the settings around it, and the variable that the error must name.
 type Case = (&'static [(&'static str, &'static str)], &'static str);
 
 const EMBEDDED: &[Case] = &[
@@ -47,7 +48,7 @@ const ENGINES: &[(&str, &str)] = &[
     ("AMQP_URL", "amqp://127.0.0.1:1/%2F"),
 ];
 
-/// On the engines' addresses in production, where each service is asked by itself.
+/// Each service by itself, with the addresses of the engines, in production.
 const APART: &[(Binary, Case)] = &[
     (Binary::Gateway, (&[], "LATCHKEY_SECRET")),
     (Binary::Gateway, (&[("LATCHKEY_SECRET", SECRET)], "LATCHKEY_COUNTRIES")),
@@ -79,7 +80,7 @@ const APART: &[(Binary, Case)] = &[
     ),
 ];
 
-/// Starts it and gives what it complained; fails when it goes on, or ends as if nothing were wrong.
+/// Starts the process and returns its error output; fails if it keeps running or exits with success.
 async fn refusal(binary: Binary, settings: &BTreeMap<String, String>) -> String {
     let home = Folder::new("wrong");
     let mut all =
@@ -88,7 +89,7 @@ async fn refusal(binary: Binary, settings: &BTreeMap<String, String>) -> String 
     let mut process = Process::start(binary, home.path(), &all);
     let ended = in_time(Duration::from_secs(20), async || process.server.ended()).await;
     let output = process.server.output();
-    let Some(status) = ended else { panic!("{binary:?} {settings:?} went on:\n{output}") };
+    let Some(status) = ended else { panic!("{binary:?} {settings:?} kept running:\n{output}") };
     assert_eq!(status.code(), Some(1), "{binary:?} {settings:?}:\n{output}");
     assert!(!output.contains("panicked"), "{output}");
     output
@@ -111,7 +112,7 @@ async fn p12_a_wrong_setting_stops_the_start_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_a_service_apart_refuses_what_it_needs_and_has_not() {
+async fn p12_a_separate_service_refuses_to_start_without_what_it_needs() {
     for (binary, (wrong, named)) in APART {
         let output = refusal(*binary, &settings(&[ENGINES, wrong])).await;
         assert!(output.contains(named), "{binary:?} {wrong:?} does not name {named}:\n{output}");

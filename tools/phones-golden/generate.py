@@ -1,4 +1,4 @@
-"""Writes common/tests/golden/phones.csv: phone number inputs and the expected result of each.
+"""Writes tests/contract/phones.csv: phone number inputs and the expected result of each.
 
 The values come from Google's reference (PyPI `phonenumbers`; its version must match rlibphonenumber's metadata), plus
 Latchkey's own rules: the accepted spellings, the number types that receive messages, and the folding of national
@@ -17,7 +17,7 @@ import phonenumbers as pn
 from phonenumbers import PhoneNumberFormat as Form
 from phonenumbers import PhoneNumberType as Type
 
-OUT = Path(__file__).resolve().parents[2] / "common/tests/golden/phones.csv"
+OUT = Path(__file__).resolve().parents[2] / "tests/contract/phones.csv"
 PLAIN = re.compile(r" *\+?[0-9()\-./ ]*[0-9][0-9()\-./ ]*")
 
 REGIONS = """US CA JM DO PR BS TT MX AR BR CL CO PE VE EC UY PY BO CR PA GT CU GB GG JE IM IE FR DE AT CH LI IT VA SM ES PT NL BE LU DK SE

@@ -6,14 +6,6 @@
 //! durable engines. With `--url`, it measures a running Latchkey with the settings [`OFF`],
 //! `LATCHKEY_OTP_ATTEMPTS=10` and `LATCHKEY_SMS_ROUTES=default=inbox`. Exits with 1 if a figure is out of bounds.
 
-#[path = "../ring.rs"]
-#[expect(dead_code, reason = "the load generator uses more of it")]
-mod ring;
-// The private engines, processes and client of the tests.
-#[path = "../../../tests/support/mod.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
-mod support;
-
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,9 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::ring::Ring;
-use crate::support::folder::Folder;
-use crate::support::system::{Side, System};
+use bench::ring::Ring;
+use testkit::folder::Folder;
+use testkit::system::{Side, System};
 
 /// Attempts per phone before its responses change: below the ten per code and before a wait.
 const GUESSES_EACH: usize = 9;
@@ -301,7 +293,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         system.stop().await;
     }
     if arguments.sides.contains(&Where::Engines) {
-        let engines = ring::engines().await;
+        let engines = bench::ring::engines().await;
         let ring = Ring::start(&engines, &OFF).await;
         let url = ring.api().url;
         let measured = Measured::new("real", &url, Some(ring.system()), &arguments)?;

@@ -1,4 +1,4 @@
-//! The number that an account had before a change, sealed while the change can be undone.
+//! The number of an account before a change, sealed while the change can be undone.
 
 use crate::ReplacedPhone;
 use crate::UNDO_SECS;
@@ -8,8 +8,8 @@ use domain::phone::{E164, Phone};
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 
-/// The old number for the record of its change, and until when that change can be undone. It cannot be moved to another
-/// account, nor prolonged.
+/// Seals the old number for the record of its change, and returns until when that change can be undone. The sealed
+/// value cannot be moved to another account or extended.
 pub fn seal(
     keys: &Keys,
     user: UserId,
@@ -22,7 +22,7 @@ pub fn seal(
     Ok((sealed, until))
 }
 
-/// The number of a record.
+/// Opens the number of a record.
 ///
 /// # Errors
 /// When the record was altered, or its key is no longer ours.
@@ -57,6 +57,6 @@ mod tests {
         assert_eq!(open(&keys, user, &record).unwrap(), phone);
         assert!(open(&keys, other, &record).is_err());
         record.undo_until = until.plus_ms(1);
-        assert!(open(&keys, user, &record).is_err(), "it cannot be prolonged");
+        assert!(open(&keys, user, &record).is_err(), "it cannot be extended");
     }
 }

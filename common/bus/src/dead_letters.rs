@@ -1,4 +1,4 @@
-//! Dead letters as an operator sees them: never what is sealed in them.
+//! Dead letters as an operator sees them, without their sealed parts.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use domain::timestamp::Timestamp;
 
-/// A message that was set aside, without its body.
+/// A dead-lettered message, without its body.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadLetter {
     pub id: String,
     /// The type it was published with.
     pub kind: String,
-    /// Why it was set aside: `failed`, `panicked`, `timed_out`, `crash_loop`, or what its handler said.
+    /// Why it was dead-lettered: `failed`, `panicked`, `timed_out`, `crash_loop`, or the handler's own reason.
     pub reason: String,
-    /// Failures that were counted before.
+    /// Failures counted so far.
     #[serde(rename = "tries")]
     pub attempts: u32,
     /// When a worker first saw it.
@@ -25,20 +25,20 @@ pub struct DeadLetter {
     pub bytes: usize,
 }
 
-/// A dead letter with what may be shown of it.
+/// A dead letter with the details that may be shown.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadDetail {
     #[serde(flatten)]
     pub letter: DeadLetter,
     pub headers: BTreeMap<String, String>,
-    /// The envelope with every sealed part replaced by the word; `null` when it could not be read.
+    /// The envelope with every sealed part replaced by the word `sealed`; `null` when it cannot be read.
     pub body: Value,
 }
 
-/// Which dead letters a command is for.
+/// Which dead letters a command applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// All that lie there when the command starts.
+    /// All that are in the queue when the command starts.
     All,
     One(String),
 }
@@ -52,7 +52,7 @@ impl Selection {
     }
 }
 
-/// The body with its sealed parts taken out. What cannot be read is not shown: it may hold anything.
+/// Returns the body without its sealed parts. An unreadable body is not shown: it may hold anything.
 pub(super) fn redacted(bytes: &[u8]) -> Value {
     let mut body = serde_json::from_slice(bytes).unwrap_or(Value::Null);
     redact(&mut body);

@@ -1,7 +1,8 @@
-//! The message bus: events published with a confirm, and queues consumed with settling of our own.
+//! The message bus: events are published with a confirm, and each consumed message is settled explicitly.
 //!
-//! [`Bus`] is RabbitMQ or, embedded, this process's memory; both obey one contract (`tests/bus_contract.rs`). What a
-//! message's failures mean stands above it, in [`crate::consumer`]: the bus carries a count of tries and waits as told.
+//! Owns the topology, publisher confirms, dead letters and the consume loop. Must never know what a message means or who
+//! handles it. [`Bus`] is RabbitMQ or, embedded, this process's memory; both obey one contract (`tests/contract/bus`).
+//! [`crate::consumer`] decides what a failure means: the bus only carries the attempt count and applies the given delay.
 
 pub mod consumer;
 pub mod dead_letters;
@@ -26,7 +27,7 @@ use domain::engine_error::EngineError;
 use domain::event::{Envelope, Event};
 use domain::timestamp::Timestamp;
 
-/// A publish is confirmed within this time or it is not a success (design, section 5).
+/// A publish is confirmed within this time, or it has failed (contract, section 5).
 pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The bus. Clones share its connections.
@@ -42,17 +43,17 @@ enum Engine {
 /// Why an event is not known to be in its queue.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// No queue is bound for an event that one of ours must take. Surely not taken.
-    #[error("no queue takes this event")]
+    /// No queue is bound for an event that one of our queues must take. Not taken.
+    #[error("no queue is bound for this event")]
     Unroutable,
-    /// The queue is full, or the event is larger than any may be. Surely not taken.
+    /// The queue is full, or the event exceeds the size limit. Not taken.
     #[error("the broker refused the event")]
     Refused,
-    /// The broker cannot be reached or takes nothing now. Surely not taken.
-    #[error("the broker is away: {0:#}")]
+    /// The broker cannot be reached or is not accepting messages. Not taken.
+    #[error("the broker is unavailable: {0:#}")]
     Away(anyhow::Error),
-    /// Sent, and no answer came: it may have been taken.
-    #[error("it is not known whether the broker took the event: {0:#}")]
+    /// Sent without an answer: it may have been taken.
+    #[error("unknown whether the broker took the event: {0:#}")]
     Unknown(anyhow::Error),
 }
 
@@ -62,11 +63,11 @@ pub type Attached = Result<(), String>;
 impl Bus {
     /// Connects to RabbitMQ and declares the topology. `role` names the process to the broker.
     ///
-    /// A broker that is away is no error: the connection is tried again for ever, and until then [`Bus::publish`] fails
-    /// at once and [`Bus::ready`] says so.
+    /// An unavailable broker is not an error: the bus retries the connection forever. Until it succeeds,
+    /// [`Bus::publish`] fails at once and [`Bus::ready`] reports the reason.
     ///
     /// # Errors
-    /// `Broken` when no waiting can help: the URL, the credentials, or a queue that was declared otherwise (named).
+    /// `Broken` when waiting cannot help: a bad URL, bad credentials, or a queue (named) declared with other arguments.
     pub async fn connect_rabbit(
         url: &SecretString,
         role: &'static str,
@@ -74,13 +75,13 @@ impl Bus {
         Ok(Self(Engine::Rabbit(rabbit::Rabbit::connect(url, role).await?)))
     }
 
-    /// A bus in this process's memory. What is in it is gone with the process.
+    /// Creates a bus in this process's memory. Its messages are lost when the process ends.
     pub fn memory(clock: Clock) -> Self {
         Self(Engine::Memory(memory::Memory::new(clock)))
     }
 
     /// Publishes an event. `Ok` means that it is in every queue bound for it, on disk and replicated where the engine
-    /// does so. Takes [`PUBLISH_TIMEOUT`] at most; a caller that goes away in the middle disturbs nobody.
+    /// does so. Takes [`PUBLISH_TIMEOUT`] at most; dropping the call midway is safe.
     pub async fn publish<E: Event>(&self, envelope: &Envelope<E>) -> Result<(), PublishError> {
         let bytes = envelope.encode().map_err(|error| {
             tracing::error!(error = format!("{error:#}"), kind = E::TYPE, "encode an event");
@@ -89,7 +90,7 @@ impl Bus {
         self.publish_raw(E::TYPE, &envelope.id.to_string(), bytes.into(), E::ADDRESSED).await
     }
 
-    /// As [`Bus::publish`], for an event that was encoded before: the outbox's.
+    /// Like [`Bus::publish`], for an event that is already encoded: those of the outbox.
     pub async fn publish_raw(
         &self,
         kind: &str,
@@ -103,11 +104,11 @@ impl Bus {
         }
     }
 
-    /// Starts to consume a queue, with at most `prefetch` messages in hand. The consumer attaches itself again, for
-    /// ever, whenever it loses the broker.
+    /// Starts to consume a queue, with at most `prefetch` messages in hand. The consumer reattaches, forever, whenever
+    /// it loses the broker.
     ///
     /// # Errors
-    /// As [`Bus::connect_rabbit`].
+    /// Same as [`Bus::connect_rabbit`].
     pub async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Consumer, EngineError> {
         Ok(Consumer(match &self.0 {
             Engine::Rabbit(rabbit) => Source::Rabbit(rabbit.consume(queue, prefetch).await?),
@@ -115,7 +116,7 @@ impl Bus {
         }))
     }
 
-    /// Whether an event could be published now: asks the broker, for 1 s at most.
+    /// Checks whether an event could be published now: one round trip to the broker, 1 s at most.
     pub async fn ready(&self) -> Result<(), EngineError> {
         match &self.0 {
             Engine::Rabbit(rabbit) => rabbit.ready().await,
@@ -123,7 +124,7 @@ impl Bus {
         }
     }
 
-    /// Whether publishing has ended for good: only a new process publishes again.
+    /// Whether publishing has ended for good: only a new process can publish again.
     pub fn is_dead(&self) -> bool {
         match &self.0 {
             Engine::Rabbit(rabbit) => rabbit.is_dead(),
@@ -131,7 +132,7 @@ impl Bus {
         }
     }
 
-    /// The first `limit` dead letters of a queue. Those that another command is looking at are not among them.
+    /// Returns the first `limit` dead letters of a queue, without those that another command is reading.
     pub async fn dead_list(
         &self,
         queue: Queue,
@@ -143,7 +144,7 @@ impl Bus {
         }
     }
 
-    /// One dead letter: its headers, and its envelope without what is sealed.
+    /// Returns one dead letter: its headers, and its envelope without the sealed parts.
     pub async fn dead_show(
         &self,
         queue: Queue,
@@ -155,8 +156,8 @@ impl Bus {
         }
     }
 
-    /// Puts dead letters back into their queue, with no tries counted; tells how many. One is taken away only when its
-    /// copy is confirmed.
+    /// Puts dead letters back into their queue with the attempt count reset; returns how many. Each is removed only
+    /// once its copy is confirmed.
     pub async fn dead_replay(&self, queue: Queue, pick: &Selection) -> Result<u64, EngineError> {
         match &self.0 {
             Engine::Rabbit(rabbit) => rabbit.dead_replay(queue, pick).await,
@@ -164,7 +165,7 @@ impl Bus {
         }
     }
 
-    /// Throws dead letters away; tells how many.
+    /// Deletes dead letters; returns how many.
     pub async fn dead_drop(&self, queue: Queue, pick: &Selection) -> Result<u64, EngineError> {
         match &self.0 {
             Engine::Rabbit(rabbit) => rabbit.dead_drop(queue, pick).await,
@@ -182,7 +183,7 @@ impl fmt::Debug for Bus {
     }
 }
 
-/// A consumer of one queue. Dropped, it gives back whatever was not settled.
+/// A consumer of one queue. Dropping it returns all unsettled messages to the queue.
 pub struct Consumer(Source);
 
 enum Source {
@@ -191,7 +192,7 @@ enum Source {
 }
 
 impl Consumer {
-    /// The next message; `None` only after [`Consumer::cancel`]. A call that is dropped loses no message.
+    /// Returns the next message; `None` only after [`Consumer::cancel`]. Dropping the call loses no message.
     pub async fn next(&mut self) -> Option<Delivery> {
         match &mut self.0 {
             Source::Rabbit(consumer) => consumer.next().await,
@@ -199,7 +200,7 @@ impl Consumer {
         }
     }
 
-    /// Takes no more messages, and returns those that were fetched and not yet given out. Messages in hand can still be
+    /// Stops taking messages, and returns those that were fetched but not yet handed out. Messages in hand can still be
     /// settled.
     pub async fn cancel(&mut self) -> Vec<Delivery> {
         match &mut self.0 {
@@ -211,7 +212,7 @@ impl Consumer {
         }
     }
 
-    /// Whether the queue is really being consumed, as it changes.
+    /// Watches whether the queue is really being consumed.
     pub fn attached(&self) -> watch::Receiver<Attached> {
         match &self.0 {
             Source::Rabbit(consumer) => consumer.attached(),
@@ -219,7 +220,7 @@ impl Consumer {
         }
     }
 
-    /// How many dead letters the queue has, as of at most ten seconds ago.
+    /// The number of dead letters of the queue, at most ten seconds old.
     pub fn dead_letters(&self) -> u32 {
         match &self.0 {
             Source::Rabbit(consumer) => consumer.dead_letters(),
@@ -236,12 +237,12 @@ pub struct Delivery {
     pub bytes: Bytes,
     /// Failures counted so far.
     pub attempts: u32,
-    /// Whether it was in somebody's hands before and came back unsettled: its holder may have died of it.
+    /// Whether an earlier consumer held it and did not settle it: it may have crashed that process.
     pub suspect: bool,
     /// When a worker first saw it.
     pub first_at: Timestamp,
     held: AckHandle,
-    /// Read at the first question: a waiting message is asked every second.
+    /// Parsed on first use: it is read every second while the message waits.
     event_time: OnceLock<Option<Timestamp>>,
 }
 
@@ -251,21 +252,21 @@ enum AckHandle {
     Nobody,
 }
 
-/// What becomes of a message in hand.
+/// How to settle a message in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement<'a> {
-    /// It is done with.
+    /// It is finished.
     Done,
-    /// It comes again after the delay, with this count of tries.
+    /// It is redelivered after the delay, with this attempt count.
     Later { delay: Delay, attempts: u32 },
-    /// It is set aside for an operator.
+    /// It is dead-lettered for an operator.
     Dead { reason: &'a str, attempts: u32 },
-    /// It was not begun: anybody may take it at once.
+    /// It was not started: any consumer may take it at once.
     Back,
 }
 
 impl Delivery {
-    /// A message that no bus holds, for driving a handler by hand. Settling it does nothing.
+    /// Creates a message outside any bus, to call a handler directly. Settling it has no effect.
     pub fn loose(kind: &str, id: &str, bytes: impl Into<Bytes>) -> Self {
         Self {
             kind: kind.to_owned(),
@@ -279,10 +280,10 @@ impl Delivery {
         }
     }
 
-    /// Settles it. A copy to a waiting queue or to the dead letters is confirmed before the original is let go.
+    /// Settles the message. A copy to a retry queue or the dead-letter queue is confirmed before the original is acked.
     ///
     /// # Errors
-    /// `Away` when the copy was not confirmed, or when the message is no longer ours: then it comes again.
+    /// `Away` when the copy was not confirmed, or when the message is no longer ours: the bus then redelivers it.
     pub async fn settle(&self, settle: Settlement<'_>) -> Result<(), EngineError> {
         match &self.held {
             AckHandle::Rabbit(held) => held.settle(self, settle).await,
@@ -291,7 +292,7 @@ impl Delivery {
         }
     }
 
-    /// Whether the bus has taken it back, and it comes again by itself: to handle it now would be to handle it twice.
+    /// Whether the bus has taken the message back and will redeliver it: handling it now would handle it twice.
     pub fn is_stale(&self) -> bool {
         match &self.held {
             AckHandle::Rabbit(held) => held.is_stale(),
@@ -305,7 +306,7 @@ impl Delivery {
         self.kind.rsplit_once(".v").map_or(self.kind.as_str(), |(family, _)| family)
     }
 
-    /// When it happened, by its envelope.
+    /// When the event happened, according to its envelope.
     pub fn event_time(&self) -> Option<Timestamp> {
         *self.event_time.get_or_init(|| Glance::at(&self.bytes).time)
     }
@@ -322,7 +323,7 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// What a broken envelope may still tell.
+/// The fields that may still be readable in a broken envelope.
 #[derive(Default, Deserialize)]
 struct Glance {
     #[serde(default)]
@@ -339,7 +340,7 @@ impl Glance {
     }
 }
 
-/// A name for a message that has none, the same each time: operators and the count of crashes need one.
+/// A stable id for a message without one: operators and the crash counter need it.
 fn name_for(bytes: &[u8]) -> String {
     if let Some(id) = Glance::at(bytes).id.filter(|id| !id.is_empty() && id.len() <= 64) {
         return id;

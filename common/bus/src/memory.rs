@@ -1,7 +1,7 @@
-//! The bus of the embedded default: queues in this process's memory, which behave as RabbitMQ's do.
+//! The embedded bus: queues in this process's memory that behave like RabbitMQ's.
 //!
-//! It carries encoded bytes, so that what could not travel fails here too; it refuses an addressed event that nobody is
-//! bound for; a message that a lost consumer held comes again, marked. Waiting is by the [`Clock`].
+//! It carries encoded bytes, so an event that cannot be encoded fails here too. It refuses an addressed event that no
+//! queue is bound for. It redelivers the messages of a lost consumer and marks them. Delays follow the [`Clock`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,11 +19,11 @@ use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
 
 const ENGINE: &str = "the memory bus";
-/// Messages in all queues together, so that a flood ends in refusals and not in the end of memory: at 4 KiB each, 400 MB.
+/// Limit for all queues together, so that a flood is refused before memory runs out: at 4 KiB each, 400 MB.
 const MAX_MESSAGES: usize = 100_000;
-/// Of each queue. The oldest goes first: a full grave must not stop the work in a process that is gone tomorrow.
+/// Limit per queue. The oldest is dropped first: a full dead-letter queue must not stop a short-lived process.
 const MAX_DEAD: usize = 10_000;
-/// How often the clock is asked whether a waiting message is due: a test moves it without telling anybody.
+/// How often to check whether a waiting message is due: a test moves the clock without a notification.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
@@ -71,7 +71,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds it can panic half-way through a change.
+        // No code that holds the lock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -176,7 +176,7 @@ impl State {
 }
 
 impl QueueState {
-    /// Moves what is due to the ready ones, the earliest first.
+    /// Moves due messages to the ready queue, the earliest first.
     fn wake(&mut self, now_ms: i64) {
         let mut due: Vec<_> = self.waiting.extract_if(.., |(at, _)| *at <= now_ms).collect();
         due.sort_by_key(|(at, _)| *at);
@@ -221,7 +221,7 @@ pub(super) struct Consumer {
     prefetch: usize,
     tags: Tags,
     cancelled: bool,
-    /// Never changes: memory is always there.
+    /// Never changes: memory is always available.
     attached: watch::Sender<Attached>,
 }
 
@@ -277,7 +277,7 @@ impl Drop for Consumer {
     }
 }
 
-/// A message of the memory bus's in somebody's hands.
+/// A message of the memory bus that a consumer holds.
 pub(super) struct AckHandle {
     memory: Memory,
     queue: Queue,
@@ -311,7 +311,7 @@ impl AckHandle {
                 });
                 if queue_state.dead_lettered.len() > MAX_DEAD {
                     queue_state.dead_lettered.pop_front();
-                    tracing::warn!(queue = %self.queue, "the oldest dead letter made room");
+                    tracing::warn!(queue = %self.queue, "dead-letter queue full: oldest dead letter dropped");
                 }
                 state.messages -= 1;
             }
@@ -340,7 +340,7 @@ mod tests {
         let tags = Tags::default();
         let message = bus.next_of(Queue::OtpWorker, &tags, 1).unwrap();
         let super::super::AckHandle::Memory(held) = &message.held else {
-            panic!("not of this bus")
+            panic!("not from the memory bus")
         };
         held.settle(Settlement::Done).unwrap();
         publish().unwrap();

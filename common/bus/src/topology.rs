@@ -1,20 +1,20 @@
-//! The names on the broker, and what every queue is declared with. One text for RabbitMQ and for the memory bus.
+//! The names on the broker and the arguments of every queue, shared by RabbitMQ and the memory bus.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The one exchange: durable, of type topic, and its routing key is the event's type.
+/// The only exchange: durable, of type topic; the routing key is the event's type.
 pub const EXCHANGE: &str = "latchkey";
 
-/// How often the broker may hand a message out again before it dead-letters it by itself. Far above what happens:
-/// our own count of failures decides, and a broker's count cannot tell a failure from a restart. It is written because
-/// RabbitMQ 4.0 has a default of 20, which a paused consumer would use up on good messages.
+/// How often the broker may redeliver a message before it dead-letters it by itself. Far above any real count: our own
+/// failure count decides, and the broker cannot tell a failure from a restart. It is set explicitly because RabbitMQ
+/// 4.0 defaults to 20, which a paused consumer would use up on good messages.
 pub const DELIVERY_LIMIT: i64 = 1_000_000;
 
-/// `reject-publish` means nothing without a length. At 4 KiB a message this is 4 GiB of disk.
+/// `reject-publish` has no effect without a length. At 4 KiB a message this is 4 GiB of disk.
 pub const MAX_LENGTH: i64 = 1_000_000;
 
-/// A queue of ours.
+/// One of our queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Queue {
     OtpWorker,
@@ -31,8 +31,8 @@ impl Queue {
         }
     }
 
-    /// The families of events that the queue takes. The version is a wildcard: an event that is newer than this program
-    /// must reach the queue and be dead-lettered as `unknown_version`, not come back to its publisher as unroutable.
+    /// The event families that the queue takes. The version is a wildcard: an event that is newer than this program
+    /// must reach the queue and be dead-lettered as `unknown_version`, not be returned to its publisher as unroutable.
     pub const fn bindings(self) -> &'static [&'static str] {
         match self {
             Self::OtpWorker => {
@@ -42,12 +42,12 @@ impl Queue {
         }
     }
 
-    /// Where its messages wait for another try.
+    /// The queue in which its messages wait for a retry.
     pub fn waiting(self, delay: Delay) -> String {
         format!("{}.retry.{}", self.name(), delay.ms())
     }
 
-    /// Where its dead letters lie.
+    /// Its dead-letter queue.
     pub fn dead(self) -> String {
         format!("{}.dead", self.name())
     }
@@ -80,7 +80,7 @@ fn binds(pattern: &str, kind: &str) -> bool {
         && words.next().is_none()
 }
 
-/// How long a message waits for its next try. A queue each: in one queue a long wait would block the short ones behind it.
+/// How long a message waits for its retry. Each delay has its own queue: in a shared one, long waits block short ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delay {
     Second,
@@ -91,8 +91,9 @@ pub enum Delay {
 impl Delay {
     pub const ALL: [Self; 3] = [Self::Second, Self::FiveSeconds, Self::HalfMinute];
 
-    /// The delay for a wait: the shortest that is not shorter, unless it is more than a quarter longer; then a shorter one,
-    /// after which there is another look. What waits for a provider must not oversleep its return.
+    /// Picks the delay for a wait: the shortest one that covers it and is at most a quarter longer; otherwise the
+    /// longest shorter one, after which the caller checks again. A message must not wait long after its provider is
+    /// back.
     pub fn about(wait: std::time::Duration) -> Self {
         let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
         let fits = |delay: &Self| delay.ms() >= wait_ms && delay.ms() * 4 <= wait_ms * 5;
@@ -110,21 +111,21 @@ impl Delay {
     }
 }
 
-/// An argument of a queue's declaration.
+/// An argument of a queue declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Argument {
     Text(String),
     Number(i64),
 }
 
-/// A queue as it is declared.
+/// A queue declaration.
 pub(super) struct Declaration {
     pub name: String,
     pub arguments: Vec<(&'static str, Argument)>,
     pub bindings: &'static [&'static str],
 }
 
-/// Everything that every process declares at start, in an order in which no dead letter is without its queue.
+/// Everything that each process declares at start. A dead-letter queue comes before the queue that uses it.
 pub(super) fn declarations() -> Vec<Declaration> {
     let mut all = Vec::new();
     for queue in Queue::ALL {
@@ -155,7 +156,7 @@ fn common_arguments() -> Vec<(&'static str, Argument)> {
     ]
 }
 
-/// Through the default exchange, whose routing key is a queue's name; `at-least-once` loses nothing on the way.
+/// Dead-letters through the default exchange, whose routing key is a queue name; `at-least-once` loses no message.
 fn dead_lettering_to(queue: String) -> [(&'static str, Argument); 3] {
     [
         ("x-dead-letter-exchange", Argument::Text(String::new())),
@@ -180,12 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn no_wait_is_overslept_by_more_than_a_quarter_and_a_second() {
+    fn no_delay_exceeds_its_wait_by_more_than_a_quarter_and_a_second() {
         let about = |ms| Delay::about(std::time::Duration::from_millis(ms));
         for wait_ms in (0..60_000).step_by(50) {
             let delay_ms = about(wait_ms).ms().unsigned_abs();
             assert!(delay_ms <= (wait_ms * 5 / 4).max(1_000), "{wait_ms}: {delay_ms}");
-            assert!(delay_ms * 5 >= wait_ms.min(30_000), "{wait_ms}: few hops, {delay_ms}");
+            assert!(delay_ms * 5 >= wait_ms.min(30_000), "{wait_ms}: too many hops, {delay_ms}");
         }
         let shown = [900, 1_001, 3_999, 4_000, 5_000, 23_999, 24_000, 30_000].map(about);
         let [s, f, h] = Delay::ALL;
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_named_as_the_design_says() {
+    fn queues_are_named_as_in_the_contract() {
         let mut names: Vec<String> = declarations().into_iter().map(|d| d.name).collect();
         names.sort();
         assert_eq!(

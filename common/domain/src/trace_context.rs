@@ -1,10 +1,10 @@
-//! W3C Trace Context, level 1: the `traceparent` header, and the same text in events.
+//! W3C Trace Context, level 1: the `traceparent` header, and the same value in events.
 
 use std::fmt;
 
 use crate::rng;
 
-/// One step of a trace: who it belongs to, which step it is, whether it is recorded.
+/// One step of a trace: the trace id, the span id and the sampled flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TraceContext {
     trace: [u8; 16],
@@ -17,8 +17,8 @@ const LENGTH: usize = 55;
 const SAMPLED: u8 = 1;
 
 impl TraceContext {
-    /// Reads a `traceparent`. What the standard does not allow is `None`: the reader starts a trace of its own.
-    /// Fields that a version after 00 may add are passed over.
+    /// Parses a `traceparent`. Returns `None` for an invalid one: the caller then starts a new trace. Fields that a
+    /// version after 00 may add are ignored.
     pub fn from_header(header: &str) -> Option<Self> {
         let bytes = header.as_bytes();
         let version = u8::from_be_bytes(hex(bytes.get(..2)?)?);
@@ -38,23 +38,23 @@ impl TraceContext {
         (context.trace != [0; 16] && context.span != [0; 8]).then_some(context)
     }
 
-    /// The first step of a new, recorded trace.
+    /// Starts a new, sampled trace.
     pub fn new_root() -> Self {
         Self { trace: rng::bytes(), span: rng::bytes(), flags: SAMPLED }
     }
 
-    /// The next step of the same trace.
+    /// Returns the next step of the same trace.
     #[must_use]
     pub fn child(&self) -> Self {
         Self { span: rng::bytes(), flags: self.flags & SAMPLED, ..*self }
     }
 
-    /// The header's text, in version 00.
+    /// The header value, in version 00.
     pub fn to_header(&self) -> String {
         format!("00-{}-{}-{:02x}", self.trace_id(), Hex(&self.span), self.flags & SAMPLED)
     }
 
-    /// The trace's id in lower-case hex, as it stands in log lines.
+    /// The trace id in lower-case hex, as in log lines.
     pub fn trace_id(&self) -> String {
         Hex(&self.trace).to_string()
     }
@@ -72,7 +72,7 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// Exactly `N` bytes of lower-case hex: the standard allows no other.
+/// Parses exactly `N` bytes of lower-case hex: the standard allows nothing else.
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let digit = |b: u8| match b {
         b'0'..=b'9' => Some(b - b'0'),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_standard_forbids_is_no_context() {
+    fn an_invalid_traceparent_gives_no_context() {
         for bad in [
             "",
             "00",

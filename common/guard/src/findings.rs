@@ -1,6 +1,6 @@
-//! What the store learned of the guard in passing, until the gateway tells it on: changes for log, metrics and event,
-//! counts for the history. Kept in memory: a process that dies loses the last seconds of it, and no decision, which
-//! are made on the store's own counts.
+//! Guard findings from the store's operations, held until the gateway publishes them: changes for log, metrics and
+//! event, counts for the history. Kept in memory: a crash loses the last seconds of it but no decision, since decisions
+//! use the store's own counts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,22 +11,22 @@ use super::Destination;
 use super::net::Change;
 use domain::timestamp::Timestamp;
 
-/// Rows that wait for the database at most: a day of 30 prefixes. An outage that lasts longer, or an attacker who asks
-/// for ever new prefixes, must not fill the memory; what comes on top is not recorded.
+/// The limit of rows that wait for the database: a day of 30 prefixes. A longer outage, or an attacker who keeps using
+/// new prefixes, must not fill the memory; rows beyond it are not recorded.
 const MOST_TALLIES: usize = 50_000;
 const MOST_CHANGES: usize = 1_000;
 
-/// A change, where and how it was found.
+/// A change, with the place and time of its detection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub change: Change,
     pub country: String,
-    /// Of the ask that showed it; for a country's change, too.
+    /// The prefix of the request that revealed it, also for a country's change.
     pub operator_prefix: String,
     pub at: Timestamp,
 }
 
-/// What happened in one minute at one prefix. A withdrawn ask counts -1.
+/// The counts of one minute at one prefix. A withdrawn request counts -1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Whole minutes since the epoch.
@@ -35,7 +35,7 @@ pub struct Tally {
     pub country: String,
     pub sends: i64,
     pub verified: i64,
-    /// Asks that the guard refused.
+    /// Requests that the guard refused.
     pub refused: i64,
 }
 
@@ -47,17 +47,17 @@ pub struct Conversion {
     pub verified: u64,
 }
 
-/// All that was learned since the last time.
+/// Everything collected since the last call.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
     pub changes: Vec<Finding>,
     pub tallies: Vec<Tally>,
     pub conversions: Vec<Conversion>,
-    /// Asks that `record` let through and `enforce` would have refused.
+    /// Requests that `record` admitted and `enforce` would have refused.
     pub would_refuse: u64,
 }
 
-/// Collects it. Clones share.
+/// Collects the findings. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     shared: Arc<Shared>,
@@ -77,7 +77,7 @@ struct Heard {
     would_refuse: u64,
 }
 
-/// What is added to a tally.
+/// Counts to add to a tally.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Delta {
     pub sends: i64,
@@ -85,7 +85,7 @@ pub struct Delta {
     pub refused: i64,
 }
 
-/// What an act of the store showed.
+/// Guard results of one store operation.
 #[derive(Debug)]
 pub struct Observation {
     pub minute: i64,
@@ -98,12 +98,12 @@ pub struct Observation {
 }
 
 impl Findings {
-    /// Returns at once when a change was found that was not taken yet, else when one is.
+    /// Returns at once if there is a change that was not taken yet, otherwise when the next one is found.
     pub async fn changed(&self) {
         self.shared.changed.notified().await;
     }
 
-    /// All that was learned since the last call.
+    /// Takes everything collected since the last call.
     pub fn take(&self) -> Taken {
         let heard = std::mem::take(&mut *self.lock());
         let tally = |((minute, operator_prefix, country), (sends, verified, refused))| Tally {
@@ -123,7 +123,7 @@ impl Findings {
         }
     }
 
-    /// Takes counts back that could not be written, for the next try.
+    /// Puts back counts that could not be written, for the next attempt.
     pub fn put_back(&self, tallies: Vec<Tally>) {
         let mut heard = self.lock();
         for t in tallies {

@@ -1,36 +1,36 @@
-//! One ask before both nets.
+//! Judges one code request by both nets.
 
 use super::minute_of;
 use super::net::{Change, Kind, Net};
 use super::rule::Rule;
 
-/// The two nets that an ask falls into.
+/// The two nets that a code request belongs to.
 #[derive(Debug)]
 pub struct Nets<'a> {
     pub prefix: &'a mut Net,
     pub country: &'a mut Net,
 }
 
-/// What the guard says to an ask.
+/// The guard's decision on a code request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The wait in milliseconds of an ask that it refuses. Nothing was counted then.
+    /// The wait in milliseconds if the request is refused. Nothing is counted in that case.
     pub refused: Option<i64>,
-    /// Where an admitted ask was counted.
+    /// Where an admitted request was counted.
     pub counted: Option<Counted>,
     pub changes: Vec<Change>,
 }
 
-/// Where a send was counted: needed to take it back, and to know what its verification proves.
+/// Where a send was counted: needed to withdraw it, and to credit its verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     pub minute: i64,
     pub prefix: Mark,
-    /// `None`: the country's net was not open, and the prefix passed it by its own good name.
+    /// `None`: the country's net was not open, and the prefix passed because its own traffic converts.
     pub country: Option<Mark>,
 }
 
-/// What a send was for a net.
+/// How a net counted a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     InWindow,
@@ -43,10 +43,10 @@ impl Mark {
     }
 }
 
-/// Judges an ask and counts it where it is admitted. `now` is in milliseconds.
+/// Judges a code request and counts it if it is admitted. `now` is in milliseconds.
 ///
-/// A country that is shut refuses only prefixes whose own traffic does not convert: the wider net is for an attack
-/// spread over many prefixes, and must not cost the subscribers of a good one.
+/// A blocked country refuses only prefixes whose own traffic does not convert: the wider net is for an attack spread
+/// over many prefixes and must not harm the subscribers of a good one.
 pub fn judge(rule: &Rule, nets: &mut Nets<'_>, now: i64) -> Verdict {
     let wide = rule.for_country();
     nets.with_changes(|nets| {
@@ -66,7 +66,7 @@ pub fn judge(rule: &Rule, nets: &mut Nets<'_>, now: i64) -> Verdict {
 }
 
 impl Nets<'_> {
-    /// Takes a counted send back: its event surely never reached the broker.
+    /// Withdraws a counted send whose event certainly never reached the broker.
     pub fn withdraw(&mut self, rule: &Rule, counted: Counted, now: i64) -> Vec<Change> {
         let probe = |mark| mark == Mark::Probe;
         self.with_changes(|nets| {
@@ -79,7 +79,7 @@ impl Nets<'_> {
         .changes
     }
 
-    /// Counts the verification of a send in the nets that counted the send.
+    /// Counts a verification in the nets that counted its send.
     pub fn verify(
         &mut self,
         rule: &Rule,

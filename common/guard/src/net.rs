@@ -1,4 +1,4 @@
-//! One net, a prefix's or a country's: open, blocked, probing.
+//! One net, of a prefix or a country: open, blocked or probing.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use super::window::Window;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::UnknownWord;
 
-/// Which net.
+/// The kind of a net.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     Prefix,
     Country,
 }
 
-/// Whether a net lets asks through.
+/// Which code requests a net admits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum State {
     /// All of them.
@@ -23,7 +23,7 @@ pub enum State {
     Open,
     /// None of them.
     Blocked,
-    /// A few, to see whether they convert.
+    /// A few, to test whether they convert.
     Probing,
 }
 
@@ -50,15 +50,15 @@ macro_rules! words {
 words!(Kind { Prefix = "prefix", Country = "country" });
 words!(State { Open = "open", Blocked = "blocked", Probing = "probing" });
 
-/// A net went from one state to another.
+/// A state change of a net.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub kind: Kind,
     pub state: State,
-    /// Of the window, or of the probe where that decided.
+    /// Sends in the window, or in the probe if the probe decided.
     pub sends: u64,
     pub verified: u64,
-    /// How many blocks in a row.
+    /// The number of blocks in a row.
     pub level: u32,
     /// End of the block; `None` when it is not blocked.
     pub until: Option<Timestamp>,
@@ -71,7 +71,7 @@ pub struct Net {
     level: u32,
     /// Blocked: the block's end. Probing with all probes sent: when they must have converted. Else 0.
     until: i64,
-    /// When the last block ended, or would have.
+    /// When the last block ended, or was due to end.
     last: i64,
     probes: u64,
     probes_verified: u64,
@@ -88,14 +88,14 @@ impl Net {
         (self.window.sends(), self.window.verified())
     }
 
-    /// What time alone changes: a block that is over turns into a probe, a probe that failed into a longer block.
+    /// Applies the changes that time alone causes: an expired block becomes a probe, a failed probe a longer block.
     pub(super) fn wake(&mut self, rule: &Rule, now: i64) {
         self.slide(rule, now);
         if self.state != State::Open && now - self.last >= rule.forget_secs * 1000 {
             *self = Self::default();
         }
         if self.state == State::Probing && self.probes >= rule.probes && self.until <= now {
-            // Blocked from when it failed, not from when somebody noticed: who comes hours later finds it probing.
+            // Blocked from the time of the failure, not of its detection: a request hours later finds it probing.
             self.shut(rule, self.until);
         }
         if self.state == State::Blocked && self.until <= now {
@@ -111,7 +111,7 @@ impl Net {
         }
     }
 
-    /// Whether the open net converts too little.
+    /// Whether the net is open and converts too little.
     fn is_condemned(&self, rule: &Rule, now: i64) -> bool {
         self.state == State::Open && self.converts_too_little(rule, now)
     }
@@ -131,17 +131,17 @@ impl Net {
         self.last = self.until;
     }
 
-    /// The wait of an ask that this net refuses, in milliseconds.
+    /// The wait in milliseconds if this net refuses a request.
     pub(super) fn refuses(&self, rule: &Rule, now: i64) -> Option<i64> {
         match self.state {
             State::Blocked => Some(self.until - now),
-            // By then it is known whether the probes convert.
+            // At that time it is known whether the probes convert.
             State::Probing if self.probes >= rule.probes => Some(self.until - now),
             State::Open | State::Probing => None,
         }
     }
 
-    /// Whether the net's own traffic converts, young sends and all.
+    /// Whether the net's own traffic converts, with young sends included.
     pub(super) fn is_proven(&self, rule: &Rule) -> bool {
         let (sends, verified) = self.counts();
         self.state == State::Open
@@ -149,7 +149,7 @@ impl Net {
             && verified * 1000 >= rule.conversion_permille * sends
     }
 
-    /// Counts an admitted send; says whether it is a probe.
+    /// Counts an admitted send. Returns whether it is a probe.
     pub(super) fn count(&mut self, rule: &Rule, now: i64) -> bool {
         if self.state == State::Probing {
             self.probes += 1;
@@ -165,7 +165,7 @@ impl Net {
         false
     }
 
-    /// Takes a counted send back.
+    /// Withdraws a counted send.
     pub(super) fn withdraw(&mut self, rule: &Rule, minute: i64, was_probe: bool, now: i64) {
         self.slide(rule, now);
         if !was_probe {
@@ -191,8 +191,8 @@ impl Net {
         }
     }
 
-    /// A block for the window's counts falls with them: those who were in doubt did verify, as when an advertisement
-    /// brought a crowd within seconds.
+    /// Lifts a block when the window's counts no longer justify it: the sends with the benefit of the doubt did verify,
+    /// as when an advertisement brings a crowd within seconds.
     fn acquit(&mut self, rule: &Rule, now: i64) {
         if self.state == State::Blocked && self.probes == 0 && !self.converts_too_little(rule, now)
         {
@@ -207,7 +207,7 @@ impl Net {
         self.window.slide(minute_of(now), rule.window_minutes());
     }
 
-    /// What changed since `before`.
+    /// Returns the change since `before`, if any.
     pub(super) fn change_since(&self, before: Snapshot, kind: Kind) -> Option<Change> {
         if before.state == self.state && before.level == self.level {
             return None;
@@ -222,14 +222,14 @@ impl Net {
         Snapshot { state: self.state, level: self.level }
     }
 
-    /// Lets go of old counts; says whether nothing is left that matters.
+    /// Drops old counts. Returns whether the net holds nothing that still matters.
     pub fn is_over(&mut self, rule: &Rule, now: i64) -> bool {
         self.slide(rule, now);
         self.window.is_empty() && now - self.last >= rule.forget_secs * 1000
     }
 }
 
-/// What a change is a change of.
+/// The values that a change is compared against.
 #[derive(Clone, Copy)]
 pub(super) struct Snapshot {
     state: State,

@@ -1,4 +1,4 @@
-//! A rule over recorded history: who would have been blocked, and when.
+//! Runs a rule over recorded history: what it would have blocked, and when.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,11 +11,11 @@ use super::net::{Change, Kind, Net, State};
 use super::rule::Rule;
 use domain::timestamp::Timestamp;
 
-/// Runs a rule over the rows of the history, in the order of their minutes.
+/// Runs a rule over the rows of the history, in order of their minutes.
 ///
-/// The history knows minutes, so the order of sends and verifications within one is taken as even. It does not know
-/// which send a verification belongs to: where the rule would have stopped some of a prefix's sends, the same share of
-/// its verifications is taken as never made.
+/// The history has a resolution of one minute, so sends and verifications within a minute are assumed to be evenly
+/// mixed. It does not record which send a verification belongs to: if the rule would have stopped some of a prefix's
+/// sends, the same share of its verifications is assumed not to happen.
 #[derive(Debug)]
 pub struct Replay {
     rule: Rule,
@@ -29,24 +29,24 @@ pub struct Replay {
 #[derive(Debug, Default)]
 struct PrefixHistory {
     net: Net,
-    /// Sends of the last minutes: minute, asked, counted by the prefix's net, counted by the country's.
+    /// Sends of the last minutes: minute, requested, counted by the prefix's net, counted by the country's.
     recent: VecDeque<(i64, u64, u64, u64)>,
 }
 
 /// What the rule would have done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Asks in the history, those that a guard in force had refused among them.
+    /// Requests in the history, including those that an enforcing guard refused.
     #[serde(rename = "asks")]
     pub code_requests: u64,
     pub verified: u64,
-    /// Asks that the rule would have stopped.
+    /// Requests that the rule would have stopped.
     pub stopped: u64,
-    /// In the order of their begin.
+    /// In order of their start.
     pub stops: Vec<Stop>,
 }
 
-/// One block, from its begin until its net was open again.
+/// One block, from its start until its net was open again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stop {
     /// `prefix` or `country`.
@@ -54,14 +54,14 @@ pub struct Stop {
     pub prefix: Option<String>,
     pub country: String,
     pub from: Timestamp,
-    /// When probes converted; `None`: not within the history.
+    /// When the probes converted; `None` if not within the history.
     pub opened: Option<Timestamp>,
-    /// What it was blocked for.
+    /// The sends that caused the block.
     pub sends: u64,
     pub verified: u64,
-    /// Blocks in a row until it opened.
+    /// The number of blocks in a row until it opened.
     pub blocks: u32,
-    /// Asks stopped by it. An ask that both nets refuse is the prefix's.
+    /// Requests stopped by it. A request that both nets refuse counts for the prefix.
     pub stopped: u64,
 }
 
@@ -72,7 +72,7 @@ impl Replay {
         Self { rule, countries, prefixes, open_stops, report: Report::default() }
     }
 
-    /// Takes the next row. Rows come in the order of their minutes.
+    /// Processes the next row. Rows must come in order of their minutes.
     pub fn feed(&mut self, row: &Tally) {
         let rows = |count: i64| u64::try_from(count).unwrap_or_default();
         let (code_requests, verified) = (rows(row.sends) + rows(row.refused), rows(row.verified));
@@ -108,7 +108,7 @@ impl Replay {
         }
     }
 
-    /// What came out.
+    /// Returns the report.
     #[must_use]
     pub fn finish(self) -> Report {
         self.report
@@ -131,7 +131,7 @@ impl PrefixHistory {
         }
     }
 
-    /// The `number`th verification of this minute, if the share of the sends that were let through reaches it.
+    /// Counts the `number`th verification of this minute if it falls into the share of admitted sends.
     fn verified(
         &mut self,
         rule: &Rule,
@@ -143,7 +143,7 @@ impl PrefixHistory {
         let sum =
             |pick: fn(&(i64, u64, u64, u64)) -> u64| self.recent.iter().map(pick).sum::<u64>();
         let (asked, in_prefix, in_country) = (sum(|r| r.1), sum(|r| r.2), sum(|r| r.3));
-        // Verified later than the sends that are remembered: as the net stands.
+        // Its send is older than the remembered ones: the net's current state decides.
         let (asked, in_prefix, in_country) = match asked {
             0 => (
                 1,

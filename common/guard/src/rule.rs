@@ -1,42 +1,42 @@
-//! The numbers of the guard, and where they come from.
+//! The numbers of the guard and their reasons.
 
 use std::fmt;
 
 use super::MINUTE_MS;
 
-/// When a net shuts, for how long, and what opens it again. All arithmetic on it is in integers, so that Redis' Lua
-/// and Rust come to the same decision.
+/// When a net blocks, for how long, and what opens it again. All arithmetic uses integers, so that Redis' Lua and Rust
+/// reach the same decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Sends that are judged at the least. With 20 an honest block of which half verifies is shut wrongly with a
-    /// probability of 2 in 100,000 (at most one of 20 converts), and one of which 30 % verify with 1 in 130.
+    /// The minimum number of sends that are judged. With 20, an honest block of which half verifies is blocked wrongly
+    /// with a probability of 2 in 100,000 (at most one of 20 converts), and one of which 30 % verify with 1 in 130.
     pub min_sends: u64,
-    /// A net whose verifications are under this many thousandths of its judged sends shuts. Sign-in by code converts
-    /// in the order of 50 to 90 of 100 sends; numbers bought for pumping convert none. One in ten lies far from both.
+    /// A net blocks if its verifications are below this many thousandths of its judged sends. Sign-in by code converts
+    /// about 50 to 90 of 100 sends; numbers bought for pumping convert none. One in ten is far from both.
     pub conversion_permille: u64,
-    /// The window in which sends and verifications count. An hour: long enough for the quiet attack of a send every
-    /// three minutes to reach `min_sends`, short enough that yesterday's good traffic buys nothing today.
+    /// The window in which sends and verifications count. One hour is long enough for a quiet attack of a send every
+    /// three minutes to reach `min_sends`, and short enough that yesterday's good traffic has no effect today.
     pub window_secs: i64,
-    /// A send younger than this may still be verified, so it is not judged ... Three minutes: who reads his code types
-    /// it within two or not at all. Counted in whole minutes, so a send is young for two to three.
+    /// A send younger than this may still be verified, so it is not judged ... Three minutes: a user who reads the code
+    /// types it within two or not at all. Counted in whole minutes, so a send is young for two to three.
     pub settle_secs: i64,
-    /// ... but only so many young sends have that benefit. Without this bound an attack faster than `settle_secs`
-    /// would be judged after it was paid for. A block without a verification gets `min_sends + doubt` texts at most.
+    /// ... but only this many young sends have that benefit. Without this bound, an attack faster than `settle_secs`
+    /// would be judged after it was paid for. A block without a verification gets at most `min_sends + doubt` texts.
     pub doubt: u64,
-    /// Sends that are admitted when a shut net is probed.
+    /// Sends that are admitted when a blocked net is probed.
     pub probes: u64,
-    /// Probes that must convert for the net to open. Two of ten: honest traffic of which half verifies opens with
-    /// 99 in 100, one of which 30 % verify with 85, and one number that the attacker owns is not enough.
+    /// Probes that must convert for the net to open. With two of ten, honest traffic of which half verifies opens in 99
+    /// of 100 cases, traffic of which 30 % verify in 85, and a single number that the attacker owns is not enough.
     pub probes_verified: u64,
-    /// How long a net is shut at first. It doubles with every failed probe. At least the longest life of a code
-    /// (600 s), so that what verifies during a probe was sent by it.
+    /// The length of the first block. It doubles with every failed probe. At least the longest lifetime of a code
+    /// (600 s), so that a verification during a probe belongs to that probe.
     pub block_secs: i64,
-    /// The longest time a net is shut in one go: an attack costs at most ten texts in four hours then.
+    /// The longest single block: an attack then gets at most ten texts in four hours.
     pub block_cap_secs: i64,
-    /// This long after the end of its last block a net starts anew, with no counts against it.
+    /// This long after the end of its last block, a net starts afresh, with no counts against it.
     pub forget_secs: i64,
-    /// The country's net is this many times wider than a prefix's in `min_sends` and `doubt`: it is for an attack that
-    /// is spread over so many prefixes that each stays below its own figure.
+    /// The factor by which a country's `min_sends` and `doubt` exceed a prefix's: its net is for an attack spread over
+    /// so many prefixes that each stays below its own figure.
     pub country_factor: u64,
 }
 
@@ -58,13 +58,13 @@ impl Default for Rule {
     }
 }
 
-/// What is wrong with a written rule.
+/// Why a rule cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    #[error("`{0}` is not written as name=value")]
+    #[error("`{0}` does not have the form name=value")]
     NotAPair(String),
     #[error(
-        "`{0}` is no part of a rule: min_sends, conversion, window, settle, doubt, probes, probes_verified, block, block_cap, forget, country_factor"
+        "`{0}` is not a part of a rule; the parts are: min_sends, conversion, window, settle, doubt, probes, probes_verified, block, block_cap, forget, country_factor"
     )]
     UnknownName(String),
     #[error("{name}={value}: {wants}")]
@@ -72,8 +72,8 @@ pub enum RuleError {
 }
 
 impl Rule {
-    /// The built-in rule with the parts changed that `text` names: `min_sends=20,conversion=0.1,window=3600`.
-    /// Times in seconds, the conversion as a share of one.
+    /// Parses the parts that differ from the built-in rule: `min_sends=20,conversion=0.1,window=3600`.
+    /// Times are in seconds, the conversion is a fraction of one.
     ///
     /// # Errors
     /// When a part is unknown or its value out of range.
@@ -86,7 +86,7 @@ impl Rule {
         }
         if rule.probes_verified > rule.probes {
             let (name, value) = ("probes_verified".to_owned(), rule.probes_verified.to_string());
-            return Err(RuleError::BadValue { name, value, wants: "at most as many as probes" });
+            return Err(RuleError::BadValue { name, value, wants: "at most the number of probes" });
         }
         Ok(rule)
     }
@@ -117,7 +117,7 @@ impl Rule {
             "probes" => self.probes = count("1 to 10^9")?,
             "probes_verified" => self.probes_verified = count("1 to 10^9")?,
             "block" => {
-                self.block_secs = secs(600, DAY, "600 to 86400 s, as a code lives up to 600")?;
+                self.block_secs = secs(600, DAY, "600 to 86400 s, as a code lives up to 600 s")?;
             }
             "block_cap" => self.block_cap_secs = secs(600, 7 * DAY, "600 to 604800 s")?,
             "forget" => self.forget_secs = secs(3600, 30 * DAY, "3600 to 2592000 s")?,
@@ -127,7 +127,7 @@ impl Rule {
         Ok(())
     }
 
-    /// The same rule for the country's net.
+    /// Returns the same rule for the country's net.
     #[must_use]
     pub fn for_country(self) -> Self {
         Self {
@@ -137,25 +137,25 @@ impl Rule {
         }
     }
 
-    /// Texts to one prefix without a verification until it is shut, at the most: however fast they are asked for.
+    /// The most texts that one prefix gets without a verification until it is blocked, however fast the requests come.
     #[must_use]
     pub fn set_figure(self) -> u64 {
         self.min_sends + self.doubt
     }
 
-    /// Minutes of the window, the current one among them.
+    /// Minutes of the window, including the current one.
     #[must_use]
     pub const fn window_minutes(self) -> i64 {
         (self.window_secs * 1000 + MINUTE_MS - 1) / MINUTE_MS
     }
 
-    /// Minutes in which a send is young, the current one among them.
+    /// Minutes in which a send is young, including the current one.
     #[must_use]
     pub const fn settle_minutes(self) -> i64 {
         (self.settle_secs * 1000 + MINUTE_MS - 1) / MINUTE_MS
     }
 
-    /// How long the block of this level lasts, in milliseconds. Level 1 is the first.
+    /// The length of the block of this level in milliseconds. Level 1 is the first.
     #[must_use]
     pub fn block_ms(self, level: u32) -> i64 {
         let doubled = 1_i64 << level.saturating_sub(1).min(20);
@@ -164,7 +164,7 @@ impl Rule {
 }
 
 impl fmt::Display for Rule {
-    /// As [`Rule::parse`] reads it.
+    /// Writes the form that [`Rule::parse`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, thousandths) =
             (self.conversion_permille / 1000, self.conversion_permille % 1000);
@@ -186,7 +186,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// `0.125` as 125, without the detour over binary fractions.
+/// Parses `0.125` as 125, without binary fractions.
 fn permille(text: &str) -> Option<u64> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
@@ -208,7 +208,11 @@ mod tests {
             (rule.min_sends, rule.conversion_permille, rule.window_secs, rule.doubt),
             (7, 250, 600, 0)
         );
-        assert_eq!(rule.probes, Rule::default().probes, "what is not named stays built in");
+        assert_eq!(
+            rule.probes,
+            Rule::default().probes,
+            "parts that are not named keep their built-in value"
+        );
         assert_eq!(Rule::parse(&rule.to_string()), Ok(rule));
         assert_eq!(Rule::parse(""), Ok(Rule::default()));
         assert_eq!(Rule::parse("conversion=1").unwrap().conversion_permille, 1000);
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_makes_no_sense_is_refused_by_name() {
+    fn an_invalid_rule_is_refused_by_the_name_of_its_part() {
         for wrong in [
             "min_sends",
             "min_sends=0",

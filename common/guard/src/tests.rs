@@ -1,11 +1,11 @@
-//! The rule with a clock that is a number.
+//! Tests of the rule, with a number as the clock.
 
 use super::*;
 
 const SEC: i64 = 1000;
 const MIN: i64 = 60 * SEC;
 const HOUR: i64 = 60 * MIN;
-/// The begin of a minute, far from the epoch.
+/// The start of a minute, far from the epoch.
 const START: i64 = 1_800_000_000_000 - 1_800_000_000_000 % MIN;
 
 struct Bench {
@@ -28,7 +28,7 @@ impl Bench {
         )
     }
 
-    /// Asks again and again until one is refused; gives how many were admitted, and the wait.
+    /// Requests codes until one is refused. Returns how many were admitted, and the wait.
     fn until_refused(&mut self, every_ms: i64) -> (u64, i64) {
         for admitted in 0..100_000 {
             if let Some(wait) = self.code_request().refused {
@@ -50,12 +50,12 @@ fn states(changes: &[Change]) -> Vec<(Kind, State, u32)> {
 }
 
 #[test]
-fn a_fast_attack_gets_the_set_figure_and_no_text_more() {
+fn a_fast_attack_gets_the_set_figure_and_no_more() {
     let mut bench = Bench::new();
     let (admitted, wait) = bench.until_refused(1);
     assert_eq!(admitted, bench.rule.set_figure());
     assert_eq!(admitted, 70);
-    // Shut by the send that reached the figure, a millisecond before the refused ask.
+    // Blocked by the send that reached the figure, a millisecond before the refused request.
     assert_eq!(wait, 900 * SEC - 1);
 }
 
@@ -65,12 +65,12 @@ fn a_slow_attack_is_judged_by_its_old_sends() {
     // One a minute: three are young at any time, 20 must be old.
     assert_eq!(bench.until_refused(MIN).0, 22);
     let mut bench = Bench::new();
-    // One in 150 s, 24 an hour: none is young when the next one comes.
+    // One every 150 s, 24 an hour: none is young when the next one comes.
     assert_eq!(bench.until_refused(150 * SEC).0, 20);
 }
 
 #[test]
-fn fewer_sends_than_are_judged_never_shut_a_net() {
+fn fewer_sends_than_the_minimum_never_block_a_net() {
     let mut bench = Bench::new();
     for _ in 0..10_000 {
         assert_eq!(bench.code_request().refused, None);
@@ -93,7 +93,7 @@ fn honest_traffic_is_never_refused() {
 }
 
 #[test]
-fn a_crowd_that_verifies_late_opens_its_block_again_at_once() {
+fn a_crowd_that_verifies_late_lifts_its_block_at_once() {
     let mut bench = Bench::new();
     assert_eq!(bench.until_refused(10).0, 70);
     bench.now += 40 * SEC;
@@ -107,7 +107,7 @@ fn a_block_ends_in_probes_and_opens_when_they_convert() {
     let mut bench = Bench::new();
     let (_, wait) = bench.until_refused(1);
     bench.now += wait - 1;
-    assert_eq!(bench.code_request().refused, Some(1), "exact to the end");
+    assert_eq!(bench.code_request().refused, Some(1), "the wait is exact");
     bench.now += 1;
     let first = bench.code_request();
     assert_eq!(
@@ -120,7 +120,7 @@ fn a_block_ends_in_probes_and_opens_when_they_convert() {
     assert_eq!(states(&bench.verify()), []);
     assert_eq!(states(&bench.verify()), [(Kind::Prefix, State::Open, 1)], "two of ten");
     assert_eq!(bench.code_request().refused, None);
-    assert_eq!(bench.prefix.counts(), (1, 0), "what it was blocked for is forgotten");
+    assert_eq!(bench.prefix.counts(), (1, 0), "the counts behind the block are forgotten");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn probes_that_do_not_convert_block_for_longer_each_time() {
 }
 
 #[test]
-fn who_comes_long_after_a_failed_probe_finds_the_next_one() {
+fn a_request_long_after_a_failed_probe_starts_the_next_probe() {
     let mut bench = Bench::new();
     let (_, wait) = bench.until_refused(1);
     bench.now += wait;
@@ -168,7 +168,7 @@ fn a_day_after_its_last_block_a_net_starts_anew() {
 }
 
 #[test]
-fn verifications_of_an_hour_ago_buy_nothing() {
+fn verifications_from_an_hour_ago_have_no_effect() {
     let mut bench = Bench::new();
     for _ in 0..100 {
         bench.code_request();
@@ -185,12 +185,12 @@ fn proven_traffic_is_blocked_in_proportion_only() {
         bench.code_request();
         bench.verify();
     }
-    // A hundred verified carry a thousand judged sends; one more falls under the threshold.
+    // A hundred verifications allow a thousand judged sends; one more falls below the threshold.
     assert_eq!(bench.until_refused(1).0, 1001 + 50 - 100);
 }
 
 #[test]
-fn a_withdrawn_ask_is_uncounted_and_what_it_shut_opens() {
+fn a_withdrawn_request_is_uncounted_and_lifts_the_block_it_caused() {
     let mut bench = Bench::new();
     let counted: Vec<Counted> = (0..70).map(|_| bench.code_request().counted.unwrap()).collect();
     assert!(bench.code_request().refused.is_some());
@@ -237,6 +237,6 @@ fn an_attack_over_many_prefixes_is_caught_by_the_country_and_good_prefixes_pass(
         }
     }
     assert_ne!(country.state(), State::Open);
-    // 700 and what the good prefix's verifications carry; then ten probes.
+    // 700, plus what the good prefix's verifications allow; then ten probes.
     assert!((700..1000).contains(&admitted), "{admitted}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Counts by minute; the sum of a window is asked for by the minute it ends with.
+/// Counts by minute, with the sums of the window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Window {
     minutes: BTreeMap<i64, (u64, u64)>,
@@ -11,7 +11,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Lets go of what is older than `minutes` before `now`.
+    /// Drops the counts older than `minutes` before `now`.
     pub fn slide(&mut self, now: i64, minutes: i64) {
         while let Some(entry) =
             self.minutes.first_entry().filter(|entry| *entry.key() <= now - minutes)
@@ -27,7 +27,7 @@ impl Window {
         self.sends += 1;
     }
 
-    /// Takes a send back, if its minute still counts.
+    /// Withdraws a send if its minute is still in the window.
     pub fn take_send(&mut self, minute: i64) {
         if let Some((sends, _)) = self.minutes.get_mut(&minute).filter(|(sends, _)| *sends > 0) {
             *sends -= 1;
@@ -48,9 +48,9 @@ impl Window {
         self.verified
     }
 
-    /// Sends of the last `minutes` up to `now`.
+    /// The sends of the last `minutes` up to `now`.
     pub fn young(&self, now: i64, minutes: i64) -> u64 {
-        // Each of few minutes is looked up, as Redis does it: a minute that lies ahead (a clock that was set back) is not young.
+        // Looks up each minute, as Redis does: a minute in the future (the clock was set back) is not young.
         (0..minutes)
             .filter_map(|back| self.minutes.get(&(now - back)))
             .map(|(sends, _)| sends)

@@ -1,4 +1,4 @@
-//! The run-time blocks, as each process holds them: read often, changed seldom, in force everywhere within seconds.
+//! The run-time blocks that each process holds: read often, changed rarely, in force everywhere within seconds.
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,9 +15,9 @@ use domain::keys::Keys;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 
-/// A block is in force within 10 s (design, ruling 27); reading it this often leaves room for a slow database.
+/// A block is in force within 10 s (contract, ruling 27); this interval leaves room for a slow database.
 const EVERY: Duration = Duration::from_secs(3);
-/// What `retry_after` tells for a block without an end.
+/// The `retry_after` of a block without an end.
 const NO_END_SECS: i64 = 365 * 86_400;
 
 /// The blocks in force. Cheap to clone; clones see the same list.
@@ -33,7 +33,7 @@ struct Rule {
 }
 
 enum What {
-    /// By its key: a block list holds no numbers (P10).
+    /// The phone's key: a block list holds no numbers (P10).
     Phone(String),
     Prefix(String),
     Ip(IpNet),
@@ -41,24 +41,24 @@ enum What {
 }
 
 impl Blocklist {
-    /// The list as the database has it now; a database that is away is waited for.
+    /// Loads the list from the database; waits for an unavailable database.
     ///
     /// # Errors
-    /// When the database makes no sense, or when `stop` comes first.
+    /// When the database is broken, or when `stop` comes first.
     pub async fn load(engines: &Connections, stop: &CancellationToken) -> anyhow::Result<Self> {
         let list = Self { keys: engines.keys.clone(), rules: Arc::default() };
         wait_for(&engines.health, "blocks", stop, || list.reload(engines)).await?;
         Ok(list)
     }
 
-    /// Reads the list again and again until `stop`. While the database is away the last list stays in force.
+    /// Reloads the list periodically until `stop`. While the database is unavailable, the last list stays in force.
     pub async fn follow(self, engines: Connections, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(EVERY) => {}
             }
-            // Readiness tells of a database that is away; a line for each try would only repeat it.
+            // Readiness reports an unavailable database; a log line for each retry would only repeat it.
             let _ = self.reload(&engines).await;
         }
     }
@@ -70,14 +70,14 @@ impl Blocklist {
         Ok(())
     }
 
-    /// Until when an ask for this phone, from this address, is blocked. `None` when it is not.
+    /// Returns until when a code request for this phone, from this address, is blocked. `None` if it is not.
     pub fn covers(&self, phone: &Phone, ip: Option<IpAddr>, now: Timestamp) -> Option<Timestamp> {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         if rules.is_empty() {
             return None;
         }
         let key = self.keys.phone_key(phone);
-        // Blocks that were set before the secret was rotated name the phone by its former key.
+        // Blocks set before the secret was rotated identify the phone by its former key.
         let former = self.keys.former_phone_key(phone);
         let covers = |rule: &&Rule| {
             rule.until.is_none_or(|until| until > now)

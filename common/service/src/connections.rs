@@ -1,4 +1,4 @@
-//! What a process is connected to: made once at start, given to everything that works.
+//! The engines of a process, connected once at start and passed to every part.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use sql::Pool;
 use store::OtpStore;
 
-/// The engines behind a process, embedded or real, and what goes with them everywhere. Cheap to clone.
+/// The engines of a process, embedded or real, with the keys, the clock and the health. Cheap to clone.
 #[derive(Clone)]
 pub struct Connections {
     pub bus: Bus,
@@ -29,11 +29,11 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Connects to all three engines, or makes the embedded ones. An engine that is away at start is waited for, with a
-    /// line in the log for each try and `/readyz` at 503: a process that gives up would have to be woken by hand.
+    /// Connects to all three engines, or creates the embedded ones. It waits for an engine that is unavailable at
+    /// start, logs its attempts and keeps `/readyz` at 503: a process that gave up would need a manual restart.
     ///
     /// # Errors
-    /// When an engine answers and refuses us (a wrong password is as good as away, a wrong set-up is not), or when
+    /// When an engine answers and refuses us (a wrong password counts as unavailable, a wrong set-up does not), or when
     /// `stop` comes first.
     pub async fn connect(
         config: &Config,
@@ -60,7 +60,7 @@ impl Connections {
         Ok(Self { bus, store, sql, keys, clock, health })
     }
 
-    /// Brings the schema up to this version. Safe when several do it at once: the migration holds a lock of its own.
+    /// Migrates the schema to this version. Safe for several processes at once: the migration takes a lock.
     ///
     /// # Errors
     /// When a migration fails, or when `stop` comes first.
@@ -68,13 +68,13 @@ impl Connections {
         wait_for(&self.health, "schema", stop, || self.sql.migrate()).await
     }
 
-    /// Waits until the gateway or `latchkey migrate` has made the tables: services start in any order.
+    /// Waits until the gateway or `latchkey migrate` has created the tables: services start in any order.
     pub async fn wait_for_schema(&self, stop: &CancellationToken) -> anyhow::Result<()> {
         wait_for(&self.health, "schema", stop, || self.sql.has_schema()).await
     }
 
-    /// Watches the engines for `/readyz` until `stop`, or until a part of ours is found dead that nothing but a new
-    /// process brings back.
+    /// Watches the engines for `/readyz` until `stop`, or until one of our own parts is dead and only a new process can
+    /// restore it.
     pub async fn watch(self, stop: CancellationToken) {
         loop {
             let (db, otps, bus) =
@@ -118,19 +118,19 @@ impl Crashes for StoredCrashCounts {
     }
 }
 
-/// The process was told to stop before it could begin: no failure.
+/// The process was stopped before it could start. This is not a failure.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped while waiting for {0}")]
 pub struct Stopped(&'static str);
 
-/// Between two tries. Short at first: services that start together wait for each other by moments.
+/// The wait between two attempts. Short at first: services that start together wait only moments for each other.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Does it as soon as the engine is there.
+/// Retries `connect` until the engine is available.
 ///
 /// # Errors
-/// What waiting does not mend, or [`Stopped`].
+/// An error that waiting cannot fix, or [`Stopped`].
 pub(crate) async fn wait_for<T, F>(
     health: &Health,
     part: &'static str,
@@ -148,13 +148,9 @@ where
                 return Ok(connected);
             }
             Err(error) if error.is_away() => {
-                // Every try at first, then one line in ten: a night's outage should not fill a disk.
+                // Log the first attempts, then every tenth: an outage overnight must not fill the disk.
                 if told < 5 || told.is_multiple_of(10) {
-                    tracing::warn!(
-                        part,
-                        error = format!("{error:#}"),
-                        "not connected yet, trying again"
-                    );
+                    tracing::warn!(part, error = format!("{error:#}"), "cannot connect, retrying");
                 }
                 told += 1;
                 health.report(part, Some(error));

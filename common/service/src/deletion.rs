@@ -1,4 +1,4 @@
-//! The end of an account, the same whoever asks for it: its user, or staff.
+//! Deletion of an account, the same for its user and for staff.
 
 use anyhow::Context as _;
 
@@ -9,16 +9,16 @@ use domain::phone::{E164, Phone};
 use domain::timestamp::Timestamp;
 use store::OtpStore;
 
-/// An account that is to go.
+/// An account to delete.
 pub struct Deletion<'a> {
     pub user: &'a User,
-    /// The numbers that it had before, while they are kept: they lead to it as well.
+    /// The former numbers that are still kept: they lead to the account as well.
     former: Vec<Phone>,
     keys: &'a Keys,
 }
 
 impl<'a> Deletion<'a> {
-    /// Looks up what belongs to the account beside its row. Changes nothing yet.
+    /// Looks up the data that belongs to the account besides its row. Changes nothing.
     pub async fn of(
         user: &'a User,
         accounts: &Accounts,
@@ -26,13 +26,13 @@ impl<'a> Deletion<'a> {
         now: Timestamp,
     ) -> Result<Self, EngineError> {
         let replaced = accounts.replaced_phones(user.id, now).await?;
-        // One that cannot be opened any more, as its key is gone, names nobody.
+        // A number whose key is gone cannot be opened and identifies no one.
         let former = replaced.iter().filter_map(|one| former_phone::open(keys, user.id, one).ok());
         Ok(Self { user, former: former.collect(), keys })
     }
 
-    /// Deletes the account, its sessions and its numbers in the ledger, in one transaction with the event and the audit,
-    /// which names it by a pseudonym from then on. `actor` is who asked for it. Says whether it was still there.
+    /// Deletes the account, its sessions and its numbers in the ledger, in one transaction with the event and the
+    /// audit, which then names it by a pseudonym. `actor` is the requester. Returns whether the account still existed.
     pub async fn from_database(
         &self,
         accounts: &Accounts,
@@ -45,14 +45,16 @@ impl<'a> Deletion<'a> {
         accounts.delete(id, &pseudonym, &former, actor, now).await
     }
 
-    /// Forgets what the store of codes holds under its numbers: after the database, for what is lost here ends by itself
+    /// Deletes what the code store holds under its numbers. It runs after the database: anything left here expires
     /// within a day, and an outage must not undo a deletion.
     pub async fn from_store(&self, otps: &OtpStore) -> anyhow::Result<()> {
         let now = Phone::from(self.user.phone_number.clone());
         for phone in self.former.iter().chain([&now]) {
             let keys = [Some(self.keys.phone_key(phone)), self.keys.former_phone_key(phone)];
             for key in keys.iter().flatten() {
-                otps.forget(key, self.user.id).await.context("forget a phone")?;
+                otps.forget(key, self.user.id)
+                    .await
+                    .context("delete a phone from the code store")?;
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! Tells on what the pumping guard found: a log line, metrics and an event for each change, counts for the history.
+//! Reports what the pumping guard found: a log line, metrics and an event for each change, and counts for the history.
 //!
-//! The decisions are made and kept in the store; this is what people see of them. What a process that dies had not
-//! written yet, some seconds of counts, is missing in the history and nowhere else.
+//! The store makes and keeps the decisions; this module makes them visible. If a process dies, the few seconds of
+//! counts that it had not written yet are missing from the history and nowhere else.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use domain::vocabulary::PumpingGuard;
 use guard::{Finding, Kind, State};
 use tokio_util::sync::CancellationToken;
 
-/// Counts of several seconds make one row of a prefix's minute, and one statement for all rows.
+/// Counts of several seconds form one row per prefix and minute, and one statement writes all rows.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY_SECS: i64 = 3600;
-/// Changes that wait for the database at most.
+/// The limit of changes that wait for the database.
 const MOST_UNTOLD: usize = 1000;
 
-/// Tells on what this process finds until `stop`, and writes what is left then. Every process that admits asks runs it;
-/// `source` is the process, for the event.
+/// Reports this process's findings until `stop`, then writes the rest. Every process that admits code requests runs it;
+/// `source` names the process in the event.
 pub async fn tell(
     engines: Connections,
     mode: PumpingGuard,
@@ -36,7 +36,7 @@ pub async fn tell(
             () = tokio::time::sleep(WRITE_EVERY) => {}
         }
         if let Err(error) = reporter.report().await {
-            tracing::warn!(error = format!("{error:#}"), "the guard's history waits");
+            tracing::warn!(error = format!("{error:#}"), "guard history not written, retrying");
         }
     }
 }
@@ -45,13 +45,13 @@ struct Reporter {
     engines: Connections,
     mode: PumpingGuard,
     source: &'static str,
-    /// Changes that were told, but not noted in the database.
+    /// Changes that were published but not yet stored in the database.
     untold: Vec<Finding>,
     sweep_at: Timestamp,
 }
 
 impl Reporter {
-    /// Tells all that was found since the last time.
+    /// Reports everything found since the last call.
     async fn report(&mut self) -> anyhow::Result<()> {
         let taken = self.engines.store.guard_findings().take();
         for conversion in taken.conversions.iter().filter(|conversion| conversion.sends > 0) {
@@ -113,8 +113,8 @@ impl Reporter {
         };
         let envelope = Envelope::new(&self.engines.clock, self.source, None, data);
         if let Err(error) = self.engines.bus.publish(&envelope).await {
-            // The state is noted in the database all the same, which is what staff look at.
-            tracing::warn!(error = %error, "a change of the guard went without its event");
+            // The state still reaches the database, which is where staff look.
+            tracing::warn!(error = %error, "guard change not published as an event");
         }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_the_guard_saw_is_in_the_database_also_after_an_outage_of_it() {
+    async fn guard_findings_reach_the_database_after_a_database_outage() {
         let folder = std::env::temp_dir().join(format!("latchkey-told-{}", std::process::id()));
         let (clock, keys) = (Clock::manual(), Arc::new(Keys::from_secret(&[7; 32], None)));
         let db = Pool::sqlite(&folder).await.unwrap();
@@ -179,7 +179,7 @@ mod tests {
         let sweep_at = Timestamp::from_ms(0);
         let (mode, source) = (PumpingGuard::Enforce, "gateway");
         let mut reporter = Reporter { engines, mode, source, untold: Vec::new(), sweep_at };
-        // Without its tables the database takes nothing.
+        // Without its tables the database rejects writes.
         reporter.report().await.unwrap_err();
         db.migrate().await.unwrap();
         reporter.report().await.unwrap();

@@ -1,23 +1,23 @@
-//! Which parts of a process are ready.
+//! The readiness of each part of a process.
 
 use bus::consumer::STOPPING;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The parts of a process by name, each ready or not. Clones share one state; a new one has no parts and is not ready:
-/// a process that has not connected to anything yet must get no traffic.
+/// The parts of a process by name, each ready or not. Clones share one state. A new one has no parts and is not ready:
+/// a process that is not yet connected to anything must get no traffic.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<RwLock<BTreeMap<&'static str, Option<String>>>>);
 
 const STARTING: &str = "starting";
 
 impl Health {
-    /// Sets a part ready, or not ready for the reason given. The reason goes to the log alone: the ops port tells only
-    /// that a part is not ready, since an engine's own words may hold its address.
+    /// Sets a part ready, or not ready with a reason. The reason goes to the log only: the ops port shows just that a
+    /// part is not ready, since an engine's error may hold its address.
     pub fn set<E: Display>(&self, part: &'static str, state: Result<(), E>) {
         let trouble = state.err().map(|reason| reason.to_string());
-        // Nothing in here can panic half-way: a poisoned lock still guards a good map.
+        // No code here can panic half-way: a poisoned lock still guards a valid map.
         let mut parts = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if parts.get(part) == Some(&trouble) {
             return;
@@ -29,18 +29,18 @@ impl Health {
             None if troubled => tracing::info!(part, "ready again"),
             None => tracing::debug!(part, "ready"),
             Some(STARTING | STOPPING) => tracing::debug!(part, reason = trouble, "not ready"),
-            // One line when it goes, not one for each new wording of the same trouble.
+            // One line when the part fails, not one for each new wording of the same problem.
             Some(reason) if !troubled => tracing::warn!(part, reason, "not ready"),
             Some(_) => {}
         }
     }
 
-    /// [`Health::set`] from the error of a probe that may have found none.
+    /// Calls [`Health::set`] with the error of a probe, if any.
     pub fn report<E: Display>(&self, part: &'static str, trouble: Option<E>) {
         self.set(part, trouble.map_or(Ok(()), Err));
     }
 
-    /// What a part that knows nothing of the others is given to tell its own state by.
+    /// Returns a function through which one part reports its own state.
     pub fn reporter(&self, part: &'static str) -> Box<dyn Fn(Result<(), String>) + Send + Sync> {
         self.starting(part);
         let health = self.clone();
@@ -51,7 +51,7 @@ impl Health {
         self.set(part, Ok::<_, &str>(()));
     }
 
-    /// Not ready yet: nothing to be woken for.
+    /// Not ready yet: no reason to alert an operator.
     pub fn starting(&self, part: &'static str) {
         self.not_ready(part, STARTING);
     }
@@ -60,13 +60,13 @@ impl Health {
         self.set(part, Err(reason));
     }
 
-    /// Whether there are parts and all are ready.
+    /// Whether there is at least one part and all are ready.
     pub fn is_ready(&self) -> bool {
         let parts = self.parts();
         !parts.is_empty() && parts.values().all(Option::is_none)
     }
 
-    /// Each part and, if it is not ready, why.
+    /// Each part and, if it is not ready, the reason.
     pub fn parts(&self) -> BTreeMap<&'static str, Option<String>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_means_that_every_part_is() {
+    fn a_process_is_ready_when_every_part_is() {
         let health = Health::default();
         assert!(!health.is_ready(), "nothing is connected yet");
         let other = health.clone();

@@ -18,17 +18,17 @@ use crate::telemetry;
 use config::{Config, Role};
 use domain::clock::Clock;
 
-/// A process that was told to stop ends within this, whatever hangs: a second before its 25 s are over.
+/// A stopping process ends within this time even if a part hangs: a second before its 25 s are over.
 const STOP_WITHIN: Duration = Duration::from_secs(24);
 
-/// What a service is given to run with.
+/// The inputs of a service.
 pub struct Start {
     pub config: Arc<Config>,
     pub engines: Connections,
     pub stop: CancellationToken,
 }
 
-/// The whole `main` of a service apart: its one command besides running is `health`.
+/// The whole `main` of a separate service. Its only other command is `health`.
 pub fn main<F>(name: &'static str, role: Role, run: impl FnOnce(Start) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -51,7 +51,7 @@ where
             println!("{name} {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
-        _ => Err(anyhow::anyhow!("{name} takes no such arguments\n\n{}", usage(name))),
+        _ => Err(anyhow::anyhow!("{name} does not accept these arguments\n\n{}", usage(name))),
     };
     exit_code(name, outcome)
 }
@@ -59,19 +59,19 @@ where
 fn usage(name: &str) -> String {
     format!(
         "Usage: {name} [health]\n\n\
-         Runs the service on the engines that DATABASE_URL, REDIS_URL and AMQP_URL name, until SIGTERM.\n\
-         \x20 health   asks the running service's ops port (LATCHKEY_OPS_LISTEN) whether it is ready; exit 0 or 1\n\n\
+         Runs the service with the engines at DATABASE_URL, REDIS_URL and AMQP_URL, until SIGTERM.\n\
+         \x20 health   checks on the ops port (LATCHKEY_OPS_LISTEN) whether the running service is ready; exit 0 or 1\n\n\
          Every setting is an environment variable; `latchkey config` explains them all."
     )
 }
 
-/// One cryptography library for all: without this, TLS would have no provider.
+/// Installs one cryptography library for the whole process: without it, TLS would have no provider.
 pub fn install_crypto() {
-    // An error means that one was installed before, which is as good.
+    // An error means that one is already installed, which is fine.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-/// Runs a future on a runtime of its own.
+/// Runs a future on a new runtime.
 pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -80,7 +80,7 @@ pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
         .block_on(work)
 }
 
-/// Prints the error for the one who started the process, and gives the exit status.
+/// Prints the error, if any, and returns the exit status.
 pub fn exit_code(name: &str, outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,10 +91,10 @@ pub fn exit_code(name: &str, outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Runs a service until SIGTERM, SIGINT or the death of a part.
+/// Runs a service until SIGTERM, SIGINT or the end of one of its parts.
 ///
 /// # Errors
-/// When a part died, or did not stop in time: the process should end with a non-zero status.
+/// When a part ended unexpectedly or did not stop in time: the process should exit with a non-zero status.
 pub async fn serve<F>(
     name: &'static str,
     config: Config,
@@ -121,7 +121,7 @@ where
     let outcome = unless_it_ends(run, &mut ops, "the ops port").await;
     ops_stop.cancel();
     if !ops.is_finished() {
-        // The ops port has nothing left to tell; how its task ends changes nothing.
+        // The ops port has nothing left to report, so the result of its task is ignored.
         let _ = tokio::time::timeout(Duration::from_secs(1), ops).await;
     }
     if outcome.is_ok() {
@@ -130,7 +130,7 @@ where
     outcome
 }
 
-/// What has to report before the process is ready; known from the start, so that none can be forgotten.
+/// The parts that must report before the process is ready. They are registered at start, so that none is forgotten.
 const fn parts(role: Role) -> &'static [&'static str] {
     match role {
         Role::AllInOne => &["gateway", "consumer.otp-worker", "consumer.sms-worker"],
@@ -161,12 +161,12 @@ where
     let end_watch = watch.abort_handle();
     let running = run(Start { config, engines, stop: stop.clone() });
     let running = async {
-        // A stop ends the watch too, and the service then has its time.
+        // A stop also ends the watch; the service then still has time to drain.
         let watch = async {
             let ended = watch.await;
             if stop.is_cancelled() { std::future::pending().await } else { ended }
         };
-        unless_it_ends(running, watch, "what watches the engines").await
+        unless_it_ends(running, watch, "the engine watch").await
     };
     tokio::pin!(running);
     let outcome = tokio::select! {
@@ -187,7 +187,7 @@ where
     }
 }
 
-/// A part that runs beside the service for as long as it does: its end is the service's (P12).
+/// Runs the service, and fails as soon as `part` ends: it must run for as long as the service does (P12).
 async fn unless_it_ends<T>(
     service: impl Future<Output = anyhow::Result<T>>,
     part: impl Future,
@@ -200,7 +200,7 @@ async fn unless_it_ends<T>(
     }
 }
 
-/// A token that SIGTERM and SIGINT cancel. As PID 1 of a container an unhandled SIGTERM would be ignored.
+/// Returns a token that SIGTERM and SIGINT cancel. PID 1 of a container would ignore an unhandled SIGTERM.
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut term = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -216,10 +216,10 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Asks a running service's ops port whether it is ready.
+/// Checks on the ops port whether a running service is ready.
 ///
 /// # Errors
-/// When it does not answer, or answers that it is not.
+/// When it does not respond or is not ready.
 pub async fn health(config: &Config) -> anyhow::Result<()> {
     let mut address = config.ops_listen;
     if address.ip().is_unspecified() {

@@ -1,7 +1,7 @@
-//! The time of the code store, for who judges by it on another host.
+//! The time of the code store, for processes on other hosts that depend on it.
 //!
-//! How long a text is of use is told in the time of Redis, by the scripts that every gateway shares. A worker that
-//! compared it with a clock of its own would send stale texts, or none, once that clock is wrong.
+//! The scripts that every gateway shares set the expiry of a text in Redis time. A worker that compared it with its own
+//! clock would send stale texts, or none, whenever that clock is wrong.
 
 use std::time::Duration;
 
@@ -14,20 +14,21 @@ use domain::engine_error::EngineError;
 const EVERY: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Corrects `clock`, which follows `host`, by what the store says. Embedded, there is one clock and nothing to do.
+/// Corrects `clock`, which follows `host`, by the store's time. With embedded engines there is one clock and nothing to
+/// correct.
 ///
 /// # Errors
-/// When the store does not answer; the clock then goes on as it was.
+/// When the store does not answer; the clock then keeps its last correction.
 pub async fn follow_once(store: &OtpStore, host: &Clock, clock: &Clock) -> Result<(), EngineError> {
     let sent_ms = host.now_ms();
     let store_time = store.now().await?;
     let trip_ms = host.now_ms() - sent_ms;
     if trip_ms < 0 {
-        // The host's own clock was set in between.
+        // The host's own clock was changed in between.
         return Ok(());
     }
-    // It was read somewhere on the way: half the trip is the best guess, and no error is larger than that half. What is
-    // closer than this can tell stays, so that the clock does not tremble.
+    // The store read its time during the round trip: half the trip is the best estimate, with an error of at most that
+    // half. A smaller difference is ignored, so that the clock does not jitter.
     let wanted_ms = store_time.ms() - (sent_ms + trip_ms / 2);
     if (wanted_ms - clock.correction_ms()).abs() > trip_ms / 2 + 1 {
         clock.correct(wanted_ms);
@@ -35,26 +36,26 @@ pub async fn follow_once(store: &OtpStore, host: &Clock, clock: &Clock) -> Resul
     Ok(())
 }
 
-/// Waits until the store has told the time once: before it has, nothing can be judged.
+/// Waits for the first reading of the store's time: before it, no expiry can be judged.
 pub async fn first(store: &OtpStore, host: &Clock, clock: &Clock, stop: &CancellationToken) {
     let told = async {
         while let Err(error) = follow_once(store, host, clock).await {
-            tracing::warn!(error = format!("{error:#}"), "the store does not tell its time");
+            tracing::warn!(error = format!("{error:#}"), "cannot read the store's time");
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     };
     stop.run_until_cancelled(told).await;
     let off_ms = clock.correction_ms();
     if off_ms.unsigned_abs() > 1_000 {
-        tracing::warn!(off_ms, "this host's clock is not that of the store, which is gone by");
+        tracing::warn!(off_ms, "this host's clock differs from the store's, using the store's");
     }
 }
 
-/// Follows the store's time until it is stopped; while the store is away, the last correction holds.
+/// Follows the store's time until `stop`; while the store is unavailable, the last correction holds.
 pub async fn follow(store: &OtpStore, host: &Clock, clock: &Clock, stop: &CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
         if let Some(Err(error)) = stop.run_until_cancelled(follow_once(store, host, clock)).await {
-            tracing::debug!(error = format!("{error:#}"), "the store does not tell its time");
+            tracing::debug!(error = format!("{error:#}"), "cannot read the store's time");
         }
     }
 }
@@ -81,6 +82,6 @@ mod tests {
         for uncorrected in [host, other] {
             assert!(uncorrected.now_ms() - true_ms >= 3_600_000);
         }
-        assert_eq!(clock.ahead_ms(), 0, "what scripts add to the store's own time");
+        assert_eq!(clock.ahead_ms(), 0, "the offset that scripts add to the store's own time");
     }
 }

@@ -1,5 +1,5 @@
-//! The inbox: texts kept instead of sent, for development and tests. sms-worker keeps them, the gateway shows them;
-//! between the two they lie sealed (P10).
+//! The inbox: texts that are kept instead of sent, for development and tests. The sms-worker keeps them and the gateway
+//! shows them; in between they are sealed (P10).
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub struct KeptMessage {
 }
 
 impl KeptMessage {
-    /// The message as the store keeps it.
+    /// Seals the message for the store.
     pub fn seal(&self, keys: &Keys, phone: PhoneKey) -> anyhow::Result<KeptText> {
         let sealed =
             keys.event.seal(self, &["inbox", phone.as_str()]).context("seal a kept text")?;
@@ -32,7 +32,7 @@ impl KeptMessage {
     }
 
     /// # Errors
-    /// When it was sealed under keys that are no longer ours.
+    /// When it was sealed under keys that we no longer have.
     pub fn open(keys: &Keys, phone: &PhoneKey, sealed: String) -> anyhow::Result<Self> {
         keys.event.open(&Sealed::from_text(sealed), &["inbox", phone.as_str()])
     }

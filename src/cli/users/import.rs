@@ -13,8 +13,7 @@ use config::Served;
 use domain::ids::UserId;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
-use gateway::passwords::django;
-use gateway::validate;
+use gateway::{django, validate};
 use serde_json::json;
 
 use super::file::{self as users_file, Row};

@@ -1,17 +1,17 @@
-//! Which message is handled next. A message that came back unsettled is a suspect: it may be the one that took the last
-//! process down. Most did not, and what a killed worker held has to reach its end within a minute (P1), so suspects are
-//! handled beside each other like any message. Only one whose start as a suspect was not survived either runs alone
-//! among its kind: then the next crash tells which of them it was, and is counted against no neighbour (P11).
+//! Selects the next message to handle. A message that was redelivered unsettled is a suspect: it may have crashed the
+//! last process. Most did not, and the messages of a killed worker must be finished within a minute (P1), so suspects
+//! run in parallel like any message. Only one whose start as a suspect did not end either runs alone among its kind:
+//! the next crash then identifies the message and is not counted against a neighbour (P11).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::Delivery;
 
-/// A message in hand that is not begun.
+/// A message in hand that is not started.
 pub(super) struct Waiting {
     pub message: Arc<Delivery>,
-    /// It was seen to have a start that was not survived.
+    /// An earlier start of it did not end.
     pub alone: bool,
 }
 
@@ -21,7 +21,7 @@ impl Waiting {
     }
 }
 
-/// Takes the first that may be started.
+/// Takes the first message that may start.
 pub(super) fn next_to_start(
     waiting: &mut VecDeque<Waiting>,
     one_is_alone: bool,
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p11_dangerous_ones_are_handled_one_at_a_time_and_hold_nobody_else_up() {
+    fn p11_dangerous_messages_run_one_at_a_time_and_do_not_block_others() {
         let one = |id: &str, alone| Waiting { alone, ..Waiting::new(Delivery::loose("x", id, "")) };
         let mut waiting: VecDeque<_> =
             [one("d1", true), one("d2", true), one("good", false)].into();

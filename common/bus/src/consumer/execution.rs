@@ -1,4 +1,4 @@
-//! One message from its start to its settling.
+//! One message, from its start until it is settled.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use crate::Queue;
 use crate::Settlement;
 use domain::engine_error::EngineError;
 
-/// The failure that sets a message aside.
+/// The failure that dead-letters a message.
 const LAST_TRY: u32 = 5;
-/// The start that sets a suspect aside: each one before it was not survived.
+/// The start that dead-letters a suspect: the process did not survive any of the earlier ones.
 const LAST_START: u32 = 5;
-/// Before a message goes back whose copy was not taken: it comes again at once, and the broker is in trouble.
+/// Delay before a message whose copy failed is requeued: it is redelivered at once, and the broker is in trouble.
 const WAIT_BEFORE_BACK: Duration = Duration::from_secs(1);
-/// The count of crashes is a safety net: it may not hold the work up for longer.
+/// The crash count is only a safety net: it must not delay the work any longer.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What became of a message.
+/// The outcome of handling a message.
 pub(super) enum Disposition {
-    /// Settled, or given back to come again.
+    /// Settled, or requeued.
     Settled,
-    /// Settled to wait in the broker and come again.
+    /// Settled to wait in the broker for its redelivery.
     PutOff(Delay),
-    /// Still in hand: a dependency is away.
+    /// Still in hand: a dependency is unavailable.
     Away(anyhow::Error),
-    /// Still in hand and not begun: a start of it was not survived, so it must not run beside others of its kind.
+    /// Still in hand and not started: an earlier start of it did not end, so it must not run beside others of its kind.
     MustRunAlone,
 }
 
@@ -40,16 +40,16 @@ pub(super) struct Execution<H> {
     pub(super) options: Arc<Options>,
     pub(super) queue: Queue,
     pub(super) message: Arc<Delivery>,
-    /// Whether no other message with an unsurvived start runs beside it.
+    /// Whether no other message with an unfinished start runs beside it.
     pub(super) alone: bool,
 }
 
-/// How a try went.
+/// The result of one attempt.
 enum Try {
     Good,
     Away(anyhow::Error),
     Later(Duration),
-    /// Counted. The word is the reason if it was the last.
+    /// Counted. The word is the dead-letter reason if it was the last attempt.
     Failed(&'static str, anyhow::Error),
     Rejected(&'static str, anyhow::Error),
 }
@@ -90,7 +90,7 @@ impl<H: Handler> Execution<H> {
                     attempts,
                     reason,
                     error = format!("{error:#}"),
-                    "a message is tried again later"
+                    "message will be retried"
                 );
                 let delay = self.options.backoff[(attempts as usize - 1).min(3)];
                 self.settle(Settlement::Later { delay, attempts }).await;
@@ -107,7 +107,7 @@ impl<H: Handler> Execution<H> {
 
     async fn attempt(&self) -> Try {
         let limit = self.options.timeout;
-        // A panic ends here. What it leaves half done is the handler's, and handling is idempotent.
+        // A panic stops here. Only the handler's own work is left half done, and handling is idempotent.
         let handling = AssertUnwindSafe(timeout(limit, self.handler.handle(&self.message)));
         match handling.catch_unwind().await {
             Ok(Ok(Ok(()))) => Try::Good,
@@ -116,7 +116,7 @@ impl<H: Handler> Execution<H> {
             Ok(Ok(Err(Failure::Retry(error)))) => Try::Failed("failed", error),
             Ok(Ok(Err(Failure::Permanent(reason, error)))) => Try::Rejected(reason, error),
             Ok(Err(_)) => Try::Failed("timed_out", anyhow::anyhow!("not done within {limit:?}")),
-            // What it said may hold anything, and the panic hook has told it already.
+            // The panic message may hold anything, and the panic hook has already logged what is safe.
             Err(_) => Try::Failed("panicked", anyhow::anyhow!("the handler panicked")),
         }
     }
@@ -129,24 +129,24 @@ impl<H: Handler> Execution<H> {
             attempts,
             reason,
             error = format!("{error:#}"),
-            "a message is set aside"
+            "message dead-lettered"
         );
         self.settle(Settlement::Dead { reason, attempts }).await;
     }
 
-    /// A message that cannot be settled comes again: its copy may then be there twice, which handlers bear.
+    /// A message that cannot be settled is redelivered. Its copy may then exist twice, which handlers tolerate.
     async fn settle(&self, settle: Settlement<'_>) {
         let Err(error) = self.message.settle(settle).await else { return };
         tracing::warn!(
             queue = %self.queue,
             message.id = shown(&self.message.id),
             error = %error,
-            "a message was not settled and comes again"
+            "message not settled, will be redelivered"
         );
         if settle != Settlement::Done && !self.message.is_stale() {
             sleep(WAIT_BEFORE_BACK).await;
             if let Err(error) = self.message.settle(Settlement::Back).await {
-                tracing::debug!(error = %error, "give a message back");
+                tracing::debug!(error = %error, "cannot requeue a message");
             }
         }
     }
@@ -155,7 +155,8 @@ impl<H: Handler> Execution<H> {
         self.options.crashes.as_deref().filter(|_| self.message.suspect)
     }
 
-    /// Counts the start of a suspect before its work starts. False: it may not start now, and was not counted.
+    /// Counts the start of a suspect before its work starts. False means that it must not start now and was not
+    /// counted.
     async fn count_start(&self) -> Result<bool, Try> {
         let Some(crashes) = self.counted() else { return Ok(true) };
         if !self.alone && in_time(crashes.unsurvived(&self.message.id)).await?.unwrap_or(0) > 0 {
@@ -164,7 +165,9 @@ impl<H: Handler> Execution<H> {
         match in_time(crashes.started(&self.message.id)).await? {
             Some(starts) if starts >= LAST_START => Err(Try::Rejected(
                 "crash_loop",
-                anyhow::anyhow!("{starts} starts, and none of those before was survived"),
+                anyhow::anyhow!(
+                    "{starts} starts, and the process survived none of the earlier ones"
+                ),
             )),
             _ => Ok(true),
         }
@@ -174,20 +177,20 @@ impl<H: Handler> Execution<H> {
         let Some(crashes) = self.counted() else { return };
         match timeout(COUNT_TIMEOUT, crashes.ended(&self.message.id)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(error = %error, "forget a suspect's starts"),
-            Err(_) => tracing::warn!("forget a suspect's starts: timed out"),
+            Ok(Err(error)) => tracing::warn!(error = %error, "cannot reset a suspect's starts"),
+            Err(_) => tracing::warn!("cannot reset a suspect's starts: timed out"),
         }
     }
 }
 
-/// The count's answer; `None` when it cannot be had although its keeper is there, which holds no message up.
+/// The count; `None` when its store answers with an error, which must not hold up a message.
 async fn in_time(
     count: impl Future<Output = Result<u32, EngineError>>,
 ) -> Result<Option<u32>, Try> {
     match timeout(COUNT_TIMEOUT, count).await {
         Ok(Ok(count)) => Ok(Some(count)),
         Ok(Err(error)) if !error.is_away() => {
-            tracing::error!(error = %error, "count a suspect's starts");
+            tracing::error!(error = %error, "cannot count a suspect's starts");
             Ok(None)
         }
         Ok(Err(error)) => Err(Try::Away(error.into())),
@@ -195,7 +198,7 @@ async fn in_time(
     }
 }
 
-/// Ids and types are whatever a publisher wrote: what is logged of them is short and on one line.
+/// Shortens an id or a type to one log line: a publisher may write anything into it.
 fn shown(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     text.chars().take(64).map(|c| if plain(c) { c } else { '?' }).collect()
@@ -206,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_publisher_wrote_is_logged_short_and_on_one_line() {
+    fn publisher_text_is_logged_short_and_on_one_line() {
         assert_eq!(shown("otp.requested.v1"), "otp.requested.v1");
         assert_eq!(shown("a\nb{}"), "a?b??");
         assert_eq!(shown(&"x".repeat(500)).len(), 64);

@@ -1,5 +1,5 @@
-//! The one consume loop: take, handle, settle, drain. A handler does the work and says whether trying again could help;
-//! everything else about a message's fate is here, once.
+//! The consume loop: take, handle, settle, drain. A handler does the work and says whether a retry could help; this
+//! module decides everything else about a message.
 
 mod crash_isolation;
 mod execution;
@@ -30,29 +30,29 @@ use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::event::DecodeError;
 
-/// The reason of a part that was told to stop: as at the start, nothing to be woken for.
+/// The reason of a part that is stopping: like starting, no reason to alert an operator.
 pub const STOPPING: &str = "stopping";
 
 /// What a worker does with each message of its queue.
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one message. It may come again after a success that we did not see settled: handling is idempotent.
+    /// Handles one message. Must be idempotent: a message whose success was not settled is redelivered.
     fn handle(&self, message: &Delivery) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Whether the dependencies answer again, asked while the worker pauses because one was away.
+    /// Checks whether the dependencies respond again. Called while the worker is paused because one was unavailable.
     fn probe(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
 /// Why a message was not handled.
 #[derive(Debug)]
 pub enum Failure {
-    /// A dependency is away, which is not the message's fault: the worker pauses, and no try is counted.
+    /// A dependency is unavailable, which is not the message's fault: the worker pauses and counts no attempt.
     Away(anyhow::Error),
-    /// Somebody told us when to come again, as a provider that throttles does: it waits in the broker for about so
-    /// long while others go on, and no try is counted.
+    /// The other side said when to retry, like a throttling provider: the message waits in the broker for about that
+    /// long while others proceed, and no attempt is counted.
     Later(Duration),
-    /// It may go better the next time. Counted; the fifth sets the message aside.
+    /// A retry may succeed. Counted; the fifth failure dead-letters the message.
     Retry(anyhow::Error),
-    /// It will never go: set aside at once for this reason, a word in lower case.
+    /// No retry can succeed: dead-lettered at once for this reason, a lower-case word.
     Permanent(&'static str, anyhow::Error),
 }
 
@@ -83,40 +83,40 @@ impl From<PublishError> for Failure {
     }
 }
 
-/// Counts starts of suspects where a crash of this process does not reach. A suspect is a message that came back
-/// unsettled; one whose starts never end takes the process down each time.
+/// Counts the starts of suspects in a place that survives a crash of this process. A suspect is a message that was
+/// redelivered unsettled; if its starts never end, it crashes the process each time.
 pub trait Crashes: Send + Sync + 'static {
-    /// How many starts of this message were not survived so far. Those that run now count as well.
+    /// The number of starts of this message that did not end so far, running ones included.
     fn unsurvived<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>>;
 
-    /// Counts a start of this message, and tells how many there are with it.
+    /// Counts a start of this message. Returns the count including this one.
     fn started<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>>;
 
-    /// The process has survived it: forget its starts. So a restart of the broker, after which good messages come again,
-    /// counts against none of them.
+    /// The process has survived the message: resets its count. So a broker restart, which redelivers good messages,
+    /// does not count against them.
     fn ended<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), EngineError>>;
 }
 
-/// How a worker works.
+/// The settings of a worker.
 #[derive(Clone)]
 pub struct Options {
-    /// Handlers at once.
+    /// Handlers running at once.
     pub concurrency: usize,
-    /// Messages in hand at once, those that wait for a handler included. More than `concurrency`.
+    /// Messages in hand at once, including those that wait for a handler. More than `concurrency`.
     pub prefetch: u16,
-    /// For one message; then its handler is dropped and a try is counted.
+    /// Time limit for one message; after it the handler is dropped and an attempt is counted.
     pub timeout: Duration,
-    /// The waits after the 1st, 2nd, 3rd and 4th failure. The 5th sets the message aside.
+    /// The delays after the 1st, 2nd, 3rd and 4th failure. The 5th dead-letters the message.
     pub backoff: [Delay; 4],
-    /// For the handlers in hand after a stop.
+    /// Time limit for running handlers after a stop.
     pub drain: Duration,
     pub crashes: Option<Arc<dyn Crashes>>,
-    /// What ages of messages are told by.
+    /// The clock for message ages.
     pub clock: Clock,
 }
 
 impl Options {
-    /// A message has 20 s, and as long to end after a stop: a process has 25 s (P12). Its tries wait 1, 5, 30 and 30 s.
+    /// A message gets 20 s, and so does the drain: a process has 25 s to stop (P12). Retry delays: 1, 5, 30 and 30 s.
     pub fn new(concurrency: usize, clock: Clock) -> Self {
         Self {
             concurrency,
@@ -130,16 +130,16 @@ impl Options {
     }
 }
 
-/// Told whether the worker takes messages, whenever that changes: what its readiness is.
+/// Called whenever the worker starts or stops taking messages: this is its readiness.
 pub type Report = Box<dyn Fn(Attached) + Send + Sync>;
 
-/// Consumes a queue until it is told to stop.
+/// Consumes a queue until `stop`.
 ///
-/// On a stop it takes no more, gives the handlers in hand [`Options::drain`] to end, settles them, and hands back what
-/// was not begun or did not end.
+/// On a stop it takes no more messages, gives running handlers [`Options::drain`] to finish, settles their messages,
+/// and returns to the queue those that were not started or did not finish.
 ///
 /// # Errors
-/// When it cannot go on: the broker refuses us, or a queue was declared otherwise.
+/// When it cannot continue: the broker refuses us, or a queue was declared with other arguments.
 pub async fn run<H: Handler>(
     bus: Bus,
     queue: Queue,
@@ -176,12 +176,12 @@ struct Worker<H> {
     report: Report,
     seen: QueueMetrics,
     consumer: Consumer,
-    /// Taken and not begun.
+    /// Taken and not started.
     waiting: VecDeque<Waiting>,
     running: Vec<Running>,
     tasks: JoinSet<(Arc<Delivery>, Disposition)>,
     pause: Option<Pause>,
-    /// Pauses since a message last got through: a probe may succeed while handlers still find their dependency away.
+    /// Pauses since a message last succeeded: a probe may succeed while handlers still find a dependency unavailable.
     unanswered: u32,
 }
 
@@ -191,14 +191,14 @@ struct Running {
     task: AbortHandle,
 }
 
-/// A dependency is away.
+/// The worker waits for an unavailable dependency.
 struct Pause {
     probe_at: Instant,
     probes: u32,
 }
 
 impl Pause {
-    /// 1 s, then a second more each time, 5 at most.
+    /// Waits 1 s, then a second more each time, 5 s at most.
     fn starting(probes: u32) -> Self {
         let wait = Duration::from_secs(u64::from(probes.min(4)) + 1);
         Self { probe_at: Instant::now() + wait, probes }
@@ -251,7 +251,7 @@ impl<H: Handler> Worker<H> {
             return;
         }
         while self.running.len() < self.options.concurrency {
-            // The broker has these back already, and they come again.
+            // The broker has already taken these back and redelivers them.
             self.waiting.retain(|one| !one.message.is_stale());
             let one_is_alone = self.running.iter().any(|one| one.alone);
             let Some(Waiting { message, alone }) = next_to_start(&mut self.waiting, one_is_alone)
@@ -282,7 +282,7 @@ impl<H: Handler> Worker<H> {
             Disposition::Away(error) => {
                 self.waiting.push_front(Waiting { message, alone: false });
                 if self.pause.is_none() {
-                    tracing::warn!(queue = %self.queue, error = format!("{error:#}"), "pausing: a dependency is away");
+                    tracing::warn!(queue = %self.queue, error = format!("{error:#}"), "paused: a dependency is unavailable");
                     self.pause = Some(Pause::starting(self.unanswered));
                     self.unanswered += 1;
                     self.tell();
@@ -295,7 +295,7 @@ impl<H: Handler> Worker<H> {
         let Some(pause) = &self.pause else { return };
         match timeout(PROBE_TIMEOUT, self.handler.probe()).await {
             Ok(Ok(())) => {
-                tracing::info!(queue = %self.queue, "going on");
+                tracing::info!(queue = %self.queue, "resumed");
                 self.pause = None;
                 self.tell();
             }
@@ -304,7 +304,7 @@ impl<H: Handler> Worker<H> {
                     Ok(Err(error)) => format!("{error:#}"),
                     _ => "no answer".to_owned(),
                 };
-                tracing::debug!(queue = %self.queue, error, "still away");
+                tracing::debug!(queue = %self.queue, error, "still unavailable");
                 self.pause = Some(Pause::starting(pause.probes + 1));
             }
         }
@@ -313,7 +313,7 @@ impl<H: Handler> Worker<H> {
     fn tell(&self) {
         let attached = self.consumer.attached().borrow().clone();
         (self.report)(match &self.pause {
-            Some(_) if attached.is_ok() => Err("paused: a dependency is away".to_owned()),
+            Some(_) if attached.is_ok() => Err("paused: a dependency is unavailable".to_owned()),
             _ => attached,
         });
     }
@@ -343,12 +343,12 @@ async fn hand_back(queue: Queue, messages: impl IntoIterator<Item = Arc<Delivery
     let handing_back = async {
         for message in messages {
             if let Err(error) = message.settle(Settlement::Back).await {
-                tracing::debug!(%queue, error = %error, "hand a message back");
+                tracing::debug!(%queue, error = %error, "cannot return a message");
             }
         }
     };
-    // What cannot be handed back is the broker's again when the connection closes.
+    // When the connection closes, the broker takes back the rest.
     if timeout(HAND_BACK_TIMEOUT, handing_back).await.is_err() {
-        tracing::warn!(%queue, "the broker does not take messages back");
+        tracing::warn!(%queue, "returning messages to the broker timed out");
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker shows of its queue (design, section 11).
+//! The metrics of a worker's queue (contract, section 11).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use domain::timestamp::Timestamp;
 const OLDEST: &str = "latchkey_queue_oldest_seconds";
 const LAG: &str = "latchkey_event_lag_seconds";
 const DEAD: &str = "latchkey_dead_letters";
-/// How much later than its delay a message may be back: then another worker has it, or it is done.
+/// How long past its delay a message may return. After that another worker has it, or it is finished.
 const OVERDUE_MS: i64 = 5_000;
 
 pub(super) struct QueueMetrics {
     queue: Queue,
     clock: Clock,
-    /// Messages that wait in the broker to come again, by id: while a dependency is away that is where all of them are,
-    /// and none is in hand.
+    /// Messages that wait in the broker for redelivery, by id. While a dependency is unavailable all of them may be
+    /// there and none in hand.
     put_off: HashMap<String, PutOff>,
 }
 
@@ -34,7 +34,7 @@ struct PutOff {
 }
 
 impl QueueMetrics {
-    /// Registers the metrics, so that they are there before the first message is.
+    /// Registers the metrics, so that they exist before the first message.
     pub(super) fn register(queue: Queue, clock: Clock) -> Self {
         let mut seen = Self { queue, clock, put_off: HashMap::new() };
         seen.look([], 0);
@@ -51,7 +51,7 @@ impl QueueMetrics {
     }
 
     pub(super) fn put_off(&mut self, message: &Delivery, delay: Delay) {
-        // A text that waits to be followed by a call is where it should be.
+        // A text that waits for its follow-up call is no backlog.
         if message.kind == OtpTexted::TYPE {
             return;
         }
@@ -81,7 +81,7 @@ fn age_secs(now_ms: i64, event_time: Timestamp) -> f64 {
     std::time::Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64()
 }
 
-/// The types that we know; the rest is one, since whoever may publish can make up any number of names.
+/// Returns a known type, or `other`: a publisher could invent any number of names.
 fn label(kind: &str) -> &'static str {
     let known = [
         OtpRequested::TYPE,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_in_the_broker_to_come_again_is_as_old_as_it_is() {
+    fn a_message_that_waits_in_the_broker_keeps_its_age() {
         recorder();
         let clock = Clock::manual();
         let mut seen = QueueMetrics::register(Queue::SmsWorker, clock.clone());
@@ -124,21 +124,21 @@ mod tests {
         clock.advance(Duration::from_mins(1));
         seen.look([&message], 0);
         assert!((60.0..61.0).contains(&oldest()), "{}", oldest());
-        // Its provider is away: nothing is in hand.
+        // Its provider is unavailable: nothing is in hand.
         seen.put_off(&message, Delay::HalfMinute);
         clock.advance(Duration::from_secs(25));
         seen.look([], 0);
         assert!((85.0..86.0).contains(&oldest()), "{}", oldest());
-        // It came again and was done.
+        // It was redelivered and finished.
         seen.taken(&message);
         seen.look([], 0);
         assert!(oldest() < 0.001, "{}", oldest());
-        // It did not come again here: another worker has it.
+        // It was not redelivered here: another worker has it.
         seen.put_off(&message, Delay::HalfMinute);
         clock.advance(Duration::from_secs(36));
         seen.look([], 0);
         assert!(oldest() < 0.001, "{}", oldest());
-        // A text that waits to be followed by a call is no backlog.
+        // A text that waits for its follow-up call is no backlog.
         let body = format!(r#"{{"id":"m2","time":"{}"}}"#, clock.now());
         let texted = Delivery::loose(OtpTexted::TYPE, "m2", body.into_bytes());
         seen.put_off(&texted, Delay::HalfMinute);

@@ -1,4 +1,4 @@
-//! What the publishing task is asked to do, and who of the two gave up first.
+//! Orders to the publishing task, and which side acted first: the task or the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -34,8 +34,8 @@ pub(super) struct PublishJob {
     pub reply: oneshot::Sender<Result<(), PublishError>>,
 }
 
-/// Who of the two came first: the task that sends or the caller that gives up. It decides whether a time-out is
-/// "surely not taken" or "may have been taken".
+/// Which came first: the task sent the message, or the caller gave up. It decides whether a timeout means "not taken"
+/// or "may have been taken".
 pub(super) struct Progress(AtomicU8);
 
 impl Progress {
@@ -47,7 +47,7 @@ impl Progress {
         Self(AtomicU8::new(Self::WAITING))
     }
 
-    /// The caller gives up. False when it was sent already.
+    /// Withdraws the message. Returns false if it was already sent.
     pub(super) fn withdraw(&self) -> bool {
         self.settle_as(Self::WITHDRAWN)
     }
@@ -59,13 +59,13 @@ impl Progress {
 }
 
 impl PublishJob {
-    /// Makes it the sender's: no longer to be withdrawn. False when its caller is gone.
+    /// Claims the message for sending, after which it cannot be withdrawn. Returns false if the caller is gone.
     pub(super) fn claim(&self) -> bool {
         self.progress.settle_as(Progress::SENT)
     }
 }
 
-/// A caller that goes away takes back what was not sent yet.
+/// Withdraws an unsent message when its caller drops the call.
 pub(super) struct CancelOnDrop(pub Arc<Progress>);
 
 impl Drop for CancelOnDrop {
@@ -74,9 +74,9 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Answers that it was surely not sent.
+/// Answers that the order was not sent.
 pub(super) fn refuse(command: Command, why: &'static str) {
-    // A caller that is gone wants no answer, here and below.
+    // A failed reply means that the caller is gone.
     match command {
         Command::Publish(job) => drop(job.reply.send(Err(PublishError::Away(anyhow!(why))))),
         Command::Ping(reply) => drop(reply.send(Err(EngineError::away(ENGINE, anyhow!(why))))),

@@ -1,8 +1,8 @@
 //! One batch of publishes and its confirms.
 //!
-//! lapin hands a returned message to whichever confirm is resolved next, so with many publishers on one channel an
-//! unroutable publish can look like a clean ack. Here a batch is sent in order, all its confirms are awaited, and only
-//! then the returned messages are matched by what they are. `tests/bus_contract.rs` measures it: 0 wrong.
+//! lapin attaches a returned message to whichever confirm resolves next, so with many publishers on one channel an
+//! unroutable publish can look like a clean ack. This module sends a batch in order, awaits all its confirms, and only
+//! then matches the returned messages by exchange, key and id. `tests/bus_contract.rs` measures it: 0 wrong.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -23,14 +23,14 @@ const PERSISTENT: u8 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ChannelState {
-    /// Every confirm was a clean ack: the channel may go on.
+    /// Every confirm was a clean ack: the channel stays in use.
     Clean,
     ChannelSuspect,
-    /// Spoilt, and something that ought to be on the broker may be missing there.
+    /// Spoilt, and part of the topology may be missing on the broker.
     ChannelFailed,
 }
 
-/// A published message until its verdict.
+/// A published message that awaits its result.
 struct Sent {
     job: PublishJob,
     outcome: Outcome,
@@ -43,7 +43,7 @@ enum Outcome {
     Unknown(anyhow::Error),
 }
 
-/// Sends a batch in order, awaits its confirms, and answers everybody.
+/// Sends a batch in order, awaits its confirms, and answers every caller.
 pub(super) async fn send(
     channel: &Channel,
     commands: impl Iterator<Item = Command>,
@@ -60,13 +60,13 @@ pub(super) async fn send(
                     drop(reply.send(Ok(())));
                 } else {
                     verdict = ChannelState::ChannelFailed;
-                    refuse(Command::Ping(reply), "the channel does not answer");
+                    refuse(Command::Ping(reply), "the channel does not respond");
                 }
                 continue;
             }
         };
         if verdict != ChannelState::Clean {
-            refuse(Command::Publish(job), "the channel failed before this one");
+            refuse(Command::Publish(job), "the channel failed before this message was sent");
             continue;
         }
         if !job.claim() {
@@ -80,7 +80,7 @@ pub(super) async fn send(
             }
             Err(_) => {
                 verdict = ChannelState::ChannelSuspect;
-                Outcome::Unknown(anyhow!("the broker reads nothing"))
+                Outcome::Unknown(anyhow!("the broker is not reading"))
             }
         };
         sent.push(Sent { job, outcome });
@@ -98,7 +98,7 @@ pub(super) async fn send(
                 (Err(PublishError::Unknown(error)), ChannelState::ChannelFailed)
             }
             Outcome::Pending(_) => {
-                let silent = anyhow!("the broker confirmed nothing");
+                let silent = anyhow!("no confirm from the broker");
                 (Err(PublishError::Unknown(silent)), ChannelState::ChannelSuspect)
             }
         };
@@ -122,18 +122,19 @@ async fn publish(channel: &Channel, outgoing: &Outgoing) -> lapin::Result<lapin:
     channel.basic_publish(exchange, key, options, &outgoing.bytes, properties).await
 }
 
-/// What a returned message is known by. Two of a batch that share all three go the same way.
+/// What identifies a returned message. Two messages of a batch that share all three are routed the same way.
 type Whereabouts = (String, String, String);
 
 fn whereabouts(outgoing: &Outgoing) -> Whereabouts {
     (outgoing.exchange.to_owned(), outgoing.key.clone(), outgoing.id.clone())
 }
 
-/// Awaits every confirm until the deadline, and tells what was returned.
+/// Awaits every confirm until the deadline, and collects the returned messages.
 async fn await_confirms(sent: &mut [Sent], deadline: Instant) -> HashSet<Whereabouts> {
     let mut returned = HashSet::new();
-    // Twice: a message's return may hang on another's confirm that is resolved after this one was looked at and before
-    // the message's own. Whoever reads a clean ack in the first round finds that confirm resolved in the second.
+    // Two rounds: a message's return may be attached to another message's confirm, which was polled earlier and
+    // resolves before the message's own. If a confirm was a clean ack in the first round, that other one is resolved in
+    // the second.
     for _ in 0..2 {
         for one in sent.iter_mut() {
             let Outcome::Pending(confirm) = &mut one.outcome else { continue };
@@ -142,7 +143,7 @@ async fn await_confirms(sent: &mut [Sent], deadline: Instant) -> HashSet<Whereab
                 Ok(Confirmation::Ack(message)) => (Outcome::Confirmed, message),
                 Ok(Confirmation::Nack(message)) => (Outcome::Refused, message),
                 Ok(Confirmation::NotRequested) => {
-                    (Outcome::Unknown(anyhow!("the channel gives no confirms")), None)
+                    (Outcome::Unknown(anyhow!("the channel is not in confirm mode")), None)
                 }
                 Err(error) => {
                     (Outcome::Unknown(anyhow::Error::new(error).context("await a confirm")), None)
@@ -161,7 +162,7 @@ async fn await_confirms(sent: &mut [Sent], deadline: Instant) -> HashSet<Whereab
     returned
 }
 
-/// Asks the channel something harmless that has an answer.
+/// Makes a harmless round trip on the channel.
 async fn ping(channel: &Channel, deadline: Instant) -> bool {
     let asked = channel.basic_qos(0, BasicQosOptions::default());
     let within = deadline.min(Instant::now() + PING_TIMEOUT);

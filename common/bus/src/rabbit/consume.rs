@@ -1,7 +1,7 @@
-//! Consuming a queue of RabbitMQ: one task a consumer, which attaches itself again whenever it loses the broker.
+//! Consumes a RabbitMQ queue: one task per consumer, which reattaches whenever it loses the broker.
 //!
-//! A stream that ends with `None` while everything still says connected is one way of losing it; lapin's own recovery is
-//! off, so what we held is the broker's again and comes back, and our handles on it are stale and say so.
+//! The stream can also end with `None` while everything else reports connected. lapin's own recovery is off, so the
+//! broker takes back and redelivers the messages in hand; our handles on them become stale and report it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,7 +40,7 @@ pub(crate) struct Consumer {
     attached: watch::Receiver<Attached>,
     dead_letters: Arc<AtomicU32>,
     stop: CancellationToken,
-    /// Ends the task, and with it the connection: whatever is in hand is the broker's again.
+    /// Ends the task and its connection: the broker takes back the messages in hand.
     _gone: DropGuard,
 }
 
@@ -51,7 +51,7 @@ impl Consumer {
         queue: Queue,
         prefetch: u16,
     ) -> Result<Self, EngineError> {
-        // Bounded by the prefetch count: the broker sends no more.
+        // Bounded by the prefetch count.
         let (sender, messages) = mpsc::unbounded_channel();
         let (state, attached) = watch::channel(Err("not attached yet".to_owned()));
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
@@ -87,7 +87,7 @@ impl Consumer {
             }
         };
         if timeout(ANSWER_TIMEOUT, emptied).await.is_err() {
-            tracing::warn!("the broker did not confirm the end of consuming");
+            tracing::warn!("consumer cancellation not confirmed in time");
         }
         rest
     }
@@ -106,14 +106,14 @@ struct Task {
     publisher: Publisher,
     queue: Queue,
     prefetch: u16,
-    /// Gone once no more will come: the receiver sees the end while the connection stays for settling.
+    /// `None` once no more messages will come: the receiver sees the end while the connection stays open for settling.
     messages: Option<mpsc::UnboundedSender<Delivery>>,
     state: watch::Sender<Attached>,
     dead_letters: Arc<AtomicU32>,
     stop: CancellationToken,
 }
 
-/// A connection with a consuming channel, and one for questions.
+/// A connection with a consuming channel and one for queries.
 struct Attachment {
     connection: Connection,
     channel: Channel,
@@ -133,8 +133,8 @@ impl Task {
             let reason = match attached {
                 Ok(attachment) => {
                     backoff = Backoff::new();
-                    // Should this attachment be lost, it may be for a message that somebody gave a large header: it
-                    // comes again, and would end the next one too.
+                    // If this attachment is lost, the cause may be a message with a large header. It is redelivered
+                    // and would end the next attachment too.
                     frames = Frames::Anybodys;
                     drop(self.state.send_replace(Ok(())));
                     if let Some(first) = first.take() {
@@ -180,7 +180,7 @@ impl Task {
             let stream = consuming.await.map_err(|e| classify(e, "consume a queue"))?;
             Ok((channel, questions, stream))
         };
-        // Declaring has its own limit; this one is for a broker that goes silent after it.
+        // Declaring has its own timeout; this one covers a broker that stops responding afterwards.
         match timeout(4 * ANSWER_TIMEOUT, attaching).await {
             Ok(Ok((channel, questions, stream))) => {
                 Ok(Attachment { connection, channel, questions, stream })
@@ -193,8 +193,8 @@ impl Task {
         }
     }
 
-    /// Hands messages on until the attachment is lost, and tells why. After a stop it keeps the connection, so that what
-    /// is in hand can be settled, and does not return.
+    /// Forwards messages until the attachment is lost, and returns the reason. After a stop it keeps the connection
+    /// open, so that the messages in hand can be settled, and does not return.
     async fn consume(&mut self, mut attachment: Attachment) -> Option<String> {
         let mut count_at = Instant::now();
         let reason = loop {
@@ -214,7 +214,7 @@ impl Task {
                 },
                 () = sleep(LOOK_EVERY) => {
                     if !attachment.channel.status().connected() {
-                        break "the channel is gone".to_owned();
+                        break "the channel is closed".to_owned();
                     }
                 }
                 () = tokio::time::sleep_until(count_at) => {
@@ -233,7 +233,7 @@ impl Task {
         let tag = attachment.stream.tag();
         let cancelling = attachment.channel.basic_cancel(tag, BasicCancelOptions::default());
         if !matches!(timeout(ANSWER_TIMEOUT, cancelling).await, Ok(Ok(()))) {
-            tracing::warn!(queue = %self.queue, "the consumer was not cancelled in order");
+            tracing::warn!(queue = %self.queue, "consumer not cancelled cleanly");
         }
         let rest = async {
             while let Some(Ok(delivery)) = attachment.stream.next().await {
@@ -259,7 +259,7 @@ impl Task {
                 self.dead_letters.store(queue.message_count(), Ordering::Relaxed);
                 Ok(())
             }
-            // A queue that somebody deleted is declared by attaching again.
+            // If the queue was deleted, reattaching declares it again.
             Ok(Err(error)) => Err(format!("count {dead}: {error}")),
             Err(_) => Err(format!("count {dead}: no answer")),
         }

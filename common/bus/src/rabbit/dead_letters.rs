@@ -1,5 +1,5 @@
-//! Dead letters on RabbitMQ: fetched one by one on a connection of their own, so that whatever is not settled goes back
-//! when it closes, however the command ends.
+//! Dead letters on RabbitMQ. They are fetched one by one on a separate connection, so that unsettled ones return to the
+//! queue when it closes, however the command ends.
 
 use std::collections::BTreeMap;
 
@@ -92,9 +92,8 @@ impl Rabbit {
                 self.replay(queue, letter, &delivery).await?;
             }
             let acked = delivery.acker.ack(BasicAckOptions::default()).await;
-            if !acked.map_err(|e| classify(e, "take a dead letter away"))? {
-                let lost =
-                    anyhow::anyhow!("the broker was lost before a dead letter was taken away");
+            if !acked.map_err(|e| classify(e, "remove a dead letter"))? {
+                let lost = anyhow::anyhow!("the broker was lost before a dead letter was removed");
                 return Err(EngineError::away(ENGINE, lost));
             }
             taken += 1;
@@ -106,7 +105,7 @@ impl Rabbit {
         Ok(taken)
     }
 
-    /// To its queue and no other: others that are bound for its type had theirs when it was published.
+    /// Sends it to its own queue only: other queues bound for its type got their copy when it was published.
     async fn replay(
         &self,
         queue: Queue,
@@ -122,7 +121,7 @@ impl Rabbit {
     }
 }
 
-/// The dead letters that lay in a queue when it was opened, each given out once.
+/// The dead letters that were in a queue when it was opened, each returned once.
 struct DeadLetterQueue {
     connection: Connection,
     channel: Channel,
@@ -142,7 +141,7 @@ impl DeadLetterQueue {
     }
 
     async fn next(&mut self) -> Result<Option<AmqpDelivery>, EngineError> {
-        // No more than there were: one that dies again at once would come round for ever.
+        // No more than there were at the start: a letter that is dead-lettered again at once would loop forever.
         if self.left == 0 {
             return Ok(None);
         }
@@ -155,7 +154,7 @@ impl DeadLetterQueue {
     fn letter(&self, delivery: &AmqpDelivery) -> DeadLetter {
         let headers = delivery.properties.headers().clone().unwrap_or_default();
         let id = delivery.properties.message_id().as_ref().map(ToString::to_string);
-        // The broker's own word, for one that it dead-lettered by itself.
+        // The broker's own reason, for a message that it dead-lettered by itself.
         let reason =
             text_of(&headers, REASON).or_else(|| text_of(&headers, "x-first-death-reason"));
         DeadLetter {
@@ -169,7 +168,7 @@ impl DeadLetterQueue {
         }
     }
 
-    /// Closing gives back what was not settled; waiting for it lets the next command see them.
+    /// Closing returns the unsettled letters; waiting for it lets the next command see them.
     async fn close(self) {
         if let Err(error) = self.connection.close(200, "done".into()).await {
             tracing::debug!(%error, "close the connection for dead letters");
@@ -177,7 +176,7 @@ impl DeadLetterQueue {
     }
 }
 
-/// Headers of plain values, as text. Tables and lists are the broker's own history and are left out.
+/// Headers with plain values, as text. Tables and lists are the broker's own history and are omitted.
 fn printed(headers: Option<&FieldTable>) -> BTreeMap<String, String> {
     let plain = |value: &AMQPValue| match value {
         AMQPValue::LongString(text) => Some(text.to_string()),

@@ -1,4 +1,4 @@
-//! The topology, declared.
+//! Declares the topology.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use domain::engine_error::EngineError;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Declares the exchange and all queues and bindings. Harmless where they are there already.
+/// Declares the exchange and all queues and bindings. Harmless if they already exist.
 ///
 /// # Errors
-/// `Broken`, naming the queue, when it was declared otherwise.
+/// `Broken`, naming the queue, when it was declared with other arguments.
 pub(super) async fn declare(connection: &Connection) -> Result<(), EngineError> {
     let declaring = async {
-        // A channel of its own: a mismatch closes it.
+        // A separate channel: a mismatch closes it.
         let channel =
             connection.create_channel().await.map_err(|e| classify(e, "open a channel"))?;
         declare_on(&channel).await?;

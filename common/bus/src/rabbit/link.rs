@@ -1,4 +1,4 @@
-//! The way to the broker: its address, one connection, the waits between two attempts, and what lapin's errors mean.
+//! Connecting to the broker: its address, one connection, the backoff, and the meaning of lapin's errors.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use domain::engine_error::EngineError;
 use domain::rng;
 
 pub(super) const ENGINE: &str = "RabbitMQ";
-/// Seconds. A peer that went without a word is noticed within two of them.
+/// Seconds. A peer that disappears silently is detected within two heartbeats.
 const HEARTBEAT_SECS: u16 = 10;
 
-/// How large a frame may be that the broker sends. It splits a message's body, and never its headers: a larger one ends
+/// The largest frame that the broker may send. It splits a message's body but never its headers: a larger header ends
 /// the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frames {
     /// 16 KiB, for our own events, which are 4 KiB at most. lapin keeps buffers of 64 frames for each connection.
     Ours,
-    /// Whatever the broker itself takes, for what others may have sent: at its own 128 KiB the buffers are 8 MiB.
+    /// The broker's own limit, for messages of other publishers: at its 128 KiB the buffers take 8 MiB.
     Anybodys,
 }
 
 const OUR_FRAME_MAX: u32 = 16 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Between two attempts to connect: lapin's own recovery reaches 60 s and gives up, which was 35 s of needless outage.
+/// Between two connection attempts. lapin's own recovery backs off to 60 s and gives up: 35 s of needless outage.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// Where the broker is. Prints nothing: it holds the password.
+/// The broker's address. It has no `Debug`: it holds the password.
 pub(super) struct Link {
     uri: AMQPUri,
     role: &'static str,
@@ -39,7 +39,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn parse(url: &SecretString, role: &'static str) -> Result<Self, EngineError> {
-        // The parser's own message could repeat the URL with its password.
+        // The parser's own message could repeat the URL with the password.
         let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| {
             EngineError::broken(
                 ENGINE,
@@ -50,7 +50,7 @@ impl Link {
         Ok(Self { uri, role })
     }
 
-    /// A connection of its own, without lapin's recovery: what was in flight must fail, not be sent again unseen.
+    /// Opens a separate connection without lapin's recovery: messages in flight must fail, not be resent silently.
     pub(super) async fn connect(
         &self,
         purpose: &str,
@@ -72,8 +72,8 @@ impl Link {
     }
 }
 
-/// Waits between attempts to connect: from half a second, doubling to three, each spread so that processes that lost the
-/// broker together do not come back together.
+/// Waits between connection attempts: from half a second, doubling up to three. Jitter keeps processes that lost the
+/// broker together from reconnecting together.
 pub(super) struct Backoff(Duration);
 
 impl Backoff {
@@ -87,7 +87,7 @@ impl Backoff {
     }
 }
 
-/// What lapin's error means. Access refused and declared otherwise are the only ones that waiting cannot help.
+/// Classifies lapin's error. Waiting cannot help in two cases only: access refused, and a mismatched declaration.
 pub(super) fn classify(error: lapin::Error, what: &str) -> EngineError {
     const ACCESS_REFUSED: u16 = 403;
     const PRECONDITION_FAILED: u16 = 406;
@@ -97,17 +97,17 @@ pub(super) fn classify(error: lapin::Error, what: &str) -> EngineError {
     if broken { EngineError::broken(ENGINE, cause) } else { EngineError::away(ENGINE, cause) }
 }
 
-/// Our own names are far below the 255 bytes that AMQP allows.
+/// Our own names are far shorter than the 255 bytes that AMQP allows.
 pub(super) fn short(text: &str) -> ShortString {
     ShortString::from(text)
 }
 
-/// Closes politely in the background. A peer that does not answer is left to the heartbeat.
+/// Closes cleanly in the background. The heartbeat handles a peer that does not answer.
 pub(super) fn close_later(connection: Connection) {
     tokio::spawn(async move {
         let closing = connection.close(200, "done".into());
         if !matches!(timeout(CONNECT_TIMEOUT, closing).await, Ok(Ok(()))) {
-            tracing::debug!("a connection to the broker was not closed in order");
+            tracing::debug!("broker connection not closed cleanly");
         }
     });
 }
@@ -117,9 +117,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p10_a_wrong_url_is_told_without_its_password() {
+    fn p10_a_wrong_url_is_reported_without_its_password() {
         let url = SecretString::from("http://latchkey:hunter2hunter2@broker");
-        let error = Link::parse(&url, "test").err().expect("not a broker's URL");
+        let error = Link::parse(&url, "test").err().expect("not a broker URL");
         assert!(!error.to_string().contains("hunter2"), "{error}");
         assert!(error.to_string().contains("AMQP_URL"), "{error}");
     }

@@ -24,7 +24,7 @@ use super::PublishError;
 use super::topology::{EXCHANGE, Queue};
 use domain::engine_error::EngineError;
 
-/// A process's RabbitMQ. Publishing and each consumer have connections of their own: one soft error can take a connection.
+/// RabbitMQ of one process. Publishing and each consumer use separate connections: one soft error can close one.
 #[derive(Clone)]
 pub(super) struct Rabbit {
     link: Arc<Link>,

@@ -1,5 +1,5 @@
-//! Publishing: one task owns the channel and sends batch after batch, so that confirms do not lie (`confirm.rs`).
-//! A channel that saw anything but clean acks is thrown away, and a lost connection is built again for ever.
+//! Publishing: one task owns the channel and sends batch after batch, so that confirms are reliable (`confirm.rs`).
+//! A channel that got anything but clean acks is replaced, and a lost connection is retried forever.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,32 +18,32 @@ use crate::PUBLISH_TIMEOUT;
 use crate::PublishError;
 use domain::engine_error::EngineError;
 
-/// More gains nothing: at 256 the broker is busy and the batch's confirms come back together.
+/// A larger batch gains nothing: 256 keeps the broker busy, and the confirms of a batch arrive together.
 const BATCH: usize = 256;
-/// How often an idle connection is looked at.
+/// How often an idle connection is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
-/// An unroutable event may mean that somebody deleted a binding: the topology is declared again, this often at most.
+/// An unroutable event may mean that a binding was deleted: the topology is declared again, at most this often.
 const DECLARE_EVERY: Duration = Duration::from_secs(2);
-/// AMQP's short strings.
+/// The limit of AMQP short strings.
 pub(super) const MAX_NAME: usize = 255;
 
 /// Hands messages to the task that owns the publishing channel. The task ends with the last clone.
 #[derive(Clone)]
 pub(super) struct Publisher {
     commands: mpsc::Sender<Command>,
-    /// Why the broker is away, while it is.
+    /// Why the broker is unavailable, while it is.
     down: watch::Receiver<Option<String>>,
 }
 
 impl Publisher {
     /// # Errors
-    /// `Broken` when waiting cannot help. A broker that is away is waited for in the background.
+    /// `Broken` when waiting cannot help. An unavailable broker is retried in the background.
     pub(super) async fn start(link: Arc<Link>) -> Result<Self, EngineError> {
         let first = match Up::open(&link).await {
             Ok(up) => Some(up),
             Err(error) if error.is_away() => {
-                tracing::warn!(error = %error, "the broker is away: connecting in the background");
+                tracing::warn!(error = %error, "broker unavailable: connecting in the background");
                 None
             }
             Err(error) => return Err(error),
@@ -77,7 +77,7 @@ impl Publisher {
             Ok(Some(answer)) => answer,
             ended => {
                 let cause = match ended {
-                    Ok(_) => anyhow!("publishing has ended"),
+                    Ok(_) => anyhow!("the publishing task has ended"),
                     Err(_) => anyhow!("no confirm within {} s", PUBLISH_TIMEOUT.as_secs()),
                 };
                 let unsent = progress.withdraw();
@@ -91,7 +91,7 @@ impl Publisher {
         self.check_up().map_err(|cause| EngineError::away(ENGINE, cause))?;
         let (reply, answer) = oneshot::channel();
         let asked = async {
-            let gone = || EngineError::away(ENGINE, anyhow!("publishing has ended"));
+            let gone = || EngineError::away(ENGINE, anyhow!("the publishing task has ended"));
             self.commands.send(Command::Ping(reply)).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
@@ -114,7 +114,7 @@ impl Publisher {
     }
 }
 
-/// An open connection, and its channel in confirm mode unless the last was thrown away.
+/// An open connection and its channel in confirm mode; no channel after the last one was discarded.
 struct Up {
     connection: Connection,
     channel: Option<Channel>,
@@ -134,7 +134,7 @@ impl Up {
             && self.channel.as_ref().is_none_or(|channel| channel.status().connected())
     }
 
-    /// During an alarm the broker reads nothing: what is sent would lie in our memory and be taken when it ends.
+    /// During an alarm the broker stops reading: sent messages would stay in our memory and be taken once it ends.
     fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
@@ -143,10 +143,7 @@ impl Up {
         if let Some(old) = self.channel.take() {
             tokio::spawn(async move {
                 let closed = timeout(PUBLISH_TIMEOUT, old.close(200, "spoilt".into())).await;
-                tracing::debug!(
-                    in_order = matches!(closed, Ok(Ok(()))),
-                    "a channel was thrown away"
-                );
+                tracing::debug!(in_order = matches!(closed, Ok(Ok(()))), "channel discarded");
             });
         }
     }
@@ -166,7 +163,7 @@ async fn confirming(connection: &Connection) -> Result<Channel, EngineError> {
         let channel =
             connection.create_channel().await.map_err(|e| classify(e, "open a channel"))?;
         let select = channel.confirm_select(ConfirmSelectOptions::default()).await;
-        select.map_err(|e| classify(e, "ask for confirms"))?;
+        select.map_err(|e| classify(e, "enable confirms"))?;
         Ok(channel)
     };
     match timeout(READY_TIMEOUT, opening).await {
@@ -183,7 +180,7 @@ struct Owner {
 }
 
 enum End {
-    /// Nobody can publish any more.
+    /// No publisher is left.
     Unwanted,
     Lost(String),
 }
@@ -205,14 +202,14 @@ impl Owner {
             match end {
                 End::Unwanted => return,
                 End::Lost(reason) => {
-                    tracing::warn!(reason, "publishing lost the broker");
+                    tracing::warn!(reason, "publisher disconnected");
                     self.down.send_replace(Some(reason));
                 }
             }
         }
     }
 
-    /// Tries for ever, and refuses meanwhile. `None` when nobody can publish any more.
+    /// Retries forever and refuses orders meanwhile. Returns `None` when no publisher is left.
     async fn connect_again(&mut self) -> Option<Up> {
         let mut backoff = Backoff::new();
         loop {
@@ -229,11 +226,11 @@ impl Owner {
             };
             match done {
                 Ok(up) => {
-                    tracing::info!("publishing has the broker again");
+                    tracing::info!("publisher reconnected");
                     return Some(up);
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "connect for publishing");
+                    tracing::warn!(error = %error, "publisher cannot connect, retrying");
                     self.down.send_replace(Some(error.to_string()));
                 }
             }
@@ -249,17 +246,19 @@ impl Owner {
                 () = sleep(LOOK_EVERY) => {}
             }
             if !up.is_alive() {
-                batch.drain(..).for_each(|command| refuse(command, "the connection is gone"));
-                return End::Lost("the connection is gone".to_owned());
+                batch.drain(..).for_each(|command| refuse(command, "the connection is closed"));
+                return End::Lost("the connection is closed".to_owned());
             }
             if up.is_blocked() {
-                batch.drain(..).for_each(|command| refuse(command, "the broker takes nothing now"));
+                batch
+                    .drain(..)
+                    .for_each(|command| refuse(command, "the broker is not accepting messages"));
                 continue;
             }
             if up.channel.is_none()
                 && let Err(error) = up.renew(declare_again).await
             {
-                batch.drain(..).for_each(|command| refuse(command, "no channel could be opened"));
+                batch.drain(..).for_each(|command| refuse(command, "cannot open a channel"));
                 if up.is_blocked() {
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! A message of RabbitMQ's in our hands: how it is settled, and what its headers tell.
+//! A message in hand from RabbitMQ: how it is settled and how its headers are read.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(super) const DEAD_AT: &str = "x-latchkey-dead-at";
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A message of the broker's in our hands.
+/// A message of the broker that we hold.
 pub(crate) struct AckHandle {
     pub(super) acker: Acker,
     pub(super) publisher: Publisher,
@@ -84,7 +84,7 @@ impl AckHandle {
         }
     }
 
-    /// Copies it to a queue by the queue's name, with a confirm.
+    /// Copies the message to the named queue, with a confirm.
     async fn copy(
         &self,
         message: &Delivery,
@@ -94,12 +94,15 @@ impl AckHandle {
         let outgoing = copy_to(to, message, headers);
         let copied = self.publisher.publish(outgoing).await;
         copied.map_err(|error: PublishError| {
-            EngineError::away(ENGINE, anyhow::Error::new(error).context("copy a message on"))
+            EngineError::away(
+                ENGINE,
+                anyhow::Error::new(error).context("copy a message to another queue"),
+            )
         })
     }
 }
 
-/// A message for one queue, through the default exchange.
+/// Builds a message for one queue, through the default exchange.
 pub(super) fn copy_to(to: String, message: &Delivery, headers: FieldTable) -> Outgoing {
     Outgoing {
         exchange: "",
@@ -112,7 +115,7 @@ pub(super) fn copy_to(to: String, message: &Delivery, headers: FieldTable) -> Ou
     }
 }
 
-/// The headers that a copy carries on.
+/// The headers that a copy keeps.
 pub(super) fn headers_of(message: &Delivery, attempts: u32) -> FieldTable {
     let mut headers = FieldTable::default();
     headers.insert(TRIES.into(), AMQPValue::LongLongInt(i64::from(attempts)));
@@ -154,7 +157,7 @@ pub(super) fn attempts_of(headers: &FieldTable) -> u32 {
     number(headers, TRIES).and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(0)
 }
 
-/// The routing key is the type, unless the message came through a waiting queue: then it is the queue's name.
+/// The routing key is the type, unless the message came through a retry queue: then it is the queue's name.
 pub(super) fn kind_of(headers: &FieldTable, key: &str, queue: Queue, bytes: &[u8]) -> String {
     let kind = text_of(headers, KIND).or_else(|| {
         let is_key = key != queue.name() && key != queue.dead();

@@ -1,4 +1,4 @@
-//! The other side of the ops port, for `health` commands: small enough to start in a millisecond.
+//! A client for the ops port, for the `health` commands: small enough to start in a millisecond.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-/// A probe that waits longer is a failed probe.
+/// A probe that takes longer has failed.
 const WITHIN: Duration = Duration::from_secs(3);
 
-/// Asks for a path over HTTP/1.1 and gives the status.
+/// Requests a path over HTTP/1.1 and returns the status.
 ///
 /// # Errors
-/// When nothing listens, nothing is answered within 3 s, or the answer is no HTTP.
+/// When nothing listens, no response arrives within 3 s, or the response is not HTTP.
 pub async fn code_request(addr: SocketAddr, path: &str) -> anyhow::Result<u16> {
-    tokio::time::timeout(WITHIN, get_unbounded(addr, path)).await.context("wait for an answer")?
+    tokio::time::timeout(WITHIN, get_unbounded(addr, path)).await.context("wait for a response")?
 }
 
 async fn get_unbounded(addr: SocketAddr, path: &str) -> anyhow::Result<u16> {
@@ -24,9 +24,9 @@ async fn get_unbounded(addr: SocketAddr, path: &str) -> anyhow::Result<u16> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.context("send the request")?;
     let mut line = String::new();
-    // A status line is short; what is not HTTP may never send a line's end.
+    // A status line is short; a peer that does not speak HTTP may never end its line.
     BufReader::new(stream).take(1024).read_line(&mut line).await.context("read the status line")?;
-    status_of(&line).context("read the status: not an HTTP answer")
+    status_of(&line).context("read the status: not an HTTP response")
 }
 
 fn status_of(line: &str) -> Option<u16> {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_line_is_read_and_nothing_else_is_taken_for_one() {
+    fn a_status_line_is_parsed_and_anything_else_is_rejected() {
         assert_eq!(status_of("HTTP/1.1 503 Service Unavailable\r\n"), Some(503));
         assert_eq!(status_of("HTTP/1.0 200\r\n"), Some(200));
         for bad in [

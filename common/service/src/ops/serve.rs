@@ -1,4 +1,4 @@
-//! `GET /livez /readyz /metrics` over HTTP/1.1, directly on hyper: it must answer when everything above is broken.
+//! Serves `GET /livez /readyz /metrics` over HTTP/1.1, directly on hyper: it must work when everything else is broken.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -17,18 +17,18 @@ use tokio_util::task::TaskTracker;
 use crate::health::Health;
 use crate::telemetry::MetricsHandle;
 
-/// A connection has this long to send its headers, and to ask again.
+/// How long a connection may take to send its headers or its next request.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
-/// Scrapers and probes need a handful; more is a mistake or an attack, and must not take the process's descriptors.
+/// Scrapers and probes need a handful; more is a mistake or an attack and must not exhaust file descriptors.
 const CONNECTIONS: usize = 64;
-/// Connections that are answering at the stop get this long.
+/// How long connections with a pending response get after a stop.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// Serves until `stop`, and keeps the metrics up meanwhile.
+/// Serves until `stop`, and runs the metrics upkeep meanwhile.
 ///
-/// - `/livez`: 200 while the process runs and its runtime turns.
-/// - `/readyz`: 200 when every part of `health` is ready, else 503; the body says which is not.
-/// - `/metrics`: Prometheus's text format.
+/// - `/livez`: 200 while the process and its async runtime run.
+/// - `/readyz`: 200 when every part of `health` is ready, else 503; the body lists the state of each part.
+/// - `/metrics`: the Prometheus text format.
 pub async fn serve(
     listener: TcpListener,
     health: Health,
@@ -58,17 +58,17 @@ async fn accept(
             Ok((stream, _)) if connections.len() < CONNECTIONS => {
                 connections.spawn(answer(stream, health.clone(), metrics.clone(), stop.clone()));
             }
-            // Dropped, so closed.
+            // Too many: dropping the stream closes it.
             Ok(_) => {}
             Err(error) => {
-                // Out of descriptors, mostly: trying at once would spin.
-                tracing::warn!(error = %error, "the ops port cannot accept");
+                // Usually out of file descriptors: an immediate retry would spin.
+                tracing::warn!(error = %error, "ops port cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
     connections.close();
-    // What does not end in time is cut: there is nothing to lose.
+    // Connections that do not end in time are closed: nothing is lost.
     let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
 }
 
@@ -88,7 +88,7 @@ async fn answer(
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    // How a probe's connection ended is the probe's affair.
+    // A connection error concerns only the probe.
     tokio::select! {
         _ = &mut connection => {}
         () = stop.cancelled() => {
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(code_request(addr, "/readyz").await.unwrap(), 503, "nothing is connected yet");
         health.ready("database");
         assert_eq!(code_request(addr, "/readyz").await.unwrap(), 200);
-        health.not_ready("redis", "SECRET in its words");
+        health.not_ready("redis", "SECRET in its error");
         let answer =
             raw(addr, "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 503") && !answer.contains("SECRET"), "{answer}");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_three_pages_are_there_and_only_to_be_read() {
+    async fn only_three_pages_exist_and_they_are_read_only() {
         let (addr, _health, _stop, _task) = port().await;
         assert_eq!(code_request(addr, "/metrics").await.unwrap(), 200);
         for path in ["/", "/livez/", "/debug", "/metrics/../livez"] {
@@ -220,7 +220,7 @@ mod tests {
     async fn p12_it_stops_at_once_even_with_an_idle_connection_open() {
         let (addr, _health, stop, task) = port().await;
         let idle = TcpStream::connect(addr).await.unwrap();
-        // Answered, so the idle one before it was accepted too.
+        // This was answered, so the idle connection before it was accepted too.
         assert_eq!(code_request(addr, "/livez").await.unwrap(), 200);
         stop.cancel();
         tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();

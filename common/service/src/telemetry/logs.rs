@@ -1,10 +1,10 @@
-//! Logs: readable on a terminal, one JSON object a line otherwise, on the standard error.
+//! Logs to standard error: readable on a terminal, otherwise one JSON object per line.
 //!
-//! `RUST_LOG` chooses what *our* crates tell, down to `trace`. The crates below us are held at `warn` whatever it says:
-//! at `debug` and `trace` they print what passes through them (frames of the broker, statements, headers, URLs), and
-//! with it codes, phones and tokens (P10). No setting opens them. Records of the older `log` crate are not taken up at
-//! all, for the same reason. One of theirs is silent at every level: lapin tells a message that came back unroutable
-//! with its whole body, at `warn`.
+//! `RUST_LOG` sets the level of *our* crates, down to `trace`. Third-party crates stay at `warn` whatever it says: at
+//! `debug` and `trace` they print the data that passes through them (broker frames, statements, headers, URLs), and
+//! with it codes, phones and tokens (P10). No setting overrides this. Records of the older `log` crate are not
+//! collected at all, for the same reason. One target is silent at every level: lapin logs a message that was returned
+//! as unroutable with its whole body, at `warn`.
 
 use std::io::IsTerminal as _;
 
@@ -17,14 +17,14 @@ use tracing_subscriber::registry::Registry;
 
 use super::panics;
 
-/// What is told when nobody chose.
+/// The filter when `RUST_LOG` is not set.
 const DEFAULT_FILTER: &str = "info";
 
-/// Our crates: whose log lines are written under the rule that no secret is in them.
+/// Our crates, whose log lines follow the rule that they hold no secret.
 const OURS: [&str; 6] = ["common", "gateway", "otp_worker", "sms_worker", "latchkey", "bench"];
 
-/// What tells the bodies of messages at a level that the others may use. Who published such a message gets an error,
-/// and that is told.
+/// Logs message bodies at a level that is allowed for third-party crates. The publisher of such a message gets an
+/// error, and that is logged.
 const SILENT: &str = "lapin::returned_messages";
 
 #[derive(Clone, Copy)]
@@ -33,35 +33,35 @@ enum Form {
     Json,
 }
 
-/// Starts logging, and the logging of panics. `filter` is the value of `RUST_LOG`. Only the first call of a process
-/// does anything: tests may call it as often as they like.
+/// Starts the logging of events and panics. `filter` is the value of `RUST_LOG`. Only the first call of a process has
+/// an effect, so tests may call it repeatedly.
 pub fn init(filter: Option<&str>) {
     let form = if std::io::stderr().is_terminal() { Form::Readable } else { Form::Json };
     let (parsed, refused) = match parse(filter) {
         Ok(parsed) => (parsed, None),
         Err(error) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
     };
-    // Not `try_init`: that would take up the records of the `log` crate too.
+    // Not `try_init`: that would collect the records of the `log` crate too.
     if tracing::subscriber::set_global_default(subscriber(parsed, form, std::io::stderr)).is_err() {
         return;
     }
     panics::log_them();
     if let Some(error) = refused {
-        tracing::warn!(error = format!("{error:#}"), "RUST_LOG is not used");
+        tracing::warn!(error = format!("{error:#}"), "RUST_LOG is invalid and ignored");
     }
 }
 
-/// Whether `RUST_LOG` can be read.
+/// Checks whether `RUST_LOG` can be parsed.
 ///
 /// # Errors
-/// Says what is wrong with it.
+/// When it is invalid, with the reason.
 pub fn check_filter(filter: &str) -> anyhow::Result<()> {
     parse(Some(filter)).map(drop)
 }
 
 fn parse(filter: Option<&str>) -> anyhow::Result<EnvFilter> {
     let text = filter.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT_FILTER);
-    EnvFilter::builder().parse(text).context("read the log filter RUST_LOG")
+    EnvFilter::builder().parse(text).context("parse the log filter RUST_LOG")
 }
 
 fn subscriber<W>(filter: EnvFilter, form: Form, writer: W) -> impl Subscriber + Send + Sync
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_no_filter_lets_the_crates_below_us_say_more_than_warnings() {
+    fn p10_no_filter_lets_third_party_crates_log_more_than_warnings() {
         for filter in [
             "trace",
             "trace,lapin=trace,sqlx=trace,hyper=trace",
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_filter_information_is_told_and_debug_is_not() {
+    fn without_a_filter_info_is_logged_and_debug_is_not() {
         for filter in [None, Some(""), Some("  ")] {
             let text = told(filter, Form::Json, || {
                 tracing::info!(target: "common", part = 3, "shown");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_can_silence_the_others_too() {
+    fn a_filter_can_silence_third_party_crates_too() {
         assert_eq!(told(Some("off"), Form::Json, everybody_talks), "");
         assert!(check_filter("info,gateway=debug").is_ok());
         assert!(check_filter("gateway=loud").is_err());

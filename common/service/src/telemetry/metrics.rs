@@ -1,4 +1,4 @@
-//! The metrics of design section 11, in the form that Prometheus reads.
+//! The metrics of contract section 11, in Prometheus format.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -8,35 +8,35 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use domain::vocabulary::{Limit, PumpingGuard};
 
-/// Seconds of answers and hand-overs: 1 ms to 30 s, with the promises' 2.5 s among them (P1).
+/// Buckets in seconds for response and delivery times: 1 ms to 30 s, including the 2.5 s of P1.
 const LATENCY_SECS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Seconds of what may wait through an outage: up to a code's longest life.
+/// Buckets in seconds for work that may wait through an outage: up to the longest lifetime of a code.
 const WAIT_SECS: [f64; 15] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
 
-/// What becomes of an ask for a code; the labels of `latchkey_otp_requests_total`.
+/// The outcomes of a code request; the labels of `latchkey_otp_requests_total`.
 pub const OTP_REQUEST_OUTCOMES: [&str; 5] =
     ["accepted", "exhausted", "unavailable", "unpublished", "expired_unsent"];
 
-/// What becomes of a guess; the labels of `latchkey_otp_verifications_total`.
+/// The outcomes of a code check; the labels of `latchkey_otp_verifications_total`.
 pub const OTP_VERIFICATION_OUTCOMES: [&str; 6] =
     ["right", "wrong", "exhausted", "waiting", "blocked", "used"];
 
-/// Renders what was recorded in this process. Cheap to clone.
+/// Renders the metrics recorded in this process. Cheap to clone.
 #[derive(Clone)]
 pub struct MetricsHandle(PrometheusHandle);
 
 impl MetricsHandle {
-    /// The text format of Prometheus.
+    /// Renders the Prometheus text format.
     pub fn render(&self) -> String {
         let mut text = self.0.render();
         text.push_str(&described_only(&text));
         text
     }
 
-    /// Folds recorded samples into their histograms every 5 s, for ever. Without it they pile up between two scrapes.
+    /// Folds recorded samples into their histograms every 5 s, forever. Without it they pile up between scrapes.
     pub async fn upkeep(&self) {
         let mut ticks = tokio::time::interval(Duration::from_secs(5));
         loop {
@@ -46,11 +46,11 @@ impl MetricsHandle {
     }
 }
 
-/// Installs the process's recorder; every call gives a handle to the same one. Counters whose labels are known beforehand are
-/// there at 0 from the start, so that a first event is an increase that a rate sees.
+/// Installs the process's recorder; every call returns a handle to the same one. Counters whose labels are known in
+/// advance start at 0, so that a rate sees the first event as an increase.
 ///
 /// # Panics
-/// When another crate installed a recorder of its own: then nothing of ours would be seen.
+/// When another crate installed its own recorder: our metrics would then be lost.
 pub fn metrics() -> MetricsHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let handle = HANDLE.get_or_init(|| {
@@ -74,49 +74,53 @@ fn builder() -> PrometheusBuilder {
         .expect("the buckets are not empty")
 }
 
-/// A metric of the system: its name, its kind as Prometheus names it, and what it tells.
+/// A metric: its name, its Prometheus type and its help text.
 type Metric = (&'static str, &'static str, &'static str);
 
-/// Every metric of every service (design, section 11). A process describes also those that it has no values of, so that
-/// any ops port tells an operator what there is to be watched.
+/// Every metric of every service (contract, section 11). A process also describes those that it has no values for, so
+/// that any ops port lists all that an operator can watch.
 const METRICS: [Metric; 13] = [
     ("latchkey_http_request_seconds", "histogram", "Time to answer a request"),
-    ("latchkey_otp_requests_total", "counter", "Asks for a code, by what became of them"),
-    ("latchkey_otp_verifications_total", "counter", "Guesses at a code, by what became of them"),
-    ("latchkey_sms_total", "counter", "Attempts at a text, by provider, status and country"),
+    ("latchkey_otp_requests_total", "counter", "Code requests, by outcome"),
+    ("latchkey_otp_verifications_total", "counter", "Code checks, by outcome"),
+    (
+        "latchkey_sms_total",
+        "counter",
+        "Attempts to send a message, by provider, status and country",
+    ),
     (
         "latchkey_request_to_sent_seconds",
         "histogram",
-        "From an accepted ask to the provider taking its text",
+        "Time from an accepted code request until the provider takes its message",
     ),
     (
         "latchkey_provider_open",
         "gauge",
-        "1 while a provider is left alone because it does not work or refuses us, else 0",
+        "1 while a provider is not used because it fails or refuses us, else 0",
     ),
     ("latchkey_conversion_ratio", "gauge", "Share of a country's codes that were used"),
     (
         "latchkey_guard_blocks_total",
         "counter",
-        "Times that the pumping guard shut a prefix or a country, or would have, by its mode",
+        "Times the pumping guard blocked a prefix or a country, or would have, by mode",
     ),
     (
         "latchkey_guard_would_refuse_total",
         "counter",
-        "Asks for a code that a recording pumping guard let through and would have refused",
+        "Code requests that the pumping guard in record mode admitted and would have refused",
     ),
-    ("latchkey_limited_total", "counter", "Requests turned away, by the limit that did"),
+    ("latchkey_limited_total", "counter", "Requests refused, by limit"),
     (
         "latchkey_queue_oldest_seconds",
         "gauge",
-        "Age of the oldest message that a worker has in hand or put off, by its event's time",
+        "Age of the oldest message that a worker has in hand or has postponed, by event time",
     ),
     (
         "latchkey_event_lag_seconds",
         "histogram",
-        "Time from an event to the worker that takes it for the first time",
+        "Time from an event to its first delivery to a worker",
     ),
-    ("latchkey_dead_letters", "gauge", "Messages that were set aside for an operator"),
+    ("latchkey_dead_letters", "gauge", "Messages in the dead-letter queue"),
 ];
 
 fn describe() {
@@ -129,7 +133,7 @@ fn describe() {
     }
 }
 
-/// The descriptions of what this process has no values of.
+/// The descriptions of the metrics without values in this process.
 fn described_only(rendered: &str) -> String {
     let mut text = String::new();
     for (name, kind, help) in METRICS {
@@ -163,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_counters_are_there_before_their_first_event_and_latencies_fall_into_buckets() {
+    fn known_counters_exist_before_their_first_event_and_latencies_fall_into_buckets() {
         let handle = metrics();
         metrics::histogram!("latchkey_http_request_seconds", "route" => "/test").record(0.003);
         let text = metrics().render();
@@ -187,7 +191,7 @@ mod tests {
         }
         assert!(
             handle.render().contains("{route=\"/test\",le=\"0.005\"} 1"),
-            "both handles tell of one recorder"
+            "both handles show the same recorder"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What a process says of itself: logs, metrics and the trace context that leads from HTTP to the provider.
+//! Logs, metrics, and the trace context that connects an HTTP request to the provider call.
 
 mod logs;
 mod metrics;

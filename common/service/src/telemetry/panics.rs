@@ -1,19 +1,19 @@
-//! A panic is one line of the log, without what it was given to print.
+//! Logs a panic as one line, without its formatted message.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
 
-/// Replaces the default report of panics, which prints the whole message: `expect` on a result puts the error into it,
-/// and an error may hold anything (P10). A message that is a literal of the source is told; a formatted one is not.
-/// The place in the source leads to the rest, and `RUST_BACKTRACE=1` to how it was reached.
+/// Replaces the default panic report, which prints the whole message: `expect` on a result includes the error, and an
+/// error may hold anything (P10). A literal message is logged; a formatted one is not. The source location leads to the
+/// cause, and `RUST_BACKTRACE=1` shows the call path.
 pub(super) fn log_them() {
     panic::set_hook(Box::new(|info| {
-        let destination = info.location().map_or_else(String::new, ToString::to_string);
+        let place = info.location().map_or_else(String::new, ToString::to_string);
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured)
             .then(|| tracing::field::display(backtrace));
         tracing::error!(
-            panic.destination = destination,
+            panic.place = place,
             panic.thread = std::thread::current().name(),
             panic.backtrace = backtrace,
             "panicked: {}",

@@ -1,0 +1,3 @@
+//! What the load generator and the timing test share.
+
+pub mod ring;

@@ -1,0 +1,146 @@
+//! A private PostgreSQL server.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+
+use crate::folder::Folder;
+use crate::guard::Ending;
+use crate::launch::{self, Keeps, START_LIMIT};
+use crate::server::{Launch, Server, find_program};
+
+const USER: &str = "latchkey";
+/// Not checked (`trust`), but part of the URL, so that a search of the logs for it is meaningful.
+const PASSWORD: &str = "postgres-password-of-the-tests";
+
+#[derive(Debug)]
+pub struct Postgres {
+    pub server: Server,
+    port: u16,
+    databases: AtomicU32,
+    // Declared after the server: it ends before its folder is removed.
+    _folder: Folder,
+}
+
+impl Postgres {
+    pub async fn start(keeps: Keeps) -> Self {
+        let program = find_program("postgres", &["/usr/lib/postgresql"], "postgresql");
+        let folder = Folder::new("postgres");
+        let owner = account_for_the_server(&folder);
+        if let Some((user, group)) = owner {
+            chown(folder.path(), Some(user), Some(group)).expect("give the folder to postgres");
+        }
+        let mut initdb = Command::new(program.with_file_name("initdb"));
+        initdb.args([
+            "--no-sync",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--username",
+            USER,
+            "-D",
+        ]);
+        initdb.arg(folder.join("data")).current_dir(folder.path());
+        if let Some((user, group)) = owner {
+            initdb.gid(group).uid(user);
+        }
+        let made = initdb.output().expect("run initdb");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+
+        let launch = |port: u16| Launch {
+            program: program.clone(),
+            args: settings(&folder, port, keeps),
+            env: BTreeMap::from([
+                ("PATH".into(), "/usr/bin:/bin".into()),
+                ("LC_ALL".into(), "C.UTF-8".into()),
+            ]),
+            folder: folder.path().to_owned(),
+            log: folder.join("log"),
+            owner,
+            ending: Ending::Quit,
+        };
+        let (server, port) = launch::start_on_a_free_port(launch, answers).await;
+        Self { server, port, databases: AtomicU32::new(0), _folder: folder }
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Creates an empty database.
+    pub async fn database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut connection =
+            connect(&self.url("postgres")).await.expect("connect to the private PostgreSQL");
+        let sql = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::query(sql).execute(&mut connection).await.expect("create a database");
+        connection.close().await.expect("close the connection");
+        self.url(&name)
+    }
+
+    /// Ends it like a power cut and restarts it on the same port and data.
+    pub async fn restart(&mut self) {
+        self.server.kill9().await;
+        self.start_again().await;
+    }
+
+    /// Restarts it after [`Server::kill9`] on the same port and data.
+    pub async fn start_again(&mut self) {
+        self.server.spawn();
+        let port = self.port;
+        self.server.ready(START_LIMIT, async || answers(port).await).await;
+    }
+}
+
+/// Opens the test's own connection, to inspect what the product wrote.
+pub async fn connect(url: &str) -> sqlx::Result<PgConnection> {
+    url.parse::<PgConnectOptions>()?.disable_statement_logging().connect().await
+}
+
+/// Dumps a database as SQL text, to search for what must not be there.
+pub fn dump(url: &str) -> String {
+    let program = find_program("pg_dump", &["/usr/lib/postgresql"], "postgresql-client");
+    let output = Command::new(program).args(["--inserts", url]).output().expect("run pg_dump");
+    assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("the database is UTF-8")
+}
+
+async fn answers(port: u16) -> bool {
+    connect(&format!("postgres://{USER}@127.0.0.1:{port}/postgres")).await.is_ok()
+}
+
+fn settings(folder: &Folder, port: u16, keeps: Keeps) -> Vec<String> {
+    let fsync = if keeps == Keeps::Everything { "on" } else { "off" };
+    let mut args = vec!["-D".to_owned(), folder.join("data").display().to_string()];
+    for setting in [
+        "listen_addresses=127.0.0.1".to_owned(),
+        format!("port={port}"),
+        "unix_socket_directories=".to_owned(),
+        "max_connections=300".to_owned(),
+        format!("fsync={fsync}"),
+        // Not in /dev/shm, where files of killed servers would pile up.
+        "dynamic_shared_memory_type=mmap".to_owned(),
+    ] {
+        args.extend(["-c".to_owned(), setting]);
+    }
+    args
+}
+
+/// PostgreSQL refuses to run as root: as root, use the account that its package creates.
+fn account_for_the_server(ours: &Folder) -> Option<(u32, u32)> {
+    if fs::metadata(ours.path()).expect("our folder is there").uid() != 0 {
+        return None;
+    }
+    let accounts = fs::read_to_string("/etc/passwd").expect("read /etc/passwd");
+    let fields = accounts.lines().find_map(|line| line.strip_prefix("postgres:")).expect(
+        "PostgreSQL does not run as root and the account `postgres` is missing: apt-get install postgresql makes it",
+    );
+    let mut numbers = fields.split(':').skip(1).map(|field| field.parse().expect("a number"));
+    numbers.next().zip(numbers.next())
+}

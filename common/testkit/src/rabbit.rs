@@ -1,0 +1,182 @@
+//! A private RabbitMQ node with its own epmd.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use tokio::process::Command;
+use tokio::sync::Mutex;
+
+use crate::folder::{Folder, free_port};
+use crate::guard::Ending;
+use crate::launch::{self, Keeps, START_LIMIT};
+use crate::server::{Launch, Server, find_program};
+
+/// The folder whose programs skip the wrapper that switches users.
+const PROGRAMS: &[&str] = &["/usr/lib/rabbitmq"];
+/// One call of `rabbitmqctl` costs 0.4 s and each vhost 0.02 s more, so one call makes this many.
+const VHOSTS_AT_ONCE: u32 = 24;
+
+#[derive(Debug)]
+pub struct Rabbit {
+    pub server: Server,
+    port: u16,
+    env: BTreeMap<String, String>,
+    vhosts: Mutex<Vhosts>,
+    _epmd: Server,
+    folder: Folder,
+}
+
+#[derive(Debug, Default)]
+struct Vhosts {
+    given: u32,
+    made: u32,
+}
+
+impl Rabbit {
+    /// RabbitMQ keeps its queues on disk either way: `keeps` makes no difference here.
+    pub async fn start(_keeps: Keeps) -> Self {
+        let program = find_program("rabbitmq-server", PROGRAMS, "rabbitmq-server");
+        let folder = Folder::new("rabbitmq");
+        fs::write(folder.join("plugins"), "[].\n").expect("write the plugins' file");
+        // Tests must publish on a small disk too; only a test that wants an alarm causes one.
+        fs::write(
+            folder.join("rabbitmq.conf"),
+            "loopback_users = none\ndisk_free_limit.absolute = 50MB\n",
+        )
+        .expect("write rabbitmq.conf");
+        let (epmd, epmd_port) = start_epmd(&folder).await;
+        let launch = |port: u16| Launch {
+            program: program.clone(),
+            args: Vec::new(),
+            env: environment(&folder, epmd_port, port),
+            folder: folder.path().to_owned(),
+            log: folder.join("log"),
+            owner: None,
+            ending: Ending::Kill,
+        };
+        let (server, port) = launch::start_on_a_free_port(launch, answers).await;
+        let env = server.env().clone();
+        Self { server, port, env, vhosts: Mutex::default(), _epmd: epmd, folder }
+    }
+
+    /// Returns the URL of a vhost that no other test has.
+    pub async fn vhost(&self) -> String {
+        let mut vhosts = self.vhosts.lock().await;
+        if vhosts.given == vhosts.made {
+            self.make_vhosts(vhosts.made, vhosts.made + VHOSTS_AT_ONCE).await;
+            vhosts.made += VHOSTS_AT_ONCE;
+        }
+        vhosts.given += 1;
+        self.url(&format!("test_{}", vhosts.given - 1))
+    }
+
+    /// Returns the URL of a vhost; the default one, `/`, is written `%2F`.
+    pub fn url(&self, vhost: &str) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.port)
+    }
+
+    /// Returns the folder of everything it wrote to disk, to search for what must not be there.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("mnesia")
+    }
+
+    async fn make_vhosts(&self, from: u32, to: u32) {
+        let last = to - 1;
+        self.eval(&format!(
+            "[begin V = list_to_binary(\"test_\" ++ integer_to_list(N)), rabbit_vhost:add(V, <<\"tests\">>), \
+             ok = rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, \
+             <<\"tests\">>) end || N <- lists:seq({from}, {last})], ok."
+        ))
+        .await;
+    }
+
+    /// Runs an Erlang expression in the node.
+    pub async fn eval(&self, expression: &str) -> String {
+        self.ctl(&["eval", expression]).await
+    }
+
+    /// Runs `rabbitmqctl` against the node and returns its output.
+    pub async fn ctl(&self, args: &[&str]) -> String {
+        let program = find_program("rabbitmqctl", PROGRAMS, "rabbitmq-server");
+        let output = Command::new(program)
+            .args(args)
+            .env_clear()
+            .envs(&self.env)
+            .output()
+            .await
+            .expect("run rabbitmqctl");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {args:?}: {printed}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        printed
+    }
+
+    /// Kills it and restarts it on the same port and data.
+    pub async fn restart(&mut self) {
+        self.server.kill9().await;
+        self.start_again().await;
+    }
+
+    /// Restarts it after [`Server::kill9`] on the same port and data.
+    pub async fn start_again(&mut self) {
+        self.server.spawn();
+        let port = self.port;
+        self.server.ready(START_LIMIT, async || answers(port).await).await;
+    }
+}
+
+async fn answers(port: u16) -> bool {
+    // The listener opens last; the answer begins with a method frame, Connection.Start.
+    launch::exchange(port, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00").await
+}
+
+async fn start_epmd(folder: &Folder) -> (Server, u16) {
+    let program =
+        find_program("epmd", &["/usr/lib/erlang"], "erlang-base, a dependency of rabbitmq-server");
+    let launch = |port: u16| Launch {
+        program: program.clone(),
+        args: vec!["-port".into(), port.to_string(), "-address".into(), "127.0.0.1".into()],
+        env: BTreeMap::new(),
+        folder: folder.path().to_owned(),
+        log: folder.join("epmd.log"),
+        owner: None,
+        ending: Ending::Kill,
+    };
+    launch::start_on_a_free_port(launch, async |port: u16| {
+        // NAMES_REQ; the answer begins with the port in four bytes.
+        launch::exchange(port, b"\x00\x01n", &u32::from(port).to_be_bytes()).await
+    })
+    .await
+}
+
+fn environment(folder: &Folder, epmd_port: u16, port: u16) -> BTreeMap<String, String> {
+    let place = |name: &str| folder.join(name).display().to_string();
+    let dist_port = free_port();
+    [
+        // The node's name holds the port: two nodes on one machine must not share a name.
+        ("RABBITMQ_NODENAME", format!("latchkey{port}@localhost")),
+        ("RABBITMQ_NODE_PORT", port.to_string()),
+        ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".into()),
+        // The default is the port + 20000, in the ephemeral range.
+        ("RABBITMQ_DIST_PORT", dist_port.to_string()),
+        ("RABBITMQ_MNESIA_BASE", place("mnesia")),
+        ("RABBITMQ_LOG_BASE", place("logs")),
+        ("RABBITMQ_LOGS", "-".into()),
+        ("RABBITMQ_CONFIG_FILE", place("rabbitmq.conf")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", place("plugins")),
+        ("RABBITMQ_PID_FILE", place("pid")),
+        // Ignores the machine's own broker configuration.
+        ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
+        ("ERL_EPMD_PORT", epmd_port.to_string()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
+        ("HOME", folder.path().display().to_string()),
+        ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".into()),
+        ("LANG", "C.UTF-8".into()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}

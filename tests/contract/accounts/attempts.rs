@@ -1,0 +1,501 @@
+//! Failed attempts: counts, soft waits, the lock and the share for known devices.
+
+use accounts::{
+    AttemptKind, AttemptLimits, Claimant, Counted, Denied, LoginOutcome, PasswordChange,
+    PasswordSignIn, PhoneChange, SignIn, Throttle,
+};
+use domain::ids::UserId;
+use futures::future::join_all;
+
+use super::contract;
+use super::world::{DAY, LIMITS, Phone, Raw, World, signed_in};
+
+contract!(
+    p4_the_throttle_judges_every_attempt_alike,
+    p4_waits_begin_after_the_tenth_failure_and_double,
+    p4_parallel_attempts_are_counted_one_after_the_other,
+    p4_a_tenth_of_the_failures_is_reserved_for_a_known_device,
+    p4_a_device_is_known_only_while_its_account_has_the_phone,
+    p4_only_a_success_resets_the_consecutive_failures,
+    p4_codes_and_passwords_have_separate_counts,
+    p4_an_attempt_that_must_wait_does_not_change_the_codes_count,
+    staff_unlocks_a_phone,
+    p4_a_rotation_of_the_secret_forgets_no_failure,
+);
+
+/// What a phone's past means for the next attempt.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    CheckOutcome { failures: u32 },
+    WaitFor(i64),
+    Locked,
+}
+
+/// (failures, seconds since the last was judged, by a known device, what follows), for 100 failures and a day's reset.
+const CASES: &[(u32, i64, bool, Next)] = &[
+    (0, 0, false, Next::CheckOutcome { failures: 1 }),
+    (9, 0, false, Next::CheckOutcome { failures: 10 }),
+    (10, 0, false, Next::WaitFor(30)),
+    (10, 29, false, Next::WaitFor(1)),
+    (10, 30, false, Next::CheckOutcome { failures: 11 }),
+    (10, 0, true, Next::WaitFor(30)),
+    (11, 0, false, Next::WaitFor(60)),
+    (12, 0, false, Next::WaitFor(120)),
+    (13, 0, false, Next::WaitFor(240)),
+    (14, 0, false, Next::WaitFor(480)),
+    (15, 0, false, Next::WaitFor(900)),
+    (15, 899, false, Next::WaitFor(1)),
+    (15, 900, false, Next::CheckOutcome { failures: 16 }),
+    (40, 0, false, Next::WaitFor(900)),
+    (89, 900, false, Next::CheckOutcome { failures: 90 }),
+    (90, 900, false, Next::Locked),
+    (90, 899, true, Next::WaitFor(1)),
+    (90, 900, true, Next::CheckOutcome { failures: 91 }),
+    (99, 900, true, Next::CheckOutcome { failures: 100 }),
+    (100, 900, true, Next::Locked),
+    (100, 900, false, Next::Locked),
+    (100, DAY - 1, true, Next::Locked),
+    (100, DAY, false, Next::CheckOutcome { failures: 1 }),
+    (90, DAY, false, Next::CheckOutcome { failures: 1 }),
+    (10, DAY, false, Next::CheckOutcome { failures: 1 }),
+];
+
+async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
+    for &case in CASES {
+        let (failures, ago, known, next) = case;
+        let phone = Phone::new();
+        let (user, _) = world.signed_in(&phone).await;
+        let claimant = if known { phone.known(user.id) } else { phone.stranger() };
+        world.set_failures(&phone, failures, ago).await;
+        let now = world.now();
+        // The test's clock advances between two reads: the state is set again to the millisecond.
+        let at = now.plus_secs(-ago);
+        let sql = format!(
+            "UPDATE guesses SET last_judged_at = {} WHERE phone_key = '{}'",
+            at.ms(),
+            phone.key
+        );
+        world.raw().await.run(&sql).await.unwrap();
+        let throttle = match next {
+            Next::CheckOutcome { .. } => None,
+            Next::WaitFor(secs) => Some(Throttle::Delayed { until: now.plus_secs(secs) }),
+            Next::Locked => Some(Throttle::Locked { until: Some(at.plus_secs(DAY)) }),
+        };
+        let gate =
+            world.db.attempts.throttle(claimant, AttemptKind::Code, LIMITS, now).await.unwrap();
+        assert_eq!(gate, throttle, "throttle for {case:?}");
+
+        let mut code_request = world.code_request(&phone, world.code());
+        (code_request.claimant, code_request.now) = (claimant, now);
+        if let Some(throttle) = throttle {
+            let refused = world.db.accounts.sign_in(code_request).await.unwrap();
+            assert_eq!(refused, Err(Denied::Throttled(throttle)), "sign-in for {case:?}");
+        }
+        let outcome = world
+            .db
+            .attempts
+            .record_failure(claimant, AttemptKind::Code, None, LIMITS, now)
+            .await
+            .unwrap();
+        let expected = match (throttle, next) {
+            (Some(throttle), _) => Err(throttle),
+            (None, Next::CheckOutcome { failures }) => Ok(Counted { failures, code_failures: 0 }),
+            (None, _) => unreachable!(),
+        };
+        assert_eq!(outcome, expected, "attempt for {case:?}");
+        if throttle.is_none() {
+            world.set_failures(&phone, failures, ago).await;
+            world.raw().await.run(&sql).await.unwrap();
+            signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+        }
+    }
+    // Without a reset only a success or staff unlocks a phone; a small maximum reserves nothing for a known device.
+    let phone = Phone::new();
+    let (user, _) = world.signed_in(&phone).await;
+    for (max_failures, failures, known, open) in [
+        (100, 100, true, false),
+        (9, 8, false, true),
+        (9, 9, true, false),
+        (20, 17, false, true),
+        (20, 18, false, false),
+        (20, 18, true, true),
+    ] {
+        let limits = AttemptLimits { max_failures, failure_reset_secs: 0, ..LIMITS };
+        world.set_failures(&phone, failures, 400 * DAY).await;
+        let claimant = if known { phone.known(user.id) } else { phone.stranger() };
+        let throttle = (!open).then_some(Throttle::Locked { until: None });
+        let gate = world
+            .db
+            .attempts
+            .throttle(claimant, AttemptKind::Code, limits, world.now())
+            .await
+            .unwrap();
+        assert_eq!(gate, throttle, "{max_failures} {failures} {known}");
+        let mut code_request = world.code_request(&phone, world.code());
+        (code_request.claimant, code_request.limits) = (claimant, limits);
+        match throttle {
+            Some(throttle) => {
+                assert_eq!(
+                    world.db.accounts.sign_in(code_request).await.unwrap(),
+                    Err(Denied::Throttled(throttle))
+                );
+            }
+            None => drop(signed_in(world.db.accounts.sign_in(code_request).await.unwrap())),
+        }
+    }
+}
+
+async fn p4_waits_begin_after_the_tenth_failure_and_double(world: World) {
+    let phone = Phone::new();
+    let mut now = world.now();
+    for n in 1..=10 {
+        let counted = Ok(Counted { failures: n, code_failures: 0 });
+        let attempt = world.db.attempts.record_failure(
+            phone.stranger(),
+            AttemptKind::Code,
+            None,
+            LIMITS,
+            now,
+        );
+        assert_eq!(attempt.await.unwrap(), counted);
+    }
+    for (n, wait) in [(11, 30), (12, 60), (13, 120), (14, 240), (15, 480), (16, 900), (17, 900)] {
+        let until = now.plus_secs(wait);
+        for early in [now, until.plus_ms(-1)] {
+            let attempt = world.db.attempts.record_failure(
+                phone.stranger(),
+                AttemptKind::Code,
+                None,
+                LIMITS,
+                early,
+            );
+            assert_eq!(
+                attempt.await.unwrap(),
+                Err(Throttle::Delayed { until }),
+                "before the {n}th"
+            );
+        }
+        now = until;
+        let attempt = world.db.attempts.record_failure(
+            phone.stranger(),
+            AttemptKind::Code,
+            None,
+            LIMITS,
+            now,
+        );
+        assert_eq!(attempt.await.unwrap(), Ok(Counted { failures: n, code_failures: 0 }));
+    }
+}
+
+async fn p4_parallel_attempts_are_counted_one_after_the_other(world: World) {
+    let (phone, code) = (Phone::new(), world.code());
+    let now = world.now();
+    let code_of = Some((code.id, code.expires_at));
+    let attempts = join_all((0..60).map(|_| {
+        world.db.attempts.record_failure(phone.stranger(), AttemptKind::Code, code_of, LIMITS, now)
+    }))
+    .await;
+    let mut counted: Vec<_> = attempts
+        .iter()
+        .filter_map(|attempt| match attempt.as_ref().unwrap() {
+            Ok(Counted { failures, code_failures }) => Some((*failures, *code_failures)),
+            _ => None,
+        })
+        .collect();
+    counted.sort_unstable();
+    assert_eq!(counted, (1..=10).map(|n| (n, n)).collect::<Vec<_>>());
+    let until = now.plus_secs(30);
+    assert_eq!(
+        attempts
+            .iter()
+            .filter(|g| *g.as_ref().unwrap() == Err(Throttle::Delayed { until }))
+            .count(),
+        50
+    );
+}
+
+async fn p4_a_tenth_of_the_failures_is_reserved_for_a_known_device(world: World) {
+    let phone = Phone::new();
+    let (user, _) = world.signed_in(&phone).await;
+    world.set_failures(&phone, 90, 1000).await;
+    assert!(matches!(
+        world.attempt(phone.stranger(), None).await,
+        Err(Throttle::Locked { until: Some(_) })
+    ));
+    let mut code_request = world.code_request(&phone, world.code());
+    assert!(matches!(
+        world.db.accounts.sign_in(code_request).await.unwrap(),
+        Err(Denied::Throttled(Throttle::Locked { .. }))
+    ));
+    // The code was not judged, so it is not used: the subscriber's own device can sign in with it.
+    code_request.claimant = phone.known(user.id);
+    signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+    assert_eq!(
+        world.attempt(phone.stranger(), None).await,
+        Ok(Counted { failures: 1, code_failures: 0 })
+    );
+}
+
+async fn p4_a_device_is_known_only_while_its_account_has_the_phone(world: World) {
+    let (phone, other) = (Phone::new(), Phone::new());
+    let (user, _) = world.signed_in(&phone).await;
+    let (stranger, _) = world.signed_in(&other).await;
+    for device in [stranger.id, UserId::new(&world.clock)] {
+        world.set_failures(&phone, 95, 1000).await;
+        let claimant = phone.known(device);
+        assert!(matches!(world.attempt(claimant, None).await, Err(Throttle::Locked { .. })));
+        let mut code_request = world.code_request(&phone, world.code());
+        code_request.claimant = claimant;
+        assert!(matches!(
+            world.db.accounts.sign_in(code_request).await.unwrap(),
+            Err(Denied::Throttled(Throttle::Locked { .. }))
+        ));
+    }
+    world.db.accounts.delete(user.id, "gone", &[], "cli", world.now()).await.unwrap();
+    assert!(matches!(
+        world.attempt(phone.known(user.id), None).await,
+        Err(Throttle::Locked { .. })
+    ));
+}
+
+async fn p4_only_a_success_resets_the_consecutive_failures(world: World) {
+    let phone = Phone::new();
+    let (user, _) = world.signed_in(&phone).await;
+    for _ in 0..3 {
+        world.attempt(phone.stranger(), Some(world.code())).await.unwrap();
+    }
+    world.db.accounts.delete(user.id, "gone", &[], "cli", world.now()).await.unwrap();
+    world.db.sweeper.sweep(LIMITS, world.now()).await.unwrap();
+    let fourth = Ok(Counted { failures: 4, code_failures: 1 });
+    assert_eq!(world.attempt(phone.stranger(), Some(world.code())).await, fourth);
+    world.signed_in(&phone).await;
+    let first = Ok(Counted { failures: 1, code_failures: 0 });
+    assert_eq!(world.attempt(phone.stranger(), None).await, first);
+}
+
+async fn p4_codes_and_passwords_have_separate_counts(world: World) {
+    let phone = Phone::new();
+    let now = world.now();
+    for _ in 0..10 {
+        let attempt = world.db.attempts.record_failure(
+            phone.stranger(),
+            AttemptKind::Password,
+            None,
+            LIMITS,
+            now,
+        );
+        attempt.await.unwrap().unwrap();
+    }
+    let gate = |kind| world.db.attempts.throttle(phone.stranger(), kind, LIMITS, now);
+    assert!(matches!(gate(AttemptKind::Password).await.unwrap(), Some(Throttle::Delayed { .. })));
+    assert_eq!(gate(AttemptKind::Code).await.unwrap(), None);
+    world.signed_in(&phone).await;
+    assert!(matches!(gate(AttemptKind::Password).await.unwrap(), Some(Throttle::Delayed { .. })));
+}
+
+async fn p4_an_attempt_that_must_wait_does_not_change_the_codes_count(world: World) {
+    let (phone, code) = (Phone::new(), world.code());
+    world.set_failures(&phone, 10, 0).await;
+    for _ in 0..7 {
+        assert!(matches!(
+            world.attempt(phone.stranger(), Some(code)).await,
+            Err(Throttle::Delayed { .. })
+        ));
+    }
+    world.advance(30);
+    signed_in(world.login(&phone, code).await);
+}
+
+/// SQLite has one writer at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p4_a_failure_concurrent_with_a_success_is_counted_after_it_on_the_engines() {
+    use sqlx::{Connection as _, PgConnection};
+
+    let world = World::postgres().await;
+    let phone = Phone::new();
+    world.set_failures(&phone, 3, 60).await;
+    let Raw::Postgres(mut session) = world.raw().await else { unreachable!("a PostgreSQL") };
+    let Raw::Postgres(mut look) = world.raw().await else { unreachable!("a PostgreSQL") };
+    // A sign-in locks the count when it judges, and deletes it when it succeeds.
+    let mut success = session.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM guesses FOR UPDATE").execute(&mut *success).await.unwrap();
+    let failure = async { world.attempt(phone.stranger(), None).await };
+    let sign_in = async {
+        let waiting = async |look: &mut PgConnection| {
+            let sql = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(look).await.unwrap()
+        };
+        while waiting(&mut look).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        sqlx::query("DELETE FROM guesses").execute(&mut *success).await.unwrap();
+        success.commit().await.unwrap();
+    };
+    let (counted, ()) = tokio::join!(failure, sign_in);
+    assert_eq!(counted, Ok(Counted { failures: 1, code_failures: 0 }));
+    let next = world.attempt(phone.stranger(), None).await;
+    assert_eq!(next, Ok(Counted { failures: 2, code_failures: 0 }));
+}
+
+async fn staff_unlocks_a_phone(world: World) {
+    let phone = Phone::new();
+    world.set_failures(&phone, 100, 0).await;
+    assert!(matches!(world.attempt(phone.stranger(), None).await, Err(Throttle::Locked { .. })));
+    assert!(
+        world.db.attempts.reset_failures(&phone.key, None, "staff:1", world.now()).await.unwrap()
+    );
+    world.signed_in(&phone).await;
+    assert!(
+        !world.db.attempts.reset_failures(&phone.key, None, "staff:1", world.now()).await.unwrap()
+    );
+    let lines = world.db.audit.page(Some(phone.key.as_str()), None, 10).await.unwrap();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((lines[0].act.as_str(), lines[0].actor.as_str()), ("phone_unlocked", "staff:1"));
+}
+
+/// A phone under two secrets.
+struct Rotated {
+    before: Phone,
+    now: Phone,
+}
+
+impl Rotated {
+    /// With ten failures counted under the former secret.
+    async fn new(world: &World, kind: AttemptKind) -> Self {
+        let before = Phone::new();
+        let now = Phone { number: before.number.clone(), key: Phone::new().key };
+        for _ in 0..10 {
+            let attempt = world.db.attempts.record_failure(
+                before.stranger(),
+                kind,
+                None,
+                LIMITS,
+                world.now(),
+            );
+            assert!(matches!(attempt.await.unwrap(), Ok(Counted { .. })));
+        }
+        Self { before, now }
+    }
+
+    fn claimant(&self) -> Claimant<'_> {
+        Claimant { former_key: Some(&self.before.key), ..self.now.stranger() }
+    }
+}
+
+async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
+    let (owner, mine) = world.signed_in(&Phone::new()).await;
+    let rotated = async |kind| Rotated::new(&world, kind).await;
+
+    for kind in [AttemptKind::Code, AttemptKind::Password] {
+        let phone = rotated(kind).await;
+        let gate =
+            world.db.attempts.throttle(phone.claimant(), kind, LIMITS, world.now()).await.unwrap();
+        assert!(matches!(gate, Some(Throttle::Delayed { .. })));
+        // From then on it is stored under the new key.
+        let gate = world
+            .db
+            .attempts
+            .throttle(phone.now.stranger(), kind, LIMITS, world.now())
+            .await
+            .unwrap();
+        assert!(matches!(gate, Some(Throttle::Delayed { .. })));
+        let phone = rotated(kind).await;
+        let claimant = phone.claimant();
+        let attempt = world
+            .db
+            .attempts
+            .record_failure(claimant, kind, None, LIMITS, world.now())
+            .await
+            .unwrap();
+        assert!(matches!(attempt, Err(Throttle::Delayed { .. })));
+    }
+
+    let phone = rotated(AttemptKind::Code).await;
+    let sign_in =
+        SignIn { claimant: phone.claimant(), ..world.code_request(&phone.now, world.code()) };
+    let outcome = world.db.accounts.sign_in(sign_in).await.unwrap();
+    assert!(matches!(outcome, Err(Denied::Throttled(Throttle::Delayed { .. }))));
+
+    let phone = rotated(AttemptKind::Code).await;
+    let change = PhoneChange {
+        user_id: owner.id,
+        claimant: phone.claimant(),
+        country: "IR",
+        code: world.code(),
+        request_id: None,
+        limits: LIMITS,
+        keep: mine.id,
+        notice: None,
+        undo: None,
+        now: world.now(),
+    };
+    let outcome = world.db.accounts.change_phone(change).await.unwrap();
+    assert!(matches!(outcome, Err(Denied::Throttled(Throttle::Delayed { .. }))));
+
+    let phone = rotated(AttemptKind::Password).await;
+    let change = PasswordChange {
+        user_id: owner.id,
+        was: None,
+        hash: "hash",
+        attempt: Some((phone.claimant(), LIMITS)),
+        keep: mine.id,
+        now: world.now(),
+    };
+    let outcome = world.db.accounts.set_password(change).await.unwrap();
+    assert!(matches!(outcome, Err(Throttle::Delayed { .. })));
+
+    let phone = rotated(AttemptKind::Password).await;
+    let sign_in = PasswordSignIn {
+        claimant: phone.claimant(),
+        user_id: owner.id,
+        hash: "hash",
+        limits: LIMITS,
+        session: world.new_session(),
+        traceparent: None,
+        now: world.now(),
+    };
+    let outcome = world.db.accounts.start_password_session(sign_in).await.unwrap();
+    assert!(matches!(outcome, Err(Throttle::Delayed { .. })));
+
+    // Under both keys, while services change over one after the other: the larger count applies. An expired one stays
+    // expired.
+    let phone = rotated(AttemptKind::Code).await;
+    for (before, now, counted) in
+        [((4, 0), (3, 0), 5), ((3, 0), (4, 0), 5), ((50, DAY), (3, 0), 4), ((2, 0), (60, DAY), 3)]
+    {
+        world.set_failures(&phone.before, before.0, before.1).await;
+        world.set_failures(&phone.now, now.0, now.1).await;
+        let counted = Ok(Counted { failures: counted, code_failures: 0 });
+        assert_eq!(world.attempt(phone.claimant(), None).await, counted, "{before:?} {now:?}");
+    }
+
+    // A service that knows only the former key is still limited by its count, whatever the others counted.
+    let phone = rotated(AttemptKind::Password).await;
+    for claimant in [phone.claimant(), phone.before.stranger()] {
+        let gate = world.db.attempts.throttle(claimant, AttemptKind::Password, LIMITS, world.now());
+        let gate = gate.await.unwrap();
+        assert!(matches!(gate, Some(Throttle::Delayed { .. })), "{gate:?}");
+    }
+
+    // A success resets both.
+    let phone = rotated(AttemptKind::Code).await;
+    world.set_failures(&phone.before, 9, 0).await;
+    let sign_in =
+        SignIn { claimant: phone.claimant(), ..world.code_request(&phone.now, world.code()) };
+    let outcome = world.db.accounts.sign_in(sign_in).await.unwrap();
+    assert!(matches!(outcome, Ok(LoginOutcome::SignedIn { .. })));
+    let first = Ok(Counted { failures: 1, code_failures: 0 });
+    assert_eq!(world.attempt(phone.claimant(), None).await, first);
+    assert_eq!(world.attempt(phone.before.stranger(), None).await, first);
+
+    let phone = rotated(AttemptKind::Code).await;
+    let opened = world
+        .db
+        .attempts
+        .reset_failures(&phone.now.key, Some(&phone.before.key), "cli", world.now())
+        .await;
+    assert!(opened.unwrap());
+    let first = Ok(Counted { failures: 1, code_failures: 0 });
+    assert_eq!(world.attempt(phone.claimant(), None).await, first);
+}

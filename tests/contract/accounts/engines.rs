@@ -1,0 +1,176 @@
+//! Startups, and engines that do not answer.
+
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use domain::engine_error::EngineError;
+use futures::future::join_all;
+use secrecy::SecretString;
+use sql::Pool;
+
+use super::contract;
+use super::world::{LIMITS, Phone, World};
+
+contract!(
+    p12_a_locked_database_is_away_in_time_and_recovers,
+    p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone,
+);
+
+/// HTTP clients hang up at any moment. The transaction is then complete or undone, and its connection is usable.
+async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World) {
+    let phone = Phone::new();
+    let (user, mine) = world.signed_in(&phone).await;
+    let count = async || world.db.sessions.of_user(user.id, world.now()).await.unwrap().len();
+    for polls in 0..30 {
+        world.db.sessions.end_others(user.id, mine.id, "ended_by_user", world.now()).await.unwrap();
+        let code = world.code();
+        let mut sign_in = Box::pin(world.db.accounts.sign_in(world.code_request(&phone, code)));
+        let mut left = polls;
+        // Abandoned after so many steps: each poll is one step, because it comes when the step before has its answer.
+        let answered = poll_fn(|context| {
+            if left == 0 {
+                return Poll::Ready(false);
+            }
+            left -= 1;
+            sign_in.as_mut().poll(context).map(|outcome| outcome.is_ok())
+        })
+        .await;
+        drop(sign_in);
+        let again = world.login(&phone, code).await;
+        // Its own or the repeated one: the code is accepted once, whether or not the caller got the answer.
+        assert_eq!(count().await, 2, "after {polls} steps: {again:?}");
+        assert!(!answered || again == Err(accounts::Denied::CodeUsed));
+    }
+}
+
+/// While another connection holds a lock that a sign-in needs, every operation gives up in time; it recovers once the
+/// lock is released.
+async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
+    let phone = Phone::new();
+    let (user, session) = world.signed_in(&phone).await;
+    let mut raw = world.raw().await;
+    let hold = if world.is_postgres() {
+        "BEGIN; LOCK TABLE users, guesses IN ACCESS EXCLUSIVE MODE"
+    } else {
+        "BEGIN IMMEDIATE"
+    };
+    raw.run(hold).await.unwrap();
+    let start = Instant::now();
+    let code = world.code();
+    let (login, attempt, delete) = tokio::join!(
+        world.db.accounts.sign_in(world.code_request(&phone, code)),
+        world.db.attempts.record_failure(
+            phone.stranger(),
+            accounts::AttemptKind::Code,
+            None,
+            LIMITS,
+            world.now()
+        ),
+        world.db.accounts.delete(user.id, "gone", &[], "cli", world.now()),
+    );
+    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+    for error in [login.unwrap_err(), attempt.unwrap_err(), delete.unwrap_err()] {
+        assert!(error.is_away(), "{error}");
+        assert!(!format!("{error:?} {error}").contains(&phone.number[1..]));
+    }
+    raw.run("ROLLBACK").await.unwrap();
+    assert!(world.db.sessions.live(session.id, world.now()).await.unwrap().is_some());
+    // The abandoned sign-in was rolled back entirely: the code still works.
+    super::world::signed_in(world.login(&phone, code).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_connections_that_the_server_ended_are_replaced_on_the_engines() {
+    let world = World::postgres().await;
+    let phone = Phone::new();
+    world.signed_in(&phone).await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE pid <> pg_backend_pid() AND datname = current_database()";
+    world.raw().await.run(end).await.unwrap();
+    let start = Instant::now();
+    loop {
+        match world.db.accounts.sign_in(world.code_request(&phone, world.code())).await {
+            Ok(_) => break,
+            Err(error) => assert!(error.is_away(), "{error}"),
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "it did not recover");
+    }
+    world.db.pool.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn p12_an_absent_server_is_away_in_time() {
+    let start = Instant::now();
+    for url in
+        ["postgres://latchkey:hunter2@127.0.0.1:9/x", "postgres://latchkey:hunter2@192.0.2.1/x"]
+    {
+        let error = Pool::postgres(&SecretString::from(url)).await.unwrap_err();
+        assert!(error.is_away(), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+    assert!(start.elapsed() < Duration::from_secs(4));
+    let error = Pool::postgres(&SecretString::from("hunter2://x")).await.unwrap_err();
+    assert!(
+        matches!(error, EngineError::Broken { .. }) && !format!("{error:?}").contains("hunter2")
+    );
+}
+
+async fn start_together(world: World) {
+    let starts = join_all((0..5).map(|_| world.another())).await;
+    // Separate tasks, so that they run at the same moment.
+    let migrations: Vec<_> = starts
+        .iter()
+        .map(|db| db.pool.clone())
+        .map(|db| tokio::spawn(async move { db.migrate().await }))
+        .collect();
+    for done in join_all(migrations).await {
+        done.unwrap().unwrap();
+    }
+    for db in &starts {
+        db.pool.ready().await.unwrap();
+        db.pool.migrate().await.unwrap();
+    }
+    world.signed_in(&Phone::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 5)]
+async fn five_starts_at_once_migrate_once_on_the_engines() {
+    Box::pin(start_together(World::postgres_bare().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 5)]
+async fn five_starts_at_once_migrate_sqlite_once() {
+    for _ in 0..5 {
+        Box::pin(start_together(World::sqlite_bare().await)).await;
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn p10_the_file_and_its_folder_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::sqlite().await;
+    world.signed_in(&Phone::new()).await;
+    let folder = world.folder().unwrap();
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(folder), 0o700);
+    let mut files = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap().path();
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+        files += 1;
+    }
+    assert!(files >= 3, "the database, its log and its index");
+}
+
+#[tokio::test]
+async fn committed_data_is_there_for_the_next_process() {
+    let world = World::sqlite().await;
+    let phone = Phone::new();
+    let (user, session) = world.signed_in(&phone).await;
+    let other = world.another().await;
+    let live = other.sessions.live(session.id, world.now()).await.unwrap().unwrap();
+    assert_eq!(live.user, user);
+}

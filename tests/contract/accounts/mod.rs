@@ -1,0 +1,37 @@
+//! The database contract: one body per rule, run on SQLite and on a private PostgreSQL (P13).
+
+mod accounts;
+mod attempts;
+mod bound;
+mod engines;
+mod guard_history;
+mod outbox;
+mod passwords;
+mod refresh;
+mod sessions;
+mod sign_in;
+mod staff;
+mod world;
+
+/// Runs each rule on both engines.
+macro_rules! contract {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    Box::pin(super::$name($crate::contract::accounts::world::World::sqlite().await)).await;
+                }
+            )+
+        }
+        mod postgres_on_the_engines {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    Box::pin(super::$name($crate::contract::accounts::world::World::postgres().await)).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use contract;

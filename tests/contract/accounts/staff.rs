@@ -1,0 +1,83 @@
+//! Run-time blocks, roles.
+
+use accounts::{Block, BlockKind, StaffRole};
+use domain::ids::UserId;
+
+use super::contract;
+use super::world::{Phone, World};
+
+contract!(
+    a_block_is_in_force_until_its_end_or_its_removal,
+    granting_and_revoking_a_role_is_audited,
+    an_account_is_blocked_once_and_unblocked_once,
+);
+
+async fn a_block_is_in_force_until_its_end_or_its_removal(world: World) {
+    let now = world.now();
+    let block = |kind, value: &str, until| Block {
+        kind,
+        value: value.to_owned(),
+        display: value.to_owned(),
+        reason: "pumping".to_owned(),
+        owner: "ada".to_owned(),
+        until,
+        created_at: now,
+    };
+    let phone = Block { display: "+98912***89".to_owned(), ..block(BlockKind::Phone, "key", None) };
+    let prefix = block(BlockKind::Prefix, "989123", Some(now.plus_secs(60)));
+    for block in [&phone, &prefix] {
+        world.db.blocks.add(block, "cli").await.unwrap();
+    }
+    let sorted = |mut blocks: Vec<Block>| {
+        blocks.sort_by_key(|block| block.kind.as_str());
+        blocks
+    };
+    let both = [phone.clone(), prefix.clone()];
+    assert_eq!(sorted(world.db.blocks.active(now).await.unwrap()), both);
+    assert_eq!(world.db.blocks.active(now.plus_secs(60)).await.unwrap(), [phone]);
+    assert_eq!(sorted(world.db.blocks.all().await.unwrap()), both);
+    let longer = Block { until: Some(now.plus_secs(600)), reason: "again".to_owned(), ..prefix };
+    world.db.blocks.add(&longer, "cli").await.unwrap();
+    assert!(world.db.blocks.active(now.plus_secs(60)).await.unwrap().contains(&longer));
+    assert!(world.db.blocks.remove(BlockKind::Phone, "key", "cli", now).await.unwrap());
+    assert!(!world.db.blocks.remove(BlockKind::Phone, "key", "cli", now).await.unwrap());
+    assert_eq!(world.another().await.blocks.active(now).await.unwrap(), [longer]);
+    let lines = world.db.audit.page(Some("key"), None, 10).await.unwrap();
+    let acts: Vec<_> = lines.iter().map(|line| line.act.as_str()).collect();
+    assert_eq!(acts, ["block_removed", "block_added"]);
+}
+
+async fn granting_and_revoking_a_role_is_audited(world: World) {
+    let (user, session) = world.signed_in(&Phone::new()).await;
+    let now = world.now();
+    assert!(world.db.accounts.staff().await.unwrap().is_empty());
+    assert!(world.db.accounts.grant_role(user.id, StaffRole::Support, "cli", now).await.unwrap());
+    assert!(world.db.accounts.grant_role(user.id, StaffRole::Admin, "cli", now).await.unwrap());
+    let staff = world.db.accounts.staff().await.unwrap();
+    assert_eq!((staff.len(), staff[0].role.as_deref()), (1, Some("admin")));
+    let live = world.db.sessions.live(session.id, now).await.unwrap().unwrap();
+    assert_eq!(live.user.role.as_deref(), Some("admin"));
+    assert!(world.db.accounts.revoke_role(user.id, "cli", now).await.unwrap());
+    assert!(!world.db.accounts.revoke_role(user.id, "cli", now).await.unwrap());
+    let nobody = UserId::new(&world.clock);
+    assert!(!world.db.accounts.grant_role(nobody, StaffRole::Admin, "cli", now).await.unwrap());
+    let lines = world.db.audit.page(Some(&user.id.to_string()), None, 3).await.unwrap();
+    let acts: Vec<_> = lines.iter().map(|line| line.act.as_str()).collect();
+    assert_eq!(acts, ["role_revoked", "role_granted", "role_granted"]);
+}
+
+async fn an_account_is_blocked_once_and_unblocked_once(world: World) {
+    let (user, session) = world.signed_in(&Phone::new()).await;
+    let now = world.now();
+    world.events().await;
+    assert!(world.db.accounts.block(user.id, "fraud", "cli", now).await.unwrap());
+    assert!(!world.db.accounts.block(user.id, "fraud", "cli", now).await.unwrap());
+    assert!(world.db.accounts.get(user.id).await.unwrap().unwrap().blocked);
+    assert_eq!(world.kinds().await, ["session.ended.v1"]);
+    assert!(world.db.accounts.unblock(user.id, "cli", now).await.unwrap());
+    assert!(!world.db.accounts.unblock(user.id, "cli", now).await.unwrap());
+    assert!(
+        world.db.sessions.live(session.id, now).await.unwrap().is_none(),
+        "its sessions stay ended"
+    );
+}

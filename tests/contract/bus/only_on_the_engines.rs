@@ -1,0 +1,272 @@
+//! Failures that only a real broker can cause.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bus::{Bus, PublishError, Settlement};
+use domain::engine_error::EngineError;
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use testkit::engines::Engines;
+use testkit::launch::Keeps;
+use testkit::rabbit::Rabbit;
+
+use super::{KIND, QUEUE, confirm_rounds, take, within};
+
+const ROUNDS: u32 = 3;
+const SLOW_ROUNDS: u32 = 20;
+
+async fn vhost() -> SecretString {
+    Engines::one_by_one().vhost().await.into()
+}
+
+async fn open(url: &SecretString) -> (Connection, Channel) {
+    let connection =
+        Connection::connect(url.expose_secret(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
+}
+
+fn note_the_longer(longest: &Mutex<Duration>, took: Duration) {
+    let mut longest = longest.lock().unwrap();
+    *longest = took.max(*longest);
+}
+
+async fn publish(bus: &Bus, id: &str) -> Result<(), PublishError> {
+    bus.publish_raw(KIND, id, "{}".into(), true).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_no_confirm_lies_when_good_unroutable_and_refused_publishes_are_mixed() {
+    mixed_rounds(ROUNDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes about 2 minutes: tests/run --slow"]
+async fn p1_no_confirm_lies_in_twenty_rounds() {
+    mixed_rounds(SLOW_ROUNDS).await;
+}
+
+async fn mixed_rounds(rounds: u32) {
+    for round in 0..rounds {
+        let tally = confirm_rounds::round(&vhost().await).await;
+        println!("{tally:?}");
+        assert_eq!(tally.wrong, Vec::<String>::new(), "round {round}");
+        assert!(tally.confirmed > 1_000 && tally.unroutable > 500, "{tally:?}");
+        assert!(tally.refused > 100 && tally.cancelled > 50, "{tally:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_declared_with_other_arguments_is_an_error_that_names_it() {
+    let url = vhost().await;
+    let (_connection, channel) = open(&url).await;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let other = "sms-worker.retry.5000";
+    channel.queue_declare(other.into(), durable, FieldTable::default()).await.unwrap();
+    let error = Bus::connect_rabbit(&url, "test").await.unwrap_err();
+    assert!(matches!(error, EngineError::Broken { .. }), "{error}");
+    assert!(error.to_string().contains(other), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_credentials_are_an_error_at_start() {
+    let url = Engines::one_by_one().vhost().await.replace("guest:guest", "guest:wrong-password");
+    let error = Bus::connect_rabbit(&url.into(), "test").await.unwrap_err();
+    assert!(matches!(error, EngineError::Broken { .. }), "{error}");
+    assert!(!error.to_string().contains("wrong-password"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_unavailable_at_start_is_retried_and_publishing_fails_at_once() {
+    let url = "amqp://guest:guest@127.0.0.1:1/%2f".into();
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    let began = Instant::now();
+    let answer = publish(&bus, "e1").await;
+    assert!(matches!(answer, Err(PublishError::Away(_))), "{answer:?}");
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    assert!(bus.ready().await.is_err_and(|error| error.is_away()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_a_deleted_queue_is_declared_and_consumed_again() {
+    let url = vhost().await;
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    let mut consumer = bus.consume(QUEUE, 10).await.unwrap();
+    let mut attached = consumer.attached();
+    let (_connection, channel) = open(&url).await;
+    channel.queue_delete(QUEUE.name().into(), QueueDeleteOptions::default()).await.unwrap();
+    within(attached.wait_for(Result::is_err)).await.unwrap();
+    within(attached.wait_for(Result::is_ok)).await.unwrap();
+    publish(&bus, "after").await.unwrap();
+    assert_eq!(take(&mut consumer).await.id, "after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_a_message_with_large_headers_or_an_overlong_type_does_not_block_its_neighbours() {
+    let url = vhost().await;
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    let (_connection, channel) = open(&url).await;
+    let send = async |id: &str, headers: FieldTable, body: &str| {
+        let properties =
+            BasicProperties::default().with_message_id(id.into()).with_headers(headers);
+        let options = BasicPublishOptions::default();
+        let queue = QUEUE.name().into();
+        let sent = channel.basic_publish("".into(), queue, options, body.as_bytes(), properties);
+        sent.await.unwrap();
+    };
+    let mut large = FieldTable::default();
+    large.insert("x-large".into(), AMQPValue::LongString("x".repeat(100_000).into()));
+    send("large", large, "{}").await;
+    let endless = format!(r#"{{"type":"{}"}}"#, "x".repeat(2_000));
+    send("endless", FieldTable::default(), &endless).await;
+    publish(&bus, "neighbour").await.unwrap();
+    let mut consumer = bus.consume(QUEUE, 10).await.unwrap();
+    let mut seen = BTreeSet::new();
+    while seen.len() < 3 {
+        let message = take(&mut consumer).await;
+        let settle = match message.id.as_str() {
+            "neighbour" => Settlement::Done,
+            _ => Settlement::Dead { reason: "unreadable", attempts: 1 },
+        };
+        // Messages of a lost attachment are no longer ours.
+        if message.settle(settle).await.is_ok() {
+            seen.insert(message.id.clone());
+        }
+    }
+    let dead = within(bus.dead_list(QUEUE, 10)).await.unwrap();
+    let dead: BTreeSet<_> = dead.iter().map(|letter| letter.id.as_str()).collect();
+    assert_eq!(dead, BTreeSet::from(["endless", "large"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_a_deleted_binding_is_declared_again_by_a_publisher() {
+    let url = vhost().await;
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    let (_connection, channel) = open(&url).await;
+    channel.queue_delete(QUEUE.name().into(), QueueDeleteOptions::default()).await.unwrap();
+    let answer = publish(&bus, "lost").await;
+    assert!(matches!(answer, Err(PublishError::Unroutable)), "{answer:?}");
+    within(async {
+        while publish(&bus, "found").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_after_a_broker_is_killed_work_resumes_and_no_confirmed_message_is_lost() {
+    let mut node = Rabbit::start(Keeps::Everything).await;
+    let url = node.url("%2f").into();
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    let (confirmed, seen) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (came_back, slowest) = (Arc::new(Mutex::new(None)), Mutex::new(Duration::ZERO));
+    let ended = came_back.clone();
+
+    let publishing = async |task: usize| {
+        let mut number = 0;
+        while !stop.is_cancelled() {
+            let id = format!("{task}-{number}");
+            let began = Instant::now();
+            let answer = publish(&bus, &id).await;
+            let took = began.elapsed();
+            note_the_longer(&slowest, took);
+            match answer {
+                Ok(()) => {
+                    confirmed.lock().unwrap().insert(id);
+                    came_back.lock().unwrap().get_or_insert_with(Instant::now);
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+            number += 1;
+        }
+    };
+    let consuming = async {
+        let mut consumer = bus.consume(QUEUE, 50).await.unwrap();
+        loop {
+            let message = take(&mut consumer).await;
+            // A message that is no longer ours is redelivered and seen again.
+            drop(message.settle(Settlement::Done).await);
+            seen.lock().unwrap().insert(message.id.clone());
+        }
+    };
+    let killing = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        node.server.kill9().await;
+        *ended.lock().unwrap() = None;
+        node.start_again().await;
+        let port_opened = Instant::now();
+        let first = within(async {
+            loop {
+                if let Some(at) = *came_back.lock().unwrap() {
+                    break at;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        let resumed = first.saturating_duration_since(port_opened);
+        println!("published again {resumed:?} after the port opened");
+        assert!(resumed < Duration::from_secs(10), "{resumed:?}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        stop.cancel();
+        resumed
+    };
+    let publishers = futures::future::join_all((0..16).map(publishing));
+    let work = async {
+        tokio::join!(publishers, killing);
+        within(async {
+            while !confirmed.lock().unwrap().is_subset(&seen.lock().unwrap()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    };
+    tokio::select! { () = work => {}, () = consuming => {} }
+    let (confirmed, slowest) = (confirmed.into_inner().unwrap(), slowest.into_inner().unwrap());
+    println!("{} confirmed, none lost; the slowest answer took {slowest:?}", confirmed.len());
+    assert!(confirmed.len() > 100);
+    assert!(slowest < Duration::from_millis(2_300), "{slowest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_a_memory_alarm_refuses_in_time_and_publishing_resumes_after_it() {
+    let node = Rabbit::start(Keeps::Nothing).await;
+    let url = node.url("%2f").into();
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    let watermark = async |part: &str| {
+        node.ctl(&["set_vm_memory_high_watermark", part]).await;
+    };
+    publish(&bus, "before").await.unwrap();
+    watermark("0.000001").await;
+    let mut answers = Vec::new();
+    within(async {
+        // It takes the broker a moment to raise the alarm.
+        while answers.last().is_none_or(Result::is_ok) || answers.len() < 4 {
+            let began = Instant::now();
+            let answer = publish(&bus, "during").await;
+            assert!(began.elapsed() < Duration::from_millis(2_300), "{:?}", began.elapsed());
+            answers.push(answer);
+        }
+    })
+    .await;
+    let began = Instant::now();
+    let known = publish(&bus, "during").await;
+    assert!(matches!(known, Err(PublishError::Away(_))), "{known:?}");
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(bus.ready().await.is_err());
+    watermark("0.8").await;
+    within(async {
+        while publish(&bus, "after").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    bus.ready().await.unwrap();
+}

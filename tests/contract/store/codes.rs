@@ -1,0 +1,1095 @@
+//! The code store: P3, P4, P5 and the limits, on memory and on Redis.
+
+use std::time::Duration;
+
+use domain::clock::Clock;
+use domain::ids::{CodeId, RequestId, UserId};
+use domain::keys::Keys;
+use domain::limits::Limits;
+use domain::phone::Phone;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Limit, PumpingGuard, Status};
+use guard::Destination;
+use secrecy::SecretString;
+use store::{
+    Admission, Admit, CheckOutcome, Closing, Idempotency, Issue, Issued, KeptText, NewCode,
+    OtpStore, Refund, RequestNote, Scope, Verify,
+};
+
+use testkit::engines::Engines;
+
+pub(crate) const TTL_MS: i64 = 300_000;
+pub(crate) const ATTEMPTS: u32 = 5;
+pub(crate) const PLACE: Destination<'static> =
+    Destination { country: "IR", operator_prefix: "989123" };
+
+/// No limits at all.
+pub(crate) fn no_limits() -> Limits {
+    Limits {
+        resend_cooldown_secs: 0,
+        sends_per_phone_hour: 0,
+        sends_per_phone_day: 0,
+        sends_per_ip_hour: 0,
+        sends_per_country_hour: 0,
+        sends_per_country_day: 0,
+        sends_per_prefix_hour: 0,
+        sends_per_prefix_day: 0,
+        sends_global_day: 0,
+        logins_per_ip_minute: 0,
+    }
+}
+
+/// A store of either kind, its clock, and one phone.
+pub(crate) struct Bench {
+    pub store: OtpStore,
+    pub clock: Clock,
+    pub keys: Keys,
+    pub phone: domain::keys::PhoneKey,
+    pub limits: Limits,
+    /// Where the store is kept, if it outlives its process.
+    url: Option<SecretString>,
+}
+
+/// The response to a code request.
+#[derive(Clone, Debug)]
+pub(crate) struct Requested {
+    pub request: RequestId,
+    pub code: CodeId,
+    pub expires_at: Timestamp,
+}
+
+impl Bench {
+    pub(crate) fn memory() -> Self {
+        let clock = Clock::manual();
+        Self::of(OtpStore::memory(clock.clone()), clock, None)
+    }
+
+    pub(crate) async fn redis() -> Self {
+        let clock = Clock::manual();
+        let url = SecretString::from(Engines::shared().redis().await);
+        let store =
+            OtpStore::connect_redis(&url, clock.clone()).await.expect("the test's Redis answers");
+        Self::of(store, clock, Some(url))
+    }
+
+    /// Restarts the process. Returns whether the store is unchanged: Redis is, memory is empty.
+    pub(crate) async fn restart(&mut self) -> bool {
+        let clock = self.clock.clone();
+        self.store = match &self.url {
+            Some(url) => OtpStore::connect_redis(url, clock).await.expect("Redis still answers"),
+            None => OtpStore::memory(clock),
+        };
+        self.url.is_some()
+    }
+
+    fn of(store: OtpStore, clock: Clock, url: Option<SecretString>) -> Self {
+        let keys = Keys::from_secret(b"thirty-two bytes or more for tests", None);
+        let phone = keys.phone_key(&Phone::trusted("+989123456789").expect("an E.164 number"));
+        Self { store, clock, keys, phone, limits: no_limits(), url }
+    }
+
+    pub(crate) fn admit(&self) -> Admit<'_> {
+        Admit {
+            request_id: RequestId::new(&self.clock),
+            new_code_id: CodeId::new(&self.clock),
+            only_code: None,
+            phone: &self.phone,
+            scope: Scope::Login,
+            ttl_ms: TTL_MS,
+            attempts: ATTEMPTS,
+            route: "otp",
+            idempotency: None,
+            ip_key: "an address",
+            country: "IR",
+            operator_prefix: "989123",
+            channel: Channel::Sms,
+            locale: None,
+            limits: &self.limits,
+            unlimited: false,
+            guard: PumpingGuard::Record,
+        }
+    }
+
+    pub(crate) async fn code_request(&self) -> Requested {
+        let admit = self.admit();
+        match self.store.admit(&admit).await.unwrap() {
+            Admission::Admitted { code_id, expires_at, .. } => {
+                Requested { request: admit.request_id, code: code_id, expires_at }
+            }
+            other => panic!("not admitted: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn issue(&self, asked: &Requested, digits: &str) -> Issued {
+        self.issue_in(Scope::Login, asked, Some(digits)).await
+    }
+
+    async fn issue_in(&self, scope: Scope, asked: &Requested, digits: Option<&str>) -> Issued {
+        let issue = Issue {
+            request_id: asked.request,
+            code_id: asked.code,
+            phone: &self.phone,
+            scope,
+            expires_at: asked.expires_at,
+            code: digits.map(|digits| NewCode { digest: digits, sealed: digits }),
+            note: RequestNote { channel: Channel::Sms, locale: None, profile: None },
+        };
+        self.store.issue(&issue).await.unwrap()
+    }
+
+    pub(crate) fn verify<'a>(&'a self, digits: &'a str) -> Verify<'a> {
+        Verify {
+            phone: &self.phone,
+            scope: Scope::Login,
+            digest: digits,
+            request_id: None,
+            attempts: ATTEMPTS,
+            ttl_ms: TTL_MS,
+            ip_key: "an address",
+            logins_per_ip_minute: 0,
+        }
+    }
+
+    pub(crate) async fn attempt(&self, digits: &str) -> CheckOutcome {
+        self.store.verify(&self.verify(digits)).await.unwrap()
+    }
+
+    async fn left_after(&self, digits: &str) -> Option<u32> {
+        match self.attempt(digits).await {
+            CheckOutcome::Wrong { attempts_left, .. } => Some(attempts_left),
+            _ => None,
+        }
+    }
+
+    async fn refusal(&self, admit: &Admit<'_>) -> Option<(Limit, u64)> {
+        match self.store.admit(admit).await.unwrap() {
+            Admission::Limited { limit, retry_after } => Some((limit, retry_after)),
+            Admission::Admitted { .. } => None,
+            other => panic!("neither admitted nor limited: {other:?}"),
+        }
+    }
+
+    fn pass(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+}
+
+/// Each rule is one body, run on both engines.
+macro_rules! on_both {
+    ($($rule:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test] async fn $rule() { super::$rule(super::Bench::memory()).await; })+
+        }
+        mod on_the_engines {
+            $(#[tokio::test] async fn $rule() { super::$rule(super::Bench::redis().await).await; })+
+        }
+    };
+}
+
+on_both!(
+    p3_a_code_is_right_only_until_it_is_closed,
+    p3_a_code_ends_with_its_life,
+    p3_a_code_of_one_scope_opens_no_other,
+    p3_a_check_that_names_another_request_fails,
+    p4_an_attempt_is_counted_before_it_is_compared,
+    p4_of_two_hundred_checks_at_once_five_are_compared,
+    p4_the_fifth_attempt_is_accepted_if_correct,
+    p4_an_exhausted_code_refuses_requests_until_its_expiry,
+    p4_a_refunded_attempt_can_be_made_again,
+    p4_a_correct_check_that_was_refused_counts_as_failed,
+    p4_a_code_exhausted_in_the_database_is_exhausted,
+    p4_attempts_without_a_code_look_alike_and_block_no_request,
+    p5_a_resend_gives_the_same_code_and_moves_no_expiry,
+    p5_a_used_code_sends_no_text,
+    p5_no_request_joins_a_code_that_a_login_may_have_used,
+    p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests,
+    p5_a_request_for_one_code_disturbs_no_other,
+    a_redelivered_request_is_the_same_request,
+    a_request_lost_by_redis_is_issued_from_its_event,
+    a_request_older_than_the_stored_code_is_superseded,
+    the_newer_code_ends_later_whatever_the_gateways_clocks_say,
+    a_slot_without_a_code_counts_like_one_with_a_code,
+    a_cooldown_doubles_until_a_success,
+    limits_of_a_phone_slide,
+    limits_of_an_address_count_all_phones,
+    limits_of_prefix_country_and_world_are_named_in_the_refusal,
+    logins_of_an_address_slide,
+    an_unlimited_request_is_neither_refused_nor_counted,
+    a_refused_request_counts_nothing,
+    a_withdrawn_request_leaves_no_trace,
+    p1_a_request_that_another_call_may_have_published_is_not_withdrawn,
+    an_idempotency_key_gives_the_first_answer_for_a_day,
+    a_status_only_advances,
+    a_lost_status_comes_back_with_the_next_event,
+    the_sweep_closes_open_requests,
+    the_sweep_continues_past_finished_requests,
+    a_waiter_is_woken_by_a_change,
+    a_kept_text_is_kept_once,
+    a_forgotten_phone_has_no_code_and_no_texts,
+    p13_only_the_accounts_own_data_is_forgotten,
+    a_forgotten_phone_keeps_its_limits,
+    a_one_time_key_is_accepted_once_of_fifty_until_it_expires,
+    starts_are_counted,
+);
+
+async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
+    let asked = bench.code_request().await;
+    assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
+    let CheckOutcome::Matched { code_id, code_requests, .. } = bench.attempt("123456").await else {
+        panic!("the code is right")
+    };
+    assert_eq!((code_id, code_requests.len(), code_requests[0].0), (asked.code, 1, asked.request));
+    bench
+        .store
+        .close(&bench.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
+        .await
+        .unwrap();
+    assert_eq!(bench.left_after("123456").await, Some(4), "a used code counts as none");
+    assert_eq!(bench.store.status(asked.request).await.unwrap().unwrap().status, Status::Verified);
+}
+
+async fn p3_a_code_ends_with_its_life(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    bench.pass(299);
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    bench.pass(1);
+    assert!(
+        matches!(bench.attempt("123456").await, CheckOutcome::Wrong { code: None, .. }),
+        "at its expiry it is gone"
+    );
+    let next = bench.code_request().await;
+    assert_ne!(next.code, asked.code);
+}
+
+async fn p3_a_code_of_one_scope_opens_no_other(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    let change = Scope::PhoneChange(UserId::new(&bench.clock));
+    let elsewhere = Verify { scope: change, ..bench.verify("123456") };
+    assert!(matches!(
+        bench.store.verify(&elsewhere).await.unwrap(),
+        CheckOutcome::Wrong { code: None, .. }
+    ));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+}
+
+async fn p3_a_check_that_names_another_request_fails(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    let stranger =
+        Verify { request_id: Some(RequestId::new(&bench.clock)), ..bench.verify("123456") };
+    assert!(matches!(
+        bench.store.verify(&stranger).await.unwrap(),
+        CheckOutcome::Wrong { attempts_left: 4, .. }
+    ));
+    let own = Verify { request_id: Some(asked.request), ..bench.verify("123456") };
+    assert!(matches!(
+        bench.store.verify(&own).await.unwrap(),
+        CheckOutcome::Matched { attempts_left: 3, .. }
+    ));
+}
+
+async fn p4_an_attempt_is_counted_before_it_is_compared(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    for left in [4, 3, 2, 1, 0] {
+        assert_eq!(bench.left_after("000000").await, Some(left));
+    }
+    let CheckOutcome::Exhausted { code, until, .. } = bench.attempt("123456").await else {
+        panic!("no attempts are left")
+    };
+    assert_eq!((code, until), (Some(asked.code), asked.expires_at));
+}
+
+async fn p4_of_two_hundred_checks_at_once_five_are_compared(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    let attempts = (0..200).map(|n| {
+        let (bench, digits) = (&bench, format!("{n:06}"));
+        async move { bench.attempt(&digits).await }
+    });
+    let judged = futures::future::join_all(attempts).await;
+    assert_eq!(judged.iter().filter(|j| matches!(j, CheckOutcome::Wrong { .. })).count(), 5);
+    assert_eq!(judged.iter().filter(|j| matches!(j, CheckOutcome::Exhausted { .. })).count(), 195);
+}
+
+async fn p4_the_fifth_attempt_is_accepted_if_correct(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    for _ in 0..4 {
+        bench.attempt("000000").await;
+    }
+    assert!(matches!(
+        bench.attempt("123456").await,
+        CheckOutcome::Matched { attempts_left: 0, .. }
+    ));
+}
+
+async fn p4_an_exhausted_code_refuses_requests_until_its_expiry(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    for _ in 0..5 {
+        bench.attempt("000000").await;
+    }
+    bench.pass(100);
+    let refused = bench.store.admit(&bench.admit()).await.unwrap();
+    assert!(matches!(refused, Admission::Exhausted { retry_after: 200 | 199 }), "{refused:?}");
+    bench.pass(200);
+    let next = bench.code_request().await;
+    bench.issue(&next, "654321").await;
+    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
+}
+
+async fn p4_a_refunded_attempt_can_be_made_again(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    assert_eq!(bench.left_after("000000").await, Some(4));
+    let refund = async |code| {
+        bench.store.refund(&bench.phone, Scope::Login, Refund::CodeCheck(code)).await.unwrap();
+    };
+    refund(CodeId::new(&bench.clock)).await;
+    assert_eq!(bench.left_after("000000").await, Some(3), "another code's refund changes nothing");
+    refund(asked.code).await;
+    assert_eq!(bench.left_after("000000").await, Some(3));
+}
+
+async fn p4_a_correct_check_that_was_refused_counts_as_failed(bench: Bench) {
+    for (closing, left) in [(Closing::Refused, 2), (Closing::Used(None), 3)] {
+        let asked = bench.code_request().await;
+        bench.issue(&asked, "123456").await;
+        assert_eq!(bench.left_after("000000").await, Some(4));
+        assert!(matches!(
+            bench.attempt("123456").await,
+            CheckOutcome::Matched { attempts_left: 3, .. }
+        ));
+        bench.store.close(&bench.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
+        assert_eq!(bench.left_after("000000").await, Some(left), "{closing:?}");
+        bench.pass(301);
+    }
+}
+
+async fn p4_a_code_exhausted_in_the_database_is_exhausted(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    let mark_exhausted = async |code| {
+        bench.store.mark_exhausted(&bench.phone, Scope::Login, code, ATTEMPTS).await.unwrap();
+    };
+    mark_exhausted(CodeId::new(&bench.clock)).await;
+    assert_eq!(bench.left_after("000000").await, Some(4), "another code's end changes nothing");
+    for _ in 0..2 {
+        mark_exhausted(asked.code).await;
+        let judged = bench.attempt("123456").await;
+        let CheckOutcome::Exhausted { code: Some(code), until, .. } = judged else {
+            panic!("it is exhausted: {judged:?}")
+        };
+        assert_eq!((code, until), (asked.code, asked.expires_at));
+    }
+    let refused = bench.store.admit(&bench.admit()).await.unwrap();
+    assert!(matches!(refused, Admission::Exhausted { retry_after: 299 | 300 }), "{refused:?}");
+    bench.pass(300);
+    let next = bench.code_request().await;
+    bench.issue(&next, "654321").await;
+    mark_exhausted(asked.code).await;
+    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
+}
+
+async fn p4_attempts_without_a_code_look_alike_and_block_no_request(bench: Bench) {
+    for left in [4, 3, 2, 1, 0] {
+        assert_eq!(bench.left_after("000000").await, Some(left));
+    }
+    let CheckOutcome::Exhausted { code: None, now, until } = bench.attempt("000000").await else {
+        panic!("no attempts are left")
+    };
+    assert!((1..=300).contains(&until.secs_from(now)));
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    assert_eq!(bench.left_after("000000").await, Some(4), "the next code starts with five");
+}
+
+async fn p5_a_resend_gives_the_same_code_and_moves_no_expiry(bench: Bench) {
+    let first = bench.code_request().await;
+    bench.issue(&first, "123456").await;
+    bench.pass(60);
+    let second = bench.code_request().await;
+    assert_eq!((second.code, second.expires_at), (first.code, first.expires_at));
+    assert_ne!(second.request, first.request);
+    assert_eq!(bench.issue(&second, "999999").await, Issued::Code("123456".into()));
+    assert!(matches!(bench.attempt("999999").await, CheckOutcome::Wrong { .. }));
+    let CheckOutcome::Matched { code_requests, .. } = bench.attempt("123456").await else {
+        panic!("the first text signs in")
+    };
+    assert_eq!(
+        code_requests.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        [first.request, second.request]
+    );
+}
+
+async fn p5_a_used_code_sends_no_text(bench: Bench) {
+    let (first, late) = (bench.code_request().await, bench.code_request().await);
+    bench.issue(&first, "123456").await;
+    assert!(bench.store.is_wanted(late.request).await.unwrap());
+    bench
+        .store
+        .close(&bench.phone, Scope::Login, first.code, Closing::Used(Some(first.request)), PLACE)
+        .await
+        .unwrap();
+    assert_eq!(bench.issue(&late, "999999").await, Issued::Used);
+    assert!(!bench.store.is_wanted(late.request).await.unwrap());
+    let next = bench.code_request().await;
+    assert_ne!(next.code, first.code);
+    assert!(bench.store.is_wanted(next.request).await.unwrap());
+}
+
+async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
+    let first = bench.code_request().await;
+    bench.issue(&first, "123456").await;
+    for left in [4, 3, 2, 1] {
+        assert_eq!(bench.left_after("000000").await, Some(left));
+    }
+    // The outcome of its login is unknown. If it was not committed, the same code is correct once more.
+    for _ in 0..2 {
+        assert!(matches!(
+            bench.attempt("123456").await,
+            CheckOutcome::Matched { attempts_left: 0, .. }
+        ));
+        let refund = Refund::CodeCheck(first.code);
+        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+    }
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    bench.pass(1);
+    let next = bench.code_request().await;
+    assert_ne!(next.code, first.code, "requests are not refused either");
+    assert!(next.expires_at > first.expires_at);
+    assert!(
+        !bench.store.is_wanted(first.request).await.unwrap(),
+        "the old code's message is unwanted"
+    );
+    assert_eq!(bench.issue(&next, "654321").await, Issued::Code("654321".into()));
+    assert_eq!(bench.issue(&first, "123456").await, Issued::Superseded);
+    let resend = bench.code_request().await;
+    assert_eq!((resend.code, resend.expires_at), (next.code, next.expires_at));
+    // The login was committed after all: that ends only its own code.
+    bench
+        .store
+        .close(&bench.phone, Scope::Login, first.code, Closing::Used(None), PLACE)
+        .await
+        .unwrap();
+    assert!(matches!(
+        bench.attempt("654321").await,
+        CheckOutcome::Matched { attempts_left: 4, .. }
+    ));
+}
+
+async fn p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests(bench: Bench) {
+    let first = bench.code_request().await;
+    bench.issue(&first, "123456").await;
+    let refund = async |refund| {
+        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+    };
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    refund(Refund::Unused(first.code)).await;
+    assert_eq!(bench.code_request().await.code, first.code);
+    // One of two concurrent correct checks may have used it: a wait for the other does not prove that it was not used.
+    for _ in 0..2 {
+        assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    }
+    refund(Refund::Unused(first.code)).await;
+    assert_ne!(bench.code_request().await.code, first.code);
+}
+
+async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
+    bench.limits.sends_per_phone_hour = 2;
+    let first = bench.code_request().await;
+    bench.issue(&first, "123456").await;
+    let only = async |code| {
+        let admit = Admit { only_code: Some(code), ..bench.admit() };
+        bench.store.admit(&admit).await.unwrap()
+    };
+    assert_eq!(only(CodeId::new(&bench.clock)).await, Admission::Gone);
+    // Its login may have used it. If not, the code is valid as before.
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    assert_eq!(only(first.code).await, Admission::Gone);
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    for _ in 0..2 {
+        let refund = Refund::Unused(first.code);
+        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+    }
+    let Admission::Admitted { code_id, .. } = only(first.code).await else {
+        panic!("a refused request is not counted")
+    };
+    assert_eq!(code_id, first.code);
+}
+
+async fn a_redelivered_request_is_the_same_request(bench: Bench) {
+    let asked = bench.code_request().await;
+    for _ in 0..3 {
+        assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
+    }
+    let CheckOutcome::Matched { code_requests, .. } = bench.attempt("123456").await else {
+        panic!("the code is right")
+    };
+    assert_eq!(code_requests.len(), 1);
+}
+
+async fn a_request_lost_by_redis_is_issued_from_its_event(bench: Bench) {
+    let asked = Requested {
+        request: RequestId::new(&bench.clock),
+        code: CodeId::new(&bench.clock),
+        expires_at: bench.clock.now().plus_secs(250),
+    };
+    assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    bench.pass(251);
+    assert_eq!(bench.issue(&asked, "123456").await, Issued::Expired);
+}
+
+async fn a_request_older_than_the_stored_code_is_superseded(bench: Bench) {
+    let old = Requested {
+        request: RequestId::new(&bench.clock),
+        code: CodeId::new(&bench.clock),
+        expires_at: bench.clock.now().plus_secs(300),
+    };
+    bench.pass(1);
+    let new = bench.code_request().await;
+    bench.issue(&new, "123456").await;
+    assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+}
+
+async fn the_newer_code_ends_later_whatever_the_gateways_clocks_say(bench: Bench) {
+    let ahead = Clock::manual();
+    ahead.advance(Duration::from_secs(3600));
+    let made_by = |clock, ends_in| Requested {
+        request: RequestId::new(clock),
+        code: CodeId::new(clock),
+        expires_at: bench.clock.now().plus_secs(ends_in),
+    };
+    let (old, new) = (made_by(&ahead, 100), made_by(&bench.clock, 300));
+    assert!(old.code > new.code);
+    assert_eq!(bench.issue(&old, "999999").await, Issued::Code("999999".into()));
+    assert_eq!(bench.issue(&new, "123456").await, Issued::Code("123456".into()));
+    assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+}
+
+async fn a_slot_without_a_code_counts_like_one_with_a_code(bench: Bench) {
+    let asked = bench.code_request().await;
+    assert_eq!(bench.issue_in(Scope::Login, &asked, None).await, Issued::Nothing);
+    for left in [4, 3, 2, 1, 0] {
+        let CheckOutcome::Wrong { code, attempts_left, .. } = bench.attempt("").await else {
+            panic!("nothing matches")
+        };
+        assert_eq!((code.map(|(id, _)| id), attempts_left), (Some(asked.code), left));
+    }
+    assert!(matches!(
+        bench.store.admit(&bench.admit()).await.unwrap(),
+        Admission::Exhausted { .. }
+    ));
+}
+
+async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
+    bench.limits.resend_cooldown_secs = 30;
+    let mut last = None;
+    for wait in [30, 60, 120, 240, 480, 600, 600] {
+        let asked = bench.code_request().await;
+        let (limit, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
+        assert!(
+            limit == Limit::Cooldown && (wait - 1..=wait).contains(&retry_after),
+            "{retry_after} of {wait}"
+        );
+        bench.pass(wait);
+        last = Some(asked);
+    }
+    let code = last.unwrap().code;
+    bench.store.close(&bench.phone, Scope::Login, code, Closing::Used(None), PLACE).await.unwrap();
+    bench.code_request().await;
+    let (_, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
+    assert!(
+        (29..=30).contains(&retry_after),
+        "after a success the first wait applies again, not {retry_after}"
+    );
+}
+
+async fn limits_of_a_phone_slide(mut bench: Bench) {
+    bench.limits.sends_per_phone_hour = 2;
+    bench.limits.sends_per_phone_day = 3;
+    bench.code_request().await;
+    bench.pass(1800);
+    bench.code_request().await;
+    let (limit, wait) = bench.refusal(&bench.admit()).await.expect("two an hour");
+    assert!(limit == Limit::PhoneHour && (1799..=1800).contains(&wait), "{wait}");
+    bench.pass(1800);
+    bench.code_request().await;
+    bench.pass(3600);
+    let (limit, wait) = bench.refusal(&bench.admit()).await.expect("three a day");
+    assert!(
+        limit == Limit::PhoneDay && (86_400 - 7200 - 1..=86_400 - 7200).contains(&wait),
+        "{wait}"
+    );
+}
+
+async fn limits_of_an_address_count_all_phones(mut bench: Bench) {
+    bench.limits.sends_per_ip_hour = 2;
+    bench.code_request().await;
+    let other = bench.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
+    assert_eq!(bench.refusal(&Admit { phone: &other, ..bench.admit() }).await, None);
+    let refused = bench.refusal(&bench.admit()).await.expect("two an hour");
+    assert!(refused.0 == Limit::IpHour && (3599..=3600).contains(&refused.1), "{refused:?}");
+    assert_eq!(bench.refusal(&Admit { ip_key: "another", ..bench.admit() }).await, None);
+}
+
+async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut bench: Bench) {
+    bench.limits.sends_per_prefix_hour = 1;
+    bench.limits.sends_per_country_hour = 2;
+    bench.limits.sends_global_day = 3;
+    bench.code_request().await;
+    let prefix = |of| Admit { operator_prefix: of, ..bench.admit() };
+    assert_eq!(
+        bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
+        Some(Limit::PrefixHour)
+    );
+    assert_eq!(bench.refusal(&prefix("989350")).await, None);
+    assert_eq!(
+        bench.refusal(&prefix("989360")).await.map(|(limit, _)| limit),
+        Some(Limit::CountryHour)
+    );
+    assert_eq!(bench.refusal(&Admit { country: "GB", ..prefix("447400") }).await, None);
+    let (limit, wait) =
+        bench.refusal(&Admit { country: "FR", ..prefix("336123") }).await.expect("three a day");
+    assert!(limit == Limit::GlobalDay && (86_399..=86_400).contains(&wait), "{wait}");
+    bench.pass(3600);
+    assert_eq!(
+        bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
+        Some(Limit::GlobalDay),
+        "the hour is over"
+    );
+}
+
+async fn logins_of_an_address_slide(bench: Bench) {
+    let attempt = Verify { logins_per_ip_minute: 2, ..bench.verify("000000") };
+    assert!(matches!(
+        bench.store.verify(&attempt).await.unwrap(),
+        CheckOutcome::Wrong { attempts_left: 4, .. }
+    ));
+    assert_eq!(
+        bench.store.count_login("an address", 2).await.unwrap(),
+        None,
+        "one count for all logins"
+    );
+    let CheckOutcome::Limited { retry_after } = bench.store.verify(&attempt).await.unwrap() else {
+        panic!("two a minute")
+    };
+    assert!((59..=60).contains(&retry_after));
+    assert!(bench.store.count_login("an address", 2).await.unwrap().is_some());
+    assert_eq!(bench.store.count_login("another", 2).await.unwrap(), None);
+    bench.pass(60);
+    assert!(matches!(
+        bench.store.verify(&attempt).await.unwrap(),
+        CheckOutcome::Wrong { attempts_left: 3, .. }
+    ));
+}
+
+async fn an_unlimited_request_is_neither_refused_nor_counted(mut bench: Bench) {
+    bench.limits.resend_cooldown_secs = 30;
+    bench.limits.sends_per_ip_hour = 1;
+    for _ in 0..3 {
+        assert_eq!(bench.refusal(&Admit { unlimited: true, ..bench.admit() }).await, None);
+    }
+    bench.code_request().await;
+}
+
+async fn a_refused_request_counts_nothing(mut bench: Bench) {
+    bench.limits.sends_per_phone_hour = 1;
+    bench.limits.sends_per_ip_hour = 2;
+    bench.code_request().await;
+    for _ in 0..5 {
+        assert_eq!(
+            bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
+            Some(Limit::PhoneHour)
+        );
+    }
+    let other = bench.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
+    assert_eq!(
+        bench.refusal(&Admit { phone: &other, ..bench.admit() }).await,
+        None,
+        "the address has one left"
+    );
+}
+
+async fn a_withdrawn_request_leaves_no_trace(mut bench: Bench) {
+    bench.limits = Limits {
+        resend_cooldown_secs: 30,
+        sends_per_phone_hour: 1,
+        sends_per_ip_hour: 1,
+        sends_per_country_hour: 1,
+        sends_per_prefix_day: 1,
+        sends_global_day: 1,
+        ..no_limits()
+    };
+    let admit = Admit {
+        idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
+        ..bench.admit()
+    };
+    assert_eq!(bench.refusal(&admit).await, None);
+    bench.store.withdraw(&admit).await.unwrap();
+    assert_eq!(bench.store.status(admit.request_id).await.unwrap(), None);
+    assert_eq!(
+        bench.refusal(&Admit { request_id: RequestId::new(&bench.clock), ..admit.clone() }).await,
+        None
+    );
+    assert!(bench.refusal(&bench.admit()).await.is_some(), "the second one counts");
+}
+
+async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(mut bench: Bench) {
+    bench.limits.sends_per_ip_hour = 1;
+    for published in [false, true] {
+        let key = format!("published {published}");
+        let keyed = || Admit {
+            idempotency: Some(Idempotency { key: key.clone(), body: "b".into() }),
+            ip_key: &key,
+            ..bench.admit()
+        };
+        let (first, again) = (keyed(), keyed());
+        assert_eq!(bench.refusal(&first).await, None);
+        assert!(matches!(bench.store.admit(&again).await.unwrap(), Admission::Replayed(_)));
+        if published {
+            bench.store.published(&first).await.unwrap();
+        }
+        bench.store.withdraw(&first).await.unwrap();
+        assert!(bench.store.status(first.request_id).await.unwrap().is_some());
+        let Admission::Replayed(replay) = bench.store.admit(&keyed()).await.unwrap() else {
+            panic!("the first answer is kept")
+        };
+        assert_eq!((replay.request_id, replay.published), (first.request_id, published));
+        let another = Admit { ip_key: &key, ..bench.admit() };
+        assert_eq!(bench.refusal(&another).await.map(|(limit, _)| limit), Some(Limit::IpHour));
+    }
+}
+
+async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
+    bench.limits.resend_cooldown_secs = 30;
+    let keyed = |body: &str| Admit {
+        idempotency: Some(Idempotency { key: "k".into(), body: body.into() }),
+        ..bench.admit()
+    };
+    let first = keyed("b");
+    let Admission::Admitted { code_id, expires_at, resend_at, .. } =
+        bench.store.admit(&first).await.unwrap()
+    else {
+        panic!("admitted")
+    };
+    let Admission::Replayed(replay) = bench.store.admit(&keyed("b")).await.unwrap() else {
+        panic!("replayed")
+    };
+    assert_eq!(
+        (replay.request_id, replay.code_id, replay.published),
+        (first.request_id, code_id, false)
+    );
+    assert_eq!((replay.expires_at, replay.resend_at), (expires_at, resend_at));
+    bench.store.published(&first).await.unwrap();
+    let Admission::Replayed(replay) = bench.store.admit(&keyed("b")).await.unwrap() else {
+        panic!("replayed")
+    };
+    assert!(replay.published);
+    assert_eq!(bench.store.admit(&keyed("other")).await.unwrap(), Admission::KeyReused);
+    let elsewhere = Admit { route: "signup", ..keyed("other") };
+    assert_eq!(
+        bench.refusal(&elsewhere).await.map(|(limit, _)| limit),
+        Some(Limit::Cooldown),
+        "a key belongs to its route"
+    );
+}
+
+async fn a_status_only_advances(bench: Bench) {
+    let asked = bench.code_request().await;
+    let advance_status =
+        |status| bench.store.advance_status(asked.request, status, None, asked.expires_at);
+    assert!(advance_status(Status::Sent).await.unwrap());
+    for lower in [Status::Accepted, Status::Issued, Status::Sending, Status::Sent] {
+        assert!(!advance_status(lower).await.unwrap(), "{lower}");
+    }
+    assert!(advance_status(Status::Undelivered).await.unwrap());
+    assert!(advance_status(Status::Delivered).await.unwrap(), "it arrived after all");
+    for worse in [Status::Undelivered, Status::Failed] {
+        assert!(!advance_status(worse).await.unwrap(), "a delivered message stays delivered");
+    }
+    assert!(advance_status(Status::Verified).await.unwrap());
+    let found = bench.store.status(asked.request).await.unwrap().unwrap();
+    assert_eq!(
+        (found.status, found.expires_at, found.channel),
+        (Status::Verified, asked.expires_at, Channel::Sms)
+    );
+}
+
+async fn a_lost_status_comes_back_with_the_next_event(bench: Bench) {
+    let (lost, expires_at) = (RequestId::new(&bench.clock), bench.clock.now().plus_secs(100));
+    assert_eq!(bench.store.status(lost).await.unwrap(), None);
+    assert!(bench.store.advance_status(lost, Status::Sent, None, expires_at).await.unwrap());
+    let found = bench.store.status(lost).await.unwrap().unwrap();
+    assert_eq!((found.status, found.expires_at), (Status::Sent, expires_at));
+}
+
+async fn the_sweep_closes_open_requests(bench: Bench) {
+    let (open, sent, done) =
+        (bench.code_request().await, bench.code_request().await, bench.code_request().await);
+    bench.store.advance_status(sent.request, Status::Sent, None, sent.expires_at).await.unwrap();
+    bench
+        .store
+        .advance_status(done.request, Status::Delivered, None, done.expires_at)
+        .await
+        .unwrap();
+    assert_eq!(bench.store.sweep(100).await.unwrap().closed, [], "nothing is over yet");
+    bench.pass(301);
+    let mut swept = bench.store.sweep(100).await.unwrap().closed;
+    swept.sort_by_key(|one| one.was.rank());
+    let told: Vec<_> = swept.iter().map(|one| (one.request_id, one.was)).collect();
+    assert_eq!(told, [(open.request, Status::Accepted), (sent.request, Status::Sent)]);
+    assert_eq!(bench.store.status(open.request).await.unwrap().unwrap().status, Status::Expired);
+    assert_eq!(bench.store.status(done.request).await.unwrap().unwrap().status, Status::Delivered);
+    assert_eq!(bench.store.sweep(100).await.unwrap().closed, []);
+}
+
+async fn the_sweep_continues_past_finished_requests(bench: Bench) {
+    for _ in 0..5 {
+        let done = bench.code_request().await;
+        bench
+            .store
+            .advance_status(done.request, Status::Delivered, None, done.expires_at)
+            .await
+            .unwrap();
+    }
+    let open = bench.code_request().await;
+    bench.pass(301);
+    let mut closed = Vec::new();
+    loop {
+        let sweep = bench.store.sweep(2).await.unwrap();
+        closed.extend(sweep.closed.into_iter().map(|one| one.request_id));
+        if sweep.looked_at < 2 {
+            break;
+        }
+    }
+    assert_eq!(closed, [open.request]);
+}
+
+async fn a_waiter_is_woken_by_a_change(bench: Bench) {
+    let (mine, other) = (bench.code_request().await, bench.code_request().await);
+    let mut watch = bench.store.watch(mine.request);
+    // The store may wake all waiters once, when its subscription begins: only the status itself counts.
+    let seen = async {
+        loop {
+            if bench.store.status(mine.request).await.unwrap().unwrap().status == Status::Issued {
+                return;
+            }
+            watch.changed().await;
+        }
+    };
+    let change = async {
+        bench
+            .store
+            .advance_status(other.request, Status::Sent, None, other.expires_at)
+            .await
+            .unwrap();
+        tokio::task::yield_now().await;
+        bench
+            .store
+            .advance_status(mine.request, Status::Issued, None, mine.expires_at)
+            .await
+            .unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(seen, change) })
+        .await
+        .expect("woken");
+}
+
+async fn a_kept_text_is_kept_once(bench: Bench) {
+    let message_id = domain::ids::MessageId::new(&bench.clock);
+    for sealed in ["first", "second"] {
+        let text = KeptText { message_id, phone: bench.phone.clone(), sealed: sealed.into() };
+        bench.store.keep_text(&text).await.unwrap();
+    }
+    assert_eq!(bench.store.kept_texts(&bench.phone).await.unwrap(), ["first"]);
+}
+
+async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
+    let asked = bench.code_request().await;
+    bench.issue(&asked, "123456").await;
+    let message_id = domain::ids::MessageId::new(&bench.clock);
+    let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
+    bench.store.keep_text(&text).await.unwrap();
+    bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
+    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Wrong { code: None, .. }));
+    assert!(bench.store.kept_texts(&bench.phone).await.unwrap().is_empty());
+    assert!(!bench.store.is_wanted(asked.request).await.unwrap(), "its text is still on its way");
+}
+
+async fn p13_only_the_accounts_own_data_is_forgotten(bench: Bench) {
+    let (leaves, other) = (UserId::new(&bench.clock), UserId::new(&bench.clock));
+    for user in [leaves, other] {
+        bench.store.note_change(user, "sealed", TTL_MS).await.unwrap();
+    }
+    // Another user is about to change to the number.
+    let change = Scope::PhoneChange(other);
+    let admit = Admit { scope: change, ..bench.admit() };
+    let Admission::Admitted { code_id, expires_at, .. } = bench.store.admit(&admit).await.unwrap()
+    else {
+        panic!("admitted")
+    };
+    let asked = Requested { request: admit.request_id, code: code_id, expires_at };
+    bench.issue_in(change, &asked, Some("123456")).await;
+    bench.store.forget(&bench.phone, leaves).await.unwrap();
+    assert_eq!(bench.store.noted_change(leaves).await.unwrap(), None);
+    assert_eq!(bench.store.noted_change(other).await.unwrap().as_deref(), Some("sealed"));
+    assert!(bench.store.is_wanted(asked.request).await.unwrap());
+    let attempt = Verify { scope: change, ..bench.verify("123456") };
+    assert!(matches!(bench.store.verify(&attempt).await.unwrap(), CheckOutcome::Matched { .. }));
+}
+
+async fn a_forgotten_phone_keeps_its_limits(mut bench: Bench) {
+    bench.limits.resend_cooldown_secs = 30;
+    bench.limits.sends_per_phone_hour = 1;
+    let forget =
+        async || bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
+    bench.code_request().await;
+    forget().await;
+    let limit = async || bench.refusal(&bench.admit()).await.map(|(limit, _)| limit);
+    assert_eq!(limit().await, Some(Limit::Cooldown));
+    bench.pass(30);
+    forget().await;
+    assert_eq!(limit().await, Some(Limit::PhoneHour));
+}
+
+async fn a_one_time_key_is_accepted_once_of_fifty_until_it_expires(bench: Bench) {
+    let all = (0..50).map(|_| bench.store.first_time("a proof", 130));
+    let firsts =
+        futures::future::join_all(all).await.into_iter().filter(|first| *first.as_ref().unwrap());
+    assert_eq!(firsts.count(), 1);
+    assert!(bench.store.first_time("another", 130).await.unwrap());
+    bench.pass(129);
+    assert!(!bench.store.first_time("another", 130).await.unwrap());
+    bench.pass(1);
+    assert!(bench.store.first_time("another", 130).await.unwrap());
+    assert!(!bench.store.first_time("another", 130).await.unwrap());
+}
+
+/// Rules that need a look into the engine.
+mod in_redis {
+    use deadpool_redis::redis::{self, AsyncCommands as _};
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use testkit::eventually;
+    use testkit::launch::Keeps;
+    use testkit::redis::Redis;
+
+    async fn look(bench: &Bench) -> redis::aio::MultiplexedConnection {
+        let url = bench.url.as_ref().expect("kept in Redis").expose_secret();
+        let client = redis::Client::open(url).expect("a Redis address");
+        client.get_multiplexed_async_connection().await.expect("the test's Redis answers")
+    }
+
+    #[tokio::test]
+    async fn every_key_gets_its_expiry_in_the_script_that_writes_it() {
+        let mut bench = Bench::redis().await;
+        bench.limits = Limits {
+            resend_cooldown_secs: 1,
+            sends_per_phone_day: 10,
+            sends_per_ip_hour: 10,
+            sends_per_prefix_hour: 10,
+            sends_per_country_day: 10,
+            sends_global_day: 10,
+            ..no_limits()
+        };
+        let mut redis = look(&bench).await;
+        let keyed = Admit {
+            idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
+            ..bench.admit()
+        };
+        let Admission::Admitted { code_id, expires_at, .. } =
+            bench.store.admit(&keyed).await.unwrap()
+        else {
+            panic!("admitted")
+        };
+        let asked = Requested { request: keyed.request_id, code: code_id, expires_at };
+        bench.issue(&asked, "123456").await;
+        let (user, attempt) = (UserId::new(&bench.clock), bench.verify("000000"));
+        let written_late = async || {
+            let store = &bench.store;
+            store.published(&keyed).await.unwrap();
+            assert!(matches!(store.admit(&keyed).await.unwrap(), Admission::Replayed(_)));
+            store.verify(&Verify { logins_per_ip_minute: 9, ..attempt.clone() }).await.unwrap();
+            let refund = Refund::CodeCheck(asked.code);
+            store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+            store.mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
+            store.advance_status(asked.request, Status::Sent, None, expires_at).await.unwrap();
+            let (closing, code) = (Closing::Used(Some(asked.request)), asked.code);
+            store.close(&bench.phone, Scope::Login, code, closing, PLACE).await.unwrap();
+            let message_id = domain::ids::MessageId::new(&bench.clock);
+            let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
+            store.keep_text(&text).await.unwrap();
+            store.count_start("a message").await.unwrap();
+            store.count_distinct("a key", "a member", 5).await.unwrap();
+            store.first_time("a proof", 130).await.unwrap();
+            store.note_change(user, "sealed", 1000).await.unwrap();
+        };
+        written_late().await;
+        all_end(&mut redis).await;
+        // Operations on keys that a flush removed must not create keys without an expiry.
+        redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
+        let store = &bench.store;
+        store.published(&keyed).await.unwrap();
+        let refund = Refund::Unused(asked.code);
+        store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        store.mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
+        store.withdraw(&keyed).await.unwrap();
+        all_end(&mut redis).await;
+    }
+
+    #[tokio::test]
+    async fn only_a_process_with_a_waiter_subscribes_to_changes() {
+        // Subscriptions are counted over the whole server.
+        let private = Redis::start(Keeps::Nothing).await;
+        let url = SecretString::from(private.url(0));
+        let store = async || OtpStore::connect_redis(&url, Clock::manual()).await.unwrap();
+        let (gateway, worker) = (store().await, store().await);
+        let client = redis::Client::open(private.url(0)).unwrap();
+        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let subscribed = async |redis: &mut redis::aio::MultiplexedConnection| {
+            let mut code_request = redis::cmd("PUBSUB");
+            code_request.arg("NUMSUB").arg("lk:status");
+            code_request.query_async::<(String, i64)>(redis).await.unwrap().1
+        };
+        let request = RequestId::new(&Clock::manual());
+        let expires_at = Clock::manual().now().plus_secs(100);
+        worker.advance_status(request, Status::Sending, None, expires_at).await.unwrap();
+        assert_eq!(subscribed(&mut redis).await, 0);
+        let mut watches = [gateway.watch(request), gateway.watch(request)];
+        eventually("a subscription", Duration::from_secs(10), async || {
+            (subscribed(&mut redis).await > 0).then_some(())
+        })
+        .await;
+        worker.advance_status(request, Status::Sent, None, expires_at).await.unwrap();
+        for watch in &mut watches {
+            tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("woken");
+        }
+        assert_eq!(subscribed(&mut redis).await, 1, "one for all waiters of a process");
+    }
+
+    async fn all_end(redis: &mut redis::aio::MultiplexedConnection) {
+        let keys: Vec<String> = redis.keys("lk:*").await.unwrap();
+        for key in keys {
+            let ends_in: i64 = redis.pttl(&key).await.unwrap();
+            assert!(ends_in > 0, "{key} has no expiry");
+        }
+    }
+}
+
+async fn starts_are_counted(bench: Bench) {
+    assert_eq!(bench.store.starts("a").await.unwrap(), 0);
+    assert_eq!(bench.store.count_start("a").await.unwrap(), 1);
+    assert_eq!(bench.store.count_start("a").await.unwrap(), 2);
+    assert_eq!(bench.store.count_start("b").await.unwrap(), 1);
+    bench.store.forget_starts("b").await.unwrap();
+    let left = [bench.store.starts("a").await.unwrap(), bench.store.starts("b").await.unwrap()];
+    assert_eq!(left, [2, 0]);
+}

@@ -1,0 +1,6 @@
+//! The code store: codes, requests and limits, and the pumping guard in it.
+
+mod codes;
+mod codes_model;
+mod guard;
+mod raw_redis;

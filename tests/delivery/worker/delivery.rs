@@ -1,0 +1,593 @@
+//! Delivery through providers that fail in every way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio};
+use bus::consumer::Failure;
+use config::UnknownOutcome;
+use config::UnknownOutcome::{Resend, Wait};
+use domain::ids::AttemptId;
+use domain::vocabulary::{Channel, Reason, Status};
+use ledger::NewMessage;
+use sms_worker::providers::client;
+use sms_worker::routing::concurrency::ConcurrencyPermit;
+
+const SENT: (Status, Option<Reason>) = (Status::Sent, None);
+
+fn failed(reason: Reason) -> (Status, Option<Reason>) {
+    (Status::Failed, Some(reason))
+}
+
+fn say(status: u16, body: &str) -> Act {
+    Act::Say(status, "", body.to_owned())
+}
+
+/// Fault, script, policy; then the expected calls, texts taken and final status.
+type Row = (&'static str, Vec<Act>, UnknownOutcome, usize, usize, (Status, Option<Reason>));
+
+fn rows() -> Vec<Row> {
+    let huge = format!(r#"{{"sid":"SM1","filler":"{}"}}"#, "x".repeat(10 << 20));
+    let html = "<html><h1>503</h1></html>";
+    let retry_after = |secs| Act::Say(429, secs, r#"{"code":20429}"#.to_owned());
+    vec![
+        ("taken", vec![Act::Take], Resend, 1, 1, SENT),
+        ("taken, slowly", vec![Act::TakeSlowly(Duration::from_millis(500))], Resend, 1, 1, SENT),
+        (
+            "429 with 1 s wait",
+            vec![retry_after("Retry-After: 1\r\n"), Act::Take],
+            Resend,
+            2,
+            1,
+            SENT,
+        ),
+        (
+            "429 with 60 s wait",
+            vec![retry_after("Retry-After: 60\r\n"), Act::Take],
+            Resend,
+            2,
+            1,
+            SENT,
+        ),
+        ("429 without a wait", vec![error(429, 20429), Act::Take], Resend, 2, 1, SENT),
+        (
+            "429 to the end",
+            vec![retry_after("Retry-After: 20\r\n")],
+            Resend,
+            15,
+            0,
+            failed(Reason::ProviderUnavailable),
+        ),
+        ("500 before taking", vec![error(500, 20500), Act::Take], Resend, 2, 1, SENT),
+        (
+            "500 after taking (W1)",
+            vec![Act::TakeAndSay(500, "", "{}".to_owned()), Act::Take],
+            Resend,
+            2,
+            2,
+            SENT,
+        ),
+        (
+            "500 after taking, wait",
+            vec![Act::TakeAndSay(500, "", "{}".to_owned()), Act::Take],
+            Wait,
+            1,
+            1,
+            failed(Reason::Unknown),
+        ),
+        ("500 forever", vec![error(500, 20500)], Resend, 2, 0, failed(Reason::Unknown)),
+        ("503 in HTML", vec![say(503, html), Act::Take], Resend, 2, 1, SENT),
+        ("cut after taking (W1)", vec![Act::TakeAndCut, Act::Take], Resend, 2, 2, SENT),
+        (
+            "cut after taking, twice (W1)",
+            vec![Act::TakeAndCut],
+            Resend,
+            2,
+            2,
+            failed(Reason::Unknown),
+        ),
+        ("no answer in time", vec![Act::Hang, Act::Take], Resend, 2, 1, SENT),
+        (
+            "200 with garbage (W1)",
+            vec![Act::TakeAndSay(200, "", "OK".to_owned()), Act::Take],
+            Resend,
+            2,
+            2,
+            SENT,
+        ),
+        ("201 without an id", vec![Act::TakeAndSay(201, "", "{}".to_owned())], Resend, 1, 1, SENT),
+        ("201 with 10 MB", vec![Act::TakeAndSay(201, "", huge)], Resend, 1, 1, SENT),
+        (
+            "redirect",
+            vec![Act::Say(302, "Location: http://127.0.0.1:9/\r\n", String::new())],
+            Resend,
+            1,
+            0,
+            failed(Reason::ProviderUnavailable),
+        ),
+        (
+            "credentials refused",
+            vec![error(401, 20003)],
+            Resend,
+            1,
+            0,
+            failed(Reason::ProviderUnavailable),
+        ),
+        (
+            "region not enabled",
+            vec![error(400, 21408)],
+            Resend,
+            1,
+            0,
+            failed(Reason::ProviderUnavailable),
+        ),
+        (
+            "no such number",
+            vec![error(400, 21211)],
+            Resend,
+            1,
+            0,
+            failed(Reason::NumberUnreachable),
+        ),
+        ("landline", vec![error(400, 21635)], Resend, 1, 0, failed(Reason::NumberNotMobile)),
+        ("opted out", vec![error(400, 21610)], Resend, 1, 0, failed(Reason::RecipientOptedOut)),
+        ("held by a filter", vec![error(400, 30450)], Resend, 1, 0, failed(Reason::CarrierBlocked)),
+        (
+            "an error code not listed",
+            vec![error(400, 99_999)],
+            Resend,
+            1,
+            0,
+            failed(Reason::Unknown),
+        ),
+        ("maintenance, then back", vec![error(503, 21730), Act::Take], Resend, 2, 1, SENT),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_every_provider_fault_ends_as_its_class_requires() {
+    let mut stages = Vec::new();
+    for (fault, script, policy, calls, taken, end) in rows() {
+        let fake = Fake::start(script).await;
+        let delivery = Delivery::new([twilio(&fake.url)], policy).await;
+        stages.push((fake, delivery, fault, calls, taken, end));
+    }
+    let runs = stages.into_iter().map(|(fake, delivery, fault, calls, taken, end)| async move {
+        let job = delivery.job();
+        delivery.to_its_end(&job).await;
+        let seen = (fake.calls().len(), fake.taken(), delivery.end_of(&job).await);
+        let told = delivery.told(&job);
+        let texts: Vec<_> = fake.calls().iter().map(|call| call.field("Body")).collect();
+        let (status, reason) = seen.2;
+        let line = format!(
+            "{fault:32} calls {:2}  texts {}  {status} {}",
+            seen.0,
+            seen.1,
+            reason.map_or("", Reason::as_str)
+        );
+        let same_text = texts.iter().all(|text| text.as_deref() == Some(TEXT));
+        // The number of calls to a throttling provider within a code's validity is not fixed; there must be more than
+        // one.
+        let calls_fit = if calls > 2 { (2..=calls).contains(&seen.0) } else { seen.0 == calls };
+        let right = calls_fit && seen.1 == taken && seen.2 == end && same_text && told == [end];
+        (line, right.then_some(()).ok_or(told))
+    });
+    let mut wrong = Vec::new();
+    for (line, right) in futures::future::join_all(runs).await {
+        println!("{line}");
+        if let Err(told) = right {
+            wrong.push(format!("{line} published {told:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn a_message_request_has_every_field_that_twilio_needs() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let job = delivery.job();
+    delivery.to_its_end(&job).await;
+    let call = &fake.calls()[0];
+    assert!(
+        call.head.starts_with(&format!("POST /2010-04-01/Accounts/{ACCOUNT}/Messages.json ")),
+        "{}",
+        call.head
+    );
+    assert!(call.head.to_ascii_lowercase().contains("authorization: basic "));
+    assert_eq!(call.field("To").as_deref(), Some(PHONE));
+    assert_eq!(call.field("From").as_deref(), Some("+15005550006"));
+    assert_eq!(call.field("Body").as_deref(), Some(TEXT));
+    assert_eq!(call.field("Attempt").as_deref(), Some("1"));
+    let validity: i64 = call.field("ValidityPeriod").unwrap().parse().unwrap();
+    assert!((295..=300).contains(&validity), "{validity}");
+    let attempt = delivery.ledger.attempts(job.data.message_id).await.unwrap()[0].attempt_id;
+    let callback = format!("https://auth.example.test/base/webhooks/twilio/status/{attempt}#rc=3");
+    assert_eq!(call.field("StatusCallback"), Some(callback));
+}
+
+#[tokio::test]
+async fn a_call_speaks_the_code_twice() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let job = delivery.job_for(PHONE, Channel::Voice, 300);
+    delivery.to_its_end(&job).await;
+    let call = &fake.calls()[0];
+    assert!(call.head.contains(&format!("/{ACCOUNT}/Calls.json ")), "{}", call.head);
+    let twiml = call.field("Twiml").unwrap();
+    assert_eq!(twiml.matches("4, 8, 1, 5, 1, 6").count(), 2, "{twiml}");
+    assert_eq!(call.field("Body"), None);
+    let done = [("CallSid", "CA1"), ("CallStatus", "completed")];
+    delivery.receipt(call, &done).await;
+    assert_eq!(delivery.end_of(&job).await, (Status::Delivered, None));
+}
+
+#[tokio::test]
+async fn every_provider_speaks_a_call_in_its_language() {
+    let said = "Ihr Code lautet: 4, 8, 1, 5. Noch einmal: 4, 8, 1, 5.";
+    let text = format!("[de] {said}");
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    delivery.to_its_end(&delivery.job_of(PHONE, Channel::Voice, 300, &text)).await;
+    let twiml = fake.calls()[0].field("Twiml").unwrap();
+    assert!(twiml.contains(r#"language="de""#) && twiml.contains(&format!(">{said}<")), "{twiml}");
+
+    let webhook = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([http(&webhook.url)], Resend).await;
+    delivery.to_its_end(&delivery.job_of(PHONE, Channel::Voice, 300, &text)).await;
+    // A text for reading is never split.
+    delivery.to_its_end(&delivery.job_of(PHONE, Channel::Sms, 300, &text)).await;
+    let bodies = webhook.calls();
+    let bodies: Vec<serde_json::Value> =
+        bodies.iter().map(|call| serde_json::from_str(&call.body).unwrap()).collect();
+    assert_eq!((&bodies[0]["text"], &bodies[0]["language"]), (&said.into(), &"de".into()));
+    assert_eq!(bodies[1]["text"], text);
+    assert_eq!(bodies[1].get("language"), None);
+}
+
+#[tokio::test]
+async fn the_jobs_trace_continues_to_its_statuses_and_to_the_provider() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let webhook = Fake::start([Act::TakeSlowly(Duration::from_millis(400))]).await;
+    let delivery = Delivery::new([http(&webhook.url)], Resend).await;
+    let mut job = delivery.job();
+    job.traceparent = Some(TRACE.to_owned());
+    delivery.to_its_end(&job).await;
+    let told = delivery.traces.lock().unwrap().clone();
+    assert_eq!(told, [Some(TRACE.to_owned()), Some(TRACE.to_owned())], "`sending` and `sent`");
+    let head = webhook.calls()[0].head.clone();
+    let trace = head.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap();
+    assert!(trace.starts_with(&TRACE[..36]) && trace != TRACE, "not a child span: {trace}");
+    // An invalid trace does no harm.
+    job = delivery.job();
+    job.traceparent = Some("line\r\nbreak".to_owned());
+    delivery.to_its_end(&job).await;
+    assert_eq!(delivery.end_of(&job).await, SENT);
+    assert!(!webhook.calls()[1].head.contains("traceparent"));
+}
+
+#[tokio::test]
+async fn an_unreachable_provider_is_skipped() {
+    let gone = Fake::start([Act::Take]).await;
+    let nobody: url::Url = "http://127.0.0.1:9/".parse().unwrap();
+    let delivery = Delivery::new([twilio(&nobody), http(&gone.url)], Resend).await;
+    let job = delivery.job();
+    delivery.to_its_end(&job).await;
+    assert_eq!(delivery.told(&job), [SENT]);
+    let call = &gone.calls()[0];
+    let head = call.head.to_ascii_lowercase();
+    for header in ["webhook-id: ", "webhook-timestamp: ", "webhook-signature: v1,"] {
+        assert!(head.contains(header), "{head}");
+    }
+    let body: serde_json::Value = serde_json::from_str(&call.body).unwrap();
+    assert_eq!(body["phone_number"], PHONE);
+    assert_eq!(body["text"], TEXT);
+    let states: Vec<_> = delivery.ledger.attempts(job.data.message_id).await.unwrap();
+    assert_eq!(states.iter().map(|a| a.provider.as_str()).collect::<Vec<_>>(), ["twilio", "http"]);
+}
+
+#[tokio::test]
+async fn w1_after_an_unknown_outcome_the_other_provider_sends_the_same_text_once() {
+    let first = Fake::start([Act::TakeAndCut]).await;
+    let second = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&first.url), http(&second.url)], Resend).await;
+    let job = delivery.job();
+    delivery.to_its_end(&job).await;
+    assert_eq!((first.calls().len(), second.calls().len()), (1, 1));
+    assert!(second.calls()[0].body.contains(TEXT));
+    assert_eq!(delivery.told(&job), [SENT]);
+    // However often the job comes back, nothing more is sent.
+    for _ in 0..3 {
+        delivery.to_its_end(&job).await;
+    }
+    assert_eq!((first.calls().len(), second.calls().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn w1_an_unknown_outcome_that_outlasts_its_handler_leads_to_one_call_elsewhere() {
+    let first = Fake::start([Act::Hang, Act::Take]).await;
+    let second = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&first.url), http(&second.url)], Resend).await;
+    let job = delivery.job();
+    tokio::join!(delivery.to_its_end(&job), async {
+        first.called().await;
+        // The longest time of a call, by the handler's clock: the job goes back to the broker, and the next handler
+        // knows about the first call only from the ledger.
+        delivery.clock.advance(client::LIMIT);
+    });
+    assert_eq!((first.calls().len(), second.calls().len()), (1, 1));
+    assert_eq!(delivery.told(&job), [SENT]);
+}
+
+#[tokio::test]
+async fn a_text_that_may_have_been_taken_never_fails_as_provider_unavailable() {
+    let much = || Act::Say(429, "Retry-After: 60\r\n", r#"{"code":20429}"#.to_owned());
+    for then in [much(), error(401, 20003)] {
+        let fake = Fake::start([Act::TakeAndCut, then]).await;
+        let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+        let job = delivery.job_for(PHONE, Channel::Sms, 40);
+        delivery.to_its_end(&job).await;
+        assert_eq!(delivery.told(&job), [failed(Reason::Unknown)]);
+        assert_eq!(fake.calls().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn p7_a_text_that_waited_too_long_for_a_slot_fails_as_expired() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let mut taken = all_places_but(0, &delivery).await;
+    let job = delivery.job_for(PHONE, Channel::Sms, 12);
+    let (handled, ()) = tokio::join!(delivery.send.handle(&job), async {
+        delivery.clock.advance(Duration::from_millis(2_500));
+        drop(taken.pop());
+    });
+    handled.unwrap();
+    assert_eq!(delivery.told(&job), [failed(Reason::Expired)]);
+    assert_eq!(fake.calls().len(), 0);
+}
+
+#[tokio::test]
+async fn a_wait_for_an_unknown_outcome_holds_no_provider_slot() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let (doubtful, fresh) = (delivery.job(), delivery.job());
+    let message = NewMessage {
+        message_id: doubtful.data.message_id,
+        request_id: doubtful.data.request_id,
+        phone_number: PHONE,
+        country: "IR",
+        channel: Channel::Sms,
+        not_after: doubtful.data.not_after,
+    };
+    let (attempt, now) = (AttemptId::new(&delivery.clock), delivery.clock.now());
+    delivery.ledger.begin(&message, attempt, "twilio", 2, &[], now).await.unwrap();
+    let _taken = all_places_but(1, &delivery).await;
+    let done = std::sync::Mutex::new(Vec::new());
+    // The first future gets the remaining slot, as it is polled first.
+    tokio::join!(
+        async {
+            let waits = delivery.send.handle(&doubtful).await;
+            assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
+            done.lock().unwrap().push("doubtful");
+        },
+        async {
+            delivery.send.handle(&fresh).await.unwrap();
+            done.lock().unwrap().push("fresh");
+        },
+    );
+    assert_eq!(*done.lock().unwrap(), ["fresh", "doubtful"]);
+}
+
+#[tokio::test]
+async fn p2_an_attempt_begun_by_a_clock_ahead_of_ours_counts_as_young() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let job = delivery.job();
+    let message = NewMessage {
+        message_id: job.data.message_id,
+        request_id: job.data.request_id,
+        phone_number: PHONE,
+        country: "IR",
+        channel: Channel::Sms,
+        not_after: job.data.not_after,
+    };
+    let (attempt, later) = (AttemptId::new(&delivery.clock), delivery.clock.now().plus_secs(3600));
+    delivery.ledger.begin(&message, attempt, "twilio", 2, &[], later).await.unwrap();
+    let waits = delivery.send.handle(&job).await;
+    assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
+    assert_eq!(fake.calls().len(), 0, "its worker may still be calling");
+}
+
+/// Takes all of the provider's slots except `left`.
+async fn all_places_but(left: usize, delivery: &Delivery) -> Vec<ConcurrencyPermit<'_>> {
+    let limiter = &delivery.send.routes.line("twilio").unwrap().limiter;
+    let mut taken = Vec::new();
+    while let Ok(slot) = limiter.enter(Duration::ZERO).await {
+        taken.push(slot);
+    }
+    taken.truncate(taken.len() - left);
+    taken
+}
+
+#[tokio::test]
+async fn p2_a_receipt_within_the_wait_settles_an_unknown_outcome() {
+    let fake = Fake::start([Act::TakeAndSay(500, "", "{}".to_owned())]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let job = delivery.job();
+    tokio::join!(delivery.to_its_end(&job), async {
+        let call = fake.called().await;
+        delivery.receipt(&call, &[("MessageSid", "SM77"), ("MessageStatus", "sent")]).await;
+    });
+    assert_eq!(fake.calls().len(), 1, "one text");
+    assert_eq!(delivery.end_of(&job).await, SENT);
+    let attempts = delivery.ledger.attempts(job.data.message_id).await.unwrap();
+    assert_eq!(attempts[0].provider_message_id.as_deref(), Some("SM77"));
+}
+
+#[tokio::test]
+async fn w1_a_worker_that_dies_in_a_call_causes_at_most_two_texts_with_one_code() {
+    for receipt_comes in [false, true] {
+        let fake = Fake::start([Act::TakeSlowly(Duration::from_mins(1)), Act::Take]).await;
+        let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+        let job = delivery.job();
+        let (send, dying) = (Arc::clone(&delivery.send), job.clone());
+        let worker = tokio::spawn(async move { send.handle(&dying).await });
+        let call = fake.called().await;
+        worker.abort();
+        assert!(worker.await.unwrap_err().is_cancelled());
+        if receipt_comes {
+            delivery.receipt(&call, &[("MessageStatus", "queued")]).await;
+        } else {
+            // While the dead worker could still be alive, nothing is sent.
+            let Err(Failure::Later(_)) = delivery.send.handle(&job).await else {
+                panic!("a young attempt without a result was not waited for");
+            };
+            assert_eq!(fake.calls().len(), 1);
+        }
+        delivery.to_its_end(&job).await;
+        assert_eq!(fake.calls().len(), if receipt_comes { 1 } else { 2 });
+        assert!(fake.calls().iter().all(|call| call.field("Body").as_deref() == Some(TEXT)));
+        assert_eq!(delivery.end_of(&job).await, SENT);
+    }
+}
+
+#[tokio::test]
+async fn p7_a_text_with_under_ten_seconds_left_is_dropped_and_reported() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    for secs in [-60, 0, 9] {
+        let job = delivery.job_for(PHONE, Channel::Sms, secs);
+        delivery.to_its_end(&job).await;
+        assert_eq!(delivery.told(&job), [failed(Reason::Expired)], "{secs} s");
+    }
+    assert_eq!(fake.calls().len(), 0);
+    let job = delivery.job_for(PHONE, Channel::Sms, 12);
+    delivery.to_its_end(&job).await;
+    assert_eq!(delivery.told(&job), [SENT]);
+    let validity: i64 = fake.calls()[0].field("ValidityPeriod").unwrap().parse().unwrap();
+    assert!((10..=12).contains(&validity), "{validity}");
+}
+
+#[tokio::test]
+async fn p7_after_ten_minutes_without_a_provider_no_stale_text_is_sent() {
+    let fake = Fake::start([Act::Take]).await;
+    let nobody: url::Url = "http://127.0.0.1:9/".parse().unwrap();
+    let away = Delivery::new([twilio(&nobody)], Resend).await;
+    let stale = away.job();
+    let began = away.clock.now_ms();
+    away.to_its_end(&stale).await;
+    assert_eq!(away.told(&stale), [failed(Reason::ProviderUnavailable)]);
+    let took = away.clock.now_ms() - began;
+    assert!(
+        (250_000..=291_000).contains(&took),
+        "it was not retried until near its expiry: {took} ms"
+    );
+
+    let back = Delivery::new([twilio(&fake.url)], Resend).await;
+    let (old, fresh) = (back.job(), back.job_for(PHONE, Channel::Sms, 900));
+    back.clock.advance(Duration::from_mins(10));
+    back.to_its_end(&old).await;
+    back.to_its_end(&fresh).await;
+    assert_eq!(back.told(&old), [failed(Reason::Expired)]);
+    assert_eq!(back.told(&fresh), [SENT]);
+    assert_eq!(fake.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_longer_wanted_is_dropped_without_an_event() {
+    let fake = Fake::start([Act::Take]).await;
+    let no =
+        Arc::new(|_, _| Box::pin(async { Ok(false) }) as futures::future::BoxFuture<'static, _>);
+    let delivery = Delivery::with([twilio(&fake.url)], Resend, no).await;
+    let job = delivery.job();
+    delivery.to_its_end(&job).await;
+    assert_eq!((fake.calls().len(), delivery.told(&job)), (0, vec![]));
+    assert_eq!(delivery.end_of(&job).await, (Status::Expired, None));
+}
+
+#[tokio::test]
+async fn p11_a_forged_or_moved_text_is_refused_permanently() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let (mut job, other) = (delivery.job(), delivery.job());
+    job.data.not_after = job.data.not_after.plus_secs(1);
+    let moved = {
+        let mut moved = delivery.job();
+        moved.data.sealed = other.data.sealed.clone();
+        moved
+    };
+    for job in [job, moved] {
+        let failure = delivery.send.handle(&job).await.unwrap_err();
+        assert!(matches!(failure, Failure::Permanent("sealed_text", _)), "{failure:?}");
+    }
+    assert_eq!(fake.calls().len(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_account_opens_the_circuit_and_is_probed_by_one_text() {
+    let fake = Fake::start([error(401, 20003)]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let first = delivery.job();
+    delivery.to_its_end(&first).await;
+    assert_eq!(delivery.told(&first), [failed(Reason::ProviderUnavailable)]);
+    let second = delivery.job();
+    let Err(Failure::Later(wait)) = delivery.send.handle(&second).await else {
+        panic!("the other text did not wait in the broker");
+    };
+    assert!((1..=5_000).contains(&wait.as_millis()), "{wait:?}");
+    assert_eq!(fake.calls().len(), 1);
+    fake.script([Act::Take]);
+    delivery.to_its_end(&second).await;
+    assert_eq!(delivery.told(&second), [SENT]);
+}
+
+#[tokio::test]
+async fn a_refused_number_does_not_block_others() {
+    let fake = Fake::start([error(400, 21408)]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    for _ in 0..10 {
+        let job = delivery.job();
+        delivery.to_its_end(&job).await;
+    }
+    fake.script([Act::Take]);
+    let job = delivery.job();
+    assert!(delivery.send.handle(&job).await.is_ok());
+    assert_eq!(delivery.told(&job), [SENT]);
+}
+
+#[tokio::test]
+async fn receipts_settle_the_status_and_only_changes_are_published() {
+    let fake = Fake::start([Act::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    for (fields, end) in [
+        (
+            &[("MessageStatus", "undelivered"), ("ErrorCode", "30003")][..],
+            (Status::Undelivered, Some(Reason::NumberUnreachable)),
+        ),
+        (
+            &[("MessageStatus", "undelivered"), ("ErrorCode", "30007")],
+            (Status::Undelivered, Some(Reason::CarrierBlocked)),
+        ),
+        (
+            &[("MessageStatus", "undelivered"), ("ErrorCode", "77777")],
+            (Status::Undelivered, Some(Reason::Unknown)),
+        ),
+        (&[("MessageStatus", "failed")], (Status::Failed, Some(Reason::Unknown))),
+        (&[("MessageStatus", "delivered"), ("Whatever", "x")], (Status::Delivered, None)),
+    ] {
+        let job = delivery.job();
+        delivery.to_its_end(&job).await;
+        let call = fake.calls().last().unwrap().clone();
+        for status in ["queued", "sending", "sent", "levitating"] {
+            delivery.receipt(&call, &[("MessageStatus", status)]).await;
+        }
+        delivery.receipt(&call, fields).await;
+        delivery.receipt(&call, fields).await;
+        delivery.receipt(&call, &[("MessageStatus", "sent")]).await;
+        assert_eq!(delivery.told(&job), [SENT, end]);
+    }
+    let before = delivery.statuses.lock().unwrap().len();
+    delivery.receipt_of(AttemptId::new(&delivery.clock), &[("MessageStatus", "delivered")]).await;
+    assert_eq!(delivery.statuses.lock().unwrap().len(), before, "for an unknown attempt");
+}
