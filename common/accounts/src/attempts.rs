@@ -4,8 +4,8 @@ use super::throttle::{self, AttemptLimits, Throttle};
 use super::{Attempts, audit};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
-use domain::phone::E164;
 use domain::keys::PhoneKey;
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use sql::args;
 

@@ -276,7 +276,11 @@ impl Keys {
     /// Returns the digest that the gateway checks a code with: HMAC-SHA-256(pepper, purpose, phone, code), in hex.
     pub fn code_digest(&self, scope: &str, phone: &Phone, code: &Code) -> anyhow::Result<String> {
         let pepper = self.pepper.as_ref().context("this service has no pepper")?;
-        Ok(hex(&pepper.tag(&[scope.as_bytes(), phone.e164().expose().as_bytes(), code.expose().as_bytes()])))
+        Ok(hex(&pepper.tag(&[
+            scope.as_bytes(),
+            phone.e164().expose().as_bytes(),
+            code.expose().as_bytes(),
+        ])))
     }
 
     pub fn code(&self) -> anyhow::Result<&Seal> {

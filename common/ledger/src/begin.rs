@@ -22,9 +22,9 @@ pub enum Begin {
     /// The message was already accepted, or has ended. Nothing is to be sent.
     Settled(MessageState),
     /// An attempt was begun and its end is not recorded: its worker is still busy, or died. See [`Ledger::give_up_on`].
-    InDoubt { attempt_id: AttemptId, provider: String, started_at: Timestamp },
+    Unconfirmed { attempt_id: AttemptId, provider: String, started_at: Timestamp },
     /// The maximum of calls may have been accepted: no further one.
-    Spent,
+    Exhausted,
     /// These providers may have accepted it, and the caller does not know: try another provider first.
     Elsewhere(Vec<String>),
 }
@@ -200,7 +200,7 @@ async fn judge(
     for attempt in attempts {
         match attempt.get::<String>("state")?.as_str() {
             "begun" => {
-                return Ok(Retriable::Stop(Begin::InDoubt {
+                return Ok(Retriable::Stop(Begin::Unconfirmed {
                     attempt_id: AttemptId::from_uuid(attempt.get("attempt_id")?),
                     provider: attempt.get("provider")?,
                     started_at: attempt.time("started_at")?,
@@ -215,7 +215,7 @@ async fn judge(
         number = u32::try_from(attempt.get::<i64>("number")?).unwrap_or(u32::MAX - 1) + 1;
     }
     Ok(if risked >= most_risked {
-        Retriable::Stop(Begin::Spent)
+        Retriable::Stop(Begin::Exhausted)
     } else {
         Retriable::Go { number, risked, unknown }
     })

@@ -27,7 +27,7 @@ mod rows;
 pub use begin::Begin;
 pub use finish::{AttemptState, Finish};
 pub use follow_up::{FollowUp, MOST_QUESTIONS, Swept};
-pub use history::{AttemptEntry, Change, Entry, Search};
+pub use history::{AttemptEntry, Change};
 pub use receipts::{Applied, Receipt};
 
 /// The ledger's operations, each atomic. Cheap to clone; clones batch their hot operations together.

@@ -133,25 +133,16 @@ impl Row {
     /// # Errors
     /// Also if the column holds no number in E.164.
     pub fn e164(&self, column: &str) -> Result<E164, sqlx::Error> {
-        e164(column, self.get(column)?)
-    }
-
-    pub fn maybe_e164(&self, column: &str) -> Result<Option<E164>, sqlx::Error> {
-        let number: Option<String> = self.get(column)?;
-        number.map(|number| e164(column, number)).transpose()
+        let wrong = |cause: NotE164| sqlx::Error::ColumnDecode {
+            index: column.to_owned(),
+            source: cause.into(),
+        };
+        self.get::<String>(column)?.try_into().map_err(wrong)
     }
 
     pub fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
         Ok(self.get::<Option<i64>>(column)?.map(Timestamp::from_ms))
     }
-}
-
-fn e164(column: &str, number: String) -> Result<E164, sqlx::Error> {
-    let wrong = |cause: NotE164| sqlx::Error::ColumnDecode {
-        index: column.to_owned(),
-        source: cause.into(),
-    };
-    number.try_into().map_err(wrong)
 }
 
 enum Connection {

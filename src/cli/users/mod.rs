@@ -187,7 +187,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                 replaced.first().context("there is no change of phone that can still be undone")?;
             let old = former_phone::open(&operator.keys, user.id, last)
                 .context("unseal the former number")?;
-            confirm(yes, &format!("change the number of {} back to {}", user.id, old.e164().expose()))?;
+            confirm(
+                yes,
+                &format!("change the number of {} back to {}", user.id, old.e164().expose()),
+            )?;
             let number = (old.e164(), old.region());
             match operator.accounts().undo_phone(user.id, last.id, number, ACTOR, now).await? {
                 UndoOutcome::Undone(user) => say(

@@ -44,11 +44,7 @@ pub(crate) async fn request(
     }
     let phone = app.phone(&writing)?;
     let user = signed_in.user.id;
-    let sealed = app
-        .engines
-        .keys
-        .event
-        .seal(phone.e164(), &["phone change", &user.to_string()])?;
+    let sealed = app.engines.keys.event.seal(phone.e164(), &["phone change", &user.to_string()])?;
     let wanted = NewCodeRequest {
         phone,
         scope: Scope::PhoneChange(user),
