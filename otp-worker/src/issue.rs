@@ -28,8 +28,7 @@ impl OtpWorker {
             .recipient(&self.engines.keys.event)
             .map_err(|e| Failure::Permanent("forged", e))?;
         let code_request = event.data.code_request();
-        let phone = Phone::trusted(&recipient.phone_number)
-            .map_err(|e| Failure::Permanent("unreadable", e))?;
+        let phone = Phone::from(recipient.phone_number.clone());
         let scope = scope_of(code_request, &recipient)?;
         let phone_key = self.engines.keys.phone_key(&phone);
 
@@ -151,7 +150,7 @@ impl OtpWorker {
         };
         let (event_id, message_id) =
             (EventId::new(&engines.clock), MessageId::of_request(code_request.request_id));
-        let text = Text { phone_number: phone.e164().to_owned(), text };
+        let text = Text { phone_number: phone.e164().clone(), text };
         let request = Some(code_request.request_id);
         let sealed = SmsRequested::seal(
             &engines.keys.event,

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use bus::consumer::{Failure, Handler, Options};
 use bus::{Delivery, Queue, consumer as worker};
 use config::{Config, Served};
-use domain::event::{Envelope, Event, OtpRequested, SmsStatus, UserSignedUp};
+use domain::event::{Event as _, OtpRequested, OtpTexted, SmsStatus, UserSignedUp};
 use service::blocklist::Blocklist;
 use service::connections::{Connections, StoredCrashCounts};
 use store::{Codes, Statuses};
@@ -63,6 +63,8 @@ pub async fn run(
     });
 
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
+    // A text that waits for its follow-up call is no backlog.
+    options.waits_by_design = &[OtpTexted::TYPE];
     options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.crash_counts())));
     let consume = worker::run(
         engines.bus.clone(),
@@ -92,15 +94,19 @@ pub async fn run(
 
 impl Handler for OtpWorker {
     async fn handle(&self, message: &Delivery) -> Result<(), Failure> {
-        match message.family() {
-            "otp.requested" => self.issue::<OtpRequested>(read(message)?).await,
-            "user.signed_up" => self.issue::<UserSignedUp>(read(message)?).await,
-            "otp.texted" => self.fall_back(&read(message)?).await,
-            "sms.status" => self.track(&read::<SmsStatus>(message)?).await,
-            other => {
-                Err(Failure::Permanent("unknown_type", anyhow::anyhow!("no handler for {other}")))
-            }
+        if let Some(event) = message.event::<OtpRequested>()? {
+            return self.issue(event).await;
         }
+        if let Some(event) = message.event::<UserSignedUp>()? {
+            return self.issue(event).await;
+        }
+        if let Some(event) = message.event::<OtpTexted>()? {
+            return self.fall_back(&event).await;
+        }
+        if let Some(event) = message.event::<SmsStatus>()? {
+            return self.track(&event).await;
+        }
+        Err(Failure::unknown_type(message))
     }
 
     async fn probe(&self) -> anyhow::Result<()> {
@@ -108,8 +114,4 @@ impl Handler for OtpWorker {
         self.engines.sql.ready().await?;
         Ok(())
     }
-}
-
-fn read<E: Event>(message: &Delivery) -> Result<Envelope<E>, Failure> {
-    Ok(Envelope::decode(&message.bytes)?)
 }

@@ -65,8 +65,7 @@ impl OtpWorker {
         let recipient = event
             .recipient(&self.engines.keys.event)
             .map_err(|e| Failure::Permanent("forged", e))?;
-        let phone = Phone::trusted(&recipient.phone_number)
-            .map_err(|e| Failure::Permanent("unreadable", e))?;
+        let phone = Phone::from(recipient.phone_number.clone());
         let scope = scope_of(texted, &recipient)?;
         if self.blocks.covers(&phone, None, now).is_some() || !self.wants_a_call(texted).await? {
             return Ok(());

@@ -8,10 +8,11 @@ use bus::consumer::Failure;
 use domain::clock::Clock;
 use futures::StreamExt as _;
 use ledger::{Applied, FollowUp, Ledger, MOST_QUESTIONS, Receipt};
+use service::delivery::Connections;
 use tokio_util::sync::CancellationToken;
 
-use crate::announce::{announce, counted};
-use crate::ports::Publish;
+use crate::announce::{Statuses, counted};
+use crate::providers::{LookUp, Provider};
 use crate::routing::routes::Routes;
 
 /// The first wait before a query is repeated; it doubles.
@@ -28,19 +29,28 @@ const SWEPT_AT_ONCE: u64 = 5_000;
 
 /// Queries, redacts and sweeps.
 pub struct FollowUps {
-    pub ledger: Ledger,
-    pub routes: Arc<Routes>,
-    pub publish: Publish,
-    pub clock: Clock,
+    ledger: Ledger,
+    routes: Arc<Routes>,
+    statuses: Statuses,
+    clock: Clock,
 }
 
 impl FollowUps {
-    /// Runs until it is stopped. Nothing here is urgent: a failure is retried later.
-    pub async fn run(&self, stop: CancellationToken) {
-        tokio::join!(self.code_request(&stop), stop.run_until_cancelled(self.forget_the_old()));
+    pub fn new(engines: &Connections, routes: Arc<Routes>) -> Self {
+        Self {
+            ledger: Ledger::new(engines.sql.clone()),
+            routes,
+            statuses: Statuses::of(engines),
+            clock: engines.clock.clone(),
+        }
     }
 
-    async fn code_request(&self, stop: &CancellationToken) {
+    /// Runs until it is stopped. Nothing here is urgent: a failure is retried later.
+    pub async fn run(&self, stop: CancellationToken) {
+        tokio::join!(self.query_the_due(&stop), stop.run_until_cancelled(self.forget_the_old()));
+    }
+
+    async fn query_the_due(&self, stop: &CancellationToken) {
         loop {
             if let Err(failure) = self.all_due(stop).await {
                 tracing::debug!(?failure, "follow-ups paused");
@@ -77,12 +87,12 @@ impl FollowUps {
             if due.is_empty() {
                 return Ok(());
             }
-            let mut asked = futures::stream::iter(due)
+            let mut queries = futures::stream::iter(due)
                 .map(async |due| self.follow_up(&due, stop).await)
                 .buffer_unordered(SIDE_BY_SIDE);
             // A failure does not cut the others short.
             let mut all = Ok(());
-            while let Some(done) = asked.next().await {
+            while let Some(done) = queries.next().await {
                 all = all.and(done);
             }
             all?;
@@ -90,64 +100,65 @@ impl FollowUps {
         Ok(())
     }
 
-    /// A stop does not wait for a provider (P12): the claim becomes due again. It does wait while an answer is
-    /// processed; otherwise a change already in the ledger would never be published.
     async fn follow_up(&self, due: &FollowUp, stop: &CancellationToken) -> Result<(), Failure> {
-        let Some(line) = self.routes.line(&due.provider) else {
+        let Some(provider) = self.routes.provider(&due.provider) else {
             // The provider is no longer configured, so it cannot be queried.
             return Ok(self.ledger.followed_up(due, None, None).await?);
         };
-        let id = &due.provider_message_id;
-        if due.final_state.is_some() {
-            let question = async {
-                if line.provider.forgets(due.channel) {
-                    line.provider.forget(id).await
-                } else {
-                    line.provider.look_up(id, due.channel).await
-                }
-            };
-            let Some(answer) = stop.run_until_cancelled(question).await else { return Ok(()) };
-            match answer {
-                Ok(found) => {
-                    let is_known = found.is_some();
-                    let price = found.and_then(|found| found.price);
-                    let again = price.is_none() && is_known && due.number < MOST_QUESTIONS;
-                    let again_at = again.then(|| self.clock.now().plus_ms(PRICE_AFTER_MS));
-                    self.ledger.followed_up(due, price.as_deref(), again_at).await?;
-                }
-                Err(cause) => tracing::warn!(
-                    provider = due.provider,
-                    error = format!("{cause:#}"),
-                    "redaction failed"
-                ),
-            }
-            return Ok(());
-        }
-        let question = line.provider.look_up(id, due.channel);
-        let Some(answer) = stop.run_until_cancelled(question).await else { return Ok(()) };
-        let found = match answer {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(self.ledger.followed_up(due, None, None).await?),
-            Err(cause) => {
-                let error = format!("{cause:#}");
-                tracing::warn!(
-                    provider = due.provider,
-                    error,
-                    "cannot query the final status of a text"
-                );
-                return Ok(());
+        // A stop does not wait for a provider (P12): the claim becomes due again. It does wait while an answer is
+        // processed; otherwise a change already in the ledger would never be published.
+        let (provider, id) = (&provider.provider, &due.provider_message_id);
+        let is_over = due.final_state.is_some();
+        let query = async {
+            if is_over && provider.forgets(due.channel) {
+                provider.forget(id).await
+            } else {
+                provider.look_up(id, due.channel).await
             }
         };
+        let Some(answer) = stop.run_until_cancelled(query).await else { return Ok(()) };
+        match answer {
+            Ok(found) if is_over => self.note_price(due, found).await,
+            Ok(Some(found)) => self.apply(due, provider, found).await,
+            Ok(None) => Ok(self.ledger.followed_up(due, None, None).await?),
+            Err(cause) => {
+                let (provider, error) = (provider.name(), format!("{cause:#}"));
+                if is_over {
+                    tracing::warn!(provider, error, "redaction failed");
+                } else {
+                    tracing::warn!(provider, error, "cannot query the final status of a text");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The text has its final state: what remains is its price.
+    async fn note_price(&self, due: &FollowUp, found: Option<LookUp>) -> Result<(), Failure> {
+        let is_known = found.is_some();
+        let price = found.and_then(|found| found.price);
+        let again = price.is_none() && is_known && due.number < MOST_QUESTIONS;
+        let again_at = again.then(|| self.clock.now().plus_ms(PRICE_AFTER_MS));
+        Ok(self.ledger.followed_up(due, price.as_deref(), again_at).await?)
+    }
+
+    /// Applies what the provider knows like a receipt.
+    async fn apply(
+        &self,
+        due: &FollowUp,
+        provider: &Provider,
+        found: LookUp,
+    ) -> Result<(), Failure> {
         let now = self.clock.now();
-        let is_end = found.status.is_end();
         let receipt = Receipt {
             attempt_id: due.attempt_id,
             status: found.status,
             reason: found.reason,
-            provider_message_id: Some(id.clone()),
+            provider_message_id: Some(due.provider_message_id.clone()),
             provider_code: found.provider_code,
             // What remains after the final status: redact the text, query the price.
-            follow_up_at: match (is_end, line.provider.forgets(due.channel), &found.price) {
+            follow_up_at: match (found.status.is_end(), provider.forgets(due.channel), &found.price)
+            {
                 (true, true, _) => Some(now),
                 (true, false, None) => Some(now.plus_ms(PRICE_AFTER_MS)),
                 _ => None,
@@ -157,7 +168,7 @@ impl FollowUps {
         if let Applied::Known { moved, .. } = self.ledger.apply_receipt(&receipt, now).await? {
             counted(&moved);
             if moved.changed {
-                announce(&self.publish, &moved.message_state, None).await?;
+                self.statuses.announce(&moved.message_state, None).await?;
             }
         }
         Ok(())

@@ -1,37 +1,37 @@
 //! sms-worker: delivery. Sends texts through any working provider and keeps the ledger of what was sent. It does not
 //! know about codes: it sends a text.
 
-pub mod announce;
-pub mod deliver;
-pub mod follow_up;
-pub mod ports;
-pub mod providers;
-pub mod receipts;
-pub mod routing;
+mod announce;
+mod deliver;
+mod follow_up;
+mod providers;
+mod receipts;
+mod routing;
+
+pub use deliver::SendSms;
+pub use follow_up::FollowUps;
+pub use providers::Provider;
+pub use providers::client;
+pub use providers::console::Console;
+pub use providers::http::Http;
+pub use providers::inbox::Inbox;
+pub use providers::twilio::Twilio;
+pub use receipts::TakeReceipt;
+pub use routing::concurrency::ConcurrencyPermit;
+pub use routing::routes::{RoutedProvider, Routes};
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use bus::consumer::{Failure, Handler, Options};
 use bus::{Delivery, Queue, consumer as worker};
 use config::{Config, ProviderName};
-use domain::event::{Envelope, SmsReceipt, SmsRequested};
-use ledger::Ledger;
+use domain::event::{SmsReceipt, SmsRequested};
 use service::blocklist::Blocklist;
 use service::connections::StoredCrashCounts;
 use service::delivery::{Connections, clock_sync as store_time};
 use tokio_util::sync::CancellationToken;
-
-use crate::deliver::{PendingFinishes, SendSms};
-use crate::follow_up::FollowUps;
-use crate::providers::console::Console;
-use crate::providers::http::Http;
-use crate::providers::inbox::Inbox;
-use crate::providers::twilio::Twilio;
-use crate::providers::{Provider, client};
-use crate::receipts::TakeReceipt;
-use crate::routing::routes::{RoutedProvider, Routes};
 
 /// Messages handled at once. Most of a send is waiting for a provider, and each provider's limiter bounds its
 /// concurrent calls.
@@ -66,24 +66,18 @@ pub async fn run(
     engines.wait_for_schema(&stop).await?;
     store_time::first(&engines.store, &host, &engines.clock, &stop).await;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
-    let ledger = Ledger::new(engines.sql.clone());
-    let publish = ports::publish_on(&engines);
     let worker = SmsWorker {
-        send: SendSms {
-            keys: Arc::clone(&engines.keys),
-            ledger: ledger.clone(),
-            routes: Arc::clone(&routes),
-            publish: Arc::clone(&publish),
-            wanted: ports::wanted_by(&engines, &blocks),
-            clock: engines.clock.clone(),
-            unknown_outcome: config.sms.unknown_outcome,
-            public_url: config.public_url.clone(),
-            pending_finishes: PendingFinishes::default(),
-        },
-        receipts: TakeReceipt::new(ledger.clone(), Arc::clone(&publish), engines.clock.clone()),
+        send: SendSms::new(
+            &engines,
+            Arc::clone(&routes),
+            blocks.clone(),
+            config.sms.unknown_outcome,
+            config.public_url.clone(),
+        ),
+        receipts: TakeReceipt::new(&engines),
         engines: engines.clone(),
     };
-    let follow_ups = FollowUps { ledger, routes, publish, clock: engines.clock.clone() };
+    let follow_ups = FollowUps::new(&engines, routes);
 
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
     options.timeout = TIMEOUT;
@@ -109,14 +103,11 @@ pub async fn run(
     tokio::try_join!(consume, beside).map(|_| ())
 }
 
-/// Builds the configured routes, each with its own client, breaker and limiter.
-///
-/// # Errors
-/// Fails if a route names a provider whose settings are missing or unusable.
-pub fn routes(config: &Config, engines: &Connections) -> anyhow::Result<Routes> {
+/// Builds the configured routes, each provider with its own breaker and limiter.
+fn routes(config: &Config, engines: &Connections) -> anyhow::Result<Routes> {
     let named = &config.sms.routes;
     let client = client::client(client::LIMIT)?;
-    let mut lines = Vec::new();
+    let mut providers = Vec::new();
     for name in ProviderName::ALL.into_iter().filter(|name| named.names(*name)) {
         let provider = match name {
             ProviderName::Twilio => {
@@ -130,27 +121,24 @@ pub fn routes(config: &Config, engines: &Connections) -> anyhow::Result<Routes> 
                 Provider::Http(Http::new(http.url.clone(), &http.secret, client.clone(), clock))
             }
             ProviderName::Console => Provider::Console(Console),
-            ProviderName::Inbox => Provider::Inbox(Inbox::new(ports::keep_in(engines))),
+            ProviderName::Inbox => Provider::Inbox(Inbox::of(engines)),
         };
-        lines.push(RoutedProvider::new(provider, &engines.clock));
+        providers.push(RoutedProvider::new(provider, &engines.clock));
     }
-    Routes::new(lines, named.clone())
+    Routes::new(providers, named.clone())
 }
 
 impl Handler for SmsWorker {
     async fn handle(&self, message: &Delivery) -> Result<(), Failure> {
-        match message.family() {
-            "sms.requested" => {
-                let job = Envelope::<SmsRequested>::decode(&message.bytes)?;
-                self.send.handle(&job).await
-            }
-            "sms.receipt" => {
-                let receipt = Envelope::<SmsReceipt>::decode(&message.bytes)?;
-                let again = message.suspect || message.attempts > 0;
-                self.receipts.handle(&receipt.data, receipt.traceparent.as_deref(), again).await
-            }
-            other => Err(Failure::Permanent("unknown_type", anyhow!("no handler for {other}"))),
+        if let Some(job) = message.event::<SmsRequested>()? {
+            return self.send.handle(&job).await;
         }
+        if let Some(receipt) = message.event::<SmsReceipt>()? {
+            let again = message.suspect || message.attempts > 0;
+            let trace = receipt.traceparent.as_deref();
+            return self.receipts.handle(&receipt.data, trace, again).await;
+        }
+        Err(Failure::unknown_type(message))
     }
 
     async fn probe(&self) -> anyhow::Result<()> {

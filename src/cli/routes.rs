@@ -34,7 +34,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
             let phone = Served::of(&config)
                 .parse(writing, Clock::system().now())
                 .map_err(|_| anyhow::anyhow!("not a mobile number that this deployment serves"))?;
-            Some((phone.to_string(), routes.of(&phone.e164()[1..])))
+            Some((phone.to_string(), routes.of(phone.e164().digits())))
         }
     };
     if output.json {

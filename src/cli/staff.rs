@@ -71,7 +71,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                     vec![
                         user.id.to_string(),
                         user.role.clone().unwrap_or_default(),
-                        user.phone_number.clone(),
+                        user.phone_number.expose().to_owned(),
                     ]
                 })
                 .collect();

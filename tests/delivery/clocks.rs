@@ -29,7 +29,8 @@ async fn publish(engines: &Connections, phone: &str, secs: i64) -> MessageId {
     let clock = Clock::system();
     let (event, message) = (EventId::new(&clock), MessageId::of_request(RequestId::new(&clock)));
     let not_after = clock.now().plus_secs(secs);
-    let text = Text { phone_number: phone.to_owned(), text: "Your code is 481516.".to_owned() };
+    let text =
+        Text { phone_number: phone.parse().unwrap(), text: "Your code is 481516.".to_owned() };
     let sealed =
         SmsRequested::seal(&engines.keys.event, event, message, None, not_after, &text).unwrap();
     let data = SmsRequested {

@@ -108,8 +108,11 @@ impl Stage {
         };
         match self.engines.store.codes().admit(&admit).await.unwrap() {
             Admission::Admitted { code_id, now, expires_at, .. } => {
-                let recipient =
-                    Recipient { phone_number: phone.to_owned(), user_id: None, profile: None };
+                let recipient = Recipient {
+                    phone_number: phone.parse().unwrap(),
+                    user_id: None,
+                    profile: None,
+                };
                 let code_request = CodeRequest {
                     request_id,
                     code_id,
@@ -179,7 +182,8 @@ impl Stage {
         message.settle(Settlement::Done).await.unwrap();
         let digits: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
         let data = envelope.data;
-        Job { phone: phone_number, channel: data.channel, digits, message: data.message_id }
+        let phone = phone_number.expose().to_owned();
+        Job { phone, channel: data.channel, digits, message: data.message_id }
     }
 
     /// Advances the clock until every one of these phones has a call, in any order; returns all jobs until then.
@@ -207,7 +211,8 @@ impl Stage {
             let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
             let text = envelope.text(&self.engines.keys.event).unwrap();
             let (channel, message) = (envelope.data.channel, envelope.data.message_id);
-            left.push(Job { phone: text.phone_number, channel, digits: String::new(), message });
+            let phone = text.phone_number.expose().to_owned();
+            left.push(Job { phone, channel, digits: String::new(), message });
         }
         self.engines.sql.close().await;
         drop(std::fs::remove_dir_all(&self.folder));

@@ -7,6 +7,7 @@ use super::{Attempts, audit, document};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
+use domain::phone::E164;
 use domain::string_enum;
 use domain::timestamp::Timestamp;
 use sql::args;
@@ -19,7 +20,7 @@ string_enum! {
 /// The phone under attempt, and the client that makes it.
 #[derive(Clone, Copy)]
 pub struct Claimant<'a> {
-    pub phone_number: &'a str,
+    pub phone_number: &'a E164,
     pub phone_key: &'a PhoneKey,
     /// The key that the phone had under the previous secret, during a rotation.
     pub former_key: Option<&'a PhoneKey>,

@@ -4,7 +4,7 @@ use crate::ReplacedPhone;
 use crate::UNDO_SECS;
 use domain::ids::UserId;
 use domain::keys::Keys;
-use domain::phone::Phone;
+use domain::phone::{E164, Phone};
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 
@@ -15,10 +15,10 @@ pub fn seal(
     user: UserId,
     old: &Phone,
     now: Timestamp,
-) -> anyhow::Result<(Sealed<String>, Timestamp)> {
+) -> anyhow::Result<(Sealed<E164>, Timestamp)> {
     let until = now.plus_secs(UNDO_SECS);
     let place = place(user, until);
-    let sealed = keys.event.seal(&old.e164().to_owned(), &place.each_ref().map(|part| &**part))?;
+    let sealed = keys.event.seal(old.e164(), &place.each_ref().map(|part| &**part))?;
     Ok((sealed, until))
 }
 
@@ -27,9 +27,9 @@ pub fn seal(
 /// # Errors
 /// When the record was altered, or its key is no longer ours.
 pub fn open(keys: &Keys, user: UserId, replaced: &ReplacedPhone) -> anyhow::Result<Phone> {
-    let sealed = Sealed::<String>::from_text(replaced.old_sealed.clone());
+    let sealed = Sealed::<E164>::from_text(replaced.old_sealed.clone());
     let place = place(user, replaced.undo_until);
-    Phone::trusted(&keys.event.open(&sealed, &place.each_ref().map(|part| &**part))?)
+    Ok(keys.event.open(&sealed, &place.each_ref().map(|part| &**part))?.into())
 }
 
 fn place(user: UserId, until: Timestamp) -> [String; 3] {

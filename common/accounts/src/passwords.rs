@@ -16,6 +16,7 @@ use super::users::{self, User, user_returning};
 use domain::engine_error::EngineError;
 use domain::event::SessionStarted;
 use domain::ids::{SessionId, UserId};
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use sql::args;
 
@@ -106,7 +107,7 @@ macro_rules! look {
 
 impl Accounts {
     /// The password of a phone's account, if it has one, and the cost of the imported hashes. One statement, one row.
-    pub async fn password_of(&self, phone_number: &str) -> Result<PasswordLook, EngineError> {
+    pub async fn password_of(&self, phone_number: &E164) -> Result<PasswordLook, EngineError> {
         self.pool
             .within("read a password's hash", async {
                 let mut work = self.pool.reading().await?;

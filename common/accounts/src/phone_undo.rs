@@ -9,6 +9,7 @@ use super::sessions::{self, Ending};
 use super::users::{self, User, user_returning};
 use domain::engine_error::EngineError;
 use domain::ids::UserId;
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
@@ -96,7 +97,7 @@ impl Accounts {
         &self,
         user: UserId,
         id: Uuid,
-        (old_number, country): (&str, &str),
+        (old_number, country): (&E164, &str),
         actor: &str,
         now: Timestamp,
     ) -> Result<UndoOutcome, EngineError> {

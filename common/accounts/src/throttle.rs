@@ -97,7 +97,7 @@ impl<'a> Attempt<'a> {
     ) -> Self {
         let max_failures = i64::from(limits.max_failures);
         Self {
-            phone_number: claimant.phone_number,
+            phone_number: claimant.phone_number.expose(),
             phone_key: claimant.phone_key.as_str(),
             former_key: claimant.former_key.map(PhoneKey::as_str),
             kind: kind.as_str(),

@@ -11,6 +11,7 @@ use super::{audit, sessions};
 use domain::engine_error::EngineError;
 use domain::event::{UserCreated, UserDeleted};
 use domain::ids::UserId;
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use ledger::erase;
 use sql::{Row, Work, args};
@@ -19,8 +20,7 @@ use sql::{Row, Work, args};
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     pub id: UserId,
-    /// E.164.
-    pub phone_number: String,
+    pub phone_number: E164,
     /// Empty for an account without names, like the last name.
     pub first_name: String,
     pub last_name: String,
@@ -65,7 +65,7 @@ pub(super) use {user_columns, user_returning};
 pub(super) fn user(row: &Row) -> Result<User, sqlx::Error> {
     Ok(User {
         id: UserId::from_uuid(row.get("u_id")?),
-        phone_number: row.get("phone_number")?,
+        phone_number: row.e164("phone_number")?,
         first_name: row.get("first_name")?,
         last_name: row.get("last_name")?,
         locale: row.get("locale")?,
@@ -100,7 +100,7 @@ impl Changes<'_> {
 #[derive(Clone, Copy)]
 pub struct NewUser<'a> {
     pub id: UserId,
-    pub phone_number: &'a str,
+    pub phone_number: &'a E164,
     pub first_name: &'a str,
     pub last_name: &'a str,
     pub locale: &'a str,
@@ -136,7 +136,7 @@ impl Accounts {
             .await
     }
 
-    pub async fn by_phone(&self, phone_number: &str) -> Result<Option<User>, EngineError> {
+    pub async fn by_phone(&self, phone_number: &E164) -> Result<Option<User>, EngineError> {
         self.pool
             .within("find an account", async {
                 let mut work = self.pool.reading().await?;
@@ -275,7 +275,7 @@ impl Accounts {
         &self,
         id: UserId,
         pseudonym: &str,
-        former: &[String],
+        former: &[E164],
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
@@ -313,19 +313,19 @@ impl Accounts {
 
 impl Directory {
     /// Whether an account has this number.
-    pub async fn knows(&self, phone_number: &str) -> Result<bool, EngineError> {
+    pub async fn knows(&self, phone_number: &E164) -> Result<bool, EngineError> {
         Ok(Accounts::new(&self.pool).by_phone(phone_number).await?.is_some())
     }
 }
 
 /// Returns the account's number, and locks the account until the transaction's end: sign-ins and endings queue behind
 /// it.
-pub(super) async fn lock_user(work: &mut Work, id: UserId) -> Result<Option<String>, sqlx::Error> {
+pub(super) async fn lock_user(work: &mut Work, id: UserId) -> Result<Option<E164>, sqlx::Error> {
     let row = work
         .optional(
             "UPDATE users SET updated_at = updated_at WHERE id = $1 RETURNING phone_number",
             args![id],
         )
         .await?;
-    row.map(|row| row.get("phone_number")).transpose()
+    row.map(|row| row.e164("phone_number")).transpose()
 }

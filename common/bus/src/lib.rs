@@ -24,7 +24,7 @@ pub use self::dead_letters::{DeadDetail, DeadLetter, Selection};
 pub use self::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
-use domain::event::{Envelope, Event};
+use domain::event::{DecodeError, Envelope, Event};
 use domain::timestamp::Timestamp;
 
 /// A publish is confirmed within this time, or it has failed (contract, section 5).
@@ -301,15 +301,24 @@ impl Delivery {
         }
     }
 
-    /// The type without its version: `otp.requested` of `otp.requested.v1`.
-    pub fn family(&self) -> &str {
-        self.kind.rsplit_once(".v").map_or(self.kind.as_str(), |(family, _)| family)
+    /// Decodes the message if it is an `E`, of any version. `None`: it is of another type.
+    ///
+    /// # Errors
+    /// When it is of another version, or unreadable.
+    pub fn event<E: Event>(&self) -> Result<Option<Envelope<E>>, DecodeError> {
+        let is_one = family(&self.kind) == family(E::TYPE);
+        is_one.then(|| Envelope::decode(&self.bytes)).transpose()
     }
 
     /// When the event happened, according to its envelope.
     pub fn event_time(&self) -> Option<Timestamp> {
         *self.event_time.get_or_init(|| Glance::at(&self.bytes).time)
     }
+}
+
+/// The type without its version: `otp.requested` of `otp.requested.v1`.
+fn family(kind: &str) -> &str {
+    kind.rsplit_once(".v").map_or(kind, |(family, _)| family)
 }
 
 impl fmt::Debug for Delivery {

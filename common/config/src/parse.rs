@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use domain::phone::E164;
 use ipnet::IpNet;
 use url::{Host, Url};
 
@@ -152,19 +153,12 @@ pub(super) fn sid(text: &str, letters: &str) -> Parsed<String> {
 pub(super) fn sender(text: &str) -> Parsed<String> {
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'+' | b'-' | b'_' | b'&');
-    let is_sender = is_e164_like(text)
+    let is_sender = text.parse::<E164>().is_ok()
         || (3..=8).contains(&text.len()) && digits(text)
         || (1..=11).contains(&text.len())
             && text.bytes().all(named)
             && text.bytes().any(|b| b.is_ascii_alphabetic());
     when(is_sender, text.to_owned())
-}
-
-/// Returns whether `text` is `+` and 7 to 15 digits (contract, ruling 8; ITU-T E.164 for the 15).
-pub(super) fn is_e164_like(text: &str) -> bool {
-    text.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
-    })
 }
 
 /// Parses the app name used in messages. Each character is one GSM-7 septet (3GPP TS 23.038, 6.2.1), so the name cannot

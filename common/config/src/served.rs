@@ -46,11 +46,12 @@ impl Served {
 
     /// Returns the fixed code of a test number before its end date.
     pub fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<&Code> {
-        let number = self.test_numbers.iter().find(|number| number.phone_number == phone.e164())?;
+        let number =
+            self.test_numbers.iter().find(|number| number.phone_number == *phone.e164())?;
         number.until.is_none_or(|until| now < until).then_some(&number.code)
     }
 
     fn is_listed(&self, phone: &Phone) -> bool {
-        self.test_numbers.iter().any(|number| number.phone_number == phone.e164())
+        self.test_numbers.iter().any(|number| number.phone_number == *phone.e164())
     }
 }

@@ -2,15 +2,16 @@
 
 use std::fmt;
 
-use super::parse::{Parsed, is_e164_like};
+use super::parse::Parsed;
 use domain::code::Code;
+use domain::phone::{E164, NotE164};
 use domain::timestamp::Timestamp;
 
 /// A phone that receives no message and signs in with a fixed code.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TestNumber {
-    /// `+` and 7 to 15 digits; need not belong to a numbering plan (contract, ruling 8).
-    pub phone_number: String,
+    /// Need not belong to a numbering plan (contract, ruling 8).
+    pub phone_number: E164,
     pub code: Code,
     /// From this moment it is an ordinary phone. `None` (not allowed in production): it never becomes one.
     pub until: Option<Timestamp>,
@@ -32,11 +33,9 @@ pub(super) fn parse(text: &str, code_length: u8) -> Parsed<Vec<TestNumber>> {
             Some((code, end)) => (code.trim(), Some(end.trim())),
             None => (rest.trim(), None),
         };
-        let phone = phone.trim();
-        if !is_e164_like(phone) {
-            return Err(wrong("the phone is not `+` and 7 to 15 digits"));
-        }
-        if numbers.iter().any(|number| number.phone_number == phone) {
+        let not_e164 = |_: NotE164| wrong("the phone is not `+` and 7 to 15 digits");
+        let phone_number: E164 = phone.trim().parse().map_err(not_e164)?;
+        if numbers.iter().any(|number| number.phone_number == phone_number) {
             return Err(wrong("the phone is listed twice"));
         }
         let code = Code::parse(code, code_length)
@@ -45,7 +44,7 @@ pub(super) fn parse(text: &str, code_length: u8) -> Parsed<Vec<TestNumber>> {
             None => None,
             Some(day) => Some(start_of(day).ok_or_else(|| wrong("the end is not a date"))?),
         };
-        numbers.push(TestNumber { phone_number: phone.to_owned(), code, until });
+        numbers.push(TestNumber { phone_number, code, until });
     }
     Ok(numbers)
 }
@@ -62,10 +61,10 @@ mod tests {
     #[test]
     fn test_numbers_have_a_code_and_may_have_an_end() {
         let read = parse("+15550100001=123456@2027-01-01, +9999999=000000", 6).unwrap();
-        assert_eq!(read[0].phone_number, "+15550100001");
+        assert_eq!(read[0].phone_number, *"+15550100001");
         assert_eq!(read[0].code.expose(), "123456");
         assert_eq!(read[0].until.unwrap().to_string(), "2027-01-01T00:00:00.000Z");
-        assert_eq!((read[1].phone_number.as_str(), read[1].until), ("+9999999", None));
+        assert_eq!((read[1].phone_number.expose(), read[1].until), ("+9999999", None));
         assert!(!format!("{read:?}").contains("1555"), "{read:?}");
     }
 

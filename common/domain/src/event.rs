@@ -14,6 +14,7 @@ use crate::ids::MessageId;
 use crate::ids::RequestId;
 use crate::ids::SessionId;
 use crate::ids::UserId;
+use crate::phone::E164;
 use crate::seal::Seal;
 use crate::seal::Sealed;
 use crate::timestamp::Timestamp;
@@ -150,7 +151,7 @@ impl<E: Event> Envelope<E> {
 /// The recipient of a code, and the data of the code request. Sealed in the event.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Recipient {
-    pub phone_number: String,
+    pub phone_number: E164,
     /// The user whose number will change, for [`Purpose::PhoneChange`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
@@ -285,7 +286,7 @@ event!(OtpVerified, "otp.verified.v1", addressed: false);
 /// The recipient and the text of a message. Sealed in the event.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Text {
-    pub phone_number: String,
+    pub phone_number: E164,
     pub text: String,
 }
 

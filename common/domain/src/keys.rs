@@ -145,7 +145,7 @@ pub struct PhoneKey(String);
 
 impl PhoneKey {
     fn under(key: &MacKey, phone: &Phone) -> Self {
-        Self(hex::encode(&key.tag(&[b"phone", phone.e164().as_bytes()])[..16]))
+        Self(hex::encode(&key.tag(&[b"phone", phone.e164().expose().as_bytes()])[..16]))
     }
 
     pub fn as_str(&self) -> &str {
@@ -255,7 +255,7 @@ impl Keys {
         let pepper = self.pepper.as_ref().context("this service has no pepper")?;
         Ok(hex::encode(pepper.tag(&[
             scope.as_bytes(),
-            phone.e164().as_bytes(),
+            phone.e164().expose().as_bytes(),
             code.expose().as_bytes(),
         ])))
     }

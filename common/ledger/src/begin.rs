@@ -9,6 +9,7 @@ use super::rows::{MESSAGE_STATE, insert, message_state};
 use super::{Ledger, MessageState, NewMessage, SENT};
 use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId, RequestId};
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Status};
 use sql::{Pool, Work, args};
@@ -21,9 +22,9 @@ pub enum Begin {
     /// The message was already accepted, or has ended. Nothing is to be sent.
     Settled(MessageState),
     /// An attempt was begun and its end is not recorded: its worker is still busy, or died. See [`Ledger::give_up_on`].
-    InDoubt { attempt_id: AttemptId, provider: String, started_at: Timestamp },
+    Unconfirmed { attempt_id: AttemptId, provider: String, started_at: Timestamp },
     /// The maximum of calls may have been accepted: no further one.
-    Spent,
+    Exhausted,
     /// These providers may have accepted it, and the caller does not know: try another provider first.
     Elsewhere(Vec<String>),
 }
@@ -53,7 +54,7 @@ const BEGIN_POSTGRES: &str = "WITH job AS (
 pub(super) struct BeginAttempt {
     message_id: MessageId,
     request_id: Option<RequestId>,
-    phone_number: String,
+    phone_number: E164,
     country: String,
     channel: Channel,
     at: Timestamp,
@@ -81,7 +82,7 @@ impl Act for BeginAttempt {
                     args![
                         &column(acts, |first| Some(first.message_id.uuid())),
                         &column(acts, |first| first.request_id.map(RequestId::uuid)),
-                        &column(acts, |first| Some(first.phone_number.as_str())),
+                        &column(acts, |first| Some(first.phone_number.expose())),
                         &column(acts, |first| Some(first.country.as_str())),
                         &column(acts, |first| Some(first.channel.as_str())),
                         &column(acts, |first| Some(first.at.ms())),
@@ -117,7 +118,7 @@ impl Ledger {
             let first = BeginAttempt {
                 message_id: message.message_id,
                 request_id: message.request_id,
-                phone_number: message.phone_number.to_owned(),
+                phone_number: message.phone_number.clone(),
                 country: message.country.to_owned(),
                 channel: message.channel,
                 at: now,
@@ -199,7 +200,7 @@ async fn judge(
     for attempt in attempts {
         match attempt.get::<String>("state")?.as_str() {
             "begun" => {
-                return Ok(Retriable::Stop(Begin::InDoubt {
+                return Ok(Retriable::Stop(Begin::Unconfirmed {
                     attempt_id: AttemptId::from_uuid(attempt.get("attempt_id")?),
                     provider: attempt.get("provider")?,
                     started_at: attempt.time("started_at")?,
@@ -214,7 +215,7 @@ async fn judge(
         number = u32::try_from(attempt.get::<i64>("number")?).unwrap_or(u32::MAX - 1) + 1;
     }
     Ok(if risked >= most_risked {
-        Retriable::Stop(Begin::Spent)
+        Retriable::Stop(Begin::Exhausted)
     } else {
         Retriable::Go { number, risked, unknown }
     })

@@ -29,16 +29,30 @@ string_enum! {
 }
 
 /// The end of an attempt, and what it means for its message.
-#[derive(Clone, Copy, Debug)]
-pub struct Finish<'a> {
+#[derive(Clone, Debug)]
+pub struct Finish {
     pub state: AttemptState,
-    pub provider_message_id: Option<&'a str>,
-    pub provider_code: Option<&'a str>,
+    pub provider_message_id: Option<String>,
+    pub provider_code: Option<String>,
     pub segments: Option<u32>,
     /// The message's new state, if this call decides it.
     pub status: Option<(Status, Option<Reason>)>,
     /// When to query the provider for the outcome, if no receipt has arrived.
     pub follow_up_at: Option<Timestamp>,
+}
+
+impl Finish {
+    /// An end about which the provider said nothing, and which decides nothing for the message.
+    pub const fn of(state: AttemptState) -> Self {
+        Self {
+            state,
+            provider_message_id: None,
+            provider_code: None,
+            segments: None,
+            status: None,
+            follow_up_at: None,
+        }
+    }
 }
 
 /// If a receipt came first, the attempt stays accepted.
@@ -92,17 +106,12 @@ const FINISH_POSTGRES: &str = "WITH job AS (
         EXISTS (SELECT 1 FROM sms_receipts r WHERE r.attempt_id = attempt.attempt_id) AS kept
     FROM attempt LEFT JOIN message USING (attempt_id)";
 
-/// An owned [`Finish`], to be written with others.
+/// The end of an attempt, to be written with others.
 #[derive(Clone)]
 pub(super) struct FinishAttempt {
     attempt_id: AttemptId,
-    state: AttemptState,
     at: Timestamp,
-    provider_message_id: Option<String>,
-    provider_code: Option<String>,
-    segments: Option<u32>,
-    status: Option<(Status, Option<Reason>)>,
-    follow_up_at: Option<Timestamp>,
+    finish: Finish,
 }
 
 impl Act for FinishAttempt {
@@ -123,16 +132,21 @@ impl Act for FinishAttempt {
                     FINISH_POSTGRES,
                     args![
                         &column(acts, |ended| Some(ended.attempt_id.uuid())),
-                        &column(acts, |ended| Some(ended.state.as_str())),
+                        &column(acts, |ended| Some(ended.finish.state.as_str())),
                         &column(acts, |ended| Some(ended.at.ms())),
-                        &column(acts, |ended| ended.provider_message_id.as_deref()),
-                        &column(acts, |ended| ended.provider_code.as_deref()),
-                        &column(acts, |ended| ended.follow_up_at.map(Timestamp::ms)),
+                        &column(acts, |ended| ended.finish.provider_message_id.as_deref()),
+                        &column(acts, |ended| ended.finish.provider_code.as_deref()),
+                        &column(acts, |ended| ended.finish.follow_up_at.map(Timestamp::ms)),
                         // If the call decides nothing, a rank that advances nothing.
-                        &column(acts, |ended| Some(ended.status.map_or(0, |(to, _)| rank(to)))),
-                        &column(acts, |ended| ended.status.map(|(status, _)| status.as_str())),
-                        &column(acts, |ended| ended.status?.1.map(Reason::as_str)),
-                        &column(acts, |ended| ended.segments.map(i64::from)),
+                        &column(acts, |ended| Some(
+                            ended.finish.status.map_or(0, |(to, _)| rank(to))
+                        )),
+                        &column(acts, |ended| ended
+                            .finish
+                            .status
+                            .map(|(status, _)| status.as_str())),
+                        &column(acts, |ended| ended.finish.status?.1.map(Reason::as_str)),
+                        &column(acts, |ended| ended.finish.segments.map(i64::from)),
                     ],
                 )
                 .await?;
@@ -174,20 +188,11 @@ impl Ledger {
     pub async fn finish(
         &self,
         attempt_id: AttemptId,
-        finish: &Finish<'_>,
+        finish: &Finish,
         now: Timestamp,
     ) -> Result<Option<Transition>, EngineError> {
         let (moved, kept) = if self.db.is_postgres() {
-            let ended = FinishAttempt {
-                attempt_id,
-                state: finish.state,
-                at: now,
-                provider_message_id: finish.provider_message_id.map(str::to_owned),
-                provider_code: finish.provider_code.map(str::to_owned),
-                segments: finish.segments,
-                status: finish.status,
-                follow_up_at: finish.follow_up_at,
-            };
+            let ended = FinishAttempt { attempt_id, at: now, finish: finish.clone() };
             self.finishes.write(&self.db, ended).await?
         } else {
             let finish = self.finish_sqlite(attempt_id, finish, now);
@@ -206,7 +211,7 @@ impl Ledger {
     async fn finish_sqlite(
         &self,
         attempt_id: AttemptId,
-        finish: &Finish<'_>,
+        finish: &Finish,
         now: Timestamp,
     ) -> Result<(Option<Transition>, bool), sqlx::Error> {
         let mut work = self.db.transaction().await?;
@@ -217,8 +222,8 @@ impl Ledger {
                     attempt_id.uuid(),
                     finish.state.as_str(),
                     now,
-                    finish.provider_message_id,
-                    finish.provider_code,
+                    finish.provider_message_id.as_deref(),
+                    finish.provider_code.as_deref(),
                     finish.follow_up_at,
                 ],
             )
@@ -230,7 +235,7 @@ impl Ledger {
         let provider: String = attempt.get("provider")?;
         let by = RaisedBy {
             provider: &provider,
-            id: finish.provider_message_id,
+            id: finish.provider_message_id.as_deref(),
             segments: finish.segments,
         };
         let moved = advance(&mut work, attempt.get("message_id")?, finish.status, by, now).await?;

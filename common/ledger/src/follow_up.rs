@@ -135,23 +135,6 @@ impl Ledger {
             .await
     }
 
-    /// Erases a phone from the ledger because its account was deleted. The messages stay counted.
-    pub async fn erase_phone(&self, phone_number: &str) -> Result<u64, EngineError> {
-        self.db
-            .within("erase a phone from the ledger", async {
-                let mut work = self.db.statement().await?;
-                let erased = work
-                    .run(
-                        "UPDATE sms_ledger SET phone_number = NULL WHERE phone_number = $1",
-                        args![phone_number],
-                    )
-                    .await?;
-                work.done().await?;
-                Ok(erased)
-            })
-            .await
-    }
-
     /// Counts messages older than 30 days into totals and drops them, and drops receipts that were not claimed within 3
     /// days. Up to 5000 messages a call on PostgreSQL: call again while it drops as many.
     pub async fn sweep(&self, now: Timestamp) -> Result<Swept, EngineError> {

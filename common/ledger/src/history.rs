@@ -1,35 +1,14 @@
-//! The ledger as history: what was sent to whom, when, by which provider, at what cost, and how it ended.
+//! The ledger as history: which calls were made for a message, at what cost, and how its state changed.
 
 use uuid::Uuid;
 
-use super::rows::{message_state, parsed};
-use super::{AttemptState, Ledger, MessageState};
+use super::rows::parsed;
+use super::{AttemptState, Ledger};
 use domain::engine_error::EngineError;
-use domain::ids::{AttemptId, MessageId, RequestId};
+use domain::ids::{AttemptId, MessageId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
 use sql::args;
-
-/// What to search for.
-#[derive(Clone, Copy)]
-pub enum Search<'a> {
-    /// The newest messages.
-    Newest,
-    Phone(&'a str),
-    Request(RequestId),
-    Message(MessageId),
-}
-
-/// One message. Has no `Debug`: it holds a whole phone number.
-#[derive(Clone)]
-pub struct Entry {
-    pub message_state: MessageState,
-    /// `None` once it was erased.
-    pub phone_number: Option<String>,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-    pub not_after: Timestamp,
-}
 
 /// One call to a provider.
 #[derive(Clone, Debug)]
@@ -55,50 +34,7 @@ pub struct Change {
     pub at: Timestamp,
 }
 
-macro_rules! entries {
-    ($condition:literal) => {
-        concat!(
-            "SELECT message_id, request_id, phone_number, country, channel, state, rank, reason, provider, provider_message_id, segments, created_at, updated_at, not_after FROM sms_ledger ",
-            $condition,
-            " ORDER BY created_at DESC, message_id DESC LIMIT $1"
-        )
-    };
-}
-
 impl Ledger {
-    /// The matching messages, newest first.
-    pub async fn find(&self, search: Search<'_>, most: u32) -> Result<Vec<Entry>, EngineError> {
-        self.db
-            .within("search the ledger", async {
-                let mut work = self.db.reading().await?;
-                let rows = match search {
-                    Search::Newest => work.rows(entries!(""), args![most]).await?,
-                    Search::Phone(phone) => {
-                        work.rows(entries!("WHERE phone_number = $2"), args![most, phone]).await?
-                    }
-                    Search::Request(id) => {
-                        work.rows(entries!("WHERE request_id = $2"), args![most, id.uuid()]).await?
-                    }
-                    Search::Message(id) => {
-                        work.rows(entries!("WHERE message_id = $2"), args![most, id.uuid()]).await?
-                    }
-                };
-                work.done().await?;
-                rows.iter()
-                    .map(|row| {
-                        Ok(Entry {
-                            message_state: message_state(row)?,
-                            phone_number: row.get("phone_number")?,
-                            created_at: row.time("created_at")?,
-                            updated_at: row.time("updated_at")?,
-                            not_after: row.time("not_after")?,
-                        })
-                    })
-                    .collect()
-            })
-            .await
-    }
-
     /// The calls that were made for a message, in order.
     pub async fn attempts(&self, message: MessageId) -> Result<Vec<AttemptEntry>, EngineError> {
         self.db

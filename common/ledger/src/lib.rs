@@ -10,6 +10,7 @@ use self::finish::FinishAttempt;
 use self::rows::{MESSAGE_STATE, message_state};
 use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId, RequestId};
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
 use sql::{Pool, args};
@@ -26,7 +27,7 @@ mod rows;
 pub use begin::Begin;
 pub use finish::{AttemptState, Finish};
 pub use follow_up::{FollowUp, MOST_QUESTIONS, Swept};
-pub use history::{AttemptEntry, Change, Entry, Search};
+pub use history::{AttemptEntry, Change};
 pub use receipts::{Applied, Receipt};
 
 /// The ledger's operations, each atomic. Cheap to clone; clones batch their hot operations together.
@@ -42,7 +43,7 @@ pub struct Ledger {
 pub struct NewMessage<'a> {
     pub message_id: MessageId,
     pub request_id: Option<RequestId>,
-    pub phone_number: &'a str,
+    pub phone_number: &'a E164,
     pub country: &'a str,
     pub channel: Channel,
     pub not_after: Timestamp,

@@ -89,7 +89,7 @@ impl Blocklist {
                         value == key.as_str()
                             || former.as_ref().is_some_and(|key| value == key.as_str())
                     }
-                    What::Prefix(digits) => phone.e164()[1..].starts_with(digits.as_str()),
+                    What::Prefix(digits) => phone.e164().digits().starts_with(digits.as_str()),
                     What::Ip(net) => ip.is_some_and(|ip| net.contains(&ip)),
                     What::Country(region) => region == phone.region(),
                 }

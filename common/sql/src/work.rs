@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Engine, Pool};
 use domain::ids::{CodeId, EventId, SessionId, UserId};
+use domain::phone::{E164, NotE164};
 use domain::timestamp::Timestamp;
 
 /// A value for a placeholder.
@@ -70,6 +71,12 @@ impl<'a> From<&'a String> for Arg<'a> {
     }
 }
 
+impl<'a> From<&'a E164> for Arg<'a> {
+    fn from(number: &'a E164) -> Self {
+        Self::Text(Some(number.expose()))
+    }
+}
+
 impl<'a> From<Option<&'a str>> for Arg<'a> {
     fn from(text: Option<&'a str>) -> Self {
         Self::Text(text)
@@ -121,6 +128,16 @@ impl Row {
 
     pub fn time(&self, column: &str) -> Result<Timestamp, sqlx::Error> {
         self.get(column).map(Timestamp::from_ms)
+    }
+
+    /// # Errors
+    /// Also if the column holds no number in E.164.
+    pub fn e164(&self, column: &str) -> Result<E164, sqlx::Error> {
+        let wrong = |cause: NotE164| sqlx::Error::ColumnDecode {
+            index: column.to_owned(),
+            source: cause.into(),
+        };
+        self.get::<String>(column)?.try_into().map_err(wrong)
     }
 
     pub fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {

@@ -8,6 +8,7 @@ use crate::Inbox;
 use domain::engine_error::EngineError;
 use domain::ids::{MessageId, RequestId};
 use domain::keys::{Keys, PhoneKey};
+use domain::phone::E164;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
@@ -41,7 +42,7 @@ pub struct KeptText {
 pub struct KeptMessage {
     pub message_id: MessageId,
     pub request_id: Option<RequestId>,
-    pub phone_number: String,
+    pub phone_number: E164,
     pub channel: Channel,
     pub text: String,
     pub sent_at: Timestamp,

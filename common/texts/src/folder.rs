@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
+use domain::speech::is_tag;
 
-use super::locale;
 use super::wording::{Kind, Wording};
 
 /// Far longer than any wording; a larger file is a mistake.
@@ -44,7 +44,7 @@ fn read_one(path: &Path, name: &str) -> anyhow::Result<(String, Kind, Wording)> 
             "is not named <locale>.txt, <locale>.short.txt, <locale>.voice.txt or <locale>.changed.txt"
         ),
     };
-    ensure!(locale::is_tag(tag), "{tag} is not a BCP 47 locale");
+    ensure!(is_tag(tag), "{tag} is not a BCP 47 locale");
     let size = fs::metadata(path).context("read its size")?.len();
     ensure!(size <= MAX_BYTES, "is larger than {MAX_BYTES} bytes");
     let text = fs::read_to_string(path).context("read it as UTF-8")?;

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, ensure};
 
 use domain::code::Code;
+use domain::speech::SpeechText;
 use segments::{Size, measure};
 pub use wording::Kind;
 use wording::{Fill, Wording};
@@ -177,11 +178,9 @@ impl Texts {
     /// Returns the text of a call: `[tag] sentence`, with the digits one by one, twice. [`SpeechText::read`] splits it.
     pub fn voice(&self, code: &Code, locale: Option<&str>) -> String {
         let (locale, voice) = self.find(locale, Kind::Voice);
-        format!(
-            "[{}] {}",
-            locale::without_digits(&locale.tag),
-            voice.fill(self.fill(code.expose(), 0))
-        )
+        let text = voice.fill(self.fill(code.expose(), 0));
+        let language = Some(locale::without_digits(&locale.tag));
+        SpeechText { language, text: &text }.to_string()
     }
 
     /// Returns the notice to the old number. It contains neither number.
@@ -274,26 +273,6 @@ const DIGITS_IN_NAME: &str = "{app} is not allowed in a voice wording while LATC
 fn units(text: &str) -> String {
     let size = measure(text);
     format!("{} of {} units of {}", size.units, size.encoding.single(), size.encoding.as_str())
-}
-
-/// The text of a call, split into language and sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpeechText<'a> {
-    /// A BCP 47 tag without digits; `None` if the text has none.
-    pub language: Option<&'a str>,
-    /// Already says the code twice, digit by digit.
-    pub text: &'a str,
-}
-
-impl<'a> SpeechText<'a> {
-    /// Splits the output of [`Texts::voice`]; any other text is spoken unchanged.
-    pub fn read(text: &'a str) -> Self {
-        let tagged = text.strip_prefix('[').and_then(|rest| rest.split_once("] "));
-        match tagged {
-            Some((tag, said)) if locale::is_tag(tag) => Self { language: Some(tag), text: said },
-            _ => Self { language: None, text },
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,18 +3,6 @@
 /// The fallback for all other languages.
 pub(super) const LAST: &str = "en";
 
-/// Returns whether a wording can be stored under this tag: subtags of letters and digits, the first only letters.
-pub(super) fn is_tag(tag: &str) -> bool {
-    let subtag = |part: &str| {
-        (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
-    };
-    let language = tag.split('-').next().unwrap_or_default();
-    (2..=8).contains(&language.len())
-        && language.bytes().all(|b| b.is_ascii_alphabetic())
-        && tag.len() <= 35
-        && tag.split('-').all(subtag)
-}
-
 /// Returns the tag and its fallbacks in lower case: subtags are removed from the end one by one.
 pub(super) fn chain(tag: &str) -> Vec<String> {
     let mut subtags: Vec<String> = tag.split('-').map(str::to_ascii_lowercase).collect();
@@ -49,15 +37,5 @@ mod tests {
         assert_eq!(chain("de-u-co-phonebk"), ["de-u-co-phonebk", "de-u-co", "de"]);
         assert_eq!(without_digits("es-419"), "es");
         assert_eq!(without_digits("pt-BR"), "pt-BR");
-    }
-
-    #[test]
-    fn a_file_name_that_is_not_a_tag_is_refused() {
-        assert!(["en", "pt-BR", "zh-Hant-TW", "es-419"].into_iter().all(is_tag));
-        assert!(
-            !["", "e", "en_US", "4n", "en-", "-en", "en-toolongsubtag", "../en"]
-                .into_iter()
-                .any(is_tag)
-        );
     }
 }

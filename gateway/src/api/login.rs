@@ -91,7 +91,7 @@ impl Login {
 
     /// What a retry must match. With another key, or without one, it is a different login.
     fn body(&self) -> String {
-        let said = (self.claimed.phone.e164(), self.code.expose(), self.request_id);
+        let said = (self.claimed.phone.e164().expose(), self.code.expose(), self.request_id);
         // Without a device token the text is the same as before device tokens counted: gateways of both versions agree
         // on it during the rollout.
         match (&self.jkt, &self.device_token) {
@@ -168,5 +168,5 @@ fn answer(app: &App, phone: &Phone, live: LiveSession) -> Result<LoginView, ApiE
     let now = app.engines.clock.now();
     let device_token = device_token::issue(&app.engines.keys, user.id, phone, now)?;
     let tokens = app.pair(&session)?;
-    Ok(LoginView { tokens, user: UserView::of(user, phone.e164()), device_token })
+    Ok(LoginView { tokens, user: UserView::of(user, phone.e164().clone()), device_token })
 }

@@ -8,7 +8,7 @@ use bus::PublishError;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Profile, Recipient};
 use domain::ids::{CodeId, EventId, RequestId};
 use domain::keys::PhoneKey;
-use domain::phone::Phone;
+use domain::phone::{E164, Phone};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit};
 use serde::Serialize;
@@ -35,7 +35,7 @@ pub(crate) struct NewCodeRequest {
 #[derive(Serialize)]
 struct RequestView<'a> {
     request_id: RequestId,
-    phone_number: &'a str,
+    phone_number: &'a E164,
     expires_at: Timestamp,
     expires_in: u64,
     resend_in: u64,
@@ -117,7 +117,7 @@ impl NewCodeRequest {
             "{:?}",
             (
                 self.route,
-                self.phone.e164(),
+                self.phone.e164().expose(),
                 self.scope.to_string(),
                 profile,
                 &self.locale,
@@ -198,7 +198,7 @@ fn seal<E: CarriesCodeRequest>(
 ) -> anyhow::Result<Envelope<E>> {
     let event_id = EventId::new(&app.engines.clock);
     let recipient = Recipient {
-        phone_number: wanted.phone.e164().to_owned(),
+        phone_number: wanted.phone.e164().clone(),
         user_id: match wanted.scope {
             Scope::Login => None,
             Scope::PhoneChange(user) => Some(user),

@@ -23,7 +23,7 @@ const MAX_LENGTH: usize = 160;
 pub fn issue(keys: &Keys, user: UserId, phone: &Phone, now: Timestamp) -> anyhow::Result<String> {
     let key = &keys.device().context("make a device token")?.current;
     let (user, at) = (user.to_string(), now.ms().to_string());
-    let tag = key.tag(&parts(&user, phone.e164(), &at));
+    let tag = key.tag(&parts(&user, phone.e164().expose(), &at));
     Ok(format!("{PREFIX}.{user}.{at}.{}", URL_SAFE_NO_PAD.encode(tag)))
 }
 
@@ -36,7 +36,10 @@ pub fn check(keys: &Keys, token: &str, phone: &Phone, now: Timestamp) -> Option<
     let pieces: Vec<&str> = token.split('.').collect();
     let &[prefix, user, at, tag] = pieces.as_slice() else { return None };
     let (named_now, named_before) = match prefix {
-        PREFIX => (phone.e164().to_owned(), Some(phone.e164().to_owned())),
+        PREFIX => {
+            let number = phone.e164().expose().to_owned();
+            (number.clone(), Some(number))
+        }
         PREFIX_BY_KEY => {
             let before = keys.former_phone_key(phone).map(|key| key.to_string());
             (keys.phone_key(phone).to_string(), before)

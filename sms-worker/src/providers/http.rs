@@ -66,7 +66,7 @@ impl Http {
             message_id: attempt.message_id.to_string(),
             attempt_id: attempt.attempt_id.to_string(),
             channel: attempt.channel,
-            phone_number: attempt.to,
+            phone_number: attempt.to.expose(),
             text: attempt.text,
             language: attempt.language,
             not_after: attempt.not_after,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use config::ProviderName;
 use domain::ids::{AttemptId, MessageId, RequestId};
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
 use url::Url;
@@ -35,8 +36,7 @@ pub struct Attempt<'a> {
     pub message_id: MessageId,
     pub request_id: Option<RequestId>,
     pub channel: Channel,
-    /// E.164.
-    pub to: &'a str,
+    pub to: &'a E164,
     /// The words to read or, in a call, to speak.
     pub text: &'a str,
     /// BCP 47: the language that a call speaks, if known.

@@ -114,7 +114,7 @@ impl Twilio {
         let validity = attempt.life_left_secs().clamp(6, 36_000).to_string();
         let number = attempt.number.to_string();
         let mut form = vec![
-            ("To", attempt.to),
+            ("To", attempt.to.expose()),
             (name, sender),
             ("Body", attempt.text),
             ("ValidityPeriod", &validity),
@@ -125,7 +125,7 @@ impl Twilio {
             form.push(("StatusCallback", callback));
         }
         let form = encode_pairs(&form).context("encode a form")?;
-        let message = self.builder.send_msg(from, attempt.to, attempt.text);
+        let message = self.builder.send_msg(from, attempt.to.expose(), attempt.text);
         let signed = message.request(Method::POST, "Messages.json", Some(form));
         self.ours(signed.map_err(|_| anyhow!("build a message request"))?).await
     }
@@ -135,14 +135,18 @@ impl Twilio {
         let twiml = spoken(attempt.text, attempt.language)?;
         // Rings no longer than the code is valid; Twilio's default is 60 s.
         let timeout = attempt.life_left_secs().clamp(5, 60).to_string();
-        let mut form =
-            vec![("To", attempt.to), ("From", from), ("Twiml", &twiml), ("Timeout", &timeout)];
+        let mut form = vec![
+            ("To", attempt.to.expose()),
+            ("From", from),
+            ("Twiml", &twiml),
+            ("Timeout", &timeout),
+        ];
         let callback = attempt.status_callback.as_ref().map(with_retries);
         if let Some(callback) = &callback {
             form.push(("StatusCallback", callback));
         }
         let form = encode_pairs(&form).context("encode a form")?;
-        let call = self.builder.call(from, attempt.to, "");
+        let call = self.builder.call(from, attempt.to.expose(), "");
         let signed = call.request(Method::POST, "Calls.json", Some(form));
         self.ours(signed.map_err(|_| anyhow!("build a call request"))?).await.map(Some)
     }
@@ -158,7 +162,7 @@ impl Twilio {
         };
         let signed = self.builder.msg(id).request(Method::GET, path, None);
         let request = self.ours(signed.map_err(|_| anyhow!("build a look-up"))?).await?;
-        self.code_request(request).await
+        self.query(request).await
     }
 
     pub(super) async fn forget(&self, id: &str) -> anyhow::Result<Option<LookUp>> {
@@ -166,10 +170,10 @@ impl Twilio {
         let path = format!("Messages/{id}.json");
         let signed = self.builder.msg(id).request(Method::POST, path, form);
         let request = self.ours(signed.map_err(|_| anyhow!("build a redaction"))?).await?;
-        self.code_request(request).await
+        self.query(request).await
     }
 
-    async fn code_request(&self, request: reqwest::Request) -> anyhow::Result<Option<LookUp>> {
+    async fn query(&self, request: reqwest::Request) -> anyhow::Result<Option<LookUp>> {
         let response = self.client.execute(request).await;
         let mut response =
             response.map_err(reqwest::Error::without_url).context("query Twilio about a text")?;

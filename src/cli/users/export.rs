@@ -84,7 +84,7 @@ async fn each_user(
 fn cells(user: &User) -> [String; 7] {
     [
         user.id.to_string(),
-        user.phone_number.clone(),
+        user.phone_number.expose().to_owned(),
         no_formula(&user.first_name),
         no_formula(&user.last_name),
         user.locale.clone(),

@@ -27,9 +27,9 @@ impl UndoPhone {
             replaced.first().context("there is no change of phone that can still be undone")?;
         let old =
             former_phone::open(&operator.keys, id, last).context("unseal the former number")?;
-        let number = old.e164();
+        let number = old.e164().expose();
         self.confirm.ask(&format!("change the number of {id} back to {number}"))?;
-        match accounts.undo_phone(id, last.id, (number, old.region()), ACTOR, now).await? {
+        match accounts.undo_phone(id, last.id, (old.e164(), old.region()), ACTOR, now).await? {
             UndoOutcome::Undone(user) => self.output.say(
                 &shown(&user),
                 &format!("{id} has the number {number} again and is signed out everywhere"),

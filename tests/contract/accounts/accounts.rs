@@ -164,7 +164,7 @@ async fn a_changed_number_is_restored_within_a_day(world: World) {
     world.advance(UNDO_SECS - 1);
     let kept = world.db.accounts.replaced_phones(user.id, world.now()).await.unwrap();
     assert_eq!((kept.len(), kept[0].old_sealed.as_str()), (1, "sealed"));
-    let number = (old.number.as_str(), "IR");
+    let number = (&old.number, "IR");
     let other = world.signed_in(&Phone::new()).await.0;
     let outcome =
         world.db.accounts.undo_phone(other.id, kept[0].id, number, "cli", world.now()).await;
@@ -276,7 +276,7 @@ async fn deletion_erases_the_number_from_the_ledger(world: World) {
         let sql = format!(
             "INSERT INTO sms_ledger (message_id, phone_number, country, channel, state, rank, created_at, updated_at, not_after)
              VALUES ('00000000-0000-7000-8000-00000000000{n}', '{}', 'IR', 'sms', 'sent', 3, 0, 0, 0)",
-            phone.number
+            phone.number.expose()
         );
         raw.run(&sql).await.unwrap();
     }

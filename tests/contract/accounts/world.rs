@@ -12,6 +12,7 @@ use accounts::{
 use domain::clock::Clock;
 use domain::ids::{CodeId, SessionId, UserId};
 use domain::keys::PhoneKey;
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use secrecy::SecretString;
 use sql::Pool;
@@ -83,7 +84,7 @@ impl Drop for World {
 
 /// A phone that only one test uses.
 pub struct Phone {
-    pub number: String,
+    pub number: E164,
     pub key: PhoneKey,
 }
 
@@ -92,7 +93,7 @@ impl Phone {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let key = serde_json::from_value(serde_json::json!(format!("key-of-{n}"))).unwrap();
-        Self { number: format!("+98912{n:07}"), key }
+        Self { number: format!("+98912{n:07}").parse().unwrap(), key }
     }
 
     pub fn stranger(&self) -> Claimant<'_> {

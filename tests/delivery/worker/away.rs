@@ -40,7 +40,8 @@ async fn publish(engines: &Connections, number: usize) -> Job {
     let (event, message) = (EventId::new(clock), MessageId::of_request(RequestId::new(clock)));
     let not_after = clock.now().plus_secs(LIFE_SECS);
     let phone = format!("+98912{number:07}");
-    let text = Text { phone_number: phone.clone(), text: "Your code is 481516.".to_owned() };
+    let text =
+        Text { phone_number: phone.parse().unwrap(), text: "Your code is 481516.".to_owned() };
     let sealed =
         SmsRequested::seal(&engines.keys.event, event, message, None, not_after, &text).unwrap();
     let data = SmsRequested {

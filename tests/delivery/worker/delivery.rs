@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio};
+use super::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, engines, error, http, twilio};
+use accounts::{Block, BlockKind, Blocks};
 use bus::consumer::Failure;
 use config::UnknownOutcome;
 use config::UnknownOutcome::{Resend, Wait};
 use domain::ids::AttemptId;
 use domain::vocabulary::{Channel, Reason, Status};
 use ledger::NewMessage;
-use sms_worker::providers::client;
-use sms_worker::routing::concurrency::ConcurrencyPermit;
+use sms_worker::{ConcurrencyPermit, client};
 
 const SENT: (Status, Option<Reason>) = (Status::Sent, None);
 
@@ -253,7 +253,7 @@ async fn the_jobs_trace_continues_to_its_statuses_and_to_the_provider() {
     let mut job = delivery.job();
     job.traceparent = Some(TRACE.to_owned());
     delivery.to_its_end(&job).await;
-    let told = delivery.traces.lock().unwrap().clone();
+    let told: Vec<_> = delivery.published().into_iter().map(|event| event.traceparent).collect();
     assert_eq!(told, [Some(TRACE.to_owned()), Some(TRACE.to_owned())], "`sending` and `sent`");
     let head = webhook.calls()[0].head.clone();
     let trace = head.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap();
@@ -355,7 +355,7 @@ async fn a_wait_for_an_unknown_outcome_holds_no_provider_slot() {
     let message = NewMessage {
         message_id: doubtful.data.message_id,
         request_id: doubtful.data.request_id,
-        phone_number: PHONE,
+        phone_number: &PHONE.parse().unwrap(),
         country: "IR",
         channel: Channel::Sms,
         not_after: doubtful.data.not_after,
@@ -387,7 +387,7 @@ async fn p2_an_attempt_begun_by_a_clock_ahead_of_ours_counts_as_young() {
     let message = NewMessage {
         message_id: job.data.message_id,
         request_id: job.data.request_id,
-        phone_number: PHONE,
+        phone_number: &PHONE.parse().unwrap(),
         country: "IR",
         channel: Channel::Sms,
         not_after: job.data.not_after,
@@ -401,7 +401,7 @@ async fn p2_an_attempt_begun_by_a_clock_ahead_of_ours_counts_as_young() {
 
 /// Takes all of the provider's slots except `left`.
 async fn all_places_but(left: usize, delivery: &Delivery) -> Vec<ConcurrencyPermit<'_>> {
-    let limiter = &delivery.send.routes.line("twilio").unwrap().limiter;
+    let limiter = &delivery.routes.provider("twilio").unwrap().limiter;
     let mut taken = Vec::new();
     while let Ok(slot) = limiter.enter(Duration::ZERO).await {
         taken.push(slot);
@@ -497,9 +497,18 @@ async fn p7_after_ten_minutes_without_a_provider_no_stale_text_is_sent() {
 #[tokio::test]
 async fn a_text_that_is_no_longer_wanted_is_dropped_without_an_event() {
     let fake = Fake::start([Act::Take]).await;
-    let no =
-        Arc::new(|_, _| Box::pin(async { Ok(false) }) as futures::future::BoxFuture<'static, _>);
-    let delivery = Delivery::with([twilio(&fake.url)], Resend, no).await;
+    let (engines, folder) = engines().await;
+    let block = Block {
+        kind: BlockKind::Prefix,
+        value: PHONE[1..].to_owned(),
+        display: String::new(),
+        reason: "x".to_owned(),
+        owner: "x".to_owned(),
+        until: None,
+        created_at: engines.clock.now(),
+    };
+    Blocks::new(&engines.sql).add(&block, "staff").await.unwrap();
+    let delivery = Delivery::on((engines, folder), [twilio(&fake.url)], Resend).await;
     let job = delivery.job();
     delivery.to_its_end(&job).await;
     assert_eq!((fake.calls().len(), delivery.told(&job)), (0, vec![]));
@@ -587,7 +596,7 @@ async fn receipts_settle_the_status_and_only_changes_are_published() {
         delivery.receipt(&call, &[("MessageStatus", "sent")]).await;
         assert_eq!(delivery.told(&job), [SENT, end]);
     }
-    let before = delivery.statuses.lock().unwrap().len();
+    let before = delivery.published().len();
     delivery.receipt_of(AttemptId::new(&delivery.clock), &[("MessageStatus", "delivered")]).await;
-    assert_eq!(delivery.statuses.lock().unwrap().len(), before, "for an unknown attempt");
+    assert_eq!(delivery.published().len(), before, "for an unknown attempt");
 }

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bus::Delay;
 use bus::consumer::Failure;
+use bus::{Bus, Consumer, Delay, Queue};
 use config::{ProviderName, TwilioAccount, UnknownOutcome};
 use domain::clock::Clock;
 use domain::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus, Text};
@@ -19,19 +19,20 @@ use domain::ids::{AttemptId, EventId, MessageId, RequestId};
 use domain::keys::Keys;
 use domain::rng;
 use domain::vocabulary::{Channel, Reason, Status};
+use futures::FutureExt as _;
 use ledger::Ledger;
 use secrecy::SecretString;
-use sms_worker::deliver::SendSms;
-use sms_worker::follow_up::FollowUps;
-use sms_worker::ports::{Publish, Wanted};
-use sms_worker::providers::http::Http;
-use sms_worker::providers::twilio::Twilio;
-use sms_worker::providers::{Provider, client};
-use sms_worker::receipts::TakeReceipt;
-use sms_worker::routing::routes::{RoutedProvider, Routes};
+use service::blocklist::Blocklist;
+use service::connections::Connections;
+use service::health::Health;
+use sms_worker::{
+    FollowUps, Http, Provider, RoutedProvider, Routes, SendSms, TakeReceipt, Twilio, client,
+};
 use sql::Pool;
+use store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub const PHONE: &str = "+989123456789";
@@ -199,12 +200,12 @@ pub struct Delivery {
     pub send: Arc<SendSms>,
     pub receipts: TakeReceipt,
     pub follow_ups: FollowUps,
+    pub routes: Arc<Routes>,
     pub ledger: Ledger,
     pub clock: Clock,
-    pub statuses: Arc<Mutex<Vec<SmsStatus>>>,
-    /// The trace that each status was published in.
-    pub traces: Arc<Mutex<Vec<Option<String>>>>,
-    pub _folder: Folder,
+    /// Where otp-worker would take the statuses from, and those that it would have taken.
+    published: Mutex<(Consumer, Vec<Envelope<SmsStatus>>)>,
+    _folder: Folder,
 }
 
 pub fn twilio(url: &Url) -> Provider {
@@ -248,67 +249,74 @@ pub fn http(url: &Url) -> Provider {
     Provider::Http(Http::new(url.clone(), &SecretString::from("shared"), client, Clock::system()))
 }
 
+/// The embedded engines, on a manual clock.
+pub async fn engines() -> (Connections, Folder) {
+    let name = format!("latchkey-delivery-{:016x}", u64::from_be_bytes(rng::bytes()));
+    let folder = Folder(std::env::temp_dir().join(name));
+    let (sql, clock) = (Pool::sqlite(&folder.0).await.unwrap(), Clock::manual());
+    sql.migrate(accounts::FUNCTIONS).await.unwrap();
+    let engines = Connections {
+        bus: Bus::memory(clock.clone()),
+        store: Store::memory(clock.clone()),
+        sql,
+        keys: Arc::new(keys()),
+        clock,
+        health: Health::default(),
+    };
+    (engines, folder)
+}
+
 impl Delivery {
     pub async fn new(
         providers: impl IntoIterator<Item = Provider>,
         unknown_outcome: UnknownOutcome,
     ) -> Self {
-        Self::with(providers, unknown_outcome, Arc::new(|_, _| Box::pin(async { Ok(true) }))).await
+        Self::on(engines().await, providers, unknown_outcome).await
     }
 
-    pub async fn with(
+    pub async fn on(
+        (engines, folder): (Connections, Folder),
         providers: impl IntoIterator<Item = Provider>,
         unknown_outcome: UnknownOutcome,
-        wanted: Wanted,
     ) -> Self {
-        let name = format!("latchkey-delivery-{:016x}", u64::from_be_bytes(rng::bytes()));
-        let folder = Folder(std::env::temp_dir().join(name));
-        let db = Pool::sqlite(&folder.0).await.unwrap();
-        db.migrate(accounts::FUNCTIONS).await.unwrap();
-        let (ledger, clock) = (Ledger::new(db), Clock::manual());
-        let lines: Vec<RoutedProvider> =
+        let clock = engines.clock.clone();
+        let providers: Vec<RoutedProvider> =
             providers.into_iter().map(|provider| RoutedProvider::new(provider, &clock)).collect();
-        let name_of = |line: &RoutedProvider| {
-            ProviderName::ALL.into_iter().find(|n| n.as_str() == line.name())
+        let name_of = |provider: &RoutedProvider| {
+            ProviderName::ALL.into_iter().find(|n| n.as_str() == provider.name())
         };
-        let default = lines.iter().filter_map(name_of).collect();
+        let default = providers.iter().filter_map(name_of).collect();
         let named = config::Routes { default, by_prefix: Vec::new() };
-        let statuses: Arc<Mutex<Vec<SmsStatus>>> = Arc::default();
-        let traces: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
-        let (sink, trace_sink) = (Arc::clone(&statuses), Arc::clone(&traces));
-        let publish: Publish = Arc::new(move |status, trace| {
-            sink.lock().unwrap().push(status);
-            trace_sink.lock().unwrap().push(trace);
-            Box::pin(async { Ok(()) })
-        });
-        let send = SendSms {
-            keys: Arc::new(keys()),
-            ledger: ledger.clone(),
-            routes: Arc::new(Routes::new(lines, named).unwrap()),
-            publish: Arc::clone(&publish),
-            wanted,
-            clock: clock.clone(),
-            unknown_outcome,
-            public_url: Some("https://auth.example.test/base/".parse().unwrap()),
-            pending_finishes: sms_worker::deliver::PendingFinishes::default(),
-        };
-        let follow_ups = FollowUps {
-            ledger: ledger.clone(),
-            routes: Arc::clone(&send.routes),
-            publish: Arc::clone(&publish),
-            clock: clock.clone(),
-        };
-        let receipts = TakeReceipt::new(ledger.clone(), publish, clock.clone());
+        let routes = Arc::new(Routes::new(providers, named).unwrap());
+        let blocks = Blocklist::load(&engines, &CancellationToken::new()).await.unwrap();
+        let public_url = Some("https://auth.example.test/base/".parse().unwrap());
+        let delivery = engines.for_delivery();
+        let statuses = engines.bus.consume(Queue::OtpWorker, u16::MAX).await.unwrap();
         Self {
-            send: Arc::new(send),
-            receipts,
-            follow_ups,
-            ledger,
+            send: Arc::new(SendSms::new(
+                &delivery,
+                Arc::clone(&routes),
+                blocks,
+                unknown_outcome,
+                public_url,
+            )),
+            receipts: TakeReceipt::new(&delivery),
+            follow_ups: FollowUps::new(&delivery, Arc::clone(&routes)),
+            routes,
+            ledger: Ledger::new(engines.sql),
             clock,
-            statuses,
-            traces,
+            published: Mutex::new((statuses, Vec::new())),
             _folder: folder,
         }
+    }
+
+    /// All statuses that were published so far.
+    pub fn published(&self) -> Vec<Envelope<SmsStatus>> {
+        let mut published = self.published.lock().unwrap();
+        while let Some(Some(message)) = published.0.next().now_or_never() {
+            published.1.push(message.event().unwrap().unwrap());
+        }
+        published.1.clone()
     }
 
     /// A text that is valid for five minutes.
@@ -331,7 +339,7 @@ impl Delivery {
         let (event, message) = (EventId::new(&self.clock), MessageId::of_request(request));
         let now = self.clock.now();
         let not_after = now.plus_secs(secs);
-        let text = Text { phone_number: phone.to_owned(), text: text.to_owned() };
+        let text = Text { phone_number: phone.parse().unwrap(), text: text.to_owned() };
         let sealed =
             SmsRequested::seal(&keys().event, event, message, Some(request), not_after, &text)
                 .unwrap();
@@ -369,9 +377,9 @@ impl Delivery {
 
     /// The published statuses of the message, except `sending`.
     pub fn told(&self, job: &Envelope<SmsRequested>) -> Vec<(Status, Option<Reason>)> {
-        let statuses = self.statuses.lock().unwrap();
-        statuses
-            .iter()
+        self.published()
+            .into_iter()
+            .map(|event| event.data)
             .filter(|s| s.message_id == job.data.message_id && s.status != Status::Sending)
             .map(|s| (s.status, s.reason))
             .collect()

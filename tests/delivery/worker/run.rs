@@ -47,7 +47,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     // No request: a notice, which is always wanted.
     let (event, message) = (EventId::new(&clock), MessageId::of_request(RequestId::new(&clock)));
     let not_after = clock.now().plus_secs(300);
-    let text = Text { phone_number: PHONE.to_owned(), text: "Your number was changed.".to_owned() };
+    let text = Text { phone_number: PHONE.parse()?, text: "Your number was changed.".to_owned() };
     let sealed = SmsRequested::seal(&engines.keys.event, event, message, None, not_after, &text)?;
     let job = SmsRequested {
         message_id: message,

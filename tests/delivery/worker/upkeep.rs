@@ -6,17 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{
-    ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, error, http, twilio, twilio_with_both,
+    ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, engines, error, http, twilio, twilio_with_both,
     twilio_with_key,
 };
+use bus::consumer::Failure;
 use config::UnknownOutcome::Resend;
+use domain::phone::Phone;
 use domain::vocabulary::{Channel, Reason, Status};
-use ledger::Search;
-use sms_worker::ports::Keep;
-use sms_worker::providers::Provider;
-use sms_worker::providers::console::Console;
-use sms_worker::providers::inbox::Inbox;
+use service::connections::Connections;
+use sms_worker::{Console, Inbox, Provider};
+use store::Store;
 use store::inbox::KeptMessage;
+use testkit::launch::Keeps;
+use testkit::proxy::{Fault, Proxy};
+use testkit::redis::Redis;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -139,9 +142,11 @@ async fn the_price_of_a_text_or_call_is_queried_until_known_but_not_forever() {
 async fn p12_a_provider_that_does_not_answer_queries_delays_neither_a_stop_nor_the_sweep() {
     let fake = Fake::start([Act::Take]).await;
     let delivery = Arc::new(Delivery::new([twilio(&fake.url)], Resend).await);
-    for _ in 0..20 {
+    for _ in 0..19 {
         delivery.to_its_end(&delivery.job()).await;
     }
+    let last = delivery.job();
+    delivery.to_its_end(&last).await;
     let sent = fake.calls().len();
     fake.script([Act::Hang]);
     delivery.clock.advance(Duration::from_hours(31 * 24));
@@ -150,7 +155,7 @@ async fn p12_a_provider_that_does_not_answer_queries_delays_neither_a_stop_nor_t
     let run = tokio::spawn(async move { running.follow_ups.run(stopping).await });
     // Twenty sequential queries would take half a minute with this test's client.
     let at_work = async {
-        while !delivery.ledger.find(Search::Newest, 1).await.unwrap().is_empty()
+        while delivery.ledger.message_state(last.data.message_id).await.unwrap().is_some()
             || fake.calls().len() < sent + 8
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -162,35 +167,28 @@ async fn p12_a_provider_that_does_not_answer_queries_delays_neither_a_stop_nor_t
 }
 
 #[tokio::test]
-async fn the_inbox_keeps_each_text_once_and_retries_while_its_store_is_away() {
-    let kept: Arc<Mutex<Vec<KeptMessage>>> = Arc::default();
-    let (sink, mut away) = (Arc::clone(&kept), 2);
-    let away = Mutex::new(move || {
-        away -= 1;
-        away >= 0
-    });
-    let keep: Keep = Arc::new(move |text| {
-        let is_away = (away.lock().unwrap())();
-        if !is_away {
-            sink.lock().unwrap().push(text);
-        }
-        Box::pin(async move {
-            if is_away {
-                let cause = std::io::Error::other("connection refused");
-                return Err(domain::engine_error::EngineError::away("Redis", cause));
-            }
-            Ok(())
-        })
-    });
-    let delivery = Delivery::new([Provider::Inbox(Inbox::new(keep))], Resend).await;
+async fn the_inbox_keeps_each_text_once_and_retries_while_its_store_is_away_on_the_engines() {
+    let redis = Redis::start(Keeps::Nothing).await;
+    let (mut proxy, url) = Proxy::before_url(&redis.url(0)).await;
+    let (engines, folder) = engines().await;
+    let (keys, clock) = (Arc::clone(&engines.keys), engines.clock.clone());
+    let store = Store::connect_redis(&url.into(), clock).await.unwrap();
+    let inbox = Inbox::of(&Connections { store: store.clone(), ..engines.clone() }.for_delivery());
+    let delivery = Delivery::on((engines, folder), [Provider::Inbox(inbox)], Resend).await;
     let job = delivery.job();
+    proxy.set(Fault::Refuse).await;
+    let waits = delivery.send.handle(&job).await;
+    assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
+    proxy.set(Fault::None).await;
     for _ in 0..3 {
         delivery.to_its_end(&job).await;
     }
-    let kept = kept.lock().unwrap();
+    let key = keys.phone_key(&Phone::trusted(PHONE).unwrap());
+    let kept = store.inbox().texts(&key).await.unwrap();
     assert_eq!(kept.len(), 1);
-    assert_eq!((kept[0].phone_number.as_str(), kept[0].text.as_str()), (PHONE, TEXT));
-    assert_eq!(kept[0].request_id, job.data.request_id);
+    let kept = KeptMessage::open(&keys, &key, kept[0].clone()).unwrap();
+    assert_eq!((kept.phone_number.expose(), kept.text.as_str()), (PHONE, TEXT));
+    assert_eq!(kept.request_id, job.data.request_id);
     let told = delivery.told(&job);
     assert!(told.iter().all(|status| *status == (Status::Sent, None)), "{told:?}");
 }
@@ -249,7 +247,7 @@ fn p10_no_log_event_or_error_holds_a_text_number_or_credential() {
             forged.data.country = "XX".to_owned();
             forged.data.not_after = forged.data.not_after.plus_secs(1);
             write!(seen, "{:?}", delivery.send.handle(&forged).await).unwrap();
-            write!(seen, "{:?}", delivery.statuses.lock().unwrap()).unwrap();
+            write!(seen, "{:?}", delivery.published()).unwrap();
         }
     });
     seen += &String::from_utf8_lossy(&log.0.lock().unwrap());

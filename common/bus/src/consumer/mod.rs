@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use futures::future::BoxFuture;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -54,6 +54,13 @@ pub enum Failure {
     Retry(anyhow::Error),
     /// No retry can succeed: dead-lettered at once for this reason, a lower-case word.
     Permanent(&'static str, anyhow::Error),
+}
+
+impl Failure {
+    /// For a message that the worker has no handler for.
+    pub fn unknown_type(message: &Delivery) -> Self {
+        Self::Permanent("unknown_type", anyhow!("no handler for {}", message.kind))
+    }
 }
 
 impl From<DecodeError> for Failure {
@@ -111,6 +118,8 @@ pub struct Options {
     /// Time limit for running handlers after a stop.
     pub drain: Duration,
     pub crashes: Option<Arc<dyn Crashes>>,
+    /// Types whose messages wait in the broker on purpose: such a message is no backlog.
+    pub waits_by_design: &'static [&'static str],
     /// The clock for message ages.
     pub clock: Clock,
 }
@@ -125,6 +134,7 @@ impl Options {
             backoff: [Delay::Second, Delay::FiveSeconds, Delay::HalfMinute, Delay::HalfMinute],
             drain: Duration::from_secs(20),
             crashes: None,
+            waits_by_design: &[],
             clock,
         }
     }
@@ -148,7 +158,7 @@ pub async fn run<H: Handler>(
     report: Report,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let seen = QueueMetrics::register(queue, options.clock.clone());
+    let seen = QueueMetrics::register(queue, &options);
     let consumer = match stop.run_until_cancelled(bus.consume(queue, options.prefetch)).await {
         None => return Ok(()),
         Some(consumer) => consumer.with_context(|| format!("consume {queue}"))?,

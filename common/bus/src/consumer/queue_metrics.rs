@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use metrics::{gauge, histogram};
 
+use super::Options;
 use crate::Delay;
 use crate::Delivery;
 use crate::Queue;
@@ -23,6 +24,7 @@ const OVERDUE_MS: i64 = 5_000;
 pub(super) struct QueueMetrics {
     queue: Queue,
     clock: Clock,
+    waits_by_design: &'static [&'static str],
     /// Messages that wait in the broker for redelivery, by id. While a dependency is unavailable all of them may be
     /// there and none in hand.
     put_off: HashMap<String, PutOff>,
@@ -35,8 +37,10 @@ struct PutOff {
 
 impl QueueMetrics {
     /// Registers the metrics, so that they exist before the first message.
-    pub(super) fn register(queue: Queue, clock: Clock) -> Self {
-        let mut seen = Self { queue, clock, put_off: HashMap::new() };
+    pub(super) fn register(queue: Queue, options: &Options) -> Self {
+        let Options { clock, waits_by_design, .. } = options;
+        let mut seen =
+            Self { queue, clock: clock.clone(), waits_by_design, put_off: HashMap::new() };
         seen.look([], 0);
         seen
     }
@@ -51,8 +55,7 @@ impl QueueMetrics {
     }
 
     pub(super) fn put_off(&mut self, message: &Delivery, delay: Delay) {
-        // A text that waits for its follow-up call is no backlog.
-        if message.kind == OtpTexted::TYPE {
+        if self.waits_by_design.contains(&message.kind.as_str()) {
             return;
         }
         if let Some(event_time) = message.event_time() {
@@ -118,7 +121,9 @@ mod tests {
     fn a_message_that_waits_in_the_broker_keeps_its_age() {
         recorder();
         let clock = Clock::manual();
-        let mut seen = QueueMetrics::register(Queue::SmsWorker, clock.clone());
+        let mut options = Options::new(1, clock.clone());
+        options.waits_by_design = &[OtpTexted::TYPE];
+        let mut seen = QueueMetrics::register(Queue::SmsWorker, &options);
         let body = format!(r#"{{"id":"m1","time":"{}"}}"#, clock.now());
         let message = Arc::new(Delivery::loose(SmsRequested::TYPE, "m1", body.into_bytes()));
         clock.advance(Duration::from_mins(1));
@@ -138,7 +143,7 @@ mod tests {
         clock.advance(Duration::from_secs(36));
         seen.look([], 0);
         assert!(oldest() < 0.001, "{}", oldest());
-        // A text that waits for its follow-up call is no backlog.
+        // What waits by design is no backlog.
         let body = format!(r#"{{"id":"m2","time":"{}"}}"#, clock.now());
         let texted = Delivery::loose(OtpTexted::TYPE, "m2", body.into_bytes());
         seen.put_off(&texted, Delay::HalfMinute);

@@ -5,6 +5,7 @@
 //! subscriber into one number ([`subscriber`]). Limits, codes and accounts depend on the result: two keys for one
 //! subscriber would mean two budgets.
 
+mod e164;
 mod plan;
 mod subscriber;
 mod writing;
@@ -12,18 +13,17 @@ mod writing;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use anyhow::ensure;
-
+pub use e164::{E164, NotE164};
 use plan::Kind;
 use writing::Writing;
 
 /// The region of a number outside every numbering plan: "unknown" in ISO 3166's user-assigned range.
 pub const NO_REGION: &str = "ZZ";
 
-/// A subscriber's number. It prints masked; [`Phone::e164`] returns it in full.
+/// A subscriber's number and its parts, by the numbering plans. It prints masked, like its [`E164`].
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Phone {
-    e164: Box<str>,
+    e164: E164,
     calling_code: u16,
     /// The number of digits in the calling code; 0 if the number has no existing calling code.
     code_len: u8,
@@ -48,18 +48,18 @@ pub struct Policy {
     pub default_region: Option<String>,
     /// The served ISO 3166 regions; `None` serves all. By numbering region: +1 876 is JM, not US.
     pub countries: Option<BTreeSet<String>>,
-    /// E.164 numbers that skip validation and the list of countries (contract, ruling 8).
-    pub test_numbers: BTreeSet<String>,
+    /// Numbers that skip validation and the list of countries (contract, ruling 8).
+    pub test_numbers: Vec<E164>,
 }
 
 impl Policy {
     /// Parses a phone number into its subscriber's canonical number.
     pub fn parse(&self, writing: &str) -> Result<Phone, Refusal> {
         let number = match Writing::of(writing).ok_or(Refusal::Invalid)? {
-            Writing::International(e164) if self.test_numbers.contains(&e164) => {
-                return Ok(Phone::unchecked(e164));
-            }
-            Writing::International(digits) => plan::read(&digits, None),
+            Writing::International(e164) => match self.test_number(&e164) {
+                Some(phone) => return Ok(phone),
+                None => plan::read(&e164, None),
+            },
             Writing::National(digits) => {
                 let region = self.default_region.as_deref().ok_or(Refusal::Invalid)?;
                 plan::read(&digits, Some(region))
@@ -67,8 +67,8 @@ impl Policy {
         };
         let number = subscriber::canonical(number.ok_or(Refusal::Invalid)?)?;
         let e164 = number.e164();
-        if self.test_numbers.contains(&e164) {
-            return Ok(Phone::unchecked(e164));
+        if let Some(phone) = self.test_number(&e164) {
+            return Ok(phone);
         }
         let region = match number.kind() {
             Kind::Mobile(region) => region,
@@ -79,33 +79,42 @@ impl Policy {
         if !served {
             return Err(Refusal::NotSupported);
         }
-        Ok(Phone::unchecked(e164))
+        Ok(E164::unchecked(e164).into())
+    }
+
+    fn test_number(&self, e164: &str) -> Option<Phone> {
+        self.test_numbers.iter().find(|number| **number == *e164).cloned().map(Phone::from)
     }
 }
 
-impl Phone {
-    /// Restores a number from Latchkey's own table, seal or configuration: `+` and 7 to 15 digits, without a policy.
-    pub fn trusted(e164: &str) -> anyhow::Result<Self> {
-        ensure!(writing::is_e164(e164), "a stored phone number is not E.164");
-        Ok(Self::unchecked(e164.to_owned()))
-    }
-
-    fn unchecked(e164: String) -> Self {
-        let calling_code = plan::calling_code(&e164[1..]);
+/// Restores a number from Latchkey's own table or seal, without a policy.
+impl From<E164> for Phone {
+    fn from(e164: E164) -> Self {
+        let calling_code = plan::calling_code(e164.digits());
         let mut region = [b'Z'; 2];
-        if let Some(found) = plan::read(&e164, None).and_then(|number| number.region()) {
+        if let Some(found) = plan::read(e164.expose(), None).and_then(|number| number.region()) {
             region.copy_from_slice(found.as_bytes());
         }
         Self {
             code_len: calling_code.map_or(0, |(_, len)| len),
             calling_code: calling_code.map_or(0, |(code, _)| code),
-            e164: e164.into(),
+            e164,
             region,
         }
     }
+}
 
-    /// Returns the full number, `+` and 7 to 15 digits. Never log it.
-    pub fn e164(&self) -> &str {
+impl Phone {
+    /// Restores a number from a text of our own, without a policy.
+    ///
+    /// # Errors
+    /// If the text is not E.164.
+    pub fn trusted(e164: &str) -> Result<Self, NotE164> {
+        e164.parse::<E164>().map(Self::from)
+    }
+
+    /// Returns the number as events, tables and providers carry it.
+    pub fn e164(&self) -> &E164 {
         &self.e164
     }
 
@@ -122,25 +131,19 @@ impl Phone {
 
     /// Returns the calling code and the next four digits (contract, ruling 9).
     pub fn operator_prefix(&self) -> &str {
-        let end = (1 + usize::from(self.code_len) + 4).min(self.e164.len());
-        &self.e164[1..end]
+        let digits = self.e164.digits();
+        &digits[..(usize::from(self.code_len) + 4).min(digits.len())]
     }
 
     /// Returns the digits after the calling code.
     pub fn national_number(&self) -> &str {
-        &self.e164[1 + usize::from(self.code_len)..]
+        &self.e164.digits()[usize::from(self.code_len)..]
     }
 }
 
-/// Prints the calling code, at most three digits after it and the last two, with at least four hidden: enough to find
-/// one's own number in a log, never enough to call it.
 impl fmt::Display for Phone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (code, national) = self.e164.split_at(1 + usize::from(self.code_len));
-        let spare = national.len().saturating_sub(4);
-        let last = spare.min(2);
-        let first = (spare - last).min(3);
-        write!(f, "{code}{}***{}", &national[..first], &national[national.len() - last..])
+        self.e164.fmt(f)
     }
 }
 

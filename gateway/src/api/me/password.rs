@@ -29,7 +29,7 @@ pub(crate) async fn set(
     signed_in: SignedIn,
     JsonBody(mut fields): JsonBody,
 ) -> Result<StatusCode, ApiError> {
-    let phone = Phone::trusted(&signed_in.user.phone_number)?;
+    let phone = Phone::from(signed_in.user.phone_number.clone());
     let minimum = app.config.password_min;
     let password =
         fields.checked("password", |text| rules::check(text, minimum, phone.national_number()));

@@ -7,7 +7,7 @@ use axum::response::Response;
 use domain::code::Code;
 use domain::event::{Envelope, OtpRequested, SmsRequested, Text};
 use domain::ids::{EventId, MessageId};
-use domain::phone::Phone;
+use domain::phone::{E164, Phone};
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
@@ -44,11 +44,7 @@ pub(crate) async fn request(
     }
     let phone = app.phone(&writing)?;
     let user = signed_in.user.id;
-    let sealed = app
-        .engines
-        .keys
-        .event
-        .seal(&phone.e164().to_owned(), &["phone change", &user.to_string()])?;
+    let sealed = app.engines.keys.event.seal(phone.e164(), &["phone change", &user.to_string()])?;
     let wanted = NewCodeRequest {
         phone,
         scope: Scope::PhoneChange(user),
@@ -103,7 +99,7 @@ async fn change(
 ) -> Result<Result<Redeemed<PhoneChangeOutcome>, Denied>, ApiError> {
     let (user_id, now) = (signed_in.user.id, matched.now);
     let notice = notice_to_old(app, signed_in, now)?;
-    let old = Phone::trusted(&signed_in.user.phone_number)?;
+    let old = Phone::from(signed_in.user.phone_number.clone());
     let (old_sealed, until) = former_phone::seal(&app.engines.keys, user_id, &old, now)?;
     // Changing to the current number is no change.
     let undo = (old != claimed.phone).then(|| Undo { old_sealed: old_sealed.as_str(), until });
@@ -129,7 +125,7 @@ async fn change(
 
 async fn wanted_phone(app: &App, signed_in: &SignedIn) -> Result<Phone, ApiError> {
     let user = signed_in.user.id;
-    let e164 = match app.phone_changes.noted(user).await? {
+    let e164: E164 = match app.phone_changes.noted(user).await? {
         Some(sealed) => app
             .engines
             .keys
@@ -137,19 +133,19 @@ async fn wanted_phone(app: &App, signed_in: &SignedIn) -> Result<Phone, ApiError
             .open(&Sealed::from_text(sealed), &["phone change", &user.to_string()])?,
         None => signed_in.user.phone_number.clone(),
     };
-    Ok(Phone::trusted(&e164)?)
+    Ok(e164.into())
 }
 
 /// The text to the old number, as an event that is written with the change: it is sent if and only if the change is
 /// committed. It names neither number (ASVS 6.3.7: users are notified of changes to their credentials).
 fn notice_to_old(app: &App, signed_in: &SignedIn, now: Timestamp) -> anyhow::Result<Prepared> {
     let engines = &app.engines;
-    let old = Phone::trusted(&signed_in.user.phone_number)?;
+    let old = Phone::from(signed_in.user.phone_number.clone());
     let (event_id, message_id) = (EventId::new(&engines.clock), MessageId::new(&engines.clock));
     // By the store's time, which sms-worker uses too.
     let not_after = now.plus_secs(NOTICE_SECS);
     let text = app.texts.phone_changed(Some(&signed_in.user.locale));
-    let text = Text { phone_number: old.e164().to_owned(), text };
+    let text = Text { phone_number: old.e164().clone(), text };
     let sealed =
         SmsRequested::seal(&engines.keys.event, event_id, message_id, None, not_after, &text)?;
     let requested = SmsRequested {

@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use domain::ids::UserId;
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use serde::Serialize;
 use service::deletion::Deletion;
@@ -21,7 +22,7 @@ use crate::tokens::bearer::SentToken;
 #[derive(Serialize)]
 pub(crate) struct UserView {
     id: UserId,
-    phone_number: String,
+    phone_number: E164,
     first_name: String,
     last_name: String,
     locale: String,
@@ -29,23 +30,16 @@ pub(crate) struct UserView {
 }
 
 impl UserView {
-    pub fn of(user: User, phone_number: &str) -> Self {
+    pub fn of(user: User, phone_number: E164) -> Self {
         let User { id, first_name, last_name, locale, created_at, .. } = user;
-        Self {
-            id,
-            phone_number: phone_number.to_owned(),
-            first_name,
-            last_name,
-            locale,
-            created_at,
-        }
+        Self { id, phone_number, first_name, last_name, locale, created_at }
     }
 }
 
 impl From<User> for UserView {
     fn from(user: User) -> Self {
         let phone_number = user.phone_number.clone();
-        Self::of(user, &phone_number)
+        Self::of(user, phone_number)
     }
 }
 
