@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
-    start::serve("latchkey", config, start).await
+    start::serve(config, start).await
 }
 
 async fn start(start: Start) -> anyhow::Result<()> {

@@ -1,9 +1,13 @@
-//! `latchkey`: all three services in one process, and the operator's commands.
+//! `latchkey`: all three services in one process, each service on its own, and the operator's commands.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use config::{Config, Role};
+use domain::keys::Service;
+use service::standalone::Standalone;
 use service::start;
 
 mod all_in_one;
@@ -11,12 +15,13 @@ mod cli;
 
 /// Self-hosted sign-in by phone number: sends a code, checks it, and returns tokens.
 ///
-/// Without a command, it runs the gateway and both workers in one process. If DATABASE_URL, REDIS_URL and AMQP_URL
+/// Without a command, it runs the gateway and both workers in one process; the commands `gateway`, `otp-worker` and
+/// `sms-worker` run one of them. If DATABASE_URL, REDIS_URL and AMQP_URL
 /// are unset, it runs embedded: accounts in a SQLite file, codes and messages in memory. Otherwise it uses those
 /// engines. Every setting is an environment variable: `latchkey config` shows the settings in effect, and
 /// `latchkey config --markdown` explains all of them.
 #[derive(Parser)]
-#[command(name = "latchkey", version)]
+#[command(name = "latchkey", version, propagate_version = true)]
 struct Latchkey {
     #[command(subcommand)]
     command: Option<Command>,
@@ -24,15 +29,18 @@ struct Latchkey {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs only the gateway, on the engines that DATABASE_URL, REDIS_URL and AMQP_URL name, until SIGTERM.
+    Gateway(Standalone),
+    /// Runs only the worker that issues codes, on the same engines.
+    OtpWorker(Standalone),
+    /// Runs only the worker that sends messages, on the same engines.
+    SmsWorker(Standalone),
     /// Migrates the database schema to this version. Safe to run repeatedly and concurrently.
-    Migrate(cli::migrate::Arguments),
+    Migrate(cli::OutputArgs),
     /// Prints the settings in effect with secrets masked, or the mistakes that would prevent a start.
     Config(cli::config::Arguments),
     /// Prints the limits in effect, under the names that refusals use.
-    Limits {
-        #[arg(long, help = "Print JSON")]
-        json: bool,
-    },
+    Limits(cli::OutputArgs),
     /// Checks through the ops port whether the running process is ready: exit status 0 or 1.
     Health(cli::health::Arguments),
     /// Manages the keys that sign access tokens, and derives key bundles for separate services.
@@ -63,23 +71,69 @@ enum Command {
 
 fn main() -> ExitCode {
     start::install_crypto();
-    start::exit_code("latchkey", run(Latchkey::parse().command))
+    let arguments = by_name(std::env::args_os().collect());
+    start::exit_code("latchkey", run(Latchkey::parse_from(arguments).command))
+}
+
+/// Under the name of a service (the image has such links for its former programs), it is the command of that name.
+fn by_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let called = arguments.first().and_then(|program| Path::new(program).file_name()?.to_str());
+    if let Some(service) = called.and_then(|name| name.parse::<Service>().ok()) {
+        arguments.splice(..1, ["latchkey", service.as_str()].map(OsString::from));
+    }
+    arguments
 }
 
 fn run(command: Option<Command>) -> anyhow::Result<()> {
+    let Some(command) = command else {
+        return start::block_on(all_in_one::run(Config::load(Role::AllInOne)?));
+    };
     match command {
-        None => start::block_on(all_in_one::run(Config::load(Role::AllInOne)?)),
-        Some(Command::Migrate(arguments)) => start::block_on(cli::migrate::run(&arguments)),
-        Some(Command::Config(arguments)) => cli::config::run(&arguments),
-        Some(Command::Limits { json }) => cli::limits::run(json),
-        Some(Command::Health(arguments)) => start::block_on(cli::health::run(&arguments)),
-        Some(Command::Keys(command)) => start::block_on(cli::keys::run(command)),
-        Some(Command::Dead(command)) => start::block_on(cli::dead::run(command)),
-        Some(Command::Block(command)) => start::block_on(cli::block::run(command)),
-        Some(Command::Guard(command)) => start::block_on(cli::guard::run(command)),
-        Some(Command::Routes(command)) => cli::routes::run(&command),
-        Some(Command::Texts(command)) => cli::texts::run(&command),
-        Some(Command::Staff(command)) => start::block_on(cli::staff::run(command)),
-        Some(Command::Users(command)) => start::block_on(cli::users::run(command)),
+        Command::Gateway(own) => own.run(Role::Gateway, async |start| {
+            gateway::run(start.config, start.engines, start.stop).await
+        }),
+        Command::OtpWorker(own) => own.run(Role::OtpWorker, async |start| {
+            otp_worker::run(start.config, start.engines, start.stop).await
+        }),
+        Command::SmsWorker(own) => own.run(Role::SmsWorker, async |start| {
+            sms_worker::run(start.config, start.engines.for_delivery(), start.stop).await
+        }),
+        Command::Migrate(output) => start::block_on(cli::migrate::run(output)),
+        Command::Config(arguments) => cli::config::run(&arguments),
+        Command::Limits(output) => cli::limits::run(output),
+        Command::Health(arguments) => start::block_on(cli::health::run(&arguments)),
+        Command::Keys(command) => start::block_on(cli::keys::run(command)),
+        Command::Dead(command) => start::block_on(cli::dead::run(command)),
+        Command::Block(command) => start::block_on(cli::block::run(command)),
+        Command::Guard(command) => start::block_on(cli::guard::run(command)),
+        Command::Routes(command) => cli::routes::run(&command),
+        Command::Texts(command) => cli::texts::run(command),
+        Command::Staff(command) => start::block_on(cli::staff::run(command)),
+        Command::Users(command) => start::block_on(cli::users::run(command)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        Latchkey::command().debug_assert();
+    }
+
+    #[test]
+    fn a_link_named_after_a_service_is_the_command_of_that_name() {
+        let called = |words: &[&str]| {
+            let arguments = by_name(words.iter().map(OsString::from).collect());
+            Latchkey::try_parse_from(arguments).map(|latchkey| latchkey.command)
+        };
+        assert!(matches!(called(&["/usr/local/bin/gateway"]), Ok(Some(Command::Gateway(_)))));
+        assert!(matches!(called(&["otp-worker", "health"]), Ok(Some(Command::OtpWorker(_)))));
+        assert!(matches!(called(&["latchkey", "sms-worker"]), Ok(Some(Command::SmsWorker(_)))));
+        assert!(matches!(called(&["./latchkey"]), Ok(None)));
+        assert!(called(&["sms-worker", "limits"]).is_err());
     }
 }

@@ -1,12 +1,12 @@
-//! The `gateway` binary: the service on its own, on RabbitMQ, Redis and PostgreSQL.
+//! `gateway`: the service on its own, on RabbitMQ, Redis and PostgreSQL. The same as `latchkey gateway`.
 
 use std::process::ExitCode;
 
 use config::Role;
-use service::start;
+use service::standalone;
 
 fn main() -> ExitCode {
-    start::main("gateway", Role::Gateway, async |start| {
+    standalone::main(Role::Gateway, async |start| {
         gateway::run(start.config, start.engines, start.stop).await
     })
 }

@@ -1,12 +1,12 @@
-//! `otp-worker`: the standalone service, on RabbitMQ, Redis and PostgreSQL.
+//! `otp-worker`: the service on its own, on RabbitMQ, Redis and PostgreSQL. The same as `latchkey otp-worker`.
 
 use std::process::ExitCode;
 
 use config::Role;
-use service::start;
+use service::standalone;
 
 fn main() -> ExitCode {
-    start::main("otp-worker", Role::OtpWorker, async |start| {
+    standalone::main(Role::OtpWorker, async |start| {
         otp_worker::run(start.config, start.engines, start.stop).await
     })
 }

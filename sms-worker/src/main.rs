@@ -1,12 +1,12 @@
-//! `sms-worker`: the standalone service, on RabbitMQ, Redis and PostgreSQL.
+//! `sms-worker`: the service on its own, on RabbitMQ, Redis and PostgreSQL. The same as `latchkey sms-worker`.
 
 use std::process::ExitCode;
 
 use config::Role;
-use service::start;
+use service::standalone;
 
 fn main() -> ExitCode {
-    start::main("sms-worker", Role::SmsWorker, async |start| {
+    standalone::main(Role::SmsWorker, async |start| {
         sms_worker::run(start.config, start.engines.for_delivery(), start.stop).await
     })
 }

@@ -10,7 +10,8 @@ use domain::timestamp::Timestamp;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::json;
 
-use super::operator::{ACTOR, Operator, confirm, print_json, print_table, say};
+use super::operator::{ACTOR, Operator};
+use super::terminal::{ConfirmArgs, OutputArgs};
 
 /// The length of the prefix of an IPv4-mapped IPv6 address: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
 const MAPPED_BITS: u8 = 96;
@@ -32,31 +33,28 @@ pub(crate) enum Command {
         /// The end of the block (RFC 3339). Without it, the block stays until it is removed.
         #[arg(long)]
         until: Option<String>,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Lists the blocks in force.
-    List {
-        #[arg(long, help = "Print JSON")]
-        json: bool,
-    },
+    List(OutputArgs),
     /// Removes a block.
     Remove {
         /// phone, prefix, ip or country.
         kind: String,
         /// The blocked value, as for `block add`.
         value: String,
-        #[arg(long, help = "Do not ask for confirmation")]
-        yes: bool,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+        #[command(flatten)]
+        output: OutputArgs,
     },
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let operator = Operator::connect().await?;
     match command {
-        Command::Add { kind, value, reason, owner, until, json } => {
+        Command::Add { kind, value, reason, owner, until, output } => {
             ensure!(
                 !reason.trim().is_empty() && !owner.trim().is_empty(),
                 "--reason and --owner must not be empty"
@@ -72,12 +70,12 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let Target { kind, value, display, former: _ } = target(&operator, &kind, &value)?;
             let block = Block { kind, value, display, reason, owner, until, created_at: now };
             operator.blocks().add(&block, ACTOR).await.context("add the block")?;
-            told(json, "blocked", &block)
+            output.say(&as_json(&block), &format!("blocked: {} {}", block.kind, block.display))
         }
-        Command::List { json } => list(&operator, json).await,
-        Command::Remove { kind, value, yes, json } => {
+        Command::List(output) => list(&operator, output).await,
+        Command::Remove { kind, value, confirm, output } => {
             let Target { kind, value, display, former } = target(&operator, &kind, &value)?;
-            confirm(yes, &format!("remove the block of {kind} {display}"))?;
+            confirm.ask(&format!("remove the block of {kind} {display}"))?;
             let now = operator.clock.now();
             let mut removed = false;
             for value in [Some(value), former].iter().flatten() {
@@ -86,16 +84,13 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             }
             ensure!(removed, "there is no block of {kind} {display}");
             let removed = json!({ "removed": display, "kind": kind.as_str() });
-            say(json, &removed, &format!("removed: {kind} {display}"))
+            output.say(&removed, &format!("removed: {kind} {display}"))
         }
     }
 }
 
-async fn list(operator: &Operator, json: bool) -> anyhow::Result<()> {
+async fn list(operator: &Operator, output: OutputArgs) -> anyhow::Result<()> {
     let blocks = operator.blocks().active(operator.clock.now()).await.context("read the blocks")?;
-    if json {
-        return print_json(&blocks.iter().map(as_json).collect());
-    }
     let rows: Vec<Vec<String>> = blocks
         .iter()
         .map(|b| {
@@ -103,11 +98,8 @@ async fn list(operator: &Operator, json: bool) -> anyhow::Result<()> {
             vec![b.kind.to_string(), b.display.clone(), until, b.owner.clone(), b.reason.clone()]
         })
         .collect();
-    print_table(&["KIND", "VALUE", "UNTIL", "OWNER", "REASON"], &rows)
-}
-
-fn told(json: bool, what: &str, block: &Block) -> anyhow::Result<()> {
-    say(json, &as_json(block), &format!("{what}: {} {}", block.kind, block.display))
+    let values = blocks.iter().map(as_json).collect();
+    output.table(&values, &["KIND", "VALUE", "UNTIL", "OWNER", "REASON"], &rows)
 }
 
 fn as_json(block: &Block) -> serde_json::Value {

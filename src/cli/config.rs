@@ -8,11 +8,17 @@ use clap::Args;
 use config::{Config, Origin, Shown, markdown};
 use serde_json::{Value, json};
 
+use super::terminal::OutputArgs;
+
 #[derive(Args)]
 pub(crate) struct Arguments {
-    #[arg(long, help = "Print JSON", conflicts_with = "markdown")]
-    json: bool,
-    #[arg(long, help = "Print the page that explains all settings (docs/configuration.md)")]
+    #[command(flatten)]
+    output: OutputArgs,
+    #[arg(
+        long,
+        conflicts_with = "json",
+        help = "Print the page that explains all settings (docs/configuration.md)"
+    )]
     markdown: bool,
 }
 
@@ -24,12 +30,12 @@ pub(crate) struct Arguments {
 /// # Errors
 /// If the settings are wrong, with every mistake.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let Arguments { json, markdown: markdown_page } = *arguments;
+    let Arguments { output, markdown: markdown_page } = *arguments;
     let text = if markdown_page {
         markdown()
     } else {
         let config = Config::load_as_found()?;
-        if json { format!("{:#}\n", as_json(&config)) } else { as_table(&config) }
+        if output.json { format!("{:#}\n", as_json(&config)) } else { as_table(&config) }
     };
     std::io::stdout().lock().write_all(text.as_bytes()).context("print the settings")
 }

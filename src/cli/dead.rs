@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use config::{Config, EngineSettings};
 use serde_json::json;
 
-use super::operator::{Audit, confirm, print_json, print_table, say};
+use super::operator::Audit;
+use super::terminal::{ConfirmArgs, OutputArgs, print_json};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -17,8 +18,8 @@ pub(crate) enum Command {
         /// The maximum number of messages per queue.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Shows a message: its headers and its envelope, without the sealed part.
     Show {
@@ -44,10 +45,10 @@ pub(crate) struct Picked {
     id: Option<String>,
     #[arg(long, help = "All messages that are in the dead-letter queue now")]
     all: bool,
-    #[arg(long, help = "Do not ask for confirmation")]
-    yes: bool,
-    #[arg(long, help = "Print JSON")]
-    json: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Picked {
@@ -70,8 +71,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let bus = Bus::connect_rabbit(amqp_url, "operator").await.context("connect to RabbitMQ")?;
     bus.ready().await.context("reach RabbitMQ")?;
     match command {
-        Command::List { queue, limit, json } => {
-            list(&bus, queue.as_deref(), usize::from(limit), json).await
+        Command::List { queue, limit, output } => {
+            list(&bus, queue.as_deref(), usize::from(limit), output).await
         }
         Command::Show { queue, id, json: _ } => {
             let found =
@@ -81,24 +82,29 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Replay(picked) => {
             let queue = queue_of(&picked.queue)?;
-            confirm(picked.yes, &format!("replay dead letters of {queue}"))?;
+            picked.confirm.ask(&format!("replay dead letters of {queue}"))?;
             let audit = Audit::open(&config.engines).await?;
             let count = bus.dead_replay(queue, &picked.pick()).await?;
-            audit.note("dead_letters_replayed", queue.name(), &picked.detail(count)).await?;
+            audit.note("dead_letters_replayed", queue.as_str(), &picked.detail(count)).await?;
             told(&picked, "replayed", count)
         }
         Command::Drop(picked) => {
             let queue = queue_of(&picked.queue)?;
-            confirm(picked.yes, &format!("delete dead letters of {queue}"))?;
+            picked.confirm.ask(&format!("delete dead letters of {queue}"))?;
             let audit = Audit::open(&config.engines).await?;
             let count = bus.dead_drop(queue, &picked.pick()).await?;
-            audit.note("dead_letters_dropped", queue.name(), &picked.detail(count)).await?;
+            audit.note("dead_letters_dropped", queue.as_str(), &picked.detail(count)).await?;
             told(&picked, "dropped", count)
         }
     }
 }
 
-async fn list(bus: &Bus, queue: Option<&str>, limit: usize, json: bool) -> anyhow::Result<()> {
+async fn list(
+    bus: &Bus,
+    queue: Option<&str>,
+    limit: usize,
+    output: OutputArgs,
+) -> anyhow::Result<()> {
     let queues = match queue {
         Some(name) => vec![queue_of(name)?],
         None => Queue::ALL.to_vec(),
@@ -120,21 +126,18 @@ async fn list(bus: &Bus, queue: Option<&str>, limit: usize, json: bool) -> anyho
             values.push(json!({ "queue": queue.to_string(), "letter": letter }));
         }
     }
-    if json {
-        return print_json(&values.into());
-    }
-    print_table(&["QUEUE", "ID", "TYPE", "REASON", "ATTEMPTS", "FIRST SEEN"], &rows)
+    output.table(
+        &values.into(),
+        &["QUEUE", "ID", "TYPE", "REASON", "ATTEMPTS", "FIRST SEEN"],
+        &rows,
+    )
 }
 
 fn told(picked: &Picked, what: &str, count: u64) -> anyhow::Result<()> {
     ensure!(picked.all || count > 0, "there is no such message");
-    say(picked.json, &json!({ what: count }), &format!("{what}: {count}"))
+    picked.output.say(&json!({ what: count }), &format!("{what}: {count}"))
 }
 
 fn queue_of(name: &str) -> anyhow::Result<Queue> {
-    Queue::ALL
-        .iter()
-        .copied()
-        .find(|queue| queue.name() == name)
-        .context("QUEUE must be otp-worker or sms-worker")
+    name.parse().ok().context("QUEUE must be otp-worker or sms-worker")
 }

@@ -7,7 +7,8 @@ use domain::timestamp::Timestamp;
 use guard::{MINUTE_MS, Replay, Report, Rule, Stop, Tally};
 use serde_json::json;
 
-use super::operator::{Operator, print, print_json, print_table};
+use super::operator::Operator;
+use super::terminal::{OutputArgs, print, print_json, print_table};
 
 /// History rows per database page.
 const PAGE: u32 = 5000;
@@ -28,19 +29,16 @@ pub(crate) enum Command {
         /// The end of the period (RFC 3339); by default now.
         #[arg(long)]
         to: Option<String>,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Lists the prefixes and countries that have ever been blocked, most recently changed first.
-    Status {
-        #[arg(long, help = "Print JSON")]
-        json: bool,
-    },
+    Status(OutputArgs),
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Replay { rule, from, to, json } => {
+        Command::Replay { rule, from, to, output } => {
             let rule = Rule::parse(&rule).context("--rule")?;
             let from = time("--from", &from)?;
             let operator = Operator::connect().await?;
@@ -49,7 +47,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let to = to.map_or(Ok(now), |to| time("--to", &to))?;
             ensure!(from < to, "--from must be before --to");
             let report = replay(&operator, rule, from, to).await?;
-            if json {
+            if output.json {
                 let rule = rule.to_string();
                 return print_json(
                     &json!({ "rule": rule, "from": from, "to": to, "report": report }),
@@ -57,11 +55,11 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             }
             tell(rule, &report)
         }
-        Command::Status { json } => {
+        Command::Status(output) => {
             let operator = Operator::connect().await?;
             let nets =
                 operator.guard_history().nets().await.context("read the state of the guard")?;
-            if json {
+            if output.json {
                 return print_json(&nets.iter().map(net_json).collect());
             }
             print(&format!("mode: {}\n", operator.config.pumping_guard.as_str()))?;

@@ -5,7 +5,7 @@ use config::Config;
 use serde_json::json;
 use service::start;
 
-use super::operator::{print_json, say};
+use super::terminal::{OutputArgs, print_json};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -23,5 +23,5 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         print_json(&json!({ "ready": false, "reason": format!("{error:#}") }))?;
     }
     asked?;
-    say(arguments.json, &json!({ "ready": true }), "ready")
+    OutputArgs { json: arguments.json }.say(&json!({ "ready": true }), "ready")
 }

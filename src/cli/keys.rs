@@ -6,20 +6,18 @@ use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
 use config::{Config, Secrets};
 use domain::keys::{Service, derive_bundle};
-use gateway::tokens::key_dir;
-use gateway::tokens::signing_key::Algorithm;
+use gateway::key_dir;
+use gateway::signing_key::Algorithm;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::operator::{Audit, confirm, print_json, print_table, say};
+use super::operator::Audit;
+use super::terminal::{ConfirmArgs, OutputArgs};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Lists the keys in LATCHKEY_JWT_KEYS_DIR and shows which one signs and which only verify.
-    List {
-        #[arg(long, help = "Print JSON")]
-        json: bool,
-    },
+    List(OutputArgs),
     /// Generates a key. The first key in the folder signs at once. Activate a later key after every service has read it
     /// (300 s).
     Generate {
@@ -29,31 +27,31 @@ pub(crate) enum Command {
         /// The key ID in tokens; by default the key's thumbprint (RFC 7638).
         #[arg(long)]
         kid: Option<String>,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Makes a key sign new tokens. Running gateways follow within 10 s.
     Activate {
         /// The key ID, from `keys list`.
         kid: String,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Retires a key: its tokens are refused. The file moves to `retired/`.
     Retire {
         /// The key ID, from `keys list`.
         kid: String,
-        #[arg(long, help = "Do not ask for confirmation")]
-        yes: bool,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Prints the bundle of keys that a service needs as LATCHKEY_SERVICE_KEYS. The bundle is a secret.
     Derive {
         /// gateway, otp-worker or sms-worker.
         service: String,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
     },
 }
 
@@ -67,7 +65,7 @@ pub(crate) enum Kind {
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Derive { service, json } => derive(&service, json).await,
+        Command::Derive { service, output } => derive(&service, output).await,
         other => on_folder(other).await,
     }
 }
@@ -77,8 +75,8 @@ async fn on_folder(command: Command) -> anyhow::Result<()> {
     let dir = folder(&config)?;
     let active = config.jwt_active_kid.as_deref();
     match command {
-        Command::List { json } => list(&dir, active, json),
-        Command::Generate { algorithm, kid, json } => {
+        Command::List(output) => list(&dir, active, output),
+        Command::Generate { algorithm, kid, output } => {
             let algorithm = match algorithm {
                 Kind::Es256 => Algorithm::Es256,
                 Kind::Eddsa => Algorithm::EdDsa,
@@ -87,9 +85,9 @@ async fn on_folder(command: Command) -> anyhow::Result<()> {
             let audit = Audit::open(&config.engines).await?;
             let kid = key_dir::generate(&dir, algorithm, kid.as_deref())?;
             audit.note("key_generated", &kid, &json!({ "algorithm": algorithm.as_str() })).await?;
-            say(json, &json!({ "kid": kid }), &format!("generated {kid}"))
+            output.say(&json!({ "kid": kid }), &format!("generated {kid}"))
         }
-        Command::Activate { kid, json } => {
+        Command::Activate { kid, output } => {
             if active.is_some() {
                 bail!(
                     "LATCHKEY_JWT_ACTIVE_KID selects the signing key: change that setting instead"
@@ -98,14 +96,14 @@ async fn on_folder(command: Command) -> anyhow::Result<()> {
             let audit = Audit::open(&config.engines).await?;
             key_dir::activate(&dir, &kid)?;
             audit.note("key_activated", &kid, &json!({})).await?;
-            say(json, &json!({ "kid": kid, "active": true }), &format!("activated {kid}"))
+            output.say(&json!({ "kid": kid, "active": true }), &format!("activated {kid}"))
         }
-        Command::Retire { kid, yes, json } => {
-            confirm(yes, &format!("retire {kid} and refuse every token that it signed"))?;
+        Command::Retire { kid, confirm, output } => {
+            confirm.ask(&format!("retire {kid} and refuse every token that it signed"))?;
             let audit = Audit::open(&config.engines).await?;
             key_dir::retire(&dir, &kid, active)?;
             audit.note("key_retired", &kid, &json!({})).await?;
-            say(json, &json!({ "kid": kid, "retired": true }), &format!("retired {kid}"))
+            output.say(&json!({ "kid": kid, "retired": true }), &format!("retired {kid}"))
         }
         Command::Derive { .. } => Ok(()),
     }
@@ -118,11 +116,9 @@ fn folder(config: &Config) -> anyhow::Result<PathBuf> {
         .context("set LATCHKEY_JWT_KEYS_DIR to the folder of the signing keys")
 }
 
-fn list(dir: &Path, active: Option<&str>, json: bool) -> anyhow::Result<()> {
+fn list(dir: &Path, active: Option<&str>, output: OutputArgs) -> anyhow::Result<()> {
     let keys = key_dir::list(dir, active)?;
-    if json {
-        return print_json(&serde_json::to_value(keys)?);
-    }
+    let values = serde_json::to_value(&keys)?;
     let rows: Vec<Vec<String>> = keys
         .into_iter()
         .map(|key| {
@@ -132,13 +128,14 @@ fn list(dir: &Path, active: Option<&str>, json: bool) -> anyhow::Result<()> {
             vec![key.kid, key.algorithm.unwrap_or("-").to_owned(), state]
         })
         .collect();
-    print_table(&["KID", "ALGORITHM", "STATE"], &rows)
+    output.table(&values, &["KID", "ALGORITHM", "STATE"], &rows)
 }
 
 /// Deriving bundles needs no database and no setting but the secret. With complete settings, the action is recorded in
 /// the audit.
-async fn derive(service: &str, json: bool) -> anyhow::Result<()> {
-    let service: Service = service.parse()?;
+async fn derive(service: &str, output: OutputArgs) -> anyhow::Result<()> {
+    let service: Service =
+        service.parse().ok().context("the services are gateway, otp-worker and sms-worker")?;
     let Secrets::Master { current, previous } = Config::load_secrets()? else {
         bail!("set LATCHKEY_SECRET: bundles are derived from it");
     };
@@ -149,5 +146,5 @@ async fn derive(service: &str, json: bool) -> anyhow::Result<()> {
     };
     let bundle = derive_bundle(current.expose_secret().as_bytes(), previous, service)?;
     audit.note("keys_derived", service.as_str(), &json!({})).await?;
-    say(json, &json!({ "service": service.as_str(), "keys": bundle.as_str() }), &bundle)
+    output.say(&json!({ "service": service.as_str(), "keys": bundle.as_str() }), &bundle)
 }

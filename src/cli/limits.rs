@@ -7,15 +7,17 @@ use anyhow::Context as _;
 use config::{Config, ShownLimit};
 use serde_json::{Value, json};
 
+use super::terminal::OutputArgs;
+
 /// Prints each limit of the contract with its value, window and variable, as a table or as JSON.
 ///
 /// Reads the settings like `latchkey config`.
 ///
 /// # Errors
 /// If the settings are wrong, with every mistake.
-pub(crate) fn run(json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(output: OutputArgs) -> anyhow::Result<()> {
     let limits = Config::load_as_found()?.shown_limits();
-    let text = if json { format!("{:#}\n", as_json(&limits)) } else { as_table(&limits) };
+    let text = if output.json { format!("{:#}\n", as_json(&limits)) } else { as_table(&limits) };
     std::io::stdout().lock().write_all(text.as_bytes()).context("print the limits")
 }
 

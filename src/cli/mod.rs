@@ -11,5 +11,8 @@ pub(crate) mod migrate;
 mod operator;
 pub(crate) mod routes;
 pub(crate) mod staff;
+mod terminal;
 pub(crate) mod texts;
 pub(crate) mod users;
+
+pub(crate) use self::terminal::OutputArgs;

@@ -1,9 +1,7 @@
-//! What the commands share: a database connection, confirmations, the audit actor, and output.
-
-use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
+//! What the commands work with: the settings, the database and the audit.
 
 use accounts::{Accounts, Attempts, Blocks, GuardHistory, Sessions};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use config::{Config, EngineSettings};
 use domain::clock::Clock;
 use domain::keys::Keys;
@@ -57,7 +55,7 @@ impl Operator {
 
 async fn connect(engines: &EngineSettings) -> anyhow::Result<Pool> {
     let sql = open_pool(engines).await.context("connect to the database")?;
-    sql.migrate().await.context("migrate the database")?;
+    sql.migrate(accounts::FUNCTIONS).await.context("migrate the database")?;
     Ok(sql)
 }
 
@@ -106,59 +104,3 @@ impl Audit {
 
 /// The audit actor for actions from the command line.
 pub(crate) const ACTOR: &str = "operator";
-
-/// Asks for confirmation before a destructive action; `--yes` skips the question.
-pub(crate) fn confirm(yes: bool, what: &str) -> anyhow::Result<()> {
-    if yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        bail!("{what}: pass --yes to confirm without a terminal");
-    }
-    print!("{what}? [y/N] ");
-    std::io::stdout().flush().context("print the question")?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("read the answer")?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { bail!("cancelled") }
-}
-
-/// Writes to standard output. A reader that closes early, such as `head`, is not an error.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.context("write to standard output"),
-    }
-}
-
-/// Prints JSON for programs.
-pub(crate) fn print_json(value: &Value) -> anyhow::Result<()> {
-    print(&format!("{value:#}\n"))
-}
-
-/// Prints JSON for programs or a sentence for people.
-pub(crate) fn say(json: bool, value: &Value, text: &str) -> anyhow::Result<()> {
-    if json { print_json(value) } else { print(&format!("{text}\n")) }
-}
-
-/// Prints a table; each column is as wide as its widest cell.
-pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
-    let heading: Vec<String> = heading.iter().map(|&cell| cell.to_owned()).collect();
-    let all = || std::iter::once(&heading).chain(rows);
-    let widths: Vec<usize> = (0..heading.len())
-        .map(|column| {
-            all()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for row in all() {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    print(&text)
-}

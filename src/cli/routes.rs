@@ -5,7 +5,7 @@ use config::{Config, ProviderName, Served};
 use domain::clock::Clock;
 use serde_json::json;
 
-use super::operator::{print_json, print_table};
+use super::terminal::{OutputArgs, print_json, print_table};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -13,13 +13,13 @@ pub(crate) enum Command {
     Check {
         /// A phone number whose route to show, such as +989123456789.
         phone_number: Option<String>,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
     },
 }
 
 pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
-    let Command::Check { phone_number, json } = command;
+    let Command::Check { phone_number, output } = command;
     let config = Config::load_as_found()?;
     let routes = &config.sms.routes;
     let mut rows: Vec<(String, &[ProviderName])> = routes
@@ -37,7 +37,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
             Some((phone.to_string(), routes.of(&phone.e164()[1..])))
         }
     };
-    if *json {
+    if output.json {
         let of = |key: &str, (to, by): &(String, &[ProviderName])| json!({ key: to, "providers": names_of(by), "voice": config.sms.can_call(by) });
         let routes: Vec<_> = rows.iter().map(|row| of("to", row)).collect();
         let number = picked.map(|row| of("phone_number", &row));

@@ -5,73 +5,66 @@ use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::operator::{ACTOR, Operator, confirm, print_json, print_table, say};
-use super::users::{find, shown};
+use super::operator::{ACTOR, Operator};
+use super::terminal::{ConfirmArgs, OutputArgs};
+use super::users::account::{UserArgs, shown};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Grants a role to an account.
     Grant {
-        /// The account's ID or phone number.
-        user: String,
+        #[command(flatten)]
+        user: UserArgs,
         /// admin or support.
         role: String,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Revokes the role of an account.
     Revoke {
-        /// The account's ID or phone number.
-        user: String,
-        #[arg(long, help = "Do not ask for confirmation")]
-        yes: bool,
-        #[arg(long, help = "Print JSON")]
-        json: bool,
+        #[command(flatten)]
+        user: UserArgs,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Lists the accounts that have a role.
-    List {
-        #[arg(long, help = "Print JSON")]
-        json: bool,
-    },
+    List(OutputArgs),
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let operator = Operator::connect().await?;
     let now = operator.clock.now();
     match command {
-        Command::Grant { user, role, json } => {
+        Command::Grant { user, role, output } => {
             let role: StaffRole = role.parse().ok().context("ROLE must be admin or support")?;
-            let user = find(&operator, &user).await?;
+            let user = user.find(&operator).await?;
             ensure!(
                 operator.accounts().grant_role(user.id, role, ACTOR, now).await?,
                 "the account no longer exists"
             );
-            say(
-                json,
+            output.say(
                 &json!({ "user_id": user.id, "role": role.as_str() }),
                 &format!("{} is now {}", user.id, role.as_str()),
             )
         }
-        Command::Revoke { user, yes, json } => {
-            let user = find(&operator, &user).await?;
-            confirm(yes, &format!("revoke the role of {}", user.id))?;
+        Command::Revoke { user, confirm, output } => {
+            let user = user.find(&operator).await?;
+            confirm.ask(&format!("revoke the role of {}", user.id))?;
             ensure!(
                 operator.accounts().revoke_role(user.id, ACTOR, now).await?,
                 "{} has no role",
                 user.id
             );
-            say(
-                json,
+            output.say(
                 &json!({ "user_id": user.id, "role": null }),
                 &format!("{} now has no role", user.id),
             )
         }
-        Command::List { json } => {
+        Command::List(output) => {
             let staff = operator.accounts().staff().await?;
             operator.note("staff_read", "all", &json!({})).await?;
-            if json {
-                return print_json(&staff.iter().map(shown).collect());
-            }
             let rows: Vec<Vec<String>> = staff
                 .iter()
                 .map(|user| {
@@ -82,7 +75,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                     ]
                 })
                 .collect();
-            print_table(&["ID", "ROLE", "PHONE"], &rows)
+            let values = staff.iter().map(shown).collect();
+            output.table(&values, &["ID", "ROLE", "PHONE"], &rows)
         }
     }
 }

@@ -5,31 +5,25 @@ use config::Config;
 use serde_json::json;
 use texts::Texts;
 
-use super::operator::{print_json, print_table};
+use super::terminal::OutputArgs;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Checks every wording, including your own, at its maximum length, and shows its encoding and segments.
-    Check {
-        #[arg(long, help = "Print JSON")]
-        json: bool,
-    },
+    Check(OutputArgs),
 }
 
-pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
-    let Command::Check { json } = command;
+pub(crate) fn run(command: Command) -> anyhow::Result<()> {
+    let Command::Check(output) = command;
     let config = Config::load_as_found()?;
     let checked = Texts::load_for(&config.texts, config.otp.length)?.check();
-    if *json {
-        let line = |line: &texts::Checked| {
-            json!({
-                "locale": line.locale, "kind": line.kind.as_str(), "used": line.used,
-                "encoding": line.size.map(|size| size.encoding.as_str()),
-                "units": line.size.map(|size| size.units), "segments": line.size.map(|size| size.segments),
-            })
-        };
-        return print_json(&checked.iter().map(line).collect());
-    }
+    let value = |line: &texts::Checked| {
+        json!({
+            "locale": line.locale, "kind": line.kind.as_str(), "used": line.used,
+            "encoding": line.size.map(|size| size.encoding.as_str()),
+            "units": line.size.map(|size| size.units), "segments": line.size.map(|size| size.segments),
+        })
+    };
     let rows: Vec<Vec<String>> = checked
         .iter()
         .map(|line| {
@@ -46,5 +40,6 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    print_table(&["LOCALE", "KIND", "USED", "ENCODING", "UNITS", "SEGMENTS"], &rows)
+    let values = checked.iter().map(value).collect();
+    output.table(&values, &["LOCALE", "KIND", "USED", "ENCODING", "UNITS", "SEGMENTS"], &rows)
 }

@@ -68,7 +68,7 @@ impl Stage {
         given.insert("LATCHKEY_RESEND_COOLDOWN_SECS".into(), "0".into());
         let config = Arc::new(Config::from_map(Role::AllInOne, &given).unwrap());
         let (clock, db) = (Clock::manual(), Pool::sqlite(&folder).await.unwrap());
-        db.migrate().await.unwrap();
+        db.migrate(accounts::FUNCTIONS).await.unwrap();
         let engines = Connections {
             bus: Bus::memory(clock.clone()),
             store: Store::memory(clock.clone()),

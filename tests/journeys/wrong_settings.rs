@@ -2,11 +2,12 @@
 //! contacted: none runs here.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use testkit::folder::Folder;
 use testkit::in_time;
-use testkit::process::{Binary, Process};
+use testkit::process::{self, Binary, Process};
 
 const SECRET: &str = "c2l4dHktZm91ciBieXRlcyBvZiBub3RoaW5nIGluIHBhcnRpY3VsYXIsIGZvciB0ZXN0cw==";
 
@@ -126,5 +127,34 @@ async fn p12_a_taken_port_ends_the_start_and_is_named() {
     for name in ["LATCHKEY_LISTEN", "LATCHKEY_OPS_LISTEN"] {
         let output = refusal(Binary::Latchkey, &settings(&[&[(name, &address)]])).await;
         assert!(output.contains(name) && output.contains(&address), "{output}");
+    }
+}
+
+#[test]
+fn each_service_has_a_program_of_its_own_which_is_the_same_as_its_role() {
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(process::program(program));
+        let output = command.args(arguments).env_clear().output().unwrap();
+        let [printed, complaint] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), printed, complaint)
+    };
+    for name in ["gateway", "otp-worker", "sms-worker"] {
+        let (status, version, _) = run(name, &["--version"]);
+        assert_eq!((status, version.starts_with(name)), (Some(0), true), "{version}");
+        let (status, help, _) = run(name, &["--help"]);
+        assert_eq!((status, help.contains("health")), (Some(0), true), "{help}");
+        for [program, argument] in [[name, "serve"], [name, "--port"], ["latchkey", "serve"]] {
+            let (status, _, complaint) = run(program, &[argument]);
+            assert_eq!((status, complaint.contains(argument)), (Some(2), true), "{complaint}");
+        }
+        for (program, arguments) in [(name, vec![]), ("latchkey", vec![name])] {
+            let (status, _, complaint) = run(program, &arguments);
+            assert_eq!(
+                (status, complaint.contains("DATABASE_URL")),
+                (Some(1), true),
+                "{complaint}"
+            );
+        }
     }
 }

@@ -1,27 +1,19 @@
 //! Failed attempts, counted where a flush of Redis cannot reset them (P4; contract, ruling 28).
 
-use super::throttle::{self, AttemptLimits, Throttle};
-use super::{Attempts, audit};
+use serde::Serialize;
+
+use super::throttle::{self, Attempt, AttemptLimits, Throttle};
+use super::{Attempts, audit, document};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
+use domain::string_enum;
 use domain::timestamp::Timestamp;
 use sql::args;
 
-/// Codes and passwords have separate counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptKind {
-    Code,
-    Password,
-}
-
-impl AttemptKind {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Code => "code",
-            Self::Password => "password",
-        }
-    }
+string_enum! {
+    /// Codes and passwords have separate counts.
+    pub enum AttemptKind { Code = "code", Password = "password" }
 }
 
 /// The phone under attempt, and the client that makes it.
@@ -36,28 +28,29 @@ pub struct Claimant<'a> {
     pub known_device: Option<UserId>,
 }
 
+/// The counts after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptOutcome {
-    /// The attempt was judged and counted. `code_failures` is the code's own count, 0 for an attempt without a code.
-    Counted { failures: u32, code_failures: u32 },
-    /// Neither judged nor counted: the caller must not reveal whether it was wrong.
-    Wait { until: Timestamp },
-    /// As for [`Throttle::Locked`].
-    Locked { until: Option<Timestamp> },
+pub struct Counted {
+    /// The phone's consecutive failures.
+    pub failures: u32,
+    /// The code's own failures, 0 for an attempt without a code.
+    pub code_failures: u32,
 }
 
-impl From<Throttle> for AttemptOutcome {
-    fn from(throttle: Throttle) -> Self {
-        match throttle {
-            Throttle::Wait { until } => Self::Wait { until },
-            Throttle::Locked { until } => Self::Locked { until },
-        }
-    }
+/// A failed attempt: what `latchkey_record_failure_2` reads, by these names.
+#[derive(Serialize)]
+struct FailedAttempt<'a> {
+    #[serde(flatten)]
+    attempt: Attempt<'a>,
+    code_id: Option<CodeId>,
+    /// In milliseconds.
+    code_expires_at: Option<i64>,
 }
 
 impl Attempts {
     /// Counts a failed attempt for the phone and for the code's id (with the code's expiry), before the response is
-    /// sent. One round trip on PostgreSQL.
+    /// sent. A throttled attempt is not counted, and the caller must not reveal whether it was wrong. One round trip on
+    /// PostgreSQL.
     pub async fn record_failure(
         &self,
         claimant: Claimant<'_>,
@@ -65,85 +58,73 @@ impl Attempts {
         code: Option<(CodeId, Timestamp)>,
         limits: AttemptLimits,
         now: Timestamp,
-    ) -> Result<AttemptOutcome, EngineError> {
-        let (code_id, code_expires_at) = code.unzip();
+    ) -> Result<Result<Counted, Throttle>, EngineError> {
+        let failed = FailedAttempt {
+            attempt: Attempt::new(claimant, kind, limits, now),
+            code_id: code.map(|(id, _)| id),
+            code_expires_at: code.map(|(_, expires_at)| expires_at.ms()),
+        };
         self.pool
             .within("count a failed attempt", async {
                 if !self.pool.is_postgres() {
-                    return self.record_failure_sqlite(claimant, kind, code, limits, now).await;
+                    return self.record_failure_sqlite(&failed).await;
                 }
-                self.carry_over(claimant, kind, limits, now).await?;
+                self.carry_over(&failed.attempt).await?;
+                let document = document::text(&failed)?;
                 let mut work = self.pool.statement().await?;
                 let row = work
                     .one(
-                        "SELECT verdict, until_ms, failed, code_failed
-                     FROM latchkey_guess_failed($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                        args![
-                            claimant.phone_number,
-                            claimant.phone_key.as_str(),
-                            kind.as_str(),
-                            claimant.known_device,
-                            now,
-                            limits.max_failures,
-                            limits.reset_ms(),
-                            code_id,
-                            code_expires_at,
-                        ],
+                        "SELECT verdict, until_ms, failed, code_failed FROM latchkey_record_failure_2($1::jsonb)",
+                        args![&document],
                     )
                     .await?;
                 let throttle =
                     Throttle::read(&row.get::<String>("verdict")?, row.maybe_time("until_ms")?);
-                let counted = AttemptOutcome::Counted {
+                let counted = Counted {
                     failures: count(row.get("failed")?),
                     code_failures: count(
                         row.get::<Option<i64>>("code_failed")?.unwrap_or_default(),
                     ),
                 };
                 work.done().await?;
-                Ok(throttle.map_or(counted, AttemptOutcome::from))
+                Ok(throttle.map_or(Ok(counted), Err))
             })
             .await
     }
 
     async fn record_failure_sqlite(
         &self,
-        claimant: Claimant<'_>,
-        kind: AttemptKind,
-        code: Option<(CodeId, Timestamp)>,
-        limits: AttemptLimits,
-        now: Timestamp,
-    ) -> Result<AttemptOutcome, sqlx::Error> {
+        failed: &FailedAttempt<'_>,
+    ) -> Result<Result<Counted, Throttle>, sqlx::Error> {
         let mut work = self.pool.transaction().await?;
-        let failures = match throttle::check_locked(&mut work, claimant, kind, limits, now).await? {
+        let FailedAttempt { attempt, code_id, code_expires_at } = failed;
+        let failures = match throttle::check_locked(&mut work, attempt).await? {
             Ok(failures) => failures + 1,
             Err(throttle) => {
                 work.undo().await?;
-                return Ok(throttle.into());
+                return Ok(Err(throttle));
             }
         };
         work.run(
             "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (phone_key, kind) DO UPDATE SET failures = $3, last_judged_at = $4",
-            args![claimant.phone_key.as_str(), kind.as_str(), failures, now],
+            args![attempt.phone_key, attempt.kind, failures, attempt.now],
         )
         .await?;
         let mut code_failures = 0;
-        if let Some((code, expires_at)) = code {
+        if let Some(code) = *code_id {
             let row = work
                 .one(
                     "INSERT INTO code_guesses (code_id, failures, expires_at) VALUES ($1, 1, $2)
                      ON CONFLICT (code_id) DO UPDATE SET failures = code_guesses.failures + 1
                      RETURNING failures",
-                    args![code, expires_at],
+                    args![code, *code_expires_at],
                 )
                 .await?;
             code_failures = row.get("failures")?;
         }
         work.done().await?;
-        Ok(AttemptOutcome::Counted {
-            failures: count(failures),
-            code_failures: count(code_failures),
-        })
+        Ok(Ok(Counted { failures: count(failures), code_failures: count(code_failures) }))
     }
 
     /// Whether an attempt would be judged now; counts nothing. For attempts on a phone without a live code, and before
@@ -156,24 +137,20 @@ impl Attempts {
         now: Timestamp,
     ) -> Result<Option<Throttle>, EngineError> {
         self.pool.within("read the failed attempts of a phone", async {
-            self.carry_over(claimant, kind, limits, now).await?;
+            let attempt = Attempt::new(claimant, kind, limits, now);
+            self.carry_over(&attempt).await?;
             let mut work = self.pool.reading().await?;
             let row = work
                 .optional(
                     "SELECT failures, last_judged_at,
                          EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device
                      FROM guesses WHERE phone_key = $1 AND kind = $2",
-                    args![
-                        claimant.phone_key.as_str(),
-                        kind.as_str(),
-                        claimant.known_device,
-                        claimant.phone_number,
-                    ],
+                    args![attempt.phone_key, attempt.kind, attempt.known_device, attempt.phone_number],
                 )
                 .await?;
             let past = row.as_ref().map(throttle::past).transpose()?;
             work.done().await?;
-            Ok(throttle::judge(past, limits, now).err())
+            Ok(throttle::judge(past, &attempt).err())
         })
         .await
     }
@@ -200,19 +177,13 @@ impl Attempts {
             .await
     }
 
-    /// For single-statement operations during a rotation: see [`gate::carry_over`].
-    pub(super) async fn carry_over(
-        &self,
-        claimant: Claimant<'_>,
-        kind: AttemptKind,
-        limits: AttemptLimits,
-        now: Timestamp,
-    ) -> Result<(), sqlx::Error> {
-        if claimant.former_key.is_none() {
+    /// For single-statement operations during a rotation: see [`throttle::carry_over`].
+    pub(super) async fn carry_over(&self, attempt: &Attempt<'_>) -> Result<(), sqlx::Error> {
+        if attempt.former_key.is_none() {
             return Ok(());
         }
         let mut work = self.pool.transaction().await?;
-        throttle::carry_over(&mut work, claimant, kind, limits, now).await?;
+        throttle::carry_over(&mut work, attempt).await?;
         work.done().await
     }
 

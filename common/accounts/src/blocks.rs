@@ -1,55 +1,27 @@
 //! Run-time blocks: phones, prefixes, addresses and countries that may not request codes until further notice.
 
 use super::Blocks;
-use std::fmt;
-use std::str::FromStr;
 
 use serde_json::json;
 
 use super::audit;
 use super::outbox::new_id;
 use domain::engine_error::EngineError;
+use domain::string_enum;
+use domain::string_enum::UnknownWord;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::UnknownWord;
 use sql::{Row, args};
 
-/// What a block stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BlockKind {
-    Phone,
-    /// The digits that a number starts with.
-    Prefix,
-    /// An address or a range of addresses.
-    Ip,
-    /// ISO 3166 region.
-    Country,
-}
-
-impl BlockKind {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Phone => "phone",
-            Self::Prefix => "prefix",
-            Self::Ip => "ip",
-            Self::Country => "country",
-        }
-    }
-}
-
-impl fmt::Display for BlockKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for BlockKind {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        [Self::Phone, Self::Prefix, Self::Ip, Self::Country]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or(UnknownWord)
+string_enum! {
+    /// What a block stops.
+    pub enum BlockKind {
+        Phone = "phone",
+        /// The digits that a number starts with.
+        Prefix = "prefix",
+        /// An address or a range of addresses.
+        Ip = "ip",
+        /// ISO 3166 region.
+        Country = "country",
     }
 }
 

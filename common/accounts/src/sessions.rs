@@ -11,37 +11,16 @@ use super::users::{self, User, user_columns};
 use domain::engine_error::EngineError;
 use domain::event::SessionEnded;
 use domain::ids::{SessionId, UserId};
+use domain::string_enum;
 use domain::timestamp::Timestamp;
 use sql::{Row, Work, args};
 
 /// The maximum of live sessions per account; one more ends the least recently seen.
 pub(super) const MAX_PER_USER: u32 = 50;
 
-/// How a session was started: the names of RFC 8176, as in `amr`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    Sms,
-    Call,
-    Pwd,
-}
-
-impl Method {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sms => "sms",
-            Self::Call => "call",
-            Self::Pwd => "pwd",
-        }
-    }
-
-    fn read(text: &str) -> Result<Self, sqlx::Error> {
-        match text {
-            "sms" => Ok(Self::Sms),
-            "call" => Ok(Self::Call),
-            "pwd" => Ok(Self::Pwd),
-            other => Err(sqlx::Error::Decode(format!("a session's method is {other:?}").into())),
-        }
-    }
+string_enum! {
+    /// How a session was started: the names of RFC 8176, as in `amr`.
+    pub enum Method { Sms = "sms", Call = "call", Pwd = "pwd" }
 }
 
 /// A session.
@@ -91,10 +70,12 @@ macro_rules! session_returning {
 pub(super) use {session_columns, session_returning};
 
 pub(super) fn session(row: &Row) -> Result<Session, sqlx::Error> {
+    let method: String = row.get("method")?;
+    let unknown = |_| sqlx::Error::Decode(format!("a session's method is {method:?}").into());
     Ok(Session {
         id: SessionId::from_uuid(row.get("s_id")?),
         user_id: UserId::from_uuid(row.get("user_id")?),
-        method: Method::read(&row.get::<String>("method")?)?,
+        method: method.parse().map_err(unknown)?,
         generation: row.get("generation")?,
         device: row.get("device")?,
         ip: row.get("ip")?,

@@ -1,31 +1,27 @@
 //! Sign-in by code: the fence, the account, the session and everything that belongs to them, in one transaction (P3).
 
-use super::{Accounts, Attempts};
+use super::{Accounts, Attempts, audit, document};
 use std::fmt;
 
-use serde_json::json;
+use serde::Serialize;
 
-use super::attempts::{AttemptKind, Claimant};
-use super::audit;
-use super::outbox::Prepared;
+use super::attempts::Claimant;
 use super::sessions::{self, Ending, LiveSession, MAX_PER_USER, Method, Session, session_columns};
-use super::throttle::{self, AttemptLimits, Throttle};
+use super::sign_in_document::Document;
+use super::throttle::{self, Attempt, AttemptLimits, Throttle};
 use super::users::{self, User, user_columns, user_returning};
 use domain::engine_error::EngineError;
-use domain::event::{OtpVerified, SessionEnded, SessionStarted, UserCreated};
+use domain::event::{Event as _, UserCreated};
 use domain::ids::{CodeId, RequestId, SessionId, UserId};
-use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::Purpose;
 use sql::{Row, Work, args};
 
-/// For this long, a repeated login gets its session again (contract, ruling 32).
-const LOGIN_KEY_MS: i64 = 30_000;
-
 /// A correct code, and its expiry.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct UsedCode {
+    #[serde(rename = "code_id")]
     pub id: CodeId,
+    #[serde(rename = "code_expires_at", serialize_with = "document::ms")]
     pub expires_at: Timestamp,
 }
 
@@ -91,7 +87,18 @@ pub struct SignIn<'a> {
     pub now: Timestamp,
 }
 
-/// The outcome of a sign-in with a correct code.
+/// Why a correct code was not redeemed. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The caller must not reveal that the code was correct.
+    Throttled(Throttle),
+    /// The code was used before, or its attempts are exhausted in the database.
+    CodeUsed,
+    /// The account whose phone should change is gone or blocked.
+    AccountGone,
+}
+
+/// The outcome of a sign-in whose code was redeemed.
 #[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginOutcome {
@@ -102,25 +109,6 @@ pub enum LoginOutcome {
     },
     /// The account is blocked. The code is used; no session was created.
     Blocked,
-    /// The code was used before, or its attempts are exhausted in the database. Nothing changed.
-    CodeUsed,
-    /// The attempt may not be judged yet. Nothing changed.
-    Wait {
-        until: Timestamp,
-    },
-    /// As for [`Throttle::Locked`]. Nothing changed.
-    Locked {
-        until: Option<Timestamp>,
-    },
-}
-
-impl From<Throttle> for LoginOutcome {
-    fn from(throttle: Throttle) -> Self {
-        match throttle {
-            Throttle::Wait { until } => Self::Wait { until },
-            Throttle::Locked { until } => Self::Locked { until },
-        }
-    }
 }
 
 /// What an earlier login with the same key left.
@@ -137,175 +125,81 @@ impl fmt::Debug for LoginReplay {
     }
 }
 
-/// The events of a sign-in, encoded before the account is known: `new_user` and `session` are placeholders for the
-/// account's id and, in `ended`, for the session that is ended.
-struct Events {
-    created: Prepared,
-    started: Prepared,
-    verified: Prepared,
-    ended: Prepared,
-}
-
-impl Events {
-    fn of(sign_in: &SignIn<'_>) -> Result<Self, sqlx::Error> {
-        let SignIn { now, new_user: user_id, traceparent, .. } = *sign_in;
-        let country = sign_in.country.to_owned();
-        let session_id = sign_in.session.id;
-        Ok(Self {
-            created: Prepared::of(
-                now,
-                traceparent,
-                UserCreated { user_id, created_at: now, country: country.clone() },
-            )?,
-            started: Prepared::of(
-                now,
-                traceparent,
-                SessionStarted {
-                    session_id,
-                    user_id,
-                    started_at: now,
-                    method: sign_in.session.method.as_str().to_owned(),
-                },
-            )?,
-            verified: Prepared::of(
-                now,
-                traceparent,
-                OtpVerified {
-                    request_id: sign_in.request_id,
-                    purpose: Purpose::Login,
-                    user_id,
-                    country,
-                    verified_at: now,
-                },
-            )?,
-            ended: Prepared::of(
-                now,
-                traceparent,
-                SessionEnded {
-                    session_id,
-                    user_id,
-                    ended_at: now,
-                    reason: "too_many_sessions".to_owned(),
-                },
-            )?,
-        })
-    }
-}
-
 impl Accounts {
     /// Exchanges a correct code for a session: one round trip on PostgreSQL.
     ///
     /// In this order, all or nothing: the phone's waits and lock; the code's own attempts; the fence, which accepts a
     /// code once whatever Redis says (P3); the account, created if missing; its block; the cap of 50 sessions; the
     /// session; the reset of the phone's failures; the events; the audit.
-    pub async fn sign_in(&self, sign_in: SignIn<'_>) -> Result<LoginOutcome, EngineError> {
+    pub async fn sign_in(
+        &self,
+        sign_in: SignIn<'_>,
+    ) -> Result<Result<LoginOutcome, Denied>, EngineError> {
         self.pool
             .within("sign in", async {
+                let session = sign_in.session.of(sign_in.new_user, sign_in.now);
+                let document = Document::of(&sign_in, &session)?;
                 if self.pool.is_postgres() {
-                    let SignIn { claimant, limits, now, .. } = sign_in;
-                    Attempts::new(&self.pool)
-                        .carry_over(claimant, AttemptKind::Code, limits, now)
-                        .await?;
-                    let outcome = Box::pin(self.sign_in_postgres(&sign_in)).await?;
-                    if let (LoginOutcome::SignedIn { .. }, Some(_)) =
-                        (&outcome, claimant.former_key)
-                    {
-                        // The function knows one key. If this fails, an old count stays a little longer.
-                        let mut work = self.pool.statement().await?;
-                        forget_failures(&mut work, claimant, AttemptKind::Code).await?;
-                        work.done().await?;
-                    }
-                    Ok(outcome)
+                    Box::pin(self.sign_in_postgres(&document, &session)).await
                 } else {
-                    Box::pin(self.sign_in_sqlite(&sign_in)).await
+                    Box::pin(self.sign_in_sqlite(&document, &session)).await
                 }
             })
             .await
     }
 
-    async fn sign_in_postgres(&self, sign_in: &SignIn<'_>) -> Result<LoginOutcome, sqlx::Error> {
-        let SignIn { claimant, limits, now, .. } = *sign_in;
-        let session = sign_in.session.of(sign_in.new_user, now);
-        let events = Events::of(sign_in)?;
-        let detail = detail(&session);
-        let (first_name, last_name) = sign_in.profile.unwrap_or_default();
+    async fn sign_in_postgres(
+        &self,
+        document: &Document<'_>,
+        session: &Session,
+    ) -> Result<Result<LoginOutcome, Denied>, sqlx::Error> {
+        Attempts::new(&self.pool).carry_over(&document.attempt).await?;
+        let text = document::text(document)?;
         let mut work = self.pool.statement().await?;
         let row = work
             .one(
                 "SELECT verdict, until_ms, created, (account).id AS u_id, (account).phone_number,
                      (account).first_name, (account).last_name, (account).locale, (account).country, (account).role,
                      (account).created_at AS u_created_at, (account).blocked_at IS NOT NULL AS blocked
-                 FROM latchkey_sign_in($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                     $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)",
-                args![
-                    claimant.phone_number,
-                    claimant.phone_key.as_str(),
-                    claimant.known_device,
-                    now,
-                    limits.max_failures,
-                    limits.reset_ms(),
-                    limits.attempts,
-                    sign_in.code.id,
-                    sign_in.code.expires_at,
-                    sign_in.new_user,
-                    first_name,
-                    last_name,
-                    sign_in.locale,
-                    sign_in.country,
-                    session.id,
-                    session.method.as_str(),
-                    &session.device,
-                    &session.ip,
-                    session.expires_at,
-                    session.absolute_expires_at,
-                    MAX_PER_USER,
-                    sign_in.key.map(|key| key.key_hash),
-                    sign_in.key.map(|key| key.body_hash),
-                    now.plus_ms(LOGIN_KEY_MS),
-                    events.created.id,
-                    &events.created.body,
-                    events.started.id,
-                    &events.started.body,
-                    events.verified.id,
-                    &events.verified.body,
-                    events.ended.id,
-                    &events.ended.body,
-                    &detail,
-                    session.jkt.as_deref(),
-                ],
+                 FROM latchkey_sign_in_2($1::jsonb)",
+                args![&text],
             )
             .await?;
         work.done().await?;
         let verdict: String = row.get("verdict")?;
         match verdict.as_str() {
             "signed_in" => {
+                if document.attempt.former_key.is_some() {
+                    // The function knows one key. If this fails, an old count stays a little longer.
+                    let mut work = self.pool.statement().await?;
+                    forget_failures(&mut work, &document.attempt).await?;
+                    work.done().await?;
+                }
                 let user = users::user(&row)?;
-                let session = Session { user_id: user.id, ..session };
-                Ok(LoginOutcome::SignedIn { user, created: row.get("created")?, session })
+                let session = Session { user_id: user.id, ..session.clone() };
+                Ok(Ok(LoginOutcome::SignedIn { user, created: row.get("created")?, session }))
             }
-            "blocked" => Ok(LoginOutcome::Blocked),
-            "code_used" => Ok(LoginOutcome::CodeUsed),
+            "blocked" => Ok(Ok(LoginOutcome::Blocked)),
+            "code_used" => Ok(Err(Denied::CodeUsed)),
             other => Throttle::read(other, row.maybe_time("until_ms")?)
-                .map(LoginOutcome::from)
+                .map(|throttle| Err(Denied::Throttled(throttle)))
                 .ok_or_else(|| sqlx::Error::Decode(format!("unknown verdict {other:?}").into())),
         }
     }
 
-    /// The steps of `latchkey_sign_in`, in the same order.
-    async fn sign_in_sqlite(&self, sign_in: &SignIn<'_>) -> Result<LoginOutcome, sqlx::Error> {
-        let SignIn { claimant, limits, now, code, .. } = *sign_in;
+    /// The steps of `sign_in.postgres.sql`, in the same order.
+    async fn sign_in_sqlite(
+        &self,
+        document: &Document<'_>,
+        session: &Session,
+    ) -> Result<Result<LoginOutcome, Denied>, sqlx::Error> {
+        let attempt = &document.attempt;
+        let now = attempt.now;
         let mut work = self.pool.transaction().await?;
-        if let Err(throttle) =
-            throttle::check_locked(&mut work, claimant, AttemptKind::Code, limits, now).await?
-        {
+        if let Err(denied) = redeem(&mut work, attempt, document.code).await? {
             work.undo().await?;
-            return Ok(throttle.into());
+            return Ok(Err(denied));
         }
-        if !use_code(&mut work, code, limits, now).await? {
-            work.undo().await?;
-            return Ok(LoginOutcome::CodeUsed);
-        }
-        let (first_name, last_name) = sign_in.profile.unwrap_or_default();
         let row = work
             .one(
                 concat!(
@@ -318,46 +212,45 @@ impl Accounts {
                     user_returning!()
                 ),
                 args![
-                    sign_in.new_user,
-                    claimant.phone_number,
-                    first_name,
-                    last_name,
-                    sign_in.locale,
-                    sign_in.country,
+                    document.new_user,
+                    attempt.phone_number,
+                    document.first_name,
+                    document.last_name,
+                    document.locale,
+                    document.country,
                     now,
                 ],
             )
             .await?;
         let user = users::user(&row)?;
-        let created = user.id == sign_in.new_user;
+        let created = user.id == document.new_user;
         let name = user.id.to_string();
         if user.blocked {
             audit::write(&mut work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
             work.done().await?;
-            return Ok(LoginOutcome::Blocked);
+            return Ok(Ok(LoginOutcome::Blocked));
         }
         make_room(&mut work, user.id, now).await?;
-        let session = sign_in.session.of(user.id, now);
+        let session = Session { user_id: user.id, ..session.clone() };
         insert(&mut work, &session).await?;
-        if let Some(LoginKey { key_hash, body_hash }) = sign_in.key {
+        if let (Some(key_hash), Some(body_hash)) = (document.key_hash, document.body_hash) {
             work.run(
                 "INSERT INTO login_keys (key_hash, body_hash, session_id, expires_at) VALUES ($1, $2, $3, $4)
                  ON CONFLICT (key_hash) DO UPDATE SET body_hash = $2, session_id = $3, expires_at = $4",
-                args![key_hash, body_hash, session.id, now.plus_ms(LOGIN_KEY_MS)],
+                args![key_hash, body_hash, session.id, document.key_expires_at],
             )
             .await?;
         }
-        forget_failures(&mut work, claimant, AttemptKind::Code).await?;
-        let events = Events::of(&SignIn { new_user: user.id, ..*sign_in })?;
-        events.verified.write(&mut work, now).await?;
-        events.started.write(&mut work, now).await?;
-        if created {
-            events.created.write(&mut work, now).await?;
+        forget_failures(&mut work, attempt).await?;
+        for event in &document.events {
+            if created || event.kind != UserCreated::TYPE {
+                event.of(user.id).write(&mut work, now).await?;
+            }
         }
         let act = if created { "signed_up" } else { "signed_in" };
-        audit::write(&mut work, now, &name, act, &name, &detail(&session)).await?;
+        audit::write(&mut work, now, &name, act, &name, &document.detail).await?;
         work.done().await?;
-        Ok(LoginOutcome::SignedIn { user, created, session })
+        Ok(Ok(LoginOutcome::SignedIn { user, created, session }))
     }
 
     /// What a login with this key left within the last 30 s. The caller compares the body's digest before it uses the
@@ -395,33 +288,32 @@ fn replay(row: &Row) -> Result<LoginReplay, sqlx::Error> {
     Ok(LoginReplay { body_hash: row.get("body_hash")?, session })
 }
 
-fn detail(session: &Session) -> String {
-    json!({ "session": session.id, "method": session.method.as_str() }).to_string()
-}
-
-/// Passes a code through the fence, once: `false` if it was used before or its attempts are exhausted.
-pub(super) async fn use_code(
+/// Judges an attempt with a correct code and passes the code through the fence, once. If denied, the caller undoes the
+/// transaction.
+pub(super) async fn redeem(
     work: &mut Work,
+    attempt: &Attempt<'_>,
     code: UsedCode,
-    limits: AttemptLimits,
-    now: Timestamp,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Result<(), Denied>, sqlx::Error> {
+    if let Err(throttle) = throttle::check_locked(work, attempt).await? {
+        return Ok(Err(Denied::Throttled(throttle)));
+    }
     let spent = work
         .optional(
             "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2",
-            args![code.id, limits.attempts],
+            args![code.id, attempt.code_attempts],
         )
         .await?;
     if spent.is_some() {
-        return Ok(false);
+        return Ok(Err(Denied::CodeUsed));
     }
     let passed = work
         .run(
             "INSERT INTO used_codes (code_id, used_at, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            args![code.id, now, code.expires_at],
+            args![code.id, attempt.now, code.expires_at],
         )
         .await?;
-    Ok(passed == 1)
+    Ok(if passed == 1 { Ok(()) } else { Err(Denied::CodeUsed) })
 }
 
 /// Ends the least recently seen session if the account has the maximum. The caller holds the lock of the account's row.
@@ -469,13 +361,11 @@ pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sql
 /// Resets the consecutive failures after a success, also those under the previous secret.
 pub(super) async fn forget_failures(
     work: &mut Work,
-    claimant: Claimant<'_>,
-    kind: AttemptKind,
+    attempt: &Attempt<'_>,
 ) -> Result<(), sqlx::Error> {
-    let former = claimant.former_key.map(PhoneKey::as_str);
     work.run(
         "DELETE FROM guesses WHERE kind = $2 AND (phone_key = $1 OR phone_key = $3)",
-        args![claimant.phone_key.as_str(), kind.as_str(), former],
+        args![attempt.phone_key, attempt.kind, attempt.former_key],
     )
     .await?;
     Ok(())

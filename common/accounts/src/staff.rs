@@ -1,8 +1,6 @@
 //! Staff operations on accounts: roles, blocks of accounts.
 
 use super::Accounts;
-use std::fmt;
-use std::str::FromStr;
 
 use serde_json::json;
 
@@ -11,40 +9,12 @@ use super::sessions::{self, Ending};
 use super::users::{self, User, user_columns};
 use domain::engine_error::EngineError;
 use domain::ids::UserId;
+use domain::string_enum;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::UnknownWord;
 use sql::args;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StaffRole {
-    Admin,
-    Support,
-}
-
-impl StaffRole {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Support => "support",
-        }
-    }
-}
-
-impl fmt::Display for StaffRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for StaffRole {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        [Self::Admin, Self::Support]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or(UnknownWord)
-    }
+string_enum! {
+    pub enum StaffRole { Admin = "admin", Support = "support" }
 }
 
 impl Accounts {

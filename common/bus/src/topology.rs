@@ -1,7 +1,6 @@
 //! The names on the broker and the arguments of every queue, shared by RabbitMQ and the memory bus.
 
-use std::fmt;
-use std::str::FromStr;
+use domain::string_enum;
 
 /// The only exchange: durable, of type topic; the routing key is the event's type.
 pub const EXCHANGE: &str = "latchkey";
@@ -14,23 +13,12 @@ pub const DELIVERY_LIMIT: i64 = 1_000_000;
 /// `reject-publish` has no effect without a length. At 4 KiB a message this is 4 GiB of disk.
 pub const MAX_LENGTH: i64 = 1_000_000;
 
-/// One of our queues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Queue {
-    OtpWorker,
-    SmsWorker,
+string_enum! {
+    /// One of our queues.
+    pub enum Queue { OtpWorker = "otp-worker", SmsWorker = "sms-worker" }
 }
 
 impl Queue {
-    pub const ALL: [Self; 2] = [Self::OtpWorker, Self::SmsWorker];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OtpWorker => "otp-worker",
-            Self::SmsWorker => "sms-worker",
-        }
-    }
-
     /// The event families that the queue takes. The version is a wildcard: an event that is newer than this program
     /// must reach the queue and be dead-lettered as `unknown_version`, not be returned to its publisher as unroutable.
     pub const fn bindings(self) -> &'static [&'static str] {
@@ -44,32 +32,17 @@ impl Queue {
 
     /// The queue in which its messages wait for a retry.
     pub fn waiting(self, delay: Delay) -> String {
-        format!("{}.retry.{}", self.name(), delay.ms())
+        format!("{}.retry.{}", self.as_str(), delay.ms())
     }
 
     /// Its dead-letter queue.
     pub fn dead(self) -> String {
-        format!("{}.dead", self.name())
+        format!("{}.dead", self.as_str())
     }
 
     /// The queues that take an event of this type.
     pub fn taking(kind: &str) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |queue| queue.bindings().iter().any(|b| binds(b, kind)))
-    }
-}
-
-impl fmt::Display for Queue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Queue {
-    type Err = anyhow::Error;
-
-    fn from_str(name: &str) -> anyhow::Result<Self> {
-        let known = Self::ALL.into_iter().find(|queue| queue.name() == name);
-        known.ok_or_else(|| anyhow::anyhow!("the queues are otp-worker and sms-worker"))
     }
 }
 
@@ -133,14 +106,14 @@ pub(super) fn declarations() -> Vec<Declaration> {
         let mut arguments = common_arguments();
         arguments.extend(dead_lettering_to(queue.dead()));
         all.push(Declaration {
-            name: queue.name().to_owned(),
+            name: queue.as_str().to_owned(),
             arguments,
             bindings: queue.bindings(),
         });
         for delay in Delay::ALL {
             let mut arguments = common_arguments();
             arguments.push(("x-message-ttl", Argument::Number(delay.ms())));
-            arguments.extend(dead_lettering_to(queue.name().to_owned()));
+            arguments.extend(dead_lettering_to(queue.as_str().to_owned()));
             all.push(Declaration { name: queue.waiting(delay), arguments, bindings: &[] });
         }
     }

@@ -75,14 +75,14 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         limits: limits(r),
         countries,
         default_region: r.read("LATCHKEY_DEFAULT_REGION", parse::country),
-        unknown_phone: unknown_phone(r),
+        unknown_phone: r.word("LATCHKEY_UNKNOWN_PHONE").unwrap_or(UnknownPhone::SignUp),
         strict_binding: strict_binding(r),
         test_numbers: test_numbers(r, case, otp.length),
         otp,
         texts: texts(r, case),
         password_min: r.number("LATCHKEY_PASSWORD_MIN"),
         cors_origins: r.read("LATCHKEY_CORS_ORIGINS", parse::origins).unwrap_or_default(),
-        pumping_guard: pumping_guard(r),
+        pumping_guard: r.word("LATCHKEY_PUMPING_GUARD").unwrap_or(PumpingGuard::Record),
         otlp_endpoint: r.read("OTEL_EXPORTER_OTLP_ENDPOINT", parse::base_url),
         log: r.read("RUST_LOG", parse::filters),
         engines,
@@ -223,23 +223,13 @@ fn limits(r: &mut Reader) -> Limits {
     }
 }
 
-fn unknown_phone(r: &mut Reader) -> UnknownPhone {
-    let words = [("sign_up", UnknownPhone::SignUp), ("silent", UnknownPhone::Silent)];
-    r.word("LATCHKEY_UNKNOWN_PHONE", &words).unwrap_or(UnknownPhone::SignUp)
-}
-
 fn strict_binding(r: &mut Reader) -> bool {
-    let words = [("true", true), ("1", true), ("false", false), ("0", false)];
-    r.word("LATCHKEY_STRICT_BINDING", &words).unwrap_or_default()
-}
-
-fn pumping_guard(r: &mut Reader) -> PumpingGuard {
-    let words = [
-        ("off", PumpingGuard::Off),
-        ("record", PumpingGuard::Record),
-        ("enforce", PumpingGuard::Enforce),
-    ];
-    r.word("LATCHKEY_PUMPING_GUARD", &words).unwrap_or(PumpingGuard::Record)
+    let parse = |text: &str| match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(String::new()),
+    };
+    r.read("LATCHKEY_STRICT_BINDING", parse).unwrap_or_default()
 }
 
 fn test_numbers(r: &mut Reader, case: Case, code_length: u8) -> Vec<TestNumber> {

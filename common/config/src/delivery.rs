@@ -46,14 +46,11 @@ pub(super) fn sms(r: &mut Reader, case: Case) -> Sms {
             r.refuse(ROUTES, &format!("the provider `{provider}` is for development only"));
         }
     }
-    let words = [("resend", UnknownOutcome::Resend), ("wait", UnknownOutcome::Wait)];
     Sms {
         twilio: twilio(r, case, routes.names(ProviderName::Twilio)),
         http: http_provider(r, case, routes.names(ProviderName::Http)),
         routes,
-        unknown_outcome: r
-            .word("LATCHKEY_UNKNOWN_OUTCOME", &words)
-            .unwrap_or(UnknownOutcome::Resend),
+        unknown_outcome: r.word("LATCHKEY_UNKNOWN_OUTCOME").unwrap_or(UnknownOutcome::Resend),
         voice_fallback_secs: r.number("LATCHKEY_VOICE_FALLBACK_SECS"),
     }
 }

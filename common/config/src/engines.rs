@@ -12,9 +12,7 @@ use domain::keys::Keys;
 pub(super) const ENGINES: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "AMQP_URL"];
 
 pub(super) fn environment(r: &mut Reader, embedded: bool) -> Environment {
-    let words =
-        [("development", Environment::Development), ("production", Environment::Production)];
-    r.word("LATCHKEY_ENV", &words).unwrap_or(if embedded {
+    r.word("LATCHKEY_ENV").unwrap_or(if embedded {
         Environment::Development
     } else {
         Environment::Production

@@ -41,6 +41,7 @@ pub use test_numbers::TestNumber;
 
 use domain::keys::{Keys, Service};
 use domain::limits::Limits;
+use domain::string_enum;
 use domain::vocabulary::PumpingGuard;
 use source::Given;
 
@@ -81,19 +82,8 @@ impl Role {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Environment {
-    Development,
-    Production,
-}
-
-impl Environment {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Development => "development",
-            Self::Production => "production",
-        }
-    }
+string_enum! {
+    pub enum Environment { Development = "development", Production = "production" }
 }
 
 /// All three services or none: having only some of them is not representable.
@@ -134,11 +124,9 @@ pub struct Otp {
     pub failure_reset_secs: i64,
 }
 
-/// What a code request for a phone without an account does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownPhone {
-    SignUp,
-    Silent,
+string_enum! {
+    /// What a code request for a phone without an account does.
+    pub enum UnknownPhone { SignUp = "sign_up", Silent = "silent" }
 }
 
 #[derive(Clone, Debug)]
@@ -193,11 +181,9 @@ pub struct HttpProvider {
     pub secret: SecretString,
 }
 
-/// What to do if a provider may or may not have accepted a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownOutcome {
-    Resend,
-    Wait,
+string_enum! {
+    /// What to do if a provider may or may not have accepted a message.
+    pub enum UnknownOutcome { Resend = "resend", Wait = "wait" }
 }
 
 #[derive(Clone, Debug)]

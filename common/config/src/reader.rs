@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::str::FromStr;
 
 use secrecy::SecretString;
 
@@ -85,12 +86,9 @@ impl Reader {
         T::try_from(number).expect("the range in the table fits the type")
     }
 
-    /// Reads a setting that is one of the table's words and returns the meaning of that word.
-    pub(super) fn word<T: Copy>(&mut self, name: &str, meanings: &[(&str, T)]) -> Option<T> {
-        self.read(name, |text| {
-            let meaning = meanings.iter().find(|(word, _)| *word == text);
-            meaning.map(|(_, meaning)| *meaning).ok_or_else(String::new)
-        })
+    /// Reads a setting that is one of the table's words.
+    pub(super) fn word<T: FromStr>(&mut self, name: &str) -> Option<T> {
+        self.read(name, |text| text.parse().map_err(|_| String::new()))
     }
 
     pub(super) fn secret(

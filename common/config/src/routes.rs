@@ -1,36 +1,19 @@
 //! The routes: which providers send to which phone numbers.
 
-use std::fmt;
+use domain::string_enum;
 
 use super::parse::Parsed;
 
-/// A provider that a route may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProviderName {
-    Twilio,
-    Http,
-    /// Prints messages; development only.
-    Console,
-    /// Stores and shows messages; development only.
-    Inbox,
-}
-
-impl ProviderName {
-    pub const ALL: [Self; 4] = [Self::Twilio, Self::Http, Self::Console, Self::Inbox];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Twilio => "twilio",
-            Self::Http => "http",
-            Self::Console => "console",
-            Self::Inbox => "inbox",
-        }
-    }
-}
-
-impl fmt::Display for ProviderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+string_enum! {
+    /// A provider that a route may name.
+    #[derive(PartialOrd, Ord)]
+    pub enum ProviderName {
+        Twilio = "twilio",
+        Http = "http",
+        /// Prints messages; development only.
+        Console = "console",
+        /// Stores and shows messages; development only.
+        Inbox = "inbox",
     }
 }
 
@@ -93,8 +76,7 @@ fn is_prefix(text: &str) -> bool {
 fn providers(names: &str) -> Parsed<Vec<ProviderName>> {
     let mut providers = Vec::new();
     for name in names.split(',').map(str::trim) {
-        let provider = ProviderName::ALL.into_iter().find(|provider| provider.as_str() == name);
-        let provider = provider.ok_or_else(|| format!("{name:?} is not a provider"))?;
+        let provider = name.parse().map_err(|_| format!("{name:?} is not a provider"))?;
         if providers.contains(&provider) {
             return Err(format!("{name:?} is listed twice in one route"));
         }

@@ -154,7 +154,7 @@ fn unknown(what: &str, name: &str, known: impl Iterator<Item = String>) -> Strin
         || name.contains("_SERVICE_PORT")
         || name.contains("_PORT_") && name.contains("_TCP")
         || name.ends_with("_PORT");
-    let nearest = known.map(|other| (distance(name, &other), other)).min();
+    let nearest = known.map(|other| (strsim::levenshtein(name, &other), other)).min();
     match nearest {
         _ if by_kubernetes => format!(
             "there is no such {what}; if Kubernetes set it for a Service, set `enableServiceLinks: false`"
@@ -166,32 +166,9 @@ fn unknown(what: &str, name: &str, known: impl Iterator<Item = String>) -> Strin
     }
 }
 
-/// The minimum number of insertions, deletions and replacements that turn `a` into `b` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_distance_of_two_names_counts_single_edits() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("otp_lenght", "otp_length"), 2);
-    }
 
     #[test]
     fn a_kubernetes_service_link_is_distinguished_from_a_typo() {

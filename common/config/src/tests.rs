@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 
 use super::table::{self, Allowed};
 use super::*;
-use domain::keys::{derive_bundle, hex};
+use domain::keys::derive_bundle;
 use domain::rng;
 use domain::vocabulary::Limit;
 
@@ -16,7 +16,7 @@ pub(super) struct Folder(PathBuf);
 
 impl Folder {
     pub(super) fn new() -> Self {
-        let name = format!("latchkey-config-{}", hex(&rng::bytes::<8>()));
+        let name = format!("latchkey-config-{}", hex::encode(rng::bytes::<8>()));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)

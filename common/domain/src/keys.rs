@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use aws_lc_rs::{constant_time, hkdf, hmac};
@@ -18,27 +17,16 @@ use crate::code::Code;
 use crate::phone::Phone;
 use crate::seal::Seal;
 use crate::seal::SealKey;
+use crate::string_enum;
 
 type KeyBytes = Zeroizing<[u8; 32]>;
 
-/// The services that receive a bundle of keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Service {
-    Gateway,
-    OtpWorker,
-    SmsWorker,
+string_enum! {
+    /// The services that receive a bundle of keys.
+    pub enum Service { Gateway = "gateway", OtpWorker = "otp-worker", SmsWorker = "sms-worker" }
 }
 
 impl Service {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::OtpWorker => "otp-worker",
-            Self::SmsWorker => "sms-worker",
-        }
-    }
-
     /// Returns the uses whose keys this service gets.
     const fn uses(self) -> &'static [Use] {
         match self {
@@ -46,17 +34,6 @@ impl Service {
             Self::OtpWorker => &[Use::Event, Use::Index, Use::Pepper, Use::Code],
             Self::SmsWorker => &[Use::Event, Use::Index],
         }
-    }
-}
-
-impl FromStr for Service {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        [Self::Gateway, Self::OtpWorker, Self::SmsWorker]
-            .into_iter()
-            .find(|service| service.as_str() == text)
-            .context("the services are gateway, otp-worker and sms-worker")
     }
 }
 
@@ -168,7 +145,7 @@ pub struct PhoneKey(String);
 
 impl PhoneKey {
     fn under(key: &MacKey, phone: &Phone) -> Self {
-        Self(hex(&key.tag(&[b"phone", phone.e164().as_bytes()])[..16]))
+        Self(hex::encode(&key.tag(&[b"phone", phone.e164().as_bytes()])[..16]))
     }
 
     pub fn as_str(&self) -> &str {
@@ -270,13 +247,17 @@ impl Keys {
 
     /// Returns a key for any other text that a store must not hold in plain: an address, an `Idempotency-Key`.
     pub fn index(&self, kind: &str, text: &str) -> String {
-        hex(&self.index.current.tag(&[kind.as_bytes(), text.as_bytes()])[..16])
+        hex::encode(&self.index.current.tag(&[kind.as_bytes(), text.as_bytes()])[..16])
     }
 
     /// Returns the digest that the gateway checks a code with: HMAC-SHA-256(pepper, purpose, phone, code), in hex.
     pub fn code_digest(&self, scope: &str, phone: &Phone, code: &Code) -> anyhow::Result<String> {
         let pepper = self.pepper.as_ref().context("this service has no pepper")?;
-        Ok(hex(&pepper.tag(&[scope.as_bytes(), phone.e164().as_bytes(), code.expose().as_bytes()])))
+        Ok(hex::encode(pepper.tag(&[
+            scope.as_bytes(),
+            phone.e164().as_bytes(),
+            code.expose().as_bytes(),
+        ])))
     }
 
     pub fn code(&self) -> anyhow::Result<&Seal> {
@@ -329,21 +310,12 @@ fn seal_key(key: &KeyBytes) -> SealKey {
 /// Returns eight hex digits that distinguish keys without revealing anything about them.
 fn key_id(key: &KeyBytes) -> String {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()), b"latchkey key id");
-    hex(&tag.as_ref()[..4])
+    hex::encode(&tag.as_ref()[..4])
 }
 
 fn decode_key(text: &str) -> anyhow::Result<KeyBytes> {
     let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok().context("a key is base64url")?);
     Ok(Zeroizing::new(bytes.as_slice().try_into().ok().context("a key has 32 bytes")?))
-}
-
-/// Encodes bytes in lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -354,7 +326,7 @@ mod tests {
 
     #[test]
     fn p10_a_bundle_contains_only_what_its_service_needs() -> anyhow::Result<()> {
-        for service in [Service::Gateway, Service::OtpWorker, Service::SmsWorker] {
+        for service in Service::ALL {
             let keys = Keys::from_bundle(&derive_bundle(SECRET, None, service)?)?;
             keys.check_for(service)?;
             assert_eq!(keys.pepper.is_some(), service != Service::SmsWorker, "{service:?} pepper");
@@ -385,7 +357,7 @@ mod tests {
         assert_eq!(before.former_phone_key(&phone), None);
         let whole = Keys::from_secret(NEXT, Some(SECRET));
         assert_eq!(whole.former_phone_key(&phone), Some(before.phone_key(&phone)));
-        for service in [Service::Gateway, Service::OtpWorker, Service::SmsWorker] {
+        for service in Service::ALL {
             let apart = Keys::from_bundle(&derive_bundle(NEXT, Some(SECRET), service)?)?;
             assert_eq!(apart.phone_key(&phone), whole.phone_key(&phone));
             assert_eq!(apart.former_phone_key(&phone), Some(before.phone_key(&phone)));

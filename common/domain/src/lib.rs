@@ -13,6 +13,7 @@ pub mod limits;
 pub mod phone;
 pub mod rng;
 pub mod seal;
+pub mod string_enum;
 pub mod timestamp;
 pub mod trace_context;
 pub mod twilio_signature;

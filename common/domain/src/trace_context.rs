@@ -1,7 +1,5 @@
 //! W3C Trace Context, level 1: the `traceparent` header, and the same value in events.
 
-use std::fmt;
-
 use crate::rng;
 
 /// One step of a trace: the trace id, the span id and the sampled flag.
@@ -21,7 +19,7 @@ impl TraceContext {
     /// version after 00 may add are ignored.
     pub fn from_header(header: &str) -> Option<Self> {
         let bytes = header.as_bytes();
-        let version = u8::from_be_bytes(hex(bytes.get(..2)?)?);
+        let version = u8::from_be_bytes(lower_hex(bytes.get(..2)?)?);
         let ends = match version {
             0xff => false,
             0 => bytes.len() == LENGTH,
@@ -31,9 +29,9 @@ impl TraceContext {
             return None;
         }
         let context = Self {
-            trace: hex(&bytes[3..35])?,
-            span: hex(&bytes[36..52])?,
-            flags: u8::from_be_bytes(hex(&bytes[53..55])?),
+            trace: lower_hex(&bytes[3..35])?,
+            span: lower_hex(&bytes[36..52])?,
+            flags: u8::from_be_bytes(lower_hex(&bytes[53..55])?),
         };
         (context.trace != [0; 16] && context.span != [0; 8]).then_some(context)
     }
@@ -51,12 +49,12 @@ impl TraceContext {
 
     /// The header value, in version 00.
     pub fn to_header(&self) -> String {
-        format!("00-{}-{}-{:02x}", self.trace_id(), Hex(&self.span), self.flags & SAMPLED)
+        format!("00-{}-{}-{:02x}", self.trace_id(), hex::encode(self.span), self.flags & SAMPLED)
     }
 
     /// The trace id in lower-case hex, as in log lines.
     pub fn trace_id(&self) -> String {
-        Hex(&self.trace).to_string()
+        hex::encode(self.trace)
     }
 
     pub fn is_sampled(&self) -> bool {
@@ -64,29 +62,11 @@ impl TraceContext {
     }
 }
 
-struct Hex<'a>(&'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// Parses exactly `N` bytes of lower-case hex: the standard allows nothing else.
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let digit = |b: u8| match b {
-        b'0'..=b'9' => Some(b - b'0'),
-        b'a'..=b'f' => Some(b - b'a' + 10),
-        _ => None,
-    };
-    if text.len() != 2 * N {
-        return None;
-    }
+/// Exactly `N` bytes of lower-case hex: the standard allows no other.
+fn lower_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+    let lower = !text.iter().any(u8::is_ascii_uppercase);
+    (lower && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
 }
 
 #[cfg(test)]

@@ -1,46 +1,19 @@
 //! The words of the contract that HTTP, events and stores share.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
+use crate::string_enum;
+
+/// Declares words that are part of JSON too.
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$vdoc])* #[serde(rename = $word)] $variant),+
-        }
-
-        impl $name {
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownWord;
-
-            fn from_str(text: &str) -> Result<Self, UnknownWord> {
-                match text { $($word => Ok(Self::$variant),)+ _ => Err(UnknownWord) }
-            }
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        string_enum! {
+            $(#[$meta])*
+            #[derive(Serialize, Deserialize)]
+            pub enum $name { $(#[serde(rename = $word)] $variant = $word),+ }
         }
     };
 }
-
-/// A word that is not in the contract.
-#[derive(Debug, thiserror::Error)]
-#[error("unknown word")]
-pub struct UnknownWord;
 
 words!(
     /// The purpose of a code.
@@ -95,23 +68,11 @@ words!(
     }
 );
 
-/// What the pumping guard does with what it finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PumpingGuard {
-    Off,
-    Record,
-    Enforce,
-}
-
-impl PumpingGuard {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Record => "record",
-            Self::Enforce => "enforce",
-        }
-    }
+string_enum! {
+    /// What the pumping guard does with what it finds.
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum PumpingGuard { Off = "off", Record = "record", Enforce = "enforce" }
 }
 
 impl Status {

@@ -1,54 +1,30 @@
 //! One net, of a prefix or a country: open, blocked or probing.
 
-use std::fmt;
-
 use super::minute_of;
 use super::rule::Rule;
 use super::window::Window;
+use domain::string_enum;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::UnknownWord;
 
-/// The kind of a net.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    Prefix,
-    Country,
+string_enum! {
+    /// The kind of a net.
+    #[derive(PartialOrd, Ord)]
+    pub enum Kind { Prefix = "prefix", Country = "country" }
 }
 
-/// Which code requests a net admits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum State {
-    /// All of them.
-    #[default]
-    Open,
-    /// None of them.
-    Blocked,
-    /// A few, to test whether they convert.
-    Probing,
+string_enum! {
+    /// Which code requests a net admits.
+    #[derive(Default)]
+    pub enum State {
+        /// All of them.
+        #[default]
+        Open = "open",
+        /// None of them.
+        Blocked = "blocked",
+        /// A few, to test whether they convert.
+        Probing = "probing",
+    }
 }
-
-macro_rules! words {
-    ($name:ident { $($variant:ident = $word:literal),+ }) => {
-        impl $name {
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-        impl std::str::FromStr for $name {
-            type Err = UnknownWord;
-            fn from_str(text: &str) -> Result<Self, UnknownWord> {
-                match text { $($word => Ok(Self::$variant),)+ _ => Err(UnknownWord) }
-            }
-        }
-    };
-}
-words!(Kind { Prefix = "prefix", Country = "country" });
-words!(State { Open = "open", Blocked = "blocked", Probing = "probing" });
 
 /// A state change of a net.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,48 +9,22 @@ use super::rows::{MESSAGE_STATE, RaisedBy, advance, history, insert, message_sta
 use super::{Ledger, NewMessage, Transition, rank};
 use domain::engine_error::EngineError;
 use domain::ids::AttemptId;
+use domain::string_enum;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
 use sql::{Pool, args};
 
-/// How a call to a provider ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptState {
-    Begun,
-    Accepted,
-    Throttled,
-    Unavailable,
-    Rejected,
-    Filtered,
-    /// May have been accepted.
-    Unknown,
-}
-
-impl AttemptState {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Begun => "begun",
-            Self::Accepted => "accepted",
-            Self::Throttled => "throttled",
-            Self::Unavailable => "unavailable",
-            Self::Rejected => "rejected",
-            Self::Filtered => "filtered",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Begun,
-            Self::Accepted,
-            Self::Throttled,
-            Self::Unavailable,
-            Self::Rejected,
-            Self::Filtered,
-            Self::Unknown,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == text)
+string_enum! {
+    /// How a call to a provider ended.
+    pub enum AttemptState {
+        Begun = "begun",
+        Accepted = "accepted",
+        Throttled = "throttled",
+        Unavailable = "unavailable",
+        Rejected = "rejected",
+        Filtered = "filtered",
+        /// May have been accepted.
+        Unknown = "unknown",
     }
 }
 

@@ -119,7 +119,7 @@ impl Ledger {
                             attempt_id: AttemptId::from_uuid(row.get::<Uuid>("attempt_id")?),
                             provider: row.get("provider")?,
                             number: u32::try_from(row.get::<i64>("number")?).unwrap_or_default(),
-                            state: AttemptState::parse(&row.get::<String>("state")?),
+                            state: row.get::<String>("state")?.parse().ok(),
                             started_at: row.time("started_at")?,
                             ended_at: row.maybe_time("ended_at")?,
                             provider_message_id: row.get("provider_message_id")?,

@@ -155,7 +155,7 @@ impl Ledger {
                     .await?;
                 work.done().await?;
                 let state = row.map(|row| row.get::<String>("state")).transpose()?;
-                Ok(state.and_then(|state| AttemptState::parse(&state)))
+                Ok(state.and_then(|state| state.parse().ok()))
             })
             .await
     }

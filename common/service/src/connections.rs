@@ -69,7 +69,7 @@ impl Connections {
     /// # Errors
     /// When a migration fails, or when `stop` comes first.
     pub async fn migrate(&self, stop: &CancellationToken) -> anyhow::Result<()> {
-        wait_for(&self.health, "schema", stop, || self.sql.migrate()).await
+        wait_for(&self.health, "schema", stop, || self.sql.migrate(accounts::FUNCTIONS)).await
     }
 
     /// Watches the engines for `/readyz` until `stop`, or until one of our own parts is dead and only a new process can
@@ -95,7 +95,7 @@ impl Connections {
 impl<S> Connections<S> {
     /// Waits until the gateway or `latchkey migrate` has created the tables: services start in any order.
     pub async fn wait_for_schema(&self, stop: &CancellationToken) -> anyhow::Result<()> {
-        wait_for(&self.health, "schema", stop, || self.sql.has_schema()).await
+        wait_for(&self.health, "schema", stop, || self.sql.has_schema(accounts::FUNCTIONS)).await
     }
 }
 

@@ -181,7 +181,7 @@ mod tests {
         let mut reporter = Reporter { engines, mode, source, untold: Vec::new(), sweep_at };
         // Without its tables the database rejects writes.
         reporter.report().await.unwrap_err();
-        db.migrate().await.unwrap();
+        db.migrate(accounts::FUNCTIONS).await.unwrap();
         reporter.report().await.unwrap();
         reporter.report().await.unwrap();
         let all = (sweep_at, clock.now().plus_secs(120));

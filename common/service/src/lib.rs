@@ -10,5 +10,6 @@ pub mod delivery;
 pub mod guard_report;
 pub mod health;
 pub mod ops;
+pub mod standalone;
 pub mod start;
 pub mod telemetry;

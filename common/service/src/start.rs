@@ -28,43 +28,6 @@ pub struct Start {
     pub stop: CancellationToken,
 }
 
-/// The whole `main` of a separate service. Its only other command is `health`.
-pub fn main<F>(name: &'static str, role: Role, run: impl FnOnce(Start) -> F) -> ExitCode
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    install_crypto();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => Config::load(role)
-            .map_err(Into::into)
-            .and_then(|config| block_on(serve(name, config, run))),
-        ["health"] => {
-            let asked = Config::load(role).map_err(Into::into).and_then(|c| block_on(health(&c)));
-            asked.map(|()| println!("ready"))
-        }
-        ["--help" | "-h" | "help"] => {
-            println!("{}", usage(name));
-            Ok(())
-        }
-        ["--version" | "-V"] => {
-            println!("{name} {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-        _ => Err(anyhow::anyhow!("{name} does not accept these arguments\n\n{}", usage(name))),
-    };
-    exit_code(name, outcome)
-}
-
-fn usage(name: &str) -> String {
-    format!(
-        "Usage: {name} [health]\n\n\
-         Runs the service with the engines at DATABASE_URL, REDIS_URL and AMQP_URL, until SIGTERM.\n\
-         \x20 health   checks on the ops port (LATCHKEY_OPS_LISTEN) whether the running service is ready; exit 0 or 1\n\n\
-         Every setting is an environment variable; `latchkey config` explains them all."
-    )
-}
-
 /// Installs one cryptography library for the whole process: without it, TLS would have no provider.
 pub fn install_crypto() {
     // An error means that one is already installed, which is fine.
@@ -95,14 +58,11 @@ pub fn exit_code(name: &str, outcome: anyhow::Result<()>) -> ExitCode {
 ///
 /// # Errors
 /// When a part ended unexpectedly or did not stop in time: the process should exit with a non-zero status.
-pub async fn serve<F>(
-    name: &'static str,
-    config: Config,
-    run: impl FnOnce(Start) -> F,
-) -> anyhow::Result<()>
+pub async fn serve<F>(config: Config, run: impl FnOnce(Start) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    let name = config.role.as_str();
     telemetry::init(config.log.as_deref());
     let stop = stop_on_signal()?;
     let health = Health::default();
@@ -117,7 +77,7 @@ where
     let mut ops =
         tokio::spawn(ops::serve(ops, health.clone(), telemetry::metrics(), ops_stop.clone()));
 
-    let run = run_connected(name, config, health, stop.clone(), run);
+    let run = run_connected(config, health, stop.clone(), run);
     let outcome = unless_it_ends(run, &mut ops, "the ops port").await;
     ops_stop.cancel();
     if !ops.is_finished() {
@@ -141,7 +101,6 @@ const fn parts(role: Role) -> &'static [&'static str] {
 }
 
 async fn run_connected<F>(
-    name: &'static str,
     config: Config,
     health: Health,
     stop: CancellationToken,
@@ -150,7 +109,7 @@ async fn run_connected<F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let config = Arc::new(config);
+    let (name, config) = (config.role.as_str(), Arc::new(config));
     let connect = Connections::connect(&config, name, Clock::system(), health, &stop);
     let engines = match connect.await {
         Ok(engines) => engines,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use domain::event::Profile;
 use domain::ids::{CodeId, RequestId, UserId};
-use domain::keys::{PhoneKey, hex};
+use domain::keys::PhoneKey;
 use domain::limits::Limits;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
@@ -43,7 +43,7 @@ impl fmt::Display for Scope {
 /// Names a user in a key. An id has 74 random bits, so it cannot be found by its digest.
 pub(super) fn digest_of(user: UserId) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, user.uuid().as_bytes());
-    hex(&digest.as_ref()[..16])
+    hex::encode(&digest.as_ref()[..16])
 }
 
 /// A code request, as the gateway checks it. Serialized, it is what the scripts read beside their keys.

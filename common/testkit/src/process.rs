@@ -1,4 +1,4 @@
-//! Our own binaries as processes, each with its own folder.
+//! Our own program in its roles as processes, each with its own folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,23 +31,32 @@ impl Binary {
     }
 
     pub fn path(self) -> PathBuf {
-        // Tests run from target/PROFILE/deps, the load generator from target/PROFILE; the programs are in the latter.
-        let own = std::env::current_exe().expect("a program has a path");
-        let folder = own.parent().expect("a program is in a folder");
-        let folder =
-            if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
-        let path = folder.join(self.name());
-        assert!(
-            path.is_file(),
-            "{} is not built: cargo build --workspace --all-targets",
-            path.display()
-        );
-        path
+        program("latchkey")
+    }
+
+    /// The command that makes `latchkey` this one.
+    fn role(self) -> Option<&'static str> {
+        (self != Self::Latchkey).then(|| self.name())
     }
 
     fn listens(self) -> bool {
         matches!(self, Self::Latchkey | Self::Gateway)
     }
+}
+
+/// The path of one of our programs. Tests run from target/PROFILE/deps, the load generator from target/PROFILE; the
+/// programs are in the latter.
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a program has a path");
+    let folder = own.parent().expect("a program is in a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let path = folder.join(name);
+    assert!(
+        path.is_file(),
+        "{} is not built: cargo build --workspace --all-targets",
+        path.display()
+    );
+    path
 }
 
 /// One running service.
@@ -74,7 +83,7 @@ impl Process {
         all.extend(env.clone());
         let mut server = Server::new(Launch {
             program: binary.path(),
-            args: Vec::new(),
+            args: binary.role().map(str::to_owned).into_iter().collect(),
             env: all,
             folder: home.to_owned(),
             log: home.join(format!("{}-{ops_port}.log", binary.name())),
@@ -103,6 +112,7 @@ impl Process {
 pub fn run(binary: Binary, args: &[&str], home: &Path, env: &BTreeMap<String, String>) -> String {
     let mut command = std::process::Command::new(binary.path());
     let output = command
+        .args(binary.role())
         .args(args)
         .current_dir(home)
         .env_clear()

@@ -1,13 +1,16 @@
 //! The size of a message in the network: its encoding and its number of segments (3GPP TS 23.038 and 23.040). Each
 //! segment costs money.
 
-/// The encoding of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// The default alphabet: septets, 160 per message.
-    Gsm7,
-    /// UTF-16 units, 70 per message. A single character outside the default alphabet forces this encoding.
-    Ucs2,
+use domain::string_enum;
+
+string_enum! {
+    /// The encoding of a message.
+    pub enum Encoding {
+        /// The default alphabet: septets, 160 per message.
+        Gsm7 = "GSM-7",
+        /// UTF-16 units, 70 per message. A single character outside the default alphabet forces this encoding.
+        Ucs2 = "UCS-2",
+    }
 }
 
 /// The size of a message.
@@ -20,13 +23,6 @@ pub struct Size {
 }
 
 impl Encoding {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gsm7 => "GSM-7",
-            Self::Ucs2 => "UCS-2",
-        }
-    }
-
     /// Returns the maximum units of a message in one segment.
     pub const fn single(self) -> usize {
         match self {

@@ -1,30 +1,20 @@
 //! A sentence with placeholders. The values come from Latchkey, never from a user.
 
 use anyhow::{Context as _, bail, ensure};
+use domain::string_enum;
 
-/// The purpose of a wording; each kind has its own rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The message with the code.
-    Sms,
-    /// The shortest form, used if the full wording and the lines for the phone do not fit one segment.
-    Short,
-    /// The text of a call.
-    Voice,
-    /// The notice to the old number after a change of phone.
-    Changed,
-}
-
-impl Kind {
-    pub const ALL: [Self; 4] = [Self::Sms, Self::Short, Self::Voice, Self::Changed];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sms => "sms",
-            Self::Short => "short",
-            Self::Voice => "voice",
-            Self::Changed => "changed",
-        }
+string_enum! {
+    /// The purpose of a wording; each kind has its own rules.
+    #[derive(PartialOrd, Ord)]
+    pub enum Kind {
+        /// The message with the code.
+        Sms = "sms",
+        /// The shortest form, used if the full wording and the lines for the phone do not fit one segment.
+        Short = "short",
+        /// The text of a call.
+        Voice = "voice",
+        /// The notice to the old number after a change of phone.
+        Changed = "changed",
     }
 }
 

@@ -1,5 +1,9 @@
 //! Rules for single fields.
 
+use std::collections::BTreeSet;
+
+use oxilangtag::LanguageTag;
+
 /// Why a field's value is not accepted: a stable code, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -45,7 +49,7 @@ const fn is_bidi(c: char) -> bool {
 }
 
 /// Checks a code: exactly `length` ASCII digits (contract, ruling 5). Nothing is trimmed.
-pub fn one_time_code(text: &str, length: usize) -> Result<(), Fault> {
+pub(crate) fn one_time_code(text: &str, length: usize) -> Result<(), Fault> {
     if text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit()) {
         Ok(())
     } else {
@@ -62,7 +66,8 @@ const LOCALE_MAX: usize = 35;
 /// Checks that a text is a well-formed BCP 47 language tag (RFC 5646, section 2.1), such as `de`, `zh-Hant-TW` or
 /// `sl-rozaj-1994`.
 ///
-/// The 26 grandfathered tags are not the locale of any phone and are refused, as is `en_US`.
+/// The grandfathered tags of another form, such as `i-klingon`, are not the locale of any phone and are refused, as is
+/// `en_US`.
 pub fn locale(text: &str) -> Result<(), Fault> {
     if text.len() <= LOCALE_MAX && is_language_tag(text) {
         Ok(())
@@ -71,82 +76,26 @@ pub fn locale(text: &str) -> Result<(), Fault> {
     }
 }
 
+/// Whether the tag has the form of RFC 5646, section 2.1, and no variant or extension twice (section 2.2.9).
 fn is_language_tag(text: &str) -> bool {
-    let subtags: Vec<&str> = text.split('-').collect();
-    let sized = |tag: &&str| {
-        (1..=8).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    if !subtags.iter().all(sized) {
-        return false;
-    }
-    let mut rest = subtags.as_slice();
-    if is_x(rest[0]) {
-        return rest.len() > 1;
-    }
-    if !letters(rest[0], 2..=8) {
-        return false;
-    }
-    let extended = rest[0].len() <= 3;
-    rest = &rest[1..];
-    if extended {
-        // `zh-yue`: up to three extended languages.
-        rest = skip(rest, 3, |tag| letters(tag, 3..=3));
-    }
-    rest = skip(rest, 1, |tag| letters(tag, 4..=4));
-    rest = skip(rest, 1, |tag| letters(tag, 2..=2) || digits(tag, 3));
-    variants_and_extensions(rest)
+    LanguageTag::parse(text).is_ok_and(|tag| {
+        let extensions =
+            tag.extension_subtags().map(|(singleton, _)| singleton.to_ascii_lowercase());
+        are_unique(tag.variant_subtags().map(str::to_ascii_lowercase))
+            && are_unique(extensions)
+            && !is_irregular(text)
+    })
 }
 
-fn variants_and_extensions(mut rest: &[&str]) -> bool {
-    let mut seen: Vec<String> = Vec::new();
-    while let Some(tag) = rest.first().filter(|tag| is_variant(tag)) {
-        let tag = tag.to_ascii_lowercase();
-        if seen.contains(&tag) {
-            return false;
-        }
-        seen.push(tag);
-        rest = &rest[1..];
-    }
-    let mut singletons: Vec<String> = Vec::new();
-    while let Some(singleton) = rest.first() {
-        if is_x(singleton) {
-            return rest.len() > 1;
-        }
-        let singleton = singleton.to_ascii_lowercase();
-        if singleton.len() != 1 || singletons.contains(&singleton) {
-            return false;
-        }
-        singletons.push(singleton);
-        let after = skip(&rest[1..], usize::MAX, |tag| tag.len() >= 2);
-        if after.len() == rest.len() - 1 {
-            return false;
-        }
-        rest = after;
-    }
-    true
+/// Whether it is a grandfathered tag that does not have the form of the others (RFC 5646, `irregular`).
+fn is_irregular(tag: &str) -> bool {
+    let tag = tag.to_ascii_lowercase();
+    tag.starts_with("i-") || matches!(&*tag, "en-gb-oed" | "sgn-be-fr" | "sgn-be-nl" | "sgn-ch-de")
 }
 
-/// The tags after at most `most` matching ones.
-fn skip<'a, 'b>(tags: &'a [&'b str], most: usize, matches: impl Fn(&str) -> bool) -> &'a [&'b str] {
-    let count = tags.iter().take(most).take_while(|tag| matches(tag)).count();
-    &tags[count..]
-}
-
-fn is_x(tag: &str) -> bool {
-    tag.eq_ignore_ascii_case("x")
-}
-
-fn letters(tag: &str, lengths: std::ops::RangeInclusive<usize>) -> bool {
-    lengths.contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphabetic())
-}
-
-fn digits(tag: &str, length: usize) -> bool {
-    tag.len() == length && tag.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Five to eight characters, or four that start with a digit.
-fn is_variant(tag: &str) -> bool {
-    tag.len() >= 5 || (tag.len() == 4 && tag.as_bytes()[0].is_ascii_digit())
+fn are_unique<T: Ord>(mut subtags: impl Iterator<Item = T>) -> bool {
+    let mut seen = BTreeSet::new();
+    subtags.all(|subtag| seen.insert(subtag))
 }
 
 #[cfg(test)]
@@ -227,6 +176,13 @@ mod tests {
             "fil-PH",
             "qaa-Qaaa-QM",
             "en-a-bbb-x-a-ccc",
+            "de-1901-1996",
+            "en-1-aa-2-aa",
+            "X-1",
+            "sgn-US",
+            "art-lojban",
+            "no-bok",
+            "zh-min-nan",
         ] {
             assert_eq!(locale(tag), Ok(()), "{tag}");
         }
@@ -253,6 +209,13 @@ mod tests {
             "a-DE",
             "en-a-bbb-a-ccc",
             "de-1901-1901",
+            "sl-rozaj-ROZAJ",
+            "en-A-bbb-a-ccc",
+            "en-GB-oed",
+            "i-klingon",
+            "I-DEFAULT",
+            "sgn-BE-FR",
+            "sgn-ch-DE",
             "en-US-GB",
             "en.UTF-8",
             "C",

@@ -14,11 +14,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use domain::keys::hex;
 use domain::rng;
 use serde::Serialize;
 
-use crate::tokens::key_ring::KeyTable;
+use crate::tokens::key_table::KeyTable;
 use crate::tokens::signing_key::{self, Algorithm, TokenKey, check_kid};
 
 const ACTIVE: &str = "active";
@@ -36,11 +35,11 @@ struct KeyFile {
 
 /// Distinguishes one state of a folder from another without reading the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fingerprint(Vec<KeyFile>, Option<String>);
+pub(crate) struct Fingerprint(Vec<KeyFile>, Option<String>);
 
 /// A folder's state.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     files: Vec<KeyFile>,
     /// The content of the file `active`.
     active: Option<String>,
@@ -159,7 +158,7 @@ fn read_active(dir: &Path) -> anyhow::Result<Option<String>> {
 }
 
 /// Whether the folder has a key, readable or not.
-pub fn has_keys(dir: &Path) -> bool {
+pub(crate) fn has_keys(dir: &Path) -> bool {
     Folder::read(dir).is_ok_and(|folder| !folder.files.is_empty())
 }
 
@@ -247,7 +246,7 @@ fn make_private_dir(dir: &Path) -> anyhow::Result<()> {
 
 /// Writes a file that only its owner may read, atomically: under another name first, then renamed.
 fn write_private(dir: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-    let draft = dir.join(format!(".{name}.{}", hex(&rng::bytes::<8>())));
+    let draft = dir.join(format!(".{name}.{}", hex::encode(rng::bytes::<8>())));
     let write = || -> std::io::Result<()> {
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true);

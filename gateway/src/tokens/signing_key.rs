@@ -12,7 +12,8 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use domain::keys::{MacKey, hex};
+use domain::keys::MacKey;
+use domain::string_enum;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, OctetKeyPairParameters,
     PublicKeyUse, RSAKeyParameters, ThumbprintHash,
@@ -21,29 +22,21 @@ use jsonwebtoken::{DecodingKey, EncodingKey, crypto};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-/// The signing algorithms, named as in RFC 7518 and RFC 8037.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// ECDSA over P-256.
-    Es256,
-    /// Ed25519.
-    EdDsa,
-    /// RSA PKCS#1 v1.5 of 2048 bits or more, for verifiers that support nothing newer.
-    Rs256,
-    /// HMAC-SHA-256: for refresh tokens, which only we read.
-    Hs256,
+string_enum! {
+    /// The signing algorithms, named as in RFC 7518 and RFC 8037.
+    pub enum Algorithm {
+        /// ECDSA over P-256.
+        Es256 = "ES256",
+        /// Ed25519.
+        EdDsa = "EdDSA",
+        /// RSA PKCS#1 v1.5 of 2048 bits or more, for verifiers that support nothing newer.
+        Rs256 = "RS256",
+        /// HMAC-SHA-256: for refresh tokens, which only we read.
+        Hs256 = "HS256",
+    }
 }
 
 impl Algorithm {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Es256 => "ES256",
-            Self::EdDsa => "EdDSA",
-            Self::Rs256 => "RS256",
-            Self::Hs256 => "HS256",
-        }
-    }
-
     const fn jwt(self) -> jsonwebtoken::Algorithm {
         match self {
             Self::Es256 => jsonwebtoken::Algorithm::ES256,
@@ -51,12 +44,6 @@ impl Algorithm {
             Self::Rs256 => jsonwebtoken::Algorithm::RS256,
             Self::Hs256 => jsonwebtoken::Algorithm::HS256,
         }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -115,7 +102,7 @@ impl TokenKey {
     }
 
     /// A shared key for refresh tokens. Its `kid` is the key's id.
-    pub fn shared(key: &MacKey) -> Self {
+    pub(crate) fn shared(key: &MacKey) -> Self {
         Self {
             kid: key.id().to_owned(),
             algorithm: Algorithm::Hs256,
@@ -152,7 +139,7 @@ impl TokenKey {
 
 /// Checks a `kid`, which is a file name too: at most 64 letters, digits, dots, dashes and underscores, the first a
 /// letter or digit.
-pub fn check_kid(kid: &str) -> anyhow::Result<()> {
+pub(crate) fn check_kid(kid: &str) -> anyhow::Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let first = kid.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if !first || kid.len() > 64 || !kid.bytes().all(plain) {
@@ -190,12 +177,12 @@ impl TokenKey {
         let public = self.public.as_ref().context("a shared key has no public part")?;
         let coded = public.thumbprint(ThumbprintHash::SHA256).context("hash a key")?;
         let hash = URL_SAFE_NO_PAD.decode(coded).context("read a thumbprint")?;
-        Ok(hex(&hash[..8]))
+        Ok(hex::encode(&hash[..8]))
     }
 }
 
 /// The public key in a client's proof (RFC 9449), with its one algorithm.
-pub struct ClientKey {
+pub(crate) struct ClientKey {
     algorithm: Algorithm,
     verifying: DecodingKey,
     thumbprint: String,
@@ -274,7 +261,7 @@ impl ClientKey {
 }
 
 /// Whether a text has the form of a thumbprint.
-pub fn is_thumbprint(text: &str) -> bool {
+pub(crate) fn is_thumbprint(text: &str) -> bool {
     URL_SAFE_NO_PAD.decode(text).is_ok_and(|hash| hash.len() == 32)
 }
 

@@ -11,7 +11,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use testkit::engines::{Engines, Keeps};
+use testkit::engines::Engines;
+use testkit::launch::Keeps;
 use testkit::rabbit::Rabbit;
 
 use super::{KIND, QUEUE, confirm_rounds, take, within};
@@ -98,7 +99,7 @@ async fn p12_a_deleted_queue_is_declared_and_consumed_again() {
     let mut consumer = bus.consume(QUEUE, 10).await.unwrap();
     let mut attached = consumer.attached();
     let (_connection, channel) = open(&url).await;
-    channel.queue_delete(QUEUE.name().into(), QueueDeleteOptions::default()).await.unwrap();
+    channel.queue_delete(QUEUE.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     within(attached.wait_for(Result::is_err)).await.unwrap();
     within(attached.wait_for(Result::is_ok)).await.unwrap();
     publish(&bus, "after").await.unwrap();
@@ -114,7 +115,7 @@ async fn p11_a_message_with_large_headers_or_an_overlong_type_does_not_block_its
         let properties =
             BasicProperties::default().with_message_id(id.into()).with_headers(headers);
         let options = BasicPublishOptions::default();
-        let queue = QUEUE.name().into();
+        let queue = QUEUE.as_str().into();
         let sent = channel.basic_publish("".into(), queue, options, body.as_bytes(), properties);
         sent.await.unwrap();
     };
@@ -147,7 +148,7 @@ async fn p12_a_deleted_binding_is_declared_again_by_a_publisher() {
     let url = vhost().await;
     let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
     let (_connection, channel) = open(&url).await;
-    channel.queue_delete(QUEUE.name().into(), QueueDeleteOptions::default()).await.unwrap();
+    channel.queue_delete(QUEUE.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     let answer = publish(&bus, "lost").await;
     assert!(matches!(answer, Err(PublishError::Unroutable)), "{answer:?}");
     within(async {

@@ -1081,8 +1081,8 @@ async fn a_one_time_key_is_accepted_once_of_fifty_until_it_expires(bench: Bench)
 /// Rules that need a look into the engine.
 mod in_redis {
     use super::*;
-    use testkit::engines::Keeps;
     use testkit::eventually;
+    use testkit::launch::Keeps;
     use testkit::redis::Redis;
 
     #[tokio::test]

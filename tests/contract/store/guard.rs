@@ -454,7 +454,7 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
 async fn replayed(tallies: &[Tally], rule: Rule) -> Report {
     let folder = tempfile();
     let db = Pool::sqlite(&folder).await.unwrap();
-    db.migrate().await.unwrap();
+    db.migrate(accounts::FUNCTIONS).await.unwrap();
     accounts::GuardHistory::new(&db).add(tallies).await.unwrap();
     let (from, to) = (Timestamp::from_ms(0), Timestamp::from_ms(i64::MAX / 2));
     let mut replay = Replay::new(rule);
@@ -497,7 +497,7 @@ fn small() -> Rule {
 }
 
 mod only_on_the_engines {
-    use testkit::engines::Keeps;
+    use testkit::launch::Keeps;
     use testkit::redis::Redis;
 
     use super::super::raw_redis::Raw;

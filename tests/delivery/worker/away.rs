@@ -76,7 +76,7 @@ async fn p7_after_a_ten_minute_outage_a_provider_gets_every_fresh_text_and_no_st
     let config = Arc::new(Config::from_map(Role::AllInOne, &settings).unwrap());
     let clock = Clock::manual();
     let db = Pool::sqlite(&folder).await.unwrap();
-    db.migrate().await.unwrap();
+    db.migrate(accounts::FUNCTIONS).await.unwrap();
     let engines = Connections {
         bus: Bus::memory(clock.clone()),
         store: Store::memory(clock.clone()),

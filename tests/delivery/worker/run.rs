@@ -31,7 +31,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     let config = Arc::new(Config::from_map(Role::AllInOne, &settings)?);
     let clock = Clock::system();
     let db = Pool::sqlite(&folder).await?;
-    db.migrate().await?;
+    db.migrate(accounts::FUNCTIONS).await?;
     let engines = Connections {
         bus: Bus::memory(clock.clone()),
         store: Store::memory(clock.clone()),

@@ -71,8 +71,8 @@ impl QueueMetrics {
         let in_hand = in_hand.into_iter().filter_map(|message| message.event_time());
         let times = in_hand.chain(self.put_off.values().map(|message| message.event_time));
         let ages = times.map(|time| age_secs(now_ms, time));
-        gauge!(OLDEST, "queue" => self.queue.name()).set(ages.fold(0.0, f64::max));
-        gauge!(DEAD, "queue" => self.queue.name()).set(f64::from(dead_letters));
+        gauge!(OLDEST, "queue" => self.queue.as_str()).set(ages.fold(0.0, f64::max));
+        gauge!(DEAD, "queue" => self.queue.as_str()).set(f64::from(dead_letters));
     }
 }
 

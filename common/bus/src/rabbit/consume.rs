@@ -163,7 +163,7 @@ impl Task {
     }
 
     async fn attach(&self, frames: Frames) -> Result<Attachment, EngineError> {
-        let connection = self.link.connect(self.queue.name(), frames).await?;
+        let connection = self.link.connect(self.queue.as_str(), frames).await?;
         let attaching = async {
             declare(&connection).await?;
             let open = async || connection.create_channel().await;
@@ -172,7 +172,7 @@ impl Task {
             let qos = channel.basic_qos(self.prefetch, BasicQosOptions::default()).await;
             qos.map_err(|e| classify(e, "set the prefetch count"))?;
             let consuming = channel.basic_consume(
-                short(self.queue.name()),
+                short(self.queue.as_str()),
                 "".into(),
                 BasicConsumeOptions::default(),
                 FieldTable::default(),

@@ -114,7 +114,7 @@ impl Rabbit {
     ) -> Result<(), EngineError> {
         let mut message = Delivery::loose(&letter.kind, &letter.id, delivery.data.clone());
         message.first_at = letter.first_at.unwrap_or(message.first_at);
-        let copy = copy_to(queue.name().to_owned(), &message, headers_of(&message, 0));
+        let copy = copy_to(queue.as_str().to_owned(), &message, headers_of(&message, 0));
         self.publisher.publish(copy).await.map_err(|error| {
             EngineError::away(ENGINE, anyhow::Error::new(error).context("replay a dead letter"))
         })

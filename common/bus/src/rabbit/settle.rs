@@ -160,7 +160,7 @@ pub(super) fn attempts_of(headers: &FieldTable) -> u32 {
 /// The routing key is the type, unless the message came through a retry queue: then it is the queue's name.
 pub(super) fn kind_of(headers: &FieldTable, key: &str, queue: Queue, bytes: &[u8]) -> String {
     let kind = text_of(headers, KIND).or_else(|| {
-        let is_key = key != queue.name() && key != queue.dead();
+        let is_key = key != queue.as_str() && key != queue.dead();
         if is_key { Some(key.to_owned()) } else { Glance::at(bytes).kind }
     });
     // A copy of the message must be able to carry it.

@@ -1,4 +1,4 @@
-//! Serves `GET /livez /readyz /metrics` over HTTP/1.1, directly on hyper: it must work when everything else is broken.
+//! Serves `GET /livez /readyz /metrics` over HTTP/1.1, directly on hyper: `axum::serve` has no timeout for headers.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -21,7 +21,11 @@ use super::panics;
 const DEFAULT_FILTER: &str = "info";
 
 /// Our crates, whose log lines follow the rule that they hold no secret.
-const OURS: [&str; 6] = ["common", "gateway", "otp_worker", "sms_worker", "latchkey", "bench"];
+#[rustfmt::skip]
+const OURS: [&str; 16] = [
+    "accounts", "bus", "config", "domain", "guard", "ledger", "service", "sql", "store", "testkit", "texts",
+    "gateway", "otp_worker", "sms_worker", "latchkey", "bench",
+];
 
 /// Logs message bodies at a level that is allowed for third-party crates. The publisher of such a message gets an
 /// error, and that is logged.
@@ -116,7 +120,7 @@ mod tests {
         tracing::trace!(target: "lapin::channel", "SECRET frame");
         tracing::debug!(target: "sqlx::query", "SECRET statement");
         tracing::info!(target: "reqwest::connect", "SECRET url");
-        tracing::debug!(target: "common_cold::not_ours", "SECRET of another");
+        tracing::debug!(target: "service_mesh::not_ours", "SECRET of another");
         tracing::info_span!(target: "hyper::proto", "SECRET span").in_scope(|| {
             tracing::trace!(target: "gateway::login", "own trace");
         });
@@ -146,8 +150,8 @@ mod tests {
     fn without_a_filter_info_is_logged_and_debug_is_not() {
         for filter in [None, Some(""), Some("  ")] {
             let text = told(filter, Form::Json, || {
-                tracing::info!(target: "common", part = 3, "shown");
-                tracing::debug!(target: "common", "hidden");
+                tracing::info!(target: "service", part = 3, "shown");
+                tracing::debug!(target: "service", "hidden");
             });
             let line: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(
@@ -155,6 +159,15 @@ mod tests {
                 (Some("shown"), Some(3)),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn no_crate_of_ours_is_taken_for_another() {
+        let crates = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap();
+        for of_common in crates {
+            let name = of_common.unwrap().file_name().into_string().unwrap();
+            assert!(is_ours(&format!("{name}::module")), "{name} is not among OURS");
         }
     }
 

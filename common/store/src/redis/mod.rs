@@ -145,7 +145,7 @@ impl Redis {
 }
 
 fn unique() -> String {
-    domain::keys::hex(&domain::rng::bytes::<8>())
+    hex::encode(domain::rng::bytes::<8>())
 }
 
 fn secs_up(ms: i64) -> u64 {

@@ -91,7 +91,7 @@ fn the_kid_of_a_new_key_is_the_start_of_its_thumbprint() {
     };
     let text = format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, point.x, point.y);
     let hash = digest(&SHA256, text.as_bytes());
-    assert_eq!(kid, hex(&hash.as_ref()[..8]));
+    assert_eq!(kid, hex::encode(&hash.as_ref()[..8]));
     assert_ne!(kid, generate(Algorithm::Es256).unwrap().0);
     assert_eq!(generate(Algorithm::EdDsa).unwrap().0.len(), 16);
 }

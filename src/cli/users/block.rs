@@ -1,0 +1,78 @@
+//! `users block`, `users unblock` and `users unlock`.
+
+use anyhow::ensure;
+use clap::Args;
+use serde_json::json;
+
+use super::account::{UserArgs, phone};
+use crate::cli::operator::{ACTOR, Operator};
+use crate::cli::terminal::{ConfirmArgs, OutputArgs};
+
+#[derive(Args)]
+pub(crate) struct Block {
+    #[command(flatten)]
+    user: UserArgs,
+    /// The reason, for the audit.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Block {
+    pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
+        ensure!(!self.reason.trim().is_empty(), "--reason must not be empty");
+        let id = self.user.find(operator).await?.id;
+        self.confirm.ask(&format!("block {id} and end its sessions"))?;
+        ensure!(
+            operator.accounts().block(id, &self.reason, ACTOR, operator.clock.now()).await?,
+            "the account is already blocked or no longer exists"
+        );
+        self.output.say(&json!({ "user_id": id, "blocked": true }), &format!("blocked {id}"))
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Unblock {
+    #[command(flatten)]
+    user: UserArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Unblock {
+    pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
+        let id = self.user.find(operator).await?.id;
+        ensure!(
+            operator.accounts().unblock(id, ACTOR, operator.clock.now()).await?,
+            "the account is not blocked"
+        );
+        self.output.say(&json!({ "user_id": id, "blocked": false }), &format!("unblocked {id}"))
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Unlock {
+    /// The phone number, such as +989123456789.
+    phone_number: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Unlock {
+    pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
+        let phone = phone(operator, &self.phone_number)?;
+        let Operator { keys, clock, .. } = operator;
+        let (key, former) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
+        let attempts = operator.attempts();
+        let had = attempts.reset_failures(&key, former.as_ref(), ACTOR, clock.now()).await?;
+        let text = if had {
+            "unlocked: the count of failed attempts is reset"
+        } else {
+            "the phone had no failed attempts"
+        };
+        self.output.say(&json!({ "phone_number": phone.to_string(), "had_failures": had }), text)
+    }
+}

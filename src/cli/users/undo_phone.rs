@@ -1,0 +1,41 @@
+//! `users undo-phone`.
+
+use accounts::{UndoOutcome, former_phone};
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::account::{find, shown};
+use crate::cli::operator::{ACTOR, Operator};
+use crate::cli::terminal::{ConfirmArgs, OutputArgs};
+
+#[derive(Args)]
+pub(crate) struct UndoPhone {
+    /// The account's ID or current number.
+    user: String,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl UndoPhone {
+    pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
+        let (accounts, now) = (operator.accounts(), operator.clock.now());
+        let id = find(operator, &self.user).await?.id;
+        let replaced = accounts.replaced_phones(id, now).await?;
+        let last =
+            replaced.first().context("there is no change of phone that can still be undone")?;
+        let old =
+            former_phone::open(&operator.keys, id, last).context("unseal the former number")?;
+        let number = old.e164();
+        self.confirm.ask(&format!("change the number of {id} back to {number}"))?;
+        match accounts.undo_phone(id, last.id, (number, old.region()), ACTOR, now).await? {
+            UndoOutcome::Undone(user) => self.output.say(
+                &shown(&user),
+                &format!("{id} has the number {number} again and is signed out everywhere"),
+            ),
+            UndoOutcome::Taken => bail!("another account now has the former number"),
+            UndoOutcome::Gone => bail!("the change can no longer be undone"),
+        }
+    }
+}
