@@ -1,7 +1,8 @@
 //! The system under load: one process per service on durable private engines.
 
-use testkit::engines::{EngineSet, Keeps};
+use testkit::engines::EngineSet;
 use testkit::http::Api;
+use testkit::launch::Keeps;
 use testkit::postgres::Postgres;
 use testkit::rabbit::Rabbit;
 use testkit::redis::Redis;

@@ -9,10 +9,12 @@ mod background;
 mod codes;
 mod dpop;
 mod http;
-pub mod passwords;
+mod passwords;
 mod router;
 mod run;
-pub mod tokens;
+mod tokens;
 
 pub use self::http::validate;
+pub use self::passwords::django;
 pub use self::run::{run, serve};
+pub use self::tokens::{key_dir, signing_key};

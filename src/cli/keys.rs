@@ -6,8 +6,8 @@ use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
 use config::{Config, Secrets};
 use domain::keys::{Service, derive_bundle};
-use gateway::tokens::key_dir;
-use gateway::tokens::signing_key::Algorithm;
+use gateway::key_dir;
+use gateway::signing_key::Algorithm;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 

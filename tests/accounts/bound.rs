@@ -1,6 +1,6 @@
 //! Sessions bound to a key of the client (RFC 9449): their life cycle, and that unbound sessions did not change.
 
-use gateway::tokens::signing_key::Algorithm;
+use gateway::signing_key::Algorithm;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -133,7 +133,7 @@ async fn p9_a_bound_refresh_or_login_is_repeated_only_with_its_key(side: Side) {
     let repeated = asked().await.expect(200).body;
     let generation = |pair: &Value| claims(&text(pair, "refresh"))["gen"].clone();
     assert_eq!((generation(&second), generation(&repeated)), (json!(2), json!(2)));
-    refused(thief.refresh(&one, &refresh).await, "another key");
+    refused(thief.refresh(&one, &refresh).await, "different key");
     refused(other.refresh(&refresh).await, "bound to a key");
     key.refresh(&other, &refresh).await.expect(200);
     // After a refresh the first login cannot be replayed, with any key.

@@ -184,7 +184,7 @@ async fn a_proof_of_a_protected_call_works_once(side: Side) {
         let (good, bad): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.status == 200);
         assert_eq!(good.len(), 1);
         for answer in bad {
-            assert!(refused(answer, "used").contains("used before"));
+            assert!(refused(answer, "used").contains("already used"));
         }
         latchkey.advance(55);
         refused(send(&apis[1], &proof).await, "used, still fresh");
@@ -197,7 +197,7 @@ async fn a_proof_of_a_protected_call_works_once(side: Side) {
     let ahead = key.sign(&key.header(), &ahead);
     send(&apis[0], &ahead).await.expect(200);
     latchkey.advance(110);
-    assert!(refused(send(&apis[1], &ahead).await, "used").contains("used before"));
+    assert!(refused(send(&apis[1], &ahead).await, "used").contains("already used"));
     // Another key may use the same id.
     let another = ClientKey::new(&latchkey.clock);
     let theirs = text(&another.sign_in(&apis[0], &phone).await, "access");

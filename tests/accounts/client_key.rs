@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::clock::Clock;
-use gateway::tokens::signing_key::{self, Algorithm, TokenKey};
+use gateway::signing_key::{self, Algorithm, TokenKey};
 use reqwest::Method;
 use serde_json::{Value, json};
 

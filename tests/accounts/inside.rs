@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use config::{Config, Role};
 use domain::clock::Clock;
-use gateway::tokens::key_dir;
-use gateway::tokens::signing_key::Algorithm;
+use gateway::key_dir;
+use gateway::signing_key::Algorithm;
 use service::connections::Connections;
 use service::health::Health;
 use service::start;

@@ -41,7 +41,8 @@ mod on_the_engines {
 
     use super::*;
     use crate::attacks::streams::on_the_engines::calls;
-    use testkit::engines::{Engines, Keeps};
+    use testkit::engines::Engines;
+    use testkit::launch::Keeps;
     use testkit::proxy::{Fault, Proxy};
     use testkit::redis::Redis;
     use testkit::system::{Apart, System};

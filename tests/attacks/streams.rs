@@ -160,7 +160,7 @@ pub(super) mod on_the_engines {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn waiting_streams_are_kept_alive_without_querying_redis() {
-        let private = testkit::redis::Redis::start(testkit::engines::Keeps::Nothing).await;
+        let private = testkit::redis::Redis::start(testkit::launch::Keeps::Nothing).await;
         let mut engines = testkit::engines::Engines::shared().fresh().await;
         engines.redis_url = private.url(0);
         let url = engines.redis_url.clone();

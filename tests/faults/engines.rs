@@ -7,9 +7,10 @@ mod on_the_engines {
     use super::super::provider::Provider;
     use super::super::{HEALED_WITHIN, judge};
     use crate::journeys::TWICE;
-    use testkit::engines::{EngineSet, Keeps};
+    use testkit::engines::EngineSet;
     use testkit::eventually;
     use testkit::http::{Answer, Api, new_phone};
+    use testkit::launch::Keeps;
     use testkit::postgres::Postgres;
     use testkit::rabbit::Rabbit;
     use testkit::redis::Redis;

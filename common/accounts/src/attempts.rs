@@ -26,28 +26,19 @@ pub struct Claimant<'a> {
     pub known_device: Option<UserId>,
 }
 
+/// The counts after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptOutcome {
-    /// The attempt was judged and counted. `code_failures` is the code's own count, 0 for an attempt without a code.
-    Counted { failures: u32, code_failures: u32 },
-    /// Neither judged nor counted: the caller must not reveal whether it was wrong.
-    Wait { until: Timestamp },
-    /// As for [`Throttle::Locked`].
-    Locked { until: Option<Timestamp> },
-}
-
-impl From<Throttle> for AttemptOutcome {
-    fn from(throttle: Throttle) -> Self {
-        match throttle {
-            Throttle::Wait { until } => Self::Wait { until },
-            Throttle::Locked { until } => Self::Locked { until },
-        }
-    }
+pub struct Counted {
+    /// The phone's consecutive failures.
+    pub failures: u32,
+    /// The code's own failures, 0 for an attempt without a code.
+    pub code_failures: u32,
 }
 
 impl Attempts {
     /// Counts a failed attempt for the phone and for the code's id (with the code's expiry), before the response is
-    /// sent. One round trip on PostgreSQL.
+    /// sent. A throttled attempt is not counted, and the caller must not reveal whether it was wrong. One round trip on
+    /// PostgreSQL.
     pub async fn record_failure(
         &self,
         claimant: Claimant<'_>,
@@ -55,7 +46,7 @@ impl Attempts {
         code: Option<(CodeId, Timestamp)>,
         limits: AttemptLimits,
         now: Timestamp,
-    ) -> Result<AttemptOutcome, EngineError> {
+    ) -> Result<Result<Counted, Throttle>, EngineError> {
         let (code_id, code_expires_at) = code.unzip();
         self.pool
             .within("count a failed attempt", async {
@@ -83,14 +74,14 @@ impl Attempts {
                     .await?;
                 let throttle =
                     Throttle::read(&row.get::<String>("verdict")?, row.maybe_time("until_ms")?);
-                let counted = AttemptOutcome::Counted {
+                let counted = Counted {
                     failures: count(row.get("failed")?),
                     code_failures: count(
                         row.get::<Option<i64>>("code_failed")?.unwrap_or_default(),
                     ),
                 };
                 work.done().await?;
-                Ok(throttle.map_or(counted, AttemptOutcome::from))
+                Ok(throttle.map_or(Ok(counted), Err))
             })
             .await
     }
@@ -102,13 +93,13 @@ impl Attempts {
         code: Option<(CodeId, Timestamp)>,
         limits: AttemptLimits,
         now: Timestamp,
-    ) -> Result<AttemptOutcome, sqlx::Error> {
+    ) -> Result<Result<Counted, Throttle>, sqlx::Error> {
         let mut work = self.pool.transaction().await?;
         let failures = match throttle::check_locked(&mut work, claimant, kind, limits, now).await? {
             Ok(failures) => failures + 1,
             Err(throttle) => {
                 work.undo().await?;
-                return Ok(throttle.into());
+                return Ok(Err(throttle));
             }
         };
         work.run(
@@ -130,10 +121,7 @@ impl Attempts {
             code_failures = row.get("failures")?;
         }
         work.done().await?;
-        Ok(AttemptOutcome::Counted {
-            failures: count(failures),
-            code_failures: count(code_failures),
-        })
+        Ok(Ok(Counted { failures: count(failures), code_failures: count(code_failures) }))
     }
 
     /// Whether an attempt would be judged now; counts nothing. For attempts on a phone without a live code, and before
@@ -190,7 +178,7 @@ impl Attempts {
             .await
     }
 
-    /// For single-statement operations during a rotation: see [`gate::carry_over`].
+    /// For single-statement operations during a rotation: see [`throttle::carry_over`].
     pub(super) async fn carry_over(
         &self,
         claimant: Claimant<'_>,

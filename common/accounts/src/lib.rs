@@ -27,20 +27,19 @@ mod users;
 
 use sql::Pool;
 
-pub use attempts::{AttemptKind, AttemptOutcome, Claimant};
+pub use attempts::{AttemptKind, Claimant, Counted};
 pub use audit::AuditEntry;
 pub use blocks::{Block, BlockKind};
 pub use guard_history::NetRow;
 pub use outbox::{OutboxEvent, Prepared};
 pub use passwords::{
-    PasswordChange, PasswordChangeOutcome, PasswordLook, PasswordOutcome, PasswordSignIn,
-    StoredPassword,
+    PasswordChange, PasswordLook, PasswordOutcome, PasswordSignIn, StoredPassword,
 };
 pub use phone_change::{PhoneChange, PhoneChangeOutcome};
 pub use phone_undo::{ReplacedPhone, UNDO_SECS, Undo, UndoOutcome};
 pub use refresh::{BlacklistOutcome, Presented, RefreshOutcome};
 pub use sessions::{LiveSession, Method, Session};
-pub use sign_in::{LoginKey, LoginOutcome, LoginReplay, NewSession, SignIn, UsedCode};
+pub use sign_in::{Denied, LoginKey, LoginOutcome, LoginReplay, NewSession, SignIn, UsedCode};
 pub use staff::StaffRole;
 pub use sweep::Swept;
 pub use throttle::{AttemptLimits, Throttle};

@@ -25,7 +25,6 @@ pub struct StoredPassword {
     pub user_id: UserId,
     /// In PHC form.
     pub hash: String,
-    pub blocked: bool,
 }
 
 impl fmt::Debug for StoredPassword {
@@ -72,15 +71,7 @@ pub struct PasswordChange<'a> {
     pub now: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PasswordChangeOutcome {
-    Set,
-    /// The password is no longer the one of `was`, or the account is gone. Nothing changed.
-    Changed,
-    /// The attempt may not be judged yet: the caller must not reveal that it was correct. Nothing changed.
-    Throttle(Throttle),
-}
-
+/// The outcome of a sign-in with a correct password that was not throttled.
 #[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PasswordOutcome {
@@ -92,31 +83,14 @@ pub enum PasswordOutcome {
     Blocked,
     /// The password was changed, or the account was deleted, since the comparison: the credentials are not valid.
     Changed,
-    /// The attempt may not be judged yet: the caller must not reveal that it was correct.
-    Wait {
-        until: Timestamp,
-    },
-    /// As for [`Throttle::Locked`].
-    Locked {
-        until: Option<Timestamp>,
-    },
 }
 
-impl From<Throttle> for PasswordOutcome {
-    fn from(throttle: Throttle) -> Self {
-        match throttle {
-            Throttle::Wait { until } => Self::Wait { until },
-            Throttle::Locked { until } => Self::Locked { until },
-        }
-    }
-}
-
-/// The query of [`Db::password_of`]. The iterations of an imported hash are computed as in the index of
+/// The query of [`Accounts::password_of`]. The iterations of an imported hash are computed as in the index of
 /// `0007_imported_passwords.sql`, so the maximum is one index lookup, however many there are.
 macro_rules! look {
     ($iterations:literal) => {
         concat!(
-            "SELECT u.id, u.password_hash, u.blocked_at IS NOT NULL AS blocked,
+            "SELECT u.id, u.password_hash,
                  (SELECT ",
             $iterations,
             " FROM users WHERE substr(password_hash, 1, 14) = 'pbkdf2_sha256$' AND ",
@@ -149,7 +123,6 @@ impl Accounts {
                     Some(id) => Some(StoredPassword {
                         user_id: UserId::from_uuid(id),
                         hash: row.get("password_hash")?,
-                        blocked: row.get("blocked")?,
                     }),
                     None => None,
                 };
@@ -176,12 +149,15 @@ impl Accounts {
             .await
     }
 
-    /// Sets the password, unless it changed since `was` was read, and ends the other sessions. A presented current
-    /// password is judged like one that signs in: even a correct one must wait, and it resets the consecutive failures.
+    /// Sets the password and ends the other sessions. Returns whether it did: `false` if the password is no longer the
+    /// one of `was`, or the account is gone.
+    ///
+    /// A presented current password is judged like one that signs in: even a correct one must wait, the caller must not
+    /// reveal that it was correct, and it resets the consecutive failures.
     pub async fn set_password(
         &self,
         change: PasswordChange<'_>,
-    ) -> Result<PasswordChangeOutcome, EngineError> {
+    ) -> Result<Result<bool, Throttle>, EngineError> {
         let PasswordChange { user_id, now, .. } = change;
         self.pool
             .within("set a password", async {
@@ -192,7 +168,7 @@ impl Accounts {
                         throttle::check_locked(&mut work, claimant, kind, limits, now).await?
                     {
                         work.undo().await?;
-                        return Ok(PasswordChangeOutcome::Throttle(throttle));
+                        return Ok(Err(throttle));
                     }
                 }
                 let set = work
@@ -204,7 +180,7 @@ impl Accounts {
                     .await?;
                 if set == 0 {
                     work.undo().await?;
-                    return Ok(PasswordChangeOutcome::Changed);
+                    return Ok(Ok(false));
                 }
                 if let Some((claimant, _)) = change.attempt {
                     sign_in::forget_failures(&mut work, claimant, AttemptKind::Password).await?;
@@ -214,7 +190,7 @@ impl Accounts {
                 let user = user_id.to_string();
                 audit::write(&mut work, now, &user, "password_set", &user, "{}").await?;
                 work.done().await?;
-                Ok(PasswordChangeOutcome::Set)
+                Ok(Ok(true))
             })
             .await
     }
@@ -243,11 +219,11 @@ impl Accounts {
     }
 
     /// Exchanges a correct password for a session. Judged like a code check, with a separate count: even a correct one
-    /// must wait.
+    /// must wait, and the caller must not reveal that it was correct.
     pub async fn start_password_session(
         &self,
         sign_in: PasswordSignIn<'_>,
-    ) -> Result<PasswordOutcome, EngineError> {
+    ) -> Result<Result<PasswordOutcome, Throttle>, EngineError> {
         let PasswordSignIn { claimant, user_id, limits, now, .. } = sign_in;
         self.pool.within("sign in by password", async {
             let mut work = self.pool.transaction().await?;
@@ -255,7 +231,7 @@ impl Accounts {
                 throttle::check_locked(&mut work, claimant, AttemptKind::Password, limits, now).await?
             {
                 work.undo().await?;
-                return Ok(throttle.into());
+                return Ok(Err(throttle));
             }
             let row = work
                 .optional(
@@ -269,13 +245,13 @@ impl Accounts {
                 .await?;
             let Some(user) = row.as_ref().map(users::user).transpose()? else {
                 work.undo().await?;
-                return Ok(PasswordOutcome::Changed);
+                return Ok(Ok(PasswordOutcome::Changed));
             };
             let name = user.id.to_string();
             if user.blocked {
                 audit::write(&mut work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
                 work.done().await?;
-                return Ok(PasswordOutcome::Blocked);
+                return Ok(Ok(PasswordOutcome::Blocked));
             }
             sign_in::make_room(&mut work, user.id, now).await?;
             let session = sign_in.session.of(user.id, now);
@@ -289,7 +265,7 @@ impl Accounts {
                 json!({ "session": session.id, "method": session.method.as_str() }).to_string();
             audit::write(&mut work, now, &name, "signed_in", &name, &detail).await?;
             work.done().await?;
-            Ok(PasswordOutcome::SignedIn { user, session })
+            Ok(Ok(PasswordOutcome::SignedIn { user, session }))
         })
         .await
     }

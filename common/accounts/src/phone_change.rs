@@ -4,8 +4,8 @@ use super::attempts::{AttemptKind, Claimant};
 use super::outbox::Prepared;
 use super::phone_undo::Undo;
 use super::sessions::{self, Ending};
-use super::sign_in::{self, UsedCode};
-use super::throttle::{self, AttemptLimits, Throttle};
+use super::sign_in::{self, Denied, UsedCode};
+use super::throttle::AttemptLimits;
 use super::users::{self, User, user_returning};
 use super::{Accounts, audit};
 use domain::engine_error::EngineError;
@@ -35,32 +35,12 @@ pub struct PhoneChange<'a> {
     pub now: Timestamp,
 }
 
+/// The outcome of a change whose code was redeemed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PhoneChangeOutcome {
     Changed(User),
     /// Another account has the number. The code is used.
     Taken,
-    /// The code was used before, or its attempts are exhausted in the database. Nothing changed.
-    CodeUsed,
-    /// The account is gone or blocked. Nothing changed.
-    Gone,
-    /// The attempt may not be judged yet. Nothing changed.
-    Wait {
-        until: Timestamp,
-    },
-    /// As for [`Throttle::Locked`]. Nothing changed.
-    Locked {
-        until: Option<Timestamp>,
-    },
-}
-
-impl From<Throttle> for PhoneChangeOutcome {
-    fn from(throttle: Throttle) -> Self {
-        match throttle {
-            Throttle::Wait { until } => Self::Wait { until },
-            Throttle::Locked { until } => Self::Locked { until },
-        }
-    }
 }
 
 impl Accounts {
@@ -69,21 +49,16 @@ impl Accounts {
     pub async fn change_phone(
         &self,
         change: PhoneChange<'_>,
-    ) -> Result<PhoneChangeOutcome, EngineError> {
+    ) -> Result<Result<PhoneChangeOutcome, Denied>, EngineError> {
         let PhoneChange { user_id, claimant, limits, now, .. } = change;
         self.pool
             .within("change a phone", async {
                 let mut work = self.pool.transaction().await?;
-                if let Err(throttle) =
-                    throttle::check_locked(&mut work, claimant, AttemptKind::Code, limits, now)
-                        .await?
+                if let Err(denied) =
+                    sign_in::redeem(&mut work, claimant, change.code, limits, now).await?
                 {
                     work.undo().await?;
-                    return Ok(throttle.into());
-                }
-                if !sign_in::use_code(&mut work, change.code, limits, now).await? {
-                    work.undo().await?;
-                    return Ok(PhoneChangeOutcome::CodeUsed);
+                    return Ok(Err(denied));
                 }
                 let name = user_id.to_string();
                 let taken = work
@@ -96,7 +71,7 @@ impl Accounts {
                     audit::write(&mut work, now, &name, "phone_change_refused_taken", &name, "{}")
                         .await?;
                     work.done().await?;
-                    return Ok(PhoneChangeOutcome::Taken);
+                    return Ok(Ok(PhoneChangeOutcome::Taken));
                 }
                 let row = work
                     .optional(
@@ -113,12 +88,12 @@ impl Accounts {
                     && error.is_unique_violation()
                 {
                     work.undo().await?;
-                    return Ok(PhoneChangeOutcome::Taken);
+                    return Ok(Ok(PhoneChangeOutcome::Taken));
                 }
                 let row = row?;
                 let Some(user) = row.as_ref().map(users::user).transpose()? else {
                     work.undo().await?;
-                    return Ok(PhoneChangeOutcome::Gone);
+                    return Ok(Err(Denied::AccountGone));
                 };
                 sign_in::forget_failures(&mut work, claimant, AttemptKind::Code).await?;
                 let others = Ending::others(change.keep, "phone_changed");
@@ -139,7 +114,7 @@ impl Accounts {
                 }
                 audit::write(&mut work, now, &name, "phone_changed", &name, "{}").await?;
                 work.done().await?;
-                Ok(PhoneChangeOutcome::Changed(user))
+                Ok(Ok(PhoneChangeOutcome::Changed(user)))
             })
             .await
     }

@@ -91,7 +91,18 @@ pub struct SignIn<'a> {
     pub now: Timestamp,
 }
 
-/// The outcome of a sign-in with a correct code.
+/// Why a correct code was not redeemed. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The caller must not reveal that the code was correct.
+    Throttled(Throttle),
+    /// The code was used before, or its attempts are exhausted in the database.
+    CodeUsed,
+    /// The account whose phone should change is gone or blocked.
+    AccountGone,
+}
+
+/// The outcome of a sign-in whose code was redeemed.
 #[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginOutcome {
@@ -102,25 +113,6 @@ pub enum LoginOutcome {
     },
     /// The account is blocked. The code is used; no session was created.
     Blocked,
-    /// The code was used before, or its attempts are exhausted in the database. Nothing changed.
-    CodeUsed,
-    /// The attempt may not be judged yet. Nothing changed.
-    Wait {
-        until: Timestamp,
-    },
-    /// As for [`Throttle::Locked`]. Nothing changed.
-    Locked {
-        until: Option<Timestamp>,
-    },
-}
-
-impl From<Throttle> for LoginOutcome {
-    fn from(throttle: Throttle) -> Self {
-        match throttle {
-            Throttle::Wait { until } => Self::Wait { until },
-            Throttle::Locked { until } => Self::Locked { until },
-        }
-    }
 }
 
 /// What an earlier login with the same key left.
@@ -198,7 +190,10 @@ impl Accounts {
     /// In this order, all or nothing: the phone's waits and lock; the code's own attempts; the fence, which accepts a
     /// code once whatever Redis says (P3); the account, created if missing; its block; the cap of 50 sessions; the
     /// session; the reset of the phone's failures; the events; the audit.
-    pub async fn sign_in(&self, sign_in: SignIn<'_>) -> Result<LoginOutcome, EngineError> {
+    pub async fn sign_in(
+        &self,
+        sign_in: SignIn<'_>,
+    ) -> Result<Result<LoginOutcome, Denied>, EngineError> {
         self.pool
             .within("sign in", async {
                 if self.pool.is_postgres() {
@@ -207,7 +202,7 @@ impl Accounts {
                         .carry_over(claimant, AttemptKind::Code, limits, now)
                         .await?;
                     let outcome = Box::pin(self.sign_in_postgres(&sign_in)).await?;
-                    if let (LoginOutcome::SignedIn { .. }, Some(_)) =
+                    if let (Ok(LoginOutcome::SignedIn { .. }), Some(_)) =
                         (&outcome, claimant.former_key)
                     {
                         // The function knows one key. If this fails, an old count stays a little longer.
@@ -223,7 +218,10 @@ impl Accounts {
             .await
     }
 
-    async fn sign_in_postgres(&self, sign_in: &SignIn<'_>) -> Result<LoginOutcome, sqlx::Error> {
+    async fn sign_in_postgres(
+        &self,
+        sign_in: &SignIn<'_>,
+    ) -> Result<Result<LoginOutcome, Denied>, sqlx::Error> {
         let SignIn { claimant, limits, now, .. } = *sign_in;
         let session = sign_in.session.of(sign_in.new_user, now);
         let events = Events::of(sign_in)?;
@@ -281,29 +279,26 @@ impl Accounts {
             "signed_in" => {
                 let user = users::user(&row)?;
                 let session = Session { user_id: user.id, ..session };
-                Ok(LoginOutcome::SignedIn { user, created: row.get("created")?, session })
+                Ok(Ok(LoginOutcome::SignedIn { user, created: row.get("created")?, session }))
             }
-            "blocked" => Ok(LoginOutcome::Blocked),
-            "code_used" => Ok(LoginOutcome::CodeUsed),
+            "blocked" => Ok(Ok(LoginOutcome::Blocked)),
+            "code_used" => Ok(Err(Denied::CodeUsed)),
             other => Throttle::read(other, row.maybe_time("until_ms")?)
-                .map(LoginOutcome::from)
+                .map(|throttle| Err(Denied::Throttled(throttle)))
                 .ok_or_else(|| sqlx::Error::Decode(format!("unknown verdict {other:?}").into())),
         }
     }
 
     /// The steps of `latchkey_sign_in`, in the same order.
-    async fn sign_in_sqlite(&self, sign_in: &SignIn<'_>) -> Result<LoginOutcome, sqlx::Error> {
+    async fn sign_in_sqlite(
+        &self,
+        sign_in: &SignIn<'_>,
+    ) -> Result<Result<LoginOutcome, Denied>, sqlx::Error> {
         let SignIn { claimant, limits, now, code, .. } = *sign_in;
         let mut work = self.pool.transaction().await?;
-        if let Err(throttle) =
-            throttle::check_locked(&mut work, claimant, AttemptKind::Code, limits, now).await?
-        {
+        if let Err(denied) = redeem(&mut work, claimant, code, limits, now).await? {
             work.undo().await?;
-            return Ok(throttle.into());
-        }
-        if !use_code(&mut work, code, limits, now).await? {
-            work.undo().await?;
-            return Ok(LoginOutcome::CodeUsed);
+            return Ok(Err(denied));
         }
         let (first_name, last_name) = sign_in.profile.unwrap_or_default();
         let row = work
@@ -334,7 +329,7 @@ impl Accounts {
         if user.blocked {
             audit::write(&mut work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
             work.done().await?;
-            return Ok(LoginOutcome::Blocked);
+            return Ok(Ok(LoginOutcome::Blocked));
         }
         make_room(&mut work, user.id, now).await?;
         let session = sign_in.session.of(user.id, now);
@@ -357,7 +352,7 @@ impl Accounts {
         let act = if created { "signed_up" } else { "signed_in" };
         audit::write(&mut work, now, &name, act, &name, &detail(&session)).await?;
         work.done().await?;
-        Ok(LoginOutcome::SignedIn { user, created, session })
+        Ok(Ok(LoginOutcome::SignedIn { user, created, session }))
     }
 
     /// What a login with this key left within the last 30 s. The caller compares the body's digest before it uses the
@@ -399,13 +394,19 @@ fn detail(session: &Session) -> String {
     json!({ "session": session.id, "method": session.method.as_str() }).to_string()
 }
 
-/// Passes a code through the fence, once: `false` if it was used before or its attempts are exhausted.
-pub(super) async fn use_code(
+/// Judges an attempt with a correct code and passes the code through the fence, once. If denied, the caller undoes the
+/// transaction.
+pub(super) async fn redeem(
     work: &mut Work,
+    claimant: Claimant<'_>,
     code: UsedCode,
     limits: AttemptLimits,
     now: Timestamp,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Result<(), Denied>, sqlx::Error> {
+    let judged = throttle::check_locked(work, claimant, AttemptKind::Code, limits, now).await?;
+    if let Err(throttle) = judged {
+        return Ok(Err(Denied::Throttled(throttle)));
+    }
     let spent = work
         .optional(
             "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2",
@@ -413,7 +414,7 @@ pub(super) async fn use_code(
         )
         .await?;
     if spent.is_some() {
-        return Ok(false);
+        return Ok(Err(Denied::CodeUsed));
     }
     let passed = work
         .run(
@@ -421,7 +422,7 @@ pub(super) async fn use_code(
             args![code.id, now, code.expires_at],
         )
         .await?;
-    Ok(passed == 1)
+    Ok(if passed == 1 { Ok(()) } else { Err(Denied::CodeUsed) })
 }
 
 /// Ends the least recently seen session if the account has the maximum. The caller holds the lock of the account's row.

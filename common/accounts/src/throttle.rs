@@ -36,15 +36,23 @@ impl AttemptLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Throttle {
     /// Too soon after the previous failures.
-    Wait { until: Timestamp },
+    Delayed { until: Timestamp },
     /// Too many consecutive failures. `None`: only a known device or staff can unlock it.
     Locked { until: Option<Timestamp> },
 }
 
 impl Throttle {
+    /// When an attempt is judged again. `None`: not by time alone.
+    pub fn until(self) -> Option<Timestamp> {
+        match self {
+            Self::Delayed { until } => Some(until),
+            Self::Locked { until } => until,
+        }
+    }
+
     pub(super) fn read(verdict: &str, until: Option<Timestamp>) -> Option<Self> {
         match (verdict, until) {
-            ("wait", Some(until)) => Some(Self::Wait { until }),
+            ("wait", Some(until)) => Some(Self::Delayed { until }),
             ("locked", until) => Some(Self::Locked { until }),
             _ => None,
         }
@@ -81,7 +89,7 @@ pub(super) fn judge(
         let doublings = (past.failures - FREE_FAILURES).min(5);
         let until = past.last_judged_at.plus_ms((FIRST_WAIT_MS << doublings).min(LONGEST_WAIT_MS));
         if now < until {
-            return Err(Throttle::Wait { until });
+            return Err(Throttle::Delayed { until });
         }
     }
     Ok(past.failures)

@@ -7,6 +7,7 @@ pub mod engines;
 pub mod folder;
 pub mod guard;
 pub mod http;
+pub mod launch;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
-use crate::engines::{self, Keeps, START_LIMIT};
 use crate::folder::Folder;
 use crate::guard::Ending;
+use crate::launch::{self, Keeps, START_LIMIT};
 use crate::server::{Launch, Server, find_program};
 
 const USER: &str = "latchkey";
@@ -65,7 +65,7 @@ impl Postgres {
             owner,
             ending: Ending::Quit,
         };
-        let (server, port) = engines::start_on_a_free_port(launch, answers).await;
+        let (server, port) = launch::start_on_a_free_port(launch, answers).await;
         Self { server, port, databases: AtomicU32::new(0), _folder: folder }
     }
 

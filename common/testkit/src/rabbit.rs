@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use crate::engines::{self, Keeps, START_LIMIT};
 use crate::folder::{Folder, free_port};
 use crate::guard::Ending;
+use crate::launch::{self, Keeps, START_LIMIT};
 use crate::server::{Launch, Server, find_program};
 
 /// The folder whose programs skip the wrapper that switches users.
@@ -55,7 +55,7 @@ impl Rabbit {
             owner: None,
             ending: Ending::Kill,
         };
-        let (server, port) = engines::start_on_a_free_port(launch, answers).await;
+        let (server, port) = launch::start_on_a_free_port(launch, answers).await;
         let env = server.env().clone();
         Self { server, port, env, vhosts: Mutex::default(), _epmd: epmd, folder }
     }
@@ -131,7 +131,7 @@ impl Rabbit {
 
 async fn answers(port: u16) -> bool {
     // The listener opens last; the answer begins with a method frame, Connection.Start.
-    engines::exchange(port, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00").await
+    launch::exchange(port, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00").await
 }
 
 async fn start_epmd(folder: &Folder) -> (Server, u16) {
@@ -146,9 +146,9 @@ async fn start_epmd(folder: &Folder) -> (Server, u16) {
         owner: None,
         ending: Ending::Kill,
     };
-    engines::start_on_a_free_port(launch, async |port: u16| {
+    launch::start_on_a_free_port(launch, async |port: u16| {
         // NAMES_REQ; the answer begins with the port in four bytes.
-        engines::exchange(port, b"\x00\x01n", &u32::from(port).to_be_bytes()).await
+        launch::exchange(port, b"\x00\x01n", &u32::from(port).to_be_bytes()).await
     })
     .await
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::engines::{self, Keeps, START_LIMIT};
 use crate::folder::Folder;
 use crate::guard::Ending;
+use crate::launch::{self, Keeps, START_LIMIT};
 use crate::server::{Launch, Server, find_program};
 
 const PASSWORD: &str = "redis-password-of-the-tests";
@@ -38,7 +38,7 @@ impl Redis {
                 ending: Ending::Kill,
             }
         };
-        let (server, port) = engines::start_on_a_free_port(launch, answers).await;
+        let (server, port) = launch::start_on_a_free_port(launch, answers).await;
         Self { server, port, given: AtomicU32::new(0), folder }
     }
 
@@ -75,7 +75,7 @@ impl Redis {
 async fn answers(port: u16) -> bool {
     let hello = format!("AUTH {PASSWORD}\r\nPING\r\n");
     // While it loads its file it answers LOADING instead of PONG.
-    engines::exchange(port, hello.as_bytes(), b"+OK\r\n+PONG\r\n").await
+    launch::exchange(port, hello.as_bytes(), b"+OK\r\n+PONG\r\n").await
 }
 
 fn settings(folder: &Folder, port: u16, keeps: Keeps) -> String {

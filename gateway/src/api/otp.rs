@@ -12,7 +12,8 @@ use serde::Serialize;
 use store::{RequestStatus, Scope};
 
 use crate::app::App;
-use crate::codes::request::{Caller, Wanted, code_request};
+use crate::codes::caller::Caller;
+use crate::codes::request::{NewCodeRequest, code_request};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
@@ -30,7 +31,7 @@ pub(crate) async fn request(
     // It grants the reserved attempts at login; it does not affect a code request.
     let _ = fields.optional_string("device_token");
     fields.finish()?;
-    let wanted = Wanted {
+    let wanted = NewCodeRequest {
         phone: app.phone(&writing)?,
         scope: Scope::Login,
         route: "otp",

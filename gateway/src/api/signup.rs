@@ -7,7 +7,8 @@ use domain::vocabulary::Channel;
 use store::Scope;
 
 use crate::app::App;
-use crate::codes::request::{Caller, Wanted, code_request};
+use crate::codes::caller::Caller;
+use crate::codes::request::{NewCodeRequest, code_request};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
@@ -24,7 +25,7 @@ pub(crate) async fn signup(
     let locale = fields.optional_checked("locale", validate::locale);
     let channel = fields.optional_parsed("channel", "Send `sms` or `voice`.");
     fields.finish()?;
-    let wanted = Wanted {
+    let wanted = NewCodeRequest {
         phone: app.phone(&writing)?,
         scope: Scope::Login,
         route: "signup",

@@ -1,4 +1,9 @@
-//! What the routes share about codes: a request for one, and the check of one.
+//! What the routes share about codes: a request for one, the check of one, and what a caller may try.
 
+pub mod caller;
 pub mod check;
+pub mod claimed_phone;
+pub mod matched_code;
+pub mod refusals;
+pub mod repeated_login;
 pub mod request;

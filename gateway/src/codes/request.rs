@@ -2,60 +2,27 @@
 
 use anyhow::Context as _;
 use axum::Json;
-use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use bus::PublishError;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Profile, Recipient};
 use domain::ids::{CodeId, EventId, RequestId};
+use domain::keys::PhoneKey;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
-use domain::trace_context::TraceContext;
 use domain::vocabulary::{Channel, Limit};
 use serde::Serialize;
 use store::{Admission, Admit, Idempotency, Replay, Scope};
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::http::client_ip::ClientIp;
+use crate::codes::caller::Caller;
+use crate::codes::refusals::limited;
 use crate::http::error::ApiError;
-use crate::http::idempotency_key::IdempotencyKey;
 use crate::http::request_timeout::ANSWER_WITHIN;
 
-/// The caller, as described by the request's head.
-pub(crate) struct Caller {
-    pub ip: ClientIp,
-    pub user_agent: String,
-    pub idempotency: Option<IdempotencyKey>,
-    pub traceparent: Option<String>,
-}
-
-impl FromRequestParts<App> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let ip =
-            parts.extensions.get::<ClientIp>().copied().context("find the client's address")?;
-        Ok(Self {
-            ip,
-            user_agent: header("user-agent").unwrap_or_default().to_owned(),
-            idempotency: IdempotencyKey::from_headers(&parts.headers)?,
-            traceparent: parts.extensions.get().map(TraceContext::to_header),
-        })
-    }
-}
-
-impl Caller {
-    /// The device's own name for itself, cut to a length that a list can show.
-    pub fn device(&self) -> String {
-        self.user_agent.chars().filter(|c| !c.is_control()).take(120).collect()
-    }
-}
-
 /// A code request before admission.
-pub(crate) struct Wanted {
+pub(crate) struct NewCodeRequest {
     pub phone: Phone,
     pub scope: Scope,
     pub route: &'static str,
@@ -80,86 +47,69 @@ struct RequestView<'a> {
 pub(crate) async fn code_request<E: CarriesCodeRequest>(
     app: &App,
     caller: &Caller,
-    wanted: Wanted,
+    wanted: NewCodeRequest,
 ) -> Result<Response, ApiError> {
     let deadline = Instant::now() + ANSWER_WITHIN;
-    let keys = &app.engines.keys;
-    if let Some(until) =
-        app.blocks.covers(&wanted.phone, Some(caller.ip.ip()), app.engines.clock.now())
-    {
-        return Err(limited(Limit::Blocked, until.secs_from(app.engines.clock.now()).max(1)));
-    }
-    let phone_key = keys.phone_key(&wanted.phone);
+    refuse_if_blocked(app, caller, &wanted.phone)?;
+    let phone_key = app.engines.keys.phone_key(&wanted.phone);
     let ip_key = app.ip_key(caller.ip, app.config.limits.sends_per_ip_hour);
-    let admit = Admit {
-        request_id: RequestId::new(&app.engines.clock),
-        new_code_id: CodeId::new(&app.engines.clock),
-        only_code: None,
-        phone: &phone_key,
-        scope: wanted.scope,
-        ttl_ms: app.config.otp.ttl_secs * 1000,
-        attempts: app.config.otp.attempts,
-        route: wanted.route,
-        idempotency: caller.idempotency.as_ref().map(|key| Idempotency {
-            key: keys.index("idempotency", key.as_str()),
-            body: keys.index("body", &wanted.canonical()),
-        }),
-        ip_key: &ip_key,
-        country: wanted.phone.region(),
-        operator_prefix: wanted.phone.operator_prefix(),
-        channel: wanted.channel,
-        locale: wanted.locale.as_deref(),
-        limits: &app.config.limits,
-        unlimited: app.phones.test_code(&wanted.phone, app.engines.clock.now()).is_some(),
-        guard: app.config.pumping_guard,
-    };
-
-    let admission = app.engines.store.admit(&admit).await.inspect_err(|_| count("unavailable"))?;
-    let admitted_now = matches!(admission, Admission::Admitted { .. });
-    let first = match admission {
-        Admission::Admitted { code_id, now, expires_at, resend_at } => Replay {
-            request_id: admit.request_id,
-            code_id,
-            channel: wanted.channel,
-            now,
-            expires_at,
-            resend_at,
-            published: false,
-        },
-        Admission::Replayed(replay) => replay,
-        Admission::Gone => {
-            return Err(
-                anyhow::anyhow!("a request that names no code was refused for its code").into()
-            );
-        }
-        Admission::KeyReused => return Err(ApiError::IdempotencyKeyReused),
-        Admission::Limited { limit, retry_after } => {
-            return Err(limited(limit, retry_after.max(1)));
-        }
-        Admission::Exhausted { retry_after } => {
-            count("exhausted");
-            return Err(ApiError::OtpAttemptsExhausted { retry_after: retry_after.max(1) });
-        }
-    };
+    let admit = wanted.admit(app, caller, &phone_key, &ip_key);
+    let (first, is_new) = admitted(app, &admit).await?;
     if !first.published {
         let envelope = seal::<E>(app, caller, &wanted, &first).context("seal the request")?;
-        if let Err(refused) = publish(app, &admit, &first, &envelope, deadline).await {
-            // It was not published: the client may retry at once. An unknown outcome keeps its slot (W2), and so does a
-            // request that an earlier call with this key may have published.
-            if admitted_now && !matches!(refused, PublishError::Unknown(_)) {
-                let withdrawn = app.engines.store.withdraw(&admit);
-                let _ = tokio::time::timeout_at(deadline, withdrawn).await;
+        if let Err(unpublished) = publish(app, &admit, &first, &envelope, deadline).await {
+            if is_new {
+                withdraw(app, &admit, &unpublished, deadline).await;
             }
-            return Err(ApiError::unavailable(
-                anyhow::Error::from(refused).context("publish the request"),
-            ));
+            let cause = anyhow::Error::from(unpublished).context("publish the request");
+            return Err(ApiError::unavailable(cause));
         }
     }
     count("accepted");
     Ok(accepted(app, &wanted.phone, &first))
 }
 
-impl Wanted {
+fn refuse_if_blocked(app: &App, caller: &Caller, phone: &Phone) -> Result<(), ApiError> {
+    let clock = &app.engines.clock;
+    match app.blocks.covers(phone, Some(caller.ip.ip()), clock.now()) {
+        Some(until) => Err(limited(Limit::Blocked, until.secs_from(clock.now()).max(1))),
+        None => Ok(()),
+    }
+}
+
+impl NewCodeRequest {
+    fn admit<'a>(
+        &'a self,
+        app: &'a App,
+        caller: &Caller,
+        phone_key: &'a PhoneKey,
+        ip_key: &'a str,
+    ) -> Admit<'a> {
+        let (config, engines) = (&app.config, &app.engines);
+        Admit {
+            request_id: RequestId::new(&engines.clock),
+            new_code_id: CodeId::new(&engines.clock),
+            only_code: None,
+            phone: phone_key,
+            scope: self.scope,
+            ttl_ms: config.otp.ttl_secs * 1000,
+            attempts: config.otp.attempts,
+            route: self.route,
+            idempotency: caller.idempotency.as_ref().map(|key| Idempotency {
+                key: engines.keys.index("idempotency", key.as_str()),
+                body: engines.keys.index("body", &self.canonical()),
+            }),
+            ip_key,
+            country: self.phone.region(),
+            operator_prefix: self.phone.operator_prefix(),
+            channel: self.channel,
+            locale: self.locale.as_deref(),
+            limits: &config.limits,
+            unlimited: app.phones.test_code(&self.phone, engines.clock.now()).is_some(),
+            guard: config.pumping_guard,
+        }
+    }
+
     /// The body as parsed: the same number written differently is the same body.
     fn canonical(&self) -> String {
         let profile = self.profile.as_ref().map(|p| (&p.first_name, &p.last_name));
@@ -174,6 +124,44 @@ impl Wanted {
                 self.channel
             )
         )
+    }
+}
+
+/// Admits the request. Returns the answer that it gets, and whether the answer is new: a repeated `Idempotency-Key` gets
+/// the first one again.
+async fn admitted(app: &App, admit: &Admit<'_>) -> Result<(Replay, bool), ApiError> {
+    match app.engines.store.admit(admit).await.inspect_err(|_| count("unavailable"))? {
+        Admission::Admitted { code_id, now, expires_at, resend_at } => {
+            let first = Replay {
+                request_id: admit.request_id,
+                code_id,
+                channel: admit.channel,
+                now,
+                expires_at,
+                resend_at,
+                published: false,
+            };
+            Ok((first, true))
+        }
+        Admission::Replayed(first) => Ok((first, false)),
+        Admission::Gone => {
+            Err(anyhow::anyhow!("a request that names no code was refused for its code").into())
+        }
+        Admission::KeyReused => Err(ApiError::IdempotencyKeyReused),
+        Admission::Limited { limit, retry_after } => Err(limited(limit, retry_after.max(1))),
+        Admission::Exhausted { retry_after } => {
+            count("exhausted");
+            Err(ApiError::OtpAttemptsExhausted { retry_after: retry_after.max(1) })
+        }
+    }
+}
+
+/// Withdraws a new request that was not published, so that the client may retry at once. An unknown outcome keeps its
+/// slot (W2). So does a request that is not new: an earlier call with its key may have published it.
+async fn withdraw(app: &App, admit: &Admit<'_>, unpublished: &PublishError, deadline: Instant) {
+    if !matches!(unpublished, PublishError::Unknown(_)) {
+        let withdrawn = app.engines.store.withdraw(admit);
+        let _ = tokio::time::timeout_at(deadline, withdrawn).await;
     }
 }
 
@@ -205,7 +193,7 @@ async fn publish<E: CarriesCodeRequest>(
 fn seal<E: CarriesCodeRequest>(
     app: &App,
     caller: &Caller,
-    wanted: &Wanted,
+    wanted: &NewCodeRequest,
     first: &Replay,
 ) -> anyhow::Result<Envelope<E>> {
     let event_id = EventId::new(&app.engines.clock);
@@ -256,14 +244,6 @@ fn accepted(app: &App, phone: &Phone, first: &Replay) -> Response {
         channel: first.channel,
     };
     (StatusCode::ACCEPTED, Json(view)).into_response()
-}
-
-pub(crate) fn limited(limit: Limit, retry_after: u64) -> ApiError {
-    metrics::counter!("latchkey_limited_total", "limit" => limit.as_str()).increment(1);
-    match limit {
-        Limit::Cooldown => ApiError::ResendTooSoon { retry_after },
-        _ => ApiError::TooManyRequests { limit, retry_after: Some(retry_after) },
-    }
 }
 
 fn count(outcome: &'static str) {

@@ -1,16 +1,15 @@
 //! The `DPoP` header (RFC 9449): a sign-in binds its session to a key of the client, and later calls prove that key.
 
 use axum::extract::FromRequestParts;
+use http::HeaderMap;
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
 
 use crate::app::App;
+use crate::dpop::DPOP;
 use crate::dpop::proof::{self, Call, Flaw, Proven, WINDOW_SECS};
 use crate::http::error::ApiError;
 use crate::tokens::bearer::{Scheme, SentToken};
-
-pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// How long a used proof is remembered: as long as it could be valid, from `iat` one window ahead of our clock to one
 /// window behind it, plus the clock skew between two gateways.

@@ -2,3 +2,7 @@
 
 pub mod header;
 pub mod proof;
+
+use http::HeaderName;
+
+pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Uri;
 use serde_json::{Map, Value};
 
-use crate::http::path_params::without_slash;
+use crate::http::trailing_slash::without_slash;
 use crate::tokens::jwt;
 use crate::tokens::signing_key::{Algorithm, ClientKey};
 

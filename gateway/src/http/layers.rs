@@ -27,12 +27,12 @@ use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument as _;
 
-use crate::dpop::header::DPOP;
+use crate::dpop::DPOP;
 use crate::http::client_ip::{Peer, TrustedProxies};
 use crate::http::error::ApiError;
-use crate::http::path_params::without_slash;
 use crate::http::request_timeout::in_time;
 use crate::http::server::FramedTwice;
+use crate::http::trailing_slash::without_slash;
 
 /// The complete public service, ready for [`crate::server::serve`].
 pub type Public = BoxCloneSyncService<Request, Response, Infallible>;

@@ -15,4 +15,5 @@ pub mod raw_error_response;
 pub mod request_timeout;
 pub mod server;
 pub mod stream_limits;
+pub mod trailing_slash;
 pub mod validate;

@@ -1,4 +1,4 @@
-//! Paths: their ids and trailing slashes.
+//! The id in a path.
 
 use std::str::FromStr;
 
@@ -6,11 +6,6 @@ use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 
 use crate::http::error::ApiError;
-
-/// The path without its trailing slash, which clients of the API that this one replaces send.
-pub(crate) fn without_slash(path: &str) -> Option<&str> {
-    path.strip_suffix('/').filter(|shorter| !shorter.is_empty() && !shorter.ends_with('/'))
-}
 
 /// The one id of a path. A malformed id is answered like an unknown one: 404 (contract, ruling 23).
 pub(crate) struct PathId<T>(pub T);

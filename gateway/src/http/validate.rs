@@ -49,7 +49,7 @@ const fn is_bidi(c: char) -> bool {
 }
 
 /// Checks a code: exactly `length` ASCII digits (contract, ruling 5). Nothing is trimmed.
-pub fn one_time_code(text: &str, length: usize) -> Result<(), Fault> {
+pub(crate) fn one_time_code(text: &str, length: usize) -> Result<(), Fault> {
     if text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit()) {
         Ok(())
     } else {

@@ -7,7 +7,7 @@ use aws_lc_rs::pbkdf2;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub const PREFIX: &str = "pbkdf2_sha256$";
+pub(crate) const PREFIX: &str = "pbkdf2_sha256$";
 
 /// Django 5.2 uses a million. A far higher count would block the password pool.
 const ITERATIONS_MAX: u32 = 5_000_000;
@@ -16,7 +16,7 @@ const ITERATIONS_MAX: u32 = 5_000_000;
 ///
 /// # Errors
 /// If the text is not in Django's format. The error does not repeat it.
-pub fn verify(password: &str, kept: &str) -> anyhow::Result<(bool, u32)> {
+pub(crate) fn verify(password: &str, kept: &str) -> anyhow::Result<(bool, u32)> {
     let (iterations, salt, hash) = parse(kept).context("read an imported password hash")?;
     let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
     let told = pbkdf2::verify(algorithm, iterations, salt.as_bytes(), password.as_bytes(), &hash);
@@ -25,7 +25,7 @@ pub fn verify(password: &str, kept: &str) -> anyhow::Result<(bool, u32)> {
 
 /// Does the work of that many iterations of [`verify`], only to take the same time. Returns the number done: at most
 /// what a hash may have.
-pub fn work(password: &str, iterations: u32) -> u32 {
+pub(crate) fn work(password: &str, iterations: u32) -> u32 {
     let Some(iterations) = NonZeroU32::new(iterations.min(ITERATIONS_MAX)) else { return 0 };
     let mut hash = [0; 32];
     let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;

@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use domain::rng;
 use serde::Serialize;
 
-use crate::tokens::key_ring::KeyTable;
+use crate::tokens::key_table::KeyTable;
 use crate::tokens::signing_key::{self, Algorithm, TokenKey, check_kid};
 
 const ACTIVE: &str = "active";
@@ -35,11 +35,11 @@ struct KeyFile {
 
 /// Distinguishes one state of a folder from another without reading the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fingerprint(Vec<KeyFile>, Option<String>);
+pub(crate) struct Fingerprint(Vec<KeyFile>, Option<String>);
 
 /// A folder's state.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     files: Vec<KeyFile>,
     /// The content of the file `active`.
     active: Option<String>,
@@ -158,7 +158,7 @@ fn read_active(dir: &Path) -> anyhow::Result<Option<String>> {
 }
 
 /// Whether the folder has a key, readable or not.
-pub fn has_keys(dir: &Path) -> bool {
+pub(crate) fn has_keys(dir: &Path) -> bool {
     Folder::read(dir).is_ok_and(|folder| !folder.files.is_empty())
 }
 

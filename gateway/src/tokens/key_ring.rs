@@ -1,64 +1,19 @@
 //! The keys that sign access tokens: one table in memory that follows its folder.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::tokens::key_dir::{self, Fingerprint, Folder};
-use crate::tokens::signing_key::{Algorithm, TokenKey};
+use crate::tokens::key_table::KeyTable;
+use crate::tokens::signing_key::Algorithm;
 
 /// How often the folder is polled: a change takes effect well within 10 s.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// A snapshot of the keys. Replaced as a whole, never changed.
-#[derive(Debug)]
-pub struct KeyTable {
-    keys: BTreeMap<String, Arc<TokenKey>>,
-    active: Arc<TokenKey>,
-    /// The JWKS document (RFC 7517): public parts only.
-    jwks: Bytes,
-}
-
-impl KeyTable {
-    /// # Errors
-    /// If `active` is not one of the keys.
-    pub fn new(keys: Vec<Arc<TokenKey>>, active: &str) -> anyhow::Result<Self> {
-        let keys: BTreeMap<_, _> =
-            keys.into_iter().map(|key| (key.kid().to_owned(), key)).collect();
-        let active = keys
-            .get(active)
-            .cloned()
-            .with_context(|| format!("no key is named {active}, the configured signing key"))?;
-        let public: Vec<_> = keys.values().filter_map(|key| key.public()).collect();
-        let jwks = serde_json::to_vec(&json!({ "keys": public })).context("write the JWKS")?;
-        Ok(Self { keys, active, jwks: jwks.into() })
-    }
-
-    /// The signing key.
-    pub fn active(&self) -> &TokenKey {
-        &self.active
-    }
-
-    /// Looks up a key in memory: a `kid` is never used as a path or in a query.
-    pub fn get(&self, kid: &str) -> Option<&TokenKey> {
-        self.keys.get(kid).map(AsRef::as_ref)
-    }
-
-    pub(crate) fn shared(&self, kid: &str) -> Option<Arc<TokenKey>> {
-        self.keys.get(kid).cloned()
-    }
-
-    pub fn jwks(&self) -> Bytes {
-        self.jwks.clone()
-    }
-}
 
 /// The table of a folder. Cheap to share; a reload never blocks readers.
 #[derive(Debug)]
@@ -133,8 +88,8 @@ impl TokenKeys {
         let before = self.table();
         match folder.table_leniently(self.configured.as_deref(), &before) {
             Ok(table) => {
-                let kids: Vec<_> = table.keys.keys().map(String::as_str).collect();
-                tracing::info!(active = table.active.kid(), ?kids, "token keys reloaded");
+                let kids: Vec<_> = table.kids().collect();
+                tracing::info!(active = table.active().kid(), ?kids, "token keys reloaded");
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
             }
             Err(error) => {

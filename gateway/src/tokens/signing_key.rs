@@ -102,7 +102,7 @@ impl TokenKey {
     }
 
     /// A shared key for refresh tokens. Its `kid` is the key's id.
-    pub fn shared(key: &MacKey) -> Self {
+    pub(crate) fn shared(key: &MacKey) -> Self {
         Self {
             kid: key.id().to_owned(),
             algorithm: Algorithm::Hs256,
@@ -139,7 +139,7 @@ impl TokenKey {
 
 /// Checks a `kid`, which is a file name too: at most 64 letters, digits, dots, dashes and underscores, the first a
 /// letter or digit.
-pub fn check_kid(kid: &str) -> anyhow::Result<()> {
+pub(crate) fn check_kid(kid: &str) -> anyhow::Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let first = kid.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if !first || kid.len() > 64 || !kid.bytes().all(plain) {
@@ -182,7 +182,7 @@ impl TokenKey {
 }
 
 /// The public key in a client's proof (RFC 9449), with its one algorithm.
-pub struct ClientKey {
+pub(crate) struct ClientKey {
     algorithm: Algorithm,
     verifying: DecodingKey,
     thumbprint: String,
@@ -261,7 +261,7 @@ impl ClientKey {
 }
 
 /// Whether a text has the form of a thumbprint.
-pub fn is_thumbprint(text: &str) -> bool {
+pub(crate) fn is_thumbprint(text: &str) -> bool {
     URL_SAFE_NO_PAD.decode(text).is_ok_and(|hash| hash.len() == 32)
 }
 

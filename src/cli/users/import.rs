@@ -13,7 +13,7 @@ use config::Served;
 use domain::ids::UserId;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
-use gateway::passwords::django;
+use gateway::django;
 use serde_json::json;
 
 use super::create::check_profile;

@@ -1,8 +1,8 @@
 //! Profiles, changes of phone, deletion.
 
 use accounts::{
-    Changes, Creation, LoginOutcome, NewUser, PhoneChange, PhoneChangeOutcome, Prepared, UNDO_SECS,
-    Undo, UndoOutcome, UsedCode, User,
+    Changes, Creation, Denied, NewUser, PhoneChange, PhoneChangeOutcome, Prepared, Throttle,
+    UNDO_SECS, Undo, UndoOutcome, UsedCode, User,
 };
 use domain::event::{Envelope, UserDeleted};
 use domain::ids::{EventId, SessionId, UserId};
@@ -81,14 +81,15 @@ async fn p3_a_proven_number_replaces_the_old_one_and_its_code_works_once(world: 
     let (old, new) = (Phone::new(), Phone::new());
     let (user, mine) = world.signed_in(&old).await;
     let (_, other) = world.signed_in(&old).await;
-    world.attempt(new.stranger(), None).await;
+    world.attempt(new.stranger(), None).await.unwrap();
     world.events().await;
     let code = world.code();
     let told = UserDeleted { user_id: user.id, deleted_at: world.now() };
     let notice = Prepared::new(&Envelope::new(&world.clock, "gateway", None, told)).unwrap();
     let asked =
         PhoneChange { notice: Some(&notice), ..change(&world, user.id, mine.id, &new, code) };
-    let PhoneChangeOutcome::Changed(changed) = world.db.accounts.change_phone(asked).await.unwrap()
+    let Ok(PhoneChangeOutcome::Changed(changed)) =
+        world.db.accounts.change_phone(asked).await.unwrap()
     else {
         panic!("not changed")
     };
@@ -98,10 +99,10 @@ async fn p3_a_proven_number_replaces_the_old_one_and_its_code_works_once(world: 
     assert!(world.db.sessions.live(mine.id, now).await.unwrap().is_some());
     assert!(world.db.sessions.live(other.id, now).await.unwrap().is_none());
     assert_eq!(world.kinds().await, ["otp.verified.v1", "session.ended.v1", notice.kind]);
-    assert_eq!(world.db.accounts.change_phone(asked).await.unwrap(), PhoneChangeOutcome::CodeUsed);
+    assert_eq!(world.db.accounts.change_phone(asked).await.unwrap(), Err(Denied::CodeUsed));
     assert_eq!(
         world.login(&new, code).await,
-        LoginOutcome::CodeUsed,
+        Err(Denied::CodeUsed),
         "both purposes share the fence"
     );
     assert_eq!(world.signed_in(&new).await.0.id, user.id);
@@ -113,18 +114,18 @@ async fn a_number_of_another_account_is_taken(world: World) {
     let (user, mine) = world.signed_in(&old).await;
     let (owner, _) = world.signed_in(&theirs).await;
     let asked = change(&world, user.id, mine.id, &theirs, world.code());
-    assert_eq!(world.db.accounts.change_phone(asked).await.unwrap(), PhoneChangeOutcome::Taken);
-    assert_eq!(world.db.accounts.change_phone(asked).await.unwrap(), PhoneChangeOutcome::CodeUsed);
+    assert_eq!(world.db.accounts.change_phone(asked).await.unwrap(), Ok(PhoneChangeOutcome::Taken));
+    assert_eq!(world.db.accounts.change_phone(asked).await.unwrap(), Err(Denied::CodeUsed));
     assert_eq!(world.db.accounts.by_phone(&theirs.number).await.unwrap(), Some(owner));
     assert_eq!(world.db.accounts.get(user.id).await.unwrap(), Some(user.clone()));
     let own = change(&world, user.id, mine.id, &old, world.code());
     assert!(matches!(
         world.db.accounts.change_phone(own).await.unwrap(),
-        PhoneChangeOutcome::Changed(_)
+        Ok(PhoneChangeOutcome::Changed(_))
     ));
     let free = Phone::new();
     let gone = change(&world, UserId::new(&world.clock), mine.id, &free, world.code());
-    assert_eq!(world.db.accounts.change_phone(gone).await.unwrap(), PhoneChangeOutcome::Gone);
+    assert_eq!(world.db.accounts.change_phone(gone).await.unwrap(), Err(Denied::AccountGone));
 }
 
 async fn p4_a_change_of_phone_is_judged_like_a_sign_in(world: World) {
@@ -133,14 +134,14 @@ async fn p4_a_change_of_phone_is_judged_like_a_sign_in(world: World) {
     world.set_failures(&new, 90, 1000).await;
     let asked = change(&world, user.id, mine.id, &new, world.code());
     let outcome = world.db.accounts.change_phone(asked).await.unwrap();
-    assert!(matches!(outcome, PhoneChangeOutcome::Locked { .. }), "{outcome:?}");
+    assert!(matches!(outcome, Err(Denied::Throttled(Throttle::Locked { .. }))), "{outcome:?}");
     world.set_failures(&new, 3, 0).await;
     let spent = world.code();
     for _ in 0..5 {
-        world.attempt(new.stranger(), Some(spent)).await;
+        world.attempt(new.stranger(), Some(spent)).await.unwrap();
     }
     let asked = change(&world, user.id, mine.id, &new, spent);
-    assert_eq!(world.db.accounts.change_phone(asked).await.unwrap(), PhoneChangeOutcome::CodeUsed);
+    assert_eq!(world.db.accounts.change_phone(asked).await.unwrap(), Err(Denied::CodeUsed));
     assert_eq!(world.db.accounts.get(user.id).await.unwrap(), Some(user));
 }
 
@@ -151,8 +152,8 @@ async fn changed(world: &World, old: &Phone, new: &Phone) -> User {
     let asked =
         PhoneChange { undo: Some(undo), ..change(world, user.id, mine.id, new, world.code()) };
     let outcome = world.db.accounts.change_phone(asked).await.unwrap();
-    let PhoneChangeOutcome::Changed(changed) = outcome else { panic!("{outcome:?}") };
-    world.set_password(&mine, None, "the thief's").await;
+    let Ok(PhoneChangeOutcome::Changed(changed)) = outcome else { panic!("{outcome:?}") };
+    world.set_password(&mine, None, "the thief's").await.unwrap();
     changed
 }
 
@@ -206,7 +207,7 @@ async fn a_deleted_account_leaves_no_number_behind(world: World) {
     code_request.profile = Some(("To", "Forget"));
     let (user, mine) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
     let (_, other) = world.signed_in(&phone).await;
-    world.set_password(&mine, None, "hash").await;
+    world.set_password(&mine, None, "hash").await.unwrap();
     world.signed_in(&phone).await;
     world.events().await;
     let own = user.id.to_string();
@@ -248,7 +249,7 @@ async fn deletion_withdraws_texts_that_the_broker_has_not_taken(world: World) {
         let asked =
             PhoneChange { notice: Some(&notice), ..change(&world, user.id, mine.id, &new, code) };
         let changed = world.db.accounts.change_phone(asked).await.unwrap();
-        assert!(matches!(changed, PhoneChangeOutcome::Changed(_)));
+        assert!(matches!(changed, Ok(PhoneChangeOutcome::Changed(_))));
         users.push(user.id);
     }
     assert!(

@@ -1,9 +1,8 @@
 //! Failed attempts: counts, soft waits, the lock and the share for known devices.
 
 use accounts::{
-    AttemptKind, AttemptLimits, AttemptOutcome, Claimant, LoginOutcome, PasswordChange,
-    PasswordChangeOutcome, PasswordOutcome, PasswordSignIn, PhoneChange, PhoneChangeOutcome,
-    SignIn, Throttle,
+    AttemptKind, AttemptLimits, Claimant, Counted, Denied, LoginOutcome, PasswordChange,
+    PasswordSignIn, PhoneChange, SignIn, Throttle,
 };
 use domain::ids::UserId;
 use futures::future::join_all;
@@ -79,7 +78,7 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
         world.raw().await.run(&sql).await.unwrap();
         let throttle = match next {
             Next::CheckOutcome { .. } => None,
-            Next::WaitFor(secs) => Some(Throttle::Wait { until: now.plus_secs(secs) }),
+            Next::WaitFor(secs) => Some(Throttle::Delayed { until: now.plus_secs(secs) }),
             Next::Locked => Some(Throttle::Locked { until: Some(at.plus_secs(DAY)) }),
         };
         let gate =
@@ -90,7 +89,7 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
         (code_request.claimant, code_request.now) = (claimant, now);
         if let Some(throttle) = throttle {
             let refused = world.db.accounts.sign_in(code_request).await.unwrap();
-            assert_eq!(refused, LoginOutcome::from(throttle), "sign-in for {case:?}");
+            assert_eq!(refused, Err(Denied::Throttled(throttle)), "sign-in for {case:?}");
         }
         let outcome = world
             .db
@@ -99,10 +98,8 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
             .await
             .unwrap();
         let expected = match (throttle, next) {
-            (Some(throttle), _) => AttemptOutcome::from(throttle),
-            (None, Next::CheckOutcome { failures }) => {
-                AttemptOutcome::Counted { failures, code_failures: 0 }
-            }
+            (Some(throttle), _) => Err(throttle),
+            (None, Next::CheckOutcome { failures }) => Ok(Counted { failures, code_failures: 0 }),
             (None, _) => unreachable!(),
         };
         assert_eq!(outcome, expected, "attempt for {case:?}");
@@ -140,7 +137,7 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
             Some(throttle) => {
                 assert_eq!(
                     world.db.accounts.sign_in(code_request).await.unwrap(),
-                    LoginOutcome::from(throttle)
+                    Err(Denied::Throttled(throttle))
                 );
             }
             None => drop(signed_in(world.db.accounts.sign_in(code_request).await.unwrap())),
@@ -152,7 +149,7 @@ async fn p4_waits_begin_after_the_tenth_failure_and_double(world: World) {
     let phone = Phone::new();
     let mut now = world.now();
     for n in 1..=10 {
-        let counted = AttemptOutcome::Counted { failures: n, code_failures: 0 };
+        let counted = Ok(Counted { failures: n, code_failures: 0 });
         let attempt = world.db.attempts.record_failure(
             phone.stranger(),
             AttemptKind::Code,
@@ -172,7 +169,11 @@ async fn p4_waits_begin_after_the_tenth_failure_and_double(world: World) {
                 LIMITS,
                 early,
             );
-            assert_eq!(attempt.await.unwrap(), AttemptOutcome::Wait { until }, "before the {n}th");
+            assert_eq!(
+                attempt.await.unwrap(),
+                Err(Throttle::Delayed { until }),
+                "before the {n}th"
+            );
         }
         now = until;
         let attempt = world.db.attempts.record_failure(
@@ -182,10 +183,7 @@ async fn p4_waits_begin_after_the_tenth_failure_and_double(world: World) {
             LIMITS,
             now,
         );
-        assert_eq!(
-            attempt.await.unwrap(),
-            AttemptOutcome::Counted { failures: n, code_failures: 0 }
-        );
+        assert_eq!(attempt.await.unwrap(), Ok(Counted { failures: n, code_failures: 0 }));
     }
 }
 
@@ -200,9 +198,7 @@ async fn p4_parallel_attempts_are_counted_one_after_the_other(world: World) {
     let mut counted: Vec<_> = attempts
         .iter()
         .filter_map(|attempt| match attempt.as_ref().unwrap() {
-            AttemptOutcome::Counted { failures, code_failures } => {
-                Some((*failures, *code_failures))
-            }
+            Ok(Counted { failures, code_failures }) => Some((*failures, *code_failures)),
             _ => None,
         })
         .collect();
@@ -210,7 +206,10 @@ async fn p4_parallel_attempts_are_counted_one_after_the_other(world: World) {
     assert_eq!(counted, (1..=10).map(|n| (n, n)).collect::<Vec<_>>());
     let until = now.plus_secs(30);
     assert_eq!(
-        attempts.iter().filter(|g| *g.as_ref().unwrap() == AttemptOutcome::Wait { until }).count(),
+        attempts
+            .iter()
+            .filter(|g| *g.as_ref().unwrap() == Err(Throttle::Delayed { until }))
+            .count(),
         50
     );
 }
@@ -221,19 +220,19 @@ async fn p4_a_tenth_of_the_failures_is_reserved_for_a_known_device(world: World)
     world.set_failures(&phone, 90, 1000).await;
     assert!(matches!(
         world.attempt(phone.stranger(), None).await,
-        AttemptOutcome::Locked { until: Some(_) }
+        Err(Throttle::Locked { until: Some(_) })
     ));
     let mut code_request = world.code_request(&phone, world.code());
     assert!(matches!(
         world.db.accounts.sign_in(code_request).await.unwrap(),
-        LoginOutcome::Locked { .. }
+        Err(Denied::Throttled(Throttle::Locked { .. }))
     ));
     // The code was not judged, so it is not used: the subscriber's own device can sign in with it.
     code_request.claimant = phone.known(user.id);
     signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
     assert_eq!(
         world.attempt(phone.stranger(), None).await,
-        AttemptOutcome::Counted { failures: 1, code_failures: 0 }
+        Ok(Counted { failures: 1, code_failures: 0 })
     );
 }
 
@@ -244,18 +243,18 @@ async fn p4_a_device_is_known_only_while_its_account_has_the_phone(world: World)
     for device in [stranger.id, UserId::new(&world.clock)] {
         world.set_failures(&phone, 95, 1000).await;
         let claimant = phone.known(device);
-        assert!(matches!(world.attempt(claimant, None).await, AttemptOutcome::Locked { .. }));
+        assert!(matches!(world.attempt(claimant, None).await, Err(Throttle::Locked { .. })));
         let mut code_request = world.code_request(&phone, world.code());
         code_request.claimant = claimant;
         assert!(matches!(
             world.db.accounts.sign_in(code_request).await.unwrap(),
-            LoginOutcome::Locked { .. }
+            Err(Denied::Throttled(Throttle::Locked { .. }))
         ));
     }
     world.db.accounts.delete(user.id, "gone", &[], "cli", world.now()).await.unwrap();
     assert!(matches!(
         world.attempt(phone.known(user.id), None).await,
-        AttemptOutcome::Locked { .. }
+        Err(Throttle::Locked { .. })
     ));
 }
 
@@ -263,21 +262,21 @@ async fn p4_only_a_success_resets_the_consecutive_failures(world: World) {
     let phone = Phone::new();
     let (user, _) = world.signed_in(&phone).await;
     for _ in 0..3 {
-        world.attempt(phone.stranger(), Some(world.code())).await;
+        world.attempt(phone.stranger(), Some(world.code())).await.unwrap();
     }
     world.db.accounts.delete(user.id, "gone", &[], "cli", world.now()).await.unwrap();
     world.db.sweeper.sweep(LIMITS, world.now()).await.unwrap();
-    let fourth = AttemptOutcome::Counted { failures: 4, code_failures: 1 };
+    let fourth = Ok(Counted { failures: 4, code_failures: 1 });
     assert_eq!(world.attempt(phone.stranger(), Some(world.code())).await, fourth);
     world.signed_in(&phone).await;
-    let first = AttemptOutcome::Counted { failures: 1, code_failures: 0 };
+    let first = Ok(Counted { failures: 1, code_failures: 0 });
     assert_eq!(world.attempt(phone.stranger(), None).await, first);
 }
 
 async fn p4_codes_and_passwords_have_separate_counts(world: World) {
     let phone = Phone::new();
     let now = world.now();
-    for _ in 0..11 {
+    for _ in 0..10 {
         let attempt = world.db.attempts.record_failure(
             phone.stranger(),
             AttemptKind::Password,
@@ -285,13 +284,13 @@ async fn p4_codes_and_passwords_have_separate_counts(world: World) {
             LIMITS,
             now,
         );
-        attempt.await.unwrap();
+        attempt.await.unwrap().unwrap();
     }
     let gate = |kind| world.db.attempts.throttle(phone.stranger(), kind, LIMITS, now);
-    assert!(matches!(gate(AttemptKind::Password).await.unwrap(), Some(Throttle::Wait { .. })));
+    assert!(matches!(gate(AttemptKind::Password).await.unwrap(), Some(Throttle::Delayed { .. })));
     assert_eq!(gate(AttemptKind::Code).await.unwrap(), None);
     world.signed_in(&phone).await;
-    assert!(matches!(gate(AttemptKind::Password).await.unwrap(), Some(Throttle::Wait { .. })));
+    assert!(matches!(gate(AttemptKind::Password).await.unwrap(), Some(Throttle::Delayed { .. })));
 }
 
 async fn p4_an_attempt_that_must_wait_does_not_change_the_codes_count(world: World) {
@@ -300,7 +299,7 @@ async fn p4_an_attempt_that_must_wait_does_not_change_the_codes_count(world: Wor
     for _ in 0..7 {
         assert!(matches!(
             world.attempt(phone.stranger(), Some(code)).await,
-            AttemptOutcome::Wait { .. }
+            Err(Throttle::Delayed { .. })
         ));
     }
     world.advance(30);
@@ -334,15 +333,15 @@ async fn p4_a_failure_concurrent_with_a_success_is_counted_after_it_on_the_engin
         success.commit().await.unwrap();
     };
     let (counted, ()) = tokio::join!(failure, sign_in);
-    assert_eq!(counted, AttemptOutcome::Counted { failures: 1, code_failures: 0 });
+    assert_eq!(counted, Ok(Counted { failures: 1, code_failures: 0 }));
     let next = world.attempt(phone.stranger(), None).await;
-    assert_eq!(next, AttemptOutcome::Counted { failures: 2, code_failures: 0 });
+    assert_eq!(next, Ok(Counted { failures: 2, code_failures: 0 }));
 }
 
 async fn staff_unlocks_a_phone(world: World) {
     let phone = Phone::new();
     world.set_failures(&phone, 100, 0).await;
-    assert!(matches!(world.attempt(phone.stranger(), None).await, AttemptOutcome::Locked { .. }));
+    assert!(matches!(world.attempt(phone.stranger(), None).await, Err(Throttle::Locked { .. })));
     assert!(
         world.db.attempts.reset_failures(&phone.key, None, "staff:1", world.now()).await.unwrap()
     );
@@ -374,7 +373,7 @@ impl Rotated {
                 LIMITS,
                 world.now(),
             );
-            assert!(matches!(attempt.await.unwrap(), AttemptOutcome::Counted { .. }));
+            assert!(matches!(attempt.await.unwrap(), Ok(Counted { .. })));
         }
         Self { before, now }
     }
@@ -392,7 +391,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         let phone = rotated(kind).await;
         let gate =
             world.db.attempts.throttle(phone.claimant(), kind, LIMITS, world.now()).await.unwrap();
-        assert!(matches!(gate, Some(Throttle::Wait { .. })));
+        assert!(matches!(gate, Some(Throttle::Delayed { .. })));
         // From then on it is stored under the new key.
         let gate = world
             .db
@@ -400,7 +399,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
             .throttle(phone.now.stranger(), kind, LIMITS, world.now())
             .await
             .unwrap();
-        assert!(matches!(gate, Some(Throttle::Wait { .. })));
+        assert!(matches!(gate, Some(Throttle::Delayed { .. })));
         let phone = rotated(kind).await;
         let claimant = phone.claimant();
         let attempt = world
@@ -409,14 +408,14 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
             .record_failure(claimant, kind, None, LIMITS, world.now())
             .await
             .unwrap();
-        assert!(matches!(attempt, AttemptOutcome::Wait { .. }));
+        assert!(matches!(attempt, Err(Throttle::Delayed { .. })));
     }
 
     let phone = rotated(AttemptKind::Code).await;
     let sign_in =
         SignIn { claimant: phone.claimant(), ..world.code_request(&phone.now, world.code()) };
     let outcome = world.db.accounts.sign_in(sign_in).await.unwrap();
-    assert!(matches!(outcome, LoginOutcome::Wait { .. }));
+    assert!(matches!(outcome, Err(Denied::Throttled(Throttle::Delayed { .. }))));
 
     let phone = rotated(AttemptKind::Code).await;
     let change = PhoneChange {
@@ -432,7 +431,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         now: world.now(),
     };
     let outcome = world.db.accounts.change_phone(change).await.unwrap();
-    assert!(matches!(outcome, PhoneChangeOutcome::Wait { .. }));
+    assert!(matches!(outcome, Err(Denied::Throttled(Throttle::Delayed { .. }))));
 
     let phone = rotated(AttemptKind::Password).await;
     let change = PasswordChange {
@@ -444,7 +443,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         now: world.now(),
     };
     let outcome = world.db.accounts.set_password(change).await.unwrap();
-    assert!(matches!(outcome, PasswordChangeOutcome::Throttle(Throttle::Wait { .. })));
+    assert!(matches!(outcome, Err(Throttle::Delayed { .. })));
 
     let phone = rotated(AttemptKind::Password).await;
     let sign_in = PasswordSignIn {
@@ -457,7 +456,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         now: world.now(),
     };
     let outcome = world.db.accounts.start_password_session(sign_in).await.unwrap();
-    assert!(matches!(outcome, PasswordOutcome::Wait { .. }));
+    assert!(matches!(outcome, Err(Throttle::Delayed { .. })));
 
     // Under both keys, while services change over one after the other: the larger count applies. An expired one stays
     // expired.
@@ -467,7 +466,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
     {
         world.set_failures(&phone.before, before.0, before.1).await;
         world.set_failures(&phone.now, now.0, now.1).await;
-        let counted = AttemptOutcome::Counted { failures: counted, code_failures: 0 };
+        let counted = Ok(Counted { failures: counted, code_failures: 0 });
         assert_eq!(world.attempt(phone.claimant(), None).await, counted, "{before:?} {now:?}");
     }
 
@@ -476,7 +475,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
     for claimant in [phone.claimant(), phone.before.stranger()] {
         let gate = world.db.attempts.throttle(claimant, AttemptKind::Password, LIMITS, world.now());
         let gate = gate.await.unwrap();
-        assert!(matches!(gate, Some(Throttle::Wait { .. })), "{gate:?}");
+        assert!(matches!(gate, Some(Throttle::Delayed { .. })), "{gate:?}");
     }
 
     // A success resets both.
@@ -485,8 +484,8 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
     let sign_in =
         SignIn { claimant: phone.claimant(), ..world.code_request(&phone.now, world.code()) };
     let outcome = world.db.accounts.sign_in(sign_in).await.unwrap();
-    assert!(matches!(outcome, LoginOutcome::SignedIn { .. }));
-    let first = AttemptOutcome::Counted { failures: 1, code_failures: 0 };
+    assert!(matches!(outcome, Ok(LoginOutcome::SignedIn { .. })));
+    let first = Ok(Counted { failures: 1, code_failures: 0 });
     assert_eq!(world.attempt(phone.claimant(), None).await, first);
     assert_eq!(world.attempt(phone.before.stranger(), None).await, first);
 
@@ -497,6 +496,6 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
         .reset_failures(&phone.now.key, Some(&phone.before.key), "cli", world.now())
         .await;
     assert!(opened.unwrap());
-    let first = AttemptOutcome::Counted { failures: 1, code_failures: 0 };
+    let first = Ok(Counted { failures: 1, code_failures: 0 });
     assert_eq!(world.attempt(phone.claimant(), None).await, first);
 }

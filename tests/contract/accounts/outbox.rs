@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use accounts::{AttemptKind, AttemptOutcome, LoginKey, Swept};
+use accounts::{AttemptKind, LoginKey, Swept, Throttle};
 use futures::future::join_all;
 
 use super::contract;
@@ -89,7 +89,7 @@ async fn a_sweep_removes_only_what_is_over(world: World) {
     let (user, ended) = world.signed_in(&phone).await;
     let (_, live) = world.signed_in(&phone).await;
     world.db.sessions.refresh(token(live.id, 1), GRACE, MAX, world.now()).await.unwrap();
-    world.attempt(phone.stranger(), Some(world.code())).await;
+    world.attempt(phone.stranger(), Some(world.code())).await.unwrap();
     let attempt = world.db.attempts.record_failure(
         phone.stranger(),
         AttemptKind::Password,
@@ -97,7 +97,7 @@ async fn a_sweep_removes_only_what_is_over(world: World) {
         LIMITS,
         world.now(),
     );
-    attempt.await.unwrap();
+    attempt.await.unwrap().unwrap();
     world.events().await;
     world.db.sessions.end(user.id, ended.id, "logout", world.now()).await.unwrap();
     let now = world.now();
@@ -129,7 +129,7 @@ async fn p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed(w
     world.set_failures(&locked, 100, DAY - 1800).await;
     world.db.sweeper.sweep(LIMITS, world.now().plus_secs(3600)).await.unwrap();
     let attempt = world.attempt(locked.stranger(), None).await;
-    assert!(matches!(attempt, AttemptOutcome::Locked { until: Some(_) }), "{attempt:?}");
+    assert!(matches!(attempt, Err(Throttle::Locked { until: Some(_) })), "{attempt:?}");
     let replay = world.db.accounts.login_replay("key", world.now()).await.unwrap();
     assert!(replay.expect("within 30 s").session.is_some());
 }

@@ -1,9 +1,6 @@
 //! Passwords.
 
-use accounts::{
-    AttemptKind, AttemptOutcome, PasswordChange, PasswordChangeOutcome, PasswordOutcome,
-    PasswordSignIn, Throttle,
-};
+use accounts::{AttemptKind, Counted, PasswordChange, PasswordOutcome, PasswordSignIn, Throttle};
 
 use super::contract;
 use super::world::{LIMITS, Phone, World};
@@ -44,48 +41,44 @@ async fn setting_a_password_ends_the_other_sessions(world: World) {
     assert!(world.db.accounts.password_of(&phone.number).await.unwrap().stored.is_none());
     assert_eq!(world.db.accounts.password_hash(user.id).await.unwrap(), None);
     let now = world.now();
-    assert_eq!(world.set_password(&mine, None, "hash-1").await, PasswordChangeOutcome::Set);
+    assert_eq!(world.set_password(&mine, None, "hash-1").await, Ok(true));
     assert!(world.db.sessions.live(mine.id, now).await.unwrap().is_some());
     assert!(world.db.sessions.live(other.id, now).await.unwrap().is_none());
     let stored = world.db.accounts.password_of(&phone.number).await.unwrap().stored.unwrap();
-    assert_eq!((stored.user_id, stored.hash.as_str(), stored.blocked), (user.id, "hash-1", false));
+    assert_eq!((stored.user_id, stored.hash.as_str()), (user.id, "hash-1"));
     assert!(!format!("{stored:?}").contains("hash-1"));
     assert_eq!(world.db.accounts.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
 }
 
 async fn a_password_is_set_only_over_the_one_that_was_read(world: World) {
     let (_, mine) = world.signed_in(&Phone::new()).await;
-    assert_eq!(world.set_password(&mine, None, "hash-1").await, PasswordChangeOutcome::Set);
-    assert_eq!(world.set_password(&mine, None, "hash-2").await, PasswordChangeOutcome::Changed);
-    assert_eq!(
-        world.set_password(&mine, Some("x"), "hash-2").await,
-        PasswordChangeOutcome::Changed
-    );
-    assert_eq!(
-        world.set_password(&mine, Some("hash-1"), "hash-2").await,
-        PasswordChangeOutcome::Set
-    );
+    assert_eq!(world.set_password(&mine, None, "hash-1").await, Ok(true));
+    assert_eq!(world.set_password(&mine, None, "hash-2").await, Ok(false));
+    assert_eq!(world.set_password(&mine, Some("x"), "hash-2").await, Ok(false));
+    assert_eq!(world.set_password(&mine, Some("hash-1"), "hash-2").await, Ok(true));
 }
 
 async fn a_correct_password_starts_a_session_and_resets_its_failures(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
-    world.set_password(&mine, None, "hash-1").await;
+    world.set_password(&mine, None, "hash-1").await.unwrap();
     let attempt =
         |kind| world.db.attempts.record_failure(phone.stranger(), kind, None, LIMITS, world.now());
-    attempt(AttemptKind::Password).await.unwrap();
-    attempt(AttemptKind::Code).await.unwrap();
+    attempt(AttemptKind::Password).await.unwrap().unwrap();
+    attempt(AttemptKind::Code).await.unwrap().unwrap();
     world.events().await;
     let asked = code_request(&world, &phone, user.id, "hash-1");
     let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
-    let PasswordOutcome::SignedIn { user: who, session } = outcome else { panic!("{outcome:?}") };
+    let Ok(PasswordOutcome::SignedIn { user: who, session }) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!((who, session.id), (user, asked.session.id));
     assert_eq!(session.method.as_str(), "pwd");
     assert!(world.db.sessions.live(session.id, world.now()).await.unwrap().is_some());
     let events = world.events().await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].1["data"]["method"], "pwd");
-    let counted = |failures| AttemptOutcome::Counted { failures, code_failures: 0 };
+    let counted = |failures| Ok(Counted { failures, code_failures: 0 });
     assert_eq!(attempt(AttemptKind::Password).await.unwrap(), counted(1));
     assert_eq!(attempt(AttemptKind::Code).await.unwrap(), counted(2));
 }
@@ -94,7 +87,7 @@ async fn p4_a_correct_password_waits_like_a_wrong_one(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     let now = world.now();
-    world.set_password(&mine, None, "hash-1").await;
+    world.set_password(&mine, None, "hash-1").await.unwrap();
     for _ in 0..10 {
         let attempt = world.db.attempts.record_failure(
             phone.stranger(),
@@ -103,27 +96,27 @@ async fn p4_a_correct_password_waits_like_a_wrong_one(world: World) {
             LIMITS,
             now,
         );
-        attempt.await.unwrap();
+        attempt.await.unwrap().unwrap();
     }
     let mut asked = code_request(&world, &phone, user.id, "hash-1");
     asked.now = now;
     let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
-    assert_eq!(outcome, PasswordOutcome::Wait { until: now.plus_secs(30) });
+    assert_eq!(outcome, Err(Throttle::Delayed { until: now.plus_secs(30) }));
     asked.now = now.plus_secs(30);
     let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
-    assert!(matches!(outcome, PasswordOutcome::SignedIn { .. }));
+    assert!(matches!(outcome, Ok(PasswordOutcome::SignedIn { .. })));
 }
 
 async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failures(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
     let now = world.now();
-    assert_eq!(world.set_password(&mine, None, "hash-1").await, PasswordChangeOutcome::Set);
+    assert_eq!(world.set_password(&mine, None, "hash-1").await, Ok(true));
     let claimant = phone.known(user.id);
     let fail =
         |at| world.db.attempts.record_failure(claimant, AttemptKind::Password, None, LIMITS, at);
     for _ in 0..10 {
-        fail(now).await.unwrap();
+        fail(now).await.unwrap().unwrap();
     }
     let change = PasswordChange {
         user_id: user.id,
@@ -134,38 +127,37 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
         now,
     };
     let until = now.plus_secs(30);
-    let throttle = PasswordChangeOutcome::Throttle(Throttle::Wait { until });
+    let throttle = Err(Throttle::Delayed { until });
     assert_eq!(world.db.accounts.set_password(change).await.unwrap(), throttle);
     assert_eq!(world.db.accounts.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
     // Of the checks that arrive when the wait ends, one is judged, correct or not; the others get the next wait.
-    fail(until).await.unwrap();
+    fail(until).await.unwrap().unwrap();
     let change = PasswordChange { now: until, ..change };
-    let throttle = PasswordChangeOutcome::Throttle(Throttle::Wait { until: until.plus_secs(60) });
+    let throttle = Err(Throttle::Delayed { until: until.plus_secs(60) });
     assert_eq!(world.db.accounts.set_password(change).await.unwrap(), throttle);
     let change = PasswordChange { now: until.plus_secs(60), ..change };
-    assert_eq!(world.db.accounts.set_password(change).await.unwrap(), PasswordChangeOutcome::Set);
-    let first = AttemptOutcome::Counted { failures: 1, code_failures: 0 };
+    assert_eq!(world.db.accounts.set_password(change).await.unwrap(), Ok(true));
+    let first = Ok(Counted { failures: 1, code_failures: 0 });
     assert_eq!(fail(until.plus_secs(60)).await.unwrap(), first);
 }
 
 async fn a_changed_password_or_a_blocked_account_starts_no_session(world: World) {
     let phone = Phone::new();
     let (user, mine) = world.signed_in(&phone).await;
-    world.set_password(&mine, None, "hash-1").await;
+    world.set_password(&mine, None, "hash-1").await.unwrap();
     let old = world
         .db
         .accounts
         .start_password_session(code_request(&world, &phone, user.id, "hash-0"))
         .await;
-    assert_eq!(old.unwrap(), PasswordOutcome::Changed);
+    assert_eq!(old.unwrap(), Ok(PasswordOutcome::Changed));
     world.db.accounts.block(user.id, "fraud", "staff:1", world.now()).await.unwrap();
-    assert!(world.db.accounts.password_of(&phone.number).await.unwrap().stored.unwrap().blocked);
     let blocked = world
         .db
         .accounts
         .start_password_session(code_request(&world, &phone, user.id, "hash-1"))
         .await;
-    assert_eq!(blocked.unwrap(), PasswordOutcome::Blocked);
+    assert_eq!(blocked.unwrap(), Ok(PasswordOutcome::Blocked));
     assert!(world.db.sessions.of_user(user.id, world.now()).await.unwrap().is_empty());
 }
 
@@ -187,7 +179,7 @@ async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(world: W
     ] {
         let phone = Phone::new();
         let (user, mine) = world.signed_in(&phone).await;
-        assert_eq!(world.set_password(&mine, None, &hash).await, PasswordChangeOutcome::Set);
+        assert_eq!(world.set_password(&mine, None, &hash).await, Ok(true));
         assert_eq!(most().await, expected, "{hash}");
         let own = world.db.accounts.password_of(&phone.number).await.unwrap();
         assert_eq!((own.stored.unwrap().hash, own.imported_iterations), (hash.clone(), expected));

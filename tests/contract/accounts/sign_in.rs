@@ -1,6 +1,6 @@
 //! Sign-in by code.
 
-use accounts::{AttemptOutcome, LoginKey, LoginOutcome};
+use accounts::{Counted, Denied, LoginKey, LoginOutcome};
 use domain::event::{Envelope, SessionStarted, UserCreated};
 use domain::ids::RequestId;
 use futures::future::join_all;
@@ -27,7 +27,7 @@ contract!(
 async fn the_first_sign_in_creates_the_account_and_the_next_one_finds_it(world: World) {
     let phone = Phone::new();
     let code_request = world.code_request(&phone, world.code());
-    let LoginOutcome::SignedIn { user, created, session } =
+    let Ok(LoginOutcome::SignedIn { user, created, session }) =
         world.db.accounts.sign_in(code_request).await.unwrap()
     else {
         panic!("not signed in")
@@ -49,7 +49,7 @@ async fn the_first_sign_in_creates_the_account_and_the_next_one_finds_it(world: 
     assert_eq!((live.session, live.user), (session, user.clone()));
 
     world.advance(60);
-    let LoginOutcome::SignedIn { user: again, created, session } =
+    let Ok(LoginOutcome::SignedIn { user: again, created, session }) =
         world.login(&phone, world.code()).await
     else {
         panic!("not signed in")
@@ -63,8 +63,8 @@ async fn p3_one_of_fifty_sign_ins_with_one_code_succeeds(world: World) {
     let phone = Phone::new();
     let code = world.code();
     let outcomes = join_all((0..50).map(|_| world.login(&phone, code))).await;
-    let let_in = outcomes.iter().filter(|o| matches!(o, LoginOutcome::SignedIn { .. })).count();
-    let refused = outcomes.iter().filter(|o| **o == LoginOutcome::CodeUsed).count();
+    let let_in = outcomes.iter().filter(|o| matches!(o, Ok(LoginOutcome::SignedIn { .. }))).count();
+    let refused = outcomes.iter().filter(|o| **o == Err(Denied::CodeUsed)).count();
     assert_eq!((let_in, refused), (1, 49));
     let user = world.db.accounts.by_phone(&phone.number).await.unwrap().unwrap();
     assert_eq!(world.db.sessions.of_user(user.id, world.now()).await.unwrap().len(), 1);
@@ -83,10 +83,10 @@ async fn p3_a_code_stays_used_after_its_account_is_deleted(world: World) {
             .await
             .unwrap()
     );
-    assert_eq!(world.login(&phone, code).await, LoginOutcome::CodeUsed);
+    assert_eq!(world.login(&phone, code).await, Err(Denied::CodeUsed));
     world.advance(290);
     world.db.sweeper.sweep(LIMITS, world.now()).await.unwrap();
-    assert_eq!(world.login(&phone, code).await, LoginOutcome::CodeUsed);
+    assert_eq!(world.login(&phone, code).await, Err(Denied::CodeUsed));
     assert!(world.db.accounts.by_phone(&phone.number).await.unwrap().is_none());
 }
 
@@ -96,13 +96,12 @@ async fn p3_a_refused_sign_in_changes_nothing(world: World) {
     world.signed_in(&phone).await;
     signed_in(world.login(&phone, code).await);
     world.events().await;
-    world.attempt(other.stranger(), None).await;
+    world.attempt(other.stranger(), None).await.unwrap();
     // Even if the same code could occur for another phone, the fence would hold.
-    assert_eq!(world.login(&other, code).await, LoginOutcome::CodeUsed);
+    assert_eq!(world.login(&other, code).await, Err(Denied::CodeUsed));
     assert!(world.db.accounts.by_phone(&other.number).await.unwrap().is_none());
     assert!(world.events().await.is_empty());
-    let AttemptOutcome::Counted { failures, .. } = world.attempt(other.stranger(), None).await
-    else {
+    let Ok(Counted { failures, .. }) = world.attempt(other.stranger(), None).await else {
         panic!("not counted")
     };
     assert_eq!(failures, 2, "a refused sign-in does not reset the failures");
@@ -111,7 +110,7 @@ async fn p3_a_refused_sign_in_changes_nothing(world: World) {
 async fn p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not(world: World) {
     let (phone, code) = (Phone::new(), world.code());
     for n in 1..=4 {
-        let counted = AttemptOutcome::Counted { failures: n, code_failures: n };
+        let counted = Ok(Counted { failures: n, code_failures: n });
         assert_eq!(world.attempt(phone.stranger(), Some(code)).await, counted);
     }
     signed_in(world.login(&phone, code).await);
@@ -123,10 +122,10 @@ async fn p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not(world: Wo
     let spent = world.code();
     for _ in 0..5 {
         assert!(!is_exhausted(spent).await);
-        world.attempt(phone.stranger(), Some(spent)).await;
+        world.attempt(phone.stranger(), Some(spent)).await.unwrap();
     }
     assert!(is_exhausted(spent).await);
-    assert_eq!(world.login(&phone, spent).await, LoginOutcome::CodeUsed);
+    assert_eq!(world.login(&phone, spent).await, Err(Denied::CodeUsed));
     world.signed_in(&phone).await;
 }
 
@@ -137,11 +136,11 @@ async fn a_blocked_account_uses_its_code_and_gets_no_session(world: World) {
     assert!(world.db.sessions.live(first.id, world.now()).await.unwrap().is_none());
     let code = world.code();
     world.events().await;
-    assert_eq!(world.login(&phone, code).await, LoginOutcome::Blocked);
+    assert_eq!(world.login(&phone, code).await, Ok(LoginOutcome::Blocked));
     assert!(world.db.sessions.of_user(user.id, world.now()).await.unwrap().is_empty());
     assert!(world.events().await.is_empty(), "there was no sign-in");
     assert!(world.db.accounts.unblock(user.id, "staff:1", world.now()).await.unwrap());
-    assert_eq!(world.login(&phone, code).await, LoginOutcome::CodeUsed);
+    assert_eq!(world.login(&phone, code).await, Err(Denied::CodeUsed));
     let (again, _) = world.signed_in(&phone).await;
     assert_eq!(again, user);
 }
@@ -208,7 +207,7 @@ async fn fifty_sign_ins_at_once_stay_within_the_cap(world: World) {
     }
     let outcomes = join_all((0..20).map(|_| world.login(&phone, world.code()))).await;
     let (user, _) = signed_in(outcomes[0].clone());
-    assert!(outcomes.iter().all(|o| matches!(o, LoginOutcome::SignedIn { .. })));
+    assert!(outcomes.iter().all(|o| matches!(o, Ok(LoginOutcome::SignedIn { .. }))));
     assert_eq!(world.db.sessions.of_user(user.id, world.now()).await.unwrap().len(), 50);
 }
 

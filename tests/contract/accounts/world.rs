@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use accounts::{
-    Accounts, AttemptKind, AttemptLimits, AttemptOutcome, Attempts, Audit, Blocks, Claimant,
-    GuardHistory, LoginOutcome, Method, NewSession, Outbox, PasswordChange, PasswordChangeOutcome,
-    Presented, Session, Sessions, SignIn, Sweeper, UsedCode, User,
+    Accounts, AttemptKind, AttemptLimits, Attempts, Audit, Blocks, Claimant, Counted, Denied,
+    GuardHistory, LoginOutcome, Method, NewSession, Outbox, PasswordChange, Presented, Session,
+    Sessions, SignIn, Sweeper, Throttle, UsedCode, User,
 };
 use domain::clock::Clock;
 use domain::ids::{CodeId, SessionId, UserId};
@@ -212,7 +212,7 @@ impl World {
         }
     }
 
-    pub async fn login(&self, phone: &Phone, code: UsedCode) -> LoginOutcome {
+    pub async fn login(&self, phone: &Phone, code: UsedCode) -> Result<LoginOutcome, Denied> {
         self.db.accounts.sign_in(self.code_request(phone, code)).await.unwrap()
     }
 
@@ -227,7 +227,7 @@ impl World {
         session: &Session,
         was: Option<&str>,
         hash: &str,
-    ) -> PasswordChangeOutcome {
+    ) -> Result<bool, Throttle> {
         let change = PasswordChange {
             user_id: session.user_id,
             was,
@@ -239,7 +239,11 @@ impl World {
         self.db.accounts.set_password(change).await.unwrap()
     }
 
-    pub async fn attempt(&self, claimant: Claimant<'_>, code: Option<UsedCode>) -> AttemptOutcome {
+    pub async fn attempt(
+        &self,
+        claimant: Claimant<'_>,
+        code: Option<UsedCode>,
+    ) -> Result<Counted, Throttle> {
         let code = code.map(|code| (code.id, code.expires_at));
         self.db
             .attempts
@@ -312,9 +316,9 @@ pub fn token(session: SessionId, generation: i64) -> Presented<'static> {
 }
 
 #[track_caller]
-pub fn signed_in(outcome: LoginOutcome) -> (User, Session) {
+pub fn signed_in(outcome: Result<LoginOutcome, Denied>) -> (User, Session) {
     match outcome {
-        LoginOutcome::SignedIn { user, session, .. } => (user, session),
+        Ok(LoginOutcome::SignedIn { user, session, .. }) => (user, session),
         other => panic!("not signed in: {other:?}"),
     }
 }

@@ -11,7 +11,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use testkit::engines::{Engines, Keeps};
+use testkit::engines::Engines;
+use testkit::launch::Keeps;
 use testkit::rabbit::Rabbit;
 
 use super::{KIND, QUEUE, confirm_rounds, take, within};

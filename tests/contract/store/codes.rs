@@ -978,8 +978,8 @@ mod in_redis {
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use testkit::engines::Keeps;
     use testkit::eventually;
+    use testkit::launch::Keeps;
     use testkit::redis::Redis;
 
     async fn look(bench: &Bench) -> redis::aio::MultiplexedConnection {

@@ -489,7 +489,7 @@ fn small() -> Rule {
 }
 
 mod only_on_the_engines {
-    use testkit::engines::Keeps;
+    use testkit::launch::Keeps;
     use testkit::redis::Redis;
 
     use super::super::raw_redis::Raw;

@@ -1,22 +1,21 @@
 //! `PUT /v1/me/password` and `POST /v1/token`: passwords, an alternative to codes.
 
 use accounts::{
-    AttemptKind, AttemptOutcome, Claimant, Method, NewSession, PasswordChange,
-    PasswordChangeOutcome, PasswordLook, PasswordOutcome, PasswordSignIn, Throttle,
+    AttemptKind, Claimant, Method, NewSession, PasswordChange, PasswordLook, PasswordOutcome,
+    PasswordSignIn,
 };
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use domain::ids::SessionId;
-use domain::keys::PhoneKey;
+use domain::ids::{SessionId, UserId};
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::Limit;
 
 use crate::api::me::profile::SignedIn;
 use crate::app::App;
-use crate::codes::check::not_yet;
-use crate::codes::request::{Caller, limited};
+use crate::codes::caller::Caller;
+use crate::codes::claimed_phone::ClaimedPhone;
+use crate::codes::refusals::throttled;
 use crate::dpop::header::ProvenKey;
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
@@ -42,14 +41,12 @@ pub(crate) async fn set(
     fields.finish()?;
 
     let new = NewPassword {
-        phone_key: app.engines.keys.phone_key(&phone),
-        former_key: app.engines.keys.former_phone_key(&phone),
-        phone,
+        claimed: ClaimedPhone::new(&app, phone, Some(signed_in.user.id)),
         current: current.map(Password::new),
     };
     let now = app.engines.clock.now();
     if kept.is_some() {
-        refuse_if_closed(&app, new.claimant(&signed_in), now).await?;
+        refuse_if_closed(&app, new.claimed.claimant(), now).await?;
     }
     // Hash before comparing the current password: a right one and a wrong one must take the same time, because a right
     // one may have to wait too (P4).
@@ -66,22 +63,11 @@ pub(crate) async fn set(
 
 /// A new password, and the current one that it replaces.
 struct NewPassword {
-    phone: Phone,
-    phone_key: PhoneKey,
-    former_key: Option<PhoneKey>,
+    claimed: ClaimedPhone,
     current: Option<Password>,
 }
 
 impl NewPassword {
-    fn claimant(&self, signed_in: &SignedIn) -> Claimant<'_> {
-        Claimant {
-            phone_number: self.phone.e164(),
-            phone_key: &self.phone_key,
-            former_key: self.former_key.as_ref(),
-            known_device: Some(signed_in.user.id),
-        }
-    }
-
     /// Returns whether the password was set: `kept`, the hash to replace, may be outdated.
     async fn replace(
         &self,
@@ -91,7 +77,7 @@ impl NewPassword {
         hash: &str,
         now: Timestamp,
     ) -> Result<bool, ApiError> {
-        let claimant = self.claimant(signed_in);
+        let claimant = self.claimed.claimant();
         if let Some(kept) = &kept {
             let Some(current) = self.current.clone() else { return Ok(false) };
             if app.passwords.verify(current, Some(kept.clone()), 0).await? == PasswordCheck::Wrong {
@@ -106,11 +92,8 @@ impl NewPassword {
             keep: signed_in.session.id,
             now,
         };
-        match app.accounts.set_password(change).await? {
-            PasswordChangeOutcome::Set => Ok(true),
-            PasswordChangeOutcome::Changed => Ok(false),
-            PasswordChangeOutcome::Throttle(throttle) => Err(not_yet(throttle, now)),
-        }
+        let set = app.accounts.set_password(change).await?;
+        set.map_err(|throttle| throttled(throttle, now))
     }
 }
 
@@ -126,35 +109,19 @@ pub(crate) async fn sign_in(
     let password = fields.string("password");
     fields.finish()?;
     let phone = app.phone(&writing)?;
-    let keys = &app.engines.keys;
-    let per_ip = app.config.limits.logins_per_ip_minute;
-    let ip_key = app.ip_key(caller.ip, per_ip);
-    if let Some(wait) = app.engines.store.count_login(&ip_key, per_ip).await? {
-        return Err(limited(Limit::LoginsIp, wait.max(1)));
-    }
-    let (phone_key, former_key) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
-    let claimant = Claimant {
-        phone_number: phone.e164(),
-        phone_key: &phone_key,
-        former_key: former_key.as_ref(),
-        known_device: None,
-    };
+    caller.count_login(&app).await?;
+    let claimed = ClaimedPhone::new(&app, phone, None);
+    let claimant = claimed.claimant();
     let now = app.engines.clock.now();
     refuse_if_closed(&app, claimant, now).await?;
 
-    let password = Password::new(password);
-    let device = caller.device();
-    let session = NewSession {
-        id: SessionId::new(&app.engines.clock),
-        method: Method::Pwd,
-        device: &device,
-        ip: &caller.ip.cut(),
-        idle_secs: app.config.tokens.refresh_idle_secs,
-        max_secs: app.config.tokens.refresh_max_secs,
-        jkt: jkt.as_deref(),
+    let attempt = Attempt {
+        claimant,
+        password: Password::new(password),
+        session: caller.new_session(&app, Method::Pwd, jkt.as_deref()),
+        traceparent: caller.traceparent.as_deref(),
+        now,
     };
-    let attempt =
-        Attempt { claimant, password, session, traceparent: caller.traceparent.as_deref(), now };
     if let Some(pair) = attempt.make(&app).await? {
         return Ok(Json(pair));
     }
@@ -192,7 +159,8 @@ impl Attempt<'_> {
             traceparent,
             now,
         };
-        match app.accounts.start_password_session(sign_in).await? {
+        let outcome = app.accounts.start_password_session(sign_in).await?;
+        match outcome.map_err(|throttle| throttled(throttle, now))? {
             PasswordOutcome::SignedIn { session, user } => {
                 if verdict == PasswordCheck::RightButOld {
                     rehash(app, user.id, &stored.hash, password.clone(), session.id).await;
@@ -201,20 +169,12 @@ impl Attempt<'_> {
             }
             PasswordOutcome::Blocked => Err(ApiError::AccountBlocked),
             PasswordOutcome::Changed => Ok(None),
-            PasswordOutcome::Wait { until } => Err(not_yet(Throttle::Wait { until }, now)),
-            PasswordOutcome::Locked { until } => Err(not_yet(Throttle::Locked { until }, now)),
         }
     }
 }
 
 /// Rehashes an imported password at its first use.
-async fn rehash(
-    app: &App,
-    user: domain::ids::UserId,
-    was: &str,
-    password: Password,
-    keep: SessionId,
-) {
+async fn rehash(app: &App, user: UserId, was: &str, password: Password, keep: SessionId) {
     let now = app.engines.clock.now();
     let done = async {
         let hash =
@@ -232,7 +192,7 @@ async fn refuse_if_closed(
     now: Timestamp,
 ) -> Result<(), ApiError> {
     match app.attempts.throttle(claimant, AttemptKind::Password, app.attempt_limits(), now).await? {
-        Some(throttle) => Err(not_yet(throttle, now)),
+        Some(throttle) => Err(throttled(throttle, now)),
         None => Ok(()),
     }
 }
@@ -243,9 +203,8 @@ async fn failed(app: &App, claimant: Claimant<'_>, now: Timestamp) -> ApiError {
         .record_failure(claimant, AttemptKind::Password, None, app.attempt_limits(), now)
         .await
     {
-        Ok(AttemptOutcome::Counted { .. }) => ApiError::InvalidCredentials,
-        Ok(AttemptOutcome::Wait { until }) => not_yet(Throttle::Wait { until }, now),
-        Ok(AttemptOutcome::Locked { until }) => not_yet(Throttle::Locked { until }, now),
+        Ok(Ok(_)) => ApiError::InvalidCredentials,
+        Ok(Err(throttle)) => throttled(throttle, now),
         Err(error) => error.into(),
     }
 }

@@ -1,6 +1,6 @@
 //! `POST /v1/me/phone` and `…/confirm`: changes the phone number, once the new one is proven.
 
-use accounts::{PhoneChange, PhoneChangeOutcome, Prepared, Throttle, Undo, UsedCode, former_phone};
+use accounts::{Denied, PhoneChange, PhoneChangeOutcome, Prepared, Undo, UsedCode, former_phone};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -11,12 +11,15 @@ use domain::phone::Phone;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
-use store::{Closing, Refund, Scope};
+use store::Scope;
 
 use crate::api::me::profile::{SignedIn, UserView};
 use crate::app::App;
-use crate::codes::check::CodeCheck;
-use crate::codes::request::{Caller, Wanted, code_request};
+use crate::codes::caller::Caller;
+use crate::codes::check::{CodeCheck, Redeemed};
+use crate::codes::claimed_phone::ClaimedPhone;
+use crate::codes::matched_code::MatchedCode;
+use crate::codes::request::{NewCodeRequest, code_request};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
@@ -46,7 +49,7 @@ pub(crate) async fn request(
         .keys
         .event
         .seal(&phone.e164().to_owned(), &["phone change", &user.to_string()])?;
-    let wanted = Wanted {
+    let wanted = NewCodeRequest {
         phone,
         scope: Scope::PhoneChange(user),
         route: "phone",
@@ -72,62 +75,56 @@ pub(crate) async fn confirm(
     fields.finish()?;
     let code = Code::parse(&digits, length)
         .ok_or_else(|| ApiError::field("otp", "invalid", "This is not a code."))?;
-    let user = signed_in.user.id;
     // Without a code request, the code is checked against the current number: no code was ever issued for it, so the
     // answer is the same as for a wrong code.
-    let phone = wanted_phone(&app, &signed_in).await?;
-    let phone_key = app.engines.keys.phone_key(&phone);
-    let former_key = app.engines.keys.former_phone_key(&phone);
-    let attempt = CodeCheck {
-        phone: &phone,
-        phone_key: &phone_key,
-        former_key: former_key.as_ref(),
-        scope: Scope::PhoneChange(user),
+    let claimed = ClaimedPhone::new(&app, wanted_phone(&app, &signed_in).await?, None);
+    let check = CodeCheck {
+        app: &app,
+        claimed: &claimed,
+        scope: Scope::PhoneChange(signed_in.user.id),
         code: &code,
         request_id: None,
-        known_device: None,
     };
-    let right = attempt.judge(&app, &caller).await?;
-    let notice = notice_to_old(&app, &signed_in, right.now)?;
+    let outcome = check
+        .redeem(&caller, async |matched| change(&app, &signed_in, &claimed, matched).await)
+        .await?;
+    match outcome {
+        PhoneChangeOutcome::Changed(user) => Ok(Json(user.into())),
+        PhoneChangeOutcome::Taken => Err(ApiError::PhoneNumberTaken),
+    }
+}
+
+/// Exchanges the code for the change, in the database.
+async fn change(
+    app: &App,
+    signed_in: &SignedIn,
+    claimed: &ClaimedPhone,
+    matched: &MatchedCode,
+) -> Result<Result<Redeemed<PhoneChangeOutcome>, Denied>, ApiError> {
+    let (user_id, now) = (signed_in.user.id, matched.now);
+    let notice = notice_to_old(app, signed_in, now)?;
     let old = Phone::trusted(&signed_in.user.phone_number)?;
-    let (old_sealed, until) = former_phone::seal(&app.engines.keys, user, &old, right.now)?;
+    let (old_sealed, until) = former_phone::seal(&app.engines.keys, user_id, &old, now)?;
     // Changing to the current number is no change.
-    let undo = (old != phone).then(|| Undo { old_sealed: old_sealed.as_str(), until });
+    let undo = (old != claimed.phone).then(|| Undo { old_sealed: old_sealed.as_str(), until });
     let change = PhoneChange {
-        user_id: user,
-        claimant: attempt.claimant(),
-        country: phone.region(),
-        code: UsedCode { id: right.code_id, expires_at: right.expires_at },
-        request_id: right.answered(None),
+        user_id,
+        claimant: claimed.claimant(),
+        country: claimed.phone.region(),
+        code: UsedCode { id: matched.code_id, expires_at: matched.expires_at },
+        request_id: matched.answered(),
         limits: app.attempt_limits(),
         keep: signed_in.session.id,
         notice: undo.is_some().then_some(&notice),
         undo,
-        now: right.now,
+        now,
     };
-    let code = right.code_id;
-    match app.accounts.change_phone(change).await {
-        Ok(PhoneChangeOutcome::Changed(user)) => {
-            // The old number is notified at once: if its owner did not do this, every second counts.
-            app.outbox_filled.notify_one();
-            attempt.close(&app, code, Closing::Used(right.answered(None))).await;
-            Ok(Json(user.into()))
-        }
-        Ok(PhoneChangeOutcome::Taken) => {
-            attempt.close(&app, code, Closing::Used(right.answered(None))).await;
-            Err(ApiError::PhoneNumberTaken)
-        }
-        Ok(PhoneChangeOutcome::CodeUsed) => Err(attempt.refused(&app, &right).await),
-        Ok(PhoneChangeOutcome::Gone) => Err(ApiError::SessionRevoked),
-        Ok(PhoneChangeOutcome::Wait { until }) => Err(attempt
-            .unjudged(&app, Refund::Unused(code), Throttle::Wait { until }, right.now)
-            .await),
-        Ok(PhoneChangeOutcome::Locked { until }) => Err(attempt
-            .unjudged(&app, Refund::Unused(code), Throttle::Locked { until }, right.now)
-            .await),
-        // It may have been committed anyway.
-        Err(error) => Err(attempt.unanswered(&app, Refund::CodeCheck(code), error).await),
+    let outcome = app.accounts.change_phone(change).await?;
+    if let Ok(PhoneChangeOutcome::Changed(_)) = outcome {
+        // The old number is notified at once: if its owner did not do this, every second counts.
+        app.outbox_filled.notify_one();
     }
+    Ok(outcome.map(|outcome| Redeemed { outcome, verified: matched.answered() }))
 }
 
 async fn wanted_phone(app: &App, signed_in: &SignedIn) -> Result<Phone, ApiError> {

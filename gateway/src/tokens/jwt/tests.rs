@@ -5,7 +5,7 @@ use domain::keys::Keys;
 use serde_json::json;
 
 use super::*;
-use crate::tokens::key_ring::KeyTable;
+use crate::tokens::key_table::KeyTable;
 use crate::tokens::signing_key;
 
 const NOW: i64 = 1_800_000_000;

@@ -1,0 +1,65 @@
+//! How a private server is launched: on a free port, and only in a run that may start one.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::folder::free_port;
+use crate::server::{Launch, Server};
+
+/// RabbitMQ needs 5 to 8 s on two idle cores, the others less than two.
+pub const START_LIMIT: Duration = Duration::from_mins(2);
+
+/// What a server keeps over a `kill -9`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// For the shared servers, which are never killed: as fast as possible.
+    Nothing,
+    /// Everything acknowledged, as in production: fsync, append-only file.
+    Everything,
+}
+
+/// Starts a server on a free port, or another one if that was taken meanwhile, and waits until it answers.
+pub async fn start_on_a_free_port(
+    launch: impl Fn(u16) -> Launch,
+    answers: impl AsyncFn(u16) -> bool,
+) -> (Server, u16) {
+    allowed();
+    let mut failures = String::new();
+    for _ in 0..3 {
+        let port = free_port();
+        let mut server = Server::new(launch(port));
+        server.spawn();
+        match server.try_ready(START_LIMIT, async || answers(port).await).await {
+            Ok(()) => return (server, port),
+            Err(why) => failures.push_str(&why),
+        }
+    }
+    panic!("{failures}");
+}
+
+/// Sends these bytes and reports whether the answer begins as expected.
+pub async fn exchange(port: u16, request: &[u8], answer: &[u8]) -> bool {
+    let talk = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(request).await?;
+        let mut got = vec![0; answer.len()];
+        stream.read_exact(&mut got).await?;
+        std::io::Result::Ok(got == answer)
+    };
+    matches!(timeout(Duration::from_secs(2), talk).await, Ok(Ok(true)))
+}
+
+/// Fails if only the embedded engines are allowed: `tests/run --fast` sets this in the environment, and a test that is
+/// not skipped by name fails here instead of starting servers.
+#[expect(clippy::disallowed_methods, reason = "a switch for the tests, which config does not know")]
+pub(crate) fn allowed() {
+    let embedded_only =
+        std::env::var("LATCHKEY_TEST_ENGINES").is_ok_and(|engines| engines == "embedded");
+    assert!(
+        !embedded_only,
+        "a test that needs a real engine belongs in a module named on_the_engines"
+    );
+}

@@ -1,0 +1,75 @@
+//! The caller of a route, as described by the request's head.
+
+use accounts::{Method, NewSession};
+use anyhow::Context as _;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use domain::ids::SessionId;
+use domain::trace_context::TraceContext;
+use domain::vocabulary::Limit;
+
+use crate::app::App;
+use crate::codes::refusals::limited;
+use crate::http::client_ip::ClientIp;
+use crate::http::error::ApiError;
+use crate::http::idempotency_key::IdempotencyKey;
+
+pub(crate) struct Caller {
+    pub ip: ClientIp,
+    pub idempotency: Option<IdempotencyKey>,
+    pub traceparent: Option<String>,
+    /// The device's own name for itself, cut to a length that a list can show.
+    device: String,
+    /// The address as a session stores and shows it.
+    shown_ip: String,
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let ip =
+            parts.extensions.get::<ClientIp>().copied().context("find the client's address")?;
+        let user_agent = header("user-agent").unwrap_or_default();
+        Ok(Self {
+            ip,
+            idempotency: IdempotencyKey::from_headers(&parts.headers)?,
+            traceparent: parts.extensions.get().map(TraceContext::to_header),
+            device: user_agent.chars().filter(|c| !c.is_control()).take(120).collect(),
+            shown_ip: ip.cut(),
+        })
+    }
+}
+
+impl Caller {
+    /// Counts a login against the caller's address.
+    ///
+    /// # Errors
+    /// 429 if the address made too many in this minute, 503 while Redis is away.
+    pub async fn count_login(&self, app: &App) -> Result<(), ApiError> {
+        let per_ip = app.config.limits.logins_per_ip_minute;
+        match app.engines.store.count_login(&app.ip_key(self.ip, per_ip), per_ip).await? {
+            Some(wait) => Err(limited(Limit::LoginsIp, wait.max(1))),
+            None => Ok(()),
+        }
+    }
+
+    /// A session for the caller's device, bound to the client's key with the thumbprint `jkt`.
+    pub fn new_session<'a>(
+        &'a self,
+        app: &App,
+        method: Method,
+        jkt: Option<&'a str>,
+    ) -> NewSession<'a> {
+        NewSession {
+            id: SessionId::new(&app.engines.clock),
+            method,
+            device: &self.device,
+            ip: &self.shown_ip,
+            idle_secs: app.config.tokens.refresh_idle_secs,
+            max_secs: app.config.tokens.refresh_max_secs,
+            jkt,
+        }
+    }
+}
