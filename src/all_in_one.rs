@@ -30,7 +30,7 @@ async fn start(start: Start) -> anyhow::Result<()> {
     let mut parts = JoinSet::new();
     parts.spawn(gateway::serve(Arc::clone(&config), engines.clone(), listener, stop.clone()));
     parts.spawn(otp_worker::run(Arc::clone(&config), engines.clone(), stop.clone()));
-    parts.spawn(sms_worker::run(config, engines, stop.clone()));
+    parts.spawn(sms_worker::run(config, engines.for_delivery(), stop.clone()));
     wait_for_all(parts, &stop).await
 }
 

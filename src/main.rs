@@ -96,7 +96,7 @@ fn run(command: Option<Command>) -> anyhow::Result<()> {
             otp_worker::run(start.config, start.engines, start.stop).await
         }),
         Command::SmsWorker(own) => own.run(Role::SmsWorker, async |start| {
-            sms_worker::run(start.config, start.engines, start.stop).await
+            sms_worker::run(start.config, start.engines.for_delivery(), start.stop).await
         }),
         Command::Migrate(output) => start::block_on(cli::migrate::run(output)),
         Command::Config(arguments) => cli::config::run(&arguments),

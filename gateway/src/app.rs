@@ -9,6 +9,7 @@ use config::{Config, ProviderName, Served};
 use domain::phone::{Phone, Refusal};
 use service::blocklist::Blocklist;
 use service::connections::Connections;
+use store::{Codes, Inbox, Limits, PhoneChanges, ReplayGuard, Statuses};
 use texts::Texts;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,12 @@ use crate::tokens::pair::{self, Grant, TokenPair, Tokens};
 pub struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) engines: Connections,
+    pub(crate) codes: Codes,
+    pub(crate) statuses: Statuses,
+    pub(crate) limits: Limits,
+    pub(crate) inbox: Inbox,
+    pub(crate) phone_changes: PhoneChanges,
+    pub(crate) replay_guard: ReplayGuard,
     pub(crate) accounts: Accounts,
     pub(crate) attempts: Attempts,
     pub(crate) sessions: Sessions,
@@ -116,6 +123,12 @@ impl App {
         let tokens = Tokens::new(settings, keys.clone(), &engines.keys, engines.clock.clone())?;
         let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
         Ok(Self {
+            codes: engines.store.codes(),
+            statuses: engines.store.statuses(),
+            limits: engines.store.limits(),
+            inbox: engines.store.inbox(),
+            phone_changes: engines.store.phone_changes(),
+            replay_guard: engines.store.replay_guard(),
             accounts: Accounts::new(&engines.sql),
             attempts: Attempts::new(&engines.sql),
             sessions: Sessions::new(&engines.sql),

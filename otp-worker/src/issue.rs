@@ -96,7 +96,7 @@ impl OtpWorker {
                 .map(|(digest, sealed)| NewCode { digest, sealed: sealed.as_str() }),
             note,
         };
-        Ok(self.engines.store.issue(&issue).await?)
+        Ok(self.codes.issue(&issue).await?)
     }
 
     /// Returns the digest that the gateway checks and the sealed copy that a resend uses (P5).
@@ -181,9 +181,8 @@ impl OtpWorker {
         code_request: &CodeRequest,
         status: Status,
     ) -> Result<(), Failure> {
-        self.engines
-            .store
-            .advance_status(code_request.request_id, status, None, code_request.expires_at)
+        self.statuses
+            .advance(code_request.request_id, status, None, code_request.expires_at)
             .await?;
         Ok(())
     }

@@ -17,6 +17,7 @@ use config::{Config, Served};
 use domain::event::{Envelope, Event, OtpRequested, SmsStatus, UserSignedUp};
 use service::blocklist::Blocklist;
 use service::connections::{Connections, StoredCrashCounts};
+use store::{Codes, Statuses};
 use texts::Texts;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,8 @@ const CONCURRENCY: usize = 32;
 pub(crate) struct OtpWorker {
     config: Arc<Config>,
     engines: Connections,
+    codes: Codes,
+    statuses: Statuses,
     directory: Directory,
     texts: Texts,
     blocks: Blocklist,
@@ -49,6 +52,8 @@ pub async fn run(
     engines.wait_for_schema(&stop).await?;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
     let worker = Arc::new(OtpWorker {
+        codes: engines.store.codes(),
+        statuses: engines.store.statuses(),
         directory: Directory::new(&engines.sql),
         phones: Served::of(&config),
         config,
@@ -58,7 +63,7 @@ pub async fn run(
     });
 
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
-    options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.clone())));
+    options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.crash_counts())));
     let consume = worker::run(
         engines.bus.clone(),
         Queue::OtpWorker,

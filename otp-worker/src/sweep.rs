@@ -18,7 +18,7 @@ pub(crate) async fn run(worker: Arc<OtpWorker>, stop: CancellationToken) {
             () = tokio::time::sleep(EVERY) => {}
         }
         // The consumer already reports that Redis is away; the next turn comes soon.
-        while let Ok(sweep) = worker.engines.store.sweep(BATCH).await {
+        while let Ok(sweep) = worker.statuses.sweep(BATCH).await {
             for one in &sweep.closed {
                 // It is normal that a sent text is not used; it is not normal that a text was never sent.
                 if one.was.rank() < Status::Sent.rank() {

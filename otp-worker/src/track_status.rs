@@ -14,10 +14,7 @@ impl OtpWorker {
         // Only for a record that was lost: a request lives no longer than a code.
         let expires_at = domain::timestamp::Timestamp::from_ms(request.made_at_ms())
             .plus_secs(self.config.otp.ttl_secs);
-        self.engines
-            .store
-            .advance_status(request, report.status, report.reason, expires_at)
-            .await?;
+        self.statuses.advance(request, report.status, report.reason, expires_at).await?;
         Ok(())
     }
 }

@@ -94,9 +94,8 @@ impl OtpWorker {
 
     /// Whether the request is still open: its delivery unconfirmed, its code unused, and enough time left.
     async fn wants_a_call(&self, texted: &CodeRequest) -> Result<bool, Failure> {
-        let otps = &self.engines.store;
         // Without its record, whether the code was used is unknown: better no call than one too many.
-        let Some(found) = otps.status(texted.request_id).await? else { return Ok(false) };
+        let Some(found) = self.statuses.get(texted.request_id).await? else { return Ok(false) };
         if texted.expires_at.ms() - found.now.ms() < LEAST_LIFE_MS {
             return Ok(false);
         }
@@ -107,17 +106,17 @@ impl OtpWorker {
             Status::Undelivered | Status::Failed => found.reason == Some(Reason::RecipientOptedOut),
             Status::Accepted | Status::Issued | Status::Sending | Status::Sent => false,
         };
-        Ok(!heard && otps.is_wanted(texted.request_id).await?)
+        Ok(!heard && self.statuses.is_wanted(texted.request_id).await?)
     }
 
     /// Counts the call against every budget of a code request. Returns false if a budget is exhausted, the code is no
     /// longer this one, or the code had its call.
     async fn admit_call(&self, destination: &Destination<'_>) -> Result<bool, Failure> {
-        let (otps, call) = (&self.engines.store, destination.code_request);
+        let call = destination.code_request;
         let limits =
             Limits { resend_cooldown_secs: 0, sends_per_ip_hour: 0, ..self.config.limits.clone() };
         let admit = self.as_code_request(destination, &limits, destination.phone_key);
-        match otps.admit(&admit).await? {
+        match self.codes.admit(&admit).await? {
             Admission::Admitted { .. } => Ok(true),
             Admission::Replayed(first) => Ok(first.request_id == call.request_id),
             Admission::Limited { limit, .. } => {

@@ -19,8 +19,8 @@ use config::{Config, ProviderName};
 use domain::event::{Envelope, SmsReceipt, SmsRequested};
 use ledger::Ledger;
 use service::blocklist::Blocklist;
-use service::connections::{Connections, StoredCrashCounts};
-use store::clock_sync as store_time;
+use service::connections::StoredCrashCounts;
+use service::delivery::{Connections, clock_sync as store_time};
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::{PendingFinishes, SendSms};
@@ -87,7 +87,7 @@ pub async fn run(
 
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
     options.timeout = TIMEOUT;
-    options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.clone())));
+    options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.crash_counts())));
     let consume = worker::run(
         engines.bus.clone(),
         Queue::SmsWorker,

@@ -7,6 +7,6 @@ use service::standalone;
 
 fn main() -> ExitCode {
     standalone::main(Role::SmsWorker, async |start| {
-        sms_worker::run(start.config, start.engines, start.stop).await
+        sms_worker::run(start.config, start.engines.for_delivery(), start.stop).await
     })
 }

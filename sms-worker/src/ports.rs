@@ -10,8 +10,7 @@ use domain::ids::RequestId;
 use domain::phone::Phone;
 use futures::future::BoxFuture;
 use service::blocklist::Blocklist;
-use service::connections::Connections;
-use store::inbox::KeptMessage;
+use service::delivery::{Connections, KeptMessage};
 
 /// Publishes the status of a text in the trace (W3C `traceparent`) that led to it; returns once the broker confirms it.
 pub type Publish = Arc<
@@ -39,9 +38,9 @@ pub(crate) fn publish_on(engines: &Connections) -> Publish {
 }
 
 pub(crate) fn wanted_by(engines: &Connections, blocks: &Blocklist) -> Wanted {
-    let (otps, blocks, clock) = (engines.store.clone(), blocks.clone(), engines.clock.clone());
+    let (store, blocks, clock) = (engines.store.clone(), blocks.clone(), engines.clock.clone());
     Arc::new(move |request, e164| {
-        let (otps, blocks, now) = (otps.clone(), blocks.clone(), clock.now());
+        let (store, blocks, now) = (store.clone(), blocks.clone(), clock.now());
         Box::pin(async move {
             let phone =
                 Phone::trusted(&e164).map_err(|cause| EngineError::broken("seal", cause))?;
@@ -49,7 +48,7 @@ pub(crate) fn wanted_by(engines: &Connections, blocks: &Blocklist) -> Wanted {
                 return Ok(false);
             }
             match request {
-                Some(request) => otps.is_wanted(request).await,
+                Some(request) => store.is_wanted(request).await,
                 None => Ok(true),
             }
         })
@@ -57,14 +56,14 @@ pub(crate) fn wanted_by(engines: &Connections, blocks: &Blocklist) -> Wanted {
 }
 
 pub(crate) fn keep_in(engines: &Connections) -> Keep {
-    let (otps, keys) = (engines.store.clone(), Arc::clone(&engines.keys));
+    let (inbox, keys) = (engines.store.inbox(), Arc::clone(&engines.keys));
     Arc::new(move |text| {
-        let (otps, keys) = (otps.clone(), Arc::clone(&keys));
+        let (inbox, keys) = (inbox.clone(), Arc::clone(&keys));
         Box::pin(async move {
             let kept = Phone::trusted(&text.phone_number)
                 .and_then(|phone| text.seal(&keys, keys.phone_key(&phone)))
                 .map_err(|cause| EngineError::broken("inbox", cause))?;
-            otps.keep_text(&kept).await
+            inbox.keep(&kept).await
         })
     })
 }

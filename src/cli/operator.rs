@@ -55,7 +55,7 @@ impl Operator {
 
 async fn connect(engines: &EngineSettings) -> anyhow::Result<Pool> {
     let sql = open_pool(engines).await.context("connect to the database")?;
-    sql.migrate().await.context("migrate the database")?;
+    sql.migrate(accounts::FUNCTIONS).await.context("migrate the database")?;
     Ok(sql)
 }
 

@@ -79,7 +79,7 @@ impl Inside {
             tasks.spawn(gateway::serve(config.clone(), engines, listener, stop.clone()));
         }
         tasks.spawn(otp_worker::run(config.clone(), engines.clone(), stop.clone()));
-        tasks.spawn(sms_worker::run(config.clone(), engines.clone(), stop.clone()));
+        tasks.spawn(sms_worker::run(config.clone(), engines.for_delivery(), stop.clone()));
         let inside = Self { clock, engines, config, stop, urls, tasks, _home: home };
         for number in 0..gateways {
             inside.answers(number).await;

@@ -565,7 +565,7 @@ macro_rules! rules {
             async fn $rule() -> anyhow::Result<()> {
                 let folder = testkit::folder::Folder::new("ledger");
                 let db = super::Pool::sqlite(folder.path()).await?;
-                db.migrate().await?;
+                db.migrate(&[]).await?;
                 super::$rule(&super::bench(db)).await
             })+
         }
@@ -575,7 +575,7 @@ macro_rules! rules {
             async fn $rule() -> anyhow::Result<()> {
                 let url = testkit::engines::Engines::one_by_one().database().await;
                 let db = super::Pool::postgres(&url.into()).await?;
-                db.migrate().await?;
+                db.migrate(&[]).await?;
                 super::$rule(&super::bench(db)).await
             })+
         }

@@ -59,9 +59,9 @@ async fn worker_off_by(off_ms: i64) {
     let (clock, stop) = (Clock::wrong_by(off_ms), CancellationToken::new());
     let engines = Connections::connect(&config, "sms-worker", clock, Health::default(), &stop);
     let engines = engines.await.unwrap();
-    engines.sql.migrate().await.unwrap();
+    engines.sql.migrate(accounts::FUNCTIONS).await.unwrap();
     let mut statuses = engines.bus.consume(Queue::OtpWorker, 10).await.unwrap();
-    let service = tokio::spawn(sms_worker::run(config, engines.clone(), stop.clone()));
+    let service = tokio::spawn(sms_worker::run(config, engines.for_delivery(), stop.clone()));
 
     let (fresh_phone, stale_phone) = (new_phone(), new_phone());
     let stale = publish(&engines, &stale_phone, -60).await;

@@ -20,7 +20,7 @@ use guard::Destination;
 use service::connections::Connections;
 use service::health::Health;
 use sql::Pool;
-use store::{Admission, Admit, Closing, OtpStore, Scope};
+use store::{Admission, Admit, Closing, Scope, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -68,10 +68,10 @@ impl Stage {
         given.insert("LATCHKEY_RESEND_COOLDOWN_SECS".into(), "0".into());
         let config = Arc::new(Config::from_map(Role::AllInOne, &given).unwrap());
         let (clock, db) = (Clock::manual(), Pool::sqlite(&folder).await.unwrap());
-        db.migrate().await.unwrap();
+        db.migrate(accounts::FUNCTIONS).await.unwrap();
         let engines = Connections {
             bus: Bus::memory(clock.clone()),
-            store: OtpStore::memory(clock.clone()),
+            store: Store::memory(clock.clone()),
             sql: db,
             keys: Arc::new(Keys::from_secret(&[7; 32], None)),
             clock,
@@ -106,7 +106,7 @@ impl Stage {
             unlimited: false,
             guard: self.config.pumping_guard,
         };
-        match self.engines.store.admit(&admit).await.unwrap() {
+        match self.engines.store.codes().admit(&admit).await.unwrap() {
             Admission::Admitted { code_id, now, expires_at, .. } => {
                 let recipient =
                     Recipient { phone_number: phone.to_owned(), user_id: None, profile: None };
@@ -224,16 +224,13 @@ const ON: (&str, &str) = ("LATCHKEY_VOICE_FALLBACK_SECS", "20");
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p2_only_an_unconfirmed_text_is_followed_by_a_call_and_only_by_one() {
     let mut stage = Stage::set(&[ON]).await;
-    let otps = stage.engines.store.clone();
+    let store = stage.engines.store.clone();
     let advance_status = async |asked: &Requested, status, reason| {
-        otps.advance_status(
-            asked.code_request.request_id,
-            status,
-            reason,
-            asked.code_request.expires_at,
-        )
-        .await
-        .unwrap();
+        store
+            .statuses()
+            .advance(asked.code_request.request_id, status, reason, asked.code_request.expires_at)
+            .await
+            .unwrap();
     };
     let began_ms = stage.engines.clock.now_ms();
     let (_, silent) = stage.texted("+989120000001").await;
@@ -246,7 +243,9 @@ async fn p2_only_an_unconfirmed_text_is_followed_by_a_call_and_only_by_one() {
     let (used, _) = stage.texted("+989120000005").await;
     let key = stage.engines.keys.phone_key(&Phone::trusted("+989120000005").unwrap());
     let destination = Destination { country: "IR", operator_prefix: "989120" };
-    otps.close(&key, Scope::Login, used.code_request.code_id, Closing::Used(None), destination)
+    store
+        .codes()
+        .close(&key, Scope::Login, used.code_request.code_id, Closing::Used(None), destination)
         .await
         .unwrap();
     // The client requested a call: that is the one call.
@@ -297,7 +296,8 @@ async fn a_fallback_call_counts_against_the_budgets_and_is_skipped_when_they_are
     // A text and a call make two. The call has its own record: the requester's status is unaffected by it.
     let refused = stage.admit("+989120000012", Channel::Sms, TTL_MS).await;
     assert_eq!(refused.err(), Some(Limit::PhoneHour));
-    let status = stage.engines.store.status(asked.code_request.request_id).await.unwrap().unwrap();
+    let status =
+        stage.engines.store.statuses().get(asked.code_request.request_id).await.unwrap().unwrap();
     assert_eq!((status.status, status.channel), (Status::Issued, Channel::Sms));
     assert!(called(&stage.end().await).is_empty());
 }

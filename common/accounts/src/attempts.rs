@@ -1,7 +1,9 @@
 //! Failed attempts, counted where a flush of Redis cannot reset them (P4; contract, ruling 28).
 
-use super::throttle::{self, AttemptLimits, Throttle};
-use super::{Attempts, audit};
+use serde::Serialize;
+
+use super::throttle::{self, Attempt, AttemptLimits, Throttle};
+use super::{Attempts, audit, document};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
@@ -35,6 +37,16 @@ pub struct Counted {
     pub code_failures: u32,
 }
 
+/// A failed attempt: what `latchkey_record_failure_2` reads, by these names.
+#[derive(Serialize)]
+struct FailedAttempt<'a> {
+    #[serde(flatten)]
+    attempt: Attempt<'a>,
+    code_id: Option<CodeId>,
+    /// In milliseconds.
+    code_expires_at: Option<i64>,
+}
+
 impl Attempts {
     /// Counts a failed attempt for the phone and for the code's id (with the code's expiry), before the response is
     /// sent. A throttled attempt is not counted, and the caller must not reveal whether it was wrong. One round trip on
@@ -47,29 +59,23 @@ impl Attempts {
         limits: AttemptLimits,
         now: Timestamp,
     ) -> Result<Result<Counted, Throttle>, EngineError> {
-        let (code_id, code_expires_at) = code.unzip();
+        let failed = FailedAttempt {
+            attempt: Attempt::new(claimant, kind, limits, now),
+            code_id: code.map(|(id, _)| id),
+            code_expires_at: code.map(|(_, expires_at)| expires_at.ms()),
+        };
         self.pool
             .within("count a failed attempt", async {
                 if !self.pool.is_postgres() {
-                    return self.record_failure_sqlite(claimant, kind, code, limits, now).await;
+                    return self.record_failure_sqlite(&failed).await;
                 }
-                self.carry_over(claimant, kind, limits, now).await?;
+                self.carry_over(&failed.attempt).await?;
+                let document = document::text(&failed)?;
                 let mut work = self.pool.statement().await?;
                 let row = work
                     .one(
-                        "SELECT verdict, until_ms, failed, code_failed
-                     FROM latchkey_guess_failed($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                        args![
-                            claimant.phone_number,
-                            claimant.phone_key.as_str(),
-                            kind.as_str(),
-                            claimant.known_device,
-                            now,
-                            limits.max_failures,
-                            limits.reset_ms(),
-                            code_id,
-                            code_expires_at,
-                        ],
+                        "SELECT verdict, until_ms, failed, code_failed FROM latchkey_record_failure_2($1::jsonb)",
+                        args![&document],
                     )
                     .await?;
                 let throttle =
@@ -88,14 +94,11 @@ impl Attempts {
 
     async fn record_failure_sqlite(
         &self,
-        claimant: Claimant<'_>,
-        kind: AttemptKind,
-        code: Option<(CodeId, Timestamp)>,
-        limits: AttemptLimits,
-        now: Timestamp,
+        failed: &FailedAttempt<'_>,
     ) -> Result<Result<Counted, Throttle>, sqlx::Error> {
         let mut work = self.pool.transaction().await?;
-        let failures = match throttle::check_locked(&mut work, claimant, kind, limits, now).await? {
+        let FailedAttempt { attempt, code_id, code_expires_at } = failed;
+        let failures = match throttle::check_locked(&mut work, attempt).await? {
             Ok(failures) => failures + 1,
             Err(throttle) => {
                 work.undo().await?;
@@ -105,17 +108,17 @@ impl Attempts {
         work.run(
             "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (phone_key, kind) DO UPDATE SET failures = $3, last_judged_at = $4",
-            args![claimant.phone_key.as_str(), kind.as_str(), failures, now],
+            args![attempt.phone_key, attempt.kind, failures, attempt.now],
         )
         .await?;
         let mut code_failures = 0;
-        if let Some((code, expires_at)) = code {
+        if let Some(code) = *code_id {
             let row = work
                 .one(
                     "INSERT INTO code_guesses (code_id, failures, expires_at) VALUES ($1, 1, $2)
                      ON CONFLICT (code_id) DO UPDATE SET failures = code_guesses.failures + 1
                      RETURNING failures",
-                    args![code, expires_at],
+                    args![code, *code_expires_at],
                 )
                 .await?;
             code_failures = row.get("failures")?;
@@ -134,24 +137,20 @@ impl Attempts {
         now: Timestamp,
     ) -> Result<Option<Throttle>, EngineError> {
         self.pool.within("read the failed attempts of a phone", async {
-            self.carry_over(claimant, kind, limits, now).await?;
+            let attempt = Attempt::new(claimant, kind, limits, now);
+            self.carry_over(&attempt).await?;
             let mut work = self.pool.reading().await?;
             let row = work
                 .optional(
                     "SELECT failures, last_judged_at,
                          EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device
                      FROM guesses WHERE phone_key = $1 AND kind = $2",
-                    args![
-                        claimant.phone_key.as_str(),
-                        kind.as_str(),
-                        claimant.known_device,
-                        claimant.phone_number,
-                    ],
+                    args![attempt.phone_key, attempt.kind, attempt.known_device, attempt.phone_number],
                 )
                 .await?;
             let past = row.as_ref().map(throttle::past).transpose()?;
             work.done().await?;
-            Ok(throttle::judge(past, limits, now).err())
+            Ok(throttle::judge(past, &attempt).err())
         })
         .await
     }
@@ -179,18 +178,12 @@ impl Attempts {
     }
 
     /// For single-statement operations during a rotation: see [`throttle::carry_over`].
-    pub(super) async fn carry_over(
-        &self,
-        claimant: Claimant<'_>,
-        kind: AttemptKind,
-        limits: AttemptLimits,
-        now: Timestamp,
-    ) -> Result<(), sqlx::Error> {
-        if claimant.former_key.is_none() {
+    pub(super) async fn carry_over(&self, attempt: &Attempt<'_>) -> Result<(), sqlx::Error> {
+        if attempt.former_key.is_none() {
             return Ok(());
         }
         let mut work = self.pool.transaction().await?;
-        throttle::carry_over(&mut work, claimant, kind, limits, now).await?;
+        throttle::carry_over(&mut work, attempt).await?;
         work.done().await
     }
 

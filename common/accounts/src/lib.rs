@@ -11,6 +11,7 @@
 mod attempts;
 mod audit;
 mod blocks;
+mod document;
 pub mod former_phone;
 mod guard_history;
 mod outbox;
@@ -20,12 +21,13 @@ mod phone_undo;
 mod refresh;
 mod sessions;
 mod sign_in;
+mod sign_in_document;
 mod staff;
 mod sweep;
 mod throttle;
 mod users;
 
-use sql::Pool;
+use sql::{Function, Pool};
 
 pub use attempts::{AttemptKind, Claimant, Counted};
 pub use audit::AuditEntry;
@@ -44,6 +46,17 @@ pub use staff::StaffRole;
 pub use sweep::Swept;
 pub use throttle::{AttemptLimits, Throttle};
 pub use users::{Changes, Creation, NewUser, User};
+
+/// The rules that run inside PostgreSQL, each beside the Rust that calls it and takes its steps on SQLite. For
+/// [`Pool::migrate`].
+pub const FUNCTIONS: &[Function] = &[
+    Function { name: "latchkey_throttle_2", definition: include_str!("throttle.postgres.sql") },
+    Function {
+        name: "latchkey_record_failure_2",
+        definition: include_str!("attempts.postgres.sql"),
+    },
+    Function { name: "latchkey_sign_in_2", definition: include_str!("sign_in.postgres.sql") },
+];
 
 macro_rules! facets {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => { $(

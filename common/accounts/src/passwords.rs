@@ -11,7 +11,7 @@ use super::audit;
 use super::outbox::Prepared;
 use super::sessions::{self, Ending, Session};
 use super::sign_in::{self, NewSession};
-use super::throttle::{self, AttemptLimits, Throttle};
+use super::throttle::{self, Attempt, AttemptLimits, Throttle};
 use super::users::{self, User, user_returning};
 use domain::engine_error::EngineError;
 use domain::event::SessionStarted;
@@ -162,14 +162,14 @@ impl Accounts {
         self.pool
             .within("set a password", async {
                 let mut work = self.pool.transaction().await?;
-                if let Some((claimant, limits)) = change.attempt {
-                    let kind = AttemptKind::Password;
-                    if let Err(throttle) =
-                        throttle::check_locked(&mut work, claimant, kind, limits, now).await?
-                    {
-                        work.undo().await?;
-                        return Ok(Err(throttle));
-                    }
+                let attempt = change.attempt.map(|(claimant, limits)| {
+                    Attempt::new(claimant, AttemptKind::Password, limits, now)
+                });
+                if let Some(attempt) = &attempt
+                    && let Err(throttle) = throttle::check_locked(&mut work, attempt).await?
+                {
+                    work.undo().await?;
+                    return Ok(Err(throttle));
                 }
                 let set = work
                     .run(
@@ -182,8 +182,8 @@ impl Accounts {
                     work.undo().await?;
                     return Ok(Ok(false));
                 }
-                if let Some((claimant, _)) = change.attempt {
-                    sign_in::forget_failures(&mut work, claimant, AttemptKind::Password).await?;
+                if let Some(attempt) = &attempt {
+                    sign_in::forget_failures(&mut work, attempt).await?;
                 }
                 let others = Ending::others(change.keep, "password_changed");
                 sessions::end(&mut work, user_id, others, None, now).await?;
@@ -226,10 +226,9 @@ impl Accounts {
     ) -> Result<Result<PasswordOutcome, Throttle>, EngineError> {
         let PasswordSignIn { claimant, user_id, limits, now, .. } = sign_in;
         self.pool.within("sign in by password", async {
+            let attempt = Attempt::new(claimant, AttemptKind::Password, limits, now);
             let mut work = self.pool.transaction().await?;
-            if let Err(throttle) =
-                throttle::check_locked(&mut work, claimant, AttemptKind::Password, limits, now).await?
-            {
+            if let Err(throttle) = throttle::check_locked(&mut work, &attempt).await? {
                 work.undo().await?;
                 return Ok(Err(throttle));
             }
@@ -256,7 +255,7 @@ impl Accounts {
             sign_in::make_room(&mut work, user.id, now).await?;
             let session = sign_in.session.of(user.id, now);
             sign_in::insert(&mut work, &session).await?;
-            sign_in::forget_failures(&mut work, claimant, AttemptKind::Password).await?;
+            sign_in::forget_failures(&mut work, &attempt).await?;
             let method = session.method.as_str().to_owned();
             let started =
                 SessionStarted { session_id: session.id, user_id, started_at: now, method };

@@ -5,7 +5,7 @@ use super::outbox::Prepared;
 use super::phone_undo::Undo;
 use super::sessions::{self, Ending};
 use super::sign_in::{self, Denied, UsedCode};
-use super::throttle::AttemptLimits;
+use super::throttle::{Attempt, AttemptLimits};
 use super::users::{self, User, user_returning};
 use super::{Accounts, audit};
 use domain::engine_error::EngineError;
@@ -51,12 +51,11 @@ impl Accounts {
         change: PhoneChange<'_>,
     ) -> Result<Result<PhoneChangeOutcome, Denied>, EngineError> {
         let PhoneChange { user_id, claimant, limits, now, .. } = change;
+        let attempt = Attempt::new(claimant, AttemptKind::Code, limits, now);
         self.pool
             .within("change a phone", async {
                 let mut work = self.pool.transaction().await?;
-                if let Err(denied) =
-                    sign_in::redeem(&mut work, claimant, change.code, limits, now).await?
-                {
+                if let Err(denied) = sign_in::redeem(&mut work, &attempt, change.code).await? {
                     work.undo().await?;
                     return Ok(Err(denied));
                 }
@@ -95,7 +94,7 @@ impl Accounts {
                     work.undo().await?;
                     return Ok(Err(Denied::AccountGone));
                 };
-                sign_in::forget_failures(&mut work, claimant, AttemptKind::Code).await?;
+                sign_in::forget_failures(&mut work, &attempt).await?;
                 let others = Ending::others(change.keep, "phone_changed");
                 sessions::end(&mut work, user_id, others, None, now).await?;
                 if let Some(undo) = change.undo {

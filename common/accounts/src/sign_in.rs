@@ -1,31 +1,27 @@
 //! Sign-in by code: the fence, the account, the session and everything that belongs to them, in one transaction (P3).
 
-use super::{Accounts, Attempts};
+use super::{Accounts, Attempts, audit, document};
 use std::fmt;
 
-use serde_json::json;
+use serde::Serialize;
 
-use super::attempts::{AttemptKind, Claimant};
-use super::audit;
-use super::outbox::Prepared;
+use super::attempts::Claimant;
 use super::sessions::{self, Ending, LiveSession, MAX_PER_USER, Method, Session, session_columns};
-use super::throttle::{self, AttemptLimits, Throttle};
+use super::sign_in_document::Document;
+use super::throttle::{self, Attempt, AttemptLimits, Throttle};
 use super::users::{self, User, user_columns, user_returning};
 use domain::engine_error::EngineError;
-use domain::event::{OtpVerified, SessionEnded, SessionStarted, UserCreated};
+use domain::event::{Event as _, UserCreated};
 use domain::ids::{CodeId, RequestId, SessionId, UserId};
-use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::Purpose;
 use sql::{Row, Work, args};
 
-/// For this long, a repeated login gets its session again (contract, ruling 32).
-const LOGIN_KEY_MS: i64 = 30_000;
-
 /// A correct code, and its expiry.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct UsedCode {
+    #[serde(rename = "code_id")]
     pub id: CodeId,
+    #[serde(rename = "code_expires_at", serialize_with = "document::ms")]
     pub expires_at: Timestamp,
 }
 
@@ -129,61 +125,6 @@ impl fmt::Debug for LoginReplay {
     }
 }
 
-/// The events of a sign-in, encoded before the account is known: `new_user` and `session` are placeholders for the
-/// account's id and, in `ended`, for the session that is ended.
-struct Events {
-    created: Prepared,
-    started: Prepared,
-    verified: Prepared,
-    ended: Prepared,
-}
-
-impl Events {
-    fn of(sign_in: &SignIn<'_>) -> Result<Self, sqlx::Error> {
-        let SignIn { now, new_user: user_id, traceparent, .. } = *sign_in;
-        let country = sign_in.country.to_owned();
-        let session_id = sign_in.session.id;
-        Ok(Self {
-            created: Prepared::of(
-                now,
-                traceparent,
-                UserCreated { user_id, created_at: now, country: country.clone() },
-            )?,
-            started: Prepared::of(
-                now,
-                traceparent,
-                SessionStarted {
-                    session_id,
-                    user_id,
-                    started_at: now,
-                    method: sign_in.session.method.as_str().to_owned(),
-                },
-            )?,
-            verified: Prepared::of(
-                now,
-                traceparent,
-                OtpVerified {
-                    request_id: sign_in.request_id,
-                    purpose: Purpose::Login,
-                    user_id,
-                    country,
-                    verified_at: now,
-                },
-            )?,
-            ended: Prepared::of(
-                now,
-                traceparent,
-                SessionEnded {
-                    session_id,
-                    user_id,
-                    ended_at: now,
-                    reason: "too_many_sessions".to_owned(),
-                },
-            )?,
-        })
-    }
-}
-
 impl Accounts {
     /// Exchanges a correct code for a session: one round trip on PostgreSQL.
     ///
@@ -196,23 +137,12 @@ impl Accounts {
     ) -> Result<Result<LoginOutcome, Denied>, EngineError> {
         self.pool
             .within("sign in", async {
+                let session = sign_in.session.of(sign_in.new_user, sign_in.now);
+                let document = Document::of(&sign_in, &session)?;
                 if self.pool.is_postgres() {
-                    let SignIn { claimant, limits, now, .. } = sign_in;
-                    Attempts::new(&self.pool)
-                        .carry_over(claimant, AttemptKind::Code, limits, now)
-                        .await?;
-                    let outcome = Box::pin(self.sign_in_postgres(&sign_in)).await?;
-                    if let (Ok(LoginOutcome::SignedIn { .. }), Some(_)) =
-                        (&outcome, claimant.former_key)
-                    {
-                        // The function knows one key. If this fails, an old count stays a little longer.
-                        let mut work = self.pool.statement().await?;
-                        forget_failures(&mut work, claimant, AttemptKind::Code).await?;
-                        work.done().await?;
-                    }
-                    Ok(outcome)
+                    Box::pin(self.sign_in_postgres(&document, &session)).await
                 } else {
-                    Box::pin(self.sign_in_sqlite(&sign_in)).await
+                    Box::pin(self.sign_in_sqlite(&document, &session)).await
                 }
             })
             .await
@@ -220,65 +150,33 @@ impl Accounts {
 
     async fn sign_in_postgres(
         &self,
-        sign_in: &SignIn<'_>,
+        document: &Document<'_>,
+        session: &Session,
     ) -> Result<Result<LoginOutcome, Denied>, sqlx::Error> {
-        let SignIn { claimant, limits, now, .. } = *sign_in;
-        let session = sign_in.session.of(sign_in.new_user, now);
-        let events = Events::of(sign_in)?;
-        let detail = detail(&session);
-        let (first_name, last_name) = sign_in.profile.unwrap_or_default();
+        Attempts::new(&self.pool).carry_over(&document.attempt).await?;
+        let text = document::text(document)?;
         let mut work = self.pool.statement().await?;
         let row = work
             .one(
                 "SELECT verdict, until_ms, created, (account).id AS u_id, (account).phone_number,
                      (account).first_name, (account).last_name, (account).locale, (account).country, (account).role,
                      (account).created_at AS u_created_at, (account).blocked_at IS NOT NULL AS blocked
-                 FROM latchkey_sign_in($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                     $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)",
-                args![
-                    claimant.phone_number,
-                    claimant.phone_key.as_str(),
-                    claimant.known_device,
-                    now,
-                    limits.max_failures,
-                    limits.reset_ms(),
-                    limits.attempts,
-                    sign_in.code.id,
-                    sign_in.code.expires_at,
-                    sign_in.new_user,
-                    first_name,
-                    last_name,
-                    sign_in.locale,
-                    sign_in.country,
-                    session.id,
-                    session.method.as_str(),
-                    &session.device,
-                    &session.ip,
-                    session.expires_at,
-                    session.absolute_expires_at,
-                    MAX_PER_USER,
-                    sign_in.key.map(|key| key.key_hash),
-                    sign_in.key.map(|key| key.body_hash),
-                    now.plus_ms(LOGIN_KEY_MS),
-                    events.created.id,
-                    &events.created.body,
-                    events.started.id,
-                    &events.started.body,
-                    events.verified.id,
-                    &events.verified.body,
-                    events.ended.id,
-                    &events.ended.body,
-                    &detail,
-                    session.jkt.as_deref(),
-                ],
+                 FROM latchkey_sign_in_2($1::jsonb)",
+                args![&text],
             )
             .await?;
         work.done().await?;
         let verdict: String = row.get("verdict")?;
         match verdict.as_str() {
             "signed_in" => {
+                if document.attempt.former_key.is_some() {
+                    // The function knows one key. If this fails, an old count stays a little longer.
+                    let mut work = self.pool.statement().await?;
+                    forget_failures(&mut work, &document.attempt).await?;
+                    work.done().await?;
+                }
                 let user = users::user(&row)?;
-                let session = Session { user_id: user.id, ..session };
+                let session = Session { user_id: user.id, ..session.clone() };
                 Ok(Ok(LoginOutcome::SignedIn { user, created: row.get("created")?, session }))
             }
             "blocked" => Ok(Ok(LoginOutcome::Blocked)),
@@ -289,18 +187,19 @@ impl Accounts {
         }
     }
 
-    /// The steps of `latchkey_sign_in`, in the same order.
+    /// The steps of `sign_in.postgres.sql`, in the same order.
     async fn sign_in_sqlite(
         &self,
-        sign_in: &SignIn<'_>,
+        document: &Document<'_>,
+        session: &Session,
     ) -> Result<Result<LoginOutcome, Denied>, sqlx::Error> {
-        let SignIn { claimant, limits, now, code, .. } = *sign_in;
+        let attempt = &document.attempt;
+        let now = attempt.now;
         let mut work = self.pool.transaction().await?;
-        if let Err(denied) = redeem(&mut work, claimant, code, limits, now).await? {
+        if let Err(denied) = redeem(&mut work, attempt, document.code).await? {
             work.undo().await?;
             return Ok(Err(denied));
         }
-        let (first_name, last_name) = sign_in.profile.unwrap_or_default();
         let row = work
             .one(
                 concat!(
@@ -313,18 +212,18 @@ impl Accounts {
                     user_returning!()
                 ),
                 args![
-                    sign_in.new_user,
-                    claimant.phone_number,
-                    first_name,
-                    last_name,
-                    sign_in.locale,
-                    sign_in.country,
+                    document.new_user,
+                    attempt.phone_number,
+                    document.first_name,
+                    document.last_name,
+                    document.locale,
+                    document.country,
                     now,
                 ],
             )
             .await?;
         let user = users::user(&row)?;
-        let created = user.id == sign_in.new_user;
+        let created = user.id == document.new_user;
         let name = user.id.to_string();
         if user.blocked {
             audit::write(&mut work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
@@ -332,25 +231,24 @@ impl Accounts {
             return Ok(Ok(LoginOutcome::Blocked));
         }
         make_room(&mut work, user.id, now).await?;
-        let session = sign_in.session.of(user.id, now);
+        let session = Session { user_id: user.id, ..session.clone() };
         insert(&mut work, &session).await?;
-        if let Some(LoginKey { key_hash, body_hash }) = sign_in.key {
+        if let (Some(key_hash), Some(body_hash)) = (document.key_hash, document.body_hash) {
             work.run(
                 "INSERT INTO login_keys (key_hash, body_hash, session_id, expires_at) VALUES ($1, $2, $3, $4)
                  ON CONFLICT (key_hash) DO UPDATE SET body_hash = $2, session_id = $3, expires_at = $4",
-                args![key_hash, body_hash, session.id, now.plus_ms(LOGIN_KEY_MS)],
+                args![key_hash, body_hash, session.id, document.key_expires_at],
             )
             .await?;
         }
-        forget_failures(&mut work, claimant, AttemptKind::Code).await?;
-        let events = Events::of(&SignIn { new_user: user.id, ..*sign_in })?;
-        events.verified.write(&mut work, now).await?;
-        events.started.write(&mut work, now).await?;
-        if created {
-            events.created.write(&mut work, now).await?;
+        forget_failures(&mut work, attempt).await?;
+        for event in &document.events {
+            if created || event.kind != UserCreated::TYPE {
+                event.of(user.id).write(&mut work, now).await?;
+            }
         }
         let act = if created { "signed_up" } else { "signed_in" };
-        audit::write(&mut work, now, &name, act, &name, &detail(&session)).await?;
+        audit::write(&mut work, now, &name, act, &name, &document.detail).await?;
         work.done().await?;
         Ok(Ok(LoginOutcome::SignedIn { user, created, session }))
     }
@@ -390,27 +288,20 @@ fn replay(row: &Row) -> Result<LoginReplay, sqlx::Error> {
     Ok(LoginReplay { body_hash: row.get("body_hash")?, session })
 }
 
-fn detail(session: &Session) -> String {
-    json!({ "session": session.id, "method": session.method.as_str() }).to_string()
-}
-
 /// Judges an attempt with a correct code and passes the code through the fence, once. If denied, the caller undoes the
 /// transaction.
 pub(super) async fn redeem(
     work: &mut Work,
-    claimant: Claimant<'_>,
+    attempt: &Attempt<'_>,
     code: UsedCode,
-    limits: AttemptLimits,
-    now: Timestamp,
 ) -> Result<Result<(), Denied>, sqlx::Error> {
-    let judged = throttle::check_locked(work, claimant, AttemptKind::Code, limits, now).await?;
-    if let Err(throttle) = judged {
+    if let Err(throttle) = throttle::check_locked(work, attempt).await? {
         return Ok(Err(Denied::Throttled(throttle)));
     }
     let spent = work
         .optional(
             "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2",
-            args![code.id, limits.attempts],
+            args![code.id, attempt.code_attempts],
         )
         .await?;
     if spent.is_some() {
@@ -419,7 +310,7 @@ pub(super) async fn redeem(
     let passed = work
         .run(
             "INSERT INTO used_codes (code_id, used_at, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            args![code.id, now, code.expires_at],
+            args![code.id, attempt.now, code.expires_at],
         )
         .await?;
     Ok(if passed == 1 { Ok(()) } else { Err(Denied::CodeUsed) })
@@ -470,13 +361,11 @@ pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sql
 /// Resets the consecutive failures after a success, also those under the previous secret.
 pub(super) async fn forget_failures(
     work: &mut Work,
-    claimant: Claimant<'_>,
-    kind: AttemptKind,
+    attempt: &Attempt<'_>,
 ) -> Result<(), sqlx::Error> {
-    let former = claimant.former_key.map(PhoneKey::as_str);
     work.run(
         "DELETE FROM guesses WHERE kind = $2 AND (phone_key = $1 OR phone_key = $3)",
-        args![claimant.phone_key.as_str(), kind.as_str(), former],
+        args![attempt.phone_key, attempt.kind, attempt.former_key],
     )
     .await?;
     Ok(())

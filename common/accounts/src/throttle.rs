@@ -3,10 +3,14 @@
 //!
 //! The limit of 100 consecutive failures is NIST SP 800-63B-4 section 3.2.2; waits that grow from 30 seconds are its
 //! measure to slow a claimant before that; the rest is the product's (contract, P4 and rulings 3 and 4). PostgreSQL
-//! judges by the function `latchkey_gate`, in the transaction that counts. The contract suite holds both to one table
-//! of cases.
+//! judges by the function of `throttle.postgres.sql`, in the transaction that counts; the numbers reach it in its
+//! document. The contract suite holds both to one table of cases.
 
-use super::{AttemptKind, Claimant};
+use serde::Serialize;
+
+use super::{AttemptKind, Claimant, document};
+use domain::ids::UserId;
+use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
@@ -14,6 +18,8 @@ use sql::{Work, args};
 const FREE_FAILURES: i64 = 10;
 const FIRST_WAIT_MS: i64 = 30_000;
 const LONGEST_WAIT_MS: i64 = 900_000;
+/// One in this many of the failures is reserved for a known device.
+const KNOWN_DEVICE_SHARE: i64 = 10;
 
 /// The configured limits of attempts.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +65,55 @@ impl Throttle {
     }
 }
 
+/// An attempt and the numbers that it is judged by: what `latchkey_throttle_2` reads, by these names.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Attempt<'a> {
+    pub phone_number: &'a str,
+    pub phone_key: &'a str,
+    /// Not for the functions: they know one key.
+    #[serde(skip)]
+    pub former_key: Option<&'a str>,
+    pub kind: &'static str,
+    pub known_device: Option<UserId>,
+    #[serde(serialize_with = "document::ms")]
+    pub now: Timestamp,
+    free_failures: i64,
+    first_wait_ms: i64,
+    longest_wait_ms: i64,
+    max_failures: i64,
+    max_of_strangers: i64,
+    /// 0: never.
+    reset_ms: i64,
+    /// The failures after which a code is exhausted.
+    pub code_attempts: u32,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(
+        claimant: Claimant<'a>,
+        kind: AttemptKind,
+        limits: AttemptLimits,
+        now: Timestamp,
+    ) -> Self {
+        let max_failures = i64::from(limits.max_failures);
+        Self {
+            phone_number: claimant.phone_number,
+            phone_key: claimant.phone_key.as_str(),
+            former_key: claimant.former_key.map(PhoneKey::as_str),
+            kind: kind.as_str(),
+            known_device: claimant.known_device,
+            now,
+            free_failures: FREE_FAILURES,
+            first_wait_ms: FIRST_WAIT_MS,
+            longest_wait_ms: LONGEST_WAIT_MS,
+            max_failures,
+            max_of_strangers: max_failures - max_failures / KNOWN_DEVICE_SHARE,
+            reset_ms: limits.reset_ms(),
+            code_attempts: limits.attempts,
+        }
+    }
+}
+
 /// A phone's attempts so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Past {
@@ -69,25 +124,23 @@ pub(super) struct Past {
 }
 
 /// The consecutive failures that this attempt adds to, or why it is not judged.
-pub(super) fn judge(
-    past: Option<Past>,
-    limits: AttemptLimits,
-    now: Timestamp,
-) -> Result<i64, Throttle> {
+pub(super) fn judge(past: Option<Past>, attempt: &Attempt<'_>) -> Result<i64, Throttle> {
     let Some(past) = past else { return Ok(0) };
-    let reset_at =
-        (limits.failure_reset_secs > 0).then(|| past.last_judged_at.plus_ms(limits.reset_ms()));
-    if past.failures == 0 || reset_at.is_some_and(|at| now >= at) {
+    let now = attempt.now;
+    let reset_at = (attempt.reset_ms > 0).then(|| past.last_judged_at.plus_ms(attempt.reset_ms));
+    if reset_at.is_some_and(|at| now >= at) {
         return Ok(0);
     }
-    let max = i64::from(limits.max_failures);
-    let for_strangers = max - max / 10;
-    if past.failures >= max || (past.failures >= for_strangers && !past.known_device) {
+    if past.failures >= attempt.max_failures
+        || (past.failures >= attempt.max_of_strangers && !past.known_device)
+    {
         return Err(Throttle::Locked { until: reset_at });
     }
-    if past.failures >= FREE_FAILURES {
-        let doublings = (past.failures - FREE_FAILURES).min(5);
-        let until = past.last_judged_at.plus_ms((FIRST_WAIT_MS << doublings).min(LONGEST_WAIT_MS));
+    if past.failures >= attempt.free_failures {
+        // More than 31 doublings are the longest wait in any case, and could overflow.
+        let doublings = (past.failures - attempt.free_failures).min(31);
+        let wait_ms = (attempt.first_wait_ms << doublings).min(attempt.longest_wait_ms);
+        let until = past.last_judged_at.plus_ms(wait_ms);
         if now < until {
             return Err(Throttle::Delayed { until });
         }
@@ -98,34 +151,28 @@ pub(super) fn judge(
 /// Copies a phone's count from the key that it had under the previous secret, so that a rotation forgets no failures
 /// (P4). The former count stays until a success ends both: a service that was not yet restarted knows no other. So the
 /// larger of the two applies.
-pub(super) async fn carry_over(
-    work: &mut Work,
-    claimant: Claimant<'_>,
-    kind: AttemptKind,
-    limits: AttemptLimits,
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    let Some(former) = claimant.former_key else { return Ok(()) };
+pub(super) async fn carry_over(work: &mut Work, attempt: &Attempt<'_>) -> Result<(), sqlx::Error> {
+    let Some(former) = attempt.former_key else { return Ok(()) };
     let kept = work
         .optional(
             "SELECT failures, last_judged_at FROM guesses WHERE phone_key = $1 AND kind = $2",
-            args![former.as_str(), kind.as_str()],
+            args![former, attempt.kind],
         )
         .await?;
     let Some(kept) = kept else { return Ok(()) };
     let (failures, last): (i64, _) = (kept.get("failures")?, kept.time("last_judged_at")?);
-    let resets = limits.failure_reset_secs > 0;
-    if resets && now >= last.plus_ms(limits.reset_ms()) {
+    let resets = attempt.reset_ms > 0;
+    if resets && attempt.now >= last.plus_ms(attempt.reset_ms) {
         return Ok(());
     }
     // Failures judged before this time are over.
-    let over_before = resets.then(|| now.plus_ms(-limits.reset_ms()));
+    let over_before = resets.then(|| attempt.now.plus_ms(-attempt.reset_ms));
     work.run(
         "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (phone_key, kind) DO UPDATE SET
              failures = CASE WHEN guesses.failures < $3 OR guesses.last_judged_at <= $5 THEN $3 ELSE guesses.failures END,
              last_judged_at = CASE WHEN guesses.last_judged_at < $4 THEN $4 ELSE guesses.last_judged_at END",
-        args![claimant.phone_key.as_str(), kind.as_str(), failures, last, over_before],
+        args![attempt.phone_key, attempt.kind, failures, last, over_before],
     )
     .await?;
     Ok(())
@@ -134,27 +181,19 @@ pub(super) async fn carry_over(
 /// Judges in a transaction. The count stays locked until its end, so that parallel attempts queue.
 pub(super) async fn check_locked(
     work: &mut Work,
-    claimant: Claimant<'_>,
-    kind: AttemptKind,
-    limits: AttemptLimits,
-    now: Timestamp,
+    attempt: &Attempt<'_>,
 ) -> Result<Result<i64, Throttle>, sqlx::Error> {
-    carry_over(work, claimant, kind, limits, now).await?;
+    carry_over(work, attempt).await?;
     let row = work
         .optional(
             "UPDATE guesses SET failures = failures WHERE phone_key = $1 AND kind = $2
              RETURNING failures, last_judged_at,
                  EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device",
-            args![
-                claimant.phone_key.as_str(),
-                kind.as_str(),
-                claimant.known_device,
-                claimant.phone_number
-            ],
+            args![attempt.phone_key, attempt.kind, attempt.known_device, attempt.phone_number],
         )
         .await?;
     let past = row.as_ref().map(past).transpose()?;
-    Ok(judge(past, limits, now))
+    Ok(judge(past, attempt))
 }
 
 pub(super) fn past(row: &sql::Row) -> Result<Past, sqlx::Error> {

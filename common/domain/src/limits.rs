@@ -1,7 +1,9 @@
 //! The figures of admission (contract, section 7).
 
+use serde::Serialize;
+
 /// The admission limits; 0 turns a limit off.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Limits {
     pub resend_cooldown_secs: i64,
     pub sends_per_phone_hour: u64,

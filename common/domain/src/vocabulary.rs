@@ -70,6 +70,8 @@ words!(
 
 string_enum! {
     /// What the pumping guard does with what it finds.
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
     pub enum PumpingGuard { Off = "off", Record = "record", Enforce = "enforce" }
 }
 

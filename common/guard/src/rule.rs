@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::MINUTE_MS;
 
 /// When a net blocks, for how long, and what opens it again. All arithmetic uses integers, so that Redis' Lua and Rust
 /// reach the same decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
     /// The minimum number of sends that are judged. With 20, an honest block of which half verifies is blocked wrongly
     /// with a probability of 2 in 100,000 (at most one of 20 converts), and one of which 30 % verify with 1 in 130.

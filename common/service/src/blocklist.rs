@@ -45,14 +45,17 @@ impl Blocklist {
     ///
     /// # Errors
     /// When the database is broken, or when `stop` comes first.
-    pub async fn load(engines: &Connections, stop: &CancellationToken) -> anyhow::Result<Self> {
+    pub async fn load<S>(
+        engines: &Connections<S>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         let list = Self { keys: engines.keys.clone(), rules: Arc::default() };
         wait_for(&engines.health, "blocks", stop, || list.reload(engines)).await?;
         Ok(list)
     }
 
     /// Reloads the list periodically until `stop`. While the database is unavailable, the last list stays in force.
-    pub async fn follow(self, engines: Connections, stop: CancellationToken) {
+    pub async fn follow<S>(self, engines: Connections<S>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -63,7 +66,7 @@ impl Blocklist {
         }
     }
 
-    async fn reload(&self, engines: &Connections) -> Result<(), EngineError> {
+    async fn reload<S>(&self, engines: &Connections<S>) -> Result<(), EngineError> {
         let blocks = Blocks::new(&engines.sql).active(engines.clock.now()).await?;
         let rules = blocks.into_iter().filter_map(Rule::of).collect();
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;

@@ -15,13 +15,13 @@ use domain::engine_error::EngineError;
 use domain::keys::Keys;
 use futures::future::BoxFuture;
 use sql::Pool;
-use store::OtpStore;
+use store::{CrashCounts, DeliveryStore, Store};
 
 /// The engines of a process, embedded or real, with the keys, the clock and the health. Cheap to clone.
 #[derive(Clone)]
-pub struct Connections {
+pub struct Connections<S = Store> {
     pub bus: Bus,
-    pub store: OtpStore,
+    pub store: S,
     pub sql: Pool,
     pub keys: Arc<Keys>,
     pub clock: Clock,
@@ -46,13 +46,11 @@ impl Connections {
         let sql = wait_for(&health, "database", stop, || open_pool(&config.engines)).await?;
         let (store, bus) = match &config.engines {
             config::EngineSettings::Embedded { .. } => {
-                (OtpStore::memory(clock.clone()), Bus::memory(clock.clone()))
+                (Store::memory(clock.clone()), Bus::memory(clock.clone()))
             }
             config::EngineSettings::Services { redis_url, amqp_url, .. } => (
-                wait_for(&health, "redis", stop, || {
-                    OtpStore::connect_redis(redis_url, clock.clone())
-                })
-                .await?,
+                wait_for(&health, "redis", stop, || Store::connect_redis(redis_url, clock.clone()))
+                    .await?,
                 wait_for(&health, "rabbitmq", stop, || Bus::connect_rabbit(amqp_url, service))
                     .await?,
             ),
@@ -60,27 +58,28 @@ impl Connections {
         Ok(Self { bus, store, sql, keys, clock, health })
     }
 
+    /// What delivery is given: it cannot reach a code.
+    pub fn for_delivery(&self) -> Connections<DeliveryStore> {
+        let Self { bus, store, sql, keys, clock, health } = self.clone();
+        Connections { bus, store: store.for_delivery(), sql, keys, clock, health }
+    }
+
     /// Migrates the schema to this version. Safe for several processes at once: the migration takes a lock.
     ///
     /// # Errors
     /// When a migration fails, or when `stop` comes first.
     pub async fn migrate(&self, stop: &CancellationToken) -> anyhow::Result<()> {
-        wait_for(&self.health, "schema", stop, || self.sql.migrate()).await
-    }
-
-    /// Waits until the gateway or `latchkey migrate` has created the tables: services start in any order.
-    pub async fn wait_for_schema(&self, stop: &CancellationToken) -> anyhow::Result<()> {
-        wait_for(&self.health, "schema", stop, || self.sql.has_schema()).await
+        wait_for(&self.health, "schema", stop, || self.sql.migrate(accounts::FUNCTIONS)).await
     }
 
     /// Watches the engines for `/readyz` until `stop`, or until one of our own parts is dead and only a new process can
     /// restore it.
     pub async fn watch(self, stop: CancellationToken) {
         loop {
-            let (db, otps, bus) =
+            let (db, store, bus) =
                 tokio::join!(self.sql.ready(), self.store.ready(), self.bus.ready());
             self.health.report("database", db.err());
-            self.health.report("redis", otps.err());
+            self.health.report("redis", store.err());
             self.health.report("rabbitmq", bus.err());
             if self.bus.is_dead() {
                 return;
@@ -93,6 +92,13 @@ impl Connections {
     }
 }
 
+impl<S> Connections<S> {
+    /// Waits until the gateway or `latchkey migrate` has created the tables: services start in any order.
+    pub async fn wait_for_schema(&self, stop: &CancellationToken) -> anyhow::Result<()> {
+        wait_for(&self.health, "schema", stop, || self.sql.has_schema(accounts::FUNCTIONS)).await
+    }
+}
+
 /// The database that the settings name, connected: see [`Pool::postgres`] and [`Pool::sqlite`].
 pub async fn open_pool(engines: &config::EngineSettings) -> Result<Pool, EngineError> {
     match engines {
@@ -102,19 +108,19 @@ pub async fn open_pool(engines: &config::EngineSettings) -> Result<Pool, EngineE
 }
 
 /// The starts of suspects, counted in the code store: where a crash of this process does not reach.
-pub struct StoredCrashCounts(pub OtpStore);
+pub struct StoredCrashCounts(pub CrashCounts);
 
 impl Crashes for StoredCrashCounts {
     fn unsurvived<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>> {
-        Box::pin(self.0.starts(id))
+        Box::pin(self.0.get(id))
     }
 
     fn started<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u32, EngineError>> {
-        Box::pin(self.0.count_start(id))
+        Box::pin(self.0.count(id))
     }
 
     fn ended<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(self.0.forget_starts(id))
+        Box::pin(self.0.forget(id))
     }
 }
 

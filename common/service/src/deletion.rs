@@ -7,7 +7,7 @@ use domain::engine_error::EngineError;
 use domain::keys::Keys;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
-use store::OtpStore;
+use store::Codes;
 
 /// An account to delete.
 pub struct Deletion<'a> {
@@ -47,12 +47,13 @@ impl<'a> Deletion<'a> {
 
     /// Deletes what the code store holds under its numbers. It runs after the database: anything left here expires
     /// within a day, and an outage must not undo a deletion.
-    pub async fn from_store(&self, otps: &OtpStore) -> anyhow::Result<()> {
+    pub async fn from_store(&self, codes: &Codes) -> anyhow::Result<()> {
         let now = Phone::trusted(&self.user.phone_number).context("read the account's number")?;
         for phone in self.former.iter().chain([&now]) {
             let keys = [Some(self.keys.phone_key(phone)), self.keys.former_phone_key(phone)];
             for key in keys.iter().flatten() {
-                otps.forget(key, self.user.id)
+                codes
+                    .forget(key, self.user.id)
                     .await
                     .context("delete a phone from the code store")?;
             }

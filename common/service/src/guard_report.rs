@@ -132,7 +132,7 @@ mod tests {
     use domain::phone::Phone;
     use domain::vocabulary::Channel;
     use sql::Pool;
-    use store::{Admission, Admit, OtpStore, Scope};
+    use store::{Admission, Admit, Scope, Store};
 
     use super::*;
 
@@ -143,7 +143,7 @@ mod tests {
         let db = Pool::sqlite(&folder).await.unwrap();
         let engines = Connections {
             bus: Bus::memory(clock.clone()),
-            store: OtpStore::memory(clock.clone()),
+            store: Store::memory(clock.clone()),
             sql: db.clone(),
             keys,
             clock: clock.clone(),
@@ -173,7 +173,7 @@ mod tests {
                 unlimited: false,
                 guard: PumpingGuard::Enforce,
             };
-            let answer = engines.store.admit(&admit).await.unwrap();
+            let answer = engines.store.codes().admit(&admit).await.unwrap();
             admitted += i64::from(matches!(answer, Admission::Admitted { .. }));
         }
         let sweep_at = Timestamp::from_ms(0);
@@ -181,7 +181,7 @@ mod tests {
         let mut reporter = Reporter { engines, mode, source, untold: Vec::new(), sweep_at };
         // Without its tables the database rejects writes.
         reporter.report().await.unwrap_err();
-        db.migrate().await.unwrap();
+        db.migrate(accounts::FUNCTIONS).await.unwrap();
         reporter.report().await.unwrap();
         reporter.report().await.unwrap();
         let all = (sweep_at, clock.now().plus_secs(120));

@@ -6,6 +6,7 @@
 pub mod blocklist;
 pub mod connections;
 pub mod deletion;
+pub mod delivery;
 pub mod guard_report;
 pub mod health;
 pub mod ops;

@@ -1,9 +1,8 @@
 //! Accounts and all other durable data: PostgreSQL, or a SQLite file in the embedded default.
 //!
 //! Only this folder contains SQL. Each public operation of [`Pool`] is atomic, speaks the domain's language and takes the
-//! time from its caller. The same SQL runs on both engines where possible; the two operations that every sign-in waits
-//! for ([`Pool::sign_in`], [`Pool::record_failure`]) are one round trip each on PostgreSQL, by functions of
-//! `migrations/postgres/0003_hot_paths.sql`.
+//! time from its caller. The same SQL runs on both engines where possible; what every sign-in waits for is one round
+//! trip on PostgreSQL, by a [`Function`] of the crate that owns the tables.
 //!
 //! No operation takes longer than [`LIMIT`]: after that, an engine that is away or slow is [`EngineError::Away`]. The
 //! ledger's hot operations, which no HTTP response waits for, may also wait that long for a statement in progress.
@@ -27,6 +26,7 @@ mod error;
 mod migrate;
 mod work;
 
+pub use migrate::Function;
 pub use work::{Arg, Row, Work};
 
 /// The longest time for any database operation: below the 2.5 s within which HTTP answers 503 (P12).
@@ -149,28 +149,36 @@ impl Pool {
         .await
     }
 
-    /// Whether the tables are there, with every migration that this version knows.
+    /// Whether the tables are there, with every migration that this version knows, and these functions.
     ///
     /// # Errors
     /// [`EngineError::Away`] while they are not, as when the database cannot be asked: waiting mends both.
-    pub async fn has_schema(&self) -> Result<(), EngineError> {
+    pub async fn has_schema(&self, functions: &[Function]) -> Result<(), EngineError> {
         self.within("read the schema's version", async {
             let mut work = self.reading().await?;
             let newest = work
                 .optional("SELECT MAX(version) AS version FROM _sqlx_migrations WHERE success", &[])
                 .await?;
             let newest = newest.and_then(|row| row.get::<Option<i64>>("version").ok().flatten());
+            let mut missing = None;
+            for Function { name, .. } in functions.iter().filter(|_| self.is_postgres()) {
+                let sql = "SELECT to_regproc($1) IS NULL AS missing";
+                if work.one(sql, args![*name]).await?.get("missing")? {
+                    missing = Some(*name);
+                }
+            }
             work.done().await?;
-            Ok(newest)
+            Ok((newest, missing))
         })
         .await
-        .and_then(|newest| {
+        .and_then(|(newest, missing)| {
             let wanted = migrate::newest(self.is_postgres());
-            if newest >= Some(wanted) {
-                Ok(())
-            } else {
-                Err(EngineError::away("schema", anyhow!("migration {wanted} is not applied")))
-            }
+            let lacks = match missing {
+                _ if newest < Some(wanted) => anyhow!("migration {wanted} is not applied"),
+                Some(function) => anyhow!("function {function} is missing"),
+                None => return Ok(()),
+            };
+            Err(EngineError::away("schema", lacks))
         })
         .map_err(|error| EngineError::away("schema", error))
     }

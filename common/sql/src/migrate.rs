@@ -1,4 +1,4 @@
-//! Brings the schema up to date at startup; safe when several processes start at once.
+//! Brings the schema and its functions up to date at startup; safe when several processes start at once.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use sqlx::Connection as _;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 
 use super::{Engine, POSTGRES, Pool, SQLITE, error};
 use domain::engine_error::EngineError;
@@ -23,14 +23,27 @@ pub(crate) fn newest(postgres: bool) -> i64 {
     migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
+/// A rule that runs inside PostgreSQL, called by the statements of the crate that owns its tables. SQLite has none.
+///
+/// A migration never changes; a function is replaced whenever its text does. What it takes and what it answers never
+/// change under one name: while a new version is rolled out, programs of the former one call the same database. So the
+/// name ends with a version, and the former function stays for one release.
+#[derive(Clone, Copy, Debug)]
+pub struct Function {
+    pub name: &'static str,
+    /// `CREATE OR REPLACE FUNCTION ..`, one statement.
+    pub definition: &'static str,
+}
+
 impl Pool {
-    /// Applies the missing migrations. One process does it, the others wait for it.
+    /// Applies the missing migrations, then creates or replaces the functions whose text differs. One process does it,
+    /// the others wait for it.
     ///
     /// # Errors
     /// Broken if an applied migration is unknown here or was changed: an older version of Latchkey on a newer database,
     /// or a damaged build.
-    pub async fn migrate(&self) -> Result<(), EngineError> {
-        match tokio::time::timeout(LIMIT, self.migrate_unlimited()).await {
+    pub async fn migrate(&self, functions: &[Function]) -> Result<(), EngineError> {
+        match tokio::time::timeout(LIMIT, self.migrate_unlimited(functions)).await {
             Ok(done) => done,
             Err(_) => Err(EngineError::away(
                 self.name(),
@@ -39,7 +52,7 @@ impl Pool {
         }
     }
 
-    async fn migrate_unlimited(&self) -> Result<(), EngineError> {
+    async fn migrate_unlimited(&self, functions: &[Function]) -> Result<(), EngineError> {
         match &self.engine {
             Engine::Postgres(pool) => {
                 // A separate connection without the pool's limits: the migrator waits for the others with an advisory
@@ -52,7 +65,7 @@ impl Pool {
                 let mut connection = sqlx::PgConnection::connect_with(&options)
                     .await
                     .map_err(|cause| error::judged(POSTGRES, "connect to migrate", cause))?;
-                let done = FOR_POSTGRES.run_direct(None, &mut connection, false).await;
+                let done = migrate_postgres(&mut connection, functions).await;
                 // The connection holds the lock, so dropping it releases the lock in any case.
                 drop(connection);
                 done.map_err(|cause| judged(POSTGRES, cause))
@@ -67,6 +80,26 @@ impl Pool {
             }
         }
     }
+}
+
+async fn migrate_postgres(
+    connection: &mut sqlx::PgConnection,
+    functions: &[Function],
+) -> Result<(), MigrateError> {
+    // The migrator takes the same lock once more, and releases only its own.
+    connection.lock().await?;
+    FOR_POSTGRES.run_direct(None, connection, false).await?;
+    let mut transaction = connection.begin().await?;
+    for Function { name, definition } in functions {
+        // An unchanged function stays: to replace it takes its owner, and makes every connection plan it anew.
+        let is_new = "SELECT NOT EXISTS (
+            SELECT 1 FROM pg_proc WHERE oid = to_regproc($1) AND position(prosrc IN $2) > 0)";
+        let is_new = sqlx::query_scalar(is_new).bind(name).bind(definition);
+        if is_new.fetch_one(&mut *transaction).await? {
+            sqlx::raw_sql(*definition).execute(&mut *transaction).await?;
+        }
+    }
+    Ok(transaction.commit().await?)
 }
 
 /// The file, locked until it is dropped or its process dies.

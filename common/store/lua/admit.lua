@@ -2,21 +2,23 @@
 -- one.
 -- KEYS: code, cooldown, sends, idempotency, sends of the address, country, prefix, world, request, open requests, first
 -- answers, the guard's nets of prefix and country
--- ARGV: see Redis::admit
-local ahead, request, new_code, ttl, attempts = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local key_given, body, unlimited = ARGV[6] == '1', ARGV[7], ARGV[8] == '1'
-local cooldown, cap = tonumber(ARGV[9]), tonumber(ARGV[10])
-local phone_hour, phone_day, ip_hour = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local windows = { { KEYS[7], 'prefix', ARGV[16], ARGV[17] }, { KEYS[6], 'country', ARGV[14], ARGV[15] }, { KEYS[8], 'global', '0', ARGV[18] } }
-local channel, note, status_kept, idempotency_kept = ARGV[19], ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
-local guard, rule, requests, only_code = ARGV[23], ARGV[24], ARGV[25], ARGV[26]
+-- ARGV: an AdmitCall
+local call = cjson.decode(ARGV[1])
+local request, attempts, key_given, limits = call.request_id, call.attempts, call.idempotency, call.limits
+local cooldown, ip_hour = limits.resend_cooldown_secs * 1000, limits.sends_per_ip_hour
+local phone_hour, phone_day = limits.sends_per_phone_hour, limits.sends_per_phone_day
+local windows = {
+  { KEYS[7], 'prefix', limits.sends_per_prefix_hour, limits.sends_per_prefix_day },
+  { KEYS[6], 'country', limits.sends_per_country_hour, limits.sends_per_country_day },
+  { KEYS[8], 'global', 0, limits.sends_global_day },
+}
 local HOUR, DAY = 3600000, 86400000
-local now = now_ms(ahead)
+local now = now_ms(call.ahead_ms)
 
 if key_given then
   local first = redis.call('HMGET', KEYS[4], 'body', 'request', 'code', 'channel', 'expires', 'resend', 'published')
   if first[1] then
-    if first[1] ~= body then return { 'reused' } end
+    if first[1] ~= key_given.body then return { 'reused' } end
     -- The caller of this replay may publish the same request: from now on the first caller alone must not withdraw it.
     redis.call('HINCRBY', KEYS[4], 'replays', 1)
     return { 'replayed', first[2], first[3], first[4], int(now), first[5], first[6], first[7] }
@@ -29,7 +31,7 @@ local live = code[1] and expires > now and code[4] ~= '1'
 -- A correct check may have used the code without a confirmed outcome (W6): no request joins it, and a new code replaces
 -- it.
 local perhaps_used = live and tonumber(code[5] or '0') > 0
-if only_code ~= '' and (not live or perhaps_used or code[1] ~= only_code) then return { 'gone' } end
+if call.only_code and (not live or perhaps_used or code[1] ~= call.only_code) then return { 'gone' } end
 if live and not perhaps_used and tonumber(code[3] or '0') >= attempts then
   return { 'exhausted', int(expires - now) }
 end
@@ -63,30 +65,30 @@ end
 
 local resend = now
 local marks, noted = nil, {}
-if not unlimited then
+if not call.unlimited then
   local cool = redis.call('HMGET', KEYS[2], 'until', 'unanswered')
   local waits = tonumber(cool[1] or '0') - now
   if cooldown > 0 and waits > 0 then return { 'limited', 'cooldown', int(waits) } end
   local refused = { { 'phone_hour', sliding(KEYS[3], HOUR, phone_hour) }, { 'phone_day', sliding(KEYS[3], DAY, phone_day) },
     { 'ip_hour', sliding(KEYS[5], HOUR, ip_hour) } }
   for _, w in ipairs(windows) do
-    refused[#refused + 1] = { w[2] .. '_hour', window(w[1], 'hour', HOUR, tonumber(w[3])) }
-    refused[#refused + 1] = { w[2] .. '_day', window(w[1], 'day', DAY, tonumber(w[4])) }
+    refused[#refused + 1] = { w[2] .. '_hour', window(w[1], 'hour', HOUR, w[3]) }
+    refused[#refused + 1] = { w[2] .. '_day', window(w[1], 'day', DAY, w[4]) }
   end
   for _, one in ipairs(refused) do
     if one[2] then return { 'limited', one[1], int(one[2]) } end
   end
 
   -- This check comes last: nothing refuses the request after it, so what it counts is sent.
-  if guard ~= 'off' then
+  if call.guard ~= 'off' then
     local waits
-    waits, marks, noted = guard_judge(guard_nets(KEYS[12], KEYS[13], rule, now))
-    if waits and guard == 'enforce' then return append({ 'limited', 'blocked', int(waits) }, noted) end
+    waits, marks, noted = guard_judge(guard_nets(KEYS[12], KEYS[13], call.rule, now))
+    if waits and call.guard == 'enforce' then return append({ 'limited', 'blocked', int(waits) }, noted) end
   end
 
   if cooldown > 0 then
     local unanswered = tonumber(cool[2] or '0')
-    resend = now + math.min(cooldown * 2 ^ math.min(unanswered, 30), math.max(cap, cooldown))
+    resend = now + math.min(cooldown * 2 ^ math.min(unanswered, 30), math.max(call.cooldown_cap_ms, cooldown))
     redis.call('HSET', KEYS[2], 'until', int(resend), 'unanswered', unanswered + 1, 'before', cool[1] or '0')
     redis.call('PEXPIRE', KEYS[2], DAY)
   end
@@ -101,21 +103,21 @@ if not unlimited then
     redis.call('PEXPIRE', KEYS[5], HOUR)
   end
   for _, w in ipairs(windows) do
-    if tonumber(w[3]) > 0 then count(w[1], 'hour', HOUR) end
-    if tonumber(w[4]) > 0 then count(w[1], 'day', DAY) end
+    if w[3] > 0 then count(w[1], 'hour', HOUR) end
+    if w[4] > 0 then count(w[1], 'day', DAY) end
   end
 end
 
 local id = code[1]
 if not live or perhaps_used then
-  if perhaps_used then unwant(KEYS[1], requests) end
-  id, expires = new_code, now + ttl
+  if perhaps_used then unwant(KEYS[1], call.request_keys) end
+  id, expires = call.new_code_id, now + call.ttl_ms
   redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 0, 'channel', channel)
-  redis.call('PEXPIRE', KEYS[1], math.ceil(ttl) + 60000)
+  redis.call('HSET', KEYS[1], 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 0, 'channel', call.channel)
+  redis.call('PEXPIRE', KEYS[1], call.ttl_ms + 60000)
 end
 local turn = redis.call('HINCRBY', KEYS[1], 'asks', 1)
-redis.call('HSET', KEYS[1], 'r:' .. request, turn .. ' ' .. note)
+redis.call('HSET', KEYS[1], 'r:' .. request, turn .. ' ' .. call.note)
 if marks then
   -- Which nets the code's verification will count in: `-` that it was sent, `p` and `c` for the nets that counted it.
   local before = redis.call('HGET', KEYS[1], 'guard') or ''
@@ -123,17 +125,17 @@ if marks then
   redis.call('HSET', KEYS[1], 'guard', '-' .. (counts('[pP]') and 'p' or '') .. (counts('[cC]') and 'c' or ''))
 end
 
-redis.call('HSET', KEYS[9], 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', channel)
+redis.call('HSET', KEYS[9], 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', call.channel)
 if marks then redis.call('HSET', KEYS[9], 'guard', noted[1] .. ' ' .. marks) end
-redis.call('PEXPIRE', KEYS[9], math.ceil(expires - now) + status_kept)
+redis.call('PEXPIRE', KEYS[9], math.ceil(expires - now) + call.status_kept_ms)
 redis.call('ZADD', KEYS[10], int(expires), request)
 redis.call('PEXPIRE', KEYS[10], DAY)
 
 if key_given then
-  redis.call('HSET', KEYS[4], 'body', body, 'request', request, 'code', id, 'channel', channel, 'expires', int(expires),
+  redis.call('HSET', KEYS[4], 'body', key_given.body, 'request', request, 'code', id, 'channel', call.channel, 'expires', int(expires),
     'resend', int(resend), 'published', 0)
-  redis.call('PEXPIRE', KEYS[4], idempotency_kept)
+  redis.call('PEXPIRE', KEYS[4], call.idempotency_kept_ms)
   redis.call('SADD', KEYS[11], KEYS[4])
-  redis.call('PEXPIRE', KEYS[11], idempotency_kept)
+  redis.call('PEXPIRE', KEYS[11], call.idempotency_kept_ms)
 end
 return append({ 'admitted', id, int(now), int(expires), int(resend) }, noted)

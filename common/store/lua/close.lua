@@ -1,24 +1,25 @@
 -- Closes a used code. KEYS: code, cooldown, attempts without a code, the guard's nets of prefix and country.
--- ARGV: ahead, code id, verified request ('' for none), prefix of request keys, the guard's rule, how many of the
--- code's attempts were no failure
+-- ARGV: a CloseCall
 -- Returns the guard's words, or nothing if the guard did not count the code's sends or the code was closed before.
-local now = now_ms(ARGV[1])
+local call = cjson.decode(ARGV[1])
+local now = now_ms(call.ahead_ms)
 if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'unanswered', 0) end
-if ARGV[3] ~= '' and redis.call('EXISTS', ARGV[4] .. ARGV[3]) == 1 then
-  raise(ARGV[4] .. ARGV[3], ARGV[3], 'verified', 5, '', now)
+local verified = call.verified and call.request_keys .. call.verified
+if verified and redis.call('EXISTS', verified) == 1 then
+  raise(verified, call.verified, 'verified', 5, '', now)
 end
 local code = redis.call('HMGET', KEYS[1], 'id', 'used', 'tries', 'exp', 'guard')
-if code[1] ~= ARGV[2] or code[2] == '1' then return {} end
+if code[1] ~= call.code_id or code[2] == '1' then return {} end
 redis.call('HSET', KEYS[1], 'used', 1)
 -- A stranger's count of attempts continues, so it does not reveal that the code was used.
 if tonumber(redis.call('HGET', KEYS[3], 'until') or '0') <= tonumber(code[4]) and tonumber(code[4]) > now then
-  redis.call('HSET', KEYS[3], 'guesses', math.max(tonumber(code[3] or '0') - tonumber(ARGV[6]), 0), 'until', code[4])
+  redis.call('HSET', KEYS[3], 'guesses', math.max(tonumber(code[3] or '0') - call.successes, 0), 'until', code[4])
   redis.call('PEXPIRE', KEYS[3], math.ceil(code[4] - now))
 end
 redis.call('HDEL', KEYS[1], 'digest', 'sealed', 'guard')
-unwant(KEYS[1], ARGV[4])
+unwant(KEYS[1], call.request_keys)
 if not code[5] then return {} end
-local prefix, country = guard_nets(KEYS[4], KEYS[5], ARGV[5], now)
+local prefix, country = guard_nets(KEYS[4], KEYS[5], call.rule, now)
 if string.find(code[5], 'p') then guard_verify(prefix) end
 if string.find(code[5], 'c') then guard_verify(country) end
 return guard_words(prefix, country, prefix.minute, false)

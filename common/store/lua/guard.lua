@@ -3,16 +3,15 @@
 -- one), sends and verified (sums of the window), and s<minute> and v<minute>.
 local SCALARS = { 'state', 'level', 'until', 'last', 'probes', 'probes_verified', 'first', 'sends', 'verified' }
 
--- Loads the nets and the rule for one operation. `rule` holds Rule's numbers in the order of redis/keys.rs, separated
--- by commas.
+-- Loads the nets for one operation under `rule`, a guard::Rule.
 local function guard_nets(prefix_key, country_key, rule, now)
-  local n = {}
-  for number in string.gmatch(rule, '%d+') do n[#n + 1] = tonumber(number) end
   local minute = math.floor(now / 60000)
   local function load(key, kind, factor)
-    local net = { key = key, kind = kind, now = now, minute = minute, min_sends = n[1] * factor, permille = n[2], window = n[3],
-      settle = n[4], settle_ms = n[5], doubt = n[6] * factor, most_probes = n[7], most_verified = n[8], block_ms = n[9],
-      cap_ms = n[10], forget_ms = n[11] }
+    local net = { key = key, kind = kind, now = now, minute = minute, min_sends = rule.min_sends * factor,
+      permille = rule.conversion_permille, window = math.ceil(rule.window_secs / 60), settle = math.ceil(rule.settle_secs / 60),
+      settle_ms = rule.settle_secs * 1000, doubt = rule.doubt * factor, most_probes = rule.probes,
+      most_verified = rule.probes_verified, block_ms = rule.block_secs * 1000, cap_ms = rule.block_cap_secs * 1000,
+      forget_ms = rule.forget_secs * 1000 }
     local fields = { unpack(SCALARS) }
     for back = 0, net.settle - 1 do fields[#fields + 1] = 's' .. (minute - back) end
     local found = redis.call('HMGET', key, unpack(fields))
@@ -22,7 +21,7 @@ local function guard_nets(prefix_key, country_key, rule, now)
     net.before = { net.state, net.level }
     return net
   end
-  return load(prefix_key, 'prefix', 1), load(country_key, 'country', n[12])
+  return load(prefix_key, 'prefix', 1), load(country_key, 'country', rule.country_factor)
 end
 
 local OPEN, BLOCKED, PROBING = 0, 1, 2

@@ -1,8 +1,7 @@
 -- Puts a code into the request's slot, or returns the code that is already there.
--- KEYS: code. ARGV: ahead, request, code id, expiry, digest, sealed ('' and '' for a slot without a code), note,
--- channel
-local request, id, expires = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local now = now_ms(ARGV[1])
+-- KEYS: code. ARGV: an IssueCall
+local call = cjson.decode(ARGV[1])
+local id, expires, now = call.code_id, call.expires_at_ms, now_ms(call.ahead_ms)
 if now >= expires then return { 'expired' } end
 local there = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'sealed')
 -- The newer code expires later, by this server's clock. Ids come from the gateways' clocks, which may differ by more
@@ -18,10 +17,10 @@ if not there[1] then
   redis.call('HSET', KEYS[1], 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 0)
   redis.call('PEXPIRE', KEYS[1], math.ceil(expires - now) + 60000)
 end
-local asked = redis.call('HGET', KEYS[1], 'r:' .. request)
+local asked = redis.call('HGET', KEYS[1], 'r:' .. call.request_id)
 local turn = asked and string.match(asked, '^%d+') or redis.call('HINCRBY', KEYS[1], 'asks', 1)
-redis.call('HSET', KEYS[1], 'r:' .. request, turn .. ' ' .. ARGV[7], 'channel', ARGV[8])
+redis.call('HSET', KEYS[1], 'r:' .. call.request_id, turn .. ' ' .. call.note, 'channel', call.channel)
 if there[4] then return { 'code', there[4] } end
-if ARGV[5] == '' then return { 'nothing' } end
-redis.call('HSET', KEYS[1], 'digest', ARGV[5], 'sealed', ARGV[6])
-return { 'code', ARGV[6] }
+if not call.code then return { 'nothing' } end
+redis.call('HSET', KEYS[1], 'digest', call.code.digest, 'sealed', call.code.sealed)
+return { 'code', call.code.sealed }

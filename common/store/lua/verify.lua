@@ -1,19 +1,19 @@
 -- Counts an attempt, then compares it.
 -- KEYS: code, attempts without a code, logins of the address
--- ARGV: ahead, digest, request ('' for none), attempts, ttl, logins a minute, a member for the login
-local attempts, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
-local now = now_ms(ARGV[1])
-local wait = count_login(KEYS[3], now, tonumber(ARGV[6]), ARGV[7])
+-- ARGV: a VerifyCall
+local call = cjson.decode(ARGV[1])
+local attempts, now = call.attempts, now_ms(call.ahead_ms)
+local wait = count_login(KEYS[3], now, call.logins_per_ip_minute, call.member)
 if wait then return { 'limited', int(wait) } end
 
-local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'digest', 'channel', 'r:' .. ARGV[3])
+local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'digest', 'channel', 'r:' .. (call.request_id or ''))
 if code[1] and tonumber(code[2]) > now and code[3] ~= '1' then
   local tries = redis.call('HINCRBY', KEYS[1], 'tries', 1)
   if tries > attempts then
     redis.call('HSET', KEYS[1], 'tries', attempts)
     return { 'exhausted', code[1], int(now), code[2] }
   end
-  if code[4] and code[4] == ARGV[2] and (ARGV[3] == '' or code[6]) then
+  if code[4] and code[4] == call.digest and (not call.request_id or code[6]) then
     -- Until it is known that no login used this code, no request joins it.
     redis.call('HINCRBY', KEYS[1], 'right', 1)
     local right = { 'right', code[1], int(now), code[2], int(attempts - tries), code[5] or 'sms' }
@@ -25,7 +25,7 @@ end
 
 local void = redis.call('HMGET', KEYS[2], 'guesses', 'until')
 local guesses, till = tonumber(void[1] or '0'), tonumber(void[2] or '0')
-if till <= now then guesses, till = 0, now + ttl end
+if till <= now then guesses, till = 0, now + call.ttl_ms end
 if guesses >= attempts then return { 'exhausted', '', int(now), int(till) } end
 redis.call('HSET', KEYS[2], 'guesses', guesses + 1, 'until', int(till))
 redis.call('PEXPIRE', KEYS[2], math.ceil(till - now))

@@ -1,16 +1,22 @@
 -- Withdraws an admitted request and its counts: its event certainly never reached the broker.
--- KEYS: as in admit.lua. ARGV: request, 1 if a key was given, 1 if limits were counted, 1 if the cooldown is on, ahead,
--- the guard's rule
+-- KEYS: as in admit.lua. ARGV: a WithdrawCall
 -- Returns the guard's words if it had counted the request. Does nothing if another call with the same key may have
 -- published it.
-local request = ARGV[1]
-if ARGV[2] == '1' then
+local call = cjson.decode(ARGV[1])
+local request, key_given, counted = call.request_id, call.idempotency, not call.unlimited
+if key_given then
   local first = redis.call('HMGET', KEYS[4], 'request', 'published', 'replays')
   if first[1] == request and (first[2] == '1' or first[3]) then return {} end
 end
 if redis.call('HDEL', KEYS[1], 'r:' .. request) == 0 then return {} end
-if redis.call('HGET', KEYS[1], 'asks') == '1' then redis.call('DEL', KEYS[1]) end
-if ARGV[3] == '1' and ARGV[4] == '1' then
+-- The slot goes with its last request, unless a code was issued: somebody may hold it. `asks` cannot tell, because it
+-- numbers the requests and never decreases.
+local needed = false
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  needed = needed or field == 'sealed' or string.sub(field, 1, 2) == 'r:'
+end
+if not needed then redis.call('DEL', KEYS[1]) end
+if counted and call.limits.resend_cooldown_secs > 0 then
   local cool = redis.call('HMGET', KEYS[2], 'unanswered', 'before')
   if tonumber(cool[1] or '0') > 0 then
     redis.call('HSET', KEYS[2], 'until', cool[2] or '0', 'unanswered', tonumber(cool[1]) - 1)
@@ -18,7 +24,7 @@ if ARGV[3] == '1' and ARGV[4] == '1' then
 end
 redis.call('ZREM', KEYS[3], request)
 redis.call('ZREM', KEYS[5], request)
-for _, key in ipairs(ARGV[3] == '1' and { KEYS[6], KEYS[7], KEYS[8] } or {}) do
+for _, key in ipairs(counted and { KEYS[6], KEYS[7], KEYS[8] } or {}) do
   for _, field in ipairs({ 'hour:sends', 'day:sends' }) do
     if tonumber(redis.call('HGET', key, field) or '0') > 0 then redis.call('HINCRBY', key, field, -1) end
   end
@@ -26,9 +32,9 @@ end
 local minute, marks = string.match(redis.call('HGET', KEYS[9], 'guard') or '', '^(%d+) (%a*)$')
 redis.call('DEL', KEYS[9])
 redis.call('ZREM', KEYS[10], request)
-if ARGV[2] == '1' and redis.call('HGET', KEYS[4], 'request') == request then redis.call('DEL', KEYS[4]) end
+if key_given and redis.call('HGET', KEYS[4], 'request') == request then redis.call('DEL', KEYS[4]) end
 if not minute then return {} end
-local prefix, country = guard_nets(KEYS[12], KEYS[13], ARGV[6], now_ms(ARGV[5]))
+local prefix, country = guard_nets(KEYS[12], KEYS[13], call.rule, now_ms(call.ahead_ms))
 minute = tonumber(minute)
 if string.find(marks, '[pP]') then guard_withdraw(prefix, minute, string.find(marks, 'P')) end
 if string.find(marks, '[cC]') then guard_withdraw(country, minute, string.find(marks, 'C')) end

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::OtpStore;
+use crate::DeliveryStore;
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 
@@ -19,7 +19,11 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the store does not answer; the clock then keeps its last correction.
-pub async fn follow_once(store: &OtpStore, host: &Clock, clock: &Clock) -> Result<(), EngineError> {
+pub async fn follow_once(
+    store: &DeliveryStore,
+    host: &Clock,
+    clock: &Clock,
+) -> Result<(), EngineError> {
     let sent_ms = host.now_ms();
     let store_time = store.now().await?;
     let trip_ms = host.now_ms() - sent_ms;
@@ -37,7 +41,7 @@ pub async fn follow_once(store: &OtpStore, host: &Clock, clock: &Clock) -> Resul
 }
 
 /// Waits for the first reading of the store's time: before it, no expiry can be judged.
-pub async fn first(store: &OtpStore, host: &Clock, clock: &Clock, stop: &CancellationToken) {
+pub async fn first(store: &DeliveryStore, host: &Clock, clock: &Clock, stop: &CancellationToken) {
     let told = async {
         while let Err(error) = follow_once(store, host, clock).await {
             tracing::warn!(error = format!("{error:#}"), "cannot read the store's time");
@@ -52,7 +56,7 @@ pub async fn first(store: &OtpStore, host: &Clock, clock: &Clock, stop: &Cancell
 }
 
 /// Follows the store's time until `stop`; while the store is unavailable, the last correction holds.
-pub async fn follow(store: &OtpStore, host: &Clock, clock: &Clock, stop: &CancellationToken) {
+pub async fn follow(store: &DeliveryStore, host: &Clock, clock: &Clock, stop: &CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
         if let Some(Err(error)) = stop.run_until_cancelled(follow_once(store, host, clock)).await {
             tracing::debug!(error = format!("{error:#}"), "cannot read the store's time");
@@ -63,12 +67,13 @@ pub async fn follow(store: &OtpStore, host: &Clock, clock: &Clock, stop: &Cancel
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Store;
 
     #[tokio::test]
     async fn an_embedded_store_corrects_nothing() {
         let host = Clock::wrong_by(3_600_000);
         let clock = host.following();
-        follow_once(&OtpStore::memory(host.clone()), &host, &clock).await.unwrap();
+        follow_once(&Store::memory(host.clone()).for_delivery(), &host, &clock).await.unwrap();
         assert_eq!(clock.correction_ms(), 0);
     }
 

@@ -4,12 +4,37 @@
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::KeptText;
+use crate::Inbox;
+use domain::engine_error::EngineError;
 use domain::ids::{MessageId, RequestId};
 use domain::keys::{Keys, PhoneKey};
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
+
+/// How long the inbox keeps a message (contract, ruling 11).
+pub(crate) const TEXT_KEPT_MS: i64 = 3_600_000;
+
+impl Inbox {
+    /// Keeps a message. Repeated calls keep it once.
+    pub async fn keep(&self, text: &KeptText) -> Result<(), EngineError> {
+        on_engine!(self.0, |engine| engine.keep_text(text))
+    }
+
+    /// The sealed messages kept for a phone, in no particular order.
+    pub async fn texts(&self, phone: &PhoneKey) -> Result<Vec<String>, EngineError> {
+        on_engine!(self.0, |engine| engine.kept_texts(phone))
+    }
+}
+
+/// A message for the inbox.
+#[derive(Clone, Debug)]
+pub struct KeptText {
+    pub message_id: MessageId,
+    pub phone: PhoneKey,
+    /// The message and its details, sealed under the event key.
+    pub sealed: String,
+}
 
 /// A text as the inbox shows it.
 #[derive(Clone, Serialize, Deserialize)]

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use domain::event::Profile;
-use domain::ids::{CodeId, MessageId, RequestId, UserId};
+use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::PhoneKey;
 use domain::limits::Limits;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::{Channel, Limit, PumpingGuard, Purpose, Reason, Status};
+use domain::vocabulary::{Channel, Limit, PumpingGuard, Purpose};
 use guard::Destination;
 
 /// What a code opens: a sign-in, or the change of one user's number. Codes, attempts and requests of one phone are
@@ -46,26 +46,35 @@ pub(super) fn digest_of(user: UserId) -> String {
     hex::encode(&digest.as_ref()[..16])
 }
 
-/// A code request, as the gateway checks it.
-#[derive(Clone, Debug)]
+/// A code request, as the gateway checks it. Serialized, it is what the scripts read beside their keys.
+#[derive(Clone, Debug, Serialize)]
 pub struct Admit<'a> {
     pub request_id: RequestId,
     /// The id for a new code, if none is live.
     pub new_code_id: CodeId,
     /// If set, the request joins exactly this code or is not admitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub only_code: Option<CodeId>,
+    #[serde(skip)]
     pub phone: &'a PhoneKey,
+    #[serde(skip)]
     pub scope: Scope,
     pub ttl_ms: i64,
     /// The attempts that a code allows. An exhausted code refuses requests until its expiry.
     pub attempts: u32,
     /// `otp`, `signup` or `phone`.
+    #[serde(skip)]
     pub route: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Idempotency>,
+    #[serde(skip)]
     pub ip_key: &'a str,
+    #[serde(skip)]
     pub country: &'a str,
+    #[serde(skip)]
     pub operator_prefix: &'a str,
     pub channel: Channel,
+    #[serde(skip)]
     pub locale: Option<&'a str>,
     pub limits: &'a Limits,
     /// Test numbers have no limits (contract, section 6), and the pumping guard does not count them.
@@ -82,11 +91,18 @@ impl Admit<'_> {
     pub(super) fn is_guarded(&self) -> bool {
         self.guard != PumpingGuard::Off && !self.unlimited
     }
+
+    /// What is stored of the request until its event brings its profile.
+    pub(super) fn note(&self) -> RequestNote {
+        let locale = self.locale.map(str::to_owned);
+        RequestNote { channel: self.channel, locale, profile: None }
+    }
 }
 
 /// An `Idempotency-Key` and the body it came with, as digests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Idempotency {
+    #[serde(skip)]
     pub key: String,
     pub body: String,
 }
@@ -130,25 +146,42 @@ pub struct Replay {
     pub published: bool,
 }
 
-/// A code for a request.
-#[derive(Clone, Debug)]
+/// A code for a request. Serialized, it is what the script reads beside its key.
+#[derive(Clone, Debug, Serialize)]
 pub struct Issue<'a> {
     pub request_id: RequestId,
     pub code_id: CodeId,
+    #[serde(skip)]
     pub phone: &'a PhoneKey,
+    #[serde(skip)]
     pub scope: Scope,
+    #[serde(rename = "expires_at_ms", serialize_with = "as_ms")]
     pub expires_at: Timestamp,
     /// The digest and sealed code to store if the slot is empty. `None` leaves a slot that no check can match: for
     /// phones that get no code in `silent` mode (contract, ruling 3).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<NewCode<'a>>,
+    #[serde(serialize_with = "as_text")]
     pub note: RequestNote,
 }
 
 /// A new code in its two stored forms.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct NewCode<'a> {
     pub digest: &'a str,
     pub sealed: &'a str,
+}
+
+/// Scripts calculate with milliseconds.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(super) fn as_ms<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(at.ms())
+}
+
+/// Scripts store a note as it is written here: they do not read it.
+pub(super) fn as_text<S: Serializer>(note: &RequestNote, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = serde_json::to_string(note).map_err(serde::ser::Error::custom)?;
+    serializer.serialize_str(&text)
 }
 
 /// What is stored for a request beside its code.
@@ -178,17 +211,21 @@ pub enum Issued {
     Expired,
 }
 
-/// A code check.
-#[derive(Clone, Debug)]
+/// A code check. Serialized, it is what the script reads beside its keys.
+#[derive(Clone, Debug, Serialize)]
 pub struct Verify<'a> {
+    #[serde(skip)]
     pub phone: &'a PhoneKey,
+    #[serde(skip)]
     pub scope: Scope,
     pub digest: &'a str,
     /// The request that the client named: it must be one that requested this code.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
     pub attempts: u32,
     /// A code's lifetime: how long attempts on a phone without a code are remembered.
     pub ttl_ms: i64,
+    #[serde(skip)]
     pub ip_key: &'a str,
     /// 0 is off.
     pub logins_per_ip_minute: u64,
@@ -250,55 +287,4 @@ pub enum Refund {
     CodeCheck(CodeId),
     /// Correct for this code, and certainly not used.
     Unused(CodeId),
-}
-
-/// A request's status.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestStatus {
-    pub status: Status,
-    pub reason: Option<Reason>,
-    pub updated_at: Timestamp,
-    pub expires_at: Timestamp,
-    pub channel: Channel,
-    /// The store's time at the read. The expiry is by its clock, which may differ from ours.
-    pub now: Timestamp,
-}
-
-impl RequestStatus {
-    /// The status to show: past its expiry, a request without an end state is expired, whether or not the sweep has
-    /// run.
-    #[must_use]
-    pub fn shown(mut self) -> Self {
-        if self.now >= self.expires_at && !self.status.is_end() {
-            self.status = Status::Expired;
-            self.reason = None;
-            self.updated_at = self.expires_at;
-        }
-        self
-    }
-}
-
-/// The result of a sweep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sweep {
-    /// How many requests it looked at, including finished ones. If this equals the limit, there may be more.
-    pub looked_at: usize,
-    pub closed: Vec<Swept>,
-}
-
-/// A request that the sweep closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Swept {
-    pub request_id: RequestId,
-    /// Its last status.
-    pub was: Status,
-}
-
-/// A message for the inbox.
-#[derive(Clone, Debug)]
-pub struct KeptText {
-    pub message_id: MessageId,
-    pub phone: PhoneKey,
-    /// The message and its details, sealed under the event key.
-    pub sealed: String,
 }

@@ -34,9 +34,8 @@ pub(crate) async fn messages(
     let phone = app.phone(&writing)?;
     let key = app.engines.keys.phone_key(&phone);
     let mut messages: Vec<KeptMessage> = app
-        .engines
-        .store
-        .kept_texts(&key)
+        .inbox
+        .texts(&key)
         .await?
         .into_iter()
         .filter_map(|sealed| KeptMessage::open(&app.engines.keys, &key, sealed).ok())

@@ -67,7 +67,7 @@ pub(crate) async fn status(
     State(app): State<App>,
     PathId(request): PathId<RequestId>,
 ) -> Result<Json<StatusView>, ApiError> {
-    let found = app.engines.store.status(request).await?.ok_or(ApiError::NotFound)?;
+    let found = app.statuses.get(request).await?.ok_or(ApiError::NotFound)?;
     Ok(Json(view(&app, request, found)))
 }
 

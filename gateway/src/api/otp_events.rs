@@ -40,8 +40,8 @@ pub(crate) async fn stream(
         .enter(request)
         .ok_or_else(|| ApiError::unavailable(anyhow::anyhow!("too many event streams are open")))?;
     // Watch before reading, so that no change in between is missed.
-    let watch = app.engines.store.watch(request);
-    let found = app.engines.store.status(request).await?.ok_or(ApiError::NotFound)?;
+    let watch = app.statuses.watch(request);
+    let found = app.statuses.get(request).await?.ok_or(ApiError::NotFound)?;
     let told = headers
         .get("last-event-id")
         .and_then(|id| id.to_str().ok())
@@ -109,7 +109,7 @@ impl Follower {
     /// The status as an event, if its rank is higher than the last one sent.
     async fn next_state(&mut self) -> Option<Event> {
         // If the store is away for a moment, the status is read again later; the stream just stays quiet.
-        let Ok(found) = self.app.engines.store.status(self.request).await else { return None };
+        let Ok(found) = self.app.statuses.get(self.request).await else { return None };
         let Some(found) = found else {
             self.ended = true;
             return None;

@@ -49,7 +49,7 @@ impl Caller {
     /// 429 if the address made too many in this minute, 503 while Redis is away.
     pub async fn count_login(&self, app: &App) -> Result<(), ApiError> {
         let per_ip = app.config.limits.logins_per_ip_minute;
-        match app.engines.store.count_login(&app.ip_key(self.ip, per_ip), per_ip).await? {
+        match app.limits.count_login(&app.ip_key(self.ip, per_ip), per_ip).await? {
             Some(wait) => Err(limited(Limit::LoginsIp, wait.max(1))),
             None => Ok(()),
         }

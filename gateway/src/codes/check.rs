@@ -82,7 +82,7 @@ impl CodeCheck<'_> {
             ip_key: &self.app.ip_key(caller.ip, per_ip),
             logins_per_ip_minute: per_ip,
         };
-        match engines.store.verify(&verify).await? {
+        match self.app.codes.verify(&verify).await? {
             CheckOutcome::Matched {
                 code_id,
                 now,
@@ -210,16 +210,16 @@ impl CodeCheck<'_> {
     /// 28). If this fails, the next attempt finds the same count in the database.
     async fn mark_exhausted(&self, code: CodeId) {
         let attempts = self.app.config.otp.attempts;
-        let store = &self.app.engines.store;
-        let told = store.mark_exhausted(&self.claimed.key, self.scope, code, attempts).await;
+        let codes = &self.app.codes;
+        let told = codes.mark_exhausted(&self.claimed.key, self.scope, code, attempts).await;
         or_warn(told, "cannot mark a code as exhausted in Redis");
     }
 
     /// Refunds an attempt that the database did not judge: it costs none of the code's attempts. If this fails, the
     /// attempt stays counted, which is the safe side.
     async fn refund(&self, refund: Refund) {
-        let store = &self.app.engines.store;
-        let told = store.refund(&self.claimed.key, self.scope, refund).await;
+        let codes = &self.app.codes;
+        let told = codes.refund(&self.claimed.key, self.scope, refund).await;
         or_warn(told, "cannot refund an attempt, it stays counted");
     }
 
@@ -228,8 +228,8 @@ impl CodeCheck<'_> {
         let ClaimedPhone { phone, key, .. } = self.claimed;
         let destination =
             Destination { country: phone.region(), operator_prefix: phone.operator_prefix() };
-        let store = &self.app.engines.store;
-        let told = store.close(key, self.scope, code, closing, destination).await;
+        let codes = &self.app.codes;
+        let told = codes.close(key, self.scope, code, closing, destination).await;
         or_warn(told, "cannot close a used code in Redis");
     }
 }

@@ -85,7 +85,7 @@ impl<'a> RepeatedLogin<'a> {
         let Self { app, key_hash, body_hash, .. } = self;
         let tried = format!("{key_hash} {}", first.body_hash);
         let tried = app.engines.keys.index("login repeated", &tried);
-        if !app.engines.store.count_distinct(&tried, body_hash, app.config.otp.attempts).await? {
+        if !app.limits.count_distinct(&tried, body_hash, app.config.otp.attempts).await? {
             return Err(limited(Limit::Attempts, store::DISTINCT_KEPT_SECS));
         }
         if first.body_hash != *body_hash {

@@ -130,7 +130,7 @@ impl NewCodeRequest {
 /// Admits the request. Returns the answer that it gets, and whether the answer is new: a repeated `Idempotency-Key` gets
 /// the first one again.
 async fn admitted(app: &App, admit: &Admit<'_>) -> Result<(Replay, bool), ApiError> {
-    match app.engines.store.admit(admit).await.inspect_err(|_| count("unavailable"))? {
+    match app.codes.admit(admit).await.inspect_err(|_| count("unavailable"))? {
         Admission::Admitted { code_id, now, expires_at, resend_at } => {
             let first = Replay {
                 request_id: admit.request_id,
@@ -160,7 +160,7 @@ async fn admitted(app: &App, admit: &Admit<'_>) -> Result<(Replay, bool), ApiErr
 /// slot (W2). So does a request that is not new: an earlier call with its key may have published it.
 async fn withdraw(app: &App, admit: &Admit<'_>, unpublished: &PublishError, deadline: Instant) {
     if !matches!(unpublished, PublishError::Unknown(_)) {
-        let withdrawn = app.engines.store.withdraw(admit);
+        let withdrawn = app.codes.withdraw(admit);
         let _ = tokio::time::timeout_at(deadline, withdrawn).await;
     }
 }
@@ -178,7 +178,7 @@ async fn publish<E: CarriesCodeRequest>(
             if admit.idempotency.is_some() {
                 // If this is lost, a replay publishes the same request again, which sends no second text.
                 let note = Admit { request_id: first.request_id, ..admit.clone() };
-                let noted = app.engines.store.published(&note);
+                let noted = app.codes.published(&note);
                 let _ = tokio::time::timeout_at(deadline, noted).await;
             }
             return Ok(());

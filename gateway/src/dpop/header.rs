@@ -53,7 +53,7 @@ pub(crate) fn for_token(
 /// replayed while its proof is fresh.
 pub(crate) async fn use_up(app: &App, proven: &Proven) -> Result<(), ApiError> {
     let key = app.engines.keys.index("dpop", &format!("{} {}", proven.jkt, proven.jti));
-    if app.engines.store.first_time(&key, KEPT_SECS).await? {
+    if app.replay_guard.first_time(&key, KEPT_SECS).await? {
         return Ok(());
     }
     Err(Flaw::Used.into())

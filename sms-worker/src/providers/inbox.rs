@@ -1,6 +1,6 @@
 //! Keeps texts for inspection, in development and tests. Never in production.
 
-use store::inbox::KeptMessage;
+use service::delivery::KeptMessage;
 
 use super::{Attempt, Outcome};
 use crate::ports::Keep;

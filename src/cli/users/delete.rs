@@ -5,7 +5,7 @@ use clap::Args;
 use config::EngineSettings;
 use serde_json::json;
 use service::deletion::Deletion;
-use store::OtpStore;
+use store::Store;
 
 use super::account::UserArgs;
 use crate::cli::operator::{ACTOR, Operator};
@@ -38,8 +38,8 @@ impl Delete {
             EngineSettings::Embedded { .. } => None,
             EngineSettings::Services { redis_url, .. } => {
                 let forget = async {
-                    let otps = OtpStore::connect_redis(redis_url, clock.clone()).await?;
-                    deletion.from_store(&otps).await
+                    let otps = Store::connect_redis(redis_url, clock.clone()).await?;
+                    deletion.from_store(&otps.codes()).await
                 };
                 Some(forget.await)
             }

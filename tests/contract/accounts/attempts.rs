@@ -12,6 +12,7 @@ use super::world::{DAY, LIMITS, Phone, Raw, World, signed_in};
 
 contract!(
     p4_the_throttle_judges_every_attempt_alike,
+    p4_an_attempt_is_throttled_alike_where_it_is_asked_for_and_where_it_is_counted,
     p4_waits_begin_after_the_tenth_failure_and_double,
     p4_parallel_attempts_are_counted_one_after_the_other,
     p4_a_tenth_of_the_failures_is_reserved_for_a_known_device,
@@ -141,6 +142,41 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
                 );
             }
             None => drop(signed_in(world.db.accounts.sign_in(code_request).await.unwrap())),
+        }
+    }
+}
+
+/// On PostgreSQL, Rust judges the former and SQL the latter. Near every bound of the rule, for every kind of limit.
+async fn p4_an_attempt_is_throttled_alike_where_it_is_asked_for_and_where_it_is_counted(
+    world: World,
+) {
+    let phone = Phone::new();
+    let (user, _) = world.signed_in(&phone).await;
+    let mut raw = world.raw().await;
+    let kind = AttemptKind::Code;
+    let now = world.now();
+    for max_failures in [1, 9, 10, 11, 20, 100] {
+        let strangers = max_failures - max_failures / 10;
+        let near = [0, 1, 9, 10, 11, 14, 15, 50, strangers - 1, strangers, max_failures - 1];
+        for failures in near.into_iter().chain([max_failures, max_failures + 1]) {
+            for ago_ms in [0, 29_999, 30_000, 479_999, 899_999, 900_000, 86_399_999, 86_400_000] {
+                let (known, reset) = ((failures + max_failures) % 2 == 0, ago_ms % 2 == 0);
+                let failure_reset_secs = if reset { DAY } else { 0 };
+                let limits = AttemptLimits { max_failures, failure_reset_secs, ..LIMITS };
+                let claimant = if known { phone.known(user.id) } else { phone.stranger() };
+                let (key, at) = (&phone.key, now.plus_ms(-ago_ms).ms());
+                let set = format!(
+                    "INSERT INTO guesses VALUES ('{key}', 'code', {failures}, {at})
+                     ON CONFLICT (phone_key, kind) DO UPDATE SET failures = {failures}, last_judged_at = {at}"
+                );
+                raw.run(&set).await.unwrap();
+                let attempts = &world.db.attempts;
+                let throttle = attempts.throttle(claimant, kind, limits, now).await.unwrap();
+                let counted =
+                    attempts.record_failure(claimant, kind, None, limits, now).await.unwrap();
+                let case = (max_failures, failures, ago_ms, known, reset);
+                assert_eq!(counted.err(), throttle, "{case:?}");
+            }
         }
     }
 }

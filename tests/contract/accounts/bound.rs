@@ -14,7 +14,6 @@ contract!(
     a_token_without_the_key_neither_uses_a_bound_session_nor_ends_it,
     p9_an_older_token_with_the_key_ends_a_bound_session,
     an_unbound_session_needs_no_key,
-    gateways_of_the_previous_version_can_still_sign_in,
 );
 
 const KEY: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
@@ -128,12 +127,4 @@ async fn an_unbound_session_needs_no_key(world: World) {
     assert_eq!(second.jkt, None, "a refresh binds nothing");
     let ended = world.db.sessions.blacklist(by(OTHER, &session, 2), world.now()).await.unwrap();
     assert_eq!(ended, BlacklistOutcome::Ended);
-}
-
-/// SQLite has a single process, and so a single version.
-async fn gateways_of_the_previous_version_can_still_sign_in(world: World) {
-    if world.is_postgres() {
-        let sql = "SELECT COUNT(*) FROM pg_proc WHERE proname = 'latchkey_sign_in' AND pronargs IN (33, 34)";
-        assert_eq!(world.raw().await.number(sql).await, 2);
-    }
 }

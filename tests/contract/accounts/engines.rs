@@ -122,14 +122,14 @@ async fn start_together(world: World) {
     let migrations: Vec<_> = starts
         .iter()
         .map(|db| db.pool.clone())
-        .map(|db| tokio::spawn(async move { db.migrate().await }))
+        .map(|db| tokio::spawn(async move { db.migrate(accounts::FUNCTIONS).await }))
         .collect();
     for done in join_all(migrations).await {
         done.unwrap().unwrap();
     }
     for db in &starts {
         db.pool.ready().await.unwrap();
-        db.pool.migrate().await.unwrap();
+        db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
     }
     world.signed_in(&Phone::new()).await;
 }

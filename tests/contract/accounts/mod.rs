@@ -8,6 +8,7 @@ mod guard_history;
 mod outbox;
 mod passwords;
 mod refresh;
+mod rolling_start;
 mod sessions;
 mod sign_in;
 mod staff;

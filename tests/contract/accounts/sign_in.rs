@@ -159,8 +159,14 @@ async fn a_profile_is_for_a_new_account_only(world: World) {
 }
 
 async fn names_are_kept_as_they_are_and_never_interpreted(world: World) {
-    let names =
-        ["'; DROP TABLE users; --", "$1", "{\"a\":\"b\\\"}", "O\u{2019}Brien \\' %s", "\u{1f511}"];
+    let names = [
+        "'; DROP TABLE users; --",
+        "$1",
+        "{\"a\":\"b\\\"}",
+        "O\u{2019}Brien \\' %s",
+        "\u{1f511}",
+        "\\u0000",
+    ];
     for name in names {
         let phone = Phone::new();
         let mut code_request = world.code_request(&phone, world.code());
@@ -267,7 +273,10 @@ async fn events_and_audit_record_a_sign_in_without_the_phone(world: World) {
         assert!(!text.contains(&code_request.new_user.to_string()));
     }
     let started = taken.iter().find(|e| e.kind == "session.started.v1").unwrap();
-    let started = Envelope::<SessionStarted>::decode(&started.body).unwrap().data;
+    let body = &started.body;
+    let started = Envelope::<SessionStarted>::decode(body).unwrap();
+    assert_eq!(&started.encode().unwrap(), body, "as it was encoded, to the byte");
+    let started = started.data;
     assert_eq!((started.session_id, started.user_id), (session.id, user.id));
     assert_eq!((started.method.as_str(), started.started_at), ("sms", code_request.now));
     let verified = taken.iter().find(|e| e.kind == "otp.verified.v1").unwrap();

@@ -112,13 +112,13 @@ impl Phone {
 impl World {
     pub async fn sqlite() -> Self {
         let world = Self::sqlite_bare().await;
-        world.db.pool.migrate().await.unwrap();
+        world.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
         world
     }
 
     pub async fn postgres() -> Self {
         let world = Self::postgres_bare().await;
-        world.db.pool.migrate().await.unwrap();
+        world.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
         world
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use deadpool_redis::redis::{self, AsyncCommands as _};
 use domain::clock::Clock;
 use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::Keys;
@@ -10,10 +11,10 @@ use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, PumpingGuard, Status};
 use guard::Destination;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use store::{
-    Admission, Admit, CheckOutcome, Closing, Idempotency, Issue, Issued, KeptText, NewCode,
-    OtpStore, Refund, RequestNote, Scope, Verify,
+    Admission, Admit, CheckOutcome, Closing, Idempotency, Issue, Issued, KeptText, NewCode, Refund,
+    RequestNote, Scope, Store, Verify,
 };
 
 use testkit::engines::Engines;
@@ -41,7 +42,7 @@ pub(crate) fn no_limits() -> Limits {
 
 /// A store of either kind, its clock, and one phone.
 pub(crate) struct Bench {
-    pub store: OtpStore,
+    pub store: Store,
     pub clock: Clock,
     pub keys: Keys,
     pub phone: domain::keys::PhoneKey,
@@ -61,14 +62,14 @@ pub(crate) struct Requested {
 impl Bench {
     pub(crate) fn memory() -> Self {
         let clock = Clock::manual();
-        Self::of(OtpStore::memory(clock.clone()), clock, None)
+        Self::of(Store::memory(clock.clone()), clock, None)
     }
 
     pub(crate) async fn redis() -> Self {
         let clock = Clock::manual();
         let url = SecretString::from(Engines::shared().redis().await);
         let store =
-            OtpStore::connect_redis(&url, clock.clone()).await.expect("the test's Redis answers");
+            Store::connect_redis(&url, clock.clone()).await.expect("the test's Redis answers");
         Self::of(store, clock, Some(url))
     }
 
@@ -76,13 +77,13 @@ impl Bench {
     pub(crate) async fn restart(&mut self) -> bool {
         let clock = self.clock.clone();
         self.store = match &self.url {
-            Some(url) => OtpStore::connect_redis(url, clock).await.expect("Redis still answers"),
-            None => OtpStore::memory(clock),
+            Some(url) => Store::connect_redis(url, clock).await.expect("Redis still answers"),
+            None => Store::memory(clock),
         };
         self.url.is_some()
     }
 
-    fn of(store: OtpStore, clock: Clock, url: Option<SecretString>) -> Self {
+    fn of(store: Store, clock: Clock, url: Option<SecretString>) -> Self {
         let keys = Keys::from_secret(b"thirty-two bytes or more for tests", None);
         let phone = keys.phone_key(&Phone::trusted("+989123456789").expect("an E.164 number"));
         Self { store, clock, keys, phone, limits: no_limits(), url }
@@ -112,7 +113,7 @@ impl Bench {
 
     pub(crate) async fn code_request(&self) -> Requested {
         let admit = self.admit();
-        match self.store.admit(&admit).await.unwrap() {
+        match self.store.codes().admit(&admit).await.unwrap() {
             Admission::Admitted { code_id, expires_at, .. } => {
                 Requested { request: admit.request_id, code: code_id, expires_at }
             }
@@ -134,7 +135,7 @@ impl Bench {
             code: digits.map(|digits| NewCode { digest: digits, sealed: digits }),
             note: RequestNote { channel: Channel::Sms, locale: None, profile: None },
         };
-        self.store.issue(&issue).await.unwrap()
+        self.store.codes().issue(&issue).await.unwrap()
     }
 
     pub(crate) fn verify<'a>(&'a self, digits: &'a str) -> Verify<'a> {
@@ -151,7 +152,7 @@ impl Bench {
     }
 
     pub(crate) async fn attempt(&self, digits: &str) -> CheckOutcome {
-        self.store.verify(&self.verify(digits)).await.unwrap()
+        self.store.codes().verify(&self.verify(digits)).await.unwrap()
     }
 
     async fn left_after(&self, digits: &str) -> Option<u32> {
@@ -162,7 +163,7 @@ impl Bench {
     }
 
     async fn refusal(&self, admit: &Admit<'_>) -> Option<(Limit, u64)> {
-        match self.store.admit(admit).await.unwrap() {
+        match self.store.codes().admit(admit).await.unwrap() {
             Admission::Limited { limit, retry_after } => Some((limit, retry_after)),
             Admission::Admitted { .. } => None,
             other => panic!("neither admitted nor limited: {other:?}"),
@@ -171,6 +172,25 @@ impl Bench {
 
     fn pass(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
+    }
+
+    /// Lets time pass for a key whose life Redis measures by its own clock, too.
+    async fn age(&self, key: &str, secs: u64) {
+        self.pass(secs);
+        if self.url.is_some() {
+            let mut redis = self.look().await;
+            let left_ms: i64 = redis.pttl(key).await.unwrap();
+            assert!(left_ms > 0, "{key} has no expiry");
+            let left_ms = left_ms - i64::try_from(secs * 1000).unwrap();
+            redis.pexpire::<_, ()>(key, left_ms).await.unwrap();
+        }
+    }
+
+    /// A connection past the store.
+    async fn look(&self) -> redis::aio::MultiplexedConnection {
+        let url = self.url.as_ref().expect("kept in Redis").expose_secret();
+        let client = redis::Client::open(url).expect("a Redis address");
+        client.get_multiplexed_async_connection().await.expect("the test's Redis answers")
     }
 }
 
@@ -217,6 +237,7 @@ on_both!(
     an_unlimited_request_is_neither_refused_nor_counted,
     a_refused_request_counts_nothing,
     a_withdrawn_request_leaves_no_trace,
+    p13_the_slot_of_withdrawn_requests_goes_with_the_last_unless_a_code_was_issued,
     p1_a_request_that_another_call_may_have_published_is_not_withdrawn,
     an_idempotency_key_gives_the_first_answer_for_a_day,
     a_status_only_advances,
@@ -230,6 +251,7 @@ on_both!(
     a_forgotten_phone_keeps_its_limits,
     a_one_time_key_is_accepted_once_of_fifty_until_it_expires,
     starts_are_counted,
+    p13_starts_are_forgotten_an_hour_after_the_last,
 );
 
 async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
@@ -241,11 +263,15 @@ async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
     assert_eq!((code_id, code_requests.len(), code_requests[0].0), (asked.code, 1, asked.request));
     bench
         .store
+        .codes()
         .close(&bench.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
         .await
         .unwrap();
     assert_eq!(bench.left_after("123456").await, Some(4), "a used code counts as none");
-    assert_eq!(bench.store.status(asked.request).await.unwrap().unwrap().status, Status::Verified);
+    assert_eq!(
+        bench.store.statuses().get(asked.request).await.unwrap().unwrap().status,
+        Status::Verified
+    );
 }
 
 async fn p3_a_code_ends_with_its_life(bench: Bench) {
@@ -268,7 +294,7 @@ async fn p3_a_code_of_one_scope_opens_no_other(bench: Bench) {
     let change = Scope::PhoneChange(UserId::new(&bench.clock));
     let elsewhere = Verify { scope: change, ..bench.verify("123456") };
     assert!(matches!(
-        bench.store.verify(&elsewhere).await.unwrap(),
+        bench.store.codes().verify(&elsewhere).await.unwrap(),
         CheckOutcome::Wrong { code: None, .. }
     ));
     assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
@@ -280,12 +306,12 @@ async fn p3_a_check_that_names_another_request_fails(bench: Bench) {
     let stranger =
         Verify { request_id: Some(RequestId::new(&bench.clock)), ..bench.verify("123456") };
     assert!(matches!(
-        bench.store.verify(&stranger).await.unwrap(),
+        bench.store.codes().verify(&stranger).await.unwrap(),
         CheckOutcome::Wrong { attempts_left: 4, .. }
     ));
     let own = Verify { request_id: Some(asked.request), ..bench.verify("123456") };
     assert!(matches!(
-        bench.store.verify(&own).await.unwrap(),
+        bench.store.codes().verify(&own).await.unwrap(),
         CheckOutcome::Matched { attempts_left: 3, .. }
     ));
 }
@@ -333,7 +359,7 @@ async fn p4_an_exhausted_code_refuses_requests_until_its_expiry(bench: Bench) {
         bench.attempt("000000").await;
     }
     bench.pass(100);
-    let refused = bench.store.admit(&bench.admit()).await.unwrap();
+    let refused = bench.store.codes().admit(&bench.admit()).await.unwrap();
     assert!(matches!(refused, Admission::Exhausted { retry_after: 200 | 199 }), "{refused:?}");
     bench.pass(200);
     let next = bench.code_request().await;
@@ -346,7 +372,12 @@ async fn p4_a_refunded_attempt_can_be_made_again(bench: Bench) {
     bench.issue(&asked, "123456").await;
     assert_eq!(bench.left_after("000000").await, Some(4));
     let refund = async |code| {
-        bench.store.refund(&bench.phone, Scope::Login, Refund::CodeCheck(code)).await.unwrap();
+        bench
+            .store
+            .codes()
+            .refund(&bench.phone, Scope::Login, Refund::CodeCheck(code))
+            .await
+            .unwrap();
     };
     refund(CodeId::new(&bench.clock)).await;
     assert_eq!(bench.left_after("000000").await, Some(3), "another code's refund changes nothing");
@@ -363,7 +394,12 @@ async fn p4_a_correct_check_that_was_refused_counts_as_failed(bench: Bench) {
             bench.attempt("123456").await,
             CheckOutcome::Matched { attempts_left: 3, .. }
         ));
-        bench.store.close(&bench.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
+        bench
+            .store
+            .codes()
+            .close(&bench.phone, Scope::Login, asked.code, closing, PLACE)
+            .await
+            .unwrap();
         assert_eq!(bench.left_after("000000").await, Some(left), "{closing:?}");
         bench.pass(301);
     }
@@ -373,7 +409,12 @@ async fn p4_a_code_exhausted_in_the_database_is_exhausted(bench: Bench) {
     let asked = bench.code_request().await;
     bench.issue(&asked, "123456").await;
     let mark_exhausted = async |code| {
-        bench.store.mark_exhausted(&bench.phone, Scope::Login, code, ATTEMPTS).await.unwrap();
+        bench
+            .store
+            .codes()
+            .mark_exhausted(&bench.phone, Scope::Login, code, ATTEMPTS)
+            .await
+            .unwrap();
     };
     mark_exhausted(CodeId::new(&bench.clock)).await;
     assert_eq!(bench.left_after("000000").await, Some(4), "another code's end changes nothing");
@@ -385,7 +426,7 @@ async fn p4_a_code_exhausted_in_the_database_is_exhausted(bench: Bench) {
         };
         assert_eq!((code, until), (asked.code, asked.expires_at));
     }
-    let refused = bench.store.admit(&bench.admit()).await.unwrap();
+    let refused = bench.store.codes().admit(&bench.admit()).await.unwrap();
     assert!(matches!(refused, Admission::Exhausted { retry_after: 299 | 300 }), "{refused:?}");
     bench.pass(300);
     let next = bench.code_request().await;
@@ -428,17 +469,18 @@ async fn p5_a_resend_gives_the_same_code_and_moves_no_expiry(bench: Bench) {
 async fn p5_a_used_code_sends_no_text(bench: Bench) {
     let (first, late) = (bench.code_request().await, bench.code_request().await);
     bench.issue(&first, "123456").await;
-    assert!(bench.store.is_wanted(late.request).await.unwrap());
+    assert!(bench.store.statuses().is_wanted(late.request).await.unwrap());
     bench
         .store
+        .codes()
         .close(&bench.phone, Scope::Login, first.code, Closing::Used(Some(first.request)), PLACE)
         .await
         .unwrap();
     assert_eq!(bench.issue(&late, "999999").await, Issued::Used);
-    assert!(!bench.store.is_wanted(late.request).await.unwrap());
+    assert!(!bench.store.statuses().is_wanted(late.request).await.unwrap());
     let next = bench.code_request().await;
     assert_ne!(next.code, first.code);
-    assert!(bench.store.is_wanted(next.request).await.unwrap());
+    assert!(bench.store.statuses().is_wanted(next.request).await.unwrap());
 }
 
 async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
@@ -454,7 +496,7 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
             CheckOutcome::Matched { attempts_left: 0, .. }
         ));
         let refund = Refund::CodeCheck(first.code);
-        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        bench.store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
     }
     assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     bench.pass(1);
@@ -462,7 +504,7 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     assert_ne!(next.code, first.code, "requests are not refused either");
     assert!(next.expires_at > first.expires_at);
     assert!(
-        !bench.store.is_wanted(first.request).await.unwrap(),
+        !bench.store.statuses().is_wanted(first.request).await.unwrap(),
         "the old code's message is unwanted"
     );
     assert_eq!(bench.issue(&next, "654321").await, Issued::Code("654321".into()));
@@ -472,6 +514,7 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     // The login was committed after all: that ends only its own code.
     bench
         .store
+        .codes()
         .close(&bench.phone, Scope::Login, first.code, Closing::Used(None), PLACE)
         .await
         .unwrap();
@@ -485,7 +528,7 @@ async fn p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests(ben
     let first = bench.code_request().await;
     bench.issue(&first, "123456").await;
     let refund = async |refund| {
-        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        bench.store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
     };
     assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     refund(Refund::Unused(first.code)).await;
@@ -504,7 +547,7 @@ async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
     bench.issue(&first, "123456").await;
     let only = async |code| {
         let admit = Admit { only_code: Some(code), ..bench.admit() };
-        bench.store.admit(&admit).await.unwrap()
+        bench.store.codes().admit(&admit).await.unwrap()
     };
     assert_eq!(only(CodeId::new(&bench.clock)).await, Admission::Gone);
     // Its login may have used it. If not, the code is valid as before.
@@ -513,7 +556,7 @@ async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
     assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
     for _ in 0..2 {
         let refund = Refund::Unused(first.code);
-        bench.store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        bench.store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
     }
     let Admission::Admitted { code_id, .. } = only(first.code).await else {
         panic!("a refused request is not counted")
@@ -583,7 +626,7 @@ async fn a_slot_without_a_code_counts_like_one_with_a_code(bench: Bench) {
         assert_eq!((code.map(|(id, _)| id), attempts_left), (Some(asked.code), left));
     }
     assert!(matches!(
-        bench.store.admit(&bench.admit()).await.unwrap(),
+        bench.store.codes().admit(&bench.admit()).await.unwrap(),
         Admission::Exhausted { .. }
     ));
 }
@@ -602,7 +645,12 @@ async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
         last = Some(asked);
     }
     let code = last.unwrap().code;
-    bench.store.close(&bench.phone, Scope::Login, code, Closing::Used(None), PLACE).await.unwrap();
+    bench
+        .store
+        .codes()
+        .close(&bench.phone, Scope::Login, code, Closing::Used(None), PLACE)
+        .await
+        .unwrap();
     bench.code_request().await;
     let (_, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
     assert!(
@@ -669,23 +717,24 @@ async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut bench: 
 async fn logins_of_an_address_slide(bench: Bench) {
     let attempt = Verify { logins_per_ip_minute: 2, ..bench.verify("000000") };
     assert!(matches!(
-        bench.store.verify(&attempt).await.unwrap(),
+        bench.store.codes().verify(&attempt).await.unwrap(),
         CheckOutcome::Wrong { attempts_left: 4, .. }
     ));
     assert_eq!(
-        bench.store.count_login("an address", 2).await.unwrap(),
+        bench.store.limits().count_login("an address", 2).await.unwrap(),
         None,
         "one count for all logins"
     );
-    let CheckOutcome::Limited { retry_after } = bench.store.verify(&attempt).await.unwrap() else {
+    let CheckOutcome::Limited { retry_after } = bench.store.codes().verify(&attempt).await.unwrap()
+    else {
         panic!("two a minute")
     };
     assert!((59..=60).contains(&retry_after));
-    assert!(bench.store.count_login("an address", 2).await.unwrap().is_some());
-    assert_eq!(bench.store.count_login("another", 2).await.unwrap(), None);
+    assert!(bench.store.limits().count_login("an address", 2).await.unwrap().is_some());
+    assert_eq!(bench.store.limits().count_login("another", 2).await.unwrap(), None);
     bench.pass(60);
     assert!(matches!(
-        bench.store.verify(&attempt).await.unwrap(),
+        bench.store.codes().verify(&attempt).await.unwrap(),
         CheckOutcome::Wrong { attempts_left: 3, .. }
     ));
 }
@@ -732,13 +781,45 @@ async fn a_withdrawn_request_leaves_no_trace(mut bench: Bench) {
         ..bench.admit()
     };
     assert_eq!(bench.refusal(&admit).await, None);
-    bench.store.withdraw(&admit).await.unwrap();
-    assert_eq!(bench.store.status(admit.request_id).await.unwrap(), None);
+    bench.store.codes().withdraw(&admit).await.unwrap();
+    assert_eq!(bench.store.statuses().get(admit.request_id).await.unwrap(), None);
     assert_eq!(
         bench.refusal(&Admit { request_id: RequestId::new(&bench.clock), ..admit.clone() }).await,
         None
     );
     assert!(bench.refusal(&bench.admit()).await.is_some(), "the second one counts");
+}
+
+async fn p13_the_slot_of_withdrawn_requests_goes_with_the_last_unless_a_code_was_issued(
+    bench: Bench,
+) {
+    let codes = bench.store.codes();
+    let admitted = async |admit: &Admit<'_>| match codes.admit(admit).await.unwrap() {
+        Admission::Admitted { code_id, expires_at, .. } => {
+            Requested { request: admit.request_id, code: code_id, expires_at }
+        }
+        other => panic!("not admitted: {other:?}"),
+    };
+    let (first, second) = (bench.admit(), bench.admit());
+    let withdrawn = admitted(&first).await;
+    assert_eq!(admitted(&second).await.code, withdrawn.code);
+    for admit in [&first, &second] {
+        codes.withdraw(admit).await.unwrap();
+    }
+    bench.pass(60);
+    let (third, fourth) = (bench.admit(), bench.admit());
+    let next = admitted(&third).await;
+    assert_ne!(next.code, withdrawn.code, "a code without a request is not joined");
+    assert!(next.expires_at.secs_from(withdrawn.expires_at) >= 60, "a new code has its whole life");
+    // One request stays, and after it the code that somebody may hold.
+    admitted(&fourth).await;
+    codes.withdraw(&fourth).await.unwrap();
+    assert_eq!(bench.issue(&next, "123456").await, Issued::Code("123456".into()));
+    codes.withdraw(&third).await.unwrap();
+    let CheckOutcome::Matched { code_id, .. } = bench.attempt("123456").await else {
+        panic!("the issued code is right")
+    };
+    assert_eq!(code_id, next.code);
 }
 
 async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(mut bench: Bench) {
@@ -752,13 +833,13 @@ async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(mut 
         };
         let (first, again) = (keyed(), keyed());
         assert_eq!(bench.refusal(&first).await, None);
-        assert!(matches!(bench.store.admit(&again).await.unwrap(), Admission::Replayed(_)));
+        assert!(matches!(bench.store.codes().admit(&again).await.unwrap(), Admission::Replayed(_)));
         if published {
-            bench.store.published(&first).await.unwrap();
+            bench.store.codes().published(&first).await.unwrap();
         }
-        bench.store.withdraw(&first).await.unwrap();
-        assert!(bench.store.status(first.request_id).await.unwrap().is_some());
-        let Admission::Replayed(replay) = bench.store.admit(&keyed()).await.unwrap() else {
+        bench.store.codes().withdraw(&first).await.unwrap();
+        assert!(bench.store.statuses().get(first.request_id).await.unwrap().is_some());
+        let Admission::Replayed(replay) = bench.store.codes().admit(&keyed()).await.unwrap() else {
             panic!("the first answer is kept")
         };
         assert_eq!((replay.request_id, replay.published), (first.request_id, published));
@@ -775,11 +856,11 @@ async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
     };
     let first = keyed("b");
     let Admission::Admitted { code_id, expires_at, resend_at, .. } =
-        bench.store.admit(&first).await.unwrap()
+        bench.store.codes().admit(&first).await.unwrap()
     else {
         panic!("admitted")
     };
-    let Admission::Replayed(replay) = bench.store.admit(&keyed("b")).await.unwrap() else {
+    let Admission::Replayed(replay) = bench.store.codes().admit(&keyed("b")).await.unwrap() else {
         panic!("replayed")
     };
     assert_eq!(
@@ -787,12 +868,12 @@ async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
         (first.request_id, code_id, false)
     );
     assert_eq!((replay.expires_at, replay.resend_at), (expires_at, resend_at));
-    bench.store.published(&first).await.unwrap();
-    let Admission::Replayed(replay) = bench.store.admit(&keyed("b")).await.unwrap() else {
+    bench.store.codes().published(&first).await.unwrap();
+    let Admission::Replayed(replay) = bench.store.codes().admit(&keyed("b")).await.unwrap() else {
         panic!("replayed")
     };
     assert!(replay.published);
-    assert_eq!(bench.store.admit(&keyed("other")).await.unwrap(), Admission::KeyReused);
+    assert_eq!(bench.store.codes().admit(&keyed("other")).await.unwrap(), Admission::KeyReused);
     let elsewhere = Admit { route: "signup", ..keyed("other") };
     assert_eq!(
         bench.refusal(&elsewhere).await.map(|(limit, _)| limit),
@@ -803,8 +884,8 @@ async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
 
 async fn a_status_only_advances(bench: Bench) {
     let asked = bench.code_request().await;
-    let advance_status =
-        |status| bench.store.advance_status(asked.request, status, None, asked.expires_at);
+    let statuses = bench.store.statuses();
+    let advance_status = |status| statuses.advance(asked.request, status, None, asked.expires_at);
     assert!(advance_status(Status::Sent).await.unwrap());
     for lower in [Status::Accepted, Status::Issued, Status::Sending, Status::Sent] {
         assert!(!advance_status(lower).await.unwrap(), "{lower}");
@@ -815,7 +896,7 @@ async fn a_status_only_advances(bench: Bench) {
         assert!(!advance_status(worse).await.unwrap(), "a delivered message stays delivered");
     }
     assert!(advance_status(Status::Verified).await.unwrap());
-    let found = bench.store.status(asked.request).await.unwrap().unwrap();
+    let found = bench.store.statuses().get(asked.request).await.unwrap().unwrap();
     assert_eq!(
         (found.status, found.expires_at, found.channel),
         (Status::Verified, asked.expires_at, Channel::Sms)
@@ -824,30 +905,42 @@ async fn a_status_only_advances(bench: Bench) {
 
 async fn a_lost_status_comes_back_with_the_next_event(bench: Bench) {
     let (lost, expires_at) = (RequestId::new(&bench.clock), bench.clock.now().plus_secs(100));
-    assert_eq!(bench.store.status(lost).await.unwrap(), None);
-    assert!(bench.store.advance_status(lost, Status::Sent, None, expires_at).await.unwrap());
-    let found = bench.store.status(lost).await.unwrap().unwrap();
+    assert_eq!(bench.store.statuses().get(lost).await.unwrap(), None);
+    assert!(bench.store.statuses().advance(lost, Status::Sent, None, expires_at).await.unwrap());
+    let found = bench.store.statuses().get(lost).await.unwrap().unwrap();
     assert_eq!((found.status, found.expires_at), (Status::Sent, expires_at));
 }
 
 async fn the_sweep_closes_open_requests(bench: Bench) {
     let (open, sent, done) =
         (bench.code_request().await, bench.code_request().await, bench.code_request().await);
-    bench.store.advance_status(sent.request, Status::Sent, None, sent.expires_at).await.unwrap();
     bench
         .store
-        .advance_status(done.request, Status::Delivered, None, done.expires_at)
+        .statuses()
+        .advance(sent.request, Status::Sent, None, sent.expires_at)
         .await
         .unwrap();
-    assert_eq!(bench.store.sweep(100).await.unwrap().closed, [], "nothing is over yet");
+    bench
+        .store
+        .statuses()
+        .advance(done.request, Status::Delivered, None, done.expires_at)
+        .await
+        .unwrap();
+    assert_eq!(bench.store.statuses().sweep(100).await.unwrap().closed, [], "nothing is over yet");
     bench.pass(301);
-    let mut swept = bench.store.sweep(100).await.unwrap().closed;
+    let mut swept = bench.store.statuses().sweep(100).await.unwrap().closed;
     swept.sort_by_key(|one| one.was.rank());
     let told: Vec<_> = swept.iter().map(|one| (one.request_id, one.was)).collect();
     assert_eq!(told, [(open.request, Status::Accepted), (sent.request, Status::Sent)]);
-    assert_eq!(bench.store.status(open.request).await.unwrap().unwrap().status, Status::Expired);
-    assert_eq!(bench.store.status(done.request).await.unwrap().unwrap().status, Status::Delivered);
-    assert_eq!(bench.store.sweep(100).await.unwrap().closed, []);
+    assert_eq!(
+        bench.store.statuses().get(open.request).await.unwrap().unwrap().status,
+        Status::Expired
+    );
+    assert_eq!(
+        bench.store.statuses().get(done.request).await.unwrap().unwrap().status,
+        Status::Delivered
+    );
+    assert_eq!(bench.store.statuses().sweep(100).await.unwrap().closed, []);
 }
 
 async fn the_sweep_continues_past_finished_requests(bench: Bench) {
@@ -855,7 +948,8 @@ async fn the_sweep_continues_past_finished_requests(bench: Bench) {
         let done = bench.code_request().await;
         bench
             .store
-            .advance_status(done.request, Status::Delivered, None, done.expires_at)
+            .statuses()
+            .advance(done.request, Status::Delivered, None, done.expires_at)
             .await
             .unwrap();
     }
@@ -863,7 +957,7 @@ async fn the_sweep_continues_past_finished_requests(bench: Bench) {
     bench.pass(301);
     let mut closed = Vec::new();
     loop {
-        let sweep = bench.store.sweep(2).await.unwrap();
+        let sweep = bench.store.statuses().sweep(2).await.unwrap();
         closed.extend(sweep.closed.into_iter().map(|one| one.request_id));
         if sweep.looked_at < 2 {
             break;
@@ -874,11 +968,13 @@ async fn the_sweep_continues_past_finished_requests(bench: Bench) {
 
 async fn a_waiter_is_woken_by_a_change(bench: Bench) {
     let (mine, other) = (bench.code_request().await, bench.code_request().await);
-    let mut watch = bench.store.watch(mine.request);
+    let mut watch = bench.store.statuses().watch(mine.request);
     // The store may wake all waiters once, when its subscription begins: only the status itself counts.
     let seen = async {
         loop {
-            if bench.store.status(mine.request).await.unwrap().unwrap().status == Status::Issued {
+            if bench.store.statuses().get(mine.request).await.unwrap().unwrap().status
+                == Status::Issued
+            {
                 return;
             }
             watch.changed().await;
@@ -887,13 +983,15 @@ async fn a_waiter_is_woken_by_a_change(bench: Bench) {
     let change = async {
         bench
             .store
-            .advance_status(other.request, Status::Sent, None, other.expires_at)
+            .statuses()
+            .advance(other.request, Status::Sent, None, other.expires_at)
             .await
             .unwrap();
         tokio::task::yield_now().await;
         bench
             .store
-            .advance_status(mine.request, Status::Issued, None, mine.expires_at)
+            .statuses()
+            .advance(mine.request, Status::Issued, None, mine.expires_at)
             .await
             .unwrap();
     };
@@ -906,9 +1004,9 @@ async fn a_kept_text_is_kept_once(bench: Bench) {
     let message_id = domain::ids::MessageId::new(&bench.clock);
     for sealed in ["first", "second"] {
         let text = KeptText { message_id, phone: bench.phone.clone(), sealed: sealed.into() };
-        bench.store.keep_text(&text).await.unwrap();
+        bench.store.inbox().keep(&text).await.unwrap();
     }
-    assert_eq!(bench.store.kept_texts(&bench.phone).await.unwrap(), ["first"]);
+    assert_eq!(bench.store.inbox().texts(&bench.phone).await.unwrap(), ["first"]);
 }
 
 async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
@@ -916,40 +1014,47 @@ async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
     bench.issue(&asked, "123456").await;
     let message_id = domain::ids::MessageId::new(&bench.clock);
     let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
-    bench.store.keep_text(&text).await.unwrap();
-    bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
+    bench.store.inbox().keep(&text).await.unwrap();
+    bench.store.codes().forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
     assert!(matches!(bench.attempt("123456").await, CheckOutcome::Wrong { code: None, .. }));
-    assert!(bench.store.kept_texts(&bench.phone).await.unwrap().is_empty());
-    assert!(!bench.store.is_wanted(asked.request).await.unwrap(), "its text is still on its way");
+    assert!(bench.store.inbox().texts(&bench.phone).await.unwrap().is_empty());
+    assert!(
+        !bench.store.statuses().is_wanted(asked.request).await.unwrap(),
+        "its text is still on its way"
+    );
 }
 
 async fn p13_only_the_accounts_own_data_is_forgotten(bench: Bench) {
     let (leaves, other) = (UserId::new(&bench.clock), UserId::new(&bench.clock));
     for user in [leaves, other] {
-        bench.store.note_change(user, "sealed", TTL_MS).await.unwrap();
+        bench.store.phone_changes().note(user, "sealed", TTL_MS).await.unwrap();
     }
     // Another user is about to change to the number.
     let change = Scope::PhoneChange(other);
     let admit = Admit { scope: change, ..bench.admit() };
-    let Admission::Admitted { code_id, expires_at, .. } = bench.store.admit(&admit).await.unwrap()
+    let Admission::Admitted { code_id, expires_at, .. } =
+        bench.store.codes().admit(&admit).await.unwrap()
     else {
         panic!("admitted")
     };
     let asked = Requested { request: admit.request_id, code: code_id, expires_at };
     bench.issue_in(change, &asked, Some("123456")).await;
-    bench.store.forget(&bench.phone, leaves).await.unwrap();
-    assert_eq!(bench.store.noted_change(leaves).await.unwrap(), None);
-    assert_eq!(bench.store.noted_change(other).await.unwrap().as_deref(), Some("sealed"));
-    assert!(bench.store.is_wanted(asked.request).await.unwrap());
+    bench.store.codes().forget(&bench.phone, leaves).await.unwrap();
+    assert_eq!(bench.store.phone_changes().noted(leaves).await.unwrap(), None);
+    assert_eq!(bench.store.phone_changes().noted(other).await.unwrap().as_deref(), Some("sealed"));
+    assert!(bench.store.statuses().is_wanted(asked.request).await.unwrap());
     let attempt = Verify { scope: change, ..bench.verify("123456") };
-    assert!(matches!(bench.store.verify(&attempt).await.unwrap(), CheckOutcome::Matched { .. }));
+    assert!(matches!(
+        bench.store.codes().verify(&attempt).await.unwrap(),
+        CheckOutcome::Matched { .. }
+    ));
 }
 
 async fn a_forgotten_phone_keeps_its_limits(mut bench: Bench) {
     bench.limits.resend_cooldown_secs = 30;
     bench.limits.sends_per_phone_hour = 1;
     let forget =
-        async || bench.store.forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
+        async || bench.store.codes().forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
     bench.code_request().await;
     forget().await;
     let limit = async || bench.refusal(&bench.admit()).await.map(|(limit, _)| limit);
@@ -960,33 +1065,25 @@ async fn a_forgotten_phone_keeps_its_limits(mut bench: Bench) {
 }
 
 async fn a_one_time_key_is_accepted_once_of_fifty_until_it_expires(bench: Bench) {
-    let all = (0..50).map(|_| bench.store.first_time("a proof", 130));
+    let replay_guard = bench.store.replay_guard();
+    let all = (0..50).map(|_| replay_guard.first_time("a proof", 130));
     let firsts =
         futures::future::join_all(all).await.into_iter().filter(|first| *first.as_ref().unwrap());
     assert_eq!(firsts.count(), 1);
-    assert!(bench.store.first_time("another", 130).await.unwrap());
+    assert!(replay_guard.first_time("another", 130).await.unwrap());
     bench.pass(129);
-    assert!(!bench.store.first_time("another", 130).await.unwrap());
+    assert!(!replay_guard.first_time("another", 130).await.unwrap());
     bench.pass(1);
-    assert!(bench.store.first_time("another", 130).await.unwrap());
-    assert!(!bench.store.first_time("another", 130).await.unwrap());
+    assert!(replay_guard.first_time("another", 130).await.unwrap());
+    assert!(!replay_guard.first_time("another", 130).await.unwrap());
 }
 
 /// Rules that need a look into the engine.
 mod in_redis {
-    use deadpool_redis::redis::{self, AsyncCommands as _};
-    use secrecy::ExposeSecret as _;
-
     use super::*;
     use testkit::eventually;
     use testkit::launch::Keeps;
     use testkit::redis::Redis;
-
-    async fn look(bench: &Bench) -> redis::aio::MultiplexedConnection {
-        let url = bench.url.as_ref().expect("kept in Redis").expose_secret();
-        let client = redis::Client::open(url).expect("a Redis address");
-        client.get_multiplexed_async_connection().await.expect("the test's Redis answers")
-    }
 
     #[tokio::test]
     async fn every_key_gets_its_expiry_in_the_script_that_writes_it() {
@@ -1000,13 +1097,13 @@ mod in_redis {
             sends_global_day: 10,
             ..no_limits()
         };
-        let mut redis = look(&bench).await;
+        let mut redis = bench.look().await;
         let keyed = Admit {
             idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
             ..bench.admit()
         };
         let Admission::Admitted { code_id, expires_at, .. } =
-            bench.store.admit(&keyed).await.unwrap()
+            bench.store.codes().admit(&keyed).await.unwrap()
         else {
             panic!("admitted")
         };
@@ -1015,33 +1112,45 @@ mod in_redis {
         let (user, attempt) = (UserId::new(&bench.clock), bench.verify("000000"));
         let written_late = async || {
             let store = &bench.store;
-            store.published(&keyed).await.unwrap();
-            assert!(matches!(store.admit(&keyed).await.unwrap(), Admission::Replayed(_)));
-            store.verify(&Verify { logins_per_ip_minute: 9, ..attempt.clone() }).await.unwrap();
+            store.codes().published(&keyed).await.unwrap();
+            assert!(matches!(store.codes().admit(&keyed).await.unwrap(), Admission::Replayed(_)));
+            store
+                .codes()
+                .verify(&Verify { logins_per_ip_minute: 9, ..attempt.clone() })
+                .await
+                .unwrap();
             let refund = Refund::CodeCheck(asked.code);
-            store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
-            store.mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
-            store.advance_status(asked.request, Status::Sent, None, expires_at).await.unwrap();
+            store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
+            store
+                .codes()
+                .mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS)
+                .await
+                .unwrap();
+            store.statuses().advance(asked.request, Status::Sent, None, expires_at).await.unwrap();
             let (closing, code) = (Closing::Used(Some(asked.request)), asked.code);
-            store.close(&bench.phone, Scope::Login, code, closing, PLACE).await.unwrap();
+            store.codes().close(&bench.phone, Scope::Login, code, closing, PLACE).await.unwrap();
             let message_id = domain::ids::MessageId::new(&bench.clock);
             let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
-            store.keep_text(&text).await.unwrap();
-            store.count_start("a message").await.unwrap();
-            store.count_distinct("a key", "a member", 5).await.unwrap();
-            store.first_time("a proof", 130).await.unwrap();
-            store.note_change(user, "sealed", 1000).await.unwrap();
+            store.inbox().keep(&text).await.unwrap();
+            store.crash_counts().count("a message").await.unwrap();
+            store.limits().count_distinct("a key", "a member", 5).await.unwrap();
+            store.replay_guard().first_time("a proof", 130).await.unwrap();
+            store.phone_changes().note(user, "sealed", 1000).await.unwrap();
         };
         written_late().await;
         all_end(&mut redis).await;
         // Operations on keys that a flush removed must not create keys without an expiry.
         redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
         let store = &bench.store;
-        store.published(&keyed).await.unwrap();
+        store.codes().published(&keyed).await.unwrap();
         let refund = Refund::Unused(asked.code);
-        store.refund(&bench.phone, Scope::Login, refund).await.unwrap();
-        store.mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS).await.unwrap();
-        store.withdraw(&keyed).await.unwrap();
+        store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        store
+            .codes()
+            .mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS)
+            .await
+            .unwrap();
+        store.codes().withdraw(&keyed).await.unwrap();
         all_end(&mut redis).await;
     }
 
@@ -1050,7 +1159,7 @@ mod in_redis {
         // Subscriptions are counted over the whole server.
         let private = Redis::start(Keeps::Nothing).await;
         let url = SecretString::from(private.url(0));
-        let store = async || OtpStore::connect_redis(&url, Clock::manual()).await.unwrap();
+        let store = async || Store::connect_redis(&url, Clock::manual()).await.unwrap();
         let (gateway, worker) = (store().await, store().await);
         let client = redis::Client::open(private.url(0)).unwrap();
         let mut redis = client.get_multiplexed_async_connection().await.unwrap();
@@ -1061,14 +1170,14 @@ mod in_redis {
         };
         let request = RequestId::new(&Clock::manual());
         let expires_at = Clock::manual().now().plus_secs(100);
-        worker.advance_status(request, Status::Sending, None, expires_at).await.unwrap();
+        worker.statuses().advance(request, Status::Sending, None, expires_at).await.unwrap();
         assert_eq!(subscribed(&mut redis).await, 0);
-        let mut watches = [gateway.watch(request), gateway.watch(request)];
+        let mut watches = [gateway.statuses().watch(request), gateway.statuses().watch(request)];
         eventually("a subscription", Duration::from_secs(10), async || {
             (subscribed(&mut redis).await > 0).then_some(())
         })
         .await;
-        worker.advance_status(request, Status::Sent, None, expires_at).await.unwrap();
+        worker.statuses().advance(request, Status::Sent, None, expires_at).await.unwrap();
         for watch in &mut watches {
             tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("woken");
         }
@@ -1085,11 +1194,23 @@ mod in_redis {
 }
 
 async fn starts_are_counted(bench: Bench) {
-    assert_eq!(bench.store.starts("a").await.unwrap(), 0);
-    assert_eq!(bench.store.count_start("a").await.unwrap(), 1);
-    assert_eq!(bench.store.count_start("a").await.unwrap(), 2);
-    assert_eq!(bench.store.count_start("b").await.unwrap(), 1);
-    bench.store.forget_starts("b").await.unwrap();
-    let left = [bench.store.starts("a").await.unwrap(), bench.store.starts("b").await.unwrap()];
-    assert_eq!(left, [2, 0]);
+    let counts = bench.store.crash_counts();
+    assert_eq!(counts.get("a").await.unwrap(), 0);
+    assert_eq!(counts.count("a").await.unwrap(), 1);
+    assert_eq!(counts.count("a").await.unwrap(), 2);
+    assert_eq!(counts.count("b").await.unwrap(), 1);
+    counts.forget("b").await.unwrap();
+    assert_eq!([counts.get("a").await.unwrap(), counts.get("b").await.unwrap()], [2, 0]);
+}
+
+async fn p13_starts_are_forgotten_an_hour_after_the_last(bench: Bench) {
+    let counts = bench.store.crash_counts();
+    for starts in [1, 2, 3] {
+        assert_eq!(counts.count("a").await.unwrap(), starts);
+        bench.age("lk:starts:a", 2400).await;
+        assert_eq!(counts.get("a").await.unwrap(), starts, "the last start was 40 minutes ago");
+    }
+    bench.age("lk:starts:a", 1200).await;
+    assert_eq!(counts.get("a").await.unwrap(), 0);
+    assert_eq!(counts.count("a").await.unwrap(), 1);
 }

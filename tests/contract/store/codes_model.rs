@@ -58,7 +58,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
             }
             Act::CodeRequest => {
                 let admit = bench.admit();
-                match (bench.store.admit(&admit).await.unwrap(), live) {
+                match (bench.store.codes().admit(&admit).await.unwrap(), live) {
                     (Admission::Exhausted { .. }, Some(code))
                         if code.tries >= ATTEMPTS && !code.right => {}
                     (Admission::Admitted { code_id, expires_at, .. }, code)
@@ -123,6 +123,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                 if let (Some(_), Some(asked)) = (live, &last) {
                     bench
                         .store
+                        .codes()
                         .close(&bench.phone, Scope::Login, asked.code, Closing::Used(None), PLACE)
                         .await
                         .unwrap();

@@ -14,7 +14,7 @@ use guard::{Destination, Finding, Kind, Replay, Report, Rule, State, Tally};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use sql::Pool;
-use store::{Admission, Admit, Closing, Idempotency, OtpStore, Scope};
+use store::{Admission, Admit, Closing, Idempotency, Scope, Store};
 use testkit::engines::Engines;
 
 const MINUTE: u64 = 60;
@@ -55,7 +55,7 @@ contract!(
 );
 
 struct Bench {
-    store: OtpStore,
+    store: Store,
     clock: Clock,
     keys: Box<Keys>,
     limits: Limits,
@@ -97,18 +97,18 @@ impl Requester {
 impl Bench {
     fn memory() -> Self {
         let clock = Clock::manual();
-        Self::of(OtpStore::memory(clock.clone()), clock)
+        Self::of(Store::memory(clock.clone()), clock)
     }
 
     async fn redis() -> Self {
         let clock = Clock::manual();
         let url = SecretString::from(Engines::one_by_one().redis().await);
         let store =
-            OtpStore::connect_redis(&url, clock.clone()).await.expect("the private Redis answers");
+            Store::connect_redis(&url, clock.clone()).await.expect("the private Redis answers");
         Self::of(store, clock)
     }
 
-    fn of(store: OtpStore, clock: Clock) -> Self {
+    fn of(store: Store, clock: Clock) -> Self {
         // At the start of a minute: which sends are young does not depend on when the test started.
         let into = u64::try_from(clock.now_ms() % 60_000).unwrap();
         clock.advance(Duration::from_millis(60_000 - into));
@@ -160,7 +160,7 @@ impl Bench {
 
     /// Requests a code. Returns the wait if the guard refuses.
     async fn judge(&self, requester: &Requester) -> Option<u64> {
-        match self.store.admit(&self.admit(requester)).await.unwrap() {
+        match self.store.codes().admit(&self.admit(requester)).await.unwrap() {
             Admission::Admitted { .. } => None,
             Admission::Limited { limit: Limit::Blocked, retry_after } => Some(retry_after),
             other => panic!("{other:?}"),
@@ -184,6 +184,7 @@ impl Bench {
     async fn close(&self, requester: &Requester) {
         let closing = Closing::Used(Some(requester.request));
         self.store
+            .codes()
             .close(&requester.phone, Scope::Login, requester.code, closing, requester.destination())
             .await
             .unwrap();
@@ -298,7 +299,10 @@ async fn test_numbers_are_not_counted(b: Bench) {
     for _ in 0..100 {
         let one = b.number("ZZ", "155501");
         let unlimited = Admit { unlimited: true, ..b.admit(&one) };
-        assert!(matches!(b.store.admit(&unlimited).await.unwrap(), Admission::Admitted { .. }));
+        assert!(matches!(
+            b.store.codes().admit(&unlimited).await.unwrap(),
+            Admission::Admitted { .. }
+        ));
         b.close(&one).await;
     }
     assert_eq!(b.tallied(), (0, 0, 0));
@@ -314,12 +318,12 @@ async fn a_withdrawn_request_is_uncounted(b: Bench) {
     // The minute of the request counts, not that of its withdrawal.
     b.pass(MINUTE);
     for one in &asked {
-        b.store.withdraw(&b.admit(one)).await.unwrap();
+        b.store.codes().withdraw(&b.admit(one)).await.unwrap();
     }
     assert_eq!(b.found(), [(Kind::Prefix, State::Blocked, 1), (Kind::Prefix, State::Open, 0)]);
     assert_eq!(b.until_refused("989991").await.0, 70);
     for one in &asked {
-        b.store.withdraw(&b.admit(one)).await.unwrap();
+        b.store.codes().withdraw(&b.admit(one)).await.unwrap();
     }
     assert_eq!(b.tallied(), (70, 0, 1), "a second withdrawal has no effect");
     // A withdrawn probe may be sent again.
@@ -327,7 +331,7 @@ async fn a_withdrawn_request_is_uncounted(b: Bench) {
     let probe = b.number("IR", "989991");
     assert_eq!(b.judge(&probe).await, None);
     assert_eq!(b.until_refused("989991").await.0, 9);
-    b.store.withdraw(&b.admit(&probe)).await.unwrap();
+    b.store.codes().withdraw(&b.admit(&probe)).await.unwrap();
     assert_eq!(b.until_refused("989991").await.0, 1);
 }
 
@@ -335,7 +339,11 @@ async fn a_replayed_request_counts_once_and_a_code_verifies_once(b: Bench) {
     let one = b.number("IR", "989991");
     let given = Some(Idempotency { key: "key".to_owned(), body: "body".to_owned() });
     for _ in 0..5 {
-        b.store.admit(&Admit { idempotency: given.clone(), ..b.admit(&one) }).await.unwrap();
+        b.store
+            .codes()
+            .admit(&Admit { idempotency: given.clone(), ..b.admit(&one) })
+            .await
+            .unwrap();
     }
     for _ in 0..5 {
         b.close(&one).await;
@@ -354,7 +362,7 @@ async fn a_request_that_a_limit_refuses_is_not_counted(mut b: Bench) {
     for _ in 0..100 {
         let one = b.number("IR", "989991");
         limited += u64::from(matches!(
-            b.store.admit(&b.admit(&one)).await.unwrap(),
+            b.store.codes().admit(&b.admit(&one)).await.unwrap(),
             Admission::Limited { limit: Limit::IpHour, .. }
         ));
     }
@@ -446,7 +454,7 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
 async fn replayed(tallies: &[Tally], rule: Rule) -> Report {
     let folder = tempfile();
     let db = Pool::sqlite(&folder).await.unwrap();
-    db.migrate().await.unwrap();
+    db.migrate(accounts::FUNCTIONS).await.unwrap();
     accounts::GuardHistory::new(&db).add(tallies).await.unwrap();
     let (from, to) = (Timestamp::from_ms(0), Timestamp::from_ms(i64::MAX / 2));
     let mut replay = Replay::new(rule);
@@ -500,7 +508,7 @@ mod only_on_the_engines {
         let server = Redis::start(Keeps::Nothing).await;
         let clock = Clock::manual();
         let url = SecretString::from(server.database());
-        let b = Bench::of(OtpStore::connect_redis(&url, clock.clone()).await.unwrap(), clock);
+        let b = Bench::of(Store::connect_redis(&url, clock.clone()).await.unwrap(), clock);
         // The server knows the scripts after their first use, and first use opens each shared connection.
         let first = b.number("IR", "989990");
         for _ in 0..10 {
@@ -571,7 +579,7 @@ mod only_on_the_engines {
                                 if matches!(step, Step::Verify(_)) {
                                     b.close(requester).await;
                                 } else {
-                                    b.store.withdraw(&b.admit(requester)).await.unwrap();
+                                    b.store.codes().withdraw(&b.admit(requester)).await.unwrap();
                                 }
                             }
                         }

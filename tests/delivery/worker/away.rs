@@ -17,7 +17,7 @@ use fake_twilio::{Account, Fake};
 use service::connections::Connections;
 use service::health::Health;
 use sql::Pool;
-use store::OtpStore;
+use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -76,10 +76,10 @@ async fn p7_after_a_ten_minute_outage_a_provider_gets_every_fresh_text_and_no_st
     let config = Arc::new(Config::from_map(Role::AllInOne, &settings).unwrap());
     let clock = Clock::manual();
     let db = Pool::sqlite(&folder).await.unwrap();
-    db.migrate().await.unwrap();
+    db.migrate(accounts::FUNCTIONS).await.unwrap();
     let engines = Connections {
         bus: Bus::memory(clock.clone()),
-        store: OtpStore::memory(clock.clone()),
+        store: Store::memory(clock.clone()),
         sql: db,
         keys: Arc::new(Keys::from_secret(&[7; 32], None)),
         clock: clock.clone(),
@@ -87,7 +87,7 @@ async fn p7_after_a_ten_minute_outage_a_provider_gets_every_fresh_text_and_no_st
     };
     let stop = CancellationToken::new();
     let mut statuses = engines.bus.consume(Queue::OtpWorker, 100).await.unwrap();
-    let service = tokio::spawn(sms_worker::run(config, engines.clone(), stop.clone()));
+    let service = tokio::spawn(sms_worker::run(config, engines.for_delivery(), stop.clone()));
 
     let began_ms = clock.now_ms();
     let mut jobs = Vec::new();

@@ -264,7 +264,7 @@ impl Delivery {
         let name = format!("latchkey-delivery-{:016x}", u64::from_be_bytes(rng::bytes()));
         let folder = Folder(std::env::temp_dir().join(name));
         let db = Pool::sqlite(&folder.0).await.unwrap();
-        db.migrate().await.unwrap();
+        db.migrate(accounts::FUNCTIONS).await.unwrap();
         let (ledger, clock) = (Ledger::new(db), Clock::manual());
         let lines: Vec<RoutedProvider> =
             providers.into_iter().map(|provider| RoutedProvider::new(provider, &clock)).collect();

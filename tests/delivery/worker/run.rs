@@ -17,7 +17,7 @@ use ledger::Ledger;
 use service::connections::Connections;
 use service::health::Health;
 use sql::Pool;
-use store::OtpStore;
+use store::Store;
 use store::inbox::KeptMessage;
 use tokio_util::sync::CancellationToken;
 
@@ -31,10 +31,10 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     let config = Arc::new(Config::from_map(Role::AllInOne, &settings)?);
     let clock = Clock::system();
     let db = Pool::sqlite(&folder).await?;
-    db.migrate().await?;
+    db.migrate(accounts::FUNCTIONS).await?;
     let engines = Connections {
         bus: Bus::memory(clock.clone()),
-        store: OtpStore::memory(clock.clone()),
+        store: Store::memory(clock.clone()),
         sql: db.clone(),
         keys: Arc::new(Keys::from_secret(&[7; 32], None)),
         clock: clock.clone(),
@@ -42,7 +42,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     };
     let stop = CancellationToken::new();
     let mut statuses = engines.bus.consume(Queue::OtpWorker, 10).await?;
-    let service = tokio::spawn(sms_worker::run(config, engines.clone(), stop.clone()));
+    let service = tokio::spawn(sms_worker::run(config, engines.for_delivery(), stop.clone()));
 
     // No request: a notice, which is always wanted.
     let (event, message) = (EventId::new(&clock), MessageId::of_request(RequestId::new(&clock)));
@@ -68,7 +68,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     assert_eq!((status.message_id, status.status), (message, Status::Sent));
     assert_eq!(status.provider, "inbox");
     let key = engines.keys.phone_key(&Phone::trusted(PHONE)?);
-    let kept = engines.store.kept_texts(&key).await?;
+    let kept = engines.store.inbox().texts(&key).await?;
     assert_eq!(kept.len(), 1);
     assert!(!kept[0].contains("changed"), "the kept text is not sealed");
     assert_eq!(KeptMessage::open(&engines.keys, &key, kept[0].clone())?.text, text.text);

@@ -1,13 +1,8 @@
 //! Code requests: admitted, withdrawn, marked as published.
 
 use super::{Code, Cooldown, DAY, First, HOUR, Memory, Request, State, Window, secs_up};
-use crate::COOLDOWN_CAP_MS;
-use crate::Guard;
-use crate::IDEMPOTENCY_MS;
-use crate::types::Admission;
-use crate::types::Admit;
-use crate::types::Replay;
-use crate::types::RequestNote;
+use crate::types::{Admission, Admit, Replay};
+use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Limit, PumpingGuard, Status};
 use guard::{Delta, Observation, Verdict, judge, minute_of};
@@ -75,12 +70,7 @@ impl Memory {
             *code = Code::at(code_request.new_code_id, now + code_request.ttl_ms);
             code.channel = code_request.channel;
         }
-        let note = RequestNote {
-            channel: code_request.channel,
-            locale: code_request.locale.map(str::to_owned),
-            profile: None,
-        };
-        code.code_requests.push((code_request.request_id, note));
+        code.code_requests.push((code_request.request_id, code_request.note()));
         if let Some((_, counted)) = judged {
             let proves = code.guard.get_or_insert_default();
             proves.prefix |= counted.is_some();

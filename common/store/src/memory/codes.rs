@@ -2,13 +2,7 @@
 
 use super::{Code, Memory, UncodedAttempts, secs_up};
 use crate::Guard;
-use crate::types::CheckOutcome;
-use crate::types::Closing;
-use crate::types::Issue;
-use crate::types::Issued;
-use crate::types::Refund;
-use crate::types::Scope;
-use crate::types::Verify;
+use crate::types::{CheckOutcome, Closing, Issue, Issued, Refund, Scope, Verify};
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;

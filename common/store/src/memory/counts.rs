@@ -2,6 +2,7 @@
 
 use super::{MINUTE, Memory, State, secs_up};
 use crate::DISTINCT_KEPT_SECS;
+use crate::crash_counts::STARTS_KEPT_MS;
 
 impl Memory {
     pub fn count_login(&self, ip_key: &str, most: u64) -> Option<u64> {
@@ -40,13 +41,17 @@ impl Memory {
     pub fn count_start(&self, message: &str) -> u32 {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        let (_, starts) = state.starts.entry(message.to_owned()).or_insert((now, 0));
-        *starts += 1;
+        let (last, starts) = state.starts.entry(message.to_owned()).or_default();
+        *starts = if *last + STARTS_KEPT_MS > now { *starts + 1 } else { 1 };
+        *last = now;
         *starts
     }
 
     pub fn starts(&self, message: &str) -> u32 {
-        self.lock().starts.get(message).map_or(0, |(_, starts)| *starts)
+        let now = self.clock.now_ms();
+        let state = self.lock();
+        let kept = state.starts.get(message).filter(|(last, _)| *last + STARTS_KEPT_MS > now);
+        kept.map_or(0, |(_, starts)| *starts)
     }
 
     pub fn forget_starts(&self, message: &str) {

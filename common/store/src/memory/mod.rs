@@ -40,6 +40,7 @@ struct State {
     logins: HashMap<String, VecDeque<i64>>,
     requests: HashMap<RequestId, Request>,
     texts: HashMap<PhoneKey, BTreeMap<MessageId, (i64, String)>>,
+    /// The last start of each message, and how many there were.
     starts: HashMap<String, (i64, u32)>,
     distinct: HashMap<String, (i64, HashSet<String>)>,
     /// One-time keys, and how long each is remembered.

@@ -1,12 +1,10 @@
 //! Requests: their status, what is kept for a while beside them, and the removal of old data.
 
-use super::{DAY, HOUR, MINUTE, Memory, Request, State};
+use super::{DAY, MINUTE, Memory, Request, State};
 use crate::STATUS_KEPT_MS;
-use crate::TEXT_KEPT_MS;
-use crate::types::KeptText;
-use crate::types::RequestStatus;
-use crate::types::Sweep;
-use crate::types::Swept;
+use crate::crash_counts::STARTS_KEPT_MS;
+use crate::inbox::{KeptText, TEXT_KEPT_MS};
+use crate::statuses::{RequestStatus, Sweep, Swept};
 use domain::ids::{RequestId, UserId};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
@@ -151,7 +149,7 @@ impl State {
         self.changes.retain(|_, (until, _)| *until > now);
         self.distinct.retain(|_, (until, _)| *until > now);
         self.once.retain(|_, until| *until > now);
-        self.starts.retain(|_, (at, _)| *at + HOUR > now);
+        self.starts.retain(|_, (at, _)| *at + STARTS_KEPT_MS > now);
         for sends in self.sends.values_mut() {
             sends.retain(|(at, _)| *at > now - DAY);
         }

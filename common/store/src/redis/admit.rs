@@ -3,24 +3,42 @@
 use std::sync::LazyLock;
 
 use deadpool_redis::redis::Script;
+use serde::Serialize;
 
 use super::Redis;
-use super::answer::{Answer, encode, odd};
-use super::keys::{REQUEST, admission_keys, idempotency_key, rule_words};
-use crate::COOLDOWN_CAP_MS;
-use crate::Guard;
-use crate::IDEMPOTENCY_MS;
-use crate::STATUS_KEPT_MS;
-use crate::types::Admission;
-use crate::types::Admit;
-use crate::types::Replay;
-use crate::types::RequestNote;
+use super::answer::{Answer, odd};
+use super::keys::{REQUEST, admission_keys, idempotency_key};
+use crate::types::{Admission, Admit, Replay, RequestNote, as_text};
+use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
 use domain::engine_error::EngineError;
-use domain::vocabulary::PumpingGuard;
+use guard::Rule;
 
 static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "admit");
 static WITHDRAW: LazyLock<Script> = script!("time", "guard", "withdraw");
 static PUBLISHED: LazyLock<Script> = script!("published");
+
+/// What `admit.lua` reads.
+#[derive(Serialize)]
+struct AdmitCall<'a> {
+    #[serde(flatten)]
+    code_request: &'a Admit<'a>,
+    #[serde(serialize_with = "as_text")]
+    note: RequestNote,
+    rule: &'a Rule,
+    cooldown_cap_ms: i64,
+    status_kept_ms: i64,
+    idempotency_kept_ms: i64,
+    /// The prefix of the keys of requests.
+    request_keys: &'static str,
+}
+
+/// What `withdraw.lua` reads.
+#[derive(Serialize)]
+struct WithdrawCall<'a> {
+    #[serde(flatten)]
+    code_request: &'a Admit<'a>,
+    rule: &'a Rule,
+}
 
 impl Redis {
     pub async fn admit(
@@ -28,43 +46,16 @@ impl Redis {
         code_request: &Admit<'_>,
         guard: &Guard,
     ) -> Result<Admission, EngineError> {
-        let limits = code_request.limits;
-        let mut call = admission_keys(&ADMIT, code_request);
-        let note = RequestNote {
-            channel: code_request.channel,
-            locale: code_request.locale.map(str::to_owned),
-            profile: None,
+        let document = AdmitCall {
+            code_request,
+            note: code_request.note(),
+            rule: &guard.rule,
+            cooldown_cap_ms: COOLDOWN_CAP_MS,
+            status_kept_ms: STATUS_KEPT_MS,
+            idempotency_kept_ms: IDEMPOTENCY_MS,
+            request_keys: REQUEST,
         };
-        call.arg(self.clock.ahead_ms())
-            .arg(code_request.request_id.to_string())
-            .arg(code_request.new_code_id.to_string())
-            .arg(code_request.ttl_ms)
-            .arg(code_request.attempts)
-            .arg(u8::from(code_request.idempotency.is_some()))
-            .arg(code_request.idempotency.as_ref().map_or("", |key| key.body.as_str()))
-            .arg(u8::from(code_request.unlimited))
-            .arg(limits.resend_cooldown_secs * 1000)
-            .arg(COOLDOWN_CAP_MS)
-            .arg(limits.sends_per_phone_hour)
-            .arg(limits.sends_per_phone_day)
-            .arg(limits.sends_per_ip_hour)
-            .arg(limits.sends_per_country_hour)
-            .arg(limits.sends_per_country_day)
-            .arg(limits.sends_per_prefix_hour)
-            .arg(limits.sends_per_prefix_day)
-            .arg(limits.sends_global_day)
-            .arg(code_request.channel.as_str())
-            .arg(encode(&note)?)
-            .arg(STATUS_KEPT_MS)
-            .arg(IDEMPOTENCY_MS)
-            .arg(
-                if code_request.unlimited { PumpingGuard::Off } else { code_request.guard }
-                    .as_str(),
-            )
-            .arg(rule_words(&guard.rule))
-            .arg(REQUEST)
-            .arg(code_request.only_code.map_or_else(String::new, |id| id.to_string()));
-        let answer = Answer(self.script(call).await?);
+        let answer = Answer(self.act(admission_keys(&ADMIT, code_request), &document).await?);
         Ok(match answer.word(0)? {
             "admitted" => {
                 let now = answer.time(2)?;
@@ -108,14 +99,8 @@ impl Redis {
         code_request: &Admit<'_>,
         guard: &Guard,
     ) -> Result<(), EngineError> {
-        let mut call = admission_keys(&WITHDRAW, code_request);
-        call.arg(code_request.request_id.to_string())
-            .arg(u8::from(code_request.idempotency.is_some()))
-            .arg(u8::from(!code_request.unlimited))
-            .arg(u8::from(code_request.limits.resend_cooldown_secs > 0))
-            .arg(self.clock.ahead_ms())
-            .arg(rule_words(&guard.rule));
-        let answer = Answer(self.script(call).await?);
+        let document = WithdrawCall { code_request, rule: &guard.rule };
+        let answer = Answer(self.act(admission_keys(&WITHDRAW, code_request), &document).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.sends = -1;
             guard.findings.note(code_request.destination(), shown);

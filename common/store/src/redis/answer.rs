@@ -1,4 +1,4 @@
-//! Reads the scripts' answers, and encodes what they store.
+//! Reads the scripts' answers.
 
 use anyhow::{Context as _, anyhow};
 
@@ -8,10 +8,6 @@ use domain::engine_error::EngineError;
 use domain::ids::RequestId;
 use domain::timestamp::Timestamp;
 use guard::{Change, Delta, Observation};
-
-pub(super) fn encode(note: &RequestNote) -> Result<String, EngineError> {
-    serde_json::to_string(note).map_err(|e| EngineError::broken(ENGINE, e))
-}
 
 /// `r:<request>` → `<turn> <note>`, among the code's other fields.
 pub(super) fn read_code_requests(

@@ -3,45 +3,64 @@
 use std::sync::LazyLock;
 
 use deadpool_redis::redis::Script;
+use serde::Serialize;
 
-use super::answer::{Answer, encode, odd, read_code_requests};
+use super::answer::{Answer, odd, read_code_requests};
 use super::keys::{
     REQUEST, change_key, code_key, cooldown_key, idempotency_first_key, inbox_key, logins_key,
-    net_key, rule_words, uncoded_key,
+    net_key, uncoded_key,
 };
 use super::{Redis, unique};
 use crate::Guard;
-use crate::types::CheckOutcome;
-use crate::types::Closing;
-use crate::types::Issue;
-use crate::types::Issued;
-use crate::types::Refund;
-use crate::types::Scope;
-use crate::types::Verify;
+use crate::types::{CheckOutcome, Closing, Issue, Issued, Refund, Scope, Verify};
 use domain::engine_error::EngineError;
-use domain::ids::{CodeId, UserId};
+use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::PhoneKey;
-use guard::Destination;
+use domain::vocabulary::Channel;
+use guard::{Destination, Rule};
 
 static ISSUE: LazyLock<Script> = script!("time", "issue");
 static VERIFY: LazyLock<Script> = script!("time", "logins", "verify");
 static REFUND: LazyLock<Script> = script!("refund");
-static SPEND: LazyLock<Script> = script!("spend");
+static MARK_EXHAUSTED: LazyLock<Script> = script!("mark_exhausted");
 static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "unwant", "close");
 static FORGET: LazyLock<Script> = script!("unwant", "forget");
 
+/// What `issue.lua` reads.
+#[derive(Serialize)]
+struct IssueCall<'a> {
+    #[serde(flatten)]
+    issue: &'a Issue<'a>,
+    channel: Channel,
+}
+
+/// What `verify.lua` reads.
+#[derive(Serialize)]
+struct VerifyCall<'a> {
+    #[serde(flatten)]
+    attempt: &'a Verify<'a>,
+    /// Distinguishes this login from others of its millisecond.
+    member: String,
+}
+
+/// What `close.lua` reads.
+#[derive(Serialize)]
+struct CloseCall<'a> {
+    code_id: CodeId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<RequestId>,
+    /// How many of the code's attempts were no failure.
+    successes: u32,
+    rule: &'a Rule,
+    /// The prefix of the keys of requests.
+    request_keys: &'static str,
+}
+
 impl Redis {
     pub async fn issue(&self, issue: &Issue<'_>) -> Result<Issued, EngineError> {
-        let mut call = ISSUE.key(code_key(issue.phone, issue.scope));
-        call.arg(self.clock.ahead_ms())
-            .arg(issue.request_id.to_string())
-            .arg(issue.code_id.to_string())
-            .arg(issue.expires_at.ms())
-            .arg(issue.code.map_or("", |code| code.digest))
-            .arg(issue.code.map_or("", |code| code.sealed))
-            .arg(encode(&issue.note)?)
-            .arg(issue.note.channel.as_str());
-        let answer = Answer(self.script(call).await?);
+        let call = ISSUE.key(code_key(issue.phone, issue.scope));
+        let document = IssueCall { issue, channel: issue.note.channel };
+        let answer = Answer(self.act(call, &document).await?);
         Ok(match answer.word(0)? {
             "code" => Issued::Code(answer.word(1)?.to_owned()),
             "nothing" => Issued::Nothing,
@@ -54,16 +73,8 @@ impl Redis {
 
     pub async fn verify(&self, attempt: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
         let mut call = VERIFY.key(code_key(attempt.phone, attempt.scope));
-        call.key(uncoded_key(attempt.phone, attempt.scope))
-            .key(logins_key(attempt.ip_key))
-            .arg(self.clock.ahead_ms())
-            .arg(attempt.digest)
-            .arg(attempt.request_id.map_or_else(String::new, |id| id.to_string()))
-            .arg(attempt.attempts)
-            .arg(attempt.ttl_ms)
-            .arg(attempt.logins_per_ip_minute)
-            .arg(unique());
-        let answer = Answer(self.script(call).await?);
+        call.key(uncoded_key(attempt.phone, attempt.scope)).key(logins_key(attempt.ip_key));
+        let answer = Answer(self.act(call, &VerifyCall { attempt, member: unique() }).await?);
         let code = || answer.word(1).map(|id| (!id.is_empty()).then_some(id));
         Ok(match answer.word(0)? {
             "right" => CheckOutcome::Matched {
@@ -117,7 +128,7 @@ impl Redis {
         code: CodeId,
         attempts: u32,
     ) -> Result<(), EngineError> {
-        let mut call = SPEND.key(code_key(phone, scope));
+        let mut call = MARK_EXHAUSTED.key(code_key(phone, scope));
         call.arg(code.to_string()).arg(attempts);
         self.script::<i64>(call).await.map(drop)
     }
@@ -135,14 +146,15 @@ impl Redis {
         call.key(cooldown_key(phone))
             .key(uncoded_key(phone, scope))
             .key(net_key("p", destination.operator_prefix))
-            .key(net_key("c", destination.country))
-            .arg(self.clock.ahead_ms())
-            .arg(code.to_string())
-            .arg(closing.verified().map_or_else(String::new, |id| id.to_string()))
-            .arg(REQUEST)
-            .arg(rule_words(&guard.rule))
-            .arg(closing.successes());
-        let answer = Answer(self.script(call).await?);
+            .key(net_key("c", destination.country));
+        let document = CloseCall {
+            code_id: code,
+            verified: closing.verified(),
+            successes: closing.successes(),
+            rule: &guard.rule,
+            request_keys: REQUEST,
+        };
+        let answer = Answer(self.act(call, &document).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.verified = 1;
             guard.findings.note(destination, shown);

@@ -7,15 +7,13 @@ use deadpool_redis::redis::{AsyncCommands as _, Script};
 use super::keys::logins_key;
 use super::{Redis, secs_up, unique};
 use crate::DISTINCT_KEPT_SECS;
+use crate::crash_counts::STARTS_KEPT_MS;
 use domain::engine_error::EngineError;
 
 static COUNT_LOGIN: LazyLock<Script> = script!("time", "logins", "count_login");
 static COUNT_DISTINCT: LazyLock<Script> = script!("count_distinct");
 static FIRST_TIME: LazyLock<Script> = script!("time", "first_time");
 static COUNT_START: LazyLock<Script> = script!("count_start");
-
-/// How long the starts of a message are remembered.
-const STARTS_KEPT_MS: i64 = 3_600_000;
 
 impl Redis {
     pub async fn count_login(&self, ip_key: &str, most: u64) -> Result<Option<u64>, EngineError> {

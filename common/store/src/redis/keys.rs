@@ -2,12 +2,9 @@
 
 use deadpool_redis::redis::{Script, ScriptInvocation};
 
-use crate::types::Admit;
-use crate::types::Scope;
-use crate::types::digest_of;
+use crate::types::{Admit, Scope, digest_of};
 use domain::ids::{RequestId, UserId};
 use domain::keys::PhoneKey;
-use guard::Rule;
 
 pub(super) const OPEN: &str = "lk:open";
 pub(super) const REQUEST: &str = "lk:req:";
@@ -35,25 +32,6 @@ pub(super) fn admission_keys<'s>(
 /// A net of the pumping guard: `p` for a prefix, `c` for a country.
 pub(super) fn net_key(kind: &str, name: &str) -> String {
     format!("lk:guard:{kind}:{name}")
-}
-
-/// The rule as `guard.lua` reads it.
-pub(super) fn rule_words(rule: &Rule) -> String {
-    format!(
-        "{},{},{},{},{},{},{},{},{},{},{},{}",
-        rule.min_sends,
-        rule.conversion_permille,
-        rule.window_minutes(),
-        rule.settle_minutes(),
-        rule.settle_secs * 1000,
-        rule.doubt,
-        rule.probes,
-        rule.probes_verified,
-        rule.block_secs * 1000,
-        rule.block_cap_secs * 1000,
-        rule.forget_secs * 1000,
-        rule.country_factor,
-    )
 }
 
 // The braces only group a phone's keys for a human reader. One request runs one script over keys of its phone, address,

@@ -1,5 +1,5 @@
 //! The store on Redis: only this folder talks to it. Every operation is one script; the scripts are in the folder
-//! `scripts`.
+//! `lua`.
 
 use std::sync::Once;
 use std::sync::atomic::AtomicUsize;
@@ -9,6 +9,7 @@ use anyhow::anyhow;
 use deadpool_redis::redis::{self, ScriptInvocation};
 use deadpool_redis::{Config, Pool, Runtime};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
 
 use self::connection::SharedConnection;
 use super::watchers::StatusWatchers;
@@ -115,6 +116,24 @@ impl Redis {
     /// The server's time as the scripts read it.
     fn time(&self, (secs, micros): Time) -> Timestamp {
         Timestamp::from_ms(secs * 1000 + micros / 1000 + self.clock.ahead_ms())
+    }
+
+    /// Runs a script whose one argument is a JSON document: `document`, and the offset of the clock.
+    async fn act<T: redis::FromRedisValue>(
+        &self,
+        mut call: ScriptInvocation<'_>,
+        document: &impl Serialize,
+    ) -> Result<T, EngineError> {
+        #[derive(Serialize)]
+        struct Document<'a, D> {
+            ahead_ms: i64,
+            #[serde(flatten)]
+            rest: &'a D,
+        }
+        let document = Document { ahead_ms: self.clock.ahead_ms(), rest: document };
+        let text = serde_json::to_string(&document).map_err(|e| EngineError::broken(ENGINE, e))?;
+        call.arg(text);
+        self.script(call).await
     }
 
     async fn script<T: redis::FromRedisValue>(

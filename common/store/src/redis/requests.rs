@@ -3,16 +3,15 @@
 use std::sync::LazyLock;
 
 use deadpool_redis::redis::{self, AsyncCommands as _, Script};
+use serde::Serialize;
 
 use super::answer::{Answer, parse};
 use super::keys::{OPEN, REQUEST, change_key, inbox_key, request_key};
 use super::{Redis, Time};
 use crate::STATUS_KEPT_MS;
-use crate::TEXT_KEPT_MS;
-use crate::types::KeptText;
-use crate::types::RequestStatus;
-use crate::types::Sweep;
-use crate::types::Swept;
+use crate::inbox::{KeptText, TEXT_KEPT_MS};
+use crate::statuses::{RequestStatus, Sweep, Swept};
+use crate::types::as_ms;
 use domain::engine_error::EngineError;
 use domain::ids::{RequestId, UserId};
 use domain::keys::PhoneKey;
@@ -22,6 +21,19 @@ use domain::vocabulary::{Reason, Status};
 static RAISE: LazyLock<Script> = script!("time", "raise", "status");
 static SWEEP: LazyLock<Script> = script!("time", "raise", "sweep");
 static KEEP_TEXT: LazyLock<Script> = script!("keep_text");
+
+/// What `status.lua` reads.
+#[derive(Serialize)]
+struct StatusCall {
+    request_id: RequestId,
+    status: Status,
+    rank: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(rename = "expires_at_ms", serialize_with = "as_ms")]
+    expires_at: Timestamp,
+    status_kept_ms: i64,
+}
 
 impl Redis {
     pub async fn advance_status(
@@ -33,15 +45,16 @@ impl Redis {
     ) -> Result<bool, EngineError> {
         let (rank, within) = status.order();
         let mut call = RAISE.key(request_key(request));
-        call.key(OPEN)
-            .arg(self.clock.ahead_ms())
-            .arg(request.to_string())
-            .arg(status.as_str())
-            .arg(format!("{rank}.{within}"))
-            .arg(reason.map_or("", Reason::as_str))
-            .arg(expires_at.ms())
-            .arg(STATUS_KEPT_MS);
-        Ok(self.script::<i64>(call).await? == 1)
+        call.key(OPEN);
+        let document = StatusCall {
+            request_id: request,
+            status,
+            rank: format!("{rank}.{within}"),
+            reason,
+            expires_at,
+            status_kept_ms: STATUS_KEPT_MS,
+        };
+        Ok(self.act::<i64>(call, &document).await? == 1)
     }
 
     pub async fn status(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {

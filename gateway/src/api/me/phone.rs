@@ -58,7 +58,7 @@ pub(crate) async fn request(
         channel: Channel::Sms,
     };
     let accepted = code_request::<OtpRequested>(&app, &caller, wanted).await?;
-    app.engines.store.note_change(user, sealed.as_str(), app.config.otp.ttl_secs * 1000).await?;
+    app.phone_changes.note(user, sealed.as_str(), app.config.otp.ttl_secs * 1000).await?;
     Ok(accepted)
 }
 
@@ -129,7 +129,7 @@ async fn change(
 
 async fn wanted_phone(app: &App, signed_in: &SignedIn) -> Result<Phone, ApiError> {
     let user = signed_in.user.id;
-    let e164 = match app.engines.store.noted_change(user).await? {
+    let e164 = match app.phone_changes.noted(user).await? {
         Some(sealed) => app
             .engines
             .keys

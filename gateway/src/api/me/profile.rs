@@ -113,7 +113,7 @@ pub(crate) async fn delete(
     let (user, engines, now) = (&signed_in.user, &app.engines, app.engines.clock.now());
     let deletion = Deletion::of(user, &app.accounts, &engines.keys, now).await?;
     deletion.from_database(&app.accounts, &user.id.to_string(), now).await?;
-    if let Err(error) = deletion.from_store(&engines.store).await {
+    if let Err(error) = deletion.from_store(&app.codes).await {
         tracing::warn!(
             error = format!("{error:#}"),
             "cannot remove a deleted account from Redis, its data expires"

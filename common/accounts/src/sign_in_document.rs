@@ -1,0 +1,139 @@
+//! What a sign-in by code writes, as one document for both engines.
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::attempts::AttemptKind;
+use super::outbox::Prepared;
+use super::sessions::{MAX_PER_USER, Session};
+use super::sign_in::{SignIn, UsedCode};
+use super::throttle::Attempt;
+use domain::event::{OtpVerified, SessionEnded, SessionStarted, UserCreated};
+use domain::ids::{EventId, SessionId, UserId};
+use domain::vocabulary::Purpose;
+
+/// For this long, a repeated login gets its session again (contract, ruling 32).
+const LOGIN_KEY_MS: i64 = 30_000;
+
+/// What `latchkey_sign_in_2` reads, by these names; the steps for SQLite read the same. Times are milliseconds.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    #[serde(flatten)]
+    pub attempt: Attempt<'a>,
+    #[serde(flatten)]
+    pub code: UsedCode,
+    pub new_user: UserId,
+    pub first_name: &'a str,
+    pub last_name: &'a str,
+    pub locale: &'a str,
+    pub country: &'a str,
+    session_id: SessionId,
+    method: &'static str,
+    device: &'a str,
+    ip: &'a str,
+    jkt: Option<&'a str>,
+    expires_at: i64,
+    absolute_expires_at: i64,
+    max_sessions: u32,
+    pub key_hash: Option<&'a str>,
+    pub body_hash: Option<&'a str>,
+    pub key_expires_at: i64,
+    /// All that a sign-in tells; [`UserCreated`] is told of a new account only.
+    pub events: [CutEvent; 3],
+    /// Told if a session makes room. Cut at the session's id, then at the account's.
+    ended: CutEvent,
+    /// The audit's.
+    pub detail: String,
+}
+
+impl<'a> Document<'a> {
+    /// # Errors
+    /// If an event is larger than an event may be.
+    pub(super) fn of(sign_in: &SignIn<'a>, session: &'a Session) -> Result<Self, sqlx::Error> {
+        let (first_name, last_name) = sign_in.profile.unwrap_or_default();
+        let SignIn { claimant, limits, now, .. } = *sign_in;
+        let (events, ended) = events(sign_in)?;
+        Ok(Self {
+            attempt: Attempt::new(claimant, AttemptKind::Code, limits, now),
+            code: sign_in.code,
+            new_user: sign_in.new_user,
+            first_name,
+            last_name,
+            locale: sign_in.locale,
+            country: sign_in.country,
+            session_id: session.id,
+            method: session.method.as_str(),
+            device: &session.device,
+            ip: &session.ip,
+            jkt: session.jkt.as_deref(),
+            expires_at: session.expires_at.ms(),
+            absolute_expires_at: session.absolute_expires_at.ms(),
+            max_sessions: MAX_PER_USER,
+            key_hash: sign_in.key.map(|key| key.key_hash),
+            body_hash: sign_in.key.map(|key| key.body_hash),
+            key_expires_at: now.plus_ms(LOGIN_KEY_MS).ms(),
+            events,
+            ended,
+            detail: json!({ "session": session.id, "method": session.method.as_str() }).to_string(),
+        })
+    }
+}
+
+/// The events of a sign-in, and the one about the session that makes room.
+fn events(sign_in: &SignIn<'_>) -> Result<([CutEvent; 3], CutEvent), sqlx::Error> {
+    // They are encoded before the account and the ended session are known, with ids in their places that occur nowhere
+    // else.
+    let SignIn { now, new_user: user_id, traceparent, .. } = *sign_in;
+    let session_id = sign_in.session.id;
+    let country = sign_in.country.to_owned();
+    let created = UserCreated { user_id, created_at: now, country: country.clone() };
+    let method = sign_in.session.method.as_str().to_owned();
+    let started = SessionStarted { session_id, user_id, started_at: now, method };
+    let verified = OtpVerified {
+        request_id: sign_in.request_id,
+        purpose: Purpose::Login,
+        user_id,
+        country,
+        verified_at: now,
+    };
+    let reason = "too_many_sessions".to_owned();
+    let ended = SessionEnded { session_id, user_id, ended_at: now, reason };
+    let user = [user_id.to_string()];
+    Ok((
+        [
+            CutEvent::at(&user, Prepared::of(now, traceparent, created)?),
+            CutEvent::at(&user, Prepared::of(now, traceparent, started)?),
+            CutEvent::at(&user, Prepared::of(now, traceparent, verified)?),
+        ],
+        CutEvent::at(
+            &[session_id.to_string(), user_id.to_string()],
+            Prepared::of(now, traceparent, ended)?,
+        ),
+    ))
+}
+
+/// An encoded event that lacks ids which only the database knows: its text, cut where they stand. So the event is sent
+/// byte for byte as it was encoded.
+#[derive(Serialize)]
+pub(super) struct CutEvent {
+    id: EventId,
+    pub kind: &'static str,
+    addressed: bool,
+    pieces: Vec<String>,
+}
+
+impl CutEvent {
+    fn at(places: &[String], event: Prepared) -> Self {
+        let Prepared { id, kind, addressed, body } = event;
+        let pieces = places.iter().fold(vec![body.as_str()], |pieces, place| {
+            pieces.into_iter().flat_map(|piece| piece.split(place.as_str())).collect()
+        });
+        Self { id, kind, addressed, pieces: pieces.into_iter().map(str::to_owned).collect() }
+    }
+
+    /// The event, with this account's id.
+    pub(super) fn of(&self, user: UserId) -> Prepared {
+        let body = self.pieces.join(&user.to_string());
+        Prepared { id: self.id, kind: self.kind, addressed: self.addressed, body }
+    }
+}

@@ -1,0 +1,93 @@
+//! The status of each request.
+
+use crate::watchers::Watch;
+use crate::{Engine, Statuses};
+use domain::engine_error::EngineError;
+use domain::ids::RequestId;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::{Channel, Reason, Status};
+
+impl Statuses {
+    /// Advances a request's status, or creates its record if the store lost it (contract, ruling 30). A lower or equal
+    /// rank changes nothing; among end states of one rank, the better one stays ([`Status::order`]). Returns whether
+    /// the status changed.
+    pub async fn advance(
+        &self,
+        request: RequestId,
+        status: Status,
+        reason: Option<Reason>,
+        expires_at: Timestamp,
+    ) -> Result<bool, EngineError> {
+        on_engine!(self.0, |engine| engine.advance_status(request, status, reason, expires_at))
+    }
+
+    /// The status of a request.
+    pub async fn get(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {
+        on_engine!(self.0, |engine| engine.status(request))
+    }
+
+    /// Wakes when a request's status may have changed. One connection serves all waiters in this process; it is opened
+    /// for the first of them.
+    pub fn watch(&self, request: RequestId) -> Watch {
+        let watch = self.0.watchers.watch(request);
+        if let Engine::Redis(redis) = &*self.0.engine {
+            redis.subscribe(&self.0.watchers);
+        }
+        watch
+    }
+
+    /// Whether a message for this request is still wanted: its code has not been used since (contract, ruling 31).
+    pub async fn is_wanted(&self, request: RequestId) -> Result<bool, EngineError> {
+        on_engine!(self.0, |engine| engine.is_wanted(request))
+    }
+
+    /// Looks at up to `most` requests that are past their expiry, closes those without an end state, and returns them.
+    pub async fn sweep(&self, most: u32) -> Result<Sweep, EngineError> {
+        match &*self.0.engine {
+            Engine::Redis(redis) => redis.sweep(most).await,
+            Engine::Memory(memory) => Ok(memory.sweep(most, &self.0.guard.rule)),
+        }
+    }
+}
+
+/// A request's status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestStatus {
+    pub status: Status,
+    pub reason: Option<Reason>,
+    pub updated_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub channel: Channel,
+    /// The store's time at the read. The expiry is by its clock, which may differ from ours.
+    pub now: Timestamp,
+}
+
+impl RequestStatus {
+    /// The status to show: past its expiry, a request without an end state is expired, whether or not the sweep has
+    /// run.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        if self.now >= self.expires_at && !self.status.is_end() {
+            self.status = Status::Expired;
+            self.reason = None;
+            self.updated_at = self.expires_at;
+        }
+        self
+    }
+}
+
+/// The result of a sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    /// How many requests it looked at, including finished ones. If this equals the limit, there may be more.
+    pub looked_at: usize,
+    pub closed: Vec<Swept>,
+}
+
+/// A request that the sweep closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swept {
+    pub request_id: RequestId,
+    /// Its last status.
+    pub was: Status,
+}
