@@ -59,7 +59,7 @@ impl Memory {
         if let Some(code) = state.codes.get_mut(&destination).filter(|code| code.is_live(now))
             && !code.is_joined(now)
         {
-            let code_requests = std::mem::take(&mut code.code_requests);
+            let code_requests = std::mem::take(&mut code.requests);
             state.cancel_pending(code_requests);
         }
         let code = state
@@ -70,7 +70,7 @@ impl Memory {
             *code = Code::at(code_request.new_code_id, now + code_request.ttl_ms);
             code.channel = code_request.channel;
         }
-        code.code_requests.push((code_request.request_id, code_request.note()));
+        code.requests.push((code_request.request_id, code_request.note()));
         if let Some((_, counted)) = judged {
             let proves = code.guard.get_or_insert_default();
             proves.prefix |= counted.is_some();
@@ -124,12 +124,12 @@ impl Memory {
         }
         let destination = (code_request.phone.clone(), code_request.scope);
         let Some(code) = state.codes.get_mut(&destination) else { return };
-        let before = code.code_requests.len();
-        code.code_requests.retain(|(request, _)| *request != code_request.request_id);
-        if code.code_requests.len() == before {
+        let before = code.requests.len();
+        code.requests.retain(|(request, _)| *request != code_request.request_id);
+        if code.requests.len() == before {
             return;
         }
-        if code.code_requests.is_empty() && code.sealed.is_none() {
+        if code.requests.is_empty() && code.sealed.is_none() {
             state.codes.remove(&destination);
         }
         if !code_request.unlimited {

@@ -29,9 +29,9 @@ impl Memory {
         if code.used {
             return Issued::Used;
         }
-        match code.code_requests.iter_mut().find(|(request, _)| *request == issue.request_id) {
+        match code.requests.iter_mut().find(|(request, _)| *request == issue.request_id) {
             Some((_, note)) => *note = issue.note.clone(),
-            None => code.code_requests.push((issue.request_id, issue.note.clone())),
+            None => code.requests.push((issue.request_id, issue.note.clone())),
         }
         code.channel = issue.note.channel;
         if let Some(sealed) = &code.sealed {
@@ -61,7 +61,7 @@ impl Memory {
             let attempts_left = attempt.attempts - code.tries;
             let named = attempt
                 .request_id
-                .is_none_or(|id| code.code_requests.iter().any(|(request, _)| *request == id));
+                .is_none_or(|id| code.requests.iter().any(|(request, _)| *request == id));
             if named && code.digest.as_deref() == Some(attempt.digest) {
                 code.right += 1;
                 return CheckOutcome::Matched {
@@ -69,7 +69,7 @@ impl Memory {
                     now,
                     expires_at,
                     attempts_left,
-                    code_requests: code.code_requests.clone(),
+                    code_requests: code.requests.clone(),
                     channel: code.channel,
                 };
             }
@@ -151,7 +151,7 @@ impl Memory {
         code.sealed = None;
         let proves = code.guard.take();
         let (wrong, until) = (code.tries.saturating_sub(closing.successes()), code.expires);
-        let code_requests = std::mem::take(&mut code.code_requests);
+        let code_requests = std::mem::take(&mut code.requests);
         let uncoded = state
             .uncoded
             .entry((phone.clone(), scope))
@@ -179,7 +179,7 @@ impl Memory {
         state.changes.remove(&user);
         let destination = (phone.clone(), Scope::Login);
         if let Some(code) = state.codes.remove(&destination) {
-            state.cancel_pending(code.code_requests);
+            state.cancel_pending(code.requests);
         }
         state.uncoded.remove(&destination);
         state.idempotency.retain(|(of, ..), _| of != phone);

@@ -62,7 +62,7 @@ struct Code {
     digest: Option<String>,
     sealed: Option<String>,
     channel: Channel,
-    code_requests: Vec<(RequestId, RequestNote)>,
+    requests: Vec<(RequestId, RequestNote)>,
     guard: Option<Proves>,
 }
 
@@ -152,7 +152,7 @@ impl Code {
             digest,
             sealed,
             channel: Channel::Sms,
-            code_requests: Vec::new(),
+            requests: Vec::new(),
             guard: None,
         }
     }
