@@ -107,7 +107,7 @@ fn run(command: Option<Command>) -> anyhow::Result<()> {
         Command::Block(command) => start::block_on(cli::block::run(command)),
         Command::Guard(command) => start::block_on(cli::guard::run(command)),
         Command::Routes(command) => cli::routes::run(&command),
-        Command::Texts(command) => cli::texts::run(command),
+        Command::Texts(command) => cli::texts::run(&command),
         Command::Staff(command) => start::block_on(cli::staff::run(command)),
         Command::Users(command) => start::block_on(cli::users::run(command)),
     }

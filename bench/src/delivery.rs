@@ -18,7 +18,7 @@ use bench::ring::{Ring, Servers};
 use testkit::http::{Api, new_phone};
 
 /// The lifetime of a code: a message delivered later is useless.
-const LIFE: Duration = Duration::from_secs(300);
+const LIFE: Duration = Duration::from_mins(5);
 const SLOW: Duration = Duration::from_secs(2);
 /// Rare, so that a hundred waiting tasks are not a load themselves. The provider records the actual times.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -15,7 +15,7 @@ use crate::background::outbox;
 use crate::http::{layers, server};
 use crate::router;
 
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// Runs the HTTP edge until `stop`: requests in progress are then answered, and no new ones are accepted.
 ///

@@ -86,7 +86,9 @@ async fn replay(
     loop {
         let page = operator.guard_history().page(from, to, after.as_ref(), PAGE).await;
         let page = page.context("read the guard's history")?;
-        page.iter().for_each(|row| replay.feed(row));
+        for row in &page {
+            replay.feed(row);
+        }
         if page.len() < PAGE as usize {
             return Ok(replay.finish());
         }

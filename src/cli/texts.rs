@@ -13,7 +13,7 @@ pub(crate) enum Command {
     Check(OutputArgs),
 }
 
-pub(crate) fn run(command: Command) -> anyhow::Result<()> {
+pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     let Command::Check(output) = command;
     let config = Config::load_as_found()?;
     let checked = Texts::load_for(&config.texts, config.otp.length)?.check();

@@ -311,7 +311,7 @@ mod on_the_engines {
 
         proxy.set(Fault::None).await;
         let access = next.text("access");
-        eventually("bound calls after the recovery", Duration::from_secs(60), async || {
+        eventually("bound calls after the recovery", Duration::from_mins(1), async || {
             (key.me(&api, &access).await.status == 200).then_some(())
         })
         .await;

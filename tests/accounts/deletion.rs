@@ -119,7 +119,9 @@ fn flatten(value: &redis::Value, all: &mut Vec<u8>) {
         redis::Value::BulkString(bytes) => all.extend(bytes),
         redis::Value::SimpleString(text) => all.extend(text.as_bytes()),
         redis::Value::Array(values) | redis::Value::Set(values) => {
-            values.iter().for_each(|value| flatten(value, all));
+            for value in values {
+                flatten(value, all);
+            }
         }
         redis::Value::Map(pairs) => pairs.iter().for_each(|(key, value)| {
             flatten(key, all);
@@ -141,8 +143,10 @@ async fn queues(engines: &EngineSet) -> Vec<u8> {
     for service in ["otp-worker", "sms-worker"] {
         let suffixes = ["", ".retry.1000", ".retry.5000", ".retry.30000", ".dead"];
         for name in suffixes.map(|suffix| format!("{service}{suffix}")) {
-            while let Some(message) =
-                channel.basic_get(name.as_str().into(), Default::default()).await.unwrap()
+            while let Some(message) = channel
+                .basic_get(name.as_str().into(), lapin::options::BasicGetOptions::default())
+                .await
+                .unwrap()
             {
                 all.extend(format!("{name}: {:?}\n", message.delivery.properties).as_bytes());
                 all.extend(&message.delivery.data);

@@ -46,11 +46,14 @@ async fn phones(system: &System) -> [(&'static str, String); 4] {
     [("known", known), ("unknown", new_phone()), ("blocked", blocked), ("deleted", deleted)]
 }
 
+/// Makes the body of a call for a phone.
+type Body = fn(&str) -> Value;
+
 async fn p6_known_unknown_blocked_and_deleted_phones_are_answered_alike(side: Side) {
     let system = system(side, &[]).await;
     let [api, other] = both(&system);
     let phones = phones(&system).await;
-    let calls: [(&str, fn(&str) -> Value); 5] = [
+    let calls: [(&str, Body); 5] = [
         ("/v1/login", |phone| json!({ "phone_number": phone, "otp": "000000" })),
         ("/v1/otp", |phone| json!({ "phone_number": phone })),
         (
@@ -112,7 +115,7 @@ async fn p6_in_silent_mode_a_request_reveals_nothing(side: Side) {
     for phone in [&known, &unknown] {
         let request = api.otp(phone).await.expect(202).text("request_id");
         let stream = super::streams::Stream::open(&other.url, &request, None).await;
-        let statuses = stream.to_its_end(Duration::from_secs(5)).await;
+        let statuses = stream.read_to_end(Duration::from_secs(5)).await;
         // The stream ends by itself for both, at the same status.
         let steps: Vec<_> =
             statuses.iter().map(|event| event["status"].as_str().unwrap()).collect();

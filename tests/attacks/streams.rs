@@ -57,7 +57,7 @@ impl Stream {
     }
 
     /// Reads to the end of the body and returns its events.
-    pub(super) async fn to_its_end(mut self, within: Duration) -> Vec<Value> {
+    pub(super) async fn read_to_end(mut self, within: Duration) -> Vec<Value> {
         let ends = async { while !self.text.contains("\r\n0\r\n\r\n") && self.more().await {} };
         timeout(within, ends).await.unwrap_or_else(|_| panic!("still open: {}", self.text));
         self.events()
@@ -92,15 +92,15 @@ async fn a_stream_resumes_after_the_last_event_id_and_ends_with_the_final_status
     // Resume at another gateway.
     let resumed = Stream::open(&other.url, &request, Some(&rank)).await;
     api.login_for(&phone, &code, &request).await.expect(200);
-    let events = resumed.to_its_end(SOON).await;
+    let events = resumed.read_to_end(SOON).await;
     let statuses: Vec<_> = events.iter().map(|event| event["status"].as_str().unwrap()).collect();
     assert_eq!(statuses.last(), Some(&"verified"));
     assert!(!statuses.contains(&"sent"), "{statuses:?}");
     // A client that saw the end gets nothing more; a client that saw nothing, or sends nonsense, gets the end.
     let started = Instant::now();
-    assert!(Stream::open(&api.url, &request, Some("5")).await.to_its_end(SOON).await.is_empty());
+    assert!(Stream::open(&api.url, &request, Some("5")).await.read_to_end(SOON).await.is_empty());
     for nonsense in ["999", "-7", "x", ""] {
-        let told = Stream::open(&api.url, &request, Some(nonsense)).await.to_its_end(SOON).await;
+        let told = Stream::open(&api.url, &request, Some(nonsense)).await.read_to_end(SOON).await;
         assert_eq!(told.len(), 1, "{nonsense}");
     }
     assert!(started.elapsed() < Duration::from_secs(4), "not at once: {:?}", started.elapsed());
@@ -136,7 +136,7 @@ async fn p12_streams_end_when_the_process_stops(side: Side) {
     let index = system.processes.iter().position(|p| p.url.as_ref() == Some(&api.url)).unwrap();
     let server = &mut system.processes[index].server;
     server.signal("TERM");
-    assert!(stream.to_its_end(SOON).await.is_empty());
+    assert!(stream.read_to_end(SOON).await.is_empty());
     assert!(server.terminate(STOP_LIMIT).await.success());
     assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
 }

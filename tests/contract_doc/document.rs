@@ -34,7 +34,7 @@ impl Contract {
     }
 }
 
-/// The snake_case names that stand in backticks, without a path before them. One that is cut off ends with `…`.
+/// The `snake_case` names that stand in backticks, without a path before them. One that is cut off ends with `…`.
 pub(super) fn quoted_names(text: &str) -> Vec<&str> {
     text.split('`')
         .map(|part| part.rsplit("::").next().unwrap_or(part))

@@ -21,7 +21,7 @@ const TEXTS: usize = 40;
 /// The first round is usually enough.
 const ROUNDS: usize = 8;
 /// P1: a final status within this time of the end of the last fault.
-const SETTLES: Duration = Duration::from_secs(60);
+const SETTLES: Duration = Duration::from_mins(1);
 
 mod on_the_engines {
     use super::*;

@@ -23,7 +23,7 @@ const ROUNDS: usize = 2;
 /// Texts in hand at each kill.
 const IN_HAND: usize = 3;
 /// P1: a final status within this time of the end of the last fault.
-const SETTLES: Duration = Duration::from_secs(60);
+const SETTLES: Duration = Duration::from_mins(1);
 const ARRIVES: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -91,7 +91,7 @@ mod on_the_engines {
             declare_otherwise(&channel, queue).await;
             let process = &mut system.processes[0];
             process.server.spawn();
-            let ended = in_time(Duration::from_secs(60), async || process.server.ended()).await;
+            let ended = in_time(Duration::from_mins(1), async || process.server.ended()).await;
             let output = process.server.output();
             let status = ended.unwrap_or_else(|| panic!("it runs without {queue}:\n{output}"));
             assert_eq!(status.code(), Some(1), "{output}");
@@ -125,13 +125,13 @@ mod on_the_engines {
         .await;
         assert_eq!(status_of(&ready).await, Some(503));
         delete().await;
-        eventually("the worker's return", Duration::from_secs(60), async || {
+        eventually("the worker's return", Duration::from_mins(1), async || {
             (status_of(&ready).await == Some(200)).then_some(())
         })
         .await;
         let api = system.api();
         let phone = new_phone();
-        eventually("an accepted code request", Duration::from_secs(60), async || {
+        eventually("an accepted code request", Duration::from_mins(1), async || {
             (api.otp(&phone).await.status == 202).then_some(())
         })
         .await;

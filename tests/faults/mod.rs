@@ -77,12 +77,11 @@ pub(crate) async fn judge(
     let amqp_url = &system.engines.as_ref().expect("it runs on real engines").amqp_url;
     eventually("the queues to empty", HEALED_WITHIN, async || {
         let waiting = waiting(amqp_url).await;
-        waiting.iter().all(|(name, count)| name.ends_with(".dead") || *count == 0).then_some(())
+        waiting.iter().all(|(name, count)| is_dead(name) || *count == 0).then_some(())
     })
     .await;
     let waiting = waiting(amqp_url).await;
-    let dead: u32 =
-        waiting.iter().filter(|(name, _)| name.ends_with(".dead")).map(|(_, n)| n).sum();
+    let dead: u32 = waiting.iter().filter(|(name, _)| is_dead(name)).map(|(_, n)| n).sum();
     if dead > 0 {
         println!("{}", system.run(&["dead", "list"]));
     }
@@ -91,6 +90,11 @@ pub(crate) async fn judge(
     held.dead_letters = dead;
     held.at_most = at_most;
     held.findings()
+}
+
+/// Whether a queue holds dead letters.
+fn is_dead(queue: &str) -> bool {
+    queue.rsplit('.').next() == Some("dead")
 }
 
 /// Counts the messages in each queue.

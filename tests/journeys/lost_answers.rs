@@ -195,7 +195,7 @@ async fn p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others(sid
     let mut latchkey = Inside::start(side, 1).await;
     let (ahead, behind) = (Clock::manual(), Clock::manual());
     latchkey.advance(3600);
-    ahead.advance(Duration::from_secs(7200));
+    ahead.advance(Duration::from_hours(2));
     for clock in [ahead, behind] {
         let number = latchkey.add_with_clock(clock).await;
         let (odd, even) = (latchkey.api_of(number), latchkey.api());
@@ -276,7 +276,7 @@ mod on_the_engines {
 
         let asked = api.otp(&phone).await.expect(202).text("request_id");
         let fresh = api.code(&phone, 2).await;
-        let login = eventually("the database's return", Duration::from_secs(60), async || {
+        let login = eventually("the database's return", Duration::from_mins(1), async || {
             Some(api.login_for(&phone, &fresh, &asked).await).filter(|answer| answer.status != 503)
         });
         login.await.expect(200);
@@ -308,7 +308,7 @@ mod on_the_engines {
         proxy.set(Fault::None).await;
         proxy.cut_all();
 
-        let found = eventually("the broker's return", Duration::from_secs(60), async || {
+        let found = eventually("the broker's return", Duration::from_mins(1), async || {
             Some(otp_with(&api, &phone, "lost").await).filter(|answer| answer.status == 202)
         })
         .await;

@@ -53,7 +53,9 @@ fn flatten(value: &Value, into: &mut Vec<u8>) {
         Value::SimpleString(text) => into.extend_from_slice(text.as_bytes()),
         Value::Int(number) => into.extend_from_slice(number.to_string().as_bytes()),
         Value::Array(values) | Value::Set(values) => {
-            values.iter().for_each(|value| flatten(value, into));
+            for value in values {
+                flatten(value, into);
+            }
         }
         Value::Map(pairs) => pairs.iter().for_each(|(key, value)| {
             flatten(key, into);

@@ -21,7 +21,7 @@ pub(super) fn text(document: &impl Serialize) -> Result<String, sqlx::Error> {
 }
 
 /// A time as the tables have it.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde's `with` calls")]
 pub(super) fn ms<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_i64(at.ms())
 }

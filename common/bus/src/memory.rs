@@ -316,7 +316,7 @@ impl AckHandle {
                 state.messages -= 1;
             }
             Settlement::Back => {
-                queue_state.ready.push_front(Message { came_back: true, ..message })
+                queue_state.ready.push_front(Message { came_back: true, ..message });
             }
         }
         drop(state);

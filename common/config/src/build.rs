@@ -2,6 +2,7 @@
 
 use domain::limits::Limits;
 use domain::vocabulary::PumpingGuard;
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -46,21 +47,11 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
     let engines = engines(r, case);
     let secrets = secrets(r, case);
     let (listen, ops_listen) = addresses(r, case);
-    let public_url = r.read("LATCHKEY_PUBLIC_URL", parse::public_url);
-    if let Some(url) = &public_url {
-        refuse_plain_http(r, case, "LATCHKEY_PUBLIC_URL", url);
-    }
+    let public_url = public_url(r, case);
     let issuer = issuer(r, case, public_url.as_ref());
     let jwt_keys_dir = jwt_keys_dir(r, case, &engines);
     let tokens = tokens(r);
     let otp = otp(r);
-    let countries = r.read("LATCHKEY_COUNTRIES", parse::countries);
-    if case.production() && role.has_gateway() {
-        r.require(
-            "LATCHKEY_COUNTRIES",
-            "production must not send messages to every country by default",
-        );
-    }
     let sms = sms(r, case);
 
     let config = Config {
@@ -73,7 +64,7 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         jwt_active_kid: r.read("LATCHKEY_JWT_ACTIVE_KID", parse::key_id),
         tokens,
         limits: limits(r),
-        countries,
+        countries: countries(r, case),
         default_region: r.read("LATCHKEY_DEFAULT_REGION", parse::country),
         unknown_phone: r.word("LATCHKEY_UNKNOWN_PHONE").unwrap_or(UnknownPhone::SignUp),
         strict_binding: strict_binding(r),
@@ -152,6 +143,23 @@ pub(super) fn refuse_plain_http(r: &mut Reader, case: Case, name: &str, url: &Ur
     if case.production() && url.scheme() == "http" {
         r.refuse(name, "plain http is not allowed in production");
     }
+}
+
+fn public_url(r: &mut Reader, case: Case) -> Option<Url> {
+    const NAME: &str = "LATCHKEY_PUBLIC_URL";
+    let url = r.read(NAME, parse::public_url);
+    if let Some(url) = &url {
+        refuse_plain_http(r, case, NAME, url);
+    }
+    url
+}
+
+fn countries(r: &mut Reader, case: Case) -> Option<BTreeSet<String>> {
+    const NAME: &str = "LATCHKEY_COUNTRIES";
+    if case.production() && case.role.has_gateway() {
+        r.require(NAME, "production must not send messages to every country by default");
+    }
+    r.read(NAME, parse::countries)
 }
 
 fn issuer(r: &mut Reader, case: Case, public_url: Option<&Url>) -> Option<String> {

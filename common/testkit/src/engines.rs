@@ -19,7 +19,6 @@ pub struct Engines {
 
 /// A test's own spaces on the shared or private servers: each URL can be changed.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_field_names, reason = "named like the settings")]
 pub struct EngineSet {
     pub database_url: String,
     pub redis_url: String,

@@ -180,6 +180,7 @@ impl Api {
 
 impl Answer {
     /// Returns the answer if it has this status.
+    #[expect(clippy::return_self_not_must_use, reason = "often called only to check the status")]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.body);
         self

@@ -117,7 +117,7 @@ impl Wording {
                 Piece::Placeholder(Placeholder::App) => self.push_isolated(&mut text, fill.app),
                 Piece::Placeholder(Placeholder::Code) => self.push_isolated(&mut text, fill.code),
                 Piece::Placeholder(Placeholder::Minutes) => {
-                    text.push_str(&fill.minutes.to_string())
+                    text.push_str(&fill.minutes.to_string());
                 }
                 Piece::Placeholder(Placeholder::Digits) => {
                     let digits: Vec<_> = fill.code.chars().map(String::from).collect();

@@ -15,8 +15,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use domain::keys::MacKey;
 use domain::string_enum;
 use jsonwebtoken::jwk::{
-    AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, OctetKeyPairParameters,
-    PublicKeyUse, RSAKeyParameters, ThumbprintHash,
+    AlgorithmParameters, CommonParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk,
+    OctetKeyPairParameters, PublicKeyUse, RSAKeyParameters, ThumbprintHash,
 };
 use jsonwebtoken::{DecodingKey, EncodingKey, crypto};
 use serde_json::{Map, Value};
@@ -243,7 +243,7 @@ impl ClientKey {
         if !members.iter().all(known) {
             return None;
         }
-        let jwk = Jwk { common: Default::default(), algorithm: parameters };
+        let jwk = Jwk { common: CommonParameters::default(), algorithm: parameters };
         let verifying = DecodingKey::from_jwk(&jwk).ok()?;
         let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).ok()?;
         Some(Self { algorithm, verifying, thumbprint })

@@ -68,7 +68,7 @@ fn line_of(text: &str, byte: u64) -> u64 {
     let start = usize::try_from(byte).unwrap_or(usize::MAX).min(text.len());
     let start = start
         + text.as_bytes()[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() as u64
+    text.as_bytes()[..start].split(|byte| *byte == b'\n').count() as u64
 }
 
 fn of_cells<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Row, String> {

@@ -1,12 +1,12 @@
 //! The database contract: one body per rule, run on SQLite and on a private PostgreSQL (P13).
 
-mod accounts;
 mod attempts;
 mod bound;
 mod engines;
 mod guard_history;
 mod outbox;
 mod passwords;
+mod profiles;
 mod refresh;
 mod rolling_start;
 mod sessions;

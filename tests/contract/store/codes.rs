@@ -602,7 +602,7 @@ async fn a_request_older_than_the_stored_code_is_superseded(bench: Bench) {
 
 async fn the_newer_code_ends_later_whatever_the_gateways_clocks_say(bench: Bench) {
     let ahead = Clock::manual();
-    ahead.advance(Duration::from_secs(3600));
+    ahead.advance(Duration::from_hours(1));
     let made_by = |clock, ends_in| Requested {
         request: RequestId::new(clock),
         code: CodeId::new(clock),

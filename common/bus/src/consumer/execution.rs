@@ -98,7 +98,7 @@ impl<H: Handler> Execution<H> {
                 return Disposition::PutOff(delay);
             }
             Try::Rejected(reason, error) => {
-                self.dead_letter(reason, self.message.attempts, &error).await
+                self.dead_letter(reason, self.message.attempts, &error).await;
             }
         }
         self.count_end().await;
