@@ -8,7 +8,6 @@ use ledger::{MessageState, Transition};
 use service::delivery::Connections;
 
 /// Publishes statuses, each in the trace (W3C `traceparent`) that led to it.
-#[derive(Clone)]
 pub struct Statuses {
     bus: Bus,
     clock: Clock,

@@ -77,11 +77,7 @@ impl FollowUps {
     }
 
     /// Handles everything that is due now.
-    pub async fn once(&self) -> Result<(), Failure> {
-        self.all_due(&CancellationToken::new()).await
-    }
-
-    async fn all_due(&self, stop: &CancellationToken) -> Result<(), Failure> {
+    pub async fn all_due(&self, stop: &CancellationToken) -> Result<(), Failure> {
         while !stop.is_cancelled() {
             let due = self.ledger.due_follow_ups(self.clock.now(), AGAIN_AFTER_MS, AT_ONCE).await?;
             if due.is_empty() {

@@ -10,7 +10,7 @@ use reqwest::{Client, Response};
 use super::Outcome;
 
 /// Time limit to connect to a provider.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// Time limit of a whole call, including the connection.
 pub const LIMIT: Duration = Duration::from_secs(10);
 /// The rest of an answer is not read: nothing that we look for is that long.
@@ -33,7 +33,7 @@ pub fn client(limit: Duration) -> anyhow::Result<Client> {
 }
 
 /// Classifies a call without an answer. Only an error before the connection was made proves that nothing was sent.
-pub fn without_answer(error: &reqwest::Error) -> Outcome {
+pub(super) fn without_answer(error: &reqwest::Error) -> Outcome {
     if error.is_builder() {
         Outcome::Unavailable("the request could not be built")
     } else if error.is_connect() {
@@ -46,7 +46,7 @@ pub fn without_answer(error: &reqwest::Error) -> Outcome {
 }
 
 /// Reads the start of an answer's body, or as much as arrived before the connection was lost.
-pub async fn body(response: &mut Response) -> Vec<u8> {
+pub(super) async fn body(response: &mut Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
         let room = MAX_ANSWER - body.len();
@@ -59,7 +59,7 @@ pub async fn body(response: &mut Response) -> Vec<u8> {
 }
 
 /// Reads `Retry-After` in seconds; providers do not use its date form.
-pub fn retry_after(response: &Response) -> Option<Duration> {
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get("retry-after")?.to_str().ok()?;
     text.trim().parse().ok().map(Duration::from_secs)
 }

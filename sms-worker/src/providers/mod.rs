@@ -31,6 +31,7 @@ pub enum Provider {
 }
 
 /// One call to a provider. It has no `Debug`: it holds the text and the number.
+#[expect(clippy::struct_field_names, reason = "the ledger and receipts name it so")]
 pub struct Attempt<'a> {
     pub attempt_id: AttemptId,
     pub message_id: MessageId,
@@ -103,7 +104,7 @@ pub struct LookUp {
 
 impl Provider {
     /// Returns the name used in routes, in the ledger and in events.
-    pub const fn name(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         let name = match self {
             Self::Twilio(_) => ProviderName::Twilio,
             Self::Http(_) => ProviderName::Http,
@@ -113,8 +114,8 @@ impl Provider {
         name.as_str()
     }
 
-    /// Sends the text. Takes at most [`client::LIMIT`] (including [`client::CONNECT_LIMIT`]).
-    pub async fn send(&self, attempt: &Attempt<'_>) -> Reply {
+    /// Sends the text. Takes at most [`client::LIMIT`], including the connection.
+    pub(crate) async fn send(&self, attempt: &Attempt<'_>) -> Reply {
         match self {
             Self::Twilio(twilio) => twilio.send(attempt).await,
             Self::Http(http) => http.send(attempt).await.into(),
@@ -124,7 +125,7 @@ impl Provider {
     }
 
     /// Returns how long after a send without a final receipt this provider can be queried; `None`: never.
-    pub const fn asked_after(&self) -> Option<Duration> {
+    pub(crate) const fn asked_after(&self) -> Option<Duration> {
         match self {
             Self::Twilio(_) => Some(Duration::from_mins(2)),
             Self::Http(_) | Self::Console(_) | Self::Inbox(_) => None,
@@ -132,12 +133,16 @@ impl Provider {
     }
 
     /// Whether a text can be redacted in the provider's records.
-    pub fn forgets(&self, channel: Channel) -> bool {
+    pub(crate) fn forgets(&self, channel: Channel) -> bool {
         matches!((self, channel), (Self::Twilio(_), Channel::Sms))
     }
 
     /// Queries the state of a text; `None` if the provider does not know it.
-    pub async fn look_up(&self, id: &str, channel: Channel) -> anyhow::Result<Option<LookUp>> {
+    pub(crate) async fn look_up(
+        &self,
+        id: &str,
+        channel: Channel,
+    ) -> anyhow::Result<Option<LookUp>> {
         match self {
             Self::Twilio(twilio) => twilio.look_up(id, channel).await,
             Self::Http(_) | Self::Console(_) | Self::Inbox(_) => Ok(None),
@@ -145,7 +150,7 @@ impl Provider {
     }
 
     /// Redacts a text in the provider's records; returns what the provider knows about it.
-    pub async fn forget(&self, id: &str) -> anyhow::Result<Option<LookUp>> {
+    pub(crate) async fn forget(&self, id: &str) -> anyhow::Result<Option<LookUp>> {
         match self {
             Self::Twilio(twilio) => twilio.forget(id).await,
             Self::Http(_) | Self::Console(_) | Self::Inbox(_) => Ok(None),

@@ -72,7 +72,8 @@ impl Breaker {
         Ok(BreakerPermit { breaker: self, probe: true })
     }
 
-    pub fn is_open(&self) -> bool {
+    #[cfg(test)]
+    fn is_open(&self) -> bool {
         self.state().open_until_ms.is_some()
     }
 

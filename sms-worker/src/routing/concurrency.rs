@@ -39,7 +39,7 @@ pub struct ConcurrencyPermit<'a> {
 }
 
 impl Limiter {
-    pub fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock) -> Self {
         let state = State {
             limit: START,
             running: 0,
@@ -77,7 +77,7 @@ impl Limiter {
     }
 
     /// Records an accepted call; `in_use` is the number of running calls that the provider reports for the account.
-    pub fn taken(&self, in_use: Option<u32>) {
+    pub(crate) fn taken(&self, in_use: Option<u32>) {
         let mut state = self.state();
         state.next_pause_ms = PAUSE_MS;
         if let (Some(in_use), Some(refused_at)) = (in_use, state.refused_at) {
@@ -95,7 +95,7 @@ impl Limiter {
 
     /// Records a refusal for too many calls: all callers wait as long as the provider says, and fewer calls run
     /// afterwards.
-    pub fn refused(&self, retry_after: Option<Duration>, in_use: Option<u32>) {
+    pub(crate) fn refused(&self, retry_after: Option<Duration>, in_use: Option<u32>) {
         let now = self.clock.now_ms();
         let mut state = self.state();
         let mut pause_ms =
@@ -117,7 +117,8 @@ impl Limiter {
     }
 
     /// Returns how many calls may run at once now.
-    pub fn limit(&self) -> f64 {
+    #[cfg(test)]
+    fn limit(&self) -> f64 {
         self.state().limit
     }
 

@@ -11,8 +11,8 @@ use crate::routing::concurrency::Limiter;
 
 /// A provider with its breaker and limiter.
 pub struct RoutedProvider {
-    pub provider: Provider,
-    pub breaker: Breaker,
+    pub(crate) provider: Provider,
+    pub(crate) breaker: Breaker,
     pub limiter: Limiter,
 }
 
@@ -50,7 +50,7 @@ impl Routes {
     }
 
     /// Returns the providers for a number. [`config::Routes::of`] decides, as in `latchkey routes check`.
-    pub fn to(&self, number: &E164) -> impl Iterator<Item = &RoutedProvider> + Clone {
+    pub(crate) fn to(&self, number: &E164) -> impl Iterator<Item = &RoutedProvider> + Clone {
         let names = self.named.of(number.digits());
         names.iter().filter_map(|name| self.provider(name.as_str()))
     }

@@ -385,6 +385,11 @@ impl Delivery {
             .collect()
     }
 
+    /// Handles every follow-up that is due.
+    pub async fn follow_up(&self) {
+        self.follow_ups.all_due(&CancellationToken::new()).await.unwrap();
+    }
+
     pub async fn receipt(&self, call: &Call, fields: &[(&str, &str)]) {
         let callback = call.field("StatusCallback").unwrap();
         let attempt = callback.rsplit('/').next().unwrap().split('#').next().unwrap();

@@ -62,7 +62,7 @@ async fn a_missing_final_state_is_queried_and_then_the_text_is_redacted() {
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
     delivery.to_its_end(&job).await;
-    delivery.follow_ups.once().await.unwrap();
+    delivery.follow_up().await;
     assert_eq!(fake.calls().len(), 1, "not before two minutes");
 
     let found = |status: &str| {
@@ -74,7 +74,7 @@ async fn a_missing_final_state_is_queried_and_then_the_text_is_redacted() {
     };
     fake.script([found("sent")]);
     delivery.clock.advance(Duration::from_secs(121));
-    delivery.follow_ups.once().await.unwrap();
+    delivery.follow_up().await;
     let sid = format!("SM{:032x}", 1);
     let asked = &fake.calls()[1];
     assert!(
@@ -87,7 +87,7 @@ async fn a_missing_final_state_is_queried_and_then_the_text_is_redacted() {
     fake.script([error(500, 20500), found("delivered")]);
     for _ in 0..3 {
         delivery.clock.advance(Duration::from_mins(10));
-        delivery.follow_ups.once().await.unwrap();
+        delivery.follow_up().await;
     }
     assert_eq!(delivery.told(&job), [(Status::Sent, None), (Status::Delivered, None)]);
     let calls = fake.calls();
@@ -102,7 +102,7 @@ async fn a_missing_final_state_is_queried_and_then_the_text_is_redacted() {
     assert_eq!(attempts[0].price.as_deref(), Some("-0.0075 USD"));
 
     delivery.clock.advance(Duration::from_hours(24));
-    delivery.follow_ups.once().await.unwrap();
+    delivery.follow_up().await;
     assert_eq!(fake.calls().len(), calls.len(), "no queries after the end");
 }
 
@@ -127,7 +127,7 @@ async fn the_price_of_a_text_or_call_is_queried_until_known_but_not_forever() {
             fake.script([found(end[1].1, "null"), found(end[1].1, price)]);
             for _ in 0..100 {
                 delivery.clock.advance(Duration::from_mins(30));
-                delivery.follow_ups.once().await.unwrap();
+                delivery.follow_up().await;
             }
             let attempts = delivery.ledger.attempts(job.data.message_id).await.unwrap();
             let wanted = told.then_some("-0.0130 USD");
