@@ -1,11 +1,10 @@
-//! Accounts and all other durable data: PostgreSQL, or a SQLite file in the embedded default.
+//! A pool of connections to PostgreSQL, or to a SQLite file in the embedded default; transactions, and the schema.
 //!
-//! Only this folder contains SQL. Each public operation of [`Pool`] is atomic, speaks the domain's language and takes the
-//! time from its caller. The same SQL runs on both engines where possible; what every sign-in waits for is one round
-//! trip on PostgreSQL, by a [`Function`] of the crate that owns the tables.
+//! Owns connections, their limits, migrations, and what an error of an engine means. Must never know what a table is for:
+//! the statements stand in `accounts` and `ledger`, each beside its rule, and run on both engines where possible.
 //!
-//! No operation takes longer than [`LIMIT`]: after that, an engine that is away or slow is [`EngineError::Away`]. The
-//! ledger's hot operations, which no HTTP response waits for, may also wait that long for a statement in progress.
+//! No unit of work takes longer than [`LIMIT`]: an engine that is away or slow is [`EngineError::Away`] by then. The
+//! ledger's hot operations, which no HTTP answer waits for, may wait as long again for a statement in progress.
 
 use std::future::Future;
 use std::path::Path;

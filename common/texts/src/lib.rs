@@ -1,5 +1,7 @@
 //! What Latchkey sends to a phone: messages with a code, calls, and the notice of a changed number.
 //!
+//! Owns the wordings and their check. Must never know who sends a message, or to whom.
+//!
 //! Each message fits one segment; a check at start guarantees it ([`segments`]). A second segment doubles the price.
 //! The only digits in a message are the code and the minutes, so that phones and readers find the code. A message
 //! contains nothing that a user typed.
