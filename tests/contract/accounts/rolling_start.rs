@@ -25,7 +25,7 @@ async fn former_sign_in(
     let (now, later) = (world.now().ms(), code.expires_at.ms());
     let (user, session) = (UserId::new(&world.clock), SessionId::new(&world.clock));
     let events = [(); 4].map(|()| format!("'{}', '{{}}'", EventId::new(&world.clock))).join(", ");
-    let (number, key, code) = (&phone.number, &phone.key, code.id);
+    let (number, key, code) = (phone.number.expose(), &phone.key, code.id);
     let sql = format!(
         "SELECT verdict FROM latchkey_sign_in('{number}', '{key}', NULL, {now}, 100, 86400000, 5, '{code}', {later},
              '{user}', '', '', 'fa', 'IR', '{session}', 'sms', 'Phone/1', '192.0.2.0', {later}, {later}, 50,
@@ -36,7 +36,7 @@ async fn former_sign_in(
 
 /// A failure as the former version counts it: the phone's count.
 async fn former_failure(gateway: &mut PgConnection, world: &World, phone: &Phone) -> i64 {
-    let (number, key, now) = (&phone.number, &phone.key, world.now().ms());
+    let (number, key, now) = (phone.number.expose(), &phone.key, world.now().ms());
     let sql = format!(
         "SELECT failed FROM latchkey_guess_failed(
              '{number}', '{key}', 'code', NULL, {now}, 100, 86400000, NULL, NULL)"
