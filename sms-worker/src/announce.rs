@@ -8,12 +8,12 @@ use ledger::{MessageState, Transition};
 use service::delivery::Connections;
 
 /// Publishes statuses, each in the trace (W3C `traceparent`) that led to it.
-pub struct Statuses {
+pub struct Announcer {
     bus: Bus,
     clock: Clock,
 }
 
-impl Statuses {
+impl Announcer {
     pub fn of(engines: &Connections) -> Self {
         Self { bus: engines.bus.clone(), clock: engines.clock.clone() }
     }

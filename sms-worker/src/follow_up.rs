@@ -11,7 +11,7 @@ use ledger::{Applied, FollowUp, Ledger, MOST_QUESTIONS, Receipt};
 use service::delivery::Connections;
 use tokio_util::sync::CancellationToken;
 
-use crate::announce::{Statuses, counted};
+use crate::announce::{Announcer, counted};
 use crate::providers::{LookUp, Provider};
 use crate::routing::routes::Routes;
 
@@ -31,7 +31,7 @@ const SWEPT_AT_ONCE: u64 = 5_000;
 pub struct FollowUps {
     ledger: Ledger,
     routes: Arc<Routes>,
-    statuses: Statuses,
+    announcer: Announcer,
     clock: Clock,
 }
 
@@ -40,7 +40,7 @@ impl FollowUps {
         Self {
             ledger: Ledger::new(engines.sql.clone()),
             routes,
-            statuses: Statuses::of(engines),
+            announcer: Announcer::of(engines),
             clock: engines.clock.clone(),
         }
     }
@@ -164,7 +164,7 @@ impl FollowUps {
         if let Applied::Known { moved, .. } = self.ledger.apply_receipt(&receipt, now).await? {
             counted(&moved);
             if moved.changed {
-                self.statuses.announce(&moved.message_state, None).await?;
+                self.announcer.announce(&moved.message_state, None).await?;
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use domain::ids::AttemptId;
 use ledger::{Applied, Ledger, Receipt};
 use service::delivery::Connections;
 
-use crate::announce::{Statuses, counted};
+use crate::announce::{Announcer, counted};
 use crate::providers::codes;
 
 /// Delay between the final state and the redaction; any sooner, the provider may still be processing the text.
@@ -23,7 +23,7 @@ const ASK_AFTER_MS: i64 = 120_000;
 /// Processes receipts. The gateway has verified their signatures.
 pub struct TakeReceipt {
     ledger: Ledger,
-    statuses: Statuses,
+    announcer: Announcer,
     clock: Clock,
     /// Attempts whose status the ledger has but the broker did not take: it is published with their next receipt, which
     /// is the same one, redelivered.
@@ -34,7 +34,7 @@ impl TakeReceipt {
     pub fn new(engines: &Connections) -> Self {
         Self {
             ledger: Ledger::new(engines.sql.clone()),
-            statuses: Statuses::of(engines),
+            announcer: Announcer::of(engines),
             clock: engines.clock.clone(),
             untold: Mutex::default(),
         }
@@ -62,7 +62,7 @@ impl TakeReceipt {
                 counted(&moved);
                 let was_untold = self.untold().remove(&receipt.attempt_id);
                 if moved.changed || was_untold || (again && current) {
-                    let told = self.statuses.announce(&moved.message_state, trace).await;
+                    let told = self.announcer.announce(&moved.message_state, trace).await;
                     if told.is_err() {
                         self.untold().insert(receipt.attempt_id);
                     }

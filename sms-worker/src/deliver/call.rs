@@ -53,7 +53,7 @@ impl SendSms {
             provider_message_id: None,
             segments: None,
         };
-        if let Err(cause) = self.statuses.publish(sending, job.trace).await {
+        if let Err(cause) = self.announcer.publish(sending, job.trace).await {
             tracing::debug!(error = format!("{cause:#}"), "cannot publish `sending`");
         }
     }

@@ -24,7 +24,7 @@ use url::Url;
 
 use self::plan::Tried;
 use self::unconfirmed::PendingFinishes;
-use crate::announce::{Statuses, counted};
+use crate::announce::{Announcer, counted};
 use crate::routing::routes::Routes;
 
 mod call;
@@ -41,7 +41,7 @@ pub struct SendSms {
     keys: Arc<Keys>,
     ledger: Ledger,
     routes: Arc<Routes>,
-    statuses: Statuses,
+    announcer: Announcer,
     store: DeliveryStore,
     blocks: Blocklist,
     clock: Clock,
@@ -84,7 +84,7 @@ impl SendSms {
             keys: Arc::clone(&engines.keys),
             ledger: Ledger::new(engines.sql.clone()),
             routes,
-            statuses: Statuses::of(engines),
+            announcer: Announcer::of(engines),
             store: engines.store.clone(),
             blocks,
             clock: engines.clock.clone(),
@@ -144,7 +144,7 @@ impl SendSms {
             }
             _ => {}
         }
-        self.statuses.announce(&moved.message_state, job.trace).await
+        self.announcer.announce(&moved.message_state, job.trace).await
     }
 
     fn job<'a>(&self, event: &'a Envelope<SmsRequested>, text: &'a Text) -> Job<'a> {

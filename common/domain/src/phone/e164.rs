@@ -10,15 +10,15 @@ use super::{plan, writing};
 /// A phone number in E.164: `+` and 7 to 15 digits. It prints masked, so that no log holds a number (P10);
 /// [`E164::expose`] returns it in full.
 ///
-/// A number enters as this type in three ways: from [`Policy::parse`](super::Policy::parse), from a row of a table, or
-/// from an opened seal.
+/// What a stranger writes becomes one only by [`Policy::parse`](super::Policy::parse). Otherwise it comes from where
+/// Latchkey put it: a row of a table, an opened seal, the configuration.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct E164(Box<str>);
 
-/// A text that should be a number in E.164 and is not. It does not quote the text.
+/// The text is not a number in E.164. The error does not quote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stored phone number is not E.164")]
+#[error("not a phone number in E.164")]
 pub struct NotE164;
 
 impl E164 {

@@ -151,3 +151,16 @@ fn a_region_is_one_in_which_numbers_are_assigned() {
     assert!(!["", "us", "UK", "ZZ", "001", "USA"].into_iter().any(is_region));
     warm_up();
 }
+
+#[test]
+fn p10_a_number_travels_as_plain_text_and_prints_masked() {
+    let number: E164 = serde_json::from_str(r#""+989123456789""#).unwrap();
+    assert_eq!(serde_json::to_string(&number).unwrap(), r#""+989123456789""#);
+    assert_eq!(
+        (format!("{number:?}"), format!("{number}")),
+        ("+98912***89".into(), "+98912***89".into())
+    );
+    assert_eq!((number.expose(), number.digits()), ("+989123456789", "989123456789"));
+    let refused = serde_json::from_str::<E164>(r#""+98 9123""#).unwrap_err().to_string();
+    assert!(!refused.contains("9123"), "{refused}");
+}
