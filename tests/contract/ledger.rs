@@ -367,9 +367,7 @@ async fn a_text_stays_on_record_when_its_phone_is_erased(b: &Bench) -> anyhow::R
     b.finish(attempt, AttemptState::Accepted).await?;
     let id = message.message_id;
     assert_eq!(phone_of(b, id).await?.as_deref(), Some(PHONE.expose()));
-    let mut work = b.db.transaction().await?;
-    erase::phone(&mut work, &PHONE).await?;
-    work.done().await?;
+    b.db.transaction("erase", async |work| erase::phone(work, &PHONE).await).await?;
     assert_eq!(phone_of(b, id).await?, None);
     let left = b.ledger.message_state(id).await?;
     assert_eq!(left.map(|left| left.status), Some(Status::Sent));
@@ -460,10 +458,8 @@ async fn p2_many_texts_at_once_behave_like_one_by_one(b: &Bench) -> anyhow::Resu
 
 /// How many transactions last wrote the attempts' rows.
 async fn commits(b: &Bench) -> anyhow::Result<i64> {
-    let mut work = b.db.statement().await?;
-    let row = work.one("SELECT count(DISTINCT xmin::text) AS n FROM sms_attempts", &[]).await?;
-    work.done().await?;
-    Ok(row.get("n")?)
+    let sql = "SELECT count(DISTINCT xmin::text) AS n FROM sms_attempts";
+    Ok(b.db.one("count commits", sql, &[], |row| row.get("n")).await?)
 }
 
 async fn w1_two_ends_of_one_message_at_once_are_both_written(b: &Bench) -> anyhow::Result<()> {
@@ -525,23 +521,15 @@ async fn p11_a_row_that_cannot_be_written_harms_no_neighbour(b: &Bench) -> anyho
 }
 
 async fn phone_of(b: &Bench, message: MessageId) -> anyhow::Result<Option<String>> {
-    let mut work = b.db.statement().await?;
     let sql = "SELECT phone_number FROM sms_ledger WHERE message_id = $1";
-    let row = work.one(sql, args![message.uuid()]).await?;
-    work.done().await?;
-    Ok(row.get("phone_number")?)
+    let number = |row: &sql::Row| row.get("phone_number");
+    Ok(b.db.one("read a number", sql, args![message.uuid()], number).await?)
 }
 
 async fn totals(b: &Bench) -> anyhow::Result<(i64, i64)> {
-    let mut work = b.db.statement().await?;
-    let row = work
-        .one(
-            "SELECT CAST(COALESCE(sum(messages), 0) AS bigint) AS m, CAST(COALESCE(sum(segments), 0) AS bigint) AS s FROM sms_totals",
-            &[],
-        )
-        .await?;
-    work.done().await?;
-    Ok((row.get("m")?, row.get("s")?))
+    let sql = "SELECT CAST(COALESCE(sum(messages), 0) AS bigint) AS m,
+             CAST(COALESCE(sum(segments), 0) AS bigint) AS s FROM sms_totals";
+    Ok(b.db.one("read the totals", sql, &[], |row| Ok((row.get("m")?, row.get("s")?))).await?)
 }
 
 fn permutations(n: usize) -> Vec<Vec<usize>> {

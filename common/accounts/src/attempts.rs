@@ -10,7 +10,7 @@ use domain::keys::PhoneKey;
 use domain::phone::E164;
 use domain::string_enum;
 use domain::timestamp::Timestamp;
-use sql::args;
+use sql::{Work, args};
 
 string_enum! {
     /// Codes and passwords have separate counts.
@@ -66,66 +66,24 @@ impl Attempts {
             code_expires_at: code.map(|(_, expires_at)| expires_at.ms()),
         };
         self.pool
-            .within("count a failed attempt", async {
-                if !self.pool.is_postgres() {
-                    return self.record_failure_sqlite(&failed).await;
+            .statement("count a failed attempt", async |work| {
+                if !work.is_postgres() {
+                    return work.transaction(async |work| record_failure(work, &failed).await).await;
                 }
-                self.carry_over(&failed.attempt).await?;
+                throttle::carry_over_alone(work, &failed.attempt).await?;
                 let document = document::text(&failed)?;
-                let mut work = self.pool.statement().await?;
-                let row = work
-                    .one(
-                        "SELECT verdict, until_ms, failed, code_failed FROM latchkey_record_failure_2($1::jsonb)",
-                        args![&document],
-                    )
-                    .await?;
+                let sql = "SELECT verdict, until_ms, failed, code_failed FROM latchkey_record_failure_2($1::jsonb)";
+                let row = work.one(sql, args![&document]).await?;
                 let throttle =
                     Throttle::read(&row.get::<String>("verdict")?, row.maybe_time("until_ms")?);
+                let code_failures = row.get::<Option<i64>>("code_failed")?.unwrap_or_default();
                 let counted = Counted {
                     failures: count(row.get("failed")?),
-                    code_failures: count(
-                        row.get::<Option<i64>>("code_failed")?.unwrap_or_default(),
-                    ),
+                    code_failures: count(code_failures),
                 };
-                work.done().await?;
                 Ok(throttle.map_or(Ok(counted), Err))
             })
             .await
-    }
-
-    async fn record_failure_sqlite(
-        &self,
-        failed: &FailedAttempt<'_>,
-    ) -> Result<Result<Counted, Throttle>, sqlx::Error> {
-        let mut work = self.pool.transaction().await?;
-        let FailedAttempt { attempt, code_id, code_expires_at } = failed;
-        let failures = match throttle::check_locked(&mut work, attempt).await? {
-            Ok(failures) => failures + 1,
-            Err(throttle) => {
-                work.undo().await?;
-                return Ok(Err(throttle));
-            }
-        };
-        work.run(
-            "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (phone_key, kind) DO UPDATE SET failures = $3, last_judged_at = $4",
-            args![attempt.phone_key, attempt.kind, failures, attempt.now],
-        )
-        .await?;
-        let mut code_failures = 0;
-        if let Some(code) = *code_id {
-            let row = work
-                .one(
-                    "INSERT INTO code_guesses (code_id, failures, expires_at) VALUES ($1, 1, $2)
-                     ON CONFLICT (code_id) DO UPDATE SET failures = code_guesses.failures + 1
-                     RETURNING failures",
-                    args![code, *code_expires_at],
-                )
-                .await?;
-            code_failures = row.get("failures")?;
-        }
-        work.done().await?;
-        Ok(Ok(Counted { failures: count(failures), code_failures: count(code_failures) }))
     }
 
     /// Whether an attempt would be judged now; counts nothing. For attempts on a phone without a live code, and before
@@ -137,23 +95,32 @@ impl Attempts {
         limits: AttemptLimits,
         now: Timestamp,
     ) -> Result<Option<Throttle>, EngineError> {
-        self.pool.within("read the failed attempts of a phone", async {
-            let attempt = Attempt::new(claimant, kind, limits, now);
-            self.carry_over(&attempt).await?;
-            let mut work = self.pool.reading().await?;
+        let attempt = Attempt::new(claimant, kind, limits, now);
+        let act = "read the failed attempts of a phone";
+        let steps = async |work: &mut Work| {
+            throttle::carry_over_alone(work, &attempt).await?;
+            let sql = "SELECT failures, last_judged_at,
+                         EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device
+                     FROM guesses WHERE phone_key = $1 AND kind = $2";
             let row = work
                 .optional(
-                    "SELECT failures, last_judged_at,
-                         EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device
-                     FROM guesses WHERE phone_key = $1 AND kind = $2",
-                    args![attempt.phone_key, attempt.kind, attempt.known_device, attempt.phone_number],
+                    sql,
+                    args![
+                        attempt.phone_key,
+                        attempt.kind,
+                        attempt.known_device,
+                        attempt.phone_number
+                    ],
                 )
                 .await?;
             let past = row.as_ref().map(throttle::past).transpose()?;
-            work.done().await?;
             Ok(throttle::judge(past, &attempt).err())
-        })
-        .await
+        };
+        if attempt.former_key.is_some() {
+            self.pool.statement(act, steps).await
+        } else {
+            self.pool.read(act, steps).await
+        }
     }
 
     /// Whether a code's attempts are exhausted by the database's count, whatever another store counted (contract,
@@ -163,29 +130,10 @@ impl Attempts {
         code: CodeId,
         limits: AttemptLimits,
     ) -> Result<bool, EngineError> {
-        self.pool
-            .within("read the failed attempts of a code", async {
-                let mut work = self.pool.reading().await?;
-                let row = work
-                    .optional(
-                        "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2",
-                        args![code, limits.attempts],
-                    )
-                    .await?;
-                work.done().await?;
-                Ok(row.is_some())
-            })
-            .await
-    }
-
-    /// For single-statement operations during a rotation: see [`throttle::carry_over`].
-    pub(super) async fn carry_over(&self, attempt: &Attempt<'_>) -> Result<(), sqlx::Error> {
-        if attempt.former_key.is_none() {
-            return Ok(());
-        }
-        let mut work = self.pool.transaction().await?;
-        throttle::carry_over(&mut work, attempt).await?;
-        work.done().await
+        let sql = "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2";
+        let args = args![code, limits.attempts];
+        let row = self.pool.optional("read the failed attempts of a code", sql, args, |_| Ok(()));
+        Ok(row.await?.is_some())
     }
 
     /// Resets both counts of a phone, for staff. Returns whether there was one. `former_key` as in [`Claimant`].
@@ -197,17 +145,12 @@ impl Attempts {
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         self.pool
-            .within("unlock a phone", async {
-                let mut work = self.pool.transaction().await?;
+            .transaction("unlock a phone", async |work| {
+                let sql = "DELETE FROM guesses WHERE phone_key = $1 OR phone_key = $2";
                 let reset = work
-                    .run(
-                        "DELETE FROM guesses WHERE phone_key = $1 OR phone_key = $2",
-                        args![phone_key.as_str(), former_key.map(PhoneKey::as_str)],
-                    )
+                    .run(sql, args![phone_key.as_str(), former_key.map(PhoneKey::as_str)])
                     .await?;
-                audit::write(&mut work, now, actor, "phone_unlocked", phone_key.as_str(), "{}")
-                    .await?;
-                work.done().await?;
+                audit::write(work, now, actor, "phone_unlocked", phone_key.as_str(), "{}").await?;
                 Ok(reset > 0)
             })
             .await
@@ -216,4 +159,32 @@ impl Attempts {
 
 fn count(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}
+
+/// The steps of `attempts.postgres.sql`, in the same order.
+async fn record_failure(
+    work: &mut Work,
+    failed: &FailedAttempt<'_>,
+) -> Result<Result<Counted, Throttle>, sqlx::Error> {
+    let FailedAttempt { attempt, code_id, code_expires_at } = failed;
+    let failures = match throttle::check_locked(work, attempt).await? {
+        Ok(failures) => failures + 1,
+        Err(throttle) => {
+            work.undo().await?;
+            return Ok(Err(throttle));
+        }
+    };
+    let sql =
+        "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (phone_key, kind) DO UPDATE SET failures = $3, last_judged_at = $4";
+    work.run(sql, args![attempt.phone_key, attempt.kind, failures, attempt.now]).await?;
+    let mut code_failures = 0;
+    if let Some(code) = *code_id {
+        let sql = "INSERT INTO code_guesses (code_id, failures, expires_at) VALUES ($1, 1, $2)
+                 ON CONFLICT (code_id) DO UPDATE SET failures = code_guesses.failures + 1
+                 RETURNING failures";
+        let row = work.one(sql, args![code, *code_expires_at]).await?;
+        code_failures = row.get("failures")?;
+    }
+    Ok(Ok(Counted { failures: count(failures), code_failures: count(code_failures) }))
 }

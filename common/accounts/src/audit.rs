@@ -4,7 +4,7 @@
 use super::Audit;
 use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
-use sql::{Work, args};
+use sql::{Row, Work, args};
 
 /// One audit entry.
 #[derive(Clone, Debug)]
@@ -30,12 +30,8 @@ pub(super) async fn write(
     subject: &str,
     detail: &str,
 ) -> Result<(), sqlx::Error> {
-    work.run(
-        "INSERT INTO audit (at, actor, act, subject, detail) VALUES ($1, $2, $3, $4, $5)",
-        args![now, actor, act, subject, detail],
-    )
-    .await?;
-    Ok(())
+    let sql = "INSERT INTO audit (at, actor, act, subject, detail) VALUES ($1, $2, $3, $4, $5)";
+    work.run(sql, args![now, actor, act, subject, detail]).await.map(drop)
 }
 
 /// Replaces a deleted account's id by a pseudonym in every entry: the only change that the triggers allow.
@@ -44,17 +40,14 @@ pub(super) async fn rename(
     name: &str,
     pseudonym: &str,
 ) -> Result<(), sqlx::Error> {
-    work.run("INSERT INTO audit_renames (name, pseudonym) VALUES ($1, $2)", args![name, pseudonym])
-        .await?;
-    work.run(
-        "UPDATE audit SET actor = CASE WHEN actor = $1 THEN $2 ELSE actor END,
+    let sql = "INSERT INTO audit_renames (name, pseudonym) VALUES ($1, $2)";
+    work.run(sql, args![name, pseudonym]).await?;
+    let sql = "UPDATE audit SET actor = CASE WHEN actor = $1 THEN $2 ELSE actor END,
              subject = CASE WHEN subject = $1 THEN $2 ELSE subject END
-         WHERE actor = $1 OR subject = $1",
-        args![name, pseudonym],
-    )
-    .await?;
-    work.run("DELETE FROM audit_renames WHERE name = $1", args![name]).await?;
-    Ok(())
+         WHERE actor = $1 OR subject = $1";
+    work.run(sql, args![name, pseudonym]).await?;
+    let sql = "DELETE FROM audit_renames WHERE name = $1";
+    work.run(sql, args![name]).await.map(drop)
 }
 
 impl Audit {
@@ -67,11 +60,10 @@ impl Audit {
         subject: &str,
         detail: &serde_json::Value,
     ) -> Result<(), EngineError> {
+        let detail = detail.to_string();
         self.pool
-            .within("write the audit", async {
-                let mut work = self.pool.statement().await?;
-                write(&mut work, now, actor, act, subject, &detail.to_string()).await?;
-                work.done().await
+            .statement("write the audit", async |work| {
+                write(work, now, actor, act, subject, &detail).await
             })
             .await
     }
@@ -83,42 +75,27 @@ impl Audit {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<AuditEntry>, EngineError> {
-        self.pool
-            .within("read the audit", async {
-                let mut work = self.pool.reading().await?;
-                let before = before.unwrap_or(i64::MAX);
-                let rows = match subject {
-                    Some(subject) => {
-                        work.rows(
-                            "SELECT id, at, actor, act, subject, detail FROM audit
-                         WHERE subject = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
-                            args![subject, before, limit],
-                        )
-                        .await?
-                    }
-                    None => {
-                        work.rows(
-                            "SELECT id, at, actor, act, subject, detail FROM audit
-                         WHERE id < $1 ORDER BY id DESC LIMIT $2",
-                            args![before, limit],
-                        )
-                        .await?
-                    }
-                };
-                work.done().await?;
-                rows.iter()
-                    .map(|row| {
-                        Ok(AuditEntry {
-                            id: row.get("id")?,
-                            at: row.time("at")?,
-                            actor: row.get("actor")?,
-                            act: row.get("act")?,
-                            subject: row.get("subject")?,
-                            detail: row.get("detail")?,
-                        })
-                    })
-                    .collect()
-            })
-            .await
+        let act = "read the audit";
+        let before = before.unwrap_or(i64::MAX);
+        if let Some(subject) = subject {
+            let sql = "SELECT id, at, actor, act, subject, detail FROM audit
+                 WHERE subject = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+            self.pool.rows(act, sql, args![subject, before, limit], entry).await
+        } else {
+            let sql = "SELECT id, at, actor, act, subject, detail FROM audit
+                 WHERE id < $1 ORDER BY id DESC LIMIT $2";
+            self.pool.rows(act, sql, args![before, limit], entry).await
+        }
     }
+}
+
+fn entry(row: &Row) -> Result<AuditEntry, sqlx::Error> {
+    Ok(AuditEntry {
+        id: row.get("id")?,
+        at: row.time("at")?,
+        actor: row.get("actor")?,
+        act: row.get("act")?,
+        subject: row.get("subject")?,
+        detail: row.get("detail")?,
+    })
 }

@@ -8,7 +8,6 @@ use super::audit;
 use super::outbox::new_id;
 use domain::engine_error::EngineError;
 use domain::string_enum;
-use domain::string_enum::UnknownWord;
 use domain::timestamp::Timestamp;
 use sql::{Row, args};
 
@@ -42,8 +41,7 @@ impl Blocks {
     /// Sets a block. Replaces one of the same kind and value. `created_at` is now.
     pub async fn add(&self, block: &Block, actor: &str) -> Result<(), EngineError> {
         let now = block.created_at;
-        self.pool.within("set a block", async {
-            let mut work = self.pool.transaction().await?;
+        self.pool.transaction("set a block", async |work| {
             work.run(
                 "INSERT INTO blocks (id, kind, value, display, reason, owner, until, created_at)
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -64,8 +62,7 @@ impl Blocks {
             let detail = json!({ "kind": block.kind.as_str(), "reason": block.reason, "owner": block.owner,
                                  "until": block.until })
             .to_string();
-            audit::write(&mut work, now, actor, "block_added", &block.value, &detail).await?;
-            work.done().await
+            audit::write(work, now, actor, "block_added", &block.value, &detail).await
         })
         .await
     }
@@ -79,19 +76,13 @@ impl Blocks {
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         self.pool
-            .within("remove a block", async {
-                let mut work = self.pool.transaction().await?;
-                let removed = work
-                    .run(
-                        "DELETE FROM blocks WHERE kind = $1 AND value = $2",
-                        args![kind.as_str(), value],
-                    )
-                    .await?;
+            .transaction("remove a block", async |work| {
+                let sql = "DELETE FROM blocks WHERE kind = $1 AND value = $2";
+                let removed = work.run(sql, args![kind.as_str(), value]).await?;
                 if removed > 0 {
                     let detail = json!({ "kind": kind.as_str() }).to_string();
-                    audit::write(&mut work, now, actor, "block_removed", value, &detail).await?;
+                    audit::write(work, now, actor, "block_removed", value, &detail).await?;
                 }
-                work.done().await?;
                 Ok(removed > 0)
             })
             .await
@@ -108,26 +99,15 @@ impl Blocks {
     }
 
     async fn blocks_until(&self, after: Option<Timestamp>) -> Result<Vec<Block>, EngineError> {
-        self.pool.within("read the blocks", async {
-            let mut work = self.pool.reading().await?;
-            let rows = work
-                .rows(
-                    "SELECT kind, value, display, reason, owner, until, created_at FROM blocks
-                     WHERE $1 IS NULL OR until IS NULL OR until > $1 ORDER BY created_at DESC, id DESC",
-                    args![after],
-                )
-                .await?;
-            work.done().await?;
-            rows.iter().map(block).collect()
-        })
-        .await
+        let sql = "SELECT kind, value, display, reason, owner, until, created_at FROM blocks
+             WHERE $1 IS NULL OR until IS NULL OR until > $1 ORDER BY created_at DESC, id DESC";
+        self.pool.rows("read the blocks", sql, args![after], block).await
     }
 }
 
 fn block(row: &Row) -> Result<Block, sqlx::Error> {
-    let kind: String = row.get("kind")?;
     Ok(Block {
-        kind: kind.parse().map_err(|e: UnknownWord| sqlx::Error::Decode(e.into()))?,
+        kind: row.word("kind")?,
         value: row.get("value")?,
         display: row.get("display")?,
         reason: row.get("reason")?,

@@ -41,8 +41,7 @@ impl GuardHistory {
         // In one order over all batches, so that two gateways do not wait for each other's rows.
         let mut tallies: Vec<&Tally> = tallies.iter().collect();
         tallies.sort_by_key(|t| (t.minute, &t.operator_prefix, &t.country));
-        self.pool.within("write the guard's history", async {
-            let mut work = self.pool.transaction().await?;
+        self.pool.transaction("write the guard's history", async |work| {
             for batch in tallies.chunks(BATCH) {
                 let rows: Vec<_> = batch
                     .iter()
@@ -65,7 +64,7 @@ impl GuardHistory {
                 };
                 work.run(sql, args![&rows]).await?;
             }
-            work.done().await
+            Ok(())
         })
         .await
     }
@@ -81,46 +80,20 @@ impl GuardHistory {
     ) -> Result<Vec<Tally>, EngineError> {
         let first = Tally { minute: i64::MIN, ..Tally::default() };
         let after = after.unwrap_or(&first);
-        self.pool.within("read the guard's history", async {
-            let mut work = self.pool.reading().await?;
-            let rows = work
-                .rows(
-                    "SELECT minute, operator_prefix, country, sends, verified, refused FROM guard_history
-                     WHERE minute >= $1 AND minute < $2 AND (minute, operator_prefix, country) > ($3, $4, $5)
-                     ORDER BY minute, operator_prefix, country LIMIT $6",
-                    args![
-                        minute_of(from.ms()),
-                        minute_of(to.ms()),
-                        after.minute,
-                        &after.operator_prefix,
-                        &after.country,
-                        most
-                    ],
-                )
-                .await?;
-            work.done().await?;
-            rows.iter().map(tally).collect()
-        })
-        .await
+        let sql = "SELECT minute, operator_prefix, country, sends, verified, refused FROM guard_history
+             WHERE minute >= $1 AND minute < $2 AND (minute, operator_prefix, country) > ($3, $4, $5)
+             ORDER BY minute, operator_prefix, country LIMIT $6";
+        let (from, to) = (minute_of(from.ms()), minute_of(to.ms()));
+        let args = args![from, to, after.minute, &after.operator_prefix, &after.country, most];
+        self.pool.rows("read the guard's history", sql, args, tally).await
     }
 
     /// Removes history older than 90 days, an hour of it at a time. Returns whether there may be more.
     pub async fn sweep(&self, now: Timestamp) -> Result<bool, EngineError> {
         let before = minute_of(now.ms() - KEPT_MS);
-        let removed = self
-            .pool
-.within("sweep the guard's history", async {
-                let mut work = self.pool.statement().await?;
-                let removed = work
-                    .run(
-                        "DELETE FROM guard_history WHERE minute < $1 AND minute < (SELECT min(minute) + 60 FROM guard_history)",
-                        args![before],
-                    )
-                    .await?;
-                work.done().await?;
-                Ok(removed)
-            })
-            .await?;
+        let sql = "DELETE FROM guard_history
+             WHERE minute < $1 AND minute < (SELECT min(minute) + 60 FROM guard_history)";
+        let removed = self.pool.run("sweep the guard's history", sql, args![before]).await?;
         Ok(removed > 0)
     }
 
@@ -134,49 +107,34 @@ impl GuardHistory {
         let name =
             if change.kind == Kind::Prefix { &found.operator_prefix } else { &found.country };
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.pool.within("record a state of the guard", async {
-            let mut work = self.pool.statement().await?;
-            work.run(
-                "INSERT INTO guard_nets AS n (kind, name, country, state, mode, sends, verified, level, until, changed_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-                 ON CONFLICT (kind, name) DO UPDATE SET country = EXCLUDED.country, state = EXCLUDED.state,
-                     mode = EXCLUDED.mode, sends = EXCLUDED.sends, verified = EXCLUDED.verified, level = EXCLUDED.level,
-                     until = EXCLUDED.until, changed_at = EXCLUDED.changed_at
-                 WHERE n.changed_at <= EXCLUDED.changed_at",
-                args![
-                    change.kind.as_str(),
-                    name,
-                    &found.country,
-                    change.state.as_str(),
-                    mode.as_str(),
-                    count(change.sends),
-                    count(change.verified),
-                    change.level,
-                    change.until,
-                    found.at
-                ],
-            )
-            .await?;
-            work.done().await
-        })
-        .await
+        let sql = "INSERT INTO guard_nets AS n
+                 (kind, name, country, state, mode, sends, verified, level, until, changed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             ON CONFLICT (kind, name) DO UPDATE SET country = EXCLUDED.country, state = EXCLUDED.state,
+                 mode = EXCLUDED.mode, sends = EXCLUDED.sends, verified = EXCLUDED.verified, level = EXCLUDED.level,
+                 until = EXCLUDED.until, changed_at = EXCLUDED.changed_at
+             WHERE n.changed_at <= EXCLUDED.changed_at";
+        let args = args![
+            change.kind.as_str(),
+            name,
+            &found.country,
+            change.state.as_str(),
+            mode.as_str(),
+            count(change.sends),
+            count(change.verified),
+            change.level,
+            change.until,
+            found.at
+        ];
+        self.pool.run("record a state of the guard", sql, args).await.map(drop)
     }
 
     /// The nets that were ever blocked, the last changed first.
     pub async fn nets(&self) -> Result<Vec<NetRow>, EngineError> {
-        self.pool.within("read the states of the guard", async {
-            let mut work = self.pool.reading().await?;
-            let rows = work
-                .rows(
-                    "SELECT kind, name, country, state, mode, sends, verified, level, until, changed_at
-                     FROM guard_nets ORDER BY changed_at DESC, kind, name LIMIT 1000",
-                    &[],
-                )
-                .await?;
-            work.done().await?;
-            rows.iter().map(net).collect()
-        })
-        .await
+        let sql =
+            "SELECT kind, name, country, state, mode, sends, verified, level, until, changed_at
+             FROM guard_nets ORDER BY changed_at DESC, kind, name LIMIT 1000";
+        self.pool.rows("read the states of the guard", sql, &[], net).await
     }
 }
 

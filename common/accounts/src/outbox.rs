@@ -12,7 +12,7 @@ use domain::event::{Envelope, Event, SmsRequested, UserDeleted};
 use domain::ids::{EventId, UserId};
 use domain::rng;
 use domain::timestamp::Timestamp;
-use sql::{Work, args};
+use sql::{Row, Work, args};
 
 /// The lease of a claim. Far above the time that a batch takes to publish, far below the 60 s of P1.
 const LEASE_MS: i64 = 30_000;
@@ -65,25 +65,19 @@ impl Prepared {
         user: Option<UserId>,
         now: Timestamp,
     ) -> Result<(), sqlx::Error> {
-        work.run(
-            "INSERT INTO outbox (id, kind, addressed, body, created_at, user_id)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-            args![self.id, self.kind, self.addressed, &self.body, now, user],
-        )
-        .await?;
-        Ok(())
+        let sql = "INSERT INTO outbox (id, kind, addressed, body, created_at, user_id)
+             VALUES ($1, $2, $3, $4, $5, $6)";
+        work.run(sql, args![self.id, self.kind, self.addressed, &self.body, now, user])
+            .await
+            .map(drop)
     }
 }
 
 /// Removes the messages to a user that the broker has not taken yet: sent later, they would put the user's number back
 /// into the ledger of deliveries.
 pub(super) async fn take_back_texts(work: &mut Work, user: UserId) -> Result<(), sqlx::Error> {
-    work.run(
-        "DELETE FROM outbox WHERE user_id = $1 AND kind = $2 AND published_at IS NULL",
-        args![user, SmsRequested::TYPE],
-    )
-    .await?;
-    Ok(())
+    let sql = "DELETE FROM outbox WHERE user_id = $1 AND kind = $2 AND published_at IS NULL";
+    work.run(sql, args![user, SmsRequested::TYPE]).await.map(drop)
 }
 
 /// The id of an event or of a block: a UUIDv7 of the caller's time.
@@ -111,20 +105,13 @@ pub struct OutboxEvent {
 impl Outbox {
     /// Writes an event that belongs to no other change.
     pub async fn add(&self, event: &Prepared, now: Timestamp) -> Result<(), EngineError> {
-        self.pool
-            .within("write an event", async {
-                let mut work = self.pool.statement().await?;
-                event.write(&mut work, now).await?;
-                work.done().await
-            })
-            .await
+        self.pool.statement("write an event", async |work| event.write(work, now).await).await
     }
 
     /// Claims up to `limit` waiting events, oldest first, for 30 s. No other gateway gets them meanwhile.
     pub async fn take(&self, limit: u32, now: Timestamp) -> Result<Vec<OutboxEvent>, EngineError> {
         self.pool
-            .within("claim events", async {
-                let mut work = self.pool.statement().await?;
+            .statement("claim events", async |work| {
                 let sql = if work.is_postgres() {
                     "UPDATE outbox SET claimed_until = $2 WHERE id IN (
                      SELECT id FROM outbox WHERE published_at IS NULL AND claimed_until <= $1
@@ -137,19 +124,7 @@ impl Outbox {
                  RETURNING id, kind, addressed, body, created_at"
                 };
                 let rows = work.rows(sql, args![now, now.plus_ms(LEASE_MS), limit]).await?;
-                work.done().await?;
-                let mut events = rows
-                    .iter()
-                    .map(|row| {
-                        Ok(OutboxEvent {
-                            id: EventId::from_uuid(row.get("id")?),
-                            kind: row.get("kind")?,
-                            addressed: row.get("addressed")?,
-                            body: row.get::<String>("body")?.into_bytes(),
-                            created_at: row.time("created_at")?,
-                        })
-                    })
-                    .collect::<Result<Vec<_>, sqlx::Error>>()?;
+                let mut events = rows.iter().map(outbox_event).collect::<Result<Vec<_>, _>>()?;
                 events.sort_by_key(|event| event.id);
                 Ok(events)
             })
@@ -182,9 +157,8 @@ impl Outbox {
             return Ok(Vec::new());
         }
         self.pool
-            .within(act, async {
+            .statement(act, async |work| {
                 let ids = serde_json::to_string(ids).map_err(|e| sqlx::Error::Encode(e.into()))?;
-                let mut work = self.pool.statement().await?;
                 // A published event is identified by kind and time; its body, or the user it was for, would keep a deleted
                 // account's id for a day.
                 let sql = if work.is_postgres() {
@@ -203,7 +177,6 @@ impl Outbox {
                  RETURNING kind"
                 };
                 let rows = work.rows(sql, args![&ids, published_at]).await?;
-                work.done().await?;
                 rows.iter().map(|row| row.get::<String>("kind")).collect::<Result<Vec<_>, _>>()
             })
             .await
@@ -211,20 +184,23 @@ impl Outbox {
 
     /// How many events wait, and since when the oldest does.
     pub async fn waiting(&self) -> Result<(u64, Option<Timestamp>), EngineError> {
+        let sql = "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest
+             FROM outbox WHERE published_at IS NULL";
         self.pool
-            .within("read the outbox", async {
-                let mut work = self.pool.reading().await?;
-                let row = work
-                    .one(
-                        "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest
-                     FROM outbox WHERE published_at IS NULL",
-                        &[],
-                    )
-                    .await?;
-                work.done().await?;
+            .one("read the outbox", sql, &[], |row| {
                 let waiting = u64::try_from(row.get::<i64>("waiting")?).unwrap_or_default();
                 Ok((waiting, row.maybe_time("oldest")?))
             })
             .await
     }
+}
+
+fn outbox_event(row: &Row) -> Result<OutboxEvent, sqlx::Error> {
+    Ok(OutboxEvent {
+        id: EventId::from_uuid(row.get("id")?),
+        kind: row.get("kind")?,
+        addressed: row.get("addressed")?,
+        body: row.get::<String>("body")?.into_bytes(),
+        created_at: row.time("created_at")?,
+    })
 }

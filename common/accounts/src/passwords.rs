@@ -9,8 +9,7 @@ use uuid::Uuid;
 use super::attempts::{AttemptKind, Claimant};
 use super::audit;
 use super::outbox::Prepared;
-use super::sessions::{self, Ending, Session};
-use super::sign_in::{self, NewSession};
+use super::sessions::{self, Ending, NewSession, Session};
 use super::throttle::{self, Attempt, AttemptLimits, Throttle};
 use super::users::{self, User, user_returning};
 use domain::engine_error::EngineError;
@@ -109,8 +108,7 @@ impl Accounts {
     /// The password of a phone's account, if it has one, and the cost of the imported hashes. One statement, one row.
     pub async fn password_of(&self, phone_number: &E164) -> Result<PasswordLook, EngineError> {
         self.pool
-            .within("read a password's hash", async {
-                let mut work = self.pool.reading().await?;
+            .read("read a password's hash", async |work| {
                 let sql = if work.is_postgres() {
                     look!(
                         "substring(password_hash from '^pbkdf2_sha256[$]([0-9]{1,9})[$]')::bigint"
@@ -119,7 +117,6 @@ impl Accounts {
                     look!("CAST(substr(password_hash, 15) AS INTEGER)")
                 };
                 let row = work.one(sql, args![phone_number]).await?;
-                work.done().await?;
                 let stored = match row.get::<Option<Uuid>>("id")? {
                     Some(id) => Some(StoredPassword {
                         user_id: UserId::from_uuid(id),
@@ -139,15 +136,14 @@ impl Accounts {
     /// The hash of an account's password, if it has one: for the check of `current_password`.
     pub async fn password_hash(&self, user: UserId) -> Result<Option<String>, EngineError> {
         self.pool
-            .within("read a password's hash", async {
-                let mut work = self.pool.reading().await?;
-                let row = work
-                    .optional("SELECT password_hash FROM users WHERE id = $1", args![user])
-                    .await?;
-                work.done().await?;
-                Ok(row.map(|row| row.get::<Option<String>>("password_hash")).transpose()?.flatten())
-            })
+            .optional(
+                "read a password's hash",
+                "SELECT password_hash FROM users WHERE id = $1",
+                args![user],
+                |row| row.get::<Option<String>>("password_hash"),
+            )
             .await
+            .map(Option::flatten)
     }
 
     /// Sets the password and ends the other sessions. Returns whether it did: `false` if the password is no longer the
@@ -161,36 +157,30 @@ impl Accounts {
     ) -> Result<Result<bool, Throttle>, EngineError> {
         let PasswordChange { user_id, now, .. } = change;
         self.pool
-            .within("set a password", async {
-                let mut work = self.pool.transaction().await?;
+            .transaction("set a password", async |work| {
                 let attempt = change.attempt.map(|(claimant, limits)| {
                     Attempt::new(claimant, AttemptKind::Password, limits, now)
                 });
                 if let Some(attempt) = &attempt
-                    && let Err(throttle) = throttle::check_locked(&mut work, attempt).await?
+                    && let Err(throttle) = throttle::check_locked(work, attempt).await?
                 {
                     work.undo().await?;
                     return Ok(Err(throttle));
                 }
-                let set = work
-                    .run(
-                        "UPDATE users SET password_hash = $2, updated_at = $3
-                     WHERE id = $1 AND COALESCE(password_hash, '') = COALESCE($4, '')",
-                        args![user_id, change.hash, now, change.was],
-                    )
-                    .await?;
+                let sql = "UPDATE users SET password_hash = $2, updated_at = $3
+                     WHERE id = $1 AND COALESCE(password_hash, '') = COALESCE($4, '')";
+                let set = work.run(sql, args![user_id, change.hash, now, change.was]).await?;
                 if set == 0 {
                     work.undo().await?;
                     return Ok(Ok(false));
                 }
                 if let Some(attempt) = &attempt {
-                    sign_in::forget_failures(&mut work, attempt).await?;
+                    throttle::reset(work, attempt).await?;
                 }
                 let others = Ending::others(change.keep, "password_changed");
-                sessions::end(&mut work, user_id, others, None, now).await?;
+                sessions::end(work, user_id, others, None, now).await?;
                 let user = user_id.to_string();
-                audit::write(&mut work, now, &user, "password_set", &user, "{}").await?;
-                work.done().await?;
+                audit::write(work, now, &user, "password_set", &user, "{}").await?;
                 Ok(Ok(true))
             })
             .await
@@ -205,18 +195,9 @@ impl Accounts {
         hash: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
-        self.pool.within("rehash a password", async {
-            let mut work = self.pool.statement().await?;
-            let set = work
-                .run(
-                    "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND password_hash = $4",
-                    args![user, hash, now, was],
-                )
-                .await?;
-            work.done().await?;
-            Ok(set > 0)
-        })
-        .await
+        let sql = "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND password_hash = $4";
+        let set = self.pool.run("rehash a password", sql, args![user, hash, now, was]).await?;
+        Ok(set > 0)
     }
 
     /// Exchanges a correct password for a session. Judged like a code check, with a separate count: even a correct one
@@ -226,45 +207,38 @@ impl Accounts {
         sign_in: PasswordSignIn<'_>,
     ) -> Result<Result<PasswordOutcome, Throttle>, EngineError> {
         let PasswordSignIn { claimant, user_id, limits, now, .. } = sign_in;
-        self.pool.within("sign in by password", async {
-            let attempt = Attempt::new(claimant, AttemptKind::Password, limits, now);
-            let mut work = self.pool.transaction().await?;
-            if let Err(throttle) = throttle::check_locked(&mut work, &attempt).await? {
+        let attempt = Attempt::new(claimant, AttemptKind::Password, limits, now);
+        self.pool.transaction("sign in by password", async |work| {
+            if let Err(throttle) = throttle::check_locked(work, &attempt).await? {
                 work.undo().await?;
                 return Ok(Err(throttle));
             }
-            let row = work
-                .optional(
-                    concat!(
+            let sql = concat!(
                         "UPDATE users SET last_seen_at = CASE WHEN blocked_at IS NULL THEN $3 ELSE last_seen_at END
                          WHERE id = $1 AND password_hash = $2 AND phone_number = $4 RETURNING ",
                         user_returning!()
-                    ),
-                    args![user_id, sign_in.hash, now, claimant.phone_number],
-                )
-                .await?;
+                    );
+            let row = work.optional(sql, args![user_id, sign_in.hash, now, claimant.phone_number]).await?;
             let Some(user) = row.as_ref().map(users::user).transpose()? else {
                 work.undo().await?;
                 return Ok(Ok(PasswordOutcome::Changed));
             };
             let name = user.id.to_string();
             if user.blocked {
-                audit::write(&mut work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
-                work.done().await?;
+                audit::write(work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
                 return Ok(Ok(PasswordOutcome::Blocked));
             }
-            sign_in::make_room(&mut work, user.id, now).await?;
+            sessions::make_room(work, user.id, now).await?;
             let session = sign_in.session.of(user.id, now);
-            sign_in::insert(&mut work, &session).await?;
-            sign_in::forget_failures(&mut work, &attempt).await?;
+            sessions::insert(work, &session).await?;
+            throttle::reset(work, &attempt).await?;
             let method = session.method.as_str().to_owned();
             let started =
                 SessionStarted { session_id: session.id, user_id, started_at: now, method };
-            Prepared::of(now, sign_in.traceparent, started)?.write(&mut work, now).await?;
+            Prepared::of(now, sign_in.traceparent, started)?.write(work, now).await?;
             let detail =
                 json!({ "session": session.id, "method": session.method.as_str() }).to_string();
-            audit::write(&mut work, now, &name, "signed_in", &name, &detail).await?;
-            work.done().await?;
+            audit::write(work, now, &name, "signed_in", &name, &detail).await?;
             Ok(Ok(PasswordOutcome::SignedIn { user, session }))
         })
         .await

@@ -3,9 +3,9 @@
 use super::attempts::{AttemptKind, Claimant};
 use super::outbox::Prepared;
 use super::phone_undo::Undo;
+use super::redeem::{Denied, UsedCode, redeem};
 use super::sessions::{self, Ending};
-use super::sign_in::{self, Denied, UsedCode};
-use super::throttle::{Attempt, AttemptLimits};
+use super::throttle::{self, Attempt, AttemptLimits};
 use super::users::{self, User, user_returning};
 use super::{Accounts, audit};
 use domain::engine_error::EngineError;
@@ -13,7 +13,7 @@ use domain::event::OtpVerified;
 use domain::ids::{RequestId, SessionId, UserId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Purpose;
-use sql::args;
+use sql::{Work, args};
 
 /// A change with a correct code, which was sent to the new number.
 #[derive(Clone, Copy)]
@@ -35,6 +35,28 @@ pub struct PhoneChange<'a> {
     pub now: Timestamp,
 }
 
+impl PhoneChange<'_> {
+    /// What belongs to a change: the old number for the undo, the event, and the notice.
+    async fn write_events(&self, work: &mut Work) -> Result<(), sqlx::Error> {
+        let Self { user_id, now, .. } = *self;
+        if let Some(undo) = self.undo {
+            undo.write(work, user_id, now).await?;
+        }
+        let verified = OtpVerified {
+            request_id: self.request_id,
+            purpose: Purpose::PhoneChange,
+            user_id,
+            country: self.country.to_owned(),
+            verified_at: now,
+        };
+        Prepared::of(now, None, verified)?.write(work, now).await?;
+        if let Some(notice) = self.notice {
+            notice.write_for(work, user_id, now).await?;
+        }
+        Ok(())
+    }
+}
+
 /// The outcome of a change whose code was redeemed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PhoneChangeOutcome {
@@ -53,66 +75,38 @@ impl Accounts {
         let PhoneChange { user_id, claimant, limits, now, .. } = change;
         let attempt = Attempt::new(claimant, AttemptKind::Code, limits, now);
         self.pool
-            .within("change a phone", async {
-                let mut work = self.pool.transaction().await?;
-                if let Err(denied) = sign_in::redeem(&mut work, &attempt, change.code).await? {
+            .transaction("change a phone", async |work| {
+                if let Err(denied) = redeem(work, &attempt, change.code).await? {
                     work.undo().await?;
                     return Ok(Err(denied));
                 }
                 let name = user_id.to_string();
-                let taken = work
-                    .optional(
-                        "SELECT 1 AS taken FROM users WHERE phone_number = $1 AND id <> $2",
-                        args![claimant.phone_number, user_id],
-                    )
-                    .await?;
-                if taken.is_some() {
-                    audit::write(&mut work, now, &name, "phone_change_refused_taken", &name, "{}")
+                if users::is_taken(work, claimant.phone_number, user_id).await? {
+                    audit::write(work, now, &name, "phone_change_refused_taken", &name, "{}")
                         .await?;
-                    work.done().await?;
                     return Ok(Ok(PhoneChangeOutcome::Taken));
                 }
-                let row = work
-                    .optional(
-                        concat!(
-                            "UPDATE users SET phone_number = $2, country = $3, updated_at = $4
-                         WHERE id = $1 AND blocked_at IS NULL RETURNING ",
-                            user_returning!()
-                        ),
-                        args![user_id, claimant.phone_number, change.country, now],
-                    )
-                    .await;
-                // A sign-up with that number came in between. The code is not used; a retry uses it.
-                if let Err(sqlx::Error::Database(error)) = &row
-                    && error.is_unique_violation()
-                {
+                let sql = concat!(
+                    "UPDATE users SET phone_number = $2, country = $3, updated_at = $4
+                     WHERE id = $1 AND blocked_at IS NULL RETURNING ",
+                    user_returning!()
+                );
+                let args = args![user_id, claimant.phone_number, change.country, now];
+                let row = work.optional(sql, args).await;
+                // The code is not used; a retry uses it.
+                if users::lost_the_number(&row) {
                     work.undo().await?;
                     return Ok(Ok(PhoneChangeOutcome::Taken));
                 }
-                let row = row?;
-                let Some(user) = row.as_ref().map(users::user).transpose()? else {
+                let Some(user) = row?.as_ref().map(users::user).transpose()? else {
                     work.undo().await?;
                     return Ok(Err(Denied::AccountGone));
                 };
-                sign_in::forget_failures(&mut work, &attempt).await?;
+                throttle::reset(work, &attempt).await?;
                 let others = Ending::others(change.keep, "phone_changed");
-                sessions::end(&mut work, user_id, others, None, now).await?;
-                if let Some(undo) = change.undo {
-                    undo.write(&mut work, user_id, now).await?;
-                }
-                let verified = OtpVerified {
-                    request_id: change.request_id,
-                    purpose: Purpose::PhoneChange,
-                    user_id,
-                    country: change.country.to_owned(),
-                    verified_at: now,
-                };
-                Prepared::of(now, None, verified)?.write(&mut work, now).await?;
-                if let Some(notice) = change.notice {
-                    notice.write_for(&mut work, user_id, now).await?;
-                }
-                audit::write(&mut work, now, &name, "phone_changed", &name, "{}").await?;
-                work.done().await?;
+                sessions::end(work, user_id, others, None, now).await?;
+                change.write_events(work).await?;
+                audit::write(work, now, &name, "phone_changed", &name, "{}").await?;
                 Ok(Ok(PhoneChangeOutcome::Changed(user)))
             })
             .await

@@ -11,7 +11,7 @@ use domain::engine_error::EngineError;
 use domain::ids::UserId;
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
-use sql::{Work, args};
+use sql::{Row, Work, args};
 
 /// How long a change can be undone. The old number is notified at once; a day leaves time to read it and to call.
 pub const UNDO_SECS: i64 = 24 * 60 * 60;
@@ -31,13 +31,9 @@ impl Undo<'_> {
         user: UserId,
         now: Timestamp,
     ) -> Result<(), sqlx::Error> {
-        work.run(
-            "INSERT INTO phone_changes (id, user_id, old_sealed, changed_at, undo_until)
-             VALUES ($1, $2, $3, $4, $5)",
-            args![new_id(now), user, self.old_sealed, now, self.until],
-        )
-        .await?;
-        Ok(())
+        let sql = "INSERT INTO phone_changes (id, user_id, old_sealed, changed_at, undo_until)
+             VALUES ($1, $2, $3, $4, $5)";
+        work.run(sql, args![new_id(now), user, self.old_sealed, now, self.until]).await.map(drop)
     }
 }
 
@@ -66,29 +62,9 @@ impl Accounts {
         user: UserId,
         now: Timestamp,
     ) -> Result<Vec<ReplacedPhone>, EngineError> {
-        self.pool
-            .within("read replaced numbers", async {
-                let mut work = self.pool.reading().await?;
-                let rows = work
-                    .rows(
-                        "SELECT id, old_sealed, changed_at, undo_until FROM phone_changes
-                     WHERE user_id = $1 AND undo_until > $2 ORDER BY changed_at DESC, id DESC",
-                        args![user, now],
-                    )
-                    .await?;
-                work.done().await?;
-                rows.iter()
-                    .map(|row| {
-                        Ok(ReplacedPhone {
-                            id: row.get("id")?,
-                            old_sealed: row.get("old_sealed")?,
-                            changed_at: row.time("changed_at")?,
-                            undo_until: row.time("undo_until")?,
-                        })
-                    })
-                    .collect()
-            })
-            .await
+        let sql = "SELECT id, old_sealed, changed_at, undo_until FROM phone_changes
+             WHERE user_id = $1 AND undo_until > $2 ORDER BY changed_at DESC, id DESC";
+        self.pool.rows("read replaced numbers", sql, args![user, now], replaced_phone).await
     }
 
     /// Restores the number that the change `id` replaced. Whoever made the change may be signed in and may have set a
@@ -101,55 +77,44 @@ impl Accounts {
         actor: &str,
         now: Timestamp,
     ) -> Result<UndoOutcome, EngineError> {
-        self.pool.within("undo a change of phone", async {
-            let mut work = self.pool.transaction().await?;
-            let undone = users::lock_user(&mut work, user).await?.is_some()
-                && work
-                    .run(
-                        "DELETE FROM phone_changes WHERE id = $1 AND user_id = $2 AND undo_until > $3",
-                        args![id, user, now],
-                    )
-                    .await?
-                    > 0;
+        self.pool.transaction("undo a change of phone", async |work| {
+            let sql = "DELETE FROM phone_changes WHERE id = $1 AND user_id = $2 AND undo_until > $3";
+            let undone = users::lock_user(work, user).await?.is_some()
+                && work.run(sql, args![id, user, now]).await? > 0;
             if !undone {
                 work.undo().await?;
                 return Ok(UndoOutcome::Gone);
             }
-            let taken = work
-                .optional(
-                    "SELECT 1 AS taken FROM users WHERE phone_number = $1 AND id <> $2",
-                    args![old_number, user],
-                )
-                .await?;
-            if taken.is_some() {
+            if users::is_taken(work, old_number, user).await? {
                 work.undo().await?;
                 return Ok(UndoOutcome::Taken);
             }
-            let row = work
-                .one(
-                    concat!(
-                        "UPDATE users SET phone_number = $2, country = $3, password_hash = NULL, updated_at = $4
-                         WHERE id = $1 RETURNING ",
-                        user_returning!()
-                    ),
-                    args![user, old_number, country, now],
-                )
-                .await;
-            // A sign-up with that number came in between.
-            if let Err(sqlx::Error::Database(error)) = &row
-                && error.is_unique_violation()
-            {
+            let sql = concat!(
+                "UPDATE users SET phone_number = $2, country = $3, password_hash = NULL, updated_at = $4
+                 WHERE id = $1 RETURNING ",
+                user_returning!()
+            );
+            let row = work.one(sql, args![user, old_number, country, now]).await;
+            if users::lost_the_number(&row) {
                 work.undo().await?;
                 return Ok(UndoOutcome::Taken);
             }
             let changed = users::user(&row?)?;
             let all = Ending::all("phone_change_undone");
-            sessions::end(&mut work, user, all, Some(actor), now).await?;
+            sessions::end(work, user, all, Some(actor), now).await?;
             let name = user.to_string();
-            audit::write(&mut work, now, actor, "phone_change_undone", &name, "{}").await?;
-            work.done().await?;
+            audit::write(work, now, actor, "phone_change_undone", &name, "{}").await?;
             Ok(UndoOutcome::Undone(changed))
         })
         .await
     }
+}
+
+fn replaced_phone(row: &Row) -> Result<ReplacedPhone, sqlx::Error> {
+    Ok(ReplacedPhone {
+        id: row.get("id")?,
+        old_sealed: row.get("old_sealed")?,
+        changed_at: row.time("changed_at")?,
+        undo_until: row.time("undo_until")?,
+    })
 }

@@ -64,56 +64,22 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<RefreshOutcome, EngineError> {
         let Presented { session: id, generation, jkt } = presented;
-        self.pool.within("refresh a session", async {
-            let mut work = self.pool.statement().await?;
-            let row = work
-                .optional(
-                    concat!(
-                        "UPDATE sessions SET generation = generation + 1, rotated_at = $3, last_seen_at = $3,
-                             expires_at = CASE WHEN absolute_expires_at < $4 THEN absolute_expires_at ELSE $4 END
-                         WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND expires_at > $3
-                           AND (jkt IS NULL OR jkt = $5)
-                         RETURNING ",
-                        session_returning!()
-                    ),
-                    args![id, generation, now, now.plus_secs(idle_secs), jkt],
-                )
-                .await?;
-            work.done().await?;
-            match row {
-                Some(row) => Ok(RefreshOutcome::Rotated(sessions::session(&row)?)),
-                None => self.refresh_not_current(presented, grace_secs, now).await,
+        self.pool.statement("refresh a session", async |work| {
+            let sql = concat!(
+                "UPDATE sessions SET generation = generation + 1, rotated_at = $3, last_seen_at = $3,
+                     expires_at = CASE WHEN absolute_expires_at < $4 THEN absolute_expires_at ELSE $4 END
+                 WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND expires_at > $3
+                   AND (jkt IS NULL OR jkt = $5)
+                 RETURNING ",
+                session_returning!()
+            );
+            let args = args![id, generation, now, now.plus_secs(idle_secs), jkt];
+            if let Some(row) = work.optional(sql, args).await? {
+                return sessions::session(&row).map(RefreshOutcome::Rotated);
             }
+            work.transaction(async |work| not_current(work, presented, grace_secs, now).await).await
         })
         .await
-    }
-
-    async fn refresh_not_current(
-        &self,
-        presented: Presented<'_>,
-        grace_secs: i64,
-        now: Timestamp,
-    ) -> Result<RefreshOutcome, sqlx::Error> {
-        let mut work = self.pool.transaction().await?;
-        let Some(row) = lock_live(&mut work, presented.session, now).await? else {
-            work.undo().await?;
-            return Ok(RefreshOutcome::Ended);
-        };
-        let session = sessions::session(&row)?;
-        if !presented.proves(&session) {
-            work.undo().await?;
-            return Ok(RefreshOutcome::Unproven);
-        }
-        let presented = presented.generation;
-        let in_grace = now < row.time("rotated_at")?.plus_secs(grace_secs);
-        if presented == session.generation - 1 && in_grace {
-            work.undo().await?;
-            return Ok(RefreshOutcome::Repeated(session));
-        }
-        let reason = if presented < session.generation { REUSED } else { FROM_THE_FUTURE };
-        end_for(&mut work, &session, reason, now).await?;
-        work.done().await?;
-        Ok(if reason == REUSED { RefreshOutcome::Reused } else { RefreshOutcome::Ended })
     }
 
     /// Ends the session of a refresh token (contract, ruling 14).
@@ -123,9 +89,8 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<BlacklistOutcome, EngineError> {
         self.pool
-            .within("end a session by its token", async {
-                let mut work = self.pool.transaction().await?;
-                let Some(row) = lock_live(&mut work, presented.session, now).await? else {
+            .transaction("end a session by its token", async |work| {
+                let Some(row) = lock_live(work, presented.session, now).await? else {
                     work.undo().await?;
                     return Ok(BlacklistOutcome::Gone);
                 };
@@ -135,12 +100,38 @@ impl Sessions {
                     return Ok(BlacklistOutcome::Unproven);
                 }
                 let older = presented.generation < session.generation - 1;
-                end_for(&mut work, &session, if older { REUSED } else { "logout" }, now).await?;
-                work.done().await?;
+                end_for(work, &session, if older { REUSED } else { "logout" }, now).await?;
                 Ok(if older { BlacklistOutcome::Reused } else { BlacklistOutcome::Ended })
             })
             .await
     }
+}
+
+/// What a refresh token is that is not the current one of a live session.
+async fn not_current(
+    work: &mut Work,
+    presented: Presented<'_>,
+    grace_secs: i64,
+    now: Timestamp,
+) -> Result<RefreshOutcome, sqlx::Error> {
+    let Some(row) = lock_live(work, presented.session, now).await? else {
+        work.undo().await?;
+        return Ok(RefreshOutcome::Ended);
+    };
+    let session = sessions::session(&row)?;
+    if !presented.proves(&session) {
+        work.undo().await?;
+        return Ok(RefreshOutcome::Unproven);
+    }
+    let presented = presented.generation;
+    let in_grace = now < row.time("rotated_at")?.plus_secs(grace_secs);
+    if presented == session.generation - 1 && in_grace {
+        work.undo().await?;
+        return Ok(RefreshOutcome::Repeated(session));
+    }
+    let reason = if presented < session.generation { REUSED } else { FROM_THE_FUTURE };
+    end_for(work, &session, reason, now).await?;
+    Ok(if reason == REUSED { RefreshOutcome::Reused } else { RefreshOutcome::Ended })
 }
 
 const REUSED: &str = "refresh_reused";

@@ -109,6 +109,40 @@ impl<'a> Ending<'a> {
     }
 }
 
+/// The session that a sign-in starts.
+#[derive(Clone, Copy)]
+pub struct NewSession<'a> {
+    pub id: SessionId,
+    pub method: Method,
+    /// The device's own name, already truncated.
+    pub device: &'a str,
+    /// Already truncated.
+    pub ip: &'a str,
+    pub idle_secs: i64,
+    pub max_secs: i64,
+    /// The thumbprint of the client's key that the session is bound to.
+    pub jkt: Option<&'a str>,
+}
+
+impl NewSession<'_> {
+    pub(super) fn of(self, user_id: UserId, now: Timestamp) -> Session {
+        let absolute_expires_at = now.plus_secs(self.max_secs);
+        Session {
+            id: self.id,
+            user_id,
+            method: self.method,
+            generation: 1,
+            device: self.device.to_owned(),
+            ip: self.ip.to_owned(),
+            created_at: now,
+            last_seen_at: now,
+            expires_at: now.plus_secs(self.idle_secs).min(absolute_expires_at),
+            absolute_expires_at,
+            jkt: self.jkt.map(str::to_owned),
+        }
+    }
+}
+
 /// Ends sessions, each with its event, and with one audit entry for all. Returns how many were live.
 pub(super) async fn end(
     work: &mut Work,
@@ -117,15 +151,11 @@ pub(super) async fn end(
     actor: Option<&str>,
     now: Timestamp,
 ) -> Result<u64, sqlx::Error> {
-    let rows = work
-        .rows(
-            "UPDATE sessions SET ended_at = $2, ended_reason = $3
+    let sql = "UPDATE sessions SET ended_at = $2, ended_reason = $3
              WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
                AND ($4 IS NULL OR id = $4) AND ($5 IS NULL OR id <> $5)
-             RETURNING id",
-            args![user, now, ending.reason, ending.only, ending.but],
-        )
-        .await?;
+             RETURNING id";
+    let rows = work.rows(sql, args![user, now, ending.reason, ending.only, ending.but]).await?;
     let mut ended = Vec::with_capacity(rows.len());
     for row in &rows {
         let session_id = SessionId::from_uuid(row.get("id")?);
@@ -142,6 +172,43 @@ pub(super) async fn end(
     Ok(ended.len() as u64)
 }
 
+/// Ends the least recently seen session if the account has the maximum. The caller holds the lock of the account's row.
+pub(super) async fn make_room(
+    work: &mut Work,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let sql = "SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+             ORDER BY last_seen_at DESC, id DESC LIMIT 1 OFFSET $3";
+    let oldest = work.optional(sql, args![user, now, MAX_PER_USER - 1]).await?;
+    if let Some(row) = oldest {
+        let oldest = SessionId::from_uuid(row.get("id")?);
+        end(work, user, Ending::one(oldest, "too_many_sessions"), None, now).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sqlx::Error> {
+    work.run(
+        "INSERT INTO sessions (id, user_id, method, generation, rotated_at, device, ip, created_at, last_seen_at,
+             expires_at, absolute_expires_at, jkt)
+         VALUES ($1, $2, $3, $4, $7, $5, $6, $7, $7, $8, $9, $10)",
+        args![
+            session.id,
+            session.user_id,
+            session.method.as_str(),
+            session.generation,
+            &session.device,
+            &session.ip,
+            session.created_at,
+            session.expires_at,
+            session.absolute_expires_at,
+            session.jkt.as_deref(),
+        ],
+    )
+    .await.map(drop)
+}
+
 const EXPIRED: &str = "expired";
 /// The actor in the audit: no person requested it.
 const SWEEP: &str = "sweep";
@@ -156,8 +223,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<u64, EngineError> {
         self.pool
-            .within("end expired sessions", async {
-                let mut work = self.pool.transaction().await?;
+            .transaction("end expired sessions", async |work| {
                 // No account is locked here: endings of an account look for live sessions and skip these, and another sweep
                 // skips locked rows.
                 let sql = if work.is_postgres() {
@@ -178,15 +244,14 @@ impl Sessions {
                     let user_id = UserId::from_uuid(row.get("user_id")?);
                     let (ended_at, reason) = (row.time("ended_at")?, EXPIRED.to_owned());
                     let event = SessionEnded { session_id, user_id, ended_at, reason };
-                    Prepared::of(now, None, event)?.write(&mut work, now).await?;
+                    Prepared::of(now, None, event)?.write(work, now).await?;
                     by_user.entry(user_id).or_default().push(session_id);
                 }
                 for (user, ended) in by_user {
                     let detail = json!({ "reason": EXPIRED, "sessions": ended }).to_string();
                     let user = user.to_string();
-                    audit::write(&mut work, now, SWEEP, "session_ended", &user, &detail).await?;
+                    audit::write(work, now, SWEEP, "session_ended", &user, &detail).await?;
                 }
-                work.done().await?;
                 Ok(rows.len() as u64)
             })
             .await
@@ -198,48 +263,26 @@ impl Sessions {
         id: SessionId,
         now: Timestamp,
     ) -> Result<Option<LiveSession>, EngineError> {
-        self.pool
-            .within("read a session", async {
-                let mut work = self.pool.reading().await?;
-                let row = work
-                    .optional(
-                        concat!(
-                            "SELECT ",
-                            session_columns!(),
-                            ", ",
-                            user_columns!(),
-                            " FROM sessions s JOIN users u ON u.id = s.user_id
-                          WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
-                            AND u.blocked_at IS NULL"
-                        ),
-                        args![id, now],
-                    )
-                    .await?;
-                work.done().await?;
-                row.as_ref().map(live).transpose()
-            })
-            .await
+        let sql = concat!(
+            "SELECT ",
+            session_columns!(),
+            ", ",
+            user_columns!(),
+            " FROM sessions s JOIN users u ON u.id = s.user_id
+              WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND u.blocked_at IS NULL"
+        );
+        self.pool.optional("read a session", sql, args![id, now], live).await
     }
 
     /// The live sessions of an account, the last seen first.
     pub async fn of_user(&self, user: UserId, now: Timestamp) -> Result<Vec<Session>, EngineError> {
-        self.pool.within("list sessions", async {
-            let mut work = self.pool.reading().await?;
-            let rows = work
-                .rows(
-                    concat!(
-                        "SELECT ",
-                        session_columns!(),
-                        " FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
-                          ORDER BY s.last_seen_at DESC, s.id DESC"
-                    ),
-                    args![user, now],
-                )
-                .await?;
-            work.done().await?;
-            rows.iter().map(session).collect()
-        })
-        .await
+        let sql = concat!(
+            "SELECT ",
+            session_columns!(),
+            " FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
+              ORDER BY s.last_seen_at DESC, s.id DESC"
+        );
+        self.pool.rows("list sessions", sql, args![user, now], session).await
     }
 
     /// Ends one session of this account. Returns whether it existed and was live.
@@ -284,12 +327,10 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<u64, EngineError> {
         self.pool
-            .within("end sessions", async {
-                let mut work = self.pool.transaction().await?;
+            .transaction("end sessions", async |work| {
                 // Endings of one account queue at its row: two that lock its sessions in different orders could deadlock.
-                users::lock_user(&mut work, user).await?;
-                let ended = end(&mut work, user, ending, actor, now).await?;
-                work.done().await?;
+                users::lock_user(work, user).await?;
+                let ended = end(work, user, ending, actor, now).await?;
                 Ok(ended)
             })
             .await

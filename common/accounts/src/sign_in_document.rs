@@ -1,19 +1,48 @@
-//! What a sign-in by code writes, as one document for both engines.
+//! What a sign-in by code takes, and what it writes: one document for both engines.
 
 use serde::Serialize;
 use serde_json::json;
 
-use super::attempts::AttemptKind;
+use super::attempts::{AttemptKind, Claimant};
 use super::outbox::Prepared;
-use super::sessions::{MAX_PER_USER, Session};
-use super::sign_in::{SignIn, UsedCode};
-use super::throttle::Attempt;
+use super::redeem::UsedCode;
+use super::sessions::{MAX_PER_USER, NewSession, Session};
+use super::throttle::{Attempt, AttemptLimits};
 use domain::event::{OtpVerified, SessionEnded, SessionStarted, UserCreated};
-use domain::ids::{EventId, SessionId, UserId};
+use domain::ids::{EventId, RequestId, SessionId, UserId};
+use domain::timestamp::Timestamp;
 use domain::vocabulary::Purpose;
 
 /// For this long, a repeated login gets its session again (contract, ruling 32).
 const LOGIN_KEY_MS: i64 = 30_000;
+
+/// An `Idempotency-Key` and the body it came with, both as digests.
+#[derive(Clone, Copy)]
+pub struct LoginKey<'a> {
+    pub key_hash: &'a str,
+    pub body_hash: &'a str,
+}
+
+/// A sign-in with a correct code.
+#[derive(Clone, Copy)]
+pub struct SignIn<'a> {
+    pub claimant: Claimant<'a>,
+    pub code: UsedCode,
+    /// The code request that the login named.
+    pub request_id: Option<RequestId>,
+    pub limits: AttemptLimits,
+    /// The id for a new account, if none exists yet.
+    pub new_user: UserId,
+    /// First and last name of a new account; an existing account keeps its own.
+    pub profile: Option<(&'a str, &'a str)>,
+    pub locale: &'a str,
+    /// ISO 3166 region of the number.
+    pub country: &'a str,
+    pub session: NewSession<'a>,
+    pub key: Option<LoginKey<'a>>,
+    pub traceparent: Option<&'a str>,
+    pub now: Timestamp,
+}
 
 /// What `latchkey_sign_in_2` reads, by these names; the steps for SQLite read the same. Times are milliseconds.
 #[derive(Serialize)]

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::audit;
 use super::sessions::{self, Ending};
-use super::users::{self, User, user_columns};
+use super::users::{self, User, select_users};
 use domain::engine_error::EngineError;
 use domain::ids::UserId;
 use domain::string_enum;
@@ -47,45 +47,24 @@ impl Accounts {
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         self.pool
-            .within("set a role", async {
-                let mut work = self.pool.transaction().await?;
+            .transaction("set a role", async |work| {
                 let role = role.map(StaffRole::as_str);
-                let set = work
-                    .run(
-                        "UPDATE users SET role = $2, updated_at = $3
-                     WHERE id = $1 AND ($2 IS NOT NULL OR role IS NOT NULL)",
-                        args![user, role, now],
-                    )
-                    .await?;
+                let sql = "UPDATE users SET role = $2, updated_at = $3
+                     WHERE id = $1 AND ($2 IS NOT NULL OR role IS NOT NULL)";
+                let set = work.run(sql, args![user, role, now]).await?;
                 if set > 0 {
                     let act = if role.is_some() { "role_granted" } else { "role_revoked" };
                     let detail = json!({ "role": role }).to_string();
-                    audit::write(&mut work, now, actor, act, &user.to_string(), &detail).await?;
+                    audit::write(work, now, actor, act, &user.to_string(), &detail).await?;
                 }
-                work.done().await?;
                 Ok(set > 0)
             })
             .await
     }
 
     pub async fn staff(&self) -> Result<Vec<User>, EngineError> {
-        self.pool
-            .within("list staff", async {
-                let mut work = self.pool.reading().await?;
-                let rows = work
-                    .rows(
-                        concat!(
-                            "SELECT ",
-                            user_columns!(),
-                            " FROM users u WHERE u.role IS NOT NULL ORDER BY u.id"
-                        ),
-                        &[],
-                    )
-                    .await?;
-                work.done().await?;
-                rows.iter().map(users::user).collect()
-            })
-            .await
+        let sql = select_users!("WHERE u.role IS NOT NULL ORDER BY u.id");
+        self.pool.rows("list staff", sql, &[], users::user).await
     }
 
     /// Blocks an account and ends its sessions. Returns whether it existed and was not blocked.
@@ -96,21 +75,15 @@ impl Accounts {
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
-        self.pool.within("block an account", async {
-            let mut work = self.pool.transaction().await?;
-            let blocked = work
-                .run(
-                    "UPDATE users SET blocked_at = $2, blocked_by = $3, block_reason = $4, updated_at = $2
-                     WHERE id = $1 AND blocked_at IS NULL",
-                    args![user, now, actor, reason],
-                )
-                .await?;
+        self.pool.transaction("block an account", async |work| {
+            let sql = "UPDATE users SET blocked_at = $2, blocked_by = $3, block_reason = $4, updated_at = $2
+                 WHERE id = $1 AND blocked_at IS NULL";
+            let blocked = work.run(sql, args![user, now, actor, reason]).await?;
             if blocked > 0 {
-                sessions::end(&mut work, user, Ending::all("account_blocked"), Some(actor), now).await?;
+                sessions::end(work, user, Ending::all("account_blocked"), Some(actor), now).await?;
                 let detail = json!({ "reason": reason }).to_string();
-                audit::write(&mut work, now, actor, "user_blocked", &user.to_string(), &detail).await?;
+                audit::write(work, now, actor, "user_blocked", &user.to_string(), &detail).await?;
             }
-            work.done().await?;
             Ok(blocked > 0)
         })
         .await
@@ -123,19 +96,13 @@ impl Accounts {
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
-        self.pool.within("unblock an account", async {
-            let mut work = self.pool.transaction().await?;
-            let unblocked = work
-                .run(
-                    "UPDATE users SET blocked_at = NULL, blocked_by = NULL, block_reason = NULL, updated_at = $2
-                     WHERE id = $1 AND blocked_at IS NOT NULL",
-                    args![user, now],
-                )
-                .await?;
+        self.pool.transaction("unblock an account", async |work| {
+            let sql = "UPDATE users SET blocked_at = NULL, blocked_by = NULL, block_reason = NULL, updated_at = $2
+                 WHERE id = $1 AND blocked_at IS NOT NULL";
+            let unblocked = work.run(sql, args![user, now]).await?;
             if unblocked > 0 {
-                audit::write(&mut work, now, actor, "user_unblocked", &user.to_string(), "{}").await?;
+                audit::write(work, now, actor, "user_unblocked", &user.to_string(), "{}").await?;
             }
-            work.done().await?;
             Ok(unblocked > 0)
         })
         .await

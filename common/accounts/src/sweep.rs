@@ -23,6 +23,27 @@ const PUBLISHED_MS: i64 = DAY_MS;
 /// depends on them: a missing session gets the same answer as an ended one.
 const ENDED_SESSION_MS: i64 = 90 * DAY_MS;
 
+/// Removes the oldest rows whose time in `$time` is before `$1`, `$2` of them at most.
+macro_rules! expired {
+    ($table:literal, $key:literal, $time:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE ",
+            $key,
+            " IN (SELECT ",
+            $key,
+            " FROM ",
+            $table,
+            " WHERE ",
+            $time,
+            " < $1 ORDER BY ",
+            $time,
+            " LIMIT $2)"
+        )
+    };
+}
+
 /// How many rows a sweep removed, and whether there may be more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -38,44 +59,16 @@ impl Sweeper {
         let before = now.plus_ms(-MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
         let mut swept = Swept::default();
-        for (sql, until) in [
-            (
-                "DELETE FROM used_codes WHERE code_id IN (
-                     SELECT code_id FROM used_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-                before,
-            ),
-            (
-                "DELETE FROM code_guesses WHERE code_id IN (
-                     SELECT code_id FROM code_guesses WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-                before,
-            ),
-            (
-                "DELETE FROM login_keys WHERE key_hash IN (
-                     SELECT key_hash FROM login_keys WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-                before,
-            ),
-            (
-                "DELETE FROM outbox WHERE id IN (
-                     SELECT id FROM outbox WHERE published_at < $1 ORDER BY published_at LIMIT $2)",
-                now.plus_ms(-PUBLISHED_MS),
-            ),
-            (
-                "DELETE FROM sessions WHERE id IN (
-                     SELECT id FROM sessions WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)",
-                sessions_before,
-            ),
-            (
-                "DELETE FROM sessions WHERE id IN (
-                     SELECT id FROM sessions WHERE absolute_expires_at < $1 ORDER BY absolute_expires_at LIMIT $2)",
-                sessions_before,
-            ),
-            (
-                "DELETE FROM phone_changes WHERE id IN (
-                     SELECT id FROM phone_changes WHERE undo_until <= $1 ORDER BY undo_until LIMIT $2)",
-                now,
-            ),
+        for (sql, before) in [
+            (expired!("used_codes", "code_id", "expires_at"), before),
+            (expired!("code_guesses", "code_id", "expires_at"), before),
+            (expired!("login_keys", "key_hash", "expires_at"), before),
+            (expired!("outbox", "id", "published_at"), now.plus_ms(-PUBLISHED_MS)),
+            (expired!("sessions", "id", "ended_at"), sessions_before),
+            (expired!("sessions", "id", "absolute_expires_at"), sessions_before),
+            (expired!("phone_changes", "id", "undo_until"), now.plus_ms(1)),
         ] {
-            self.sweep_one(&mut swept, sql, until).await?;
+            self.sweep_one(&mut swept, sql, before).await?;
         }
         if limits.failure_reset_secs > 0 {
             // The condition is checked again on the row itself: a failed attempt may just have been counted.
@@ -105,15 +98,7 @@ impl Sweeper {
         sql: &'static str,
         before: Timestamp,
     ) -> Result<(), EngineError> {
-        let removed = self
-            .pool
-            .within("sweep", async {
-                let mut work = self.pool.statement().await?;
-                let removed = work.run(sql, args![before, BATCH]).await?;
-                work.done().await?;
-                Ok(removed)
-            })
-            .await?;
+        let removed = self.pool.run("sweep", sql, args![before, BATCH]).await?;
         swept.removed += removed;
         swept.more |= removed >= u64::from(BATCH);
         Ok(())

@@ -153,12 +153,8 @@ pub(super) fn judge(past: Option<Past>, attempt: &Attempt<'_>) -> Result<i64, Th
 /// larger of the two applies.
 pub(super) async fn carry_over(work: &mut Work, attempt: &Attempt<'_>) -> Result<(), sqlx::Error> {
     let Some(former) = attempt.former_key else { return Ok(()) };
-    let kept = work
-        .optional(
-            "SELECT failures, last_judged_at FROM guesses WHERE phone_key = $1 AND kind = $2",
-            args![former, attempt.kind],
-        )
-        .await?;
+    let sql = "SELECT failures, last_judged_at FROM guesses WHERE phone_key = $1 AND kind = $2";
+    let kept = work.optional(sql, args![former, attempt.kind]).await?;
     let Some(kept) = kept else { return Ok(()) };
     let (failures, last): (i64, _) = (kept.get("failures")?, kept.time("last_judged_at")?);
     let resets = attempt.reset_ms > 0;
@@ -167,15 +163,24 @@ pub(super) async fn carry_over(work: &mut Work, attempt: &Attempt<'_>) -> Result
     }
     // Failures judged before this time are over.
     let over_before = resets.then(|| attempt.now.plus_ms(-attempt.reset_ms));
-    work.run(
-        "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
+    let sql = "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (phone_key, kind) DO UPDATE SET
              failures = CASE WHEN guesses.failures < $3 OR guesses.last_judged_at <= $5 THEN $3 ELSE guesses.failures END,
-             last_judged_at = CASE WHEN guesses.last_judged_at < $4 THEN $4 ELSE guesses.last_judged_at END",
-        args![attempt.phone_key, attempt.kind, failures, last, over_before],
-    )
-    .await?;
-    Ok(())
+             last_judged_at = CASE WHEN guesses.last_judged_at < $4 THEN $4 ELSE guesses.last_judged_at END";
+    work.run(sql, args![attempt.phone_key, attempt.kind, failures, last, over_before])
+        .await
+        .map(drop)
+}
+
+/// [`carry_over`] in a transaction of its own, before a single statement that knows one key.
+pub(super) async fn carry_over_alone(
+    work: &mut Work,
+    attempt: &Attempt<'_>,
+) -> Result<(), sqlx::Error> {
+    if attempt.former_key.is_none() {
+        return Ok(());
+    }
+    work.transaction(async |work| carry_over(work, attempt).await).await
 }
 
 /// Judges in a transaction. The count stays locked until its end, so that parallel attempts queue.
@@ -184,11 +189,12 @@ pub(super) async fn check_locked(
     attempt: &Attempt<'_>,
 ) -> Result<Result<i64, Throttle>, sqlx::Error> {
     carry_over(work, attempt).await?;
+    let sql = "UPDATE guesses SET failures = failures WHERE phone_key = $1 AND kind = $2
+             RETURNING failures, last_judged_at,
+                 EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device";
     let row = work
         .optional(
-            "UPDATE guesses SET failures = failures WHERE phone_key = $1 AND kind = $2
-             RETURNING failures, last_judged_at,
-                 EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device",
+            sql,
             args![attempt.phone_key, attempt.kind, attempt.known_device, attempt.phone_number],
         )
         .await?;
@@ -202,4 +208,10 @@ pub(super) fn past(row: &sql::Row) -> Result<Past, sqlx::Error> {
         last_judged_at: row.time("last_judged_at")?,
         known_device: row.get("known_device")?,
     })
+}
+
+/// Resets the consecutive failures after a success, also those under the previous secret.
+pub(super) async fn reset(work: &mut Work, attempt: &Attempt<'_>) -> Result<(), sqlx::Error> {
+    let sql = "DELETE FROM guesses WHERE kind = $2 AND (phone_key = $1 OR phone_key = $3)";
+    work.run(sql, args![attempt.phone_key, attempt.kind, attempt.former_key]).await.map(drop)
 }

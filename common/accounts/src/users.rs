@@ -5,15 +5,13 @@ use std::fmt;
 
 use serde_json::json;
 
-use super::outbox::{self, Prepared};
-use super::sessions::Ending;
-use super::{audit, sessions};
+use super::audit;
+use super::outbox::Prepared;
 use domain::engine_error::EngineError;
-use domain::event::{UserCreated, UserDeleted};
+use domain::event::UserCreated;
 use domain::ids::UserId;
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
-use ledger::erase;
 use sql::{Row, Work, args};
 
 /// An account.
@@ -53,6 +51,12 @@ macro_rules! user_columns {
          u.created_at AS u_created_at, u.blocked_at IS NOT NULL AS blocked"
     };
 }
+/// A query of accounts.
+macro_rules! select_users {
+    ($rest:literal) => {
+        concat!("SELECT ", crate::users::user_columns!(), " FROM users u ", $rest)
+    };
+}
 /// The same columns in a `RETURNING` clause.
 macro_rules! user_returning {
     () => {
@@ -60,7 +64,7 @@ macro_rules! user_returning {
          created_at AS u_created_at, blocked_at IS NOT NULL AS blocked"
     };
 }
-pub(super) use {user_columns, user_returning};
+pub(super) use {select_users, user_columns, user_returning};
 
 pub(super) fn user(row: &Row) -> Result<User, sqlx::Error> {
     Ok(User {
@@ -121,61 +125,20 @@ pub enum Creation {
 
 impl Accounts {
     pub async fn get(&self, id: UserId) -> Result<Option<User>, EngineError> {
-        self.pool
-            .within("read an account", async {
-                let mut work = self.pool.reading().await?;
-                let row = work
-                    .optional(
-                        concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = $1"),
-                        args![id],
-                    )
-                    .await?;
-                work.done().await?;
-                row.as_ref().map(user).transpose()
-            })
-            .await
+        let sql = select_users!("WHERE u.id = $1");
+        self.pool.optional("read an account", sql, args![id], user).await
     }
 
     pub async fn by_phone(&self, phone_number: &E164) -> Result<Option<User>, EngineError> {
-        self.pool
-            .within("find an account", async {
-                let mut work = self.pool.reading().await?;
-                let row = work
-                    .optional(
-                        concat!(
-                            "SELECT ",
-                            user_columns!(),
-                            " FROM users u WHERE u.phone_number = $1"
-                        ),
-                        args![phone_number],
-                    )
-                    .await?;
-                work.done().await?;
-                row.as_ref().map(user).transpose()
-            })
-            .await
+        let sql = select_users!("WHERE u.phone_number = $1");
+        self.pool.optional("find an account", sql, args![phone_number], user).await
     }
 
     /// Accounts in the order of their ids, starting after `after`: for the export.
     pub async fn page(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, EngineError> {
-        self.pool
-            .within("list accounts", async {
-                let mut work = self.pool.reading().await?;
-                let after = after.unwrap_or(UserId::from_uuid(uuid::Uuid::nil()));
-                let rows = work
-                    .rows(
-                        concat!(
-                            "SELECT ",
-                            user_columns!(),
-                            " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2"
-                        ),
-                        args![after, limit],
-                    )
-                    .await?;
-                work.done().await?;
-                rows.iter().map(user).collect()
-            })
-            .await
+        let after = after.unwrap_or(UserId::from_uuid(uuid::Uuid::nil()));
+        let sql = select_users!("WHERE u.id > $1 ORDER BY u.id LIMIT $2");
+        self.pool.rows("list accounts", sql, args![after, limit], user).await
     }
 
     /// Creates an account without a sign-in: for staff and imports.
@@ -185,49 +148,45 @@ impl Accounts {
         actor: &str,
         now: Timestamp,
     ) -> Result<Creation, EngineError> {
-        self.pool.within("create an account", async {
-            let mut work = self.pool.transaction().await?;
-            let row = work
-                .optional(
-                    concat!(
-                        "INSERT INTO users (id, phone_number, first_name, last_name, locale, country,
-                             password_hash, created_at, updated_at, last_seen_at,
-                             blocked_at, blocked_by, block_reason)
-                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $8, $10, $11, $12)
-                         ON CONFLICT DO NOTHING RETURNING ",
-                        user_returning!()
-                    ),
-                    args![
-                        new.id,
-                        new.phone_number,
-                        new.first_name,
-                        new.last_name,
-                        new.locale,
-                        new.country,
-                        new.password_hash,
-                        new.created_at,
-                        now,
-                        new.block_reason.map(|_| now),
-                        new.block_reason.map(|_| actor),
-                        new.block_reason,
-                    ],
-                )
-                .await?;
-            let Some(row) = row else {
-                work.undo().await?;
-                return Ok(Creation::Exists);
-            };
-            let made = UserCreated {
-                user_id: new.id,
-                created_at: new.created_at,
-                country: new.country.to_owned(),
-            };
-            Prepared::of(now, None, made)?.write(&mut work, now).await?;
-            audit::write(&mut work, now, actor, "user_created", &new.id.to_string(), "{}").await?;
-            work.done().await?;
-            user(&row).map(Creation::Created)
-        })
-        .await
+        self.pool
+            .transaction("create an account", async |work| {
+                let sql = concat!(
+                    "INSERT INTO users (id, phone_number, first_name, last_name, locale, country,
+                     password_hash, created_at, updated_at, last_seen_at,
+                     blocked_at, blocked_by, block_reason)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $8, $10, $11, $12)
+                 ON CONFLICT DO NOTHING RETURNING ",
+                    user_returning!()
+                );
+                let args = args![
+                    new.id,
+                    new.phone_number,
+                    new.first_name,
+                    new.last_name,
+                    new.locale,
+                    new.country,
+                    new.password_hash,
+                    new.created_at,
+                    now,
+                    new.block_reason.map(|_| now),
+                    new.block_reason.map(|_| actor),
+                    new.block_reason,
+                ];
+                let row = work.optional(sql, args).await?;
+                let Some(row) = row else {
+                    work.undo().await?;
+                    return Ok(Creation::Exists);
+                };
+                let made = UserCreated {
+                    user_id: new.id,
+                    created_at: new.created_at,
+                    country: new.country.to_owned(),
+                };
+                Prepared::of(now, None, made)?.write(work, now).await?;
+                audit::write(work, now, actor, "user_created", &new.id.to_string(), "{}").await?;
+                user(&row).map(Creation::Created)
+            })
+            .await
     }
 
     /// `None` if the account is gone.
@@ -238,76 +197,24 @@ impl Accounts {
         now: Timestamp,
     ) -> Result<Option<User>, EngineError> {
         self.pool
-            .within("change a profile", async {
-                let mut work = self.pool.transaction().await?;
-                let row = work
-                    .optional(
-                        concat!(
-                            "UPDATE users SET first_name = COALESCE($2, first_name),
-                             last_name = COALESCE($3, last_name), locale = COALESCE($4, locale),
-                             updated_at = $5
-                         WHERE id = $1 RETURNING ",
-                            user_returning!()
-                        ),
-                        args![id, changes.first_name, changes.last_name, changes.locale, now],
-                    )
-                    .await?;
+            .transaction("change a profile", async |work| {
+                let sql = concat!(
+                    "UPDATE users SET first_name = COALESCE($2, first_name),
+                         last_name = COALESCE($3, last_name), locale = COALESCE($4, locale),
+                         updated_at = $5
+                     WHERE id = $1 RETURNING ",
+                    user_returning!()
+                );
+                let Changes { first_name, last_name, locale } = changes;
+                let row = work.optional(sql, args![id, first_name, last_name, locale, now]).await?;
                 let fields = changes.fields();
                 if row.is_some() && !fields.is_empty() {
                     let (id, detail) = (id.to_string(), json!({ "fields": fields }).to_string());
-                    audit::write(&mut work, now, &id, "profile_changed", &id, &detail).await?;
+                    audit::write(work, now, &id, "profile_changed", &id, &detail).await?;
                 }
-                work.done().await?;
                 row.as_ref().map(user).transpose()
             })
             .await
-    }
-
-    /// Deletes the account, its sessions, its number wherever it is stored, and messages to it that the broker has not
-    /// taken yet. Returns whether it existed.
-    ///
-    /// What stays: the fence (a code's id), the counts of attempts and the run-time blocks (the phone's key, because
-    /// deleting an account must not reset either), and the audit. The audit names the account by `pseudonym`, in
-    /// earlier entries too: an HMAC that only the holder of the key can compute. `former` are the account's former
-    /// numbers, as far as they are known ([`Db::replaced_phones`]). The id stays in the deletion's event until the
-    /// broker has it.
-    pub async fn delete(
-        &self,
-        id: UserId,
-        pseudonym: &str,
-        former: &[E164],
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<bool, EngineError> {
-        let deleted = self
-            .pool
-            .within("delete an account", async {
-                let mut work = self.pool.transaction().await?;
-                let Some(phone_number) = lock_user(&mut work, id).await? else {
-                    work.undo().await?;
-                    return Ok(false);
-                };
-                sessions::end(&mut work, id, Ending::all("account_deleted"), None, now).await?;
-                work.run("DELETE FROM users WHERE id = $1", args![id]).await?;
-                erase::phone(&mut work, &phone_number).await?;
-                for number in former {
-                    erase::phone(&mut work, number).await?;
-                }
-                outbox::take_back_texts(&mut work, id).await?;
-                let gone = UserDeleted { user_id: id, deleted_at: now };
-                Prepared::of(now, None, gone)?.write(&mut work, now).await?;
-                let own = actor == id.to_string();
-                let actor = if own { pseudonym } else { actor };
-                audit::write(&mut work, now, actor, "user_deleted", pseudonym, "{}").await?;
-                audit::rename(&mut work, &id.to_string(), pseudonym).await?;
-                work.done().await?;
-                Ok(true)
-            })
-            .await?;
-        if deleted {
-            self.pool.forget_log().await;
-        }
-        Ok(deleted)
     }
 }
 
@@ -318,14 +225,25 @@ impl Directory {
     }
 }
 
+/// Whether another account has the number.
+pub(super) async fn is_taken(
+    work: &mut Work,
+    phone_number: &E164,
+    by_other_than: UserId,
+) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT 1 AS taken FROM users WHERE phone_number = $1 AND id <> $2";
+    Ok(work.optional(sql, args![phone_number, by_other_than]).await?.is_some())
+}
+
+/// Whether an account could not get a number because a sign-up with it came in between.
+pub(super) fn lost_the_number<T>(written: &Result<T, sqlx::Error>) -> bool {
+    matches!(written, Err(sqlx::Error::Database(error)) if error.is_unique_violation())
+}
+
 /// Returns the account's number, and locks the account until the transaction's end: sign-ins and endings queue behind
 /// it.
 pub(super) async fn lock_user(work: &mut Work, id: UserId) -> Result<Option<E164>, sqlx::Error> {
-    let row = work
-        .optional(
-            "UPDATE users SET updated_at = updated_at WHERE id = $1 RETURNING phone_number",
-            args![id],
-        )
-        .await?;
+    let sql = "UPDATE users SET updated_at = updated_at WHERE id = $1 RETURNING phone_number";
+    let row = work.optional(sql, args![id]).await?;
     row.map(|row| row.e164("phone_number")).transpose()
 }

@@ -43,13 +43,13 @@ pub(super) fn column<'a, A, T>(
     acts.iter().map(value).collect()
 }
 
-type Told<A> = oneshot::Sender<Result<<A as Act>::Answer, EngineError>>;
+type Reply<A> = oneshot::Sender<Result<<A as Act>::Answer, EngineError>>;
 
 /// The waiting operations of one kind. Clones share them.
 pub(super) struct Batch<A: Act>(Arc<Mutex<Waiting<A>>>);
 
 struct Waiting<A: Act> {
-    acts: VecDeque<(A, Told<A>)>,
+    acts: VecDeque<(A, Reply<A>)>,
     /// Whether a task is writing; it looks for more when it is done.
     writing: bool,
 }
@@ -57,10 +57,10 @@ struct Waiting<A: Act> {
 impl<A: Act> Batch<A> {
     /// Writes the operation, together with those that wait. Takes at most the statement in progress and its own.
     pub(super) async fn write(&self, db: &Pool, act: A) -> Result<A::Answer, EngineError> {
-        let (told, answer) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         let is_first = {
             let mut waiting = self.waiting();
-            waiting.acts.push_back((act, told));
+            waiting.acts.push_back((act, reply));
             !std::mem::replace(&mut waiting.writing, true)
         };
         if is_first {
@@ -72,18 +72,18 @@ impl<A: Act> Batch<A> {
     }
 
     /// The next operations to write together. Empty: none waits, and the next caller starts a task.
-    fn next(&self) -> Vec<(A, Told<A>)> {
+    fn next(&self) -> Vec<(A, Reply<A>)> {
         let mut waiting = self.waiting();
         let (mut together, mut keys) = (Vec::new(), HashSet::new());
         let mut held_over = VecDeque::new();
-        while let Some((act, told)) = waiting.acts.pop_front() {
-            if A::FOR_ITS_CALLER && told.is_closed() {
+        while let Some((act, reply)) = waiting.acts.pop_front() {
+            if A::FOR_ITS_CALLER && reply.is_closed() {
                 continue;
             }
             if together.len() < MOST && keys.insert(act.key()) {
-                together.push((act, told));
+                together.push((act, reply));
             } else {
-                held_over.push_back((act, told));
+                held_over.push_back((act, reply));
             }
         }
         waiting.acts = held_over;
@@ -104,7 +104,7 @@ async fn write_all<A: Act>(db: Pool, batch: Batch<A>) {
             writer.done = true;
             return;
         }
-        let (acts, told): (Vec<A>, Vec<Told<A>>) = together.into_iter().unzip();
+        let (acts, reply): (Vec<A>, Vec<Reply<A>>) = together.into_iter().unzip();
         let answers = match A::write(&db, &acts).await {
             Ok(answers) => answers.into_iter().map(|answer| answer.map(Ok)).collect(),
             Err(error) if error.is_away() || acts.len() == 1 => repeated(&error, acts.len()),
@@ -112,7 +112,7 @@ async fn write_all<A: Act>(db: Pool, batch: Batch<A>) {
             Err(_) => acts.iter().map(|_| None).collect(),
         };
         let mut away = None;
-        for ((act, told), answer) in acts.into_iter().zip(told).zip(answers) {
+        for ((act, reply), answer) in acts.into_iter().zip(reply).zip(answers) {
             let answer = match (answer, &away) {
                 (Some(answer), _) => answer,
                 // Each would wait for its own timeout, and delay all others.
@@ -125,7 +125,7 @@ async fn write_all<A: Act>(db: Pool, batch: Batch<A>) {
                 away = Some(again(error));
             }
             // The caller may have gone away; what was written stays written.
-            drop(told.send(answer));
+            drop(reply.send(answer));
         }
     }
 }

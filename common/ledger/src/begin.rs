@@ -74,8 +74,7 @@ impl Act for BeginAttempt {
     }
 
     async fn write(db: &Pool, acts: &[Self]) -> Result<Vec<Option<bool>>, EngineError> {
-        db.within("begin attempts", async {
-            let mut work = db.statement().await?;
+        db.statement("begin attempts", async |work| {
             let rows = work
                 .rows(
                     BEGIN_POSTGRES,
@@ -92,7 +91,6 @@ impl Act for BeginAttempt {
                     ],
                 )
                 .await?;
-            work.done().await?;
             let begun = rows.iter().map(|row| row.get("attempt_id"));
             let begun = begun.collect::<Result<HashSet<Uuid>, _>>()?;
             Ok(acts.iter().map(|first| Some(begun.contains(&first.attempt_id.uuid()))).collect())
@@ -131,13 +129,12 @@ impl Ledger {
             }
         }
         self.db
-            .within("begin an attempt", async {
-                let mut work = self.db.transaction().await?;
-                let first = insert(&mut work, message, Status::Sending, None, now).await?;
+            .transaction("begin an attempt", async |work| {
+                let first = insert(work, message, Status::Sending, None, now).await?;
                 let begin = if first {
                     Begin::Start { number: 1, risked: 0 }
                 } else {
-                    match judge(&mut work, message.message_id, most_risked).await? {
+                    match judge(work, message.message_id, most_risked).await? {
                         Retriable::Go { unknown, .. }
                             if unknown.iter().any(|name| name == provider)
                                 && !doubtful.iter().any(|name| name == provider) =>
@@ -152,7 +149,6 @@ impl Ledger {
                     let id = message.message_id.uuid();
                     work.run(INSERT_ATTEMPT, args![attempt_id.uuid(), id, provider, number, now])
                         .await?;
-                    work.done().await?;
                 } else {
                     work.undo().await?;
                 }
@@ -190,12 +186,8 @@ async fn judge(
     if message.get::<i64>("rank")? >= SENT {
         return Ok(Retriable::Stop(Begin::Settled(message_state(&message)?)));
     }
-    let attempts = work
-        .rows(
-            "SELECT attempt_id, provider, state, started_at, number FROM sms_attempts WHERE message_id = $1 ORDER BY number",
-            args![message_id.uuid()],
-        )
-        .await?;
+    let sql = "SELECT attempt_id, provider, state, started_at, number FROM sms_attempts WHERE message_id = $1 ORDER BY number";
+    let attempts = work.rows(sql, args![message_id.uuid()]).await?;
     let (mut number, mut risked, mut unknown) = (1, 0, Vec::new());
     for attempt in attempts {
         match attempt.get::<String>("state")?.as_str() {

@@ -6,10 +6,6 @@ use sql::{Work, args};
 /// Erases a phone number from the tables of other parts of the product, in the deletion's own transaction. Every table
 /// that holds numbers needs a statement here.
 pub async fn phone(work: &mut Work, phone_number: &E164) -> Result<(), sqlx::Error> {
-    work.run(
-        "UPDATE sms_ledger SET phone_number = NULL WHERE phone_number = $1",
-        args![phone_number],
-    )
-    .await?;
-    Ok(())
+    let sql = "UPDATE sms_ledger SET phone_number = NULL WHERE phone_number = $1";
+    work.run(sql, args![phone_number]).await.map(drop)
 }

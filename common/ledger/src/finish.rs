@@ -12,7 +12,7 @@ use domain::ids::AttemptId;
 use domain::string_enum;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
-use sql::{Pool, args};
+use sql::{Pool, Work, args};
 
 string_enum! {
     /// How a call to a provider ended.
@@ -125,8 +125,7 @@ impl Act for FinishAttempt {
     }
 
     async fn write(db: &Pool, acts: &[Self]) -> Result<Vec<Option<Self::Answer>>, EngineError> {
-        db.within("finish attempts", async {
-            let mut work = db.statement().await?;
+        db.statement("finish attempts", async |work| {
             let rows = work
                 .rows(
                     FINISH_POSTGRES,
@@ -150,7 +149,6 @@ impl Act for FinishAttempt {
                     ],
                 )
                 .await?;
-            work.done().await?;
             let mut told = HashMap::with_capacity(rows.len());
             for row in rows {
                 let attempt: Uuid = row.get("attempt")?;
@@ -195,8 +193,11 @@ impl Ledger {
             let ended = FinishAttempt { attempt_id, at: now, finish: finish.clone() };
             self.finishes.write(&self.db, ended).await?
         } else {
-            let finish = self.finish_sqlite(attempt_id, finish, now);
-            self.db.within("finish an attempt", finish).await?
+            self.db
+                .transaction("finish an attempt", async |work| {
+                    finish_sqlite(work, attempt_id, finish, now).await
+                })
+                .await?
         };
         if kept {
             let after = self.apply_kept(attempt_id, now).await?;
@@ -208,65 +209,16 @@ impl Ledger {
         Ok(moved)
     }
 
-    async fn finish_sqlite(
-        &self,
-        attempt_id: AttemptId,
-        finish: &Finish,
-        now: Timestamp,
-    ) -> Result<(Option<Transition>, bool), sqlx::Error> {
-        let mut work = self.db.transaction().await?;
-        let attempt = work
-            .optional(
-                FINISH_ATTEMPT,
-                args![
-                    attempt_id.uuid(),
-                    finish.state.as_str(),
-                    now,
-                    finish.provider_message_id.as_deref(),
-                    finish.provider_code.as_deref(),
-                    finish.follow_up_at,
-                ],
-            )
-            .await?;
-        let Some(attempt) = attempt else {
-            work.undo().await?;
-            return Ok((None, false));
-        };
-        let provider: String = attempt.get("provider")?;
-        let by = RaisedBy {
-            provider: &provider,
-            id: finish.provider_message_id.as_deref(),
-            segments: finish.segments,
-        };
-        let moved = advance(&mut work, attempt.get("message_id")?, finish.status, by, now).await?;
-        let kept = work
-            .optional(
-                "SELECT status FROM sms_receipts WHERE attempt_id = $1",
-                args![attempt_id.uuid()],
-            )
-            .await?
-            .is_some();
-        work.done().await?;
-        Ok((moved, kept))
-    }
-
     /// Counts an attempt without a recorded end as one that may have been accepted.
     pub async fn give_up_on(
         &self,
         attempt_id: AttemptId,
         now: Timestamp,
     ) -> Result<(), EngineError> {
-        self.db
-            .within("give up on an attempt", async {
-                let mut work = self.db.statement().await?;
-                work.run(
-                    "UPDATE sms_attempts SET state = 'unknown', ended_at = $2 WHERE attempt_id = $1 AND state = 'begun'",
-                    args![attempt_id.uuid(), now],
-                )
-                .await?;
-                work.done().await
-            })
-            .await
+        let sql = "UPDATE sms_attempts SET state = 'unknown', ended_at = $2
+             WHERE attempt_id = $1 AND state = 'begun'";
+        let args = args![attempt_id.uuid(), now];
+        self.db.run("give up on an attempt", sql, args).await.map(drop)
     }
 
     /// Ends a message that no provider accepted: dropped, or given up. An accepted one stays as it is.
@@ -278,23 +230,58 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Transition, EngineError> {
         self.db
-            .within("end a message", async {
+            .transaction("end a message", async |work| {
                 let id = message.message_id.uuid();
-                let mut work = self.db.transaction().await?;
-                let first = insert(&mut work, message, status, reason, now).await?;
+                let first = insert(work, message, status, reason, now).await?;
                 let raised = first || {
                     let reason = reason.map(Reason::as_str);
                     let end = args![id, rank(status), status.as_str(), reason, now];
                     let raised = work.run(END, end).await? == 1;
                     if raised {
-                        history(&mut work, id, status, reason, now).await?;
+                        history(work, id, status, reason, now).await?;
                     }
                     raised
                 };
                 let row = work.one(MESSAGE_STATE, args![id]).await?;
-                work.done().await?;
                 Ok(Transition { changed: raised, message_state: message_state(&row)? })
             })
             .await
     }
+}
+
+async fn finish_sqlite(
+    work: &mut Work,
+    attempt_id: AttemptId,
+    finish: &Finish,
+    now: Timestamp,
+) -> Result<(Option<Transition>, bool), sqlx::Error> {
+    let attempt = work
+        .optional(
+            FINISH_ATTEMPT,
+            args![
+                attempt_id.uuid(),
+                finish.state.as_str(),
+                now,
+                finish.provider_message_id.as_deref(),
+                finish.provider_code.as_deref(),
+                finish.follow_up_at,
+            ],
+        )
+        .await?;
+    let Some(attempt) = attempt else {
+        work.undo().await?;
+        return Ok((None, false));
+    };
+    let provider: String = attempt.get("provider")?;
+    let by = RaisedBy {
+        provider: &provider,
+        id: finish.provider_message_id.as_deref(),
+        segments: finish.segments,
+    };
+    let moved = advance(work, attempt.get("message_id")?, finish.status, by, now).await?;
+    let kept = work
+        .optional("SELECT status FROM sms_receipts WHERE attempt_id = $1", args![attempt_id.uuid()])
+        .await?
+        .is_some();
+    Ok((moved, kept))
 }

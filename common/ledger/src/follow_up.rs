@@ -1,14 +1,11 @@
 //! The ledger's own upkeep: follow-up queries to providers, and the removal of old data.
 
-use uuid::Uuid;
-
 use super::Ledger;
-use super::rows::parsed;
 use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Status};
-use sql::args;
+use sql::{Row, args};
 
 /// A message is kept this long; then only its count is.
 const KEPT_MS: i64 = 30 * DAY_MS;
@@ -79,31 +76,11 @@ impl Ledger {
         most: u32,
     ) -> Result<Vec<FollowUp>, EngineError> {
         self.db
-            .within("claim follow-ups", async {
-                let mut work = self.db.statement().await?;
+            .statement("claim follow-ups", async |work| {
                 let sql = if work.is_postgres() { CLAIM_POSTGRES } else { CLAIM_SQLITE };
                 let rows = work.rows(sql, args![now, again_after_ms, most]).await?;
-                work.done().await?;
-                let mut due = Vec::with_capacity(rows.len());
-                for row in rows {
-                    // Without the provider's id there is nothing to query.
-                    let Some(provider_message_id) = row.get("provider_message_id")? else {
-                        continue;
-                    };
-                    let final_state: Option<String> = row.get("final_state")?;
-                    due.push(FollowUp {
-                        attempt_id: AttemptId::from_uuid(row.get::<Uuid>("attempt_id")?),
-                        message_id: MessageId::from_uuid(row.get::<Uuid>("message_id")?),
-                        provider: row.get("provider")?,
-                        provider_message_id,
-                        channel: parsed("channel", &row.get::<String>("channel")?)?,
-                        final_state: final_state
-                            .map(|state| parsed("final_state", &state))
-                            .transpose()?,
-                        number: u32::try_from(row.get::<i64>("follow_ups")?).unwrap_or(u32::MAX),
-                    });
-                }
-                Ok(due)
+                let due = rows.iter().map(follow_up).filter_map(Result::transpose);
+                due.collect()
             })
             .await
     }
@@ -115,49 +92,46 @@ impl Ledger {
         price: Option<&str>,
         again_at: Option<Timestamp>,
     ) -> Result<(), EngineError> {
-        self.db
-            .within("end a follow-up", async {
-                let mut work = self.db.statement().await?;
-                work.run(
-                    "UPDATE sms_attempts SET price = COALESCE($3, price),
-                        follow_up_at = CASE WHEN COALESCE(final_state, '') = $2 THEN $4 ELSE follow_up_at END
-                        WHERE attempt_id = $1",
-                    args![
-                        follow_up.attempt_id.uuid(),
-                        follow_up.final_state.map_or("", Status::as_str),
-                        price,
-                        again_at,
-                    ],
-                )
-                .await?;
-                work.done().await
-            })
-            .await
+        let sql = "UPDATE sms_attempts SET price = COALESCE($3, price),
+                 follow_up_at = CASE WHEN COALESCE(final_state, '') = $2 THEN $4 ELSE follow_up_at END
+             WHERE attempt_id = $1";
+        let was = follow_up.final_state.map_or("", Status::as_str);
+        let args = args![follow_up.attempt_id.uuid(), was, price, again_at];
+        self.db.run("end a follow-up", sql, args).await.map(drop)
     }
 
     /// Counts messages older than 30 days into totals and drops them, and drops receipts that were not claimed within 3
     /// days. Up to 5000 messages a call on PostgreSQL: call again while it drops as many.
     pub async fn sweep(&self, now: Timestamp) -> Result<Swept, EngineError> {
         self.db
-            .within("sweep the ledger", async {
+            .transaction("sweep the ledger", async |work| {
                 let before = now.plus_ms(-KEPT_MS);
-                let mut work = self.db.transaction().await?;
                 let messages = if work.is_postgres() {
                     let row = work.one(SWEEP_POSTGRES, args![before]).await?;
                     u64::try_from(row.get::<i64>("gone")?).unwrap_or_default()
                 } else {
                     work.run(TOTALS, args![before]).await?;
-                    work.run("DELETE FROM sms_ledger WHERE created_at < $1", args![before]).await?
+                    let sql = "DELETE FROM sms_ledger WHERE created_at < $1";
+                    work.run(sql, args![before]).await?
                 };
-                let receipts = work
-                    .run(
-                        "DELETE FROM sms_receipts WHERE received_at < $1",
-                        args![now.plus_ms(-ORPHAN_KEPT_MS)],
-                    )
-                    .await?;
-                work.done().await?;
+                let orphans = "DELETE FROM sms_receipts WHERE received_at < $1";
+                let receipts = work.run(orphans, args![now.plus_ms(-ORPHAN_KEPT_MS)]).await?;
                 Ok(Swept { messages, receipts })
             })
             .await
     }
+}
+
+/// `None` without the provider's id: there is nothing to query.
+fn follow_up(row: &Row) -> Result<Option<FollowUp>, sqlx::Error> {
+    let Some(provider_message_id) = row.get("provider_message_id")? else { return Ok(None) };
+    Ok(Some(FollowUp {
+        attempt_id: AttemptId::from_uuid(row.get("attempt_id")?),
+        message_id: MessageId::from_uuid(row.get("message_id")?),
+        provider: row.get("provider")?,
+        provider_message_id,
+        channel: row.word("channel")?,
+        final_state: row.maybe_word("final_state")?,
+        number: u32::try_from(row.get::<i64>("follow_ups")?).unwrap_or(u32::MAX),
+    }))
 }

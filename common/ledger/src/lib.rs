@@ -15,7 +15,7 @@ use domain::ids::{AttemptId, MessageId, RequestId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
-use sql::{Pool, args};
+use sql::{Pool, Row, args};
 
 mod batch;
 mod begin;
@@ -106,12 +106,12 @@ impl Ledger {
         message_id: MessageId,
     ) -> Result<Option<MessageState>, EngineError> {
         self.db
-            .within("read a message's state", async {
-                let mut work = self.db.reading().await?;
-                let row = work.optional(MESSAGE_STATE, args![message_id.uuid()]).await?;
-                work.done().await?;
-                row.as_ref().map(message_state).transpose()
-            })
+            .optional(
+                "read a message's state",
+                MESSAGE_STATE,
+                args![message_id.uuid()],
+                message_state,
+            )
             .await
     }
 
@@ -120,26 +120,17 @@ impl Ledger {
         &self,
         message_id: MessageId,
     ) -> Result<AttemptCounts, EngineError> {
-        self.db
-            .within("count a message's attempts", async {
-                let mut work = self.db.reading().await?;
-                let rows = work
-                    .rows(
-                        "SELECT state FROM sms_attempts WHERE message_id = $1",
-                        args![message_id.uuid()],
-                    )
-                    .await?;
-                work.done().await?;
-                let mut attempt_counts = AttemptCounts::default();
-                for row in rows {
-                    match row.get::<String>("state")?.as_str() {
-                        "begun" | "accepted" | "unknown" => attempt_counts.risked += 1,
-                        _ => attempt_counts.refused += 1,
-                    }
-                }
-                Ok(attempt_counts)
-            })
-            .await
+        let sql = "SELECT state FROM sms_attempts WHERE message_id = $1";
+        let args = args![message_id.uuid()];
+        let state = |row: &Row| row.get::<String>("state");
+        let mut attempt_counts = AttemptCounts::default();
+        for state in self.db.rows("count a message's attempts", sql, args, state).await? {
+            match state.as_str() {
+                "begun" | "accepted" | "unknown" => attempt_counts.risked += 1,
+                _ => attempt_counts.refused += 1,
+            }
+        }
+        Ok(attempt_counts)
     }
 
     /// The state of an attempt: a receipt marks it as accepted while its caller still waits.
@@ -147,19 +138,9 @@ impl Ledger {
         &self,
         attempt_id: AttemptId,
     ) -> Result<Option<AttemptState>, EngineError> {
-        self.db
-            .within("read an attempt's state", async {
-                let mut work = self.db.reading().await?;
-                let row = work
-                    .optional(
-                        "SELECT state FROM sms_attempts WHERE attempt_id = $1",
-                        args![attempt_id.uuid()],
-                    )
-                    .await?;
-                work.done().await?;
-                let state = row.map(|row| row.get::<String>("state")).transpose()?;
-                Ok(state.and_then(|state| state.parse().ok()))
-            })
-            .await
+        let sql = "SELECT state FROM sms_attempts WHERE attempt_id = $1";
+        let state = |row: &Row| Ok(row.get::<String>("state")?.parse().ok());
+        let args = args![attempt_id.uuid()];
+        self.db.optional("read an attempt's state", sql, args, state).await.map(Option::flatten)
     }
 }

@@ -1,6 +1,6 @@
 //! Receipts: later reports from a provider about an attempt.
 
-use super::rows::{RaisedBy, advance, parsed};
+use super::rows::{RaisedBy, advance};
 use super::{Ledger, SENT, Transition, rank};
 use domain::engine_error::EngineError;
 use domain::ids::AttemptId;
@@ -48,6 +48,8 @@ const TAKE: &str = "UPDATE sms_attempts SET
     RETURNING message_id, provider";
 const KEEP: &str = "INSERT INTO sms_receipts (attempt_id, status, reason, provider_message_id, provider_code, received_at) \
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (attempt_id, status) DO NOTHING";
+const TAKE_KEPT: &str = "DELETE FROM sms_receipts WHERE attempt_id = $1
+    RETURNING status, reason, provider_message_id, provider_code";
 
 impl Ledger {
     /// Applies a receipt by rank. Safe if it is duplicated, late, or earlier than other receipts or the send's
@@ -58,28 +60,20 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Applied, EngineError> {
         self.db
-            .within("apply a receipt", async {
-                let mut work = self.db.transaction().await?;
-                let applied = apply(&mut work, receipt, now).await?;
-                let Some((moved, current)) = applied else {
-                    let status = receipt.status.as_str();
-                    work.run(
-                        KEEP,
-                        args![
-                            receipt.attempt_id.uuid(),
-                            status,
-                            receipt.reason.map(Reason::as_str),
-                            receipt.provider_message_id.as_deref(),
-                            receipt.provider_code.as_deref(),
-                            now,
-                        ],
-                    )
-                    .await?;
-                    work.done().await?;
-                    return Ok(Applied::Kept);
-                };
-                work.done().await?;
-                Ok(Applied::Known { moved, current })
+            .transaction("apply a receipt", async |work| {
+                if let Some((moved, current)) = apply(work, receipt, now).await? {
+                    return Ok(Applied::Known { moved, current });
+                }
+                let args = args![
+                    receipt.attempt_id.uuid(),
+                    receipt.status.as_str(),
+                    receipt.reason.map(Reason::as_str),
+                    receipt.provider_message_id.as_deref(),
+                    receipt.provider_code.as_deref(),
+                    now,
+                ];
+                work.run(KEEP, args).await?;
+                Ok(Applied::Kept)
             })
             .await
     }
@@ -91,32 +85,24 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Option<Transition>, EngineError> {
         self.db
-            .within("apply kept receipts", async {
-                let mut work = self.db.transaction().await?;
-                let rows = work
-                    .rows(
-                        "DELETE FROM sms_receipts WHERE attempt_id = $1 RETURNING status, reason, provider_message_id, provider_code",
-                        args![attempt_id.uuid()],
-                    )
-                    .await?;
+            .transaction("apply kept receipts", async |work| {
+                let rows = work.rows(TAKE_KEPT, args![attempt_id.uuid()]).await?;
                 let mut last: Option<Transition> = None;
                 for row in rows {
-                    let reason: Option<String> = row.get("reason")?;
                     let receipt = Receipt {
                         attempt_id,
-                        status: parsed("status", &row.get::<String>("status")?)?,
-                        reason: reason.map(|reason| parsed("reason", &reason)).transpose()?,
+                        status: row.word("status")?,
+                        reason: row.maybe_word("reason")?,
                         provider_message_id: row.get("provider_message_id")?,
                         provider_code: row.get("provider_code")?,
                         price: None,
                         follow_up_at: None,
                     };
-                    if let Some((moved, _)) = apply(&mut work, &receipt, now).await? {
+                    if let Some((moved, _)) = apply(work, &receipt, now).await? {
                         let changed = moved.changed || last.is_some_and(|last| last.changed);
                         last = Some(Transition { changed, ..moved });
                     }
                 }
-                work.done().await?;
                 Ok(last)
             })
             .await
@@ -171,24 +157,18 @@ async fn end_of(
     work: &mut Work,
     message: uuid::Uuid,
 ) -> Result<Option<(Status, Option<Reason>)>, sqlx::Error> {
-    let attempts = work
-        .rows(
-            "SELECT state, final_state, final_reason FROM sms_attempts
-                WHERE message_id = $1 AND state IN ('begun', 'accepted') ORDER BY final_rank DESC, number",
-            args![message],
-        )
-        .await?;
+    let sql = "SELECT state, final_state, final_reason FROM sms_attempts
+                WHERE message_id = $1 AND state IN ('begun', 'accepted') ORDER BY final_rank DESC, number";
+    let attempts = work.rows(sql, args![message]).await?;
     let mut open = false;
     let mut best = None;
     for attempt in attempts {
-        let Some(status) = attempt.get::<Option<String>>("final_state")? else {
+        let Some(status) = attempt.maybe_word("final_state")? else {
             open = true;
             continue;
         };
         if best.is_none() {
-            let status: Status = parsed("final_state", &status)?;
-            let reason: Option<String> = attempt.get("final_reason")?;
-            best = Some((status, reason.map(|r| parsed("final_reason", &r)).transpose()?));
+            best = Some((status, attempt.maybe_word("final_reason")?));
         }
     }
     Ok(best.filter(|(status, _)| *status == Status::Delivered || !open))

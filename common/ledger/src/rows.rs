@@ -103,23 +103,15 @@ pub(super) async fn advance(
 }
 
 pub(super) fn message_state(row: &Row) -> Result<MessageState, sqlx::Error> {
-    let word = |column: &str| row.get::<Option<String>>(column);
     Ok(MessageState {
         message_id: MessageId::from_uuid(row.get("message_id")?),
         request_id: row.get::<Option<Uuid>>("request_id")?.map(RequestId::from_uuid),
         country: row.get("country")?,
-        channel: parsed("channel", &row.get::<String>("channel")?)?,
-        status: parsed("state", &row.get::<String>("state")?)?,
-        reason: word("reason")?.map(|reason| parsed("reason", &reason)).transpose()?,
-        provider: word("provider")?,
-        provider_message_id: word("provider_message_id")?,
+        channel: row.word("channel")?,
+        status: row.word("state")?,
+        reason: row.maybe_word("reason")?,
+        provider: row.get("provider")?,
+        provider_message_id: row.get("provider_message_id")?,
         segments: row.get::<Option<i64>>("segments")?.and_then(|n| u32::try_from(n).ok()),
-    })
-}
-
-pub(super) fn parsed<T: std::str::FromStr>(column: &str, text: &str) -> Result<T, sqlx::Error> {
-    text.parse().map_err(|_| sqlx::Error::ColumnDecode {
-        index: column.to_owned(),
-        source: "a word unknown to this version".into(),
     })
 }

@@ -133,8 +133,7 @@ impl Pool {
 
     /// Whether the database answers and can be written to.
     pub async fn ready(&self) -> Result<(), EngineError> {
-        self.within("check that the database is ready", async {
-            let mut work = self.statement().await?;
+        self.statement("check that the database is ready", async |work| {
             if work.is_postgres() {
                 let row = work.one("SELECT pg_is_in_recovery() AS standby", &[]).await?;
                 if row.get::<bool>("standby")? {
@@ -143,7 +142,7 @@ impl Pool {
             } else {
                 work.one("SELECT 1 AS one", &[]).await?;
             }
-            work.done().await
+            Ok(())
         })
         .await
     }
@@ -153,33 +152,34 @@ impl Pool {
     /// # Errors
     /// [`EngineError::Away`] while they are not, as when the database cannot be asked: waiting mends both.
     pub async fn has_schema(&self, functions: &[Function]) -> Result<(), EngineError> {
-        self.within("read the schema's version", async {
-            let mut work = self.reading().await?;
-            let newest = work
-                .optional("SELECT MAX(version) AS version FROM _sqlx_migrations WHERE success", &[])
-                .await?;
-            let newest = newest.and_then(|row| row.get::<Option<i64>>("version").ok().flatten());
-            let mut missing = None;
-            for Function { name, .. } in functions.iter().filter(|_| self.is_postgres()) {
-                let sql = "SELECT to_regproc($1) IS NULL AS missing";
-                if work.one(sql, args![*name]).await?.get("missing")? {
-                    missing = Some(*name);
+        let (newest, missing) = self
+            .read("read the schema's version", async |work| {
+                let newest = work
+                    .optional(
+                        "SELECT MAX(version) AS version FROM _sqlx_migrations WHERE success",
+                        &[],
+                    )
+                    .await?;
+                let newest =
+                    newest.and_then(|row| row.get::<Option<i64>>("version").ok().flatten());
+                let mut missing = None;
+                for Function { name, .. } in functions.iter().filter(|_| self.is_postgres()) {
+                    let sql = "SELECT to_regproc($1) IS NULL AS missing";
+                    if work.one(sql, args![*name]).await?.get("missing")? {
+                        missing = Some(*name);
+                    }
                 }
-            }
-            work.done().await?;
-            Ok((newest, missing))
-        })
-        .await
-        .and_then(|(newest, missing)| {
-            let wanted = migrate::newest(self.is_postgres());
-            let lacks = match missing {
-                _ if newest < Some(wanted) => anyhow!("migration {wanted} is not applied"),
-                Some(function) => anyhow!("function {function} is missing"),
-                None => return Ok(()),
-            };
-            Err(EngineError::away("schema", lacks))
-        })
-        .map_err(|error| EngineError::away("schema", error))
+                Ok((newest, missing))
+            })
+            .await
+            .map_err(|error| EngineError::away("schema", error))?;
+        let wanted = migrate::newest(self.is_postgres());
+        let lacks = match missing {
+            _ if newest < Some(wanted) => anyhow!("migration {wanted} is not applied"),
+            Some(function) => anyhow!("function {function} is missing"),
+            None => return Ok(()),
+        };
+        Err(EngineError::away("schema", lacks))
     }
 
     /// Closes all connections once they are idle.
@@ -199,11 +199,8 @@ impl Pool {
         if self.is_postgres() {
             return;
         }
-        let folded = self.within("fold the log into the file", async {
-            let mut work = self.statement().await?;
-            let row = work.one("PRAGMA wal_checkpoint(TRUNCATE)", &[]).await?;
-            work.done().await?;
-            row.get::<i64>("busy")
+        let folded = self.statement("fold the log into the file", async |work| {
+            work.one("PRAGMA wal_checkpoint(TRUNCATE)", &[]).await?.get::<i64>("busy")
         });
         match folded.await {
             Ok(busy) if busy != 0 => {
@@ -224,7 +221,7 @@ impl Pool {
     }
 
     /// Runs the work within [`LIMIT`] and classifies a failure.
-    pub async fn within<T>(
+    pub(crate) async fn within<T>(
         &self,
         act: &'static str,
         work: impl Future<Output = Result<T, sqlx::Error>>,

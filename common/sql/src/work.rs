@@ -2,6 +2,8 @@
 //!
 //! Placeholders are `$1, $2, ...` on both. Integers are 64 bits wide, ids are UUIDs, times are milliseconds.
 
+use std::str::FromStr;
+
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -10,6 +12,7 @@ use sqlx::{Decode, Postgres, Row as _, Sqlite, Type};
 use uuid::Uuid;
 
 use super::{Engine, Pool};
+use domain::engine_error::EngineError;
 use domain::ids::{CodeId, EventId, SessionId, UserId};
 use domain::phone::{E164, NotE164};
 use domain::timestamp::Timestamp;
@@ -130,6 +133,19 @@ impl Row {
         self.get(column).map(Timestamp::from_ms)
     }
 
+    /// A word of a vocabulary.
+    ///
+    /// # Errors
+    /// Also if this version does not know the word.
+    pub fn word<T: FromStr>(&self, column: &str) -> Result<T, sqlx::Error> {
+        self.maybe_word(column)?.ok_or_else(|| unknown_word(column))
+    }
+
+    pub fn maybe_word<T: FromStr>(&self, column: &str) -> Result<Option<T>, sqlx::Error> {
+        let word = self.get::<Option<String>>(column)?;
+        word.map(|word| word.parse().map_err(|_| unknown_word(column))).transpose()
+    }
+
     /// # Errors
     /// Also if the column holds no number in E.164.
     pub fn e164(&self, column: &str) -> Result<E164, sqlx::Error> {
@@ -145,58 +161,123 @@ impl Row {
     }
 }
 
+fn unknown_word(column: &str) -> sqlx::Error {
+    let source = "no word that this version knows".into();
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source }
+}
+
 enum Connection {
     Postgres(PoolConnection<Postgres>),
     Sqlite(PoolConnection<Sqlite>),
 }
 
-/// A connection in use: a single statement, or a transaction.
+/// A connection in use, for a single statement or a transaction.
 ///
-/// It returns to its pool only by [`Work::done`] or [`Work::undo`]. If it is dropped before (an error, the time limit,
-/// a caller that went away), the connection is closed, which ends its transaction. A pool would ping it first, and a
+/// It returns to its pool only at the end of its unit of work. If it is dropped before (an error, the time limit, a
+/// caller that went away), the connection is closed, which ends its transaction. A pool would ping it first, and a
 /// server that has just stopped answering would block that until TCP gives up.
 pub struct Work {
     connection: Option<Connection>,
     in_transaction: bool,
 }
 
+/// Units of work. Each runs within [`super::LIMIT`] and classifies a failure; `act` names it in errors.
 impl Pool {
     pub fn is_postgres(&self) -> bool {
         matches!(self.engine, Engine::Postgres(_))
     }
 
-    /// For one statement, which is a transaction of its own.
-    pub async fn statement(&self) -> Result<Work, sqlx::Error> {
-        let connection = match &self.engine {
+    /// Runs one statement that only reads.
+    pub async fn read<T>(
+        &self,
+        act: &'static str,
+        steps: impl AsyncFnOnce(&mut Work) -> Result<T, sqlx::Error>,
+    ) -> Result<T, EngineError> {
+        self.within(act, async { self.reader().await?.finish(steps).await }).await
+    }
+
+    /// Runs one statement, which is a transaction of its own.
+    pub async fn statement<T>(
+        &self,
+        act: &'static str,
+        steps: impl AsyncFnOnce(&mut Work) -> Result<T, sqlx::Error>,
+    ) -> Result<T, EngineError> {
+        self.within(act, async { self.writer().await?.finish(steps).await }).await
+    }
+
+    /// Runs several statements that succeed or fail together: see [`Work::transaction`].
+    pub async fn transaction<T>(
+        &self,
+        act: &'static str,
+        steps: impl AsyncFnOnce(&mut Work) -> Result<T, sqlx::Error>,
+    ) -> Result<T, EngineError> {
+        self.statement(act, async |work| work.transaction(steps).await).await
+    }
+
+    /// The rows of one statement that only reads, each as `of` reads it.
+    pub async fn rows<T>(
+        &self,
+        act: &'static str,
+        sql: &'static str,
+        args: &[Arg<'_>],
+        of: impl Fn(&Row) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, EngineError> {
+        self.read(act, async |work| work.rows(sql, args).await?.iter().map(of).collect()).await
+    }
+
+    /// The first row of one statement that only reads, if there is one.
+    pub async fn optional<T>(
+        &self,
+        act: &'static str,
+        sql: &'static str,
+        args: &[Arg<'_>],
+        of: impl Fn(&Row) -> Result<T, sqlx::Error>,
+    ) -> Result<Option<T>, EngineError> {
+        self.read(act, async |work| work.optional(sql, args).await?.as_ref().map(of).transpose())
+            .await
+    }
+
+    /// The row of one statement that only reads and always has one.
+    pub async fn one<T>(
+        &self,
+        act: &'static str,
+        sql: &'static str,
+        args: &[Arg<'_>],
+        of: impl Fn(&Row) -> Result<T, sqlx::Error>,
+    ) -> Result<T, EngineError> {
+        self.read(act, async |work| of(&work.one(sql, args).await?)).await
+    }
+
+    /// Runs one statement and returns how many rows it changed.
+    pub async fn run(
+        &self,
+        act: &'static str,
+        sql: &'static str,
+        args: &[Arg<'_>],
+    ) -> Result<u64, EngineError> {
+        self.statement(act, async |work| work.run(sql, args).await).await
+    }
+
+    async fn writer(&self) -> Result<Work, sqlx::Error> {
+        Ok(Work::on(match &self.engine {
             Engine::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
             Engine::Sqlite { write, .. } => Connection::Sqlite(write.acquire().await?),
-        };
-        Ok(Work { connection: Some(connection), in_transaction: false })
+        }))
     }
 
-    /// For one statement that only reads.
-    pub async fn reading(&self) -> Result<Work, sqlx::Error> {
+    async fn reader(&self) -> Result<Work, sqlx::Error> {
         match &self.engine {
-            Engine::Postgres(_) => self.statement().await,
-            Engine::Sqlite { read, .. } => Ok(Work {
-                connection: Some(Connection::Sqlite(read.acquire().await?)),
-                in_transaction: false,
-            }),
+            Engine::Postgres(_) => self.writer().await,
+            Engine::Sqlite { read, .. } => Ok(Work::on(Connection::Sqlite(read.acquire().await?))),
         }
-    }
-
-    /// For several statements that succeed or fail together.
-    pub async fn transaction(&self) -> Result<Work, sqlx::Error> {
-        let mut work = self.statement().await?;
-        // IMMEDIATE: a SQLite transaction that reads first and writes later may fail to get the write lock.
-        let begin = if work.is_postgres() { "BEGIN" } else { "BEGIN IMMEDIATE" };
-        work.run(begin, &[]).await?;
-        work.in_transaction = true;
-        Ok(work)
     }
 }
 
 impl Work {
+    fn on(connection: Connection) -> Self {
+        Self { connection: Some(connection), in_transaction: false }
+    }
+
     pub fn is_postgres(&self) -> bool {
         matches!(self.connection, Some(Connection::Postgres(_)))
     }
@@ -244,22 +325,38 @@ impl Work {
         }
     }
 
-    /// Commits, and returns the connection to the pool.
-    pub async fn done(mut self) -> Result<(), sqlx::Error> {
-        if self.in_transaction {
+    /// Runs several statements that succeed or fail together, after others of this unit of work, if there were any.
+    /// Commits if `steps` returns `Ok` and has not called [`Work::undo`].
+    pub async fn transaction<T>(
+        &mut self,
+        steps: impl AsyncFnOnce(&mut Self) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        // IMMEDIATE: a SQLite transaction that reads first and writes later may fail to get the write lock.
+        let begin = if self.is_postgres() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        self.run(begin, &[]).await?;
+        self.in_transaction = true;
+        let result = steps(self).await?;
+        if std::mem::take(&mut self.in_transaction) {
             self.run("COMMIT", &[]).await?;
         }
-        drop(self.connection.take());
+        Ok(result)
+    }
+
+    /// Rolls the transaction back. Its steps can still succeed, with the reason why nothing changed.
+    pub async fn undo(&mut self) -> Result<(), sqlx::Error> {
+        self.in_transaction = false;
+        self.run("ROLLBACK", &[]).await?;
         Ok(())
     }
 
-    /// Rolls back, and returns the connection to the pool.
-    pub async fn undo(mut self) -> Result<(), sqlx::Error> {
-        if self.in_transaction {
-            self.run("ROLLBACK", &[]).await?;
-        }
+    /// Runs the steps and returns the connection to its pool.
+    async fn finish<T>(
+        mut self,
+        steps: impl AsyncFnOnce(&mut Self) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let result = steps(&mut self).await?;
         drop(self.connection.take());
-        Ok(())
+        Ok(result)
     }
 }
 

@@ -1,0 +1,60 @@
+//! Deletes an account, and its number wherever it is stored.
+
+use super::outbox::{self, Prepared};
+use super::sessions::{self, Ending};
+use super::{Accounts, audit, users};
+use domain::engine_error::EngineError;
+use domain::event::UserDeleted;
+use domain::ids::UserId;
+use domain::phone::E164;
+use domain::timestamp::Timestamp;
+use ledger::erase;
+use sql::args;
+
+impl Accounts {
+    /// Deletes the account, its sessions, its number wherever it is stored, and messages to it that the broker has not
+    /// taken yet. Returns whether it existed.
+    ///
+    /// What stays: the fence (a code's id), the counts of attempts and the run-time blocks (the phone's key, because
+    /// deleting an account must not reset either), and the audit. The audit names the account by `pseudonym`, in
+    /// earlier entries too: an HMAC that only the holder of the key can compute. `former` are the account's former
+    /// numbers, as far as they are known ([`Accounts::replaced_phones`]). The id stays in the deletion's event until the
+    /// broker has it.
+    pub async fn delete(
+        &self,
+        id: UserId,
+        pseudonym: &str,
+        former: &[E164],
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let deleted = self
+            .pool
+            .transaction("delete an account", async |work| {
+                let Some(phone_number) = users::lock_user(work, id).await? else {
+                    work.undo().await?;
+                    return Ok(false);
+                };
+                sessions::end(work, id, Ending::all("account_deleted"), None, now).await?;
+                let sql = "DELETE FROM users WHERE id = $1";
+                work.run(sql, args![id]).await?;
+                erase::phone(work, &phone_number).await?;
+                for number in former {
+                    erase::phone(work, number).await?;
+                }
+                outbox::take_back_texts(work, id).await?;
+                let gone = UserDeleted { user_id: id, deleted_at: now };
+                Prepared::of(now, None, gone)?.write(work, now).await?;
+                let own = actor == id.to_string();
+                let actor = if own { pseudonym } else { actor };
+                audit::write(work, now, actor, "user_deleted", pseudonym, "{}").await?;
+                audit::rename(work, &id.to_string(), pseudonym).await?;
+                Ok(true)
+            })
+            .await?;
+        if deleted {
+            self.pool.forget_log().await;
+        }
+        Ok(deleted)
+    }
+}

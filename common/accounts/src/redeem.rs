@@ -1,0 +1,49 @@
+//! The fence: a code is redeemed once, whatever another store says (P3), and only if its attempt may be judged (P4).
+
+use serde::Serialize;
+
+use super::document;
+use super::throttle::{self, Attempt, Throttle};
+use domain::ids::CodeId;
+use domain::timestamp::Timestamp;
+use sql::{Work, args};
+
+/// A correct code, and its expiry.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct UsedCode {
+    #[serde(rename = "code_id")]
+    pub id: CodeId,
+    #[serde(rename = "code_expires_at", serialize_with = "document::ms")]
+    pub expires_at: Timestamp,
+}
+
+/// Why a correct code was not redeemed. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The caller must not reveal that the code was correct.
+    Throttled(Throttle),
+    /// The code was used before, or its attempts are exhausted in the database.
+    CodeUsed,
+    /// The account whose phone should change is gone or blocked.
+    AccountGone,
+}
+
+/// Judges an attempt with a correct code and passes the code through the fence, once. If denied, the caller undoes the
+/// transaction.
+pub(super) async fn redeem(
+    work: &mut Work,
+    attempt: &Attempt<'_>,
+    code: UsedCode,
+) -> Result<Result<(), Denied>, sqlx::Error> {
+    if let Err(throttle) = throttle::check_locked(work, attempt).await? {
+        return Ok(Err(Denied::Throttled(throttle)));
+    }
+    let sql = "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2";
+    let spent = work.optional(sql, args![code.id, attempt.code_attempts]).await?;
+    if spent.is_some() {
+        return Ok(Err(Denied::CodeUsed));
+    }
+    let sql = "INSERT INTO used_codes (code_id, used_at, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    let passed = work.run(sql, args![code.id, attempt.now, code.expires_at]).await?;
+    Ok(if passed == 1 { Ok(()) } else { Err(Denied::CodeUsed) })
+}
