@@ -256,13 +256,13 @@ enum AckHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement<'a> {
     /// It is finished.
-    Done,
+    Ack,
     /// It is redelivered after the delay, with this attempt count.
-    Later { delay: Delay, attempts: u32 },
+    Retry { delay: Delay, attempts: u32 },
     /// It is dead-lettered for an operator.
-    Dead { reason: &'a str, attempts: u32 },
+    DeadLetter { reason: &'a str, attempts: u32 },
     /// It was not started: any consumer may take it at once.
-    Back,
+    Requeue,
 }
 
 impl Delivery {

@@ -184,7 +184,7 @@ pub async fn health(config: &Config) -> anyhow::Result<()> {
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    let status = ops::code_request(address, "/readyz")
+    let status = ops::get_status(address, "/readyz")
         .await
         .with_context(|| format!("no answer from {address}"))?;
     anyhow::ensure!(status == 200, "{address} is not ready: /readyz answers {status}");

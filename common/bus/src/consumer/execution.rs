@@ -72,10 +72,10 @@ impl<H: Handler> Execution<H> {
                 self.count_end().await;
                 return Disposition::Away(error);
             }
-            Try::Good => self.settle(Settlement::Done).await,
+            Try::Good => self.settle(Settlement::Ack).await,
             Try::Later(wait) => {
                 let (attempts, delay) = (self.message.attempts, Delay::about(wait));
-                self.settle(Settlement::Later { delay, attempts }).await;
+                self.settle(Settlement::Retry { delay, attempts }).await;
                 self.count_end().await;
                 return Disposition::PutOff(delay);
             }
@@ -93,7 +93,7 @@ impl<H: Handler> Execution<H> {
                     "message will be retried"
                 );
                 let delay = self.options.backoff[(attempts as usize - 1).min(3)];
-                self.settle(Settlement::Later { delay, attempts }).await;
+                self.settle(Settlement::Retry { delay, attempts }).await;
                 self.count_end().await;
                 return Disposition::PutOff(delay);
             }
@@ -131,7 +131,7 @@ impl<H: Handler> Execution<H> {
             error = format!("{error:#}"),
             "message dead-lettered"
         );
-        self.settle(Settlement::Dead { reason, attempts }).await;
+        self.settle(Settlement::DeadLetter { reason, attempts }).await;
     }
 
     /// A message that cannot be settled is redelivered. Its copy may then exist twice, which handlers tolerate.
@@ -143,9 +143,9 @@ impl<H: Handler> Execution<H> {
             error = %error,
             "message not settled, will be redelivered"
         );
-        if settle != Settlement::Done && !self.message.is_stale() {
+        if settle != Settlement::Ack && !self.message.is_stale() {
             sleep(WAIT_BEFORE_BACK).await;
-            if let Err(error) = self.message.settle(Settlement::Back).await {
+            if let Err(error) = self.message.settle(Settlement::Requeue).await {
                 tracing::debug!(error = %error, "cannot requeue a message");
             }
         }

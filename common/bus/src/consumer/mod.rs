@@ -352,7 +352,7 @@ impl<H: Handler> Worker<H> {
 async fn hand_back(queue: Queue, messages: impl IntoIterator<Item = Arc<Delivery>>) {
     let handing_back = async {
         for message in messages {
-            if let Err(error) = message.settle(Settlement::Back).await {
+            if let Err(error) = message.settle(Settlement::Requeue).await {
                 tracing::debug!(%queue, error = %error, "cannot return a message");
             }
         }

@@ -53,8 +53,8 @@ impl Progress {
     }
 
     fn settle_as(&self, state: u8) -> bool {
-        let command = Ordering::AcqRel;
-        self.0.compare_exchange(Self::WAITING, state, command, Ordering::Acquire).is_ok()
+        let ordering = Ordering::AcqRel;
+        self.0.compare_exchange(Self::WAITING, state, ordering, Ordering::Acquire).is_ok()
     }
 }
 

@@ -47,20 +47,20 @@ impl AckHandle {
         settle: Settlement<'_>,
     ) -> Result<(), EngineError> {
         match settle {
-            Settlement::Done => self.ack().await,
-            Settlement::Later { delay, attempts } => {
+            Settlement::Ack => self.ack().await,
+            Settlement::Retry { delay, attempts } => {
                 self.copy(message, self.queue.waiting(delay), headers_of(message, attempts))
                     .await?;
                 self.ack().await
             }
-            Settlement::Dead { reason, attempts } => {
+            Settlement::DeadLetter { reason, attempts } => {
                 let mut headers = headers_of(message, attempts);
                 headers.insert(REASON.into(), text(reason));
                 headers.insert(DEAD_AT.into(), text(&Clock::system().now().to_string()));
                 self.copy(message, self.queue.dead(), headers).await?;
                 self.ack().await
             }
-            Settlement::Back => {
+            Settlement::Requeue => {
                 let requeue = BasicNackOptions { requeue: true, multiple: false };
                 Self::answered(timeout(ANSWER_TIMEOUT, self.acker.nack(requeue)).await)
             }
