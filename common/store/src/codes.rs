@@ -34,8 +34,8 @@ impl Codes {
     /// request joins the code until the check is refunded as [`Refund::Unused`]: a new request opens a new code in its
     /// place, so that a client that requests again never gets a code already used by a login with an unknown outcome
     /// (W6).
-    pub async fn verify(&self, attempt: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
-        on_engine!(self.0, |engine| engine.verify(attempt))
+    pub async fn verify(&self, check: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
+        on_engine!(self.0, |engine| engine.verify(check))
     }
 
     /// Refunds a counted attempt that was not judged in the end (a wait was in force, or the database was away).

@@ -37,8 +37,8 @@ pub use self::inbox::KeptText;
 pub use self::limits::DISTINCT_KEPT_SECS;
 pub use self::statuses::{RequestStatus, Sweep, Swept};
 pub use self::types::{
-    Admission, Admit, CheckOutcome, Closing, Idempotency, Issue, Issued, NewCode, Refund, Replay,
-    RequestNote, Scope, Verify,
+    Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued, Matched,
+    NewCode, Refund, RequestNote, Scope, Verify,
 };
 pub use self::watchers::Watch;
 
@@ -55,6 +55,11 @@ const STATUS_KEPT_MS: i64 = 3_600_000;
 const IDEMPOTENCY_MS: i64 = 86_400_000;
 /// The longest cooldown that doubling reaches (contract, section 7).
 const COOLDOWN_CAP_MS: i64 = 600_000;
+
+/// Waits are told in whole seconds, never too short.
+fn secs_up(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or_default().div_ceil(1000)
+}
 
 /// The code store. Cheap to clone, as are its facets.
 #[derive(Clone)]

@@ -44,7 +44,7 @@ impl CodeCheck<'_> {
         act: impl AsyncFnOnce(&MatchedCode) -> Result<Result<Redeemed<T>, Denied>, ApiError>,
     ) -> Result<T, ApiError> {
         let matched = self.verify(caller).await?;
-        let code = matched.code_id;
+        let code = matched.code.code_id;
         match act(&matched).await {
             Ok(Ok(Redeemed { outcome, verified })) => {
                 self.close(code, Closing::Used(verified)).await;
@@ -52,7 +52,7 @@ impl CodeCheck<'_> {
             }
             Ok(Err(Denied::Throttled(throttle))) => {
                 self.refund(Refund::Unused(code)).await;
-                Err(throttled(throttle, matched.now))
+                Err(throttled(throttle, matched.code.now))
             }
             Ok(Err(Denied::CodeUsed)) => Err(self.used_before(&matched).await),
             Ok(Err(Denied::AccountGone)) => Err(ApiError::SessionRevoked),
@@ -83,22 +83,7 @@ impl CodeCheck<'_> {
             logins_per_ip_minute: per_ip,
         };
         match self.app.codes.verify(&verify).await? {
-            CheckOutcome::Matched {
-                code_id,
-                now,
-                expires_at,
-                attempts_left,
-                code_requests,
-                channel,
-            } => Ok(MatchedCode {
-                code_id,
-                now,
-                expires_at,
-                attempts_left,
-                code_requests,
-                channel,
-                named: self.request_id,
-            }),
+            CheckOutcome::Matched(code) => Ok(MatchedCode { code, named: self.request_id }),
             CheckOutcome::Wrong { code, now, attempts_left } => {
                 Err(self.wrong(code, attempts_left, now).await)
             }
@@ -169,16 +154,16 @@ impl CodeCheck<'_> {
     /// login or one that Redis forgot, it is as wrong as any other. If its attempts are exhausted, the answer is the
     /// same as for every attempt at it.
     async fn used_before(&self, matched: &MatchedCode) -> ApiError {
-        let code = matched.code_id;
+        let code = matched.code.code_id;
         match self.app.attempts.code_is_exhausted(code, self.app.attempt_limits()).await {
             Ok(true) => {
                 self.mark_exhausted(code).await;
-                self.exhausted(matched.expires_at, matched.now).await
+                self.exhausted(matched.code.expires_at, matched.code.now).await
             }
             Ok(false) => {
                 self.close(code, Closing::Refused).await;
                 count_check("used");
-                ApiError::OtpIncorrect { attempts_left: matched.attempts_left }
+                ApiError::OtpIncorrect { attempts_left: matched.code.attempts_left }
             }
             Err(error) => {
                 self.refund(Refund::CodeCheck(code)).await;

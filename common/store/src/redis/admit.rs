@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Redis;
 use super::answer::{Answer, odd};
 use super::keys::{REQUEST, admission_keys, idempotency_key};
-use crate::types::{Admission, Admit, Replay, RequestNote, as_text};
+use crate::types::{Admission, Admit, Admitted, RequestNote, as_text};
 use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
 use domain::engine_error::EngineError;
 use guard::Rule;
@@ -63,14 +63,17 @@ impl Redis {
                     shown.added.sends = 1;
                     guard.findings.note(code_request.destination(), shown);
                 }
-                Admission::Admitted {
+                Admission::Admitted(Admitted {
+                    request_id: code_request.request_id,
                     code_id: answer.parse(1)?,
+                    channel: code_request.channel,
                     now,
                     expires_at: answer.time(3)?,
                     resend_at: answer.time(4)?,
-                }
+                    published: false,
+                })
             }
-            "replayed" => Admission::Replayed(Replay {
+            "replayed" => Admission::Replayed(Admitted {
                 request_id: answer.parse(1)?,
                 code_id: answer.parse(2)?,
                 channel: answer.parse(3)?,

@@ -12,7 +12,7 @@ use super::keys::{
 };
 use super::{Redis, unique};
 use crate::Guard;
-use crate::types::{CheckOutcome, Closing, Issue, Issued, Refund, Scope, Verify};
+use crate::types::{CheckOutcome, Closing, Issue, Issued, Matched, Refund, Scope, Verify};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::PhoneKey;
@@ -38,7 +38,7 @@ struct IssueCall<'a> {
 #[derive(Serialize)]
 struct VerifyCall<'a> {
     #[serde(flatten)]
-    attempt: &'a Verify<'a>,
+    check: &'a Verify<'a>,
     /// Distinguishes this login from others of its millisecond.
     member: String,
 }
@@ -71,20 +71,20 @@ impl Redis {
         })
     }
 
-    pub async fn verify(&self, attempt: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
-        let mut call = VERIFY.key(code_key(attempt.phone, attempt.scope));
-        call.key(uncoded_key(attempt.phone, attempt.scope)).key(logins_key(attempt.ip_key));
-        let answer = Answer(self.act(call, &VerifyCall { attempt, member: unique() }).await?);
+    pub async fn verify(&self, check: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
+        let mut call = VERIFY.key(code_key(check.phone, check.scope));
+        call.key(uncoded_key(check.phone, check.scope)).key(logins_key(check.ip_key));
+        let answer = Answer(self.act(call, &VerifyCall { check, member: unique() }).await?);
         let code = || answer.word(1).map(|id| (!id.is_empty()).then_some(id));
         Ok(match answer.word(0)? {
-            "right" => CheckOutcome::Matched {
+            "right" => CheckOutcome::Matched(Matched {
                 code_id: answer.parse(1)?,
                 now: answer.time(2)?,
                 expires_at: answer.time(3)?,
                 attempts_left: answer.parse(4)?,
                 channel: answer.parse(5)?,
                 code_requests: read_code_requests(answer.0.get(6..).unwrap_or_default())?,
-            },
+            }),
             "wrong" => CheckOutcome::Wrong {
                 code: match code()? {
                     Some(_) => Some((answer.parse(1)?, answer.time(3)?)),

@@ -147,7 +147,3 @@ impl Redis {
 fn unique() -> String {
     hex::encode(domain::rng::bytes::<8>())
 }
-
-fn secs_up(ms: i64) -> u64 {
-    u64::try_from(ms).unwrap_or_default().div_ceil(1000)
-}

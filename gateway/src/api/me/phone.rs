@@ -97,7 +97,7 @@ async fn change(
     claimed: &ClaimedPhone,
     matched: &MatchedCode,
 ) -> Result<Result<Redeemed<PhoneChangeOutcome>, Denied>, ApiError> {
-    let (user_id, now) = (signed_in.user.id, matched.now);
+    let (user_id, now) = (signed_in.user.id, matched.code.now);
     let notice = notice_to_old(app, signed_in, now)?;
     let old = Phone::from(signed_in.user.phone_number.clone());
     let (old_sealed, until) = former_phone::seal(&app.engines.keys, user_id, &old, now)?;
@@ -107,7 +107,7 @@ async fn change(
         user_id,
         claimant: claimed.claimant(),
         country: claimed.phone.region(),
-        code: UsedCode { id: matched.code_id, expires_at: matched.expires_at },
+        code: UsedCode { id: matched.code.code_id, expires_at: matched.code.expires_at },
         request_id: matched.answered(),
         limits: app.attempt_limits(),
         keep: signed_in.session.id,
