@@ -51,7 +51,7 @@ pub async fn serve(
     let serve = server::serve(listener, public, server::Limits::default(), stop.clone());
     let publish = outbox::run(engines.clone(), app.outbox_filled.clone(), stop.clone());
     let guard =
-        service::guard_report::tell(engines.clone(), config.pumping_guard, "gateway", stop.clone());
+        service::guard_report::run(engines.clone(), config.pumping_guard, "gateway", stop.clone());
     let blocks = app.blocks.clone().follow(engines.clone(), stop.clone());
     let keys = app.token_keys.watch(stop.clone());
     let sweep = sweep(app.clone(), stop.clone());

@@ -78,7 +78,7 @@ pub async fn run(
     let guard = worker.config.sms.voice_fallback_secs > 0;
     let guard = guard.then(|| {
         let mode = worker.config.pumping_guard;
-        service::guard_report::tell(engines.clone(), mode, "otp-worker", stop.clone())
+        service::guard_report::run(engines.clone(), mode, "otp-worker", stop.clone())
     });
     let beside = async {
         tokio::join!(

@@ -53,7 +53,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                     &json!({ "rule": rule, "from": from, "to": to, "report": report }),
                 );
             }
-            tell(rule, &report)
+            print_report(rule, &report)
         }
         Command::Status(output) => {
             let operator = Operator::connect().await?;
@@ -96,7 +96,7 @@ async fn replay(
     }
 }
 
-fn tell(rule: Rule, report: &Report) -> anyhow::Result<()> {
+fn print_report(rule: Rule, report: &Report) -> anyhow::Result<()> {
     let (code_requests, verified, stopped) =
         (report.code_requests, report.verified, report.stopped);
     let blocks = report.stops.len();

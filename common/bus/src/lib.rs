@@ -1,8 +1,9 @@
 //! The message bus: events are published with a confirm, and each consumed message is settled explicitly.
 //!
-//! Owns the topology, publisher confirms, dead letters and the consume loop. Must never know what a message means or who
-//! handles it. [`Bus`] is RabbitMQ or, embedded, this process's memory; both obey one contract (`tests/contract/bus`).
-//! [`crate::consumer`] decides what a failure means: the bus only carries the attempt count and applies the given delay.
+//! Owns the topology, publisher confirms, dead letters and the consume loop. Must never know what a message means or
+//! who handles it. [`Bus`] is RabbitMQ or, embedded, this process's memory; both obey one contract
+//! (`tests/contract/bus`). [`crate::consumer`] decides what a failure means: the bus only carries the attempt count and
+//! applies the given delay.
 
 pub mod consumer;
 pub mod dead_letters;

@@ -53,7 +53,7 @@ pub(super) fn shown(reader: &Reader, worked_out: &[(&str, Option<String>)]) -> V
 const fn preset(setting: &Setting) -> Option<&'static str> {
     match setting.preset {
         Preset::Nothing => None,
-        Preset::Value(text) | Preset::Told(text) => Some(text),
+        Preset::Value(text) | Preset::Derived(text) => Some(text),
     }
 }
 
@@ -69,7 +69,7 @@ pub fn markdown() -> String {
             let default = match setting.preset {
                 Preset::Nothing => "\u{2013}".to_owned(),
                 Preset::Value(text) => format!("`{text}`"),
-                Preset::Told(text) => text.to_owned(),
+                Preset::Derived(text) => text.to_owned(),
             };
             let secret = if setting.secret { " Secret: never printed." } else { "" };
             let Setting { name, allowed, doc, .. } = setting;

@@ -7,21 +7,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::ids::AttemptId;
-use crate::ids::CodeId;
-use crate::ids::EventId;
-use crate::ids::MessageId;
-use crate::ids::RequestId;
-use crate::ids::SessionId;
-use crate::ids::UserId;
+use crate::ids::{AttemptId, CodeId, EventId, MessageId, RequestId, SessionId, UserId};
 use crate::phone::E164;
-use crate::seal::Seal;
-use crate::seal::Sealed;
+use crate::seal::{Seal, Sealed};
 use crate::timestamp::Timestamp;
-use crate::vocabulary::Channel;
-use crate::vocabulary::Purpose;
-use crate::vocabulary::Reason;
-use crate::vocabulary::Status;
+use crate::vocabulary::{Channel, Purpose, Reason, Status};
 
 /// The maximum size of an event (contract, section 4). Events with a provider's receipt also stay far below it.
 pub const MAX_BYTES: usize = 4096;

@@ -15,8 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::code::Code;
 use crate::phone::Phone;
-use crate::seal::Seal;
-use crate::seal::SealKey;
+use crate::seal::{Seal, SealKey};
 use crate::string_enum;
 
 type KeyBytes = Zeroizing<[u8; 32]>;

@@ -7,8 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::Connections;
-use crate::connections::wait_for;
+use crate::connections::{Connections, wait_for};
 use accounts::{Block, BlockKind, Blocks};
 use domain::engine_error::EngineError;
 use domain::keys::Keys;

@@ -10,11 +10,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::Connections;
-use crate::connections::Stopped;
+use crate::connections::{Connections, Stopped};
 use crate::health::Health;
-use crate::ops;
-use crate::telemetry;
+use crate::{ops, telemetry};
 use config::{Config, Role};
 use domain::clock::Clock;
 

@@ -1,7 +1,7 @@
 //! The code store: code requests, issued codes, attempts, and the status of each request.
 //!
-//! Owns what lives for minutes: codes, statuses, limits, the inbox. Must never know an account, SQL, or a readable number or
-//! code.
+//! Owns what lives for minutes: codes, statuses, limits, the inbox. Must never know an account, SQL, or a readable
+//! number or code.
 //!
 //! [`Store`] is the connection; its facets are what a part of a service holds of it. The port offers atomic operations,
 //! not get and set: each operation is one script in Redis, one lock in memory. Expiry, attempts and windows are our own

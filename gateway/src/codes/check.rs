@@ -34,18 +34,18 @@ pub(crate) struct Redeemed<T> {
 }
 
 impl CodeCheck<'_> {
-    /// Checks the code. If it is right, `act` exchanges it in the database, all or nothing; then the code is closed.
+    /// Checks the code. If it is right, `exchange` redeems it in the database, all or nothing; then the code is closed.
     ///
     /// # Errors
     /// 401 for a wrong code and one that was used before, 429 while no code is checked, 503 while an engine is away.
     pub async fn redeem<T>(
         &self,
         caller: &Caller,
-        act: impl AsyncFnOnce(&MatchedCode) -> Result<Result<Redeemed<T>, Denied>, ApiError>,
+        exchange: impl AsyncFnOnce(&MatchedCode) -> Result<Result<Redeemed<T>, Denied>, ApiError>,
     ) -> Result<T, ApiError> {
         let matched = self.verify(caller).await?;
         let code = matched.code.code_id;
-        match act(&matched).await {
+        match exchange(&matched).await {
             Ok(Ok(Redeemed { outcome, verified })) => {
                 self.close(code, Closing::Used(verified)).await;
                 Ok(outcome)
@@ -196,16 +196,16 @@ impl CodeCheck<'_> {
     async fn mark_exhausted(&self, code: CodeId) {
         let attempts = self.app.config.otp.attempts;
         let codes = &self.app.codes;
-        let told = codes.mark_exhausted(&self.claimed.key, self.scope, code, attempts).await;
-        or_warn(told, "cannot mark a code as exhausted in Redis");
+        let marked = codes.mark_exhausted(&self.claimed.key, self.scope, code, attempts).await;
+        or_warn(marked, "cannot mark a code as exhausted in Redis");
     }
 
     /// Refunds an attempt that the database did not judge: it costs none of the code's attempts. If this fails, the
     /// attempt stays counted, which is the safe side.
     async fn refund(&self, refund: Refund) {
         let codes = &self.app.codes;
-        let told = codes.refund(&self.claimed.key, self.scope, refund).await;
-        or_warn(told, "cannot refund an attempt, it stays counted");
+        let refunded = codes.refund(&self.claimed.key, self.scope, refund).await;
+        or_warn(refunded, "cannot refund an attempt, it stays counted");
     }
 
     /// Closes the code in Redis. The fence in the database already decides; this saves later attempts the query.
@@ -214,14 +214,14 @@ impl CodeCheck<'_> {
         let destination =
             Destination { country: phone.region(), operator_prefix: phone.operator_prefix() };
         let codes = &self.app.codes;
-        let told = codes.close(key, self.scope, code, closing, destination).await;
-        or_warn(told, "cannot close a used code in Redis");
+        let closed = codes.close(key, self.scope, code, closing, destination).await;
+        or_warn(closed, "cannot close a used code in Redis");
     }
 }
 
 /// The database has decided already: a failure to tell Redis changes no answer.
-fn or_warn(told: Result<(), EngineError>, message: &str) {
-    if let Err(error) = told {
+fn or_warn(written: Result<(), EngineError>, message: &str) {
+    if let Err(error) = written {
         tracing::warn!(error = format!("{error:#}"), "{message}");
     }
 }

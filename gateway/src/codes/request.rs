@@ -44,7 +44,7 @@ struct RequestView<'a> {
 }
 
 /// Admits the code request and publishes it as an `E`. It looks up no account, so the answer cannot reveal one (P6).
-pub(crate) async fn code_request<E: CarriesCodeRequest>(
+pub(crate) async fn request_code<E: CarriesCodeRequest>(
     app: &App,
     caller: &Caller,
     wanted: NewCodeRequest,

@@ -79,7 +79,7 @@ where
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, peer, place)) => {
+            Ok((stream, peer, permit)) => {
                 pause = ACCEPT_PAUSE;
                 let (service, stop, cut) = (service.clone(), stop.clone(), cut.clone());
                 connections.spawn(async move {
@@ -87,7 +87,7 @@ where
                         () = connection(stream, peer, service, limits, stop) => {}
                         () = cut.cancelled() => {}
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
             // The client went away before we accepted it: not our fault.
@@ -115,9 +115,9 @@ where
 type Accepted = (TcpStream, Peer, tokio::sync::OwnedSemaphorePermit);
 
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let permit = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, Peer(peer), place))
+    Ok((stream, Peer(peer), permit))
 }
 
 fn is_of_the_client(error: &io::Error) -> bool {

@@ -89,7 +89,7 @@ impl Import {
         if progress {
             eprintln!("\r{0} of {0}", rows.len());
         }
-        tally.tell(self.dry_run, self.output.json)
+        tally.print(self.dry_run, self.output.json)
     }
 }
 
@@ -162,7 +162,7 @@ impl Tally {
     }
 
     /// Prints the outcome, and fails if rows were left out: a script must not mistake that for a complete import.
-    fn tell(&self, dry_run: bool, json: bool) -> anyhow::Result<()> {
+    fn print(&self, dry_run: bool, json: bool) -> anyhow::Result<()> {
         for (line, why) in &self.bad {
             eprintln!("line {line}: left out: {why}");
         }

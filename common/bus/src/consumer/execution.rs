@@ -8,10 +8,7 @@ use futures::FutureExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::{Crashes, Failure, Handler, Options};
-use crate::Delay;
-use crate::Delivery;
-use crate::Queue;
-use crate::Settlement;
+use crate::{Delay, Delivery, Queue, Settlement};
 use domain::engine_error::EngineError;
 
 /// The failure that dead-letters a message.
@@ -61,13 +58,13 @@ impl<H: Handler> Execution<H> {
     }
 
     async fn disposition(&self) -> Disposition {
-        let attempt = match self.count_start().await {
+        let outcome = match self.count_start().await {
             Ok(true) => self.attempt().await,
             Ok(false) => return Disposition::MustRunAlone,
-            Err(attempt) => attempt,
+            Err(outcome) => outcome,
         };
         let attempts = self.message.attempts.saturating_add(1);
-        match attempt {
+        match outcome {
             Try::Away(error) => {
                 self.count_end().await;
                 return Disposition::Away(error);

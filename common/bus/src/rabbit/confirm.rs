@@ -14,8 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::command::{Command, Outgoing, PublishJob, refuse};
 use super::link::short;
-use crate::PUBLISH_TIMEOUT;
-use crate::PublishError;
+use crate::{PUBLISH_TIMEOUT, PublishError};
 use domain::event::CONTENT_TYPE;
 
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -164,7 +163,7 @@ async fn await_confirms(sent: &mut [Sent], deadline: Instant) -> HashSet<Whereab
 
 /// Makes a harmless round trip on the channel.
 async fn ping(channel: &Channel, deadline: Instant) -> bool {
-    let asked = channel.basic_qos(0, BasicQosOptions::default());
+    let request = channel.basic_qos(0, BasicQosOptions::default());
     let within = deadline.min(Instant::now() + PING_TIMEOUT);
-    matches!(timeout_at(within, asked).await, Ok(Ok(())))
+    matches!(timeout_at(within, request).await, Ok(Ok(())))
 }

@@ -24,10 +24,8 @@ use super::declare::declare;
 use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later, short};
 use super::publish::Publisher;
 use super::settle::{AckHandle, FIRST_AT, attempts_of, kind_of, number, time_of};
-use crate::Attached;
-use crate::Delivery;
-use crate::name_for;
 use crate::topology::Queue;
+use crate::{Attached, Delivery, name_for};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 
@@ -253,8 +251,8 @@ impl Task {
     async fn count_dead_letters(&self, questions: &Channel) -> Result<(), String> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let dead = self.queue.dead();
-        let asked = questions.queue_declare(short(&dead), passive, FieldTable::default());
-        match timeout(ANSWER_TIMEOUT, asked).await {
+        let declared = questions.queue_declare(short(&dead), passive, FieldTable::default());
+        match timeout(ANSWER_TIMEOUT, declared).await {
             Ok(Ok(queue)) => {
                 self.dead_letters.store(queue.message_count(), Ordering::Relaxed);
                 Ok(())

@@ -13,13 +13,9 @@ use super::link::{ENGINE, Frames, classify, short};
 use super::settle::{
     DEAD_AT, FIRST_AT, REASON, attempts_of, copy_to, headers_of, kind_of, text_of, time_of,
 };
-use crate::Delivery;
-use crate::dead_letters::DeadDetail;
-use crate::dead_letters::DeadLetter;
-use crate::dead_letters::Selection;
-use crate::dead_letters::redacted;
-use crate::name_for;
+use crate::dead_letters::{DeadDetail, DeadLetter, Selection, redacted};
 use crate::topology::Queue;
+use crate::{Delivery, name_for};
 use domain::engine_error::EngineError;
 
 impl Rabbit {
@@ -135,8 +131,8 @@ impl DeadLetterQueue {
         let open = || connection.create_channel();
         let channel = open().await.map_err(|e| classify(e, "open a channel"))?;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = channel.queue_declare(short(&queue.dead()), passive, FieldTable::default());
-        let left = asked.await.map_err(|e| classify(e, "count dead letters"))?.message_count();
+        let declared = channel.queue_declare(short(&queue.dead()), passive, FieldTable::default());
+        let left = declared.await.map_err(|e| classify(e, "count dead letters"))?.message_count();
         Ok(Self { connection, channel, queue, left })
     }
 

@@ -8,9 +8,7 @@ use lapin::{Channel, Connection, ExchangeKind};
 use tokio::time::timeout;
 
 use super::link::{ENGINE, classify, short};
-use crate::topology::Argument;
-use crate::topology::EXCHANGE;
-use crate::topology::declarations;
+use crate::topology::{Argument, EXCHANGE, declarations};
 use domain::engine_error::EngineError;
 
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -14,8 +14,7 @@ use super::command::{CancelOnDrop, Command, Outgoing, Progress, PublishJob, refu
 use super::confirm::{ChannelState, send};
 use super::declare::declare;
 use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later};
-use crate::PUBLISH_TIMEOUT;
-use crate::PublishError;
+use crate::{PUBLISH_TIMEOUT, PublishError};
 use domain::engine_error::EngineError;
 
 /// A larger batch gains nothing: 256 keeps the broker busy, and the confirms of a batch arrive together.
@@ -67,13 +66,13 @@ impl Publisher {
         let _withdrawal = CancelOnDrop(progress.clone());
         let (reply, answer) = oneshot::channel();
         let job = PublishJob { outgoing, progress: progress.clone(), reply };
-        let asked = async {
+        let exchange = async {
             if self.commands.send(Command::Publish(job)).await.is_err() {
                 return None;
             }
             answer.await.ok()
         };
-        match timeout_at(deadline, asked).await {
+        match timeout_at(deadline, exchange).await {
             Ok(Some(answer)) => answer,
             ended => {
                 let cause = match ended {
@@ -90,12 +89,12 @@ impl Publisher {
     pub(super) async fn ready(&self) -> Result<(), EngineError> {
         self.check_up().map_err(|cause| EngineError::away(ENGINE, cause))?;
         let (reply, answer) = oneshot::channel();
-        let asked = async {
+        let exchange = async {
             let gone = || EngineError::away(ENGINE, anyhow!("the publishing task has ended"));
             self.commands.send(Command::Ping(reply)).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
-        match timeout(READY_TIMEOUT, asked).await {
+        match timeout(READY_TIMEOUT, exchange).await {
             Ok(answer) => answer,
             Err(_) => Err(EngineError::away(ENGINE, anyhow!("no answer within 1 s"))),
         }
@@ -213,14 +212,14 @@ impl Owner {
     async fn connect_again(&mut self) -> Option<Up> {
         let mut backoff = Backoff::new();
         loop {
-            let attempt = async {
+            let connecting = async {
                 backoff.wait().await;
                 Up::open(&self.link).await
             };
-            tokio::pin!(attempt);
+            tokio::pin!(connecting);
             let done = loop {
                 tokio::select! {
-                    done = &mut attempt => break done,
+                    done = &mut connecting => break done,
                     command = self.commands.recv() => refuse(command?, "the broker is not connected"),
                 }
             };

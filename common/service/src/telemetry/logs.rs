@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    fn told(filter: Option<&str>, form: Form, act: impl FnOnce()) -> String {
+    fn logged(filter: Option<&str>, form: Form, act: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
         let subscriber = subscriber(parse(filter).unwrap(), form, move || writer.clone());
@@ -138,7 +138,7 @@ mod tests {
             "trace,lapin::returned_messages=trace",
         ] {
             for form in [Form::Json, Form::Readable] {
-                let text = told(Some(filter), form, everybody_talks);
+                let text = logged(Some(filter), form, everybody_talks);
                 assert!(!text.contains("SECRET"), "{filter}: {text}");
                 assert!(text.contains("own trace"), "{filter}: {text}");
                 assert!(text.contains("their warning"), "{filter}: {text}");
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn without_a_filter_info_is_logged_and_debug_is_not() {
         for filter in [None, Some(""), Some("  ")] {
-            let text = told(filter, Form::Json, || {
+            let text = logged(filter, Form::Json, || {
                 tracing::info!(target: "service", part = 3, "shown");
                 tracing::debug!(target: "service", "hidden");
             });
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_filter_can_silence_third_party_crates_too() {
-        assert_eq!(told(Some("off"), Form::Json, everybody_talks), "");
+        assert_eq!(logged(Some("off"), Form::Json, everybody_talks), "");
         assert!(check_filter("info,gateway=debug").is_ok());
         assert!(check_filter("gateway=loud").is_err());
     }

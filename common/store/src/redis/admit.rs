@@ -55,7 +55,8 @@ impl Redis {
             idempotency_kept_ms: IDEMPOTENCY_MS,
             request_keys: REQUEST,
         };
-        let answer = Answer(self.act(admission_keys(&ADMIT, code_request), &document).await?);
+        let answer =
+            Answer(self.script_with(admission_keys(&ADMIT, code_request), &document).await?);
         Ok(match answer.word(0)? {
             "admitted" => {
                 let now = answer.time(2)?;
@@ -103,7 +104,8 @@ impl Redis {
         guard: &Guard,
     ) -> Result<(), EngineError> {
         let document = WithdrawCall { code_request, rule: &guard.rule };
-        let answer = Answer(self.act(admission_keys(&WITHDRAW, code_request), &document).await?);
+        let answer =
+            Answer(self.script_with(admission_keys(&WITHDRAW, code_request), &document).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.sends = -1;
             guard.findings.note(code_request.destination(), shown);

@@ -60,7 +60,7 @@ impl Redis {
     pub async fn issue(&self, issue: &Issue<'_>) -> Result<Issued, EngineError> {
         let call = ISSUE.key(code_key(issue.phone, issue.scope));
         let document = IssueCall { issue, channel: issue.note.channel };
-        let answer = Answer(self.act(call, &document).await?);
+        let answer = Answer(self.script_with(call, &document).await?);
         Ok(match answer.word(0)? {
             "code" => Issued::Code(answer.word(1)?.to_owned()),
             "nothing" => Issued::Nothing,
@@ -74,7 +74,7 @@ impl Redis {
     pub async fn verify(&self, check: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
         let mut call = VERIFY.key(code_key(check.phone, check.scope));
         call.key(uncoded_key(check.phone, check.scope)).key(logins_key(check.ip_key));
-        let answer = Answer(self.act(call, &VerifyCall { check, member: unique() }).await?);
+        let answer = Answer(self.script_with(call, &VerifyCall { check, member: unique() }).await?);
         let code = || answer.word(1).map(|id| (!id.is_empty()).then_some(id));
         Ok(match answer.word(0)? {
             "right" => CheckOutcome::Matched(Matched {
@@ -154,7 +154,7 @@ impl Redis {
             rule: &guard.rule,
             request_keys: REQUEST,
         };
-        let answer = Answer(self.act(call, &document).await?);
+        let answer = Answer(self.script_with(call, &document).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.verified = 1;
             guard.findings.note(destination, shown);

@@ -119,7 +119,7 @@ impl Redis {
     }
 
     /// Runs a script whose one argument is a JSON document: `document`, and the offset of the clock.
-    async fn act<T: redis::FromRedisValue>(
+    async fn script_with<T: redis::FromRedisValue>(
         &self,
         mut call: ScriptInvocation<'_>,
         document: &impl Serialize,

@@ -19,7 +19,7 @@ use crate::codes::caller::Caller;
 use crate::codes::check::{CodeCheck, Redeemed};
 use crate::codes::claimed_phone::ClaimedPhone;
 use crate::codes::matched_code::MatchedCode;
-use crate::codes::request::{NewCodeRequest, code_request};
+use crate::codes::request::{NewCodeRequest, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
@@ -53,7 +53,7 @@ pub(crate) async fn request(
         locale: Some(signed_in.user.locale.clone()),
         channel: Channel::Sms,
     };
-    let accepted = code_request::<OtpRequested>(&app, &caller, wanted).await?;
+    let accepted = request_code::<OtpRequested>(&app, &caller, wanted).await?;
     app.phone_changes.note(user, sealed.as_str(), app.config.otp.ttl_secs * 1000).await?;
     Ok(accepted)
 }
