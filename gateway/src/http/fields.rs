@@ -131,7 +131,7 @@ mod tests {
                 errors.into_iter().map(|error| (error.field, error.code)).collect()
             }
             Ok(()) => Vec::new(),
-            Err(other) => panic!("{other}"),
+            Err(other) => panic!("{other:?}"),
         }
     }
 
