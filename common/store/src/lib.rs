@@ -17,24 +17,33 @@ macro_rules! on_engine {
     };
 }
 
+/// Declares operations of a facet; after `=>`, the name that both engines have for it.
+macro_rules! operations {
+    ($facet:ident { $($(#[$doc:meta])+ fn $name:ident($($arg:ident: $type:ty),+) -> $answer:ty => $method:ident;)+ }) => {
+        impl $facet {
+            $($(#[$doc])+ pub async fn $name(&self, $($arg: $type),+) -> Result<$answer, EngineError> {
+                on_engine!(self.0, |engine| engine.$method($($arg),+))
+            })+
+        }
+    };
+}
+
 pub mod clock_sync;
 mod codes;
-mod crash_counts;
+mod counts;
 mod delivery;
 pub mod inbox;
-mod limits;
 mod memory;
 mod phone_changes;
 mod redis;
-mod replay_guard;
 mod statuses;
 mod types;
 mod watchers;
 
 use std::sync::Arc;
 
+pub use self::counts::DISTINCT_KEPT_SECS;
 pub use self::inbox::KeptText;
-pub use self::limits::DISTINCT_KEPT_SECS;
 pub use self::statuses::{RequestStatus, Sweep, Swept};
 pub use self::types::{
     Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued, Matched,

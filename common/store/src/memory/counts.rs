@@ -1,7 +1,7 @@
 //! Counts beside the codes: logins per address, different bodies under one key, one-time keys, starts of a message.
 
 use super::{MINUTE, Memory, State};
-use crate::crash_counts::STARTS_KEPT_MS;
+use crate::counts::STARTS_KEPT_MS;
 use crate::{DISTINCT_KEPT_SECS, secs_up};
 
 impl Memory {

@@ -6,7 +6,7 @@ use deadpool_redis::redis::{AsyncCommands as _, Script};
 
 use super::keys::logins_key;
 use super::{Redis, unique};
-use crate::crash_counts::STARTS_KEPT_MS;
+use crate::counts::STARTS_KEPT_MS;
 use crate::{DISTINCT_KEPT_SECS, secs_up};
 use domain::engine_error::EngineError;
 
