@@ -324,7 +324,7 @@ fn family(kind: &str) -> &str {
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming")
+        f.debug_struct("Delivery")
             .field("kind", &self.kind)
             .field("id", &self.id)
             .field("attempts", &self.attempts)

@@ -143,25 +143,21 @@ async fn connection<S>(
         stalled: limits.stalled_within,
         header_bytes: limits.header_bytes,
     });
-    let answer = {
-        let pace = pace.clone();
-        service_fn(move |request: hyper::Request<Incoming>| {
-            let framed_twice =
-                pace.request_began(request.headers().contains_key(TRANSFER_ENCODING));
-            let answering = Answering(pace.clone());
-            let service = service.clone();
-            async move {
-                let mut request = request.map(axum::body::Body::new);
-                request.extensions_mut().insert(peer);
-                request.extensions_mut().insert(limits.body);
-                if framed_twice {
-                    request.extensions_mut().insert(FramedTwice);
-                }
-                let response = service.oneshot(request).await?;
-                Ok::<_, Infallible>(response.map(|body| PacedBody::new(body, answering)))
-            }
-        })
-    };
+    let reported = pace.clone();
+    let answer = service_fn(move |request: hyper::Request<Incoming>| {
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        let framed_twice = reported.request_began(is_chunked);
+        let answering = Answering(reported.clone());
+        let mut request = request.map(axum::body::Body::new);
+        let extensions = request.extensions_mut();
+        extensions.insert(peer);
+        extensions.insert(limits.body);
+        if framed_twice {
+            extensions.insert(FramedTwice);
+        }
+        let response = service.clone().oneshot(request);
+        async move { Ok::<_, Infallible>(response.await?.map(|body| PacedBody::new(body, answering))) }
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         // `pace` times the headers: hyper's own timeout would also cut connections that idle between two requests.

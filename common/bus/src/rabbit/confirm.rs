@@ -48,6 +48,17 @@ pub(super) async fn send(
     commands: impl Iterator<Item = Command>,
 ) -> ChannelState {
     let deadline = Instant::now() + PUBLISH_TIMEOUT;
+    let (mut sent, verdict) = hand_over(channel, commands, deadline).await;
+    let returned = await_confirms(&mut sent, deadline).await;
+    sent.into_iter().fold(verdict, |verdict, one| verdict.max(one.answer(&returned)))
+}
+
+/// Hands the batch to the channel, and answers what needs no confirm.
+async fn hand_over(
+    channel: &Channel,
+    commands: impl Iterator<Item = Command>,
+    deadline: Instant,
+) -> (Vec<Sent>, ChannelState) {
     let mut verdict = ChannelState::Clean;
     let mut sent = Vec::new();
     for command in commands {
@@ -84,11 +95,14 @@ pub(super) async fn send(
         };
         sent.push(Sent { job, outcome });
     }
-    let returned = await_confirms(&mut sent, deadline).await;
-    for Sent { job, outcome } in sent {
-        let outgoing = &job.outgoing;
-        let (answer, meaning) = match outcome {
-            _ if returned.contains(&whereabouts(outgoing)) => {
+    (sent, verdict)
+}
+
+impl Sent {
+    /// Answers the caller. Returns what the outcome means for the channel.
+    fn answer(self, returned: &HashSet<Whereabouts>) -> ChannelState {
+        let (answer, meaning) = match self.outcome {
+            _ if returned.contains(&whereabouts(&self.job.outgoing)) => {
                 (Err(PublishError::Unroutable), ChannelState::ChannelFailed)
             }
             Outcome::Confirmed => (Ok(()), ChannelState::Clean),
@@ -101,10 +115,9 @@ pub(super) async fn send(
                 (Err(PublishError::Unknown(silent)), ChannelState::ChannelSuspect)
             }
         };
-        verdict = verdict.max(meaning);
-        drop(job.reply.send(answer));
+        drop(self.job.reply.send(answer));
+        meaning
     }
-    verdict
 }
 
 async fn publish(channel: &Channel, outgoing: &Outgoing) -> lapin::Result<lapin::PublisherConfirm> {
