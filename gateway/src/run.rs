@@ -61,11 +61,7 @@ pub async fn serve(
 
 /// Deletes expired rows, a batch at a time.
 async fn sweep(app: App, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
-        }
+    while stop.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
         let now = app.engines.clock.now();
         while !stop.is_cancelled() {
             match Sweeper::new(&app.engines.sql).sweep(app.attempt_limits(), now).await {

@@ -100,19 +100,14 @@ impl OtpWorker {
     fn forms_of(&self, slot: &Slot<'_>, code: &Code) -> anyhow::Result<(String, Sealed<String>)> {
         let keys = &self.engines.keys;
         let digest = keys.code_digest(&slot.scope.to_string(), slot.phone, code)?;
-        let sealed = keys
-            .code()?
-            .seal(&code.expose().to_owned(), &slot.bound().each_ref().map(String::as_str))?;
+        let sealed = keys.code()?.seal(&code.expose().to_owned(), &slot.bound())?;
         Ok((digest, sealed))
     }
 
     pub(crate) fn open_code(&self, slot: &Slot<'_>, sealed: String) -> Result<Code, Failure> {
         let open = || {
-            let digits: String = self
-                .engines
-                .keys
-                .code()?
-                .open(&Sealed::from_text(sealed), &slot.bound().each_ref().map(String::as_str))?;
+            let digits: String =
+                self.engines.keys.code()?.open(&Sealed::from_text(sealed), &slot.bound())?;
             // A code issued before a change of LATCHKEY_OTP_LENGTH is still valid.
             let length = u8::try_from(digits.len()).context("a code of impossible length")?;
             Code::parse(&digits, length).context("a sealed value that is not a code")

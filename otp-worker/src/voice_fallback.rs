@@ -10,7 +10,6 @@ use std::time::Duration;
 use bus::consumer::Failure;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Event as _, OtpTexted, Recipient};
 use domain::ids::EventId;
-use domain::keys::PhoneKey;
 use domain::limits::Limits;
 use domain::phone::Phone;
 use domain::vocabulary::{Channel, Reason, Status};
@@ -113,7 +112,7 @@ impl OtpWorker {
         let call = slot.code_request;
         let limits =
             Limits { resend_cooldown_secs: 0, sends_per_ip_hour: 0, ..self.config.limits.clone() };
-        let admit = self.as_code_request(slot, &limits, slot.phone_key);
+        let admit = self.as_code_request(slot, &limits);
         match self.codes.admit(&admit).await? {
             Admission::Admitted { .. } => Ok(true),
             Admission::Replayed(first) => Ok(first.request_id == call.request_id),
@@ -126,18 +125,13 @@ impl OtpWorker {
         }
     }
 
-    fn as_code_request<'a>(
-        &'a self,
-        slot: &Slot<'a>,
-        limits: &'a Limits,
-        phone: &'a PhoneKey,
-    ) -> Admit<'a> {
+    fn as_code_request<'a>(&'a self, slot: &Slot<'a>, limits: &'a Limits) -> Admit<'a> {
         let code_request = slot.code_request;
         Admit {
             request_id: code_request.request_id,
             new_code_id: code_request.code_id,
             only_code: Some(code_request.code_id),
-            phone,
+            phone: slot.phone_key,
             scope: slot.scope,
             ttl_ms: self.config.otp.ttl_secs * 1000,
             attempts: self.config.otp.attempts,
