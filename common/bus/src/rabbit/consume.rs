@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::anyhow;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lapin::message::Delivery as AmqpDelivery;
@@ -21,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::declare::declare;
-use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later, short};
+use super::link::{Backoff, Frames, Link, away, classify, close_later, short};
 use super::publish::Publisher;
 use super::settle::{AckHandle, FIRST_AT, attempts_of, kind_of, number, time_of};
 use crate::topology::Queue;
@@ -187,7 +186,7 @@ impl Task {
                 close_later(connection);
                 Err(error)
             }
-            Err(_) => Err(EngineError::away(ENGINE, anyhow!("attach to a queue: timed out"))),
+            Err(_) => Err(away("attach to a queue: timed out")),
         }
     }
 

@@ -9,7 +9,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
 
 use super::Rabbit;
-use super::link::{ENGINE, Frames, classify, short};
+use super::link::{ENGINE, Frames, away, classify, short};
 use super::settle::{
     DEAD_AT, FIRST_AT, REASON, attempts_of, copy_to, headers_of, kind_of, text_of, time_of,
 };
@@ -89,8 +89,7 @@ impl Rabbit {
             }
             let acked = delivery.acker.ack(BasicAckOptions::default()).await;
             if !acked.map_err(|e| classify(e, "remove a dead letter"))? {
-                let lost = anyhow::anyhow!("the broker was lost before a dead letter was removed");
-                return Err(EngineError::away(ENGINE, lost));
+                return Err(away("the broker was lost before a dead letter was removed"));
             }
             taken += 1;
             if matches!(pick, Selection::One(_)) {

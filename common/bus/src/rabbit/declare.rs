@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use tokio::time::timeout;
 
-use super::link::{ENGINE, classify, short};
+use super::link::{away, classify, short};
 use crate::topology::{Argument, EXCHANGE, declarations};
 use domain::engine_error::EngineError;
 
@@ -28,12 +28,7 @@ pub(super) async fn declare(connection: &Connection) -> Result<(), EngineError> 
         }
         Ok(())
     };
-    match timeout(TIMEOUT, declaring).await {
-        Ok(done) => done,
-        Err(_) => {
-            Err(EngineError::away(ENGINE, anyhow::anyhow!("declare the topology: timed out")))
-        }
-    }
+    timeout(TIMEOUT, declaring).await.map_err(|_| away("declare the topology: timed out"))?
 }
 
 async fn declare_on(channel: &Channel) -> Result<(), EngineError> {

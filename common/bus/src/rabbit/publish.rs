@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::command::{CancelOnDrop, Command, Outgoing, Progress, PublishJob, refuse};
 use super::confirm::{ChannelState, send};
 use super::declare::declare;
-use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later};
+use super::link::{Backoff, ENGINE, Frames, Link, away, classify, close_later};
 use crate::{PUBLISH_TIMEOUT, PublishError};
 use domain::engine_error::EngineError;
 
@@ -90,14 +90,11 @@ impl Publisher {
         self.check_up().map_err(|cause| EngineError::away(ENGINE, cause))?;
         let (reply, answer) = oneshot::channel();
         let exchange = async {
-            let gone = || EngineError::away(ENGINE, anyhow!("the publishing task has ended"));
+            let gone = || away("the publishing task has ended");
             self.commands.send(Command::Ping(reply)).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
-        match timeout(READY_TIMEOUT, exchange).await {
-            Ok(answer) => answer,
-            Err(_) => Err(EngineError::away(ENGINE, anyhow!("no answer within 1 s"))),
-        }
+        timeout(READY_TIMEOUT, exchange).await.map_err(|_| away("no answer within 1 s"))?
     }
 
     /// Whether the task that owns the channel is gone.
@@ -165,10 +162,8 @@ async fn confirming(connection: &Connection) -> Result<Channel, EngineError> {
         select.map_err(|e| classify(e, "enable confirms"))?;
         Ok(channel)
     };
-    match timeout(READY_TIMEOUT, opening).await {
-        Ok(opened) => opened,
-        Err(_) => Err(EngineError::away(ENGINE, anyhow!("open a channel: no answer within 1 s"))),
-    }
+    let opened = timeout(READY_TIMEOUT, opening).await;
+    opened.map_err(|_| away("open a channel: no answer within 1 s"))?
 }
 
 /// The task that owns the connection and its channel.

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
 use super::command::Outgoing;
-use super::link::{ENGINE, classify};
+use super::link::{ENGINE, away, classify};
 use super::publish::{MAX_NAME, Publisher};
 use crate::topology::Queue;
 use crate::{Delivery, Glance, PublishError, Settlement};
@@ -73,11 +72,9 @@ impl AckHandle {
     ) -> Result<(), EngineError> {
         match sent {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => {
-                Err(EngineError::away(ENGINE, anyhow!("the message is no longer ours")))
-            }
+            Ok(Ok(false)) => Err(away("the message is no longer ours")),
             Ok(Err(error)) => Err(classify(error, "settle a message")),
-            Err(_) => Err(EngineError::away(ENGINE, anyhow!("settle a message: timed out"))),
+            Err(_) => Err(away("settle a message: timed out")),
         }
     }
 
@@ -91,10 +88,8 @@ impl AckHandle {
         let outgoing = copy_to(to, message, headers);
         let copied = self.publisher.publish(outgoing).await;
         copied.map_err(|error: PublishError| {
-            EngineError::away(
-                ENGINE,
-                anyhow::Error::new(error).context("copy a message to another queue"),
-            )
+            let cause = anyhow::Error::new(error).context("copy a message to another queue");
+            EngineError::away(ENGINE, cause)
         })
     }
 }
