@@ -21,7 +21,8 @@ use tower::{Service, ServiceExt as _};
 
 use crate::http::body::BodyLimits;
 use crate::http::client_ip::Peer;
-use crate::http::connection_timeouts::{Pace, Paced, PacedBody, Paces};
+use crate::http::connection_timeouts::{Pace, Paced, Paces};
+use crate::http::watched_body::{WatchedBody, Watcher};
 
 /// Limits on what a connection may cost.
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +157,7 @@ async fn connection<S>(
             extensions.insert(FramedTwice);
         }
         let response = service.clone().oneshot(request);
-        async move { Ok::<_, Infallible>(response.await?.map(|body| PacedBody::new(body, answering))) }
+        async move { Ok::<_, Infallible>(response.await?.map(|body| WatchedBody::new(body, answering))) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -184,6 +185,8 @@ async fn connection<S>(
 
 /// Tells the pace when the answer is done, even if the client went away in the middle of it.
 struct Answering(Pace);
+
+impl Watcher for Answering {}
 
 impl Drop for Answering {
     fn drop(&mut self) {

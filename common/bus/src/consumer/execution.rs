@@ -71,10 +71,7 @@ impl<H: Handler> Execution<H> {
             }
             Try::Good => self.settle(Settlement::Ack).await,
             Try::Later(wait) => {
-                let (attempts, delay) = (self.message.attempts, Delay::about(wait));
-                self.settle(Settlement::Retry { delay, attempts }).await;
-                self.count_end().await;
-                return Disposition::PutOff(delay);
+                return self.put_off(Delay::about(wait), self.message.attempts).await;
             }
             Try::Failed(reason, error) if attempts >= LAST_TRY => {
                 self.dead_letter(reason, attempts, &error).await;
@@ -90,9 +87,7 @@ impl<H: Handler> Execution<H> {
                     "message will be retried"
                 );
                 let delay = self.options.backoff[(attempts as usize - 1).min(3)];
-                self.settle(Settlement::Retry { delay, attempts }).await;
-                self.count_end().await;
-                return Disposition::PutOff(delay);
+                return self.put_off(delay, attempts).await;
             }
             Try::Rejected(reason, error) => {
                 self.dead_letter(reason, self.message.attempts, &error).await;
@@ -100,6 +95,12 @@ impl<H: Handler> Execution<H> {
         }
         self.count_end().await;
         Disposition::Settled
+    }
+
+    async fn put_off(&self, delay: Delay, attempts: u32) -> Disposition {
+        self.settle(Settlement::Retry { delay, attempts }).await;
+        self.count_end().await;
+        Disposition::PutOff(delay)
     }
 
     async fn attempt(&self) -> Try {

@@ -116,7 +116,7 @@ pub(super) fn headers_of(message: &Delivery, attempts: u32) -> FieldTable {
     headers
 }
 
-fn text(text: &str) -> AMQPValue {
+pub(super) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
