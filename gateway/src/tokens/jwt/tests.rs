@@ -97,7 +97,6 @@ fn p9_our_own_token_is_accepted_so_that_refusals_mean_something() {
     let claims = bench.judge(&forge(&head(), &body(), bench.es())).unwrap();
     assert_eq!(claims.user_id.to_string(), USER);
     assert_eq!(claims.session_id.to_string(), SESSION);
-    assert_eq!((claims.issued_at_secs, claims.expires_at_secs), (NOW, NOW + 600));
     let ed = bench.table.get("ed").unwrap();
     let head = with(head(), json!({ "alg": "EdDSA", "kid": "ed" }));
     assert!(bench.judge(&forge(&head, &body(), ed)).is_ok());
