@@ -138,7 +138,7 @@ impl App {
             token_keys: keys,
             passwords: Arc::new(Passwords::default()),
             texts: Arc::new(
-                Texts::load_for(&config.texts, config.otp.length).context("load the texts")?,
+                Texts::load(&config.texts, config.otp.length).context("load the texts")?,
             ),
             public_url: public_url.into(),
             streams: Streams::default(),

@@ -51,7 +51,7 @@ pub async fn serve(
     let serve = server::serve(listener, public, server::Limits::default(), stop.clone());
     let publish = outbox::run(engines.clone(), app.outbox_filled.clone(), stop.clone());
     let guard =
-        service::guard_report::tell(engines.clone(), config.pumping_guard, "gateway", stop.clone());
+        service::guard_report::run(engines.clone(), config.pumping_guard, "gateway", stop.clone());
     let blocks = app.blocks.clone().follow(engines.clone(), stop.clone());
     let keys = app.token_keys.watch(stop.clone());
     let sweep = sweep(app.clone(), stop.clone());
@@ -61,11 +61,7 @@ pub async fn serve(
 
 /// Deletes expired rows, a batch at a time.
 async fn sweep(app: App, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
-        }
+    while stop.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
         let now = app.engines.clock.now();
         while !stop.is_cancelled() {
             match Sweeper::new(&app.engines.sql).sweep(app.attempt_limits(), now).await {

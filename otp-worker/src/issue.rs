@@ -37,25 +37,25 @@ impl OtpWorker {
             locale: code_request.locale.clone(),
             profile: self.seal_profile(code_request, recipient.profile.as_ref())?,
         };
-        let destination = Destination { code_request, phone: &phone, phone_key: &phone_key, scope };
+        let slot = Slot { code_request, phone: &phone, phone_key: &phone_key, scope };
         if self.blocks.covers(&phone, None, self.engines.clock.now()).is_some() {
             tracing::info!(request.id = %code_request.request_id, "dropped: the number was blocked while the request waited");
             return Ok(());
         }
         if let Some(code) = self.phones.test_code(&phone, self.engines.clock.now()) {
-            self.put(&destination, Some(code), note).await?;
+            self.put(&slot, Some(code), note).await?;
             return self.advance_status(code_request, Status::Sent).await;
         }
         if self.gets_no_code::<E>(code_request.purpose, &phone).await? {
             // To the requester, the slot behaves like one with a code in every visible way (contract, ruling 3).
-            self.put(&destination, None, note).await?;
+            self.put(&slot, None, note).await?;
             return self.advance_status(code_request, Status::Sent).await;
         }
 
         let fresh = Code::random(self.config.otp.length);
-        match self.put(&destination, Some(&fresh), note).await? {
+        match self.put(&slot, Some(&fresh), note).await? {
             Issued::Code(sealed) => {
-                let code = self.open_code(&destination, sealed)?;
+                let code = self.open_code(&slot, sealed)?;
                 self.hand_on(code_request, event.traceparent.clone(), &phone, &code).await?;
                 if code_request.channel == Channel::Sms && self.config.sms.voice_fallback_secs > 0 {
                     self.remember_to_call(&event, &recipient).await?;
@@ -76,20 +76,18 @@ impl OtpWorker {
     /// Stores a code for the request, or a slot without one, and returns what is there now.
     pub(crate) async fn put(
         &self,
-        destination: &Destination<'_>,
+        slot: &Slot<'_>,
         code: Option<&Code>,
         note: RequestNote,
     ) -> Result<Issued, Failure> {
-        let forms = code
-            .map(|code| self.forms_of(destination, code))
-            .transpose()
-            .map_err(Failure::Retry)?;
+        let forms =
+            code.map(|code| self.forms_of(slot, code)).transpose().map_err(Failure::Retry)?;
         let issue = Issue {
-            request_id: destination.code_request.request_id,
-            code_id: destination.code_request.code_id,
-            phone: destination.phone_key,
-            scope: destination.scope,
-            expires_at: destination.code_request.expires_at,
+            request_id: slot.code_request.request_id,
+            code_id: slot.code_request.code_id,
+            phone: slot.phone_key,
+            scope: slot.scope,
+            expires_at: slot.code_request.expires_at,
             code: forms
                 .as_ref()
                 .map(|(digest, sealed)| NewCode { digest, sealed: sealed.as_str() }),
@@ -99,29 +97,17 @@ impl OtpWorker {
     }
 
     /// Returns the digest that the gateway checks and the sealed copy that a resend uses (P5).
-    fn forms_of(
-        &self,
-        destination: &Destination<'_>,
-        code: &Code,
-    ) -> anyhow::Result<(String, Sealed<String>)> {
+    fn forms_of(&self, slot: &Slot<'_>, code: &Code) -> anyhow::Result<(String, Sealed<String>)> {
         let keys = &self.engines.keys;
-        let digest = keys.code_digest(&destination.scope.to_string(), destination.phone, code)?;
-        let sealed = keys
-            .code()?
-            .seal(&code.expose().to_owned(), &destination.bound().each_ref().map(String::as_str))?;
+        let digest = keys.code_digest(&slot.scope.to_string(), slot.phone, code)?;
+        let sealed = keys.code()?.seal(&code.expose().to_owned(), &slot.bound())?;
         Ok((digest, sealed))
     }
 
-    pub(crate) fn open_code(
-        &self,
-        destination: &Destination<'_>,
-        sealed: String,
-    ) -> Result<Code, Failure> {
+    pub(crate) fn open_code(&self, slot: &Slot<'_>, sealed: String) -> Result<Code, Failure> {
         let open = || {
-            let digits: String = self.engines.keys.code()?.open(
-                &Sealed::from_text(sealed),
-                &destination.bound().each_ref().map(String::as_str),
-            )?;
+            let digits: String =
+                self.engines.keys.code()?.open(&Sealed::from_text(sealed), &slot.bound())?;
             // A code issued before a change of LATCHKEY_OTP_LENGTH is still valid.
             let length = u8::try_from(digits.len()).context("a code of impossible length")?;
             Code::parse(&digits, length).context("a sealed value that is not a code")
@@ -215,14 +201,14 @@ impl OtpWorker {
 }
 
 /// The slot of a request's code.
-pub(crate) struct Destination<'a> {
+pub(crate) struct Slot<'a> {
     pub code_request: &'a CodeRequest,
     pub phone: &'a Phone,
     pub phone_key: &'a PhoneKey,
     pub scope: Scope,
 }
 
-impl Destination<'_> {
+impl Slot<'_> {
     /// The context that the sealed code is bound to: it opens in no other record.
     fn bound(&self) -> [String; 4] {
         [

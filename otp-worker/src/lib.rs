@@ -45,7 +45,7 @@ pub async fn run(
     engines: Connections,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let texts = Texts::load_for(&config.texts, config.otp.length).context("load the texts")?;
+    let texts = Texts::load(&config.texts, config.otp.length).context("load the texts")?;
     let report = engines.health.reporter("consumer.otp-worker");
     // Load now; otherwise the first code request after a start would wait.
     domain::phone::load_plans();
@@ -78,7 +78,7 @@ pub async fn run(
     let guard = worker.config.sms.voice_fallback_secs > 0;
     let guard = guard.then(|| {
         let mode = worker.config.pumping_guard;
-        service::guard_report::tell(engines.clone(), mode, "otp-worker", stop.clone())
+        service::guard_report::run(engines.clone(), mode, "otp-worker", stop.clone())
     });
     let beside = async {
         tokio::join!(

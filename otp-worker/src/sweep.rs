@@ -12,11 +12,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const BATCH: u32 = 500;
 
 pub(crate) async fn run(worker: Arc<OtpWorker>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
-        }
+    while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
         // The consumer already reports that Redis is away; the next turn comes soon.
         while let Ok(sweep) = worker.statuses.sweep(BATCH).await {
             for one in &sweep.closed {

@@ -10,14 +10,13 @@ use std::time::Duration;
 use bus::consumer::Failure;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Event as _, OtpTexted, Recipient};
 use domain::ids::EventId;
-use domain::keys::PhoneKey;
 use domain::limits::Limits;
 use domain::phone::Phone;
 use domain::vocabulary::{Channel, Reason, Status};
 use store::{Admission, Admit, Idempotency, Issued, RequestNote};
 
 use crate::OtpWorker;
-use crate::issue::{Destination, scope_of};
+use crate::issue::{Slot, scope_of};
 
 /// A text with less time left is not sent (P7), and a call is not requested.
 const LEAST_LIFE_MS: i64 = 10_000;
@@ -78,15 +77,14 @@ impl OtpWorker {
             ..texted.clone()
         };
         let phone_key = self.engines.keys.phone_key(&phone);
-        let destination =
-            Destination { code_request: &call, phone: &phone, phone_key: &phone_key, scope };
-        if !self.admit_call(&destination).await? {
+        let slot = Slot { code_request: &call, phone: &phone, phone_key: &phone_key, scope };
+        if !self.admit_call(&slot).await? {
             return Ok(());
         }
         let note =
             RequestNote { channel: call.channel, locale: call.locale.clone(), profile: None };
-        let Issued::Code(sealed) = self.put(&destination, None, note).await? else { return Ok(()) };
-        let code = self.open_code(&destination, sealed)?;
+        let Issued::Code(sealed) = self.put(&slot, None, note).await? else { return Ok(()) };
+        let code = self.open_code(&slot, sealed)?;
         self.hand_on(&call, event.traceparent.clone(), &phone, &code).await?;
         self.advance_status(&call, Status::Issued).await
     }
@@ -110,11 +108,11 @@ impl OtpWorker {
 
     /// Counts the call against every budget of a code request. Returns false if a budget is exhausted, the code is no
     /// longer this one, or the code had its call.
-    async fn admit_call(&self, destination: &Destination<'_>) -> Result<bool, Failure> {
-        let call = destination.code_request;
+    async fn admit_call(&self, slot: &Slot<'_>) -> Result<bool, Failure> {
+        let call = slot.code_request;
         let limits =
             Limits { resend_cooldown_secs: 0, sends_per_ip_hour: 0, ..self.config.limits.clone() };
-        let admit = self.as_code_request(destination, &limits, destination.phone_key);
+        let admit = self.as_code_request(slot, &limits);
         match self.codes.admit(&admit).await? {
             Admission::Admitted { .. } => Ok(true),
             Admission::Replayed(first) => Ok(first.request_id == call.request_id),
@@ -127,19 +125,14 @@ impl OtpWorker {
         }
     }
 
-    fn as_code_request<'a>(
-        &'a self,
-        destination: &Destination<'a>,
-        limits: &'a Limits,
-        phone: &'a PhoneKey,
-    ) -> Admit<'a> {
-        let code_request = destination.code_request;
+    fn as_code_request<'a>(&'a self, slot: &Slot<'a>, limits: &'a Limits) -> Admit<'a> {
+        let code_request = slot.code_request;
         Admit {
             request_id: code_request.request_id,
             new_code_id: code_request.code_id,
             only_code: Some(code_request.code_id),
-            phone,
-            scope: destination.scope,
+            phone: slot.phone_key,
+            scope: slot.scope,
             ttl_ms: self.config.otp.ttl_secs * 1000,
             attempts: self.config.otp.attempts,
             route: "call",
@@ -150,7 +143,7 @@ impl OtpWorker {
             }),
             ip_key: "",
             country: &code_request.country,
-            operator_prefix: destination.phone.operator_prefix(),
+            operator_prefix: slot.phone.operator_prefix(),
             channel: code_request.channel,
             locale: code_request.locale.as_deref(),
             limits,

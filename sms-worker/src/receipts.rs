@@ -27,7 +27,7 @@ pub struct TakeReceipt {
     clock: Clock,
     /// Attempts whose status the ledger has but the broker did not take: it is published with their next receipt, which
     /// is the same one, redelivered.
-    untold: Mutex<HashSet<AttemptId>>,
+    unannounced: Mutex<HashSet<AttemptId>>,
 }
 
 impl TakeReceipt {
@@ -36,7 +36,7 @@ impl TakeReceipt {
             ledger: Ledger::new(engines.sql.clone()),
             announcer: Announcer::of(engines),
             clock: engines.clock.clone(),
-            untold: Mutex::default(),
+            unannounced: Mutex::default(),
         }
     }
 
@@ -60,21 +60,21 @@ impl TakeReceipt {
             Applied::Kept => Ok(()),
             Applied::Known { moved, current } => {
                 counted(&moved);
-                let was_untold = self.untold().remove(&receipt.attempt_id);
-                if moved.changed || was_untold || (again && current) {
-                    let told = self.announcer.announce(&moved.message_state, trace).await;
-                    if told.is_err() {
-                        self.untold().insert(receipt.attempt_id);
+                let was_unannounced = self.unannounced().remove(&receipt.attempt_id);
+                if moved.changed || was_unannounced || (again && current) {
+                    let announced = self.announcer.announce(&moved.message_state, trace).await;
+                    if announced.is_err() {
+                        self.unannounced().insert(receipt.attempt_id);
                     }
-                    return told;
+                    return announced;
                 }
                 Ok(())
             }
         }
     }
 
-    fn untold(&self) -> std::sync::MutexGuard<'_, HashSet<AttemptId>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unannounced(&self) -> std::sync::MutexGuard<'_, HashSet<AttemptId>> {
+        self.unannounced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, receipt: &SmsReceipt) -> Option<Receipt> {

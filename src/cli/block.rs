@@ -6,12 +6,11 @@ use accounts::{Block, BlockKind};
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
 use config::Served;
-use domain::timestamp::Timestamp;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::json;
 
 use super::operator::{ACTOR, Operator};
-use super::terminal::{ConfirmArgs, OutputArgs};
+use super::terminal::{ConfirmArgs, OutputArgs, time};
 
 /// The length of the prefix of an IPv4-mapped IPv6 address: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
 const MAPPED_BITS: u8 = 96;
@@ -60,12 +59,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                 "--reason and --owner must not be empty"
             );
             let now = operator.clock.now();
-            let until = until
-                .map(|text| {
-                    Timestamp::parse(&text)
-                        .context("--until must be an RFC 3339 time, such as 2027-01-01T00:00:00Z")
-                })
-                .transpose()?;
+            let until = until.map(|text| time("--until", &text)).transpose()?;
             ensure!(until.is_none_or(|until| until > now), "--until is in the past");
             let Target { kind, value, display, former: _ } = target(&operator, &kind, &value)?;
             let block = Block { kind, value, display, reason, owner, until, created_at: now };

@@ -86,7 +86,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let audit = Audit::open(&config.engines).await?;
             let count = bus.dead_replay(queue, &picked.pick()).await?;
             audit.note("dead_letters_replayed", queue.as_str(), &picked.detail(count)).await?;
-            told(&picked, "replayed", count)
+            print_count(&picked, "replayed", count)
         }
         Command::Drop(picked) => {
             let queue = queue_of(&picked.queue)?;
@@ -94,7 +94,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let audit = Audit::open(&config.engines).await?;
             let count = bus.dead_drop(queue, &picked.pick()).await?;
             audit.note("dead_letters_dropped", queue.as_str(), &picked.detail(count)).await?;
-            told(&picked, "dropped", count)
+            print_count(&picked, "dropped", count)
         }
     }
 }
@@ -133,7 +133,7 @@ async fn list(
     )
 }
 
-fn told(picked: &Picked, what: &str, count: u64) -> anyhow::Result<()> {
+fn print_count(picked: &Picked, what: &str, count: u64) -> anyhow::Result<()> {
     ensure!(picked.all || count > 0, "there is no such message");
     picked.output.say(&json!({ what: count }), &format!("{what}: {count}"))
 }

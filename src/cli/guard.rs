@@ -8,7 +8,7 @@ use guard::{MINUTE_MS, Replay, Report, Rule, Stop, Tally};
 use serde_json::json;
 
 use super::operator::Operator;
-use super::terminal::{OutputArgs, print, print_json, print_table};
+use super::terminal::{OutputArgs, print, print_json, print_table, time};
 
 /// History rows per database page.
 const PAGE: u32 = 5000;
@@ -53,7 +53,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                     &json!({ "rule": rule, "from": from, "to": to, "report": report }),
                 );
             }
-            tell(rule, &report)
+            print_report(rule, &report)
         }
         Command::Status(output) => {
             let operator = Operator::connect().await?;
@@ -67,11 +67,6 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             print_table(&["NET", "COUNTRY", "STATE", "UNTIL", "SENDS", "VERIFIED", "SINCE"], &rows)
         }
     }
-}
-
-fn time(option: &str, text: &str) -> anyhow::Result<Timestamp> {
-    Timestamp::parse(text)
-        .with_context(|| format!("{option} must be an RFC 3339 time, such as 2027-01-01T00:00:00Z"))
 }
 
 /// Replays page by page: three months of a busy deployment do not fit into memory.
@@ -96,7 +91,7 @@ async fn replay(
     }
 }
 
-fn tell(rule: Rule, report: &Report) -> anyhow::Result<()> {
+fn print_report(rule: Rule, report: &Report) -> anyhow::Result<()> {
     let (code_requests, verified, stopped) =
         (report.code_requests, report.verified, report.stopped);
     let blocks = report.stops.len();

@@ -16,12 +16,12 @@ pub(crate) struct Arguments {
 /// # Errors
 /// If the process is not ready or does not answer: scripts rely on the exit status.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let asked = start::health(&Config::load_as_found()?).await;
-    if let Err(error) = &asked
+    let answer = start::health(&Config::load_as_found()?).await;
+    if let Err(error) = &answer
         && arguments.json
     {
         print_json(&json!({ "ready": false, "reason": format!("{error:#}") }))?;
     }
-    asked?;
+    answer?;
     OutputArgs { json: arguments.json }.say(&json!({ "ready": true }), "ready")
 }

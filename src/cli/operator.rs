@@ -48,8 +48,8 @@ impl Operator {
     }
 
     /// Records an action in the audit. Call it before printing: nothing is shown that could not be recorded.
-    pub async fn note(&self, act: &str, subject: &str, detail: &Value) -> anyhow::Result<()> {
-        note(&self.sql, self.clock.now(), act, subject, detail).await
+    pub async fn note(&self, action: &str, subject: &str, detail: &Value) -> anyhow::Result<()> {
+        note(&self.sql, self.clock.now(), action, subject, detail).await
     }
 }
 
@@ -62,12 +62,12 @@ async fn connect(engines: &EngineSettings) -> anyhow::Result<Pool> {
 async fn note(
     sql: &Pool,
     now: Timestamp,
-    act: &str,
+    action: &str,
     subject: &str,
     detail: &Value,
 ) -> anyhow::Result<()> {
     accounts::Audit::new(sql)
-        .add(now, ACTOR, act, subject, detail)
+        .add(now, ACTOR, action, subject, detail)
         .await
         .context("write to the audit")
 }
@@ -92,9 +92,9 @@ impl Audit {
         Self(None)
     }
 
-    pub async fn note(&self, act: &str, subject: &str, detail: &Value) -> anyhow::Result<()> {
+    pub async fn note(&self, action: &str, subject: &str, detail: &Value) -> anyhow::Result<()> {
         match &self.0 {
-            Some(sql) => note(sql, Clock::system().now(), act, subject, detail)
+            Some(sql) => note(sql, Clock::system().now(), action, subject, detail)
                 .await
                 .context("the action was done but is missing in the audit"),
             None => Ok(()),

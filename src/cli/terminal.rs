@@ -4,6 +4,7 @@ use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use domain::timestamp::Timestamp;
 use serde_json::Value;
 
 /// How a command prints its result.
@@ -91,4 +92,10 @@ pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> anyhow::Res
         text.push('\n');
     }
     print(&text)
+}
+
+/// Parses the time that an option was given.
+pub(crate) fn time(option: &str, text: &str) -> anyhow::Result<Timestamp> {
+    Timestamp::parse(text)
+        .with_context(|| format!("{option} must be an RFC 3339 time, such as 2027-01-01T00:00:00Z"))
 }

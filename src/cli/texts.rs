@@ -16,7 +16,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     let Command::Check(output) = command;
     let config = Config::load_as_found()?;
-    let checked = Texts::load_for(&config.texts, config.otp.length)?.check();
+    let checked = Texts::load(&config.texts, config.otp.length)?.check();
     let value = |line: &texts::Checked| {
         json!({
             "locale": line.locale, "kind": line.kind.as_str(), "used": line.used,

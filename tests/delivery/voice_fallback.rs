@@ -20,7 +20,7 @@ use guard::Destination;
 use service::connections::Connections;
 use service::health::Health;
 use sql::Pool;
-use store::{Admission, Admit, Closing, Scope, Store};
+use store::{Admission, Admit, Admitted, Closing, Scope, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -107,7 +107,7 @@ impl Stage {
             guard: self.config.pumping_guard,
         };
         match self.engines.store.codes().admit(&admit).await.unwrap() {
-            Admission::Admitted { code_id, now, expires_at, .. } => {
+            Admission::Admitted(Admitted { code_id, now, expires_at, .. }) => {
                 let recipient = Recipient {
                     phone_number: phone.parse().unwrap(),
                     user_id: None,
@@ -179,7 +179,7 @@ impl Stage {
         let message = next.unwrap();
         let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
         let Text { phone_number, text } = envelope.text(&self.engines.keys.event).unwrap();
-        message.settle(Settlement::Done).await.unwrap();
+        message.settle(Settlement::Ack).await.unwrap();
         let digits: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
         let data = envelope.data;
         let phone = phone_number.expose().to_owned();

@@ -1,8 +1,9 @@
 //! The message bus: events are published with a confirm, and each consumed message is settled explicitly.
 //!
-//! Owns the topology, publisher confirms, dead letters and the consume loop. Must never know what a message means or who
-//! handles it. [`Bus`] is RabbitMQ or, embedded, this process's memory; both obey one contract (`tests/contract/bus`).
-//! [`crate::consumer`] decides what a failure means: the bus only carries the attempt count and applies the given delay.
+//! Owns the topology, publisher confirms, dead letters and the consume loop. Must never know what a message means or
+//! who handles it. [`Bus`] is RabbitMQ or, embedded, this process's memory; both obey one contract
+//! (`tests/contract/bus`). [`crate::consumer`] decides what a failure means: the bus only carries the attempt count and
+//! applies the given delay.
 
 pub mod consumer;
 pub mod dead_letters;
@@ -256,13 +257,13 @@ enum AckHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement<'a> {
     /// It is finished.
-    Done,
+    Ack,
     /// It is redelivered after the delay, with this attempt count.
-    Later { delay: Delay, attempts: u32 },
+    Retry { delay: Delay, attempts: u32 },
     /// It is dead-lettered for an operator.
-    Dead { reason: &'a str, attempts: u32 },
+    DeadLetter { reason: &'a str, attempts: u32 },
     /// It was not started: any consumer may take it at once.
-    Back,
+    Requeue,
 }
 
 impl Delivery {
@@ -323,7 +324,7 @@ fn family(kind: &str) -> &str {
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming")
+        f.debug_struct("Delivery")
             .field("kind", &self.kind)
             .field("id", &self.id)
             .field("attempts", &self.attempts)

@@ -297,12 +297,12 @@ impl AckHandle {
             return Err(EngineError::away(ENGINE, anyhow!("the message is no longer ours")));
         };
         match settle {
-            Settlement::Done => state.messages -= 1,
-            Settlement::Later { delay, attempts } => {
+            Settlement::Ack => state.messages -= 1,
+            Settlement::Retry { delay, attempts } => {
                 let message = Message { attempts, came_back: false, ..message };
                 queue_state.waiting.push((now.ms() + delay.ms(), message));
             }
-            Settlement::Dead { reason, attempts } => {
+            Settlement::DeadLetter { reason, attempts } => {
                 let message = Message { attempts, ..message };
                 queue_state.dead_lettered.push_back(Dead {
                     message,
@@ -315,7 +315,7 @@ impl AckHandle {
                 }
                 state.messages -= 1;
             }
-            Settlement::Back => {
+            Settlement::Requeue => {
                 queue_state.ready.push_front(Message { came_back: true, ..message });
             }
         }
@@ -342,7 +342,7 @@ mod tests {
         let super::super::AckHandle::Memory(held) = &message.held else {
             panic!("not from the memory bus")
         };
-        held.settle(Settlement::Done).unwrap();
+        held.settle(Settlement::Ack).unwrap();
         publish().unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! The names on the broker and the arguments of every queue, shared by RabbitMQ and the memory bus.
+//! The names on the broker, what each queue takes, and the retry delays, shared by RabbitMQ and the memory bus.
 
 use domain::string_enum;
 
@@ -84,60 +84,6 @@ impl Delay {
     }
 }
 
-/// An argument of a queue declaration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Argument {
-    Text(String),
-    Number(i64),
-}
-
-/// A queue declaration.
-pub(super) struct Declaration {
-    pub name: String,
-    pub arguments: Vec<(&'static str, Argument)>,
-    pub bindings: &'static [&'static str],
-}
-
-/// Everything that each process declares at start. A dead-letter queue comes before the queue that uses it.
-pub(super) fn declarations() -> Vec<Declaration> {
-    let mut all = Vec::new();
-    for queue in Queue::ALL {
-        all.push(Declaration { name: queue.dead(), arguments: common_arguments(), bindings: &[] });
-        let mut arguments = common_arguments();
-        arguments.extend(dead_lettering_to(queue.dead()));
-        all.push(Declaration {
-            name: queue.as_str().to_owned(),
-            arguments,
-            bindings: queue.bindings(),
-        });
-        for delay in Delay::ALL {
-            let mut arguments = common_arguments();
-            arguments.push(("x-message-ttl", Argument::Number(delay.ms())));
-            arguments.extend(dead_lettering_to(queue.as_str().to_owned()));
-            all.push(Declaration { name: queue.waiting(delay), arguments, bindings: &[] });
-        }
-    }
-    all
-}
-
-fn common_arguments() -> Vec<(&'static str, Argument)> {
-    vec![
-        ("x-queue-type", Argument::Text("quorum".to_owned())),
-        ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
-        ("x-max-length", Argument::Number(MAX_LENGTH)),
-        ("x-overflow", Argument::Text("reject-publish".to_owned())),
-    ]
-}
-
-/// Dead-letters through the default exchange, whose routing key is a queue name; `at-least-once` loses no message.
-fn dead_lettering_to(queue: String) -> [(&'static str, Argument); 3] {
-    [
-        ("x-dead-letter-exchange", Argument::Text(String::new())),
-        ("x-dead-letter-routing-key", Argument::Text(queue)),
-        ("x-dead-letter-strategy", Argument::Text("at-least-once".to_owned())),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,39 +110,5 @@ mod tests {
         let shown = [900, 1_001, 3_999, 4_000, 5_000, 23_999, 24_000, 30_000].map(about);
         let [s, f, h] = Delay::ALL;
         assert_eq!(shown, [s, s, s, f, f, f, h, h]);
-    }
-
-    #[test]
-    fn queues_are_named_as_in_the_contract() {
-        let mut names: Vec<String> = declarations().into_iter().map(|d| d.name).collect();
-        names.sort();
-        assert_eq!(
-            names,
-            [
-                "otp-worker",
-                "otp-worker.dead",
-                "otp-worker.retry.1000",
-                "otp-worker.retry.30000",
-                "otp-worker.retry.5000",
-                "sms-worker",
-                "sms-worker.dead",
-                "sms-worker.retry.1000",
-                "sms-worker.retry.30000",
-                "sms-worker.retry.5000",
-            ]
-        );
-    }
-
-    #[test]
-    fn no_queue_leaves_a_limit_to_the_brokers_default() {
-        for declared in declarations() {
-            let names: Vec<_> = declared.arguments.iter().map(|(name, _)| *name).collect();
-            for needed in ["x-queue-type", "x-delivery-limit", "x-max-length", "x-overflow"] {
-                assert!(names.contains(&needed), "{} lacks {needed}", declared.name);
-            }
-            let buries = names.contains(&"x-dead-letter-strategy");
-            let is_grave = Queue::ALL.iter().any(|queue| queue.dead() == declared.name);
-            assert_eq!(buries, !is_grave, "{}", declared.name);
-        }
     }
 }

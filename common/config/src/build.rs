@@ -1,37 +1,23 @@
 //! Builds a [`Config`] from the given values: parses each value and checks the rules between them.
 
-use domain::limits::Limits;
-use domain::vocabulary::PumpingGuard;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use domain::limits::Limits;
+use domain::vocabulary::PumpingGuard;
 use url::Url;
 
+use super::case::{Case, refuse_plain_http};
 use super::delivery::{sms, texts};
 use super::engines::{ENGINES, engines, environment, secrets};
 use super::error::ConfigError;
 use super::reader::Reader;
 use super::source::Given;
 use super::{
-    Config, EngineSettings, Environment, Otp, Role, Secrets, TestNumber, Tokens, UnknownPhone,
-    parse, shown, test_numbers,
+    Config, EngineSettings, Otp, Role, Secrets, TestNumber, Tokens, UnknownPhone, parse, shown,
+    test_numbers,
 };
-
-/// The process that reads the settings, and the rules that apply to it.
-#[derive(Clone, Copy)]
-pub(super) struct Case {
-    pub(super) role: Role,
-    pub(super) environment: Environment,
-    /// No engine was given.
-    pub(super) embedded: bool,
-}
-
-impl Case {
-    pub(super) fn production(self) -> bool {
-        self.environment == Environment::Production
-    }
-}
 
 pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
     // Without the file, nearly every setting would be reported as missing.
@@ -139,12 +125,6 @@ fn addresses(r: &mut Reader, case: Case) -> (SocketAddr, SocketAddr) {
     (listen, ops_listen)
 }
 
-pub(super) fn refuse_plain_http(r: &mut Reader, case: Case, name: &str, url: &Url) {
-    if case.production() && url.scheme() == "http" {
-        r.refuse(name, "plain http is not allowed in production");
-    }
-}
-
 fn public_url(r: &mut Reader, case: Case) -> Option<Url> {
     const NAME: &str = "LATCHKEY_PUBLIC_URL";
     let url = r.read(NAME, parse::public_url);
@@ -247,9 +227,9 @@ fn test_numbers(r: &mut Reader, case: Case, code_length: u8) -> Vec<TestNumber> 
         return Vec::new();
     }
     let numbers = r.read(NAME, |text| test_numbers::parse(text, code_length)).unwrap_or_default();
-    for (place, number) in (1..).zip(&numbers) {
+    for (position, number) in (1..).zip(&numbers) {
         if case.production() && number.until.is_none() {
-            let entry = format!("entry {place} has no end date, which production requires");
+            let entry = format!("entry {position} has no end date, which production requires");
             r.refuse(NAME, &format!("{entry}: write it as `@2027-01-01`"));
         }
     }

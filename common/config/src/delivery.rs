@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::build::{Case, refuse_plain_http};
-use super::engines::refuse_sample;
+use super::case::{Case, refuse_plain_http, refuse_sample};
 use super::parse::{self, Parsed};
 use super::reader::Reader;
 use super::{HttpProvider, ProviderName, Role, Routes, Sms, Texts, TwilioAccount, UnknownOutcome};

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::build::Case;
+use super::case::{Case, refuse_sample};
 use super::parse::{self, Parsed};
 use super::reader::Reader;
-use super::secret::{LEAST_BYTES, is_sample};
+use super::secret::LEAST_BYTES;
 use super::{EngineSettings, Environment, Role, Secrets};
 use domain::keys::Keys;
 
@@ -68,13 +68,6 @@ fn master(case: Case, text: &str) -> Parsed<()> {
         return Err(format!("it is shorter than {LEAST_BYTES} bytes"));
     }
     refuse_sample(case, text)
-}
-
-pub(super) fn refuse_sample(case: Case, text: &str) -> Parsed<()> {
-    if case.production() && is_sample(text) {
-        return Err("it looks like a sample value".to_owned());
-    }
-    Ok(())
 }
 
 pub(super) fn secrets(r: &mut Reader, case: Case) -> Secrets {

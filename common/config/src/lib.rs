@@ -1,11 +1,13 @@
 //! The configuration: read once at start from the environment and an optional TOML file, and validated as a whole
 //! before the process connects to any engine (contract, section 10, rulings 18 and 26).
 //!
-//! Owns every setting: its name, range, default and meaning. Must never know a connection, or what a setting is used for.
+//! Owns every setting: its name, range, default and meaning. Must never know a connection, or what a setting is used
+//! for.
 //!
 //! One table (`table.rs`) drives parsing, errors, `latchkey config` and docs/configuration.md.
 
 mod build;
+mod case;
 mod countries;
 mod delivery;
 mod engines;

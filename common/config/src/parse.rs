@@ -30,8 +30,8 @@ fn list<T, L: FromIterator<T>>(
 ) -> Parsed<L> {
     let entries = (1..).zip(text.split(',').map(str::trim));
     entries
-        .map(|(place, part)| {
-            entry(part).ok_or_else(|| format!("entry {place} is not a valid {what}"))
+        .map(|(position, part)| {
+            entry(part).ok_or_else(|| format!("entry {position} is not a valid {what}"))
         })
         .collect()
 }

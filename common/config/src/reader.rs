@@ -47,7 +47,7 @@ impl Reader {
             (Some((value, _)), _) if setting.secret => Some(value.to_owned()),
             (Some((value, _)), _) => Some(value.trim().to_owned()),
             (None, Preset::Value(value)) => Some(value.to_owned()),
-            (None, Preset::Nothing | Preset::Told(_)) => None,
+            (None, Preset::Nothing | Preset::Derived(_)) => None,
         }
     }
 
@@ -80,7 +80,7 @@ impl Reader {
         };
         let preset = || match setting.preset {
             Preset::Value(value) => value.parse().expect("the default of a number is a number"),
-            Preset::Nothing | Preset::Told(_) => panic!("{name} is a number without a default"),
+            Preset::Nothing | Preset::Derived(_) => panic!("{name} is a number without a default"),
         };
         let number = self.read(name, parse).unwrap_or_else(preset);
         T::try_from(number).expect("the range in the table fits the type")
@@ -135,12 +135,12 @@ impl Reader {
 
     /// Takes the mistakes: unknown names first, then in the order of the table.
     pub(super) fn mistakes(&mut self) -> Vec<Mistake> {
-        let place = |mistake: &Mistake| {
+        let position = |mistake: &Mistake| {
             let name = mistake.name.split(',').next().unwrap_or_default();
             table::all().position(|setting| setting.name == name)
         };
         let mut mistakes = std::mem::take(&mut self.given.mistakes);
-        mistakes.sort_by_key(place);
+        mistakes.sort_by_key(position);
         mistakes
     }
 }

@@ -47,22 +47,22 @@ pub(super) fn is_sample(secret: &str) -> bool {
 /// If the folder or file cannot be created or read, or the secret in the file is too short.
 pub(super) fn made_in(data_dir: &Path) -> anyhow::Result<SecretString> {
     let path = data_dir.join("secret");
-    let place = path.display();
+    let shown = path.display();
     if !path.exists() {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(data_dir)
             .with_context(|| format!("create the data folder {}", data_dir.display()))?;
-        make(data_dir, &path).with_context(|| format!("create the secret file {place}"))?;
+        make(data_dir, &path).with_context(|| format!("create the secret file {shown}"))?;
     }
     let text = Zeroizing::new(
-        std::fs::read_to_string(&path).with_context(|| format!("read the secret file {place}"))?,
+        std::fs::read_to_string(&path).with_context(|| format!("read the secret file {shown}"))?,
     );
     let secret = text.trim_end();
     ensure!(
         secret.len() >= LEAST_BYTES,
-        "the secret in {place} is shorter than {LEAST_BYTES} bytes: restore the original file, \
+        "the secret in {shown} is shorter than {LEAST_BYTES} bytes: restore the original file, \
          or delete it and lose all sessions and codes that depend on it"
     );
     Ok(SecretString::from(secret.to_owned()))

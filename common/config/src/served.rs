@@ -1,7 +1,6 @@
 //! The numbers that a deployment serves: its policy, and its test numbers until they expire.
 
-use crate::Config;
-use crate::TestNumber;
+use crate::{Config, TestNumber};
 use domain::code::Code;
 use domain::timestamp::Timestamp;
 

@@ -10,7 +10,7 @@ pub(super) enum Preset {
     /// This value, parsed like any other.
     Value(&'static str),
     /// A value that depends on other settings, described in words.
-    Told(&'static str),
+    Derived(&'static str),
 }
 
 /// The allowed values of a setting.
@@ -97,7 +97,7 @@ pub(super) const FILE: &str = "LATCHKEY_CONFIG";
 pub(super) const FILE_ALLOWED: Allowed = Shape("the path of a readable TOML file");
 
 use Allowed::{Shape, Words};
-use Preset::{Nothing, Told, Value};
+use Preset::{Derived, Nothing, Value};
 
 /// Every setting, grouped, in display order.
 #[rustfmt::skip]
@@ -105,7 +105,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
     ("Start and engines", &[
         setting(FILE, Nothing, FILE_ALLOWED,
             "A settings file with lower-case names without the prefix; the environment overrides it."),
-        setting("LATCHKEY_ENV", Told("`development` when embedded, else `production`"), Words(&["development", "production"]),
+        setting("LATCHKEY_ENV", Derived("`development` when embedded, else `production`"), Words(&["development", "production"]),
             "Production refuses what is only suitable for trying things out."),
         setting("DATABASE_URL", Nothing, Shape("a `postgres://` URL"),
             "PostgreSQL, for accounts, sessions and deliveries; set all three engines or none.").secret(),
@@ -113,9 +113,9 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "Redis, for codes and limits.").secret(),
         setting("AMQP_URL", Nothing, Shape("an `amqp://` or `amqps://` URL"),
             "RabbitMQ, for events; without the three engines everything runs embedded, in one process.").secret(),
-        setting("LATCHKEY_DATA_DIR", Told("`latchkey` in the platform's data folder"), Shape("a folder, or a path where one can be created"),
+        setting("LATCHKEY_DATA_DIR", Derived("`latchkey` in the platform's data folder"), Shape("a folder, or a path where one can be created"),
             "Embedded only: the folder for the accounts, the generated secret and the generated keys."),
-        setting("LATCHKEY_SECRET", Told("generated and kept in the data folder when embedded"), Shape("32 bytes or more, not a sample outside development"),
+        setting("LATCHKEY_SECRET", Derived("generated and kept in the data folder when embedded"), Shape("32 bytes or more, not a sample outside development"),
             "The master secret that every key is derived from; every byte counts, spaces included.").secret(),
         setting("LATCHKEY_SECRET_PREVIOUS", Nothing, Shape("32 bytes or more, not a sample outside development, different from LATCHKEY_SECRET"),
             "The previous secret, during a rotation.").secret(),
@@ -125,7 +125,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
     ("HTTP", &[
         setting("LATCHKEY_LISTEN", Value("127.0.0.1:8080"), Shape("an address and port, such as `0.0.0.0:8080` or `[::]:8080`"),
             "The address that the gateway listens on; port 0 picks a free port, and the bound address is logged."),
-        setting("LATCHKEY_OPS_LISTEN", Told("`127.0.0.1:9090`; otp-worker `127.0.0.1:9091`, sms-worker `127.0.0.1:9092`"), Shape("an address and port other than LATCHKEY_LISTEN"),
+        setting("LATCHKEY_OPS_LISTEN", Derived("`127.0.0.1:9090`; otp-worker `127.0.0.1:9091`, sms-worker `127.0.0.1:9092`"), Shape("an address and port other than LATCHKEY_LISTEN"),
             "The address that serves `/livez`, `/readyz` and `/metrics`; keep it private."),
         setting("LATCHKEY_PUBLIC_URL", Nothing, Shape("an `http://` or `https://` URL without query, fragment, user or underscore in its host; `https://` in production"),
             "The URL at which clients and providers reach the gateway: used for callbacks, their signatures, and the URLs in DPoP proofs."),
@@ -135,13 +135,13 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "The web origins whose scripts may call the API; if unset, none may."),
     ]),
     ("Tokens", &[
-        setting("LATCHKEY_ISSUER", Told("LATCHKEY_PUBLIC_URL; if unset in development, `http://` and the listen address"), Shape("1 to 255 visible ASCII characters"),
+        setting("LATCHKEY_ISSUER", Derived("LATCHKEY_PUBLIC_URL; if unset in development, `http://` and the listen address"), Shape("1 to 255 visible ASCII characters"),
             "The `iss` claim of tokens."),
         setting("LATCHKEY_AUDIENCE", Value("latchkey"), Shape("1 to 255 visible ASCII characters"),
             "The `aud` claim of tokens."),
-        setting("LATCHKEY_JWT_KEYS_DIR", Told("`keys` in the data folder when embedded"), Shape("a folder that exists"),
+        setting("LATCHKEY_JWT_KEYS_DIR", Derived("`keys` in the data folder when embedded"), Shape("a folder that exists"),
             "The folder of signing keys, PKCS#8 in PEM files named `<kid>.pem`; the gateway needs it unless embedded."),
-        setting("LATCHKEY_JWT_ACTIVE_KID", Told("the newest key"), Shape("1 to 64 of the characters A-Z, a-z, 0-9, `.`, `_`, `-`"),
+        setting("LATCHKEY_JWT_ACTIVE_KID", Derived("the newest key"), Shape("1 to 64 of the characters A-Z, a-z, 0-9, `.`, `_`, `-`"),
             "The key that signs new tokens."),
         setting("LATCHKEY_ACCESS_TTL_SECS", Value("600"), number(60, 3_600),
             "The lifetime of an access token."),
@@ -180,7 +180,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "What to do about prefixes whose messages are rarely answered: ignore, record or block them."),
     ]),
     ("Who may sign in", &[
-        setting("LATCHKEY_COUNTRIES", Told("all; production requires a list"), Shape("comma-separated two-letter ISO 3166 codes, such as `US,IR`"),
+        setting("LATCHKEY_COUNTRIES", Derived("all; production requires a list"), Shape("comma-separated two-letter ISO 3166 codes, such as `US,IR`"),
             "The countries (numbering regions) whose phones may sign in."),
         setting("LATCHKEY_DEFAULT_REGION", Nothing, Shape("one two-letter ISO 3166 code"),
             "The country of numbers in national format; if unset, such numbers are refused."),
@@ -196,7 +196,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
     ("Messages", &[
         setting("LATCHKEY_APP_NAME", Value("Latchkey"), Shape("1 to 20 printable ASCII characters of the GSM-7 alphabet, no `@`, no four digits in a row"),
             "The name of your app in messages."),
-        setting("LATCHKEY_TEXTS_DIR", Told("the built-in wordings"), Shape("a folder that exists"),
+        setting("LATCHKEY_TEXTS_DIR", Derived("the built-in wordings"), Shape("a folder that exists"),
             "A folder with your own wordings for each locale."),
         setting("LATCHKEY_ANDROID_APP_HASH", Nothing, Shape("11 of the characters A-Z, a-z, 0-9, `+`, `/`"),
             "The hash by which Android's SMS Retriever delivers the message to your app."),
@@ -204,7 +204,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "The domain in the last line `@domain #code`, which lets browsers and iOS fill in the code."),
     ]),
     ("Delivery", &[
-        setting("LATCHKEY_SMS_ROUTES", Told("`default=inbox` when embedded"), Shape("semicolon-separated routes, one for `default` and any for prefixes without `+`, each with its providers in order, such as `default=twilio,http;98=http`; providers: `twilio`, `http`, `console`, `inbox` (the last two in development only)"),
+        setting("LATCHKEY_SMS_ROUTES", Derived("`default=inbox` when embedded"), Shape("semicolon-separated routes, one for `default` and any for prefixes without `+`, each with its providers in order, such as `default=twilio,http;98=http`; providers: `twilio`, `http`, `console`, `inbox` (the last two in development only)"),
             "The providers that send messages; the longest matching prefix decides; sms-worker needs it unless embedded."),
         setting("LATCHKEY_UNKNOWN_OUTCOME", Value("resend"), Words(&["resend", "wait"]),
             "What to do if a provider may or may not have accepted a message: send it again through another provider, or wait."),
@@ -266,15 +266,16 @@ mod tests {
 
     #[test]
     fn allowed_ranges_are_described_with_both_ends() {
-        let told = |name| find(name).unwrap().allowed.to_string();
-        assert_eq!(told("LATCHKEY_OTP_TTL_SECS"), "a whole number from 60 to 600");
+        let allowed = |name| find(name).unwrap().allowed.to_string();
+        assert_eq!(allowed("LATCHKEY_OTP_TTL_SECS"), "a whole number from 60 to 600");
         assert!(
-            told("LATCHKEY_FAILURE_RESET_SECS").ends_with("a whole number from 3600 to 31536000")
+            allowed("LATCHKEY_FAILURE_RESET_SECS")
+                .ends_with("a whole number from 3600 to 31536000")
         );
         assert_eq!(
-            told("LATCHKEY_SENDS_GLOBAL_DAY"),
+            allowed("LATCHKEY_SENDS_GLOBAL_DAY"),
             "a whole number from 0 to 1000000000 (0 = off)"
         );
-        assert_eq!(told("LATCHKEY_PUMPING_GUARD"), "`off`, `record` or `enforce`");
+        assert_eq!(allowed("LATCHKEY_PUMPING_GUARD"), "`off`, `record` or `enforce`");
     }
 }

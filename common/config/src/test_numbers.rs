@@ -26,8 +26,8 @@ impl fmt::Debug for TestNumber {
 /// Parses `+15550100001=123456@2027-01-01,…`. Errors give the position of an entry and never quote it.
 pub(super) fn parse(text: &str, code_length: u8) -> Parsed<Vec<TestNumber>> {
     let mut numbers: Vec<TestNumber> = Vec::new();
-    for (place, entry) in (1..).zip(text.split(',').map(str::trim)) {
-        let wrong = |why: &str| format!("entry {place}: {why}");
+    for (position, entry) in (1..).zip(text.split(',').map(str::trim)) {
+        let wrong = |why: &str| format!("entry {position}: {why}");
         let (phone, rest) = entry.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
         let (code, end) = match rest.split_once('@') {
             Some((code, end)) => (code.trim(), Some(end.trim())),

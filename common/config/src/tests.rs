@@ -90,8 +90,8 @@ fn refused(role: Role, given: &Variables, names: &[&str]) -> String {
     let Err(error) = Config::from_map(role, given) else { panic!("{names:?} should be refused") };
     let text = error.to_string();
     for name in names {
-        let told = error.mistakes().iter().any(|m| m.name.split(',').next() == Some(name));
-        assert!(told, "the error does not name {name}: {text}");
+        let named = error.mistakes().iter().any(|m| m.name.split(',').next() == Some(name));
+        assert!(named, "the error does not name {name}: {text}");
     }
     for (name, value) in given {
         let secret = table::find(name).is_some_and(|setting| setting.secret);
@@ -288,8 +288,8 @@ fn without_settings_it_is_the_embedded_development_of_the_contract() {
     assert_eq!((otp.length, otp.ttl_secs, otp.attempts), (6, 300, 5));
     assert_eq!((otp.max_failures, otp.failure_reset_secs), (100, 86_400));
     let limits: Vec<_> = config.shown_limits().iter().map(|limit| limit.value).collect();
-    let told = [30, 5, 10, 20, 0, 0, 0, 0, 0, 30, 100].map(Some);
-    assert_eq!(limits, [&told[..], &[None]].concat());
+    let expected = [30, 5, 10, 20, 0, 0, 0, 0, 0, 30, 100].map(Some);
+    assert_eq!(limits, [&expected[..], &[None]].concat());
     assert_eq!((config.countries, config.default_region), (None, None));
     assert_eq!(config.sms.routes.default, [ProviderName::Inbox]);
     assert!(config.sms.twilio.is_none() && config.sms.http.is_none());
@@ -546,7 +546,7 @@ fn a_file_sets_what_the_environment_does_not() {
 #[test]
 fn a_mistake_in_a_file_names_the_key_in_the_file() {
     let folder = Folder::new();
-    for (toml, told) in [
+    for (toml, expected) in [
         ("otp_lenght = 8", "otp_lenght (in "),
         ("otp_lenght = 8", "did you mean otp_length?"),
         ("config = \"other.toml\"", "config (in "),
@@ -562,7 +562,7 @@ fn a_mistake_in_a_file_names_the_key_in_the_file() {
     ] {
         let (variable, path) = folder.settings(toml);
         let text = load(&[(&variable, &path)]).unwrap_err().to_string();
-        assert!(text.contains(told), "missing {told}: {text}");
+        assert!(text.contains(expected), "missing {expected}: {text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
 }

@@ -7,21 +7,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::ids::AttemptId;
-use crate::ids::CodeId;
-use crate::ids::EventId;
-use crate::ids::MessageId;
-use crate::ids::RequestId;
-use crate::ids::SessionId;
-use crate::ids::UserId;
+use crate::ids::{AttemptId, CodeId, EventId, MessageId, RequestId, SessionId, UserId};
 use crate::phone::E164;
-use crate::seal::Seal;
-use crate::seal::Sealed;
+use crate::seal::{Seal, Sealed};
 use crate::timestamp::Timestamp;
-use crate::vocabulary::Channel;
-use crate::vocabulary::Purpose;
-use crate::vocabulary::Reason;
-use crate::vocabulary::Status;
+use crate::vocabulary::{Channel, Purpose, Reason, Status};
 
 /// The maximum size of an event (contract, section 4). Events with a provider's receipt also stay far below it.
 pub const MAX_BYTES: usize = 4096;
@@ -201,57 +191,45 @@ impl CodeRequest {
     }
 }
 
-/// `POST /v1/otp` or a change of phone was accepted.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OtpRequested(pub CodeRequest);
-event!(OtpRequested, "otp.requested.v1", addressed: true);
-
-/// `POST /v1/signup` was accepted: a code request whose sealed part carries the profile.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct UserSignedUp(pub CodeRequest);
-event!(UserSignedUp, "user.signed_up.v1", addressed: true);
-
-/// A code was passed on as a message: a request whose channel is `sms`. Published only if the voice fallback is on; the
-/// event waits in the broker until the call is due.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OtpTexted(pub CodeRequest);
-event!(OtpTexted, "otp.texted.v1", addressed: true);
-
 /// The common interface of the events that carry a code request.
 pub trait CarriesCodeRequest: Event {
     fn of(code_request: CodeRequest) -> Self;
     fn code_request(&self) -> &CodeRequest;
 }
 
-impl CarriesCodeRequest for OtpRequested {
-    fn of(code_request: CodeRequest) -> Self {
-        Self(code_request)
-    }
-    fn code_request(&self) -> &CodeRequest {
-        &self.0
-    }
+macro_rules! code_request_event {
+    ($(#[$doc:meta])+ $name:ident, $type:literal) => {
+        $(#[$doc])+
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub CodeRequest);
+        event!($name, $type, addressed: true);
+
+        impl CarriesCodeRequest for $name {
+            fn of(code_request: CodeRequest) -> Self {
+                Self(code_request)
+            }
+
+            fn code_request(&self) -> &CodeRequest {
+                &self.0
+            }
+        }
+    };
 }
 
-impl CarriesCodeRequest for UserSignedUp {
-    fn of(code_request: CodeRequest) -> Self {
-        Self(code_request)
-    }
-    fn code_request(&self) -> &CodeRequest {
-        &self.0
-    }
-}
-
-impl CarriesCodeRequest for OtpTexted {
-    fn of(code_request: CodeRequest) -> Self {
-        Self(code_request)
-    }
-    fn code_request(&self) -> &CodeRequest {
-        &self.0
-    }
-}
+code_request_event!(
+    /// `POST /v1/otp` or a change of phone was accepted.
+    OtpRequested, "otp.requested.v1"
+);
+code_request_event!(
+    /// `POST /v1/signup` was accepted: a code request whose sealed part carries the profile.
+    UserSignedUp, "user.signed_up.v1"
+);
+code_request_event!(
+    /// A code was passed on as a message: a request whose channel is `sms`. Published only if the voice fallback is on;
+    /// the event waits in the broker until the call is due.
+    OtpTexted, "otp.texted.v1"
+);
 
 impl<E: CarriesCodeRequest> Envelope<E> {
     /// Opens the sealed part.
@@ -334,8 +312,7 @@ impl SmsRequested {
         not_after: Timestamp,
         text: &Text,
     ) -> anyhow::Result<Sealed<Text>> {
-        let bound = Self::bound(event, message, request, not_after);
-        seal.seal(text, &bound.each_ref().map(String::as_str))
+        seal.seal(text, &Self::bound(event, message, request, not_after))
     }
 }
 
@@ -347,7 +324,7 @@ impl Envelope<SmsRequested> {
     pub fn text(&self, seal: &Seal) -> anyhow::Result<Text> {
         let data = &self.data;
         let bound = SmsRequested::bound(self.id, data.message_id, data.request_id, data.not_after);
-        seal.open(&data.sealed, &bound.each_ref().map(String::as_str))
+        seal.open(&data.sealed, &bound)
     }
 }
 

@@ -15,8 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::code::Code;
 use crate::phone::Phone;
-use crate::seal::Seal;
-use crate::seal::SealKey;
+use crate::seal::{Seal, SealKey};
 use crate::string_enum;
 
 type KeyBytes = Zeroizing<[u8; 32]>;
@@ -37,37 +36,23 @@ impl Service {
     }
 }
 
-/// The use of a key. The names are part of the derivation, so they never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Use {
-    /// Seals parts of events, and the inbox.
-    Event,
-    /// Indexes phones in stores, so that a dump cannot be turned back into numbers.
-    Index,
-    /// Hashes codes.
-    Pepper,
-    /// Seals codes and profiles at rest.
-    Code,
-    /// Signs refresh tokens.
-    Refresh,
-    /// Signs device tokens.
-    Device,
-}
-
-impl Use {
-    const ALL: [Self; 6] =
-        [Self::Event, Self::Index, Self::Pepper, Self::Code, Self::Refresh, Self::Device];
-
-    const fn info(self) -> &'static str {
-        match self {
-            Self::Event => "latchkey/1/event",
-            Self::Index => "latchkey/1/index",
-            Self::Pepper => "latchkey/1/pepper",
-            Self::Code => "latchkey/1/code",
-            Self::Refresh => "latchkey/1/refresh",
-            Self::Device => "latchkey/1/device",
-        }
+string_enum! {
+    /// The use of a key. The words are part of the derivation, so they never change.
+    #[derive(PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Use {
+        /// Seals parts of events, and the inbox.
+        Event = "latchkey/1/event",
+        /// Indexes phones in stores, so that a dump cannot be turned back into numbers.
+        Index = "latchkey/1/index",
+        /// Hashes codes.
+        Pepper = "latchkey/1/pepper",
+        /// Seals codes and profiles at rest.
+        Code = "latchkey/1/code",
+        /// Signs refresh tokens.
+        Refresh = "latchkey/1/refresh",
+        /// Signs device tokens.
+        Device = "latchkey/1/device",
     }
 }
 
@@ -297,7 +282,7 @@ fn derive(secret: &[u8], of: Use) -> KeyBytes {
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"latchkey");
     let mut key = Zeroizing::new([0; 32]);
     salt.extract(secret)
-        .expand(&[of.info().as_bytes()], hkdf::HKDF_SHA256)
+        .expand(&[of.as_str().as_bytes()], hkdf::HKDF_SHA256)
         .and_then(|okm| okm.fill(key.as_mut_slice()))
         .expect("HKDF-SHA-256 can output 32 bytes");
     key

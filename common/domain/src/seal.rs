@@ -80,7 +80,11 @@ impl Seal {
     }
 
     /// Seals `value` for the location that `bound_to` names.
-    pub fn seal<T: Serialize>(&self, value: &T, bound_to: &[&str]) -> anyhow::Result<Sealed<T>> {
+    pub fn seal<T: Serialize>(
+        &self,
+        value: &T,
+        bound_to: &[impl AsRef<str>],
+    ) -> anyhow::Result<Sealed<T>> {
         let mut data = serde_json::to_vec(value).context("encode the value to seal")?;
         let nonce: [u8; NONCE_LEN] = rng::bytes();
         self.current
@@ -99,7 +103,7 @@ impl Seal {
     pub fn open<T: DeserializeOwned>(
         &self,
         sealed: &Sealed<T>,
-        bound_to: &[&str],
+        bound_to: &[impl AsRef<str>],
     ) -> anyhow::Result<T> {
         let (id, text) = sealed.text.split_once('.').context("sealed text without a key id")?;
         let key = [Some(&self.current), self.previous.as_ref()]
@@ -124,9 +128,9 @@ impl Seal {
 }
 
 /// Encodes the parts with their lengths, so that no two lists of parts give the same bytes.
-fn aad(bound_to: &[&str]) -> Aad<Vec<u8>> {
+fn aad(bound_to: &[impl AsRef<str>]) -> Aad<Vec<u8>> {
     let mut bytes = Vec::new();
-    for part in bound_to {
+    for part in bound_to.iter().map(AsRef::as_ref) {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
         bytes.extend_from_slice(part.as_bytes());
     }

@@ -16,7 +16,7 @@ use domain::timestamp::Timestamp;
 const MOST_TALLIES: usize = 50_000;
 const MOST_CHANGES: usize = 1_000;
 
-/// A change, with the place and time of its detection.
+/// A change, with the number block and time of its detection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub change: Change,
@@ -134,24 +134,28 @@ impl Findings {
         }
     }
 
-    pub fn note(&self, place: Destination<'_>, shown: Observation) {
+    pub fn note(&self, destination: Destination<'_>, shown: Observation) {
         let mut heard = self.lock();
         let Delta { sends, verified, refused } = shown.added;
         if sends != 0 || verified != 0 || refused != 0 {
             heard.add(
-                (shown.minute, place.operator_prefix.to_owned(), place.country.to_owned()),
+                (
+                    shown.minute,
+                    destination.operator_prefix.to_owned(),
+                    destination.country.to_owned(),
+                ),
                 shown.added,
             );
         }
-        heard.conversions.insert(place.country.to_owned(), shown.country);
+        heard.conversions.insert(destination.country.to_owned(), shown.country);
         heard.would_refuse += u64::from(shown.would_refuse);
         let found_any = !shown.changes.is_empty();
         for change in shown.changes {
             if heard.changes.len() < MOST_CHANGES {
                 heard.changes.push(Finding {
                     change,
-                    country: place.country.to_owned(),
-                    operator_prefix: place.operator_prefix.to_owned(),
+                    country: destination.country.to_owned(),
+                    operator_prefix: destination.operator_prefix.to_owned(),
                     at: shown.at,
                 });
             }

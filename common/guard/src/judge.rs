@@ -101,10 +101,10 @@ impl Nets<'_> {
 
     fn with_changes(
         &mut self,
-        act: impl FnOnce(&mut Self) -> (Option<i64>, Option<Counted>),
+        step: impl FnOnce(&mut Self) -> (Option<i64>, Option<Counted>),
     ) -> Verdict {
         let before = (self.prefix.snapshot(), self.country.snapshot());
-        let (refused, counted) = act(self);
+        let (refused, counted) = step(self);
         let prefix = self.prefix.change_since(before.0, Kind::Prefix);
         let country = self.country.change_since(before.1, Kind::Country);
         Verdict { refused, counted, changes: prefix.into_iter().chain(country).collect() }

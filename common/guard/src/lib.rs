@@ -1,7 +1,7 @@
 //! The pumping guard: stops an attacker who makes us send texts to many numbers of one block that never verify.
 //!
-//! Owns the rule, and its replay over history: counts and time in, a decision out. Must never know an engine, a clock or a
-//! code.
+//! Owns the rule, and its replay over history: counts and time in, a decision out. Must never know an engine, a clock
+//! or a code.
 //!
 //! There are two nets: the operator prefix, and the country as the wider one. Each counts sends and verifications in a
 //! sliding window, blocks when too few of its sends convert, and is probed later with a few sends. The rule ([`Rule`],

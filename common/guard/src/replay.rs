@@ -83,28 +83,31 @@ impl Replay {
         let line = self.prefixes.entry(row.operator_prefix.clone()).or_default();
         let country = self.countries.entry(row.country.clone()).or_default();
         line.begin(row.minute, rule.settle_minutes());
-        let mut told = Told { row, now, open: &mut self.open_stops, report };
+        let mut row_report = RowReport { row, now, open: &mut self.open_stops, report };
         let mut made = 0;
-        for code_request in 1..=code_requests {
+        for number in 1..=code_requests {
             let Verdict { refused, counted, changes } =
                 judge(&rule, &mut Nets { prefix: &mut line.net, country }, now);
-            told.changes(&changes);
+            row_report.changes(&changes);
             if refused.is_some() {
-                told.stopped(if line.net.state() == State::Open {
+                row_report.stopped(if line.net.state() == State::Open {
                     Kind::Country
                 } else {
                     Kind::Prefix
                 });
             }
-            line.asked(counted.is_some(), counted.is_some_and(|counted| counted.country.is_some()));
-            while made * code_requests < code_request * verified {
+            line.count_request(
+                counted.is_some(),
+                counted.is_some_and(|counted| counted.country.is_some()),
+            );
+            while made * code_requests < number * verified {
                 made += 1;
-                line.verified(&rule, country, made, now, &mut told);
+                line.verified(&rule, country, made, now, &mut row_report);
             }
         }
         while made < verified {
             made += 1;
-            line.verified(&rule, country, made, now, &mut told);
+            line.verified(&rule, country, made, now, &mut row_report);
         }
     }
 
@@ -123,9 +126,9 @@ impl PrefixHistory {
         self.recent.push_back((minute, 0, 0, 0));
     }
 
-    fn asked(&mut self, in_prefix: bool, in_country: bool) {
-        if let Some((_, asked, prefix, country)) = self.recent.back_mut() {
-            *asked += 1;
+    fn count_request(&mut self, in_prefix: bool, in_country: bool) {
+        if let Some((_, requested, prefix, country)) = self.recent.back_mut() {
+            *requested += 1;
             *prefix += u64::from(in_prefix);
             *country += u64::from(in_country);
         }
@@ -138,35 +141,35 @@ impl PrefixHistory {
         country: &mut Net,
         number: u64,
         now: i64,
-        told: &mut Told<'_>,
+        row_report: &mut RowReport<'_>,
     ) {
         let sum =
             |pick: fn(&(i64, u64, u64, u64)) -> u64| self.recent.iter().map(pick).sum::<u64>();
-        let (asked, in_prefix, in_country) = (sum(|r| r.1), sum(|r| r.2), sum(|r| r.3));
+        let (requested, in_prefix, in_country) = (sum(|r| r.1), sum(|r| r.2), sum(|r| r.3));
         // Its send is older than the remembered ones: the net's current state decides.
-        let (asked, in_prefix, in_country) = match asked {
+        let (requested, in_prefix, in_country) = match requested {
             0 => (
                 1,
                 u64::from(self.net.state() == State::Open),
                 u64::from(country.state() == State::Open),
             ),
-            _ => (asked, in_prefix, in_country),
+            _ => (requested, in_prefix, in_country),
         };
-        let reaches = |share: u64| number * share / asked > (number - 1) * share / asked;
+        let reaches = |share: u64| number * share / requested > (number - 1) * share / requested;
         let mut nets = Nets { prefix: &mut self.net, country };
-        told.changes(&nets.verify(rule, reaches(in_prefix), reaches(in_country), now));
+        row_report.changes(&nets.verify(rule, reaches(in_prefix), reaches(in_country), now));
     }
 }
 
 /// Writes the report of one row.
-struct Told<'a> {
+struct RowReport<'a> {
     row: &'a Tally,
     now: i64,
     open: &'a mut HashMap<(Kind, String), usize>,
     report: &'a mut Report,
 }
 
-impl Told<'_> {
+impl RowReport<'_> {
     fn key(&self, kind: Kind) -> (Kind, String) {
         let name = if kind == Kind::Prefix { &self.row.operator_prefix } else { &self.row.country };
         (kind, name.clone())

@@ -139,12 +139,6 @@ impl Rule {
         }
     }
 
-    /// The most texts that one prefix gets without a verification until it is blocked, however fast the requests come.
-    #[must_use]
-    pub fn set_figure(self) -> u64 {
-        self.min_sends + self.doubt
-    }
-
     /// Minutes of the window, including the current one.
     #[must_use]
     pub const fn window_minutes(self) -> i64 {

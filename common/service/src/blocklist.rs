@@ -7,8 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::Connections;
-use crate::connections::wait_for;
+use crate::connections::{Connections, wait_for};
 use accounts::{Block, BlockKind, Blocks};
 use domain::engine_error::EngineError;
 use domain::keys::Keys;
@@ -56,11 +55,7 @@ impl Blocklist {
 
     /// Reloads the list periodically until `stop`. While the database is unavailable, the last list stays in force.
     pub async fn follow<S>(self, engines: Connections<S>, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => {}
-            }
+        while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             // Readiness reports an unavailable database; a log line for each retry would only repeat it.
             let _ = self.reload(&engines).await;
         }

@@ -146,7 +146,7 @@ pub(crate) async fn wait_for<T, F>(
 where
     F: Future<Output = Result<T, EngineError>>,
 {
-    let (mut told, mut wait) = (0_u32, FIRST_WAIT);
+    let (mut failures, mut wait) = (0_u32, FIRST_WAIT);
     loop {
         match connect().await {
             Ok(connected) => {
@@ -155,10 +155,10 @@ where
             }
             Err(error) if error.is_away() => {
                 // Log the first attempts, then every tenth: an outage overnight must not fill the disk.
-                if told < 5 || told.is_multiple_of(10) {
+                if failures < 5 || failures.is_multiple_of(10) {
                     tracing::warn!(part, error = format!("{error:#}"), "cannot connect, retrying");
                 }
-                told += 1;
+                failures += 1;
                 health.report(part, Some(error));
             }
             Err(error) => return Err(error.into()),

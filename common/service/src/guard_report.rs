@@ -17,18 +17,18 @@ use tokio_util::sync::CancellationToken;
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY_SECS: i64 = 3600;
 /// The limit of changes that wait for the database.
-const MOST_UNTOLD: usize = 1000;
+const MOST_UNSTORED: usize = 1000;
 
 /// Reports this process's findings until `stop`, then writes the rest. Every process that admits code requests runs it;
 /// `source` names the process in the event.
-pub async fn tell(
+pub async fn run(
     engines: Connections,
     mode: PumpingGuard,
     source: &'static str,
     stop: CancellationToken,
 ) {
     let sweep_at = Timestamp::from_ms(0);
-    let mut reporter = Reporter { engines, mode, source, untold: Vec::new(), sweep_at };
+    let mut reporter = Reporter { engines, mode, source, unstored: Vec::new(), sweep_at };
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -46,7 +46,7 @@ struct Reporter {
     mode: PumpingGuard,
     source: &'static str,
     /// Changes that were published but not yet stored in the database.
-    untold: Vec<Finding>,
+    unstored: Vec<Finding>,
     sweep_at: Timestamp,
 }
 
@@ -62,19 +62,19 @@ impl Reporter {
         }
         metrics::counter!("latchkey_guard_would_refuse_total").increment(taken.would_refuse);
         for found in &taken.changes {
-            self.tell(found).await;
+            self.announce(found).await;
         }
-        let room = MOST_UNTOLD.saturating_sub(self.untold.len());
-        self.untold.extend(taken.changes.into_iter().take(room));
+        let room = MOST_UNSTORED.saturating_sub(self.unstored.len());
+        self.unstored.extend(taken.changes.into_iter().take(room));
 
         let db = GuardHistory::new(&self.engines.sql);
         if let Err(error) = db.add(&taken.tallies).await {
             self.engines.store.guard_findings().put_back(taken.tallies);
             return Err(error.into());
         }
-        while let Some(found) = self.untold.first() {
+        while let Some(found) = self.unstored.first() {
             db.net_changed(found, self.mode).await?;
-            self.untold.remove(0);
+            self.unstored.remove(0);
         }
         let now = self.engines.clock.now();
         if now >= self.sweep_at {
@@ -84,7 +84,7 @@ impl Reporter {
         Ok(())
     }
 
-    async fn tell(&self, found: &Finding) {
+    async fn announce(&self, found: &Finding) {
         let (change, mode) = (&found.change, self.mode.as_str());
         let of_prefix = change.kind == Kind::Prefix;
         let prefix = of_prefix.then(|| found.operator_prefix.clone());
@@ -138,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn guard_findings_reach_the_database_after_a_database_outage() {
-        let folder = std::env::temp_dir().join(format!("latchkey-told-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("latchkey-guard-{}", std::process::id()));
         let (clock, keys) = (Clock::manual(), Arc::new(Keys::from_secret(&[7; 32], None)));
         let db = Pool::sqlite(&folder).await.unwrap();
         let engines = Connections {
@@ -178,7 +178,7 @@ mod tests {
         }
         let sweep_at = Timestamp::from_ms(0);
         let (mode, source) = (PumpingGuard::Enforce, "gateway");
-        let mut reporter = Reporter { engines, mode, source, untold: Vec::new(), sweep_at };
+        let mut reporter = Reporter { engines, mode, source, unstored: Vec::new(), sweep_at };
         // Without its tables the database rejects writes.
         reporter.report().await.unwrap_err();
         db.migrate(accounts::FUNCTIONS).await.unwrap();

@@ -1,7 +1,7 @@
 //! How a process of Latchkey lives: it starts, connects to its engines, is watched, and stops (P12).
 //!
-//! Owns signals, exit codes, connections, readiness, the ops port and telemetry, and the tasks that several services run
-//! beside their work. Must never know HTTP's public routes, a provider of texts, or what an event means.
+//! Owns signals, exit codes, connections, readiness, the ops port and telemetry, and the tasks that several services
+//! run beside their work. Must never know HTTP's public routes, a provider of texts, or what an event means.
 
 pub mod blocklist;
 pub mod connections;

@@ -10,11 +10,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::Connections;
-use crate::connections::Stopped;
+use crate::connections::{Connections, Stopped};
 use crate::health::Health;
-use crate::ops;
-use crate::telemetry;
+use crate::{ops, telemetry};
 use config::{Config, Role};
 use domain::clock::Clock;
 
@@ -184,7 +182,7 @@ pub async fn health(config: &Config) -> anyhow::Result<()> {
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    let status = ops::code_request(address, "/readyz")
+    let status = ops::get_status(address, "/readyz")
         .await
         .with_context(|| format!("no answer from {address}"))?;
     anyhow::ensure!(status == 200, "{address} is not ready: /readyz answers {status}");

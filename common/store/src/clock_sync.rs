@@ -42,13 +42,13 @@ pub async fn follow_once(
 
 /// Waits for the first reading of the store's time: before it, no expiry can be judged.
 pub async fn first(store: &DeliveryStore, host: &Clock, clock: &Clock, stop: &CancellationToken) {
-    let told = async {
+    let reading = async {
         while let Err(error) = follow_once(store, host, clock).await {
             tracing::warn!(error = format!("{error:#}"), "cannot read the store's time");
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     };
-    stop.run_until_cancelled(told).await;
+    stop.run_until_cancelled(reading).await;
     let off_ms = clock.correction_ms();
     if off_ms.unsigned_abs() > 1_000 {
         tracing::warn!(off_ms, "this host's clock differs from the store's, using the store's");

@@ -20,47 +20,6 @@ impl Codes {
         on_engine!(self.0, |engine| engine.withdraw(code_request, &self.0.guard))
     }
 
-    /// Records that the event of a request with an `Idempotency-Key` was confirmed, so that a replay publishes nothing.
-    pub async fn published(&self, code_request: &Admit<'_>) -> Result<(), EngineError> {
-        on_engine!(self.0, |engine| engine.published(code_request))
-    }
-
-    /// Puts a code into the request's slot. If the slot already holds a code, returns that one (P5).
-    pub async fn issue(&self, issue: &Issue<'_>) -> Result<Issued, EngineError> {
-        on_engine!(self.0, |engine| engine.issue(issue))
-    }
-
-    /// Counts an attempt, then compares it (P4). Counts the login against its address first. After a correct check, no
-    /// request joins the code until the check is refunded as [`Refund::Unused`]: a new request opens a new code in its
-    /// place, so that a client that requests again never gets a code already used by a login with an unknown outcome
-    /// (W6).
-    pub async fn verify(&self, attempt: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
-        on_engine!(self.0, |engine| engine.verify(attempt))
-    }
-
-    /// Refunds a counted attempt that was not judged in the end (a wait was in force, or the database was away).
-    pub async fn refund(
-        &self,
-        phone: &PhoneKey,
-        scope: Scope,
-        refund: Refund,
-    ) -> Result<(), EngineError> {
-        on_engine!(self.0, |engine| engine.refund(phone, scope, refund))
-    }
-
-    /// Records that a code has no attempts left: the database counts `attempts` of them, and a store that was restarted
-    /// may have counted fewer. From then on checks and requests are answered as for any exhausted code (contract,
-    /// ruling 28).
-    pub async fn mark_exhausted(
-        &self,
-        phone: &PhoneKey,
-        scope: Scope,
-        code: CodeId,
-        attempts: u32,
-    ) -> Result<(), EngineError> {
-        on_engine!(self.0, |engine| engine.mark_exhausted(phone, scope, code, attempts))
-    }
-
     /// Closes a used code: nothing is accepted by it any more (P5), its unsent messages become unwanted, and the
     /// request that it answered becomes verified. Further checks see as many attempts left as before, so they do not
     /// reveal that the code was used. Its send no longer counts as unanswered, and counts as converted for the pumping
@@ -76,12 +35,32 @@ impl Codes {
         let guard = &self.0.guard;
         on_engine!(self.0, |engine| engine.close(phone, scope, code, closing, destination, guard))
     }
+}
+
+operations! { Codes {
+    /// Records that the event of a request with an `Idempotency-Key` was confirmed, so that a replay publishes nothing.
+    fn published(code_request: &Admit<'_>) -> () => published;
+
+    /// Puts a code into the request's slot. If the slot already holds a code, returns that one (P5).
+    fn issue(issue: &Issue<'_>) -> Issued => issue;
+
+    /// Counts an attempt, then compares it (P4). Counts the login against its address first. After a correct check, no
+    /// request joins the code until the check is refunded as [`Refund::Unused`]: a new request opens a new code in its
+    /// place, so that a client that requests again never gets a code already used by a login with an unknown outcome
+    /// (W6).
+    fn verify(check: &Verify<'_>) -> CheckOutcome => verify;
+
+    /// Refunds a counted attempt that was not judged in the end (a wait was in force, or the database was away).
+    fn refund(phone: &PhoneKey, scope: Scope, refund: Refund) -> () => refund;
+
+    /// Records that a code has no attempts left: the database counts `attempts` of them, and a store that was restarted
+    /// may have counted fewer. From then on checks and requests are answered as for any exhausted code (contract,
+    /// ruling 28).
+    fn mark_exhausted(phone: &PhoneKey, scope: Scope, code: CodeId, attempts: u32) -> () => mark_exhausted;
 
     /// Forgets what an account leaves under its phone (its code, kept messages, first answers) and the number that its
     /// user requested to change to; unsent messages for the code become unwanted. Two things stay: the times at which
     /// the phone was sent messages, because a deletion must not reset its limits, and another user's change to this
     /// number.
-    pub async fn forget(&self, phone: &PhoneKey, user: UserId) -> Result<(), EngineError> {
-        on_engine!(self.0, |engine| engine.forget(phone, user))
-    }
-}
+    fn forget(phone: &PhoneKey, user: UserId) -> () => forget;
+} }

@@ -16,17 +16,13 @@ use domain::vocabulary::Channel;
 /// How long the inbox keeps a message (contract, ruling 11).
 pub(crate) const TEXT_KEPT_MS: i64 = 3_600_000;
 
-impl Inbox {
+operations! { Inbox {
     /// Keeps a message. Repeated calls keep it once.
-    pub async fn keep(&self, text: &KeptText) -> Result<(), EngineError> {
-        on_engine!(self.0, |engine| engine.keep_text(text))
-    }
+    fn keep(text: &KeptText) -> () => keep_text;
 
     /// The sealed messages kept for a phone, in no particular order.
-    pub async fn texts(&self, phone: &PhoneKey) -> Result<Vec<String>, EngineError> {
-        on_engine!(self.0, |engine| engine.kept_texts(phone))
-    }
-}
+    fn texts(phone: &PhoneKey) -> Vec<String> => kept_texts;
+} }
 
 /// A message for the inbox.
 #[derive(Clone, Debug)]

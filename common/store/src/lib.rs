@@ -1,7 +1,7 @@
 //! The code store: code requests, issued codes, attempts, and the status of each request.
 //!
-//! Owns what lives for minutes: codes, statuses, limits, the inbox. Must never know an account, SQL, or a readable number or
-//! code.
+//! Owns what lives for minutes: codes, statuses, limits, the inbox. Must never know an account, SQL, or a readable
+//! number or code.
 //!
 //! [`Store`] is the connection; its facets are what a part of a service holds of it. The port offers atomic operations,
 //! not get and set: each operation is one script in Redis, one lock in memory. Expiry, attempts and windows are our own
@@ -17,28 +17,37 @@ macro_rules! on_engine {
     };
 }
 
+/// Declares operations of a facet; after `=>`, the name that both engines have for it.
+macro_rules! operations {
+    ($facet:ident { $($(#[$doc:meta])+ fn $name:ident($($arg:ident: $type:ty),+) -> $answer:ty => $method:ident;)+ }) => {
+        impl $facet {
+            $($(#[$doc])+ pub async fn $name(&self, $($arg: $type),+) -> Result<$answer, EngineError> {
+                on_engine!(self.0, |engine| engine.$method($($arg),+))
+            })+
+        }
+    };
+}
+
 pub mod clock_sync;
 mod codes;
-mod crash_counts;
+mod counts;
 mod delivery;
 pub mod inbox;
-mod limits;
 mod memory;
 mod phone_changes;
 mod redis;
-mod replay_guard;
 mod statuses;
 mod types;
 mod watchers;
 
 use std::sync::Arc;
 
+pub use self::counts::DISTINCT_KEPT_SECS;
 pub use self::inbox::KeptText;
-pub use self::limits::DISTINCT_KEPT_SECS;
 pub use self::statuses::{RequestStatus, Sweep, Swept};
 pub use self::types::{
-    Admission, Admit, CheckOutcome, Closing, Idempotency, Issue, Issued, NewCode, Refund, Replay,
-    RequestNote, Scope, Verify,
+    Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued, Matched,
+    NewCode, Refund, RequestNote, Scope, Verify,
 };
 pub use self::watchers::Watch;
 
@@ -55,6 +64,11 @@ const STATUS_KEPT_MS: i64 = 3_600_000;
 const IDEMPOTENCY_MS: i64 = 86_400_000;
 /// The longest cooldown that doubling reaches (contract, section 7).
 const COOLDOWN_CAP_MS: i64 = 600_000;
+
+/// Waits are told in whole seconds, never too short.
+fn secs_up(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or_default().div_ceil(1000)
+}
 
 /// The code store. Cheap to clone, as are its facets.
 #[derive(Clone)]

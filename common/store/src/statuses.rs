@@ -8,24 +8,6 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
 
 impl Statuses {
-    /// Advances a request's status, or creates its record if the store lost it (contract, ruling 30). A lower or equal
-    /// rank changes nothing; among end states of one rank, the better one stays ([`Status::order`]). Returns whether
-    /// the status changed.
-    pub async fn advance(
-        &self,
-        request: RequestId,
-        status: Status,
-        reason: Option<Reason>,
-        expires_at: Timestamp,
-    ) -> Result<bool, EngineError> {
-        on_engine!(self.0, |engine| engine.advance_status(request, status, reason, expires_at))
-    }
-
-    /// The status of a request.
-    pub async fn get(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {
-        on_engine!(self.0, |engine| engine.status(request))
-    }
-
     /// Wakes when a request's status may have changed. One connection serves all waiters in this process; it is opened
     /// for the first of them.
     pub fn watch(&self, request: RequestId) -> Watch {
@@ -36,11 +18,6 @@ impl Statuses {
         watch
     }
 
-    /// Whether a message for this request is still wanted: its code has not been used since (contract, ruling 31).
-    pub async fn is_wanted(&self, request: RequestId) -> Result<bool, EngineError> {
-        on_engine!(self.0, |engine| engine.is_wanted(request))
-    }
-
     /// Looks at up to `most` requests that are past their expiry, closes those without an end state, and returns them.
     pub async fn sweep(&self, most: u32) -> Result<Sweep, EngineError> {
         match &*self.0.engine {
@@ -49,6 +26,19 @@ impl Statuses {
         }
     }
 }
+
+operations! { Statuses {
+    /// Advances a request's status, or creates its record if the store lost it (contract, ruling 30). A lower or equal
+    /// rank changes nothing; among end states of one rank, the better one stays ([`Status::order`]). Returns whether
+    /// the status changed.
+    fn advance(request: RequestId, status: Status, reason: Option<Reason>, expires_at: Timestamp) -> bool => advance_status;
+
+    /// The status of a request.
+    fn get(request: RequestId) -> Option<RequestStatus> => status;
+
+    /// Whether a message for this request is still wanted: its code has not been used since (contract, ruling 31).
+    fn is_wanted(request: RequestId) -> bool => is_wanted;
+} }
 
 /// A request's status.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -110,14 +110,9 @@ pub struct Idempotency {
 /// The store's decision on a code request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    Admitted {
-        code_id: CodeId,
-        now: Timestamp,
-        expires_at: Timestamp,
-        resend_at: Timestamp,
-    },
+    Admitted(Admitted),
     /// The same key and body were presented before: the first answer.
-    Replayed(Replay),
+    Replayed(Admitted),
     /// The same key came with another body.
     KeyReused,
     /// A limit refused the request; nothing was counted.
@@ -133,9 +128,9 @@ pub enum Admission {
     Gone,
 }
 
-/// The first answer to an `Idempotency-Key`.
+/// The answer to an admitted request; with an `Idempotency-Key`, it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replay {
+pub struct Admitted {
     pub request_id: RequestId,
     pub code_id: CodeId,
     pub channel: Channel,
@@ -234,22 +229,36 @@ pub struct Verify<'a> {
 /// The store's decision on a code check.
 #[derive(Clone, Debug)]
 pub enum CheckOutcome {
-    Matched {
-        code_id: CodeId,
-        now: Timestamp,
-        expires_at: Timestamp,
-        attempts_left: u32,
-        /// The requests of this code, oldest first.
-        code_requests: Vec<(RequestId, RequestNote)>,
-        /// The channel of the last message.
-        channel: Channel,
-    },
+    Matched(Matched),
     /// `code` is absent when no code is live: the client gets the same answer.
-    Wrong { code: Option<(CodeId, Timestamp)>, now: Timestamp, attempts_left: u32 },
+    Wrong {
+        code: Option<(CodeId, Timestamp)>,
+        now: Timestamp,
+        attempts_left: u32,
+    },
     /// No attempts are left; this one was not compared.
-    Exhausted { code: Option<CodeId>, now: Timestamp, until: Timestamp },
+    Exhausted {
+        code: Option<CodeId>,
+        now: Timestamp,
+        until: Timestamp,
+    },
     /// The address made too many logins; nothing was counted against the phone.
-    Limited { retry_after: u64 },
+    Limited {
+        retry_after: u64,
+    },
+}
+
+/// A code that a check matched.
+#[derive(Clone, Debug)]
+pub struct Matched {
+    pub code_id: CodeId,
+    pub now: Timestamp,
+    pub expires_at: Timestamp,
+    pub attempts_left: u32,
+    /// The requests of this code, oldest first.
+    pub code_requests: Vec<(RequestId, RequestNote)>,
+    /// The channel of the last message.
+    pub channel: Channel,
 }
 
 /// Why a code is closed.

@@ -22,8 +22,6 @@ use segments::{Size, measure};
 pub use wording::Kind;
 use wording::{Fill, Wording};
 
-/// The maximum number of digits in a code (contract, section 6).
-const LONGEST_CODE: u8 = 10;
 /// The maximum lifetime of a code, in minutes.
 const LONGEST_MINUTES: i64 = 10;
 /// The longest message that Google's SMS Retriever reads
@@ -61,17 +59,12 @@ pub struct Checked {
 }
 
 impl Texts {
-    /// Loads the built-in wordings, overrides them with the operator's, and checks that each fits with a code of any
-    /// length.
+    /// Loads the built-in wordings, overrides them with the operator's, and checks that each fits with a code of this
+    /// length: shorter codes leave more room for words.
     ///
     /// # Errors
     /// Names the locale or file and the broken rule.
-    pub fn load(config: &config::Texts) -> anyhow::Result<Self> {
-        Self::load_for(config, LONGEST_CODE)
-    }
-
-    /// Like [`Texts::load`] for codes of a known length: shorter codes leave more room for words.
-    pub fn load_for(config: &config::Texts, code_length: u8) -> anyhow::Result<Self> {
+    pub fn load(config: &config::Texts, code_length: u8) -> anyhow::Result<Self> {
         let mut texts = Self {
             app: config.app_name.clone(),
             android_app_hash: config.android_app_hash.clone(),
@@ -248,10 +241,7 @@ impl Texts {
             text.push_str(hash);
         }
         if let Some(domain) = &self.webotp_domain {
-            text.extend([
-                "
-@", domain, " #", code,
-            ]);
+            text.extend(["\n@", domain, " #", code]);
         }
         text
     }

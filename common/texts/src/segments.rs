@@ -84,7 +84,7 @@ fn size(encoding: Encoding, widths: &[usize]) -> Size {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> (Encoding, usize, usize) {
+    fn measured(text: &str) -> (Encoding, usize, usize) {
         let size = measure(text);
         (size.encoding, size.units, size.segments)
     }
@@ -101,33 +101,33 @@ mod tests {
 
     #[test]
     fn characters_of_the_extension_count_twice() {
-        assert_eq!(told("a"), (Encoding::Gsm7, 1, 1));
-        assert_eq!(told("€"), (Encoding::Gsm7, 2, 1));
-        assert_eq!(told("[{^}]~|\\"), (Encoding::Gsm7, 16, 1));
-        assert_eq!(told("Ünïcode").0, Encoding::Ucs2, "ï is not in the alphabet");
-        assert_eq!(told("Çà").0, Encoding::Gsm7);
-        assert_eq!(told("ç").0, Encoding::Ucs2, "only the capital letter is");
+        assert_eq!(measured("a"), (Encoding::Gsm7, 1, 1));
+        assert_eq!(measured("€"), (Encoding::Gsm7, 2, 1));
+        assert_eq!(measured("[{^}]~|\\"), (Encoding::Gsm7, 16, 1));
+        assert_eq!(measured("Ünïcode").0, Encoding::Ucs2, "ï is not in the alphabet");
+        assert_eq!(measured("Çà").0, Encoding::Gsm7);
+        assert_eq!(measured("ç").0, Encoding::Ucs2, "only the capital letter is");
     }
 
     #[test]
     fn a_message_is_one_segment_up_to_160_septets_or_70_units() {
-        assert_eq!(told(""), (Encoding::Gsm7, 0, 1));
-        assert_eq!(told(&"a".repeat(160)), (Encoding::Gsm7, 160, 1));
-        assert_eq!(told(&"a".repeat(161)), (Encoding::Gsm7, 161, 2));
-        assert_eq!(told(&"a".repeat(306)), (Encoding::Gsm7, 306, 2));
-        assert_eq!(told(&"a".repeat(307)), (Encoding::Gsm7, 307, 3));
-        assert_eq!(told(&"ک".repeat(70)), (Encoding::Ucs2, 70, 1));
-        assert_eq!(told(&"ک".repeat(71)), (Encoding::Ucs2, 71, 2));
-        assert_eq!(told(&"😀".repeat(35)), (Encoding::Ucs2, 70, 1));
-        assert_eq!(told(&"😀".repeat(36)), (Encoding::Ucs2, 72, 2));
+        assert_eq!(measured(""), (Encoding::Gsm7, 0, 1));
+        assert_eq!(measured(&"a".repeat(160)), (Encoding::Gsm7, 160, 1));
+        assert_eq!(measured(&"a".repeat(161)), (Encoding::Gsm7, 161, 2));
+        assert_eq!(measured(&"a".repeat(306)), (Encoding::Gsm7, 306, 2));
+        assert_eq!(measured(&"a".repeat(307)), (Encoding::Gsm7, 307, 3));
+        assert_eq!(measured(&"ک".repeat(70)), (Encoding::Ucs2, 70, 1));
+        assert_eq!(measured(&"ک".repeat(71)), (Encoding::Ucs2, 71, 2));
+        assert_eq!(measured(&"😀".repeat(35)), (Encoding::Ucs2, 70, 1));
+        assert_eq!(measured(&"😀".repeat(36)), (Encoding::Ucs2, 72, 2));
     }
 
     #[test]
     fn neither_an_escape_nor_a_surrogate_pair_is_split() {
         // 152 and an escaped character: the whole escape moves to the second segment, so 306 septets need three.
         let text = format!("{}€{}", "a".repeat(152), "a".repeat(152));
-        assert_eq!(told(&text), (Encoding::Gsm7, 306, 3));
+        assert_eq!(measured(&text), (Encoding::Gsm7, 306, 3));
         // 67 is odd, but a pair never straddles segments.
-        assert_eq!(told(&"😀".repeat(67)), (Encoding::Ucs2, 134, 3));
+        assert_eq!(measured(&"😀".repeat(67)), (Encoding::Ucs2, 134, 3));
     }
 }

@@ -6,6 +6,8 @@ use super::*;
 use domain::rng;
 
 const HASH: &str = "FA+9qCX9VSu";
+/// The maximum number of digits in a code (contract, section 6).
+const LONGEST_CODE: u8 = 10;
 
 fn config(app: &str) -> config::Texts {
     config::Texts {
@@ -17,7 +19,7 @@ fn config(app: &str) -> config::Texts {
 }
 
 fn plain() -> Texts {
-    Texts::load(&config("Latchkey")).unwrap()
+    Texts::load(&config("Latchkey"), LONGEST_CODE).unwrap()
 }
 
 fn code(digits: &str) -> Code {
@@ -50,7 +52,10 @@ impl Folder {
     }
 
     fn load(&self) -> anyhow::Result<Texts> {
-        Texts::load(&config::Texts { texts_dir: Some(self.0.clone()), ..config("Latchkey") })
+        Texts::load(
+            &config::Texts { texts_dir: Some(self.0.clone()), ..config("Latchkey") },
+            LONGEST_CODE,
+        )
     }
 }
 
@@ -62,7 +67,7 @@ impl Drop for Folder {
 
 #[test]
 fn every_full_built_in_wording_fits_one_segment_at_the_longest_settings() {
-    let texts = Texts::load(&config("Twenty characters ab")).unwrap();
+    let texts = Texts::load(&config("Twenty characters ab"), LONGEST_CODE).unwrap();
     for line in texts.check() {
         let Some(size) = line.size else { continue };
         assert_eq!(size.segments, 1, "{} {}: {size:?}", line.locale, line.kind.as_str());
@@ -159,14 +164,15 @@ fn a_call_says_the_code_twice_digit_by_digit_and_no_other_digit() {
 #[test]
 fn a_name_with_digits_is_allowed_in_messages_but_not_in_calls() {
     let studio = config("Studio 54");
-    let texts = Texts::load(&studio).unwrap();
+    let texts = Texts::load(&studio, LONGEST_CODE).unwrap();
     assert_eq!(runs(&texts.code(&code("123456"), None, 300)), ["123456"]);
     let said: String =
         texts.voice(&code("1234"), None).chars().filter(char::is_ascii_digit).collect();
     assert_eq!(said, "12341234");
     let folder = Folder::with(&[("en.voice.txt", "{app} says {digits}, {digits}")]);
     let error =
-        Texts::load(&config::Texts { texts_dir: Some(folder.0.clone()), ..studio }).unwrap_err();
+        Texts::load(&config::Texts { texts_dir: Some(folder.0.clone()), ..studio }, LONGEST_CODE)
+            .unwrap_err();
     assert!(format!("{error:#}").contains("LATCHKEY_APP_NAME has digits"), "{error:#}");
     assert!(
         folder.load().unwrap().voice(&code("1234"), None).starts_with("[en] Latchkey says 1, 2")
@@ -187,7 +193,7 @@ fn the_lines_for_phones_are_last_and_in_order() {
     let mut wanted = config("Latchkey");
     wanted.android_app_hash = Some(HASH.into());
     let text = |wanted: &config::Texts, tag| {
-        Texts::load_for(wanted, 6).unwrap().code(&code("123456"), Some(tag), 300)
+        Texts::load(wanted, 6).unwrap().code(&code("123456"), Some(tag), 300)
     };
     for tag in tags() {
         let android = text(&wanted, tag);
@@ -212,7 +218,7 @@ fn the_lines_for_phones_are_last_and_in_order() {
 fn lines_that_do_not_fit_one_segment_are_refused_at_start_naming_the_locale() {
     let mut wanted = config("Latchkey");
     wanted.webotp_domain = Some(format!("{}.example", "a".repeat(40)));
-    let error = format!("{:#}", Texts::load(&wanted).unwrap_err());
+    let error = format!("{:#}", Texts::load(&wanted, LONGEST_CODE).unwrap_err());
     assert!(error.contains("locale ") && error.contains("LATCHKEY_WEBOTP_DOMAIN"), "{error}");
     assert!(error.contains("of 70 units of UCS-2"), "{error}");
 }
@@ -272,5 +278,8 @@ fn a_wording_that_breaks_a_rule_is_refused_naming_file_and_rule() {
         assert!(error.contains(rule) && error.contains(placeholder), "{name} {text:?}: {error}");
     }
     let missing = config::Texts { texts_dir: Some("/no/such/folder".into()), ..config("Latchkey") };
-    assert!(format!("{:#}", Texts::load(&missing).unwrap_err()).contains("LATCHKEY_TEXTS_DIR"));
+    assert!(
+        format!("{:#}", Texts::load(&missing, LONGEST_CODE).unwrap_err())
+            .contains("LATCHKEY_TEXTS_DIR")
+    );
 }

@@ -18,13 +18,14 @@ string_enum! {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Placeholder {
-    App,
-    Code,
-    Minutes,
-    /// The code, digit by digit.
-    Digits,
+string_enum! {
+    enum Placeholder {
+        App = "app",
+        Code = "code",
+        Minutes = "minutes",
+        /// The code, digit by digit.
+        Digits = "digits",
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -80,8 +81,8 @@ impl Wording {
             Kind::Voice => [(0, 1), (0, 0), (0, 0), (2, 2)],
             Kind::Changed => [(0, 1), (0, 0), (0, 0), (0, 0)],
         };
-        for ((name, placeholder), (least, most)) in PLACES.iter().zip(allowed) {
-            let count = self.count(*placeholder);
+        for (name, (least, most)) in Placeholder::ALL.into_iter().zip(allowed) {
+            let count = self.count(name);
             match (least, most) {
                 _ if (least..=most).contains(&count) => {}
                 (_, 0) => bail!("{{{name}}} is not allowed in a {} wording", kind.as_str()),
@@ -142,13 +143,6 @@ impl Wording {
     }
 }
 
-const PLACES: [(&str, Placeholder); 4] = [
-    ("app", Placeholder::App),
-    ("code", Placeholder::Code),
-    ("minutes", Placeholder::Minutes),
-    ("digits", Placeholder::Digits),
-];
-
 fn pieces(text: &str) -> anyhow::Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -156,8 +150,7 @@ fn pieces(text: &str) -> anyhow::Result<Vec<Piece>> {
         let (said, placeholder) = rest.split_at(at);
         let placeholder = placeholder.strip_prefix('{').context("it has } without {")?;
         let (name, after) = placeholder.split_once('}').context("it has { without }")?;
-        let known = PLACES.iter().find(|(known, _)| *known == name);
-        let Some((_, placeholder)) = known else {
+        let Ok(placeholder) = name.parse() else {
             bail!(
                 "{{{name}}} is not known; the placeholders are {{app}}, {{code}}, {{minutes}} and {{digits}}"
             )
@@ -165,7 +158,7 @@ fn pieces(text: &str) -> anyhow::Result<Vec<Piece>> {
         if !said.is_empty() {
             pieces.push(Piece::Said(said.to_owned()));
         }
-        pieces.push(Piece::Placeholder(*placeholder));
+        pieces.push(Piece::Placeholder(placeholder));
         rest = after;
     }
     if !rest.is_empty() {

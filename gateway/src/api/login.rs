@@ -135,17 +135,17 @@ impl Login {
         let profile = matched.profile(app);
         let sign_in = SignIn {
             claimant: self.claimed.claimant(),
-            code: UsedCode { id: matched.code_id, expires_at: matched.expires_at },
+            code: UsedCode { id: matched.code.code_id, expires_at: matched.code.expires_at },
             request_id: matched.answered(),
             limits: app.attempt_limits(),
             new_user: UserId::new(&app.engines.clock),
             profile: profile.as_ref().map(|p| (p.first_name.as_str(), p.last_name.as_str())),
             locale: &matched.locale(),
             country: self.claimed.phone.region(),
-            session: caller.new_session(app, method(matched.channel), self.jkt.as_deref()),
+            session: caller.new_session(app, method(matched.code.channel), self.jkt.as_deref()),
             key,
             traceparent: caller.traceparent.as_deref(),
-            now: matched.now,
+            now: matched.code.now,
         };
         let outcome = app.accounts.sign_in(sign_in).await?;
         Ok(outcome.map(|outcome| {

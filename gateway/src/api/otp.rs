@@ -13,7 +13,7 @@ use store::{RequestStatus, Scope};
 
 use crate::app::App;
 use crate::codes::caller::Caller;
-use crate::codes::request::{NewCodeRequest, code_request};
+use crate::codes::request::{NewCodeRequest, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
@@ -39,7 +39,7 @@ pub(crate) async fn request(
         locale,
         channel: channel.unwrap_or(Channel::Sms),
     };
-    code_request::<OtpRequested>(&app, &caller, wanted).await
+    request_code::<OtpRequested>(&app, &caller, wanted).await
 }
 
 /// The public view of a code request.

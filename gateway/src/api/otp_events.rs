@@ -35,14 +35,14 @@ pub(crate) async fn stream(
     PathId(request): PathId<RequestId>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let place = app
+    let permit = app
         .streams
         .enter(request)
         .ok_or_else(|| ApiError::unavailable(anyhow::anyhow!("too many event streams are open")))?;
     // Watch before reading, so that no change in between is missed.
     let watch = app.statuses.watch(request);
     let found = app.statuses.get(request).await?.ok_or(ApiError::NotFound)?;
-    let told = headers
+    let last_rank = headers
         .get("last-event-id")
         .and_then(|id| id.to_str().ok())
         .and_then(|id| id.parse::<i8>().ok());
@@ -52,9 +52,9 @@ pub(crate) async fn stream(
         watch,
         expires_at: found.expires_at,
         ahead_ms: 0,
-        told: told.unwrap_or(-1),
+        last_rank: last_rank.unwrap_or(-1),
         ended: false,
-        _place: place,
+        _permit: permit,
     };
     // `Sse` sets `no-cache`, which still lets a cache store the answer and revalidate it.
     let sse = Sse::new(follower.events()).keep_alive(KeepAlive::new().interval(HEARTBEAT));
@@ -69,9 +69,9 @@ struct Follower {
     /// How far the store's clock was ahead of ours at the last read.
     ahead_ms: i64,
     /// The last rank that was sent.
-    told: i8,
+    last_rank: i8,
     ended: bool,
-    _place: StreamPermit,
+    _permit: StreamPermit,
 }
 
 impl Follower {
@@ -118,10 +118,10 @@ impl Follower {
         let view = view(&self.app, self.request, found);
         let rank = i8::try_from(view.rank()).unwrap_or(i8::MAX);
         self.ended = view.is_last;
-        if rank <= self.told {
+        if rank <= self.last_rank {
             return None;
         }
-        self.told = rank;
+        self.last_rank = rank;
         Event::default().event("status").id(rank.to_string()).json_data(&view).ok()
     }
 }

@@ -8,7 +8,7 @@ use store::Scope;
 
 use crate::app::App;
 use crate::codes::caller::Caller;
-use crate::codes::request::{NewCodeRequest, code_request};
+use crate::codes::request::{NewCodeRequest, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
@@ -33,5 +33,5 @@ pub(crate) async fn signup(
         locale,
         channel: channel.unwrap_or(Channel::Sms),
     };
-    code_request::<UserSignedUp>(&app, &caller, wanted).await
+    request_code::<UserSignedUp>(&app, &caller, wanted).await
 }

@@ -34,25 +34,25 @@ pub(crate) struct Redeemed<T> {
 }
 
 impl CodeCheck<'_> {
-    /// Checks the code. If it is right, `act` exchanges it in the database, all or nothing; then the code is closed.
+    /// Checks the code. If it is right, `exchange` redeems it in the database, all or nothing; then the code is closed.
     ///
     /// # Errors
     /// 401 for a wrong code and one that was used before, 429 while no code is checked, 503 while an engine is away.
     pub async fn redeem<T>(
         &self,
         caller: &Caller,
-        act: impl AsyncFnOnce(&MatchedCode) -> Result<Result<Redeemed<T>, Denied>, ApiError>,
+        exchange: impl AsyncFnOnce(&MatchedCode) -> Result<Result<Redeemed<T>, Denied>, ApiError>,
     ) -> Result<T, ApiError> {
         let matched = self.verify(caller).await?;
-        let code = matched.code_id;
-        match act(&matched).await {
+        let code = matched.code.code_id;
+        match exchange(&matched).await {
             Ok(Ok(Redeemed { outcome, verified })) => {
                 self.close(code, Closing::Used(verified)).await;
                 Ok(outcome)
             }
             Ok(Err(Denied::Throttled(throttle))) => {
                 self.refund(Refund::Unused(code)).await;
-                Err(throttled(throttle, matched.now))
+                Err(throttled(throttle, matched.code.now))
             }
             Ok(Err(Denied::CodeUsed)) => Err(self.used_before(&matched).await),
             Ok(Err(Denied::AccountGone)) => Err(ApiError::SessionRevoked),
@@ -83,22 +83,7 @@ impl CodeCheck<'_> {
             logins_per_ip_minute: per_ip,
         };
         match self.app.codes.verify(&verify).await? {
-            CheckOutcome::Matched {
-                code_id,
-                now,
-                expires_at,
-                attempts_left,
-                code_requests,
-                channel,
-            } => Ok(MatchedCode {
-                code_id,
-                now,
-                expires_at,
-                attempts_left,
-                code_requests,
-                channel,
-                named: self.request_id,
-            }),
+            CheckOutcome::Matched(code) => Ok(MatchedCode { code, named: self.request_id }),
             CheckOutcome::Wrong { code, now, attempts_left } => {
                 Err(self.wrong(code, attempts_left, now).await)
             }
@@ -169,16 +154,16 @@ impl CodeCheck<'_> {
     /// login or one that Redis forgot, it is as wrong as any other. If its attempts are exhausted, the answer is the
     /// same as for every attempt at it.
     async fn used_before(&self, matched: &MatchedCode) -> ApiError {
-        let code = matched.code_id;
+        let code = matched.code.code_id;
         match self.app.attempts.code_is_exhausted(code, self.app.attempt_limits()).await {
             Ok(true) => {
                 self.mark_exhausted(code).await;
-                self.exhausted(matched.expires_at, matched.now).await
+                self.exhausted(matched.code.expires_at, matched.code.now).await
             }
             Ok(false) => {
                 self.close(code, Closing::Refused).await;
                 count_check("used");
-                ApiError::OtpIncorrect { attempts_left: matched.attempts_left }
+                ApiError::OtpIncorrect { attempts_left: matched.code.attempts_left }
             }
             Err(error) => {
                 self.refund(Refund::CodeCheck(code)).await;
@@ -211,16 +196,16 @@ impl CodeCheck<'_> {
     async fn mark_exhausted(&self, code: CodeId) {
         let attempts = self.app.config.otp.attempts;
         let codes = &self.app.codes;
-        let told = codes.mark_exhausted(&self.claimed.key, self.scope, code, attempts).await;
-        or_warn(told, "cannot mark a code as exhausted in Redis");
+        let marked = codes.mark_exhausted(&self.claimed.key, self.scope, code, attempts).await;
+        or_warn(marked, "cannot mark a code as exhausted in Redis");
     }
 
     /// Refunds an attempt that the database did not judge: it costs none of the code's attempts. If this fails, the
     /// attempt stays counted, which is the safe side.
     async fn refund(&self, refund: Refund) {
         let codes = &self.app.codes;
-        let told = codes.refund(&self.claimed.key, self.scope, refund).await;
-        or_warn(told, "cannot refund an attempt, it stays counted");
+        let refunded = codes.refund(&self.claimed.key, self.scope, refund).await;
+        or_warn(refunded, "cannot refund an attempt, it stays counted");
     }
 
     /// Closes the code in Redis. The fence in the database already decides; this saves later attempts the query.
@@ -229,14 +214,14 @@ impl CodeCheck<'_> {
         let destination =
             Destination { country: phone.region(), operator_prefix: phone.operator_prefix() };
         let codes = &self.app.codes;
-        let told = codes.close(key, self.scope, code, closing, destination).await;
-        or_warn(told, "cannot close a used code in Redis");
+        let closed = codes.close(key, self.scope, code, closing, destination).await;
+        or_warn(closed, "cannot close a used code in Redis");
     }
 }
 
 /// The database has decided already: a failure to tell Redis changes no answer.
-fn or_warn(told: Result<(), EngineError>, message: &str) {
-    if let Err(error) = told {
+fn or_warn(written: Result<(), EngineError>, message: &str) {
+    if let Err(error) = written {
         tracing::warn!(error = format!("{error:#}"), "{message}");
     }
 }

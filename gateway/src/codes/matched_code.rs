@@ -1,23 +1,15 @@
 //! A code that was right in Redis, with the requests for it.
 
 use domain::event::Profile;
-use domain::ids::{CodeId, RequestId};
-use domain::timestamp::Timestamp;
+use domain::ids::RequestId;
 use domain::vocabulary::Channel;
-use store::RequestNote;
+use store::{Matched, RequestNote};
 
 use crate::app::App;
 
 /// The database has the last word on it: its fence, its counts, its waits.
 pub(crate) struct MatchedCode {
-    pub code_id: CodeId,
-    pub now: Timestamp,
-    pub expires_at: Timestamp,
-    pub attempts_left: u32,
-    /// The requests for this code, oldest first.
-    pub code_requests: Vec<(RequestId, RequestNote)>,
-    /// The channel of the last message.
-    pub channel: Channel,
+    pub code: Matched,
     /// The request that the check named.
     pub named: Option<RequestId>,
 }
@@ -28,23 +20,26 @@ impl MatchedCode {
     pub fn answered(&self) -> Option<RequestId> {
         let followed_a_text = |(request, note): &(RequestId, RequestNote)| {
             let texted = |(other, _): &(RequestId, RequestNote)| other.of_its_call() == *request;
-            note.channel == Channel::Voice && self.code_requests.iter().any(texted)
+            note.channel == Channel::Voice && self.code.code_requests.iter().any(texted)
         };
-        let newest =
-            || self.code_requests.iter().rev().find(|code_request| !followed_a_text(code_request));
+        let newest = || {
+            self.code.code_requests.iter().rev().find(|code_request| !followed_a_text(code_request))
+        };
         self.named.or_else(|| newest().map(|(request, _)| *request))
     }
 
     /// The profile for a new account: the named request's, or, if none is named, the one that all sign-ups of this code
     /// agree on. So an attacker cannot plant a name on another person's number (contract, ruling 1).
     pub fn profile(&self, app: &App) -> Option<Profile> {
-        let mut profiles =
-            self.code_requests.iter().filter(|(request, _)| self.is_meant(*request)).filter_map(
-                |(request, note)| {
-                    let bound = ["profile", &self.code_id.to_string(), &request.to_string()];
-                    app.engines.keys.event.open(note.profile.as_ref()?, &bound).ok()
-                },
-            );
+        let mut profiles = self
+            .code
+            .code_requests
+            .iter()
+            .filter(|(request, _)| self.is_meant(*request))
+            .filter_map(|(request, note)| {
+                let bound = ["profile", &self.code.code_id.to_string(), &request.to_string()];
+                app.engines.keys.event.open(note.profile.as_ref()?, &bound).ok()
+            });
         let first = profiles.next()?;
         profiles.all(|other| other == first).then_some(first)
     }
@@ -54,7 +49,7 @@ impl MatchedCode {
         let locale = |(request, note): &(RequestId, RequestNote)| {
             self.is_meant(*request).then(|| note.locale.clone()).flatten()
         };
-        self.code_requests.iter().rev().find_map(locale).unwrap_or_else(|| "en".to_owned())
+        self.code.code_requests.iter().rev().find_map(locale).unwrap_or_else(|| "en".to_owned())
     }
 
     /// Without a named request, all of them are meant.

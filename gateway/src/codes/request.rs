@@ -12,7 +12,7 @@ use domain::phone::{E164, Phone};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit};
 use serde::Serialize;
-use store::{Admission, Admit, Idempotency, Replay, Scope};
+use store::{Admission, Admit, Admitted, Idempotency, Scope};
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -44,7 +44,7 @@ struct RequestView<'a> {
 }
 
 /// Admits the code request and publishes it as an `E`. It looks up no account, so the answer cannot reveal one (P6).
-pub(crate) async fn code_request<E: CarriesCodeRequest>(
+pub(crate) async fn request_code<E: CarriesCodeRequest>(
     app: &App,
     caller: &Caller,
     wanted: NewCodeRequest,
@@ -129,20 +129,9 @@ impl NewCodeRequest {
 
 /// Admits the request. Returns the answer that it gets, and whether the answer is new: a repeated `Idempotency-Key` gets
 /// the first one again.
-async fn admitted(app: &App, admit: &Admit<'_>) -> Result<(Replay, bool), ApiError> {
+async fn admitted(app: &App, admit: &Admit<'_>) -> Result<(Admitted, bool), ApiError> {
     match app.codes.admit(admit).await.inspect_err(|_| count("unavailable"))? {
-        Admission::Admitted { code_id, now, expires_at, resend_at } => {
-            let first = Replay {
-                request_id: admit.request_id,
-                code_id,
-                channel: admit.channel,
-                now,
-                expires_at,
-                resend_at,
-                published: false,
-            };
-            Ok((first, true))
-        }
+        Admission::Admitted(first) => Ok((first, true)),
         Admission::Replayed(first) => Ok((first, false)),
         Admission::Gone => {
             Err(anyhow::anyhow!("a request that names no code was refused for its code").into())
@@ -168,7 +157,7 @@ async fn withdraw(app: &App, admit: &Admit<'_>, unpublished: &PublishError, dead
 async fn publish<E: CarriesCodeRequest>(
     app: &App,
     admit: &Admit<'_>,
-    first: &Replay,
+    first: &Admitted,
     envelope: &Envelope<E>,
     deadline: Instant,
 ) -> Result<(), PublishError> {
@@ -194,7 +183,7 @@ fn seal<E: CarriesCodeRequest>(
     app: &App,
     caller: &Caller,
     wanted: &NewCodeRequest,
-    first: &Replay,
+    first: &Admitted,
 ) -> anyhow::Result<Envelope<E>> {
     let event_id = EventId::new(&app.engines.clock);
     let recipient = Recipient {
@@ -233,7 +222,7 @@ fn seal<E: CarriesCodeRequest>(
     ))
 }
 
-fn accepted(app: &App, phone: &Phone, first: &Replay) -> Response {
+fn accepted(app: &App, phone: &Phone, first: &Admitted) -> Response {
     let view = RequestView {
         request_id: first.request_id,
         phone_number: phone.e164(),

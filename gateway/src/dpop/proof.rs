@@ -164,11 +164,11 @@ fn key_of(mut header: Map<String, Value>) -> Result<ClientKey, Flaw> {
 fn is_url(htu: &str, url: &str) -> bool {
     let plain = htu.bytes().all(|byte| byte.is_ascii_graphic()) && !htu.contains(['?', '#', '@']);
     let (Ok(htu), Ok(url)) = (htu.parse::<Uri>(), url.parse::<Uri>()) else { return false };
-    plain && place(&htu).is_some_and(|there| place(&url) == Some(there))
+    plain && target(&htu).is_some_and(|there| target(&url) == Some(there))
 }
 
 /// Scheme, host, port and path.
-fn place(url: &Uri) -> Option<(String, String, u16, &str)> {
+fn target(url: &Uri) -> Option<(String, String, u16, &str)> {
     let scheme = url.scheme_str()?.to_ascii_lowercase();
     let port = match (url.port_u16(), scheme.as_str()) {
         (Some(port), _) => port,

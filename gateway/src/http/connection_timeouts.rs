@@ -10,9 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -260,39 +257,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<T> {
             std::task::ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
         }
         self.poll_linger(context).map(Ok)
-    }
-}
-
-/// A body that holds `guard` until it is sent, read to its end or dropped.
-#[derive(Debug)]
-pub struct PacedBody<G> {
-    inner: Body,
-    _guard: G,
-}
-
-impl<G> PacedBody<G> {
-    pub fn new(inner: Body, guard: G) -> Self {
-        Self { inner, _guard: guard }
-    }
-}
-
-impl<G: Unpin> http_body::Body for PacedBody<G> {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

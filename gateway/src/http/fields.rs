@@ -20,17 +20,21 @@ pub struct Fields {
 impl Fields {
     /// Reads the object, as strictly as [`json::object`] does.
     pub fn parse(body: &Bytes) -> Result<Self, ApiError> {
-        let left =
-            json::object(body).map_err(|fault| ApiError::body(fault.code(), fault.detail()))?;
+        let refusal = |(code, detail)| ApiError::body(code, detail);
+        let left = json::object(body).map_err(|fault| refusal(fault.code_and_detail()))?;
         Ok(Self { left, errors: Vec::new() })
     }
 
     /// Reads a required string.
     pub fn string(&mut self, name: &'static str) -> String {
+        self.require(name);
+        self.optional_string(name).unwrap_or_default()
+    }
+
+    fn require(&mut self, name: &'static str) {
         if !self.left.contains_key(name) {
             self.refuse(name, "required", "This field is required.");
         }
-        self.optional_string(name).unwrap_or_default()
     }
 
     /// Reads an optional string. `null` does not count as absent.
@@ -55,9 +59,7 @@ impl Fields {
         name: &'static str,
         rule: impl FnOnce(&str) -> Result<(), Fault>,
     ) -> String {
-        if !self.left.contains_key(name) {
-            self.refuse(name, "required", "This field is required.");
-        }
+        self.require(name);
         self.optional_checked(name, rule).unwrap_or_default()
     }
 
@@ -131,7 +133,7 @@ mod tests {
                 errors.into_iter().map(|error| (error.field, error.code)).collect()
             }
             Ok(()) => Vec::new(),
-            Err(other) => panic!("{other}"),
+            Err(other) => panic!("{other:?}"),
         }
     }
 

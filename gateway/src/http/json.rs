@@ -26,27 +26,18 @@ pub enum JsonFault {
 }
 
 impl JsonFault {
-    pub const fn code(self) -> &'static str {
+    /// Its code, and what to do about it.
+    pub const fn code_and_detail(self) -> (&'static str, &'static str) {
         match self {
-            Self::Empty => "empty",
-            Self::NotUtf8 => "not_utf8",
-            Self::ByteOrderMark => "byte_order_mark",
-            Self::TooDeep => "too_deep",
-            Self::DuplicateMember => "duplicate_field",
-            Self::Malformed => "malformed_json",
-            Self::NotAnObject => "not_an_object",
-        }
-    }
-
-    pub const fn detail(self) -> &'static str {
-        match self {
-            Self::Empty => "Send a JSON object.",
-            Self::NotUtf8 => "Encode the JSON in UTF-8.",
-            Self::ByteOrderMark => "Remove the byte order mark.",
-            Self::TooDeep => "Nest objects and arrays at most 16 levels deep.",
-            Self::DuplicateMember => "Send each field once.",
-            Self::Malformed => "Send one well-formed JSON text and nothing after it.",
-            Self::NotAnObject => "Send a JSON object at the top level.",
+            Self::Empty => ("empty", "Send a JSON object."),
+            Self::NotUtf8 => ("not_utf8", "Encode the JSON in UTF-8."),
+            Self::ByteOrderMark => ("byte_order_mark", "Remove the byte order mark."),
+            Self::TooDeep => ("too_deep", "Nest objects and arrays at most 16 levels deep."),
+            Self::DuplicateMember => ("duplicate_field", "Send each field once."),
+            Self::Malformed => {
+                ("malformed_json", "Send one well-formed JSON text and nothing after it.")
+            }
+            Self::NotAnObject => ("not_an_object", "Send a JSON object at the top level."),
         }
     }
 }

@@ -82,9 +82,9 @@ pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     // Before the router: a layer inside it would see the request after its route was chosen.
     let service = service_fn(move |request: Request| {
         // The CORS layer treats every OPTIONS request as a preflight, even on paths that do not exist.
-        let code_requests = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let names_method = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         let router =
-            if request.method() == Method::OPTIONS && !code_requests { &plain } else { &shared };
+            if request.method() == Method::OPTIONS && !names_method { &plain } else { &shared };
         router.clone().oneshot(without_trailing_slash(request))
     });
     Ok(BoxCloneSyncService::new(service))

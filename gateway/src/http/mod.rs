@@ -17,3 +17,4 @@ pub mod server;
 pub mod stream_limits;
 pub mod trailing_slash;
 pub mod validate;
+pub mod watched_body;

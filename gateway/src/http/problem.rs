@@ -157,6 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::too_many_lines, reason = "a table: one row a case")]
     async fn p8_every_refusal_is_a_problem_with_its_code_and_members() -> anyhow::Result<()> {
         let cause = || anyhow!("hidden cause");
         let table: Vec<(ApiError, u16, &str, &[&str])> = vec![

@@ -1,20 +1,18 @@
 //! The time limit on every answer, for all routes (P1, P12: 503 within 2.5 s).
 
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 use crate::http::error::ApiError;
+use crate::http::watched_body::{WatchedBody, Watcher};
 
 /// The time from a request's head to its answer's head, without the time to read the body. Leaves 200 ms of the
 /// promised time for the network.
@@ -27,8 +25,8 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(2300);
 pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     let (began, when_began) = oneshot::channel();
     let (ended, when_ended) = oneshot::channel();
-    let request =
-        request.map(|body| Body::new(Timed { inner: body, began: Some(began), _ended: ended }));
+    let timing = Timing { began: Some(began), _ended: ended };
+    let request = request.map(|body| Body::new(WatchedBody::new(body, timing)));
     let mut work = tokio::spawn(next.run(request).in_current_span());
     let late = async {
         let mut all = pin!(sleep(ANSWER_WITHIN));
@@ -52,34 +50,18 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// A body that signals its first read. The reader drops it at its end, which drops `_ended` and signals the end.
-struct Timed {
-    inner: Body,
+/// Signals a body's first read. It goes with the body at its end, which drops `_ended` and signals that.
+struct Timing {
     began: Option<oneshot::Sender<()>>,
     _ended: oneshot::Sender<()>,
 }
 
-impl http_body::Body for Timed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+impl Watcher for Timing {
+    fn on_read(&mut self) {
         if let Some(began) = self.began.take() {
             // The receiver is gone if the answer is already late.
             let _: Result<(), ()> = began.send(());
         }
-        Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
@@ -92,6 +74,7 @@ mod tests {
     use axum::extract::FromRequestParts;
     use axum::middleware::from_fn;
     use axum::routing::post;
+    use bytes::Bytes;
     use futures::StreamExt as _;
     use http::StatusCode;
     use tower::ServiceExt as _;

@@ -21,7 +21,8 @@ use tower::{Service, ServiceExt as _};
 
 use crate::http::body::BodyLimits;
 use crate::http::client_ip::Peer;
-use crate::http::connection_timeouts::{Pace, Paced, PacedBody, Paces};
+use crate::http::connection_timeouts::{Pace, Paced, Paces};
+use crate::http::watched_body::{WatchedBody, Watcher};
 
 /// Limits on what a connection may cost.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +80,7 @@ where
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, peer, place)) => {
+            Ok((stream, peer, permit)) => {
                 pause = ACCEPT_PAUSE;
                 let (service, stop, cut) = (service.clone(), stop.clone(), cut.clone());
                 connections.spawn(async move {
@@ -87,7 +88,7 @@ where
                         () = connection(stream, peer, service, limits, stop) => {}
                         () = cut.cancelled() => {}
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
             // The client went away before we accepted it: not our fault.
@@ -115,9 +116,9 @@ where
 type Accepted = (TcpStream, Peer, tokio::sync::OwnedSemaphorePermit);
 
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let permit = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, Peer(peer), place))
+    Ok((stream, Peer(peer), permit))
 }
 
 fn is_of_the_client(error: &io::Error) -> bool {
@@ -143,25 +144,21 @@ async fn connection<S>(
         stalled: limits.stalled_within,
         header_bytes: limits.header_bytes,
     });
-    let answer = {
-        let pace = pace.clone();
-        service_fn(move |request: hyper::Request<Incoming>| {
-            let framed_twice =
-                pace.request_began(request.headers().contains_key(TRANSFER_ENCODING));
-            let answering = Answering(pace.clone());
-            let service = service.clone();
-            async move {
-                let mut request = request.map(axum::body::Body::new);
-                request.extensions_mut().insert(peer);
-                request.extensions_mut().insert(limits.body);
-                if framed_twice {
-                    request.extensions_mut().insert(FramedTwice);
-                }
-                let response = service.oneshot(request).await?;
-                Ok::<_, Infallible>(response.map(|body| PacedBody::new(body, answering)))
-            }
-        })
-    };
+    let reported = pace.clone();
+    let answer = service_fn(move |request: hyper::Request<Incoming>| {
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        let framed_twice = reported.request_began(is_chunked);
+        let answering = Answering(reported.clone());
+        let mut request = request.map(axum::body::Body::new);
+        let extensions = request.extensions_mut();
+        extensions.insert(peer);
+        extensions.insert(limits.body);
+        if framed_twice {
+            extensions.insert(FramedTwice);
+        }
+        let response = service.clone().oneshot(request);
+        async move { Ok::<_, Infallible>(response.await?.map(|body| WatchedBody::new(body, answering))) }
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         // `pace` times the headers: hyper's own timeout would also cut connections that idle between two requests.
@@ -188,6 +185,8 @@ async fn connection<S>(
 
 /// Tells the pace when the answer is done, even if the client went away in the middle of it.
 struct Answering(Pace);
+
+impl Watcher for Answering {}
 
 impl Drop for Answering {
     fn drop(&mut self) {

@@ -19,8 +19,9 @@ const ITERATIONS_MAX: u32 = 5_000_000;
 pub(crate) fn verify(password: &str, kept: &str) -> anyhow::Result<(bool, u32)> {
     let (iterations, salt, hash) = parse(kept).context("read an imported password hash")?;
     let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
-    let told = pbkdf2::verify(algorithm, iterations, salt.as_bytes(), password.as_bytes(), &hash);
-    Ok((told.is_ok(), iterations.get()))
+    let verified =
+        pbkdf2::verify(algorithm, iterations, salt.as_bytes(), password.as_bytes(), &hash);
+    Ok((verified.is_ok(), iterations.get()))
 }
 
 /// Does the work of that many iterations of [`verify`], only to take the same time. Returns the number done: at most

@@ -149,13 +149,13 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let place = self.place().await?;
-        let (tell, done) = oneshot::channel();
+        let permit = self.permit().await?;
+        let (result, done) = oneshot::channel();
         let job = Box::new(move || {
             // Held until the work is over, even if the caller went away: the memory is in use until then.
-            let _place = place;
+            let _permit = permit;
             // The receiver may be gone.
-            let _ = tell.send(work());
+            let _ = result.send(work());
         });
         self.jobs
             .send(job)
@@ -163,13 +163,13 @@ impl Passwords {
         done.await.context("hash on a pool thread").flatten().map_err(PasswordError::Broken)
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return Ok(place);
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
+        if let Ok(permit) = self.places.clone().try_acquire_owned() {
+            return Ok(permit);
         }
         let _waits = Waits::enter(&self.waiting, self.waiting_max).ok_or(PasswordError::Busy)?;
         match timeout(WAIT_MAX, self.places.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
+            Ok(Ok(permit)) => Ok(permit),
             _ => Err(PasswordError::Busy),
         }
     }
@@ -383,16 +383,16 @@ mod tests {
     async fn a_caller_that_goes_away_frees_its_slot() {
         let pool = Passwords::with_places(1, 1);
         for _ in 0..3 {
-            let asked = tokio::spawn({
+            let caller = tokio::spawn({
                 let pool = pool.clone();
                 async move { pool.verify(password("x"), None, 0).await }
             });
             tokio::task::yield_now().await;
-            asked.abort();
-            let _ = asked.await;
+            caller.abort();
+            let _ = caller.await;
         }
-        let place = timeout(Duration::from_secs(20), pool.places.acquire()).await;
-        assert!(place.is_ok(), "the slot is free again");
+        let permit = timeout(Duration::from_secs(20), pool.places.acquire()).await;
+        assert!(permit.is_ok(), "the slot is free again");
         assert_eq!(pool.waiting.load(Ordering::SeqCst), 0);
     }
 }

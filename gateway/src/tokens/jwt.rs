@@ -60,8 +60,6 @@ pub struct AccessClaims {
     pub user_id: UserId,
     pub session_id: SessionId,
     pub jti: Uuid,
-    pub issued_at_secs: i64,
-    pub expires_at_secs: i64,
     /// When the user last authenticated, in seconds since the epoch.
     pub auth_time_secs: i64,
     pub amr: Vec<String>,
@@ -76,8 +74,6 @@ pub struct RefreshClaims {
     pub session_id: SessionId,
     pub generation: i64,
     pub jti: Uuid,
-    pub issued_at_secs: i64,
-    pub expires_at_secs: i64,
     pub auth_time_secs: i64,
 }
 
@@ -95,8 +91,6 @@ pub fn access(claims: &Claims) -> Result<AccessClaims, Refused> {
         user_id: claims.user()?,
         session_id: claims.id("sid")?,
         jti: claims.id("jti")?,
-        issued_at_secs: claims.integer("iat")?,
-        expires_at_secs: claims.integer("exp")?,
         auth_time_secs: claims.integer("auth_time")?,
         amr: claims.amr()?,
         jkt: claims.jkt()?,
@@ -113,8 +107,6 @@ pub fn refresh(claims: &Claims) -> Result<RefreshClaims, Refused> {
         session_id: claims.id("sid")?,
         generation,
         jti: claims.id("jti")?,
-        issued_at_secs: claims.integer("iat")?,
-        expires_at_secs: claims.integer("exp")?,
         auth_time_secs: claims.integer("auth_time")?,
     })
 }

@@ -61,11 +61,8 @@ impl TokenKeys {
     /// Follows the folder until `stop`, so that keys rotate without a restart. An invalid change is logged once and
     /// leaves the keys unchanged.
     pub async fn watch(&self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(LOOK_EVERY) => self.look(),
-            }
+        while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
+            self.look();
         }
     }
 

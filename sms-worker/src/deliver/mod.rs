@@ -18,8 +18,7 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
 use ledger::{Ledger, MessageState, NewMessage, Transition};
 use service::blocklist::Blocklist;
-use service::delivery::Connections;
-use service::delivery::DeliveryStore;
+use service::delivery::{Connections, DeliveryStore};
 use url::Url;
 
 use self::plan::Tried;

@@ -99,7 +99,7 @@ impl Limiter {
         let now = self.clock.now_ms();
         let mut state = self.state();
         let mut pause_ms =
-            retry_after.map_or(0, |told| i64::try_from(told.as_millis()).unwrap_or(i64::MAX));
+            retry_after.map_or(0, |wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         // Some providers send a wait of zero, which would make a tight loop: use our own pause, which doubles. Refusals
         // of concurrent calls count as one signal here too.
         if pause_ms < PAUSE_MS && state.paused_until_ms <= now {
@@ -198,14 +198,14 @@ mod tests {
 
     #[tokio::test]
     async fn pauses_double_when_retry_after_is_missing_or_too_short() {
-        for told in [None, Some(Duration::ZERO), Some(Duration::from_millis(100))] {
+        for retry_after in [None, Some(Duration::ZERO), Some(Duration::from_millis(100))] {
             let clock = Clock::manual();
             let limiter = Limiter::new(clock.clone());
             let mut last = 0;
             for _ in 0..5 {
                 // Concurrent calls.
                 for _ in 0..16 {
-                    limiter.refused(told, None);
+                    limiter.refused(retry_after, None);
                 }
                 let wait = limiter.enter(Duration::ZERO).await.err().unwrap();
                 assert!(wait > last, "{wait} after {last}");

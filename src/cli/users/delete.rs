@@ -51,7 +51,7 @@ impl Delete {
             );
         }
         let forgotten = forgotten.map(|outcome| outcome.is_ok());
-        let told = json!({ "user_id": user.id, "deleted": true, "codes_forgotten": forgotten });
-        self.output.say(&told, &text)
+        let report = json!({ "user_id": user.id, "deleted": true, "codes_forgotten": forgotten });
+        self.output.say(&report, &text)
     }
 }

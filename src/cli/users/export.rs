@@ -68,12 +68,12 @@ async fn all_as_json(operator: &Operator) -> anyhow::Result<()> {
 
 async fn each_user(
     operator: &Operator,
-    mut tell: impl FnMut(&User) -> anyhow::Result<()>,
+    mut write: impl FnMut(&User) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut after = None;
     loop {
         let page = operator.accounts().page(after, PAGE).await.context("read accounts")?;
-        page.iter().try_for_each(&mut tell)?;
+        page.iter().try_for_each(&mut write)?;
         match page.last() {
             Some(last) => after = Some(last.id),
             None => return Ok(()),

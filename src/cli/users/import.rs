@@ -22,7 +22,7 @@ use crate::cli::operator::{ACTOR, Operator};
 use crate::cli::terminal::{OutputArgs, print_json};
 
 /// The progress on the terminal is updated after this many rows.
-const TOLD_EVERY: usize = 100;
+const SHOWN_EVERY: usize = 100;
 
 #[derive(Args)]
 pub(crate) struct Import {
@@ -69,7 +69,7 @@ impl Import {
         let (mut tally, served) = (Tally::default(), Served::of(&operator.config).everywhere());
         let progress = std::io::stderr().is_terminal();
         for (done, (line, row)) in rows.iter().enumerate() {
-            if progress && done.is_multiple_of(TOLD_EVERY) {
+            if progress && done.is_multiple_of(SHOWN_EVERY) {
                 eprint!("\r{done} of {}", rows.len());
             }
             let checked = row.as_ref().map_err(Clone::clone);
@@ -89,7 +89,7 @@ impl Import {
         if progress {
             eprintln!("\r{0} of {0}", rows.len());
         }
-        tally.tell(self.dry_run, self.output.json)
+        tally.print(self.dry_run, self.output.json)
     }
 }
 
@@ -162,7 +162,7 @@ impl Tally {
     }
 
     /// Prints the outcome, and fails if rows were left out: a script must not mistake that for a complete import.
-    fn tell(&self, dry_run: bool, json: bool) -> anyhow::Result<()> {
+    fn print(&self, dry_run: bool, json: bool) -> anyhow::Result<()> {
         for (line, why) in &self.bad {
             eprintln!("line {line}: left out: {why}");
         }

@@ -142,7 +142,7 @@ async fn p1_a_confirmed_event_is_in_its_queue(side: Side) {
         assert_eq!(message.id, format!("e{number}"));
         assert_eq!((message.kind.as_str(), message.attempts, message.suspect), (KIND, 0, false));
         assert!(message.bytes.ends_with(br#""type":"otp.requested.v1"}"#));
-        message.settle(Settlement::Done).await.unwrap();
+        message.settle(Settlement::Ack).await.unwrap();
     }
     nothing_comes(&mut consumer).await;
 }
@@ -160,7 +160,7 @@ async fn a_retry_arrives_no_sooner_than_its_delay_and_carries_its_attempt_count(
     for (id, delay, attempts) in [("long", Delay::FiveSeconds, 2), ("short", Delay::Second, 1)] {
         side.publish(id).await;
         let message = take(&mut consumer).await;
-        message.settle(Settlement::Later { delay, attempts }).await.unwrap();
+        message.settle(Settlement::Retry { delay, attempts }).await.unwrap();
         began.insert(id, (side.clock.now_ms(), message.first_at));
     }
     // The short one is not held up behind the long one.
@@ -173,7 +173,7 @@ async fn a_retry_arrives_no_sooner_than_its_delay_and_carries_its_attempt_count(
         assert!(!message.suspect, "a retry is not a suspect");
         // The broker starts its wait before we read our clock.
         assert!(waited_ms >= delay.ms() - 100, "{id} waited {waited_ms} ms");
-        message.settle(Settlement::Done).await.unwrap();
+        message.settle(Settlement::Ack).await.unwrap();
     }
 }
 
@@ -182,7 +182,7 @@ async fn messages_of_a_lost_consumer_are_redelivered_as_suspects(side: Side) {
         side.publish(id).await;
     }
     let mut lost = side.consumer().await;
-    take(&mut lost).await.settle(Settlement::Done).await.unwrap();
+    take(&mut lost).await.settle(Settlement::Ack).await.unwrap();
     let held = take(&mut lost).await;
     assert!(!held.is_stale());
     drop(lost);
@@ -199,9 +199,9 @@ async fn messages_of_a_lost_consumer_are_redelivered_as_suspects(side: Side) {
         }
     })
     .await;
-    assert!(held.settle(Settlement::Done).await.is_err(), "another consumer has it now");
+    assert!(held.settle(Settlement::Ack).await.is_err(), "another consumer has it now");
     for message in again.values() {
-        message.settle(Settlement::Done).await.unwrap();
+        message.settle(Settlement::Ack).await.unwrap();
     }
     nothing_comes(&mut consumer).await;
 }
@@ -524,7 +524,7 @@ async fn p12_a_stop_finishes_messages_in_hand_and_returns_the_rest(side: Side) {
     let mut rest = Vec::new();
     for _ in 0..8 {
         let message = take(&mut consumer).await;
-        message.settle(Settlement::Done).await.unwrap();
+        message.settle(Settlement::Ack).await.unwrap();
         rest.push(message.id);
     }
     rest.sort();
@@ -576,7 +576,7 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped(side: Side) {
     let mut consumer = side.consumer().await;
     for _ in 0..4 {
         let message = take(&mut consumer).await;
-        message.settle(Settlement::Dead { reason: "failed", attempts: 5 }).await.unwrap();
+        message.settle(Settlement::DeadLetter { reason: "failed", attempts: 5 }).await.unwrap();
     }
     // Listing changes nothing, however often.
     for _ in 0..3 {
@@ -598,11 +598,11 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped(side: Side) {
     let back = take(&mut consumer).await;
     assert_eq!((back.id.as_str(), back.kind.as_str(), back.attempts), ("b", KIND, 0));
     assert_eq!(back.bytes, body.as_bytes());
-    back.settle(Settlement::Done).await.unwrap();
+    back.settle(Settlement::Ack).await.unwrap();
     assert_eq!(side.bus.dead_replay(QUEUE, &Selection::All).await.unwrap(), 2);
     for _ in 0..2 {
         let message = take(&mut consumer).await;
-        message.settle(Settlement::Dead { reason: "failed", attempts: 5 }).await.unwrap();
+        message.settle(Settlement::DeadLetter { reason: "failed", attempts: 5 }).await.unwrap();
     }
     assert_eq!(side.bus.dead_drop(QUEUE, &Selection::All).await.unwrap(), 2);
     assert!(side.dead().await.is_empty());

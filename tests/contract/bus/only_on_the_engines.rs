@@ -130,8 +130,8 @@ async fn p11_a_message_with_large_headers_or_an_overlong_type_does_not_block_its
     while seen.len() < 3 {
         let message = take(&mut consumer).await;
         let settle = match message.id.as_str() {
-            "neighbour" => Settlement::Done,
-            _ => Settlement::Dead { reason: "unreadable", attempts: 1 },
+            "neighbour" => Settlement::Ack,
+            _ => Settlement::DeadLetter { reason: "unreadable", attempts: 1 },
         };
         // Messages of a lost attachment are no longer ours.
         if message.settle(settle).await.is_ok() {
@@ -192,7 +192,7 @@ async fn p1_after_a_broker_is_killed_work_resumes_and_no_confirmed_message_is_lo
         loop {
             let message = take(&mut consumer).await;
             // A message that is no longer ours is redelivered and seen again.
-            drop(message.settle(Settlement::Done).await);
+            drop(message.settle(Settlement::Ack).await);
             seen.lock().unwrap().insert(message.id.clone());
         }
     };

@@ -13,8 +13,8 @@ use domain::vocabulary::{Channel, Limit, PumpingGuard, Status};
 use guard::Destination;
 use secrecy::{ExposeSecret as _, SecretString};
 use store::{
-    Admission, Admit, CheckOutcome, Closing, Idempotency, Issue, Issued, KeptText, NewCode, Refund,
-    RequestNote, Scope, Store, Verify,
+    Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued, KeptText,
+    Matched, NewCode, Refund, RequestNote, Scope, Store, Verify,
 };
 
 use testkit::engines::Engines;
@@ -114,7 +114,7 @@ impl Bench {
     pub(crate) async fn code_request(&self) -> Requested {
         let admit = self.admit();
         match self.store.codes().admit(&admit).await.unwrap() {
-            Admission::Admitted { code_id, expires_at, .. } => {
+            Admission::Admitted(Admitted { code_id, expires_at, .. }) => {
                 Requested { request: admit.request_id, code: code_id, expires_at }
             }
             other => panic!("not admitted: {other:?}"),
@@ -257,7 +257,9 @@ on_both!(
 async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
     let asked = bench.code_request().await;
     assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
-    let CheckOutcome::Matched { code_id, code_requests, .. } = bench.attempt("123456").await else {
+    let CheckOutcome::Matched(Matched { code_id, code_requests, .. }) =
+        bench.attempt("123456").await
+    else {
         panic!("the code is right")
     };
     assert_eq!((code_id, code_requests.len(), code_requests[0].0), (asked.code, 1, asked.request));
@@ -312,7 +314,7 @@ async fn p3_a_check_that_names_another_request_fails(bench: Bench) {
     let own = Verify { request_id: Some(asked.request), ..bench.verify("123456") };
     assert!(matches!(
         bench.store.codes().verify(&own).await.unwrap(),
-        CheckOutcome::Matched { attempts_left: 3, .. }
+        CheckOutcome::Matched(Matched { attempts_left: 3, .. })
     ));
 }
 
@@ -348,7 +350,7 @@ async fn p4_the_fifth_attempt_is_accepted_if_correct(bench: Bench) {
     }
     assert!(matches!(
         bench.attempt("123456").await,
-        CheckOutcome::Matched { attempts_left: 0, .. }
+        CheckOutcome::Matched(Matched { attempts_left: 0, .. })
     ));
 }
 
@@ -392,7 +394,7 @@ async fn p4_a_correct_check_that_was_refused_counts_as_failed(bench: Bench) {
         assert_eq!(bench.left_after("000000").await, Some(4));
         assert!(matches!(
             bench.attempt("123456").await,
-            CheckOutcome::Matched { attempts_left: 3, .. }
+            CheckOutcome::Matched(Matched { attempts_left: 3, .. })
         ));
         bench
             .store
@@ -457,7 +459,7 @@ async fn p5_a_resend_gives_the_same_code_and_moves_no_expiry(bench: Bench) {
     assert_ne!(second.request, first.request);
     assert_eq!(bench.issue(&second, "999999").await, Issued::Code("123456".into()));
     assert!(matches!(bench.attempt("999999").await, CheckOutcome::Wrong { .. }));
-    let CheckOutcome::Matched { code_requests, .. } = bench.attempt("123456").await else {
+    let CheckOutcome::Matched(Matched { code_requests, .. }) = bench.attempt("123456").await else {
         panic!("the first text signs in")
     };
     assert_eq!(
@@ -493,7 +495,7 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
     for _ in 0..2 {
         assert!(matches!(
             bench.attempt("123456").await,
-            CheckOutcome::Matched { attempts_left: 0, .. }
+            CheckOutcome::Matched(Matched { attempts_left: 0, .. })
         ));
         let refund = Refund::CodeCheck(first.code);
         bench.store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
@@ -520,7 +522,7 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
         .unwrap();
     assert!(matches!(
         bench.attempt("654321").await,
-        CheckOutcome::Matched { attempts_left: 4, .. }
+        CheckOutcome::Matched(Matched { attempts_left: 4, .. })
     ));
 }
 
@@ -558,7 +560,7 @@ async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
         let refund = Refund::Unused(first.code);
         bench.store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
     }
-    let Admission::Admitted { code_id, .. } = only(first.code).await else {
+    let Admission::Admitted(Admitted { code_id, .. }) = only(first.code).await else {
         panic!("a refused request is not counted")
     };
     assert_eq!(code_id, first.code);
@@ -569,7 +571,7 @@ async fn a_redelivered_request_is_the_same_request(bench: Bench) {
     for _ in 0..3 {
         assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
     }
-    let CheckOutcome::Matched { code_requests, .. } = bench.attempt("123456").await else {
+    let CheckOutcome::Matched(Matched { code_requests, .. }) = bench.attempt("123456").await else {
         panic!("the code is right")
     };
     assert_eq!(code_requests.len(), 1);
@@ -795,7 +797,7 @@ async fn p13_the_slot_of_withdrawn_requests_goes_with_the_last_unless_a_code_was
 ) {
     let codes = bench.store.codes();
     let admitted = async |admit: &Admit<'_>| match codes.admit(admit).await.unwrap() {
-        Admission::Admitted { code_id, expires_at, .. } => {
+        Admission::Admitted(Admitted { code_id, expires_at, .. }) => {
             Requested { request: admit.request_id, code: code_id, expires_at }
         }
         other => panic!("not admitted: {other:?}"),
@@ -816,7 +818,7 @@ async fn p13_the_slot_of_withdrawn_requests_goes_with_the_last_unless_a_code_was
     codes.withdraw(&fourth).await.unwrap();
     assert_eq!(bench.issue(&next, "123456").await, Issued::Code("123456".into()));
     codes.withdraw(&third).await.unwrap();
-    let CheckOutcome::Matched { code_id, .. } = bench.attempt("123456").await else {
+    let CheckOutcome::Matched(Matched { code_id, .. }) = bench.attempt("123456").await else {
         panic!("the issued code is right")
     };
     assert_eq!(code_id, next.code);
@@ -855,7 +857,7 @@ async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
         ..bench.admit()
     };
     let first = keyed("b");
-    let Admission::Admitted { code_id, expires_at, resend_at, .. } =
+    let Admission::Admitted(Admitted { code_id, expires_at, resend_at, .. }) =
         bench.store.codes().admit(&first).await.unwrap()
     else {
         panic!("admitted")
@@ -1032,7 +1034,7 @@ async fn p13_only_the_accounts_own_data_is_forgotten(bench: Bench) {
     // Another user is about to change to the number.
     let change = Scope::PhoneChange(other);
     let admit = Admit { scope: change, ..bench.admit() };
-    let Admission::Admitted { code_id, expires_at, .. } =
+    let Admission::Admitted(Admitted { code_id, expires_at, .. }) =
         bench.store.codes().admit(&admit).await.unwrap()
     else {
         panic!("admitted")
@@ -1102,7 +1104,7 @@ mod in_redis {
             idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
             ..bench.admit()
         };
-        let Admission::Admitted { code_id, expires_at, .. } =
+        let Admission::Admitted(Admitted { code_id, expires_at, .. }) =
             bench.store.codes().admit(&keyed).await.unwrap()
         else {
             panic!("admitted")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use store::{Admission, CheckOutcome, Closing, Scope};
+use store::{Admission, Admitted, CheckOutcome, Closing, Scope};
 
 use super::codes::{ATTEMPTS, Bench, PLACE, Requested, TTL_MS};
 
@@ -61,7 +61,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                 match (bench.store.codes().admit(&admit).await.unwrap(), live) {
                     (Admission::Exhausted { .. }, Some(code))
                         if code.tries >= ATTEMPTS && !code.right => {}
-                    (Admission::Admitted { code_id, expires_at, .. }, code)
+                    (Admission::Admitted(Admitted { code_id, expires_at, .. }), code)
                         if code.is_none_or(|c| c.right || c.tries < ATTEMPTS) =>
                     {
                         let asked =

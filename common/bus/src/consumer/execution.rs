@@ -8,10 +8,7 @@ use futures::FutureExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::{Crashes, Failure, Handler, Options};
-use crate::Delay;
-use crate::Delivery;
-use crate::Queue;
-use crate::Settlement;
+use crate::{Delay, Delivery, Queue, Settlement};
 use domain::engine_error::EngineError;
 
 /// The failure that dead-letters a message.
@@ -61,23 +58,20 @@ impl<H: Handler> Execution<H> {
     }
 
     async fn disposition(&self) -> Disposition {
-        let attempt = match self.count_start().await {
+        let outcome = match self.count_start().await {
             Ok(true) => self.attempt().await,
             Ok(false) => return Disposition::MustRunAlone,
-            Err(attempt) => attempt,
+            Err(outcome) => outcome,
         };
         let attempts = self.message.attempts.saturating_add(1);
-        match attempt {
+        match outcome {
             Try::Away(error) => {
                 self.count_end().await;
                 return Disposition::Away(error);
             }
-            Try::Good => self.settle(Settlement::Done).await,
+            Try::Good => self.settle(Settlement::Ack).await,
             Try::Later(wait) => {
-                let (attempts, delay) = (self.message.attempts, Delay::about(wait));
-                self.settle(Settlement::Later { delay, attempts }).await;
-                self.count_end().await;
-                return Disposition::PutOff(delay);
+                return self.put_off(Delay::about(wait), self.message.attempts).await;
             }
             Try::Failed(reason, error) if attempts >= LAST_TRY => {
                 self.dead_letter(reason, attempts, &error).await;
@@ -93,9 +87,7 @@ impl<H: Handler> Execution<H> {
                     "message will be retried"
                 );
                 let delay = self.options.backoff[(attempts as usize - 1).min(3)];
-                self.settle(Settlement::Later { delay, attempts }).await;
-                self.count_end().await;
-                return Disposition::PutOff(delay);
+                return self.put_off(delay, attempts).await;
             }
             Try::Rejected(reason, error) => {
                 self.dead_letter(reason, self.message.attempts, &error).await;
@@ -103,6 +95,12 @@ impl<H: Handler> Execution<H> {
         }
         self.count_end().await;
         Disposition::Settled
+    }
+
+    async fn put_off(&self, delay: Delay, attempts: u32) -> Disposition {
+        self.settle(Settlement::Retry { delay, attempts }).await;
+        self.count_end().await;
+        Disposition::PutOff(delay)
     }
 
     async fn attempt(&self) -> Try {
@@ -131,7 +129,7 @@ impl<H: Handler> Execution<H> {
             error = format!("{error:#}"),
             "message dead-lettered"
         );
-        self.settle(Settlement::Dead { reason, attempts }).await;
+        self.settle(Settlement::DeadLetter { reason, attempts }).await;
     }
 
     /// A message that cannot be settled is redelivered. Its copy may then exist twice, which handlers tolerate.
@@ -143,9 +141,9 @@ impl<H: Handler> Execution<H> {
             error = %error,
             "message not settled, will be redelivered"
         );
-        if settle != Settlement::Done && !self.message.is_stale() {
+        if settle != Settlement::Ack && !self.message.is_stale() {
             sleep(WAIT_BEFORE_BACK).await;
-            if let Err(error) = self.message.settle(Settlement::Back).await {
+            if let Err(error) = self.message.settle(Settlement::Requeue).await {
                 tracing::debug!(error = %error, "cannot requeue a message");
             }
         }

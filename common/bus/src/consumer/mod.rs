@@ -18,14 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::crash_isolation::{Waiting, next_to_start};
 use self::execution::{Disposition, Execution};
 use self::queue_metrics::QueueMetrics;
-use crate::Attached;
-use crate::Bus;
-use crate::Consumer;
-use crate::Delay;
-use crate::Delivery;
-use crate::PublishError;
-use crate::Queue;
-use crate::Settlement;
+use crate::{Attached, Bus, Consumer, Delay, Delivery, PublishError, Queue, Settlement};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::event::DecodeError;
@@ -223,7 +216,7 @@ impl<H: Handler> Worker<H> {
     async fn work(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut attached = self.consumer.attached();
         let mut look = tokio::time::interval(LOOK_EVERY);
-        self.tell();
+        self.report_readiness();
         loop {
             self.start_what_may_start();
             let probe_at = self.pause.as_ref().map(|pause| pause.probe_at);
@@ -243,7 +236,7 @@ impl<H: Handler> Worker<H> {
                 }
                 changed = attached.changed() => {
                     changed.context("the consumer's task ended")?;
-                    self.tell();
+                    self.report_readiness();
                 }
                 _ = look.tick() => {
                     let waiting = self.waiting.iter().map(|one| &one.message);
@@ -295,7 +288,7 @@ impl<H: Handler> Worker<H> {
                     tracing::warn!(queue = %self.queue, error = format!("{error:#}"), "paused: a dependency is unavailable");
                     self.pause = Some(Pause::starting(self.unanswered));
                     self.unanswered += 1;
-                    self.tell();
+                    self.report_readiness();
                 }
             }
         }
@@ -307,7 +300,7 @@ impl<H: Handler> Worker<H> {
             Ok(Ok(())) => {
                 tracing::info!(queue = %self.queue, "resumed");
                 self.pause = None;
-                self.tell();
+                self.report_readiness();
             }
             answer => {
                 let error = match answer {
@@ -320,7 +313,7 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    fn tell(&self) {
+    fn report_readiness(&self) {
         let attached = self.consumer.attached().borrow().clone();
         (self.report)(match &self.pause {
             Some(_) if attached.is_ok() => Err("paused: a dependency is unavailable".to_owned()),
@@ -352,7 +345,7 @@ impl<H: Handler> Worker<H> {
 async fn hand_back(queue: Queue, messages: impl IntoIterator<Item = Arc<Delivery>>) {
     let handing_back = async {
         for message in messages {
-            if let Err(error) = message.settle(Settlement::Back).await {
+            if let Err(error) = message.settle(Settlement::Requeue).await {
                 tracing::debug!(%queue, error = %error, "cannot return a message");
             }
         }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use metrics::{gauge, histogram};
 
 use super::Options;
-use crate::Delay;
-use crate::Delivery;
-use crate::Queue;
+use crate::{Delay, Delivery, Queue};
 use domain::clock::Clock;
 use domain::event::{
     Event, OtpRequested, OtpTexted, SmsReceipt, SmsRequested, SmsStatus, UserSignedUp,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lapin::types::FieldTable;
 use tokio::sync::oneshot;
 
-use super::link::ENGINE;
+use super::link::away;
 use crate::PublishError;
 use domain::engine_error::EngineError;
 
@@ -53,8 +53,8 @@ impl Progress {
     }
 
     fn settle_as(&self, state: u8) -> bool {
-        let command = Ordering::AcqRel;
-        self.0.compare_exchange(Self::WAITING, state, command, Ordering::Acquire).is_ok()
+        let ordering = Ordering::AcqRel;
+        self.0.compare_exchange(Self::WAITING, state, ordering, Ordering::Acquire).is_ok()
     }
 }
 
@@ -79,6 +79,6 @@ pub(super) fn refuse(command: Command, why: &'static str) {
     // A failed reply means that the caller is gone.
     match command {
         Command::Publish(job) => drop(job.reply.send(Err(PublishError::Away(anyhow!(why))))),
-        Command::Ping(reply) => drop(reply.send(Err(EngineError::away(ENGINE, anyhow!(why))))),
+        Command::Ping(reply) => drop(reply.send(Err(away(why)))),
     }
 }

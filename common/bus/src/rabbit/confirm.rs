@@ -14,8 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::command::{Command, Outgoing, PublishJob, refuse};
 use super::link::short;
-use crate::PUBLISH_TIMEOUT;
-use crate::PublishError;
+use crate::{PUBLISH_TIMEOUT, PublishError};
 use domain::event::CONTENT_TYPE;
 
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,6 +48,17 @@ pub(super) async fn send(
     commands: impl Iterator<Item = Command>,
 ) -> ChannelState {
     let deadline = Instant::now() + PUBLISH_TIMEOUT;
+    let (mut sent, verdict) = hand_over(channel, commands, deadline).await;
+    let returned = await_confirms(&mut sent, deadline).await;
+    sent.into_iter().fold(verdict, |verdict, one| verdict.max(one.answer(&returned)))
+}
+
+/// Hands the batch to the channel, and answers what needs no confirm.
+async fn hand_over(
+    channel: &Channel,
+    commands: impl Iterator<Item = Command>,
+    deadline: Instant,
+) -> (Vec<Sent>, ChannelState) {
     let mut verdict = ChannelState::Clean;
     let mut sent = Vec::new();
     for command in commands {
@@ -85,11 +95,14 @@ pub(super) async fn send(
         };
         sent.push(Sent { job, outcome });
     }
-    let returned = await_confirms(&mut sent, deadline).await;
-    for Sent { job, outcome } in sent {
-        let outgoing = &job.outgoing;
-        let (answer, meaning) = match outcome {
-            _ if returned.contains(&whereabouts(outgoing)) => {
+    (sent, verdict)
+}
+
+impl Sent {
+    /// Answers the caller. Returns what the outcome means for the channel.
+    fn answer(self, returned: &HashSet<Whereabouts>) -> ChannelState {
+        let (answer, meaning) = match self.outcome {
+            _ if returned.contains(&whereabouts(&self.job.outgoing)) => {
                 (Err(PublishError::Unroutable), ChannelState::ChannelFailed)
             }
             Outcome::Confirmed => (Ok(()), ChannelState::Clean),
@@ -102,10 +115,9 @@ pub(super) async fn send(
                 (Err(PublishError::Unknown(silent)), ChannelState::ChannelSuspect)
             }
         };
-        verdict = verdict.max(meaning);
-        drop(job.reply.send(answer));
+        drop(self.job.reply.send(answer));
+        meaning
     }
-    verdict
 }
 
 async fn publish(channel: &Channel, outgoing: &Outgoing) -> lapin::Result<lapin::PublisherConfirm> {
@@ -164,7 +176,7 @@ async fn await_confirms(sent: &mut [Sent], deadline: Instant) -> HashSet<Whereab
 
 /// Makes a harmless round trip on the channel.
 async fn ping(channel: &Channel, deadline: Instant) -> bool {
-    let asked = channel.basic_qos(0, BasicQosOptions::default());
+    let request = channel.basic_qos(0, BasicQosOptions::default());
     let within = deadline.min(Instant::now() + PING_TIMEOUT);
-    matches!(timeout_at(within, asked).await, Ok(Ok(())))
+    matches!(timeout_at(within, request).await, Ok(Ok(())))
 }

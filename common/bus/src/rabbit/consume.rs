@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::anyhow;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lapin::message::Delivery as AmqpDelivery;
@@ -21,13 +20,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::declare::declare;
-use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later, short};
+use super::link::{Backoff, Frames, Link, away, classify, close_later, short};
 use super::publish::Publisher;
 use super::settle::{AckHandle, FIRST_AT, attempts_of, kind_of, number, time_of};
-use crate::Attached;
-use crate::Delivery;
-use crate::name_for;
 use crate::topology::Queue;
+use crate::{Attached, Delivery, name_for};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 
@@ -189,7 +186,7 @@ impl Task {
                 close_later(connection);
                 Err(error)
             }
-            Err(_) => Err(EngineError::away(ENGINE, anyhow!("attach to a queue: timed out"))),
+            Err(_) => Err(away("attach to a queue: timed out")),
         }
     }
 
@@ -253,8 +250,8 @@ impl Task {
     async fn count_dead_letters(&self, questions: &Channel) -> Result<(), String> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let dead = self.queue.dead();
-        let asked = questions.queue_declare(short(&dead), passive, FieldTable::default());
-        match timeout(ANSWER_TIMEOUT, asked).await {
+        let declared = questions.queue_declare(short(&dead), passive, FieldTable::default());
+        match timeout(ANSWER_TIMEOUT, declared).await {
             Ok(Ok(queue)) => {
                 self.dead_letters.store(queue.message_count(), Ordering::Relaxed);
                 Ok(())

@@ -9,17 +9,13 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
 
 use super::Rabbit;
-use super::link::{ENGINE, Frames, classify, short};
+use super::link::{ENGINE, Frames, away, classify, short};
 use super::settle::{
     DEAD_AT, FIRST_AT, REASON, attempts_of, copy_to, headers_of, kind_of, text_of, time_of,
 };
-use crate::Delivery;
-use crate::dead_letters::DeadDetail;
-use crate::dead_letters::DeadLetter;
-use crate::dead_letters::Selection;
-use crate::dead_letters::redacted;
-use crate::name_for;
+use crate::dead_letters::{DeadDetail, DeadLetter, Selection, redacted};
 use crate::topology::Queue;
+use crate::{Delivery, name_for};
 use domain::engine_error::EngineError;
 
 impl Rabbit {
@@ -93,8 +89,7 @@ impl Rabbit {
             }
             let acked = delivery.acker.ack(BasicAckOptions::default()).await;
             if !acked.map_err(|e| classify(e, "remove a dead letter"))? {
-                let lost = anyhow::anyhow!("the broker was lost before a dead letter was removed");
-                return Err(EngineError::away(ENGINE, lost));
+                return Err(away("the broker was lost before a dead letter was removed"));
             }
             taken += 1;
             if matches!(pick, Selection::One(_)) {
@@ -135,8 +130,8 @@ impl DeadLetterQueue {
         let open = || connection.create_channel();
         let channel = open().await.map_err(|e| classify(e, "open a channel"))?;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = channel.queue_declare(short(&queue.dead()), passive, FieldTable::default());
-        let left = asked.await.map_err(|e| classify(e, "count dead letters"))?.message_count();
+        let declared = channel.queue_declare(short(&queue.dead()), passive, FieldTable::default());
+        let left = declared.await.map_err(|e| classify(e, "count dead letters"))?.message_count();
         Ok(Self { connection, channel, queue, left })
     }
 

@@ -7,10 +7,9 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use tokio::time::timeout;
 
-use super::link::{ENGINE, classify, short};
-use crate::topology::Argument;
-use crate::topology::EXCHANGE;
-use crate::topology::declarations;
+use super::link::{away, classify, short};
+use super::settle::text;
+use crate::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue};
 use domain::engine_error::EngineError;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,12 +29,7 @@ pub(super) async fn declare(connection: &Connection) -> Result<(), EngineError> 
         }
         Ok(())
     };
-    match timeout(TIMEOUT, declaring).await {
-        Ok(done) => done,
-        Err(_) => {
-            Err(EngineError::away(ENGINE, anyhow::anyhow!("declare the topology: timed out")))
-        }
-    }
+    timeout(TIMEOUT, declaring).await.map_err(|_| away("declare the topology: timed out"))?
 }
 
 async fn declare_on(channel: &Channel) -> Result<(), EngineError> {
@@ -50,7 +44,7 @@ async fn declare_on(channel: &Channel) -> Result<(), EngineError> {
             .queue_declare(
                 short(name),
                 QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() },
-                table(&declaration.arguments),
+                declaration.arguments,
             )
             .await
             .map_err(|e| classify(e, &format!("declare the queue {name}")))?;
@@ -70,14 +64,85 @@ async fn declare_on(channel: &Channel) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn table(arguments: &[(&'static str, Argument)]) -> FieldTable {
-    let mut table = FieldTable::default();
-    for (name, argument) in arguments {
-        let value = match argument {
-            Argument::Text(text) => AMQPValue::LongString(text.as_str().into()),
-            Argument::Number(number) => AMQPValue::LongLongInt(*number),
-        };
-        table.insert((*name).into(), value);
+/// A queue declaration.
+struct Declaration {
+    name: String,
+    arguments: FieldTable,
+    bindings: &'static [&'static str],
+}
+
+/// Everything that each process declares at start. A dead-letter queue comes before the queue that uses it.
+fn declarations() -> Vec<Declaration> {
+    let mut all = Vec::new();
+    for queue in Queue::ALL {
+        all.push(Declaration { name: queue.dead(), arguments: common_arguments(), bindings: &[] });
+        all.push(Declaration {
+            name: queue.as_str().to_owned(),
+            arguments: dead_lettering_to(&queue.dead()),
+            bindings: queue.bindings(),
+        });
+        for delay in Delay::ALL {
+            let mut arguments = dead_lettering_to(queue.as_str());
+            arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(delay.ms()));
+            all.push(Declaration { name: queue.waiting(delay), arguments, bindings: &[] });
+        }
     }
-    table
+    all
+}
+
+fn common_arguments() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MAX_LENGTH));
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    arguments
+}
+
+/// Dead-letters through the default exchange, whose routing key is a queue name; `at-least-once` loses no message.
+fn dead_lettering_to(queue: &str) -> FieldTable {
+    let mut arguments = common_arguments();
+    arguments.insert("x-dead-letter-exchange".into(), text(""));
+    arguments.insert("x-dead-letter-routing-key".into(), text(queue));
+    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_named_as_in_the_contract() {
+        let mut names: Vec<String> = declarations().into_iter().map(|d| d.name).collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "otp-worker",
+                "otp-worker.dead",
+                "otp-worker.retry.1000",
+                "otp-worker.retry.30000",
+                "otp-worker.retry.5000",
+                "sms-worker",
+                "sms-worker.dead",
+                "sms-worker.retry.1000",
+                "sms-worker.retry.30000",
+                "sms-worker.retry.5000",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_queue_leaves_a_limit_to_the_brokers_default() {
+        for declared in declarations() {
+            let arguments = declared.arguments.inner();
+            for needed in ["x-queue-type", "x-delivery-limit", "x-max-length", "x-overflow"] {
+                assert!(arguments.contains_key(needed), "{} lacks {needed}", declared.name);
+            }
+            let buries = arguments.contains_key("x-dead-letter-strategy");
+            let is_grave = Queue::ALL.iter().any(|queue| queue.dead() == declared.name);
+            assert_eq!(buries, !is_grave, "{}", declared.name);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
@@ -41,10 +42,7 @@ impl Link {
     pub(super) fn parse(url: &SecretString, role: &'static str) -> Result<Self, EngineError> {
         // The parser's own message could repeat the URL with the password.
         let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| {
-            EngineError::broken(
-                ENGINE,
-                anyhow::anyhow!("AMQP_URL is not an amqp:// or amqps:// URL"),
-            )
+            EngineError::broken(ENGINE, anyhow!("AMQP_URL is not an amqp:// or amqps:// URL"))
         })?;
         uri.query.heartbeat = Some(HEARTBEAT_SECS);
         Ok(Self { uri, role })
@@ -63,12 +61,9 @@ impl Link {
             uri.query.frame_max.get_or_insert(OUR_FRAME_MAX);
         }
         let connecting = Connection::connect_uri(uri, properties);
-        match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(done) => done.map_err(|error| classify(error, "connect to the broker")),
-            Err(_) => {
-                Err(EngineError::away(ENGINE, anyhow::anyhow!("connect to the broker: timed out")))
-            }
-        }
+        let connected = timeout(CONNECT_TIMEOUT, connecting).await;
+        let done = connected.map_err(|_| away("connect to the broker: timed out"))?;
+        done.map_err(|error| classify(error, "connect to the broker"))
     }
 }
 
@@ -95,6 +90,11 @@ pub(super) fn classify(error: lapin::Error, what: &str) -> EngineError {
         if [ACCESS_REFUSED, PRECONDITION_FAILED].contains(&e.get_id()));
     let cause = anyhow::Error::new(error).context(what.to_owned());
     if broken { EngineError::broken(ENGINE, cause) } else { EngineError::away(ENGINE, cause) }
+}
+
+/// The broker does not answer, or not in time: waiting may help.
+pub(super) fn away(why: &'static str) -> EngineError {
+    EngineError::away(ENGINE, anyhow!(why))
 }
 
 /// Our own names are far shorter than the 255 bytes that AMQP allows.

@@ -13,9 +13,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::command::{CancelOnDrop, Command, Outgoing, Progress, PublishJob, refuse};
 use super::confirm::{ChannelState, send};
 use super::declare::declare;
-use super::link::{Backoff, ENGINE, Frames, Link, classify, close_later};
-use crate::PUBLISH_TIMEOUT;
-use crate::PublishError;
+use super::link::{Backoff, ENGINE, Frames, Link, away, classify, close_later};
+use crate::{PUBLISH_TIMEOUT, PublishError};
 use domain::engine_error::EngineError;
 
 /// A larger batch gains nothing: 256 keeps the broker busy, and the confirms of a batch arrive together.
@@ -67,13 +66,13 @@ impl Publisher {
         let _withdrawal = CancelOnDrop(progress.clone());
         let (reply, answer) = oneshot::channel();
         let job = PublishJob { outgoing, progress: progress.clone(), reply };
-        let asked = async {
+        let exchange = async {
             if self.commands.send(Command::Publish(job)).await.is_err() {
                 return None;
             }
             answer.await.ok()
         };
-        match timeout_at(deadline, asked).await {
+        match timeout_at(deadline, exchange).await {
             Ok(Some(answer)) => answer,
             ended => {
                 let cause = match ended {
@@ -90,15 +89,12 @@ impl Publisher {
     pub(super) async fn ready(&self) -> Result<(), EngineError> {
         self.check_up().map_err(|cause| EngineError::away(ENGINE, cause))?;
         let (reply, answer) = oneshot::channel();
-        let asked = async {
-            let gone = || EngineError::away(ENGINE, anyhow!("the publishing task has ended"));
+        let exchange = async {
+            let gone = || away("the publishing task has ended");
             self.commands.send(Command::Ping(reply)).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
-        match timeout(READY_TIMEOUT, asked).await {
-            Ok(answer) => answer,
-            Err(_) => Err(EngineError::away(ENGINE, anyhow!("no answer within 1 s"))),
-        }
+        timeout(READY_TIMEOUT, exchange).await.map_err(|_| away("no answer within 1 s"))?
     }
 
     /// Whether the task that owns the channel is gone.
@@ -166,10 +162,8 @@ async fn confirming(connection: &Connection) -> Result<Channel, EngineError> {
         select.map_err(|e| classify(e, "enable confirms"))?;
         Ok(channel)
     };
-    match timeout(READY_TIMEOUT, opening).await {
-        Ok(opened) => opened,
-        Err(_) => Err(EngineError::away(ENGINE, anyhow!("open a channel: no answer within 1 s"))),
-    }
+    let opened = timeout(READY_TIMEOUT, opening).await;
+    opened.map_err(|_| away("open a channel: no answer within 1 s"))?
 }
 
 /// The task that owns the connection and its channel.
@@ -213,14 +207,14 @@ impl Owner {
     async fn connect_again(&mut self) -> Option<Up> {
         let mut backoff = Backoff::new();
         loop {
-            let attempt = async {
+            let connecting = async {
                 backoff.wait().await;
                 Up::open(&self.link).await
             };
-            tokio::pin!(attempt);
+            tokio::pin!(connecting);
             let done = loop {
                 tokio::select! {
-                    done = &mut attempt => break done,
+                    done = &mut connecting => break done,
                     command = self.commands.recv() => refuse(command?, "the broker is not connected"),
                 }
             };

@@ -2,20 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
 use super::command::Outgoing;
-use super::link::{ENGINE, classify};
+use super::link::{ENGINE, away, classify};
 use super::publish::{MAX_NAME, Publisher};
-use crate::Delivery;
-use crate::Glance;
-use crate::PublishError;
-use crate::Settlement;
 use crate::topology::Queue;
+use crate::{Delivery, Glance, PublishError, Settlement};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
@@ -47,20 +43,20 @@ impl AckHandle {
         settle: Settlement<'_>,
     ) -> Result<(), EngineError> {
         match settle {
-            Settlement::Done => self.ack().await,
-            Settlement::Later { delay, attempts } => {
+            Settlement::Ack => self.ack().await,
+            Settlement::Retry { delay, attempts } => {
                 self.copy(message, self.queue.waiting(delay), headers_of(message, attempts))
                     .await?;
                 self.ack().await
             }
-            Settlement::Dead { reason, attempts } => {
+            Settlement::DeadLetter { reason, attempts } => {
                 let mut headers = headers_of(message, attempts);
                 headers.insert(REASON.into(), text(reason));
                 headers.insert(DEAD_AT.into(), text(&Clock::system().now().to_string()));
                 self.copy(message, self.queue.dead(), headers).await?;
                 self.ack().await
             }
-            Settlement::Back => {
+            Settlement::Requeue => {
                 let requeue = BasicNackOptions { requeue: true, multiple: false };
                 Self::answered(timeout(ANSWER_TIMEOUT, self.acker.nack(requeue)).await)
             }
@@ -76,11 +72,9 @@ impl AckHandle {
     ) -> Result<(), EngineError> {
         match sent {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => {
-                Err(EngineError::away(ENGINE, anyhow!("the message is no longer ours")))
-            }
+            Ok(Ok(false)) => Err(away("the message is no longer ours")),
             Ok(Err(error)) => Err(classify(error, "settle a message")),
-            Err(_) => Err(EngineError::away(ENGINE, anyhow!("settle a message: timed out"))),
+            Err(_) => Err(away("settle a message: timed out")),
         }
     }
 
@@ -94,10 +88,8 @@ impl AckHandle {
         let outgoing = copy_to(to, message, headers);
         let copied = self.publisher.publish(outgoing).await;
         copied.map_err(|error: PublishError| {
-            EngineError::away(
-                ENGINE,
-                anyhow::Error::new(error).context("copy a message to another queue"),
-            )
+            let cause = anyhow::Error::new(error).context("copy a message to another queue");
+            EngineError::away(ENGINE, cause)
         })
     }
 }
@@ -124,7 +116,7 @@ pub(super) fn headers_of(message: &Delivery, attempts: u32) -> FieldTable {
     headers
 }
 
-fn text(text: &str) -> AMQPValue {
+pub(super) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 

@@ -153,12 +153,6 @@ impl fmt::Debug for Phone {
     }
 }
 
-/// Returns whether numbers are assigned in this ISO 3166 region, so that `LATCHKEY_COUNTRIES` and
-/// `LATCHKEY_DEFAULT_REGION` may name it.
-pub fn is_region(code: &str) -> bool {
-    plan::is_region(code)
-}
-
 /// Loads the numbering plans so that no message waits for it. For processes that receive only canonical numbers.
 pub fn load_plans() {
     std::hint::black_box(Phone::trusted("+14155552671").is_ok());

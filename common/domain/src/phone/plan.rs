@@ -1,7 +1,5 @@
 //! The world's numbering plans. Only this file uses rlibphonenumber, and it passes nothing but digits.
 
-use std::sync::OnceLock;
-
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
 
 /// A number parsed by the plans; it may be unassigned.
@@ -86,17 +84,4 @@ pub(super) fn calling_code(digits: &str) -> Option<(u16, u8)> {
             && PHONE_NUMBER_UTIL.get_region_for_country_code(i32::from(code)).is_some();
         exists.then_some((code, len))
     })
-}
-
-pub(super) fn is_region(code: &str) -> bool {
-    static REGIONS: OnceLock<Vec<String>> = OnceLock::new();
-    REGIONS
-        .get_or_init(|| {
-            PHONE_NUMBER_UTIL
-                .get_supported_regions()
-                .map(|r| r.as_region_str().to_string())
-                .collect()
-        })
-        .iter()
-        .any(|region| region == code)
 }

@@ -3,5 +3,5 @@
 mod probe;
 mod serve;
 
-pub use probe::code_request;
+pub use probe::get_status;
 pub use serve::serve;

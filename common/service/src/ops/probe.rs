@@ -14,7 +14,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// When nothing listens, no response arrives within 3 s, or the response is not HTTP.
-pub async fn code_request(addr: SocketAddr, path: &str) -> anyhow::Result<u16> {
+pub async fn get_status(addr: SocketAddr, path: &str) -> anyhow::Result<u16> {
     tokio::time::timeout(WITHIN, get_unbounded(addr, path)).await.context("wait for a response")?
 }
 

@@ -155,7 +155,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::ops::code_request;
+    use crate::ops::get_status;
     use crate::telemetry;
 
     async fn port() -> (SocketAddr, Health, CancellationToken, tokio::task::JoinHandle<()>) {
@@ -178,10 +178,10 @@ mod tests {
     #[tokio::test]
     async fn readiness_follows_the_parts_and_names_the_one_that_is_not() {
         let (addr, health, _stop, _task) = port().await;
-        assert_eq!(code_request(addr, "/livez").await.unwrap(), 200);
-        assert_eq!(code_request(addr, "/readyz").await.unwrap(), 503, "nothing is connected yet");
+        assert_eq!(get_status(addr, "/livez").await.unwrap(), 200);
+        assert_eq!(get_status(addr, "/readyz").await.unwrap(), 503, "nothing is connected yet");
         health.ready("database");
-        assert_eq!(code_request(addr, "/readyz").await.unwrap(), 200);
+        assert_eq!(get_status(addr, "/readyz").await.unwrap(), 200);
         health.not_ready("redis", "SECRET in its error");
         let answer =
             raw(addr, "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
@@ -190,15 +190,15 @@ mod tests {
             answer.contains(r#""redis":"not ready""#) && answer.contains(r#""database":"ready""#),
             "{answer}"
         );
-        assert_eq!(code_request(addr, "/livez").await.unwrap(), 200, "not ready is not dead");
+        assert_eq!(get_status(addr, "/livez").await.unwrap(), 200, "not ready is not dead");
     }
 
     #[tokio::test]
     async fn only_three_pages_exist_and_they_are_read_only() {
         let (addr, _health, _stop, _task) = port().await;
-        assert_eq!(code_request(addr, "/metrics").await.unwrap(), 200);
+        assert_eq!(get_status(addr, "/metrics").await.unwrap(), 200);
         for path in ["/", "/livez/", "/debug", "/metrics/../livez"] {
-            assert_eq!(code_request(addr, path).await.unwrap(), 404, "{path}");
+            assert_eq!(get_status(addr, path).await.unwrap(), 404, "{path}");
         }
         let posted = raw(
             addr,
@@ -221,10 +221,10 @@ mod tests {
         let (addr, _health, stop, task) = port().await;
         let idle = TcpStream::connect(addr).await.unwrap();
         // This was answered, so the idle connection before it was accepted too.
-        assert_eq!(code_request(addr, "/livez").await.unwrap(), 200);
+        assert_eq!(get_status(addr, "/livez").await.unwrap(), 200);
         stop.cancel();
         tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
-        assert!(code_request(addr, "/livez").await.is_err());
+        assert!(get_status(addr, "/livez").await.is_err());
         drop(idle);
     }
 }

@@ -55,14 +55,6 @@ pub fn init(filter: Option<&str>) {
     }
 }
 
-/// Checks whether `RUST_LOG` can be parsed.
-///
-/// # Errors
-/// When it is invalid, with the reason.
-pub fn check_filter(filter: &str) -> anyhow::Result<()> {
-    parse(Some(filter)).map(drop)
-}
-
 fn parse(filter: Option<&str>) -> anyhow::Result<EnvFilter> {
     let text = filter.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT_FILTER);
     EnvFilter::builder().parse(text).context("parse the log filter RUST_LOG")
@@ -77,10 +69,10 @@ where
         Form::Readable => lines.boxed(),
         Form::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    Registry::default().with(lines.with_filter(filter.and(filter_fn(may_be_told))))
+    Registry::default().with(lines.with_filter(filter.and(filter_fn(may_be_logged))))
 }
 
-fn may_be_told(metadata: &Metadata<'_>) -> bool {
+fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     metadata.target() != SILENT && (*metadata.level() <= Level::WARN || is_ours(metadata.target()))
 }
 
@@ -108,7 +100,7 @@ mod tests {
         }
     }
 
-    fn told(filter: Option<&str>, form: Form, act: impl FnOnce()) -> String {
+    fn logged(filter: Option<&str>, form: Form, act: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
         let subscriber = subscriber(parse(filter).unwrap(), form, move || writer.clone());
@@ -138,7 +130,7 @@ mod tests {
             "trace,lapin::returned_messages=trace",
         ] {
             for form in [Form::Json, Form::Readable] {
-                let text = told(Some(filter), form, everybody_talks);
+                let text = logged(Some(filter), form, everybody_talks);
                 assert!(!text.contains("SECRET"), "{filter}: {text}");
                 assert!(text.contains("own trace"), "{filter}: {text}");
                 assert!(text.contains("their warning"), "{filter}: {text}");
@@ -149,7 +141,7 @@ mod tests {
     #[test]
     fn without_a_filter_info_is_logged_and_debug_is_not() {
         for filter in [None, Some(""), Some("  ")] {
-            let text = told(filter, Form::Json, || {
+            let text = logged(filter, Form::Json, || {
                 tracing::info!(target: "service", part = 3, "shown");
                 tracing::debug!(target: "service", "hidden");
             });
@@ -173,8 +165,8 @@ mod tests {
 
     #[test]
     fn a_filter_can_silence_third_party_crates_too() {
-        assert_eq!(told(Some("off"), Form::Json, everybody_talks), "");
-        assert!(check_filter("info,gateway=debug").is_ok());
-        assert!(check_filter("gateway=loud").is_err());
+        assert_eq!(logged(Some("off"), Form::Json, everybody_talks), "");
+        assert!(parse(Some("info,gateway=debug")).is_ok());
+        assert!(parse(Some("gateway=loud")).is_err());
     }
 }

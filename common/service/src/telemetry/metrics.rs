@@ -79,47 +79,20 @@ type Metric = (&'static str, &'static str, &'static str);
 
 /// Every metric of every service (contract, section 11). A process also describes those that it has no values for, so
 /// that any ops port lists all that an operator can watch.
+#[rustfmt::skip]
 const METRICS: [Metric; 13] = [
     ("latchkey_http_request_seconds", "histogram", "Time to answer a request"),
     ("latchkey_otp_requests_total", "counter", "Code requests, by outcome"),
     ("latchkey_otp_verifications_total", "counter", "Code checks, by outcome"),
-    (
-        "latchkey_sms_total",
-        "counter",
-        "Attempts to send a message, by provider, status and country",
-    ),
-    (
-        "latchkey_request_to_sent_seconds",
-        "histogram",
-        "Time from an accepted code request until the provider takes its message",
-    ),
-    (
-        "latchkey_provider_open",
-        "gauge",
-        "1 while a provider is not used because it fails or refuses us, else 0",
-    ),
+    ("latchkey_sms_total", "counter", "Attempts to send a message, by provider, status and country"),
+    ("latchkey_request_to_sent_seconds", "histogram", "Time from an accepted code request until the provider takes its message"),
+    ("latchkey_provider_open", "gauge", "1 while a provider is not used because it fails or refuses us, else 0"),
     ("latchkey_conversion_ratio", "gauge", "Share of a country's codes that were used"),
-    (
-        "latchkey_guard_blocks_total",
-        "counter",
-        "Times the pumping guard blocked a prefix or a country, or would have, by mode",
-    ),
-    (
-        "latchkey_guard_would_refuse_total",
-        "counter",
-        "Code requests that the pumping guard in record mode admitted and would have refused",
-    ),
+    ("latchkey_guard_blocks_total", "counter", "Times the pumping guard blocked a prefix or a country, or would have, by mode"),
+    ("latchkey_guard_would_refuse_total", "counter", "Code requests that the pumping guard in record mode admitted and would have refused"),
     ("latchkey_limited_total", "counter", "Requests refused, by limit"),
-    (
-        "latchkey_queue_oldest_seconds",
-        "gauge",
-        "Age of the oldest message that a worker has in hand or has postponed, by event time",
-    ),
-    (
-        "latchkey_event_lag_seconds",
-        "histogram",
-        "Time from an event to its first delivery to a worker",
-    ),
+    ("latchkey_queue_oldest_seconds", "gauge", "Age of the oldest message that a worker has in hand or has postponed, by event time"),
+    ("latchkey_event_lag_seconds", "histogram", "Time from an event to its first delivery to a worker"),
     ("latchkey_dead_letters", "gauge", "Messages in the dead-letter queue"),
 ];
 

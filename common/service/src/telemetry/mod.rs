@@ -4,5 +4,5 @@ mod logs;
 mod metrics;
 mod panics;
 
-pub use logs::{check_filter, init};
+pub use logs::init;
 pub use metrics::{MetricsHandle, OTP_REQUEST_OUTCOMES, OTP_VERIFICATION_OUTCOMES, metrics};

@@ -8,12 +8,12 @@ use std::panic::{self, PanicHookInfo};
 /// cause, and `RUST_BACKTRACE=1` shows the call path.
 pub(super) fn log_them() {
     panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or_else(String::new, ToString::to_string);
+        let location = info.location().map_or_else(String::new, ToString::to_string);
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured)
             .then(|| tracing::field::display(backtrace));
         tracing::error!(
-            panic.place = place,
+            panic.place = location,
             panic.thread = std::thread::current().name(),
             panic.backtrace = backtrace,
             "panicked: {}",

@@ -1,8 +1,11 @@
 //! Code requests: admitted, withdrawn, marked as published.
 
-use super::{Code, Cooldown, DAY, First, HOUR, Memory, Request, State, Window, secs_up};
-use crate::types::{Admission, Admit, Replay};
-use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS};
+use super::{
+    Code, Cooldown, DAY, First, FirstKey, HOUR, Judged, Memory, Request, State, Window, observation,
+};
+use crate::types::{Admission, Admit, Admitted};
+use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, secs_up};
+use domain::ids::CodeId;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Limit, PumpingGuard, Status};
 use guard::{Delta, Observation, Verdict, judge, minute_of};
@@ -11,61 +14,152 @@ impl Memory {
     pub fn admit(&self, code_request: &Admit<'_>, guard: &Guard) -> Admission {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        if let Some(given) = &code_request.idempotency {
-            let slot = (code_request.phone.clone(), code_request.route, given.key.clone());
-            if let Some(first) = state.idempotency.get_mut(&slot).filter(|first| first.until > now)
-            {
-                if first.body != given.body {
-                    return Admission::KeyReused;
-                }
-                first.replays += 1;
-                return Admission::Replayed(Replay {
-                    now: Timestamp::from_ms(now),
-                    ..first.replay.clone()
-                });
-            }
+        let replayed = state.replay(code_request, now);
+        if let Some(answer) = replayed.or_else(|| state.refused_by_code(code_request, now)) {
+            return answer;
         }
-        let destination = (code_request.phone.clone(), code_request.scope);
-        let live = state.codes.get(&destination).filter(|code| code.is_joined(now));
-        if code_request.only_code.is_some_and(|only| live.is_none_or(|code| code.id != only)) {
-            return Admission::Gone;
+        let (resend, judged) = match state.pass_limits(code_request, guard, now) {
+            Ok(passed) => passed,
+            Err(limited) => return limited,
+        };
+        let (code_id, expires) = state.join_code(code_request, judged, now);
+        let request = Request {
+            status: Status::Accepted,
+            reason: None,
+            updated: now,
+            expires,
+            channel: code_request.channel,
+            closed: false,
+            guard: judged,
+        };
+        state.requests.insert(code_request.request_id, request);
+        let answer = Admitted {
+            request_id: code_request.request_id,
+            code_id,
+            channel: code_request.channel,
+            now: Timestamp::from_ms(now),
+            expires_at: Timestamp::from_ms(expires),
+            resend_at: Timestamp::from_ms(resend),
+            published: false,
+        };
+        if let Some((key, given)) = first_key(code_request).zip(code_request.idempotency.as_ref()) {
+            let (body, until) = (given.body.clone(), now + IDEMPOTENCY_MS);
+            let first = First { body, answer: answer.clone(), replays: 0, until };
+            state.idempotency.insert(key, first);
         }
-        if let Some(code) = live
-            && code.tries >= code_request.attempts
+        Admission::Admitted(answer)
+    }
+
+    pub fn withdraw(&self, code_request: &Admit<'_>, guard: &Guard) {
+        let now = self.clock.now_ms();
+        let mut state = self.lock();
+        // Another call with the same key may have published it.
+        if let Some(first) = state.first_of(code_request)
+            && (first.answer.published || first.replays > 0)
         {
-            return Admission::Exhausted { retry_after: secs_up(code.expires - now) };
+            return;
         }
-        let mut resend = now;
-        let mut judged = None;
+        if !state.leave_code(code_request) {
+            return;
+        }
         if !code_request.unlimited {
-            if let Some((limit, wait)) = state.refusal(code_request, now) {
-                return Admission::Limited { limit, retry_after: secs_up(wait) };
-            }
-            // This check comes last: nothing refuses the request after it, so what it counts is sent.
-            if code_request.is_guarded() {
-                let verdict = state.judge(code_request, guard, now);
-                if let Some(wait) =
-                    verdict.refused.filter(|_| code_request.guard == PumpingGuard::Enforce)
-                {
-                    return Admission::Limited {
-                        limit: Limit::Blocked,
-                        retry_after: secs_up(wait),
-                    };
-                }
-                judged = Some((minute_of(now), verdict.counted));
-            }
-            resend = state.count(code_request, now);
+            state.uncount(code_request);
         }
-        if let Some(code) = state.codes.get_mut(&destination).filter(|code| code.is_live(now))
+        let request = state.requests.remove(&code_request.request_id);
+        if let Some((minute, counted)) = request.and_then(|request| request.guard) {
+            let mut nets = state.nets(code_request.destination());
+            let changes =
+                counted.map(|counted| nets.withdraw(&guard.rule, counted, now)).unwrap_or_default();
+            let added = Delta { sends: -1, ..Delta::default() };
+            let seen = Observation { minute, ..observation(&nets, changes, added, now) };
+            guard.findings.note(code_request.destination(), seen);
+        }
+        if state.first_of(code_request).is_some()
+            && let Some(key) = first_key(code_request)
+        {
+            state.idempotency.remove(&key);
+        }
+    }
+
+    pub fn published(&self, code_request: &Admit<'_>) {
+        if let Some(first) = self.lock().first_of(code_request) {
+            first.answer.published = true;
+        }
+    }
+}
+
+impl State {
+    /// The answer to a request whose key was presented before.
+    fn replay(&mut self, code_request: &Admit<'_>, now: i64) -> Option<Admission> {
+        let given = code_request.idempotency.as_ref()?;
+        let first = self.idempotency.get_mut(&first_key(code_request)?)?;
+        if first.until <= now {
+            return None;
+        }
+        if first.body != given.body {
+            return Some(Admission::KeyReused);
+        }
+        first.replays += 1;
+        let now = Timestamp::from_ms(now);
+        Some(Admission::Replayed(Admitted { now, ..first.answer.clone() }))
+    }
+
+    /// The refusal by the live code: it is not the one that is meant, or has no attempts left.
+    fn refused_by_code(&self, code_request: &Admit<'_>, now: i64) -> Option<Admission> {
+        let slot = (code_request.phone.clone(), code_request.scope);
+        let live = self.codes.get(&slot).filter(|code| code.is_joined(now));
+        if code_request.only_code.is_some_and(|only| live.is_none_or(|code| code.id != only)) {
+            return Some(Admission::Gone);
+        }
+        let exhausted = live.filter(|code| code.tries >= code_request.attempts)?;
+        Some(Admission::Exhausted { retry_after: secs_up(exhausted.expires - now) })
+    }
+
+    /// Counts the request if no limit refuses it. Returns the time from which the next one is accepted, and what the
+    /// guard decided.
+    fn pass_limits(
+        &mut self,
+        code_request: &Admit<'_>,
+        guard: &Guard,
+        now: i64,
+    ) -> Result<(i64, Option<Judged>), Admission> {
+        if code_request.unlimited {
+            return Ok((now, None));
+        }
+        let limited = |limit, wait| Admission::Limited { limit, retry_after: secs_up(wait) };
+        if let Some((limit, wait)) = self.refusal(code_request, now) {
+            return Err(limited(limit, wait));
+        }
+        // The guard comes last: nothing refuses the request after it, so what it counts is sent.
+        let mut judged = None;
+        if code_request.is_guarded() {
+            let verdict = self.judge(code_request, guard, now);
+            if let Some(wait) =
+                verdict.refused.filter(|_| code_request.guard == PumpingGuard::Enforce)
+            {
+                return Err(limited(Limit::Blocked, wait));
+            }
+            judged = Some((minute_of(now), verdict.counted));
+        }
+        Ok((self.count(code_request, now), judged))
+    }
+
+    /// Joins the request to the live code of its slot, or opens a new one there. Returns the code's id and expiry.
+    fn join_code(
+        &mut self,
+        code_request: &Admit<'_>,
+        judged: Option<Judged>,
+        now: i64,
+    ) -> (CodeId, i64) {
+        let slot = (code_request.phone.clone(), code_request.scope);
+        if let Some(code) = self.codes.get_mut(&slot).filter(|code| code.is_live(now))
             && !code.is_joined(now)
         {
             let code_requests = std::mem::take(&mut code.requests);
-            state.cancel_pending(code_requests);
+            self.cancel_pending(code_requests);
         }
-        let code = state
-            .codes
-            .entry(destination)
-            .or_insert_with(|| Code::at(code_request.new_code_id, now));
+        let code =
+            self.codes.entry(slot).or_insert_with(|| Code::at(code_request.new_code_id, now));
         if !code.is_joined(now) {
             *code = Code::at(code_request.new_code_id, now + code_request.ttl_ms);
             code.channel = code_request.channel;
@@ -76,122 +170,46 @@ impl Memory {
             proves.prefix |= counted.is_some();
             proves.country |= counted.is_some_and(|counted| counted.country.is_some());
         }
-        let (code_id, expires) = (code.id, code.expires);
-        state.requests.insert(
-            code_request.request_id,
-            Request {
-                status: Status::Accepted,
-                reason: None,
-                updated: now,
-                expires,
-                channel: code_request.channel,
-                closed: false,
-                guard: judged,
-            },
-        );
-        if let Some(given) = &code_request.idempotency {
-            let replay = Replay {
-                request_id: code_request.request_id,
-                code_id,
-                channel: code_request.channel,
-                now: Timestamp::from_ms(now),
-                expires_at: Timestamp::from_ms(expires),
-                resend_at: Timestamp::from_ms(resend),
-                published: false,
-            };
-            let first =
-                First { body: given.body.clone(), replay, replays: 0, until: now + IDEMPOTENCY_MS };
-            state
-                .idempotency
-                .insert((code_request.phone.clone(), code_request.route, given.key.clone()), first);
-        }
-        Admission::Admitted {
-            code_id,
-            now: Timestamp::from_ms(now),
-            expires_at: Timestamp::from_ms(expires),
-            resend_at: Timestamp::from_ms(resend),
-        }
+        (code.id, code.expires)
     }
 
-    pub fn withdraw(&self, code_request: &Admit<'_>, guard: &Guard) {
-        let now = self.clock.now_ms();
-        let mut state = self.lock();
-        // Another call with the same key may have published it.
-        if let Some(first) = state.first_of(code_request)
-            && (first.replay.published || first.replays > 0)
-        {
-            return;
-        }
-        let destination = (code_request.phone.clone(), code_request.scope);
-        let Some(code) = state.codes.get_mut(&destination) else { return };
+    /// Takes the request off its code, and removes a code that nobody else requested. False: it was not there.
+    fn leave_code(&mut self, code_request: &Admit<'_>) -> bool {
+        let slot = (code_request.phone.clone(), code_request.scope);
+        let Some(code) = self.codes.get_mut(&slot) else { return false };
         let before = code.requests.len();
         code.requests.retain(|(request, _)| *request != code_request.request_id);
-        if code.requests.len() == before {
-            return;
+        let was_there = code.requests.len() < before;
+        if was_there && code.requests.is_empty() && code.sealed.is_none() {
+            self.codes.remove(&slot);
         }
-        if code.requests.is_empty() && code.sealed.is_none() {
-            state.codes.remove(&destination);
-        }
-        if !code_request.unlimited {
-            if let Some(cool) =
-                state.cools.get_mut(code_request.phone).filter(|cool| cool.unanswered > 0)
-            {
-                cool.unanswered -= 1;
-                cool.until = cool.before;
-            }
-            for key in [phone_sends(code_request), ip_sends(code_request)] {
-                if let Some(sends) = state.sends.get_mut(&key) {
-                    sends.retain(|(_, request)| *request != code_request.request_id);
-                }
-            }
-            for (limit, key, ..) in windows(code_request) {
-                if let Some(window) = state.windows.get_mut(&(limit, key)) {
-                    window.sends = window.sends.saturating_sub(1);
-                }
-            }
-        }
-        if let Some((minute, counted)) =
-            state.requests.remove(&code_request.request_id).and_then(|request| request.guard)
+        was_there
+    }
+
+    /// Takes back what [`State::count`] counted.
+    fn uncount(&mut self, code_request: &Admit<'_>) {
+        if let Some(cool) =
+            self.cools.get_mut(code_request.phone).filter(|cool| cool.unanswered > 0)
         {
-            let mut nets = state.nets(code_request.destination());
-            let changes =
-                counted.map(|counted| nets.withdraw(&guard.rule, counted, now)).unwrap_or_default();
-            let added = Delta { sends: -1, ..Delta::default() };
-            let country = nets.country.counts();
-            let at = Timestamp::from_ms(now);
-            guard.findings.note(
-                code_request.destination(),
-                Observation { minute, at, country, would_refuse: false, changes, added },
-            );
+            cool.unanswered -= 1;
+            cool.until = cool.before;
         }
-        if let Some(given) = &code_request.idempotency
-            && state.first_of(code_request).is_some()
-        {
-            state.idempotency.remove(&(
-                code_request.phone.clone(),
-                code_request.route,
-                given.key.clone(),
-            ));
+        for key in [phone_sends(code_request), ip_sends(code_request)] {
+            if let Some(sends) = self.sends.get_mut(&key) {
+                sends.retain(|(_, request)| *request != code_request.request_id);
+            }
+        }
+        for (limit, key, ..) in windows(code_request) {
+            if let Some(window) = self.windows.get_mut(&(limit, key)) {
+                window.sends = window.sends.saturating_sub(1);
+            }
         }
     }
 
-    pub fn published(&self, code_request: &Admit<'_>) {
-        if let Some(first) = self.lock().first_of(code_request) {
-            first.replay.published = true;
-        }
-    }
-}
-
-impl State {
     /// The stored first answer to this request's key, if that answer belongs to this request.
     fn first_of(&mut self, code_request: &Admit<'_>) -> Option<&mut First> {
-        let given = code_request.idempotency.as_ref()?;
-        let first = self.idempotency.get_mut(&(
-            code_request.phone.clone(),
-            code_request.route,
-            given.key.clone(),
-        ))?;
-        (first.replay.request_id == code_request.request_id).then_some(first)
+        let first = self.idempotency.get_mut(&first_key(code_request)?)?;
+        (first.answer.request_id == code_request.request_id).then_some(first)
     }
 
     /// Lets the guard judge a request, and publishes the result as news.
@@ -206,13 +224,9 @@ impl State {
             verified: 0,
         };
         let changes = std::mem::take(&mut verdict.changes);
-        let (minute, at, country) =
-            (minute_of(now), Timestamp::from_ms(now), nets.country.counts());
         let would_refuse = refused && !enforced;
-        guard.findings.note(
-            code_request.destination(),
-            Observation { minute, at, country, would_refuse, changes, added },
-        );
+        let seen = Observation { would_refuse, ..observation(&nets, changes, added, now) };
+        guard.findings.note(code_request.destination(), seen);
         verdict
     }
 
@@ -224,8 +238,8 @@ impl State {
         {
             return Some((Limit::Cooldown, cool.until - now));
         }
-        let sliding = |key: String, span: i64, most: u64| {
-            let sends = self.sends.get(&key)?;
+        let sliding = |key: &str, span: i64, most: u64| {
+            let sends = self.sends.get(key)?;
             let young = || sends.iter().filter(|(at, _)| *at > now - span);
             let count = young().count() as u64;
             if most == 0 || count < most {
@@ -234,13 +248,11 @@ impl State {
             let leaves = young().nth(usize::try_from(count - most).unwrap_or_default())?;
             Some(leaves.0 + span - now)
         };
+        let (phone, ip) = (phone_sends(code_request), ip_sends(code_request));
         [
-            (
-                Limit::PhoneHour,
-                sliding(phone_sends(code_request), HOUR, limits.sends_per_phone_hour),
-            ),
-            (Limit::PhoneDay, sliding(phone_sends(code_request), DAY, limits.sends_per_phone_day)),
-            (Limit::IpHour, sliding(ip_sends(code_request), HOUR, limits.sends_per_ip_hour)),
+            (Limit::PhoneHour, sliding(&phone, HOUR, limits.sends_per_phone_hour)),
+            (Limit::PhoneDay, sliding(&phone, DAY, limits.sends_per_phone_day)),
+            (Limit::IpHour, sliding(&ip, HOUR, limits.sends_per_ip_hour)),
         ]
         .into_iter()
         .chain(windows(code_request).into_iter().map(|(limit, key, span, most)| {
@@ -256,17 +268,12 @@ impl State {
     /// Counts an admitted request. Returns the time from which the next one is accepted.
     fn count(&mut self, code_request: &Admit<'_>, now: i64) -> i64 {
         let limits = code_request.limits;
+        let send = (now, code_request.request_id);
         if limits.sends_per_phone_hour + limits.sends_per_phone_day > 0 {
-            self.sends
-                .entry(phone_sends(code_request))
-                .or_default()
-                .push_back((now, code_request.request_id));
+            self.sends.entry(phone_sends(code_request)).or_default().push_back(send);
         }
         if limits.sends_per_ip_hour > 0 {
-            self.sends
-                .entry(ip_sends(code_request))
-                .or_default()
-                .push_back((now, code_request.request_id));
+            self.sends.entry(ip_sends(code_request)).or_default().push_back(send);
         }
         for (limit, key, span, most) in windows(code_request) {
             if most == 0 {
@@ -282,25 +289,23 @@ impl State {
         if base == 0 {
             return now;
         }
-        let cool = self.cools.entry(code_request.phone.clone()).or_insert(Cooldown {
-            until: 0,
-            before: 0,
-            unanswered: 0,
-            at: now,
-        });
+        let fresh = Cooldown { until: 0, before: 0, unanswered: 0, at: now };
+        let cool = self.cools.entry(code_request.phone.clone()).or_insert(fresh);
         if cool.at + DAY <= now {
             cool.unanswered = 0;
         }
         let wait =
             base.saturating_mul(1_i64 << cool.unanswered.min(30)).min(COOLDOWN_CAP_MS.max(base));
-        *cool = Cooldown {
-            until: now + wait,
-            before: cool.until,
-            unanswered: cool.unanswered + 1,
-            at: now,
-        };
+        let (before, unanswered) = (cool.until, cool.unanswered + 1);
+        *cool = Cooldown { until: now + wait, before, unanswered, at: now };
         cool.until
     }
+}
+
+/// Where the first answer to the request's key is kept.
+fn first_key(code_request: &Admit<'_>) -> Option<FirstKey> {
+    let given = code_request.idempotency.as_ref()?;
+    Some((code_request.phone.clone(), code_request.route, given.key.clone()))
 }
 
 fn phone_sends(code_request: &Admit<'_>) -> String {

@@ -1,13 +1,13 @@
 //! Codes: issued, checked, closed, forgotten.
 
-use super::{Code, Memory, UncodedAttempts, secs_up};
-use crate::Guard;
-use crate::types::{CheckOutcome, Closing, Issue, Issued, Refund, Scope, Verify};
+use super::{Code, Memory, UncodedAttempts, observation};
+use crate::types::{CheckOutcome, Closing, Issue, Issued, Matched, Refund, Scope, Verify};
+use crate::{Guard, secs_up};
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Status;
-use guard::{Delta, Destination, Observation, minute_of};
+use guard::{Delta, Destination};
 
 impl Memory {
     pub fn issue(&self, issue: &Issue<'_>) -> Issued {
@@ -43,44 +43,43 @@ impl Memory {
         Issued::Code(new.sealed.to_owned())
     }
 
-    pub fn verify(&self, attempt: &Verify<'_>) -> CheckOutcome {
+    pub fn verify(&self, check: &Verify<'_>) -> CheckOutcome {
         let now_ms = self.clock.now_ms();
         let now = Timestamp::from_ms(now_ms);
         let mut state = self.lock();
-        if let Some(wait) = state.count_login(attempt.ip_key, now_ms, attempt.logins_per_ip_minute)
-        {
+        if let Some(wait) = state.count_login(check.ip_key, now_ms, check.logins_per_ip_minute) {
             return CheckOutcome::Limited { retry_after: secs_up(wait) };
         }
-        let destination = (attempt.phone.clone(), attempt.scope);
-        if let Some(code) = state.codes.get_mut(&destination).filter(|code| code.is_live(now_ms)) {
+        let slot = (check.phone.clone(), check.scope);
+        if let Some(code) = state.codes.get_mut(&slot).filter(|code| code.is_live(now_ms)) {
             let expires_at = Timestamp::from_ms(code.expires);
-            if code.tries >= attempt.attempts {
+            if code.tries >= check.attempts {
                 return CheckOutcome::Exhausted { code: Some(code.id), now, until: expires_at };
             }
             code.tries += 1;
-            let attempts_left = attempt.attempts - code.tries;
-            let named = attempt
+            let attempts_left = check.attempts - code.tries;
+            let named = check
                 .request_id
                 .is_none_or(|id| code.requests.iter().any(|(request, _)| *request == id));
-            if named && code.digest.as_deref() == Some(attempt.digest) {
+            if named && code.digest.as_deref() == Some(check.digest) {
                 code.right += 1;
-                return CheckOutcome::Matched {
+                return CheckOutcome::Matched(Matched {
                     code_id: code.id,
                     now,
                     expires_at,
                     attempts_left,
                     code_requests: code.requests.clone(),
                     channel: code.channel,
-                };
+                });
             }
             return CheckOutcome::Wrong { code: Some((code.id, expires_at)), now, attempts_left };
         }
         let uncoded =
-            state.uncoded.entry(destination).or_insert(UncodedAttempts { attempts: 0, until: 0 });
+            state.uncoded.entry(slot).or_insert(UncodedAttempts { attempts: 0, until: 0 });
         if uncoded.until <= now_ms {
-            *uncoded = UncodedAttempts { attempts: 0, until: now_ms + attempt.ttl_ms };
+            *uncoded = UncodedAttempts { attempts: 0, until: now_ms + check.ttl_ms };
         }
-        if uncoded.attempts >= attempt.attempts {
+        if uncoded.attempts >= check.attempts {
             return CheckOutcome::Exhausted {
                 code: None,
                 now,
@@ -88,22 +87,22 @@ impl Memory {
             };
         }
         uncoded.attempts += 1;
-        CheckOutcome::Wrong { code: None, now, attempts_left: attempt.attempts - uncoded.attempts }
+        CheckOutcome::Wrong { code: None, now, attempts_left: check.attempts - uncoded.attempts }
     }
 
     pub fn refund(&self, phone: &PhoneKey, scope: Scope, refund: Refund) {
         let mut state = self.lock();
-        let destination = (phone.clone(), scope);
+        let slot = (phone.clone(), scope);
         match refund {
             Refund::CodeCheck(id) | Refund::Unused(id) => {
-                if let Some(code) = state.codes.get_mut(&destination).filter(|code| code.id == id) {
+                if let Some(code) = state.codes.get_mut(&slot).filter(|code| code.id == id) {
                     code.tries = code.tries.saturating_sub(1);
                     let unused = matches!(refund, Refund::Unused(_));
                     code.right = code.right.saturating_sub(u32::from(unused));
                 }
             }
             Refund::NoCode => {
-                if let Some(uncoded) = state.uncoded.get_mut(&destination) {
+                if let Some(uncoded) = state.uncoded.get_mut(&slot) {
                     uncoded.attempts = uncoded.attempts.saturating_sub(1);
                 }
             }
@@ -165,23 +164,18 @@ impl Memory {
             let mut nets = state.nets(destination);
             let changes = nets.verify(&guard.rule, proves.prefix, proves.country, now);
             let added = Delta { verified: 1, ..Delta::default() };
-            let (minute, at, country) =
-                (minute_of(now), Timestamp::from_ms(now), nets.country.counts());
-            guard.findings.note(
-                destination,
-                Observation { minute, at, country, would_refuse: false, changes, added },
-            );
+            guard.findings.note(destination, observation(&nets, changes, added, now));
         }
     }
 
     pub fn forget(&self, phone: &PhoneKey, user: UserId) {
         let mut state = self.lock();
         state.changes.remove(&user);
-        let destination = (phone.clone(), Scope::Login);
-        if let Some(code) = state.codes.remove(&destination) {
+        let slot = (phone.clone(), Scope::Login);
+        if let Some(code) = state.codes.remove(&slot) {
             state.cancel_pending(code.requests);
         }
-        state.uncoded.remove(&destination);
+        state.uncoded.remove(&slot);
         state.idempotency.retain(|(of, ..), _| of != phone);
         state.texts.remove(phone);
     }

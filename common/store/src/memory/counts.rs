@@ -1,8 +1,8 @@
 //! Counts beside the codes: logins per address, different bodies under one key, one-time keys, starts of a message.
 
-use super::{MINUTE, Memory, State, secs_up};
-use crate::DISTINCT_KEPT_SECS;
-use crate::crash_counts::STARTS_KEPT_MS;
+use super::{MINUTE, Memory, State};
+use crate::counts::STARTS_KEPT_MS;
+use crate::{DISTINCT_KEPT_SECS, secs_up};
 
 impl Memory {
     pub fn count_login(&self, ip_key: &str, most: u64) -> Option<u64> {

@@ -8,14 +8,14 @@ mod requests;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::types::{Replay, RequestNote, Scope};
+use super::types::{Admitted, RequestNote, Scope};
 use super::watchers::StatusWatchers;
 use domain::clock::Clock;
 use domain::ids::{CodeId, MessageId, RequestId, UserId};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, Reason, Status};
-use guard::{Counted, Destination, Net, Nets};
+use guard::{Change, Counted, Delta, Destination, Net, Nets, Observation, minute_of};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 3_600_000;
@@ -27,12 +27,17 @@ pub(super) struct Memory {
     state: Mutex<State>,
 }
 
+/// Phone, route and `Idempotency-Key`.
+type FirstKey = (PhoneKey, &'static str, String);
+/// The minute in which the guard judged a request, and where it counted it.
+type Judged = (i64, Option<Counted>);
+
 #[derive(Default)]
 struct State {
     codes: HashMap<(PhoneKey, Scope), Code>,
     uncoded: HashMap<(PhoneKey, Scope), UncodedAttempts>,
     cools: HashMap<PhoneKey, Cooldown>,
-    idempotency: HashMap<(PhoneKey, &'static str, String), First>,
+    idempotency: HashMap<FirstKey, First>,
     /// Sends by phone and by address, in order of time.
     sends: HashMap<String, VecDeque<(i64, RequestId)>>,
     /// Sends by country, by prefix and in total, in windows that begin with their first send.
@@ -74,6 +79,21 @@ struct Proves {
 }
 
 impl Code {
+    fn at(id: CodeId, expires: i64) -> Self {
+        Self {
+            id,
+            expires,
+            tries: 0,
+            right: 0,
+            used: false,
+            digest: None,
+            sealed: None,
+            channel: Channel::Sms,
+            requests: Vec::new(),
+            guard: None,
+        }
+    }
+
     fn is_live(&self, now: i64) -> bool {
         self.expires > now && !self.used
     }
@@ -99,7 +119,7 @@ struct Cooldown {
 
 struct First {
     body: String,
-    replay: Replay,
+    answer: Admitted,
     /// The number of calls that this answer was replayed to.
     replays: u32,
     until: i64,
@@ -118,12 +138,19 @@ struct Request {
     expires: i64,
     channel: Channel,
     closed: bool,
-    /// The minute in which the guard judged the request, and where it counted it.
-    guard: Option<(i64, Option<Counted>)>,
+    guard: Option<Judged>,
 }
 
-fn secs_up(ms: i64) -> u64 {
-    u64::try_from(ms).unwrap_or_default().div_ceil(1000)
+/// What the guard shows of an operation on these nets.
+fn observation(nets: &Nets<'_>, changes: Vec<Change>, added: Delta, now: i64) -> Observation {
+    Observation {
+        minute: minute_of(now),
+        at: Timestamp::from_ms(now),
+        country: nets.country.counts(),
+        would_refuse: false,
+        changes,
+        added,
+    }
 }
 
 impl Memory {
@@ -137,24 +164,6 @@ impl Memory {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Code {
-    fn at(id: CodeId, expires: i64) -> Self {
-        let (digest, sealed) = (None, None);
-        Self {
-            id,
-            expires,
-            tries: 0,
-            right: 0,
-            used: false,
-            digest,
-            sealed,
-            channel: Channel::Sms,
-            requests: Vec::new(),
-            guard: None,
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{DAY, MINUTE, Memory, Request, State};
 use crate::STATUS_KEPT_MS;
-use crate::crash_counts::STARTS_KEPT_MS;
+use crate::counts::STARTS_KEPT_MS;
 use crate::inbox::{KeptText, TEXT_KEPT_MS};
 use crate::statuses::{RequestStatus, Sweep, Swept};
 use domain::ids::{RequestId, UserId};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Redis;
 use super::answer::{Answer, odd};
 use super::keys::{REQUEST, admission_keys, idempotency_key};
-use crate::types::{Admission, Admit, Replay, RequestNote, as_text};
+use crate::types::{Admission, Admit, Admitted, RequestNote, as_text};
 use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
 use domain::engine_error::EngineError;
 use guard::Rule;
@@ -55,7 +55,8 @@ impl Redis {
             idempotency_kept_ms: IDEMPOTENCY_MS,
             request_keys: REQUEST,
         };
-        let answer = Answer(self.act(admission_keys(&ADMIT, code_request), &document).await?);
+        let answer =
+            Answer(self.script_with(admission_keys(&ADMIT, code_request), &document).await?);
         Ok(match answer.word(0)? {
             "admitted" => {
                 let now = answer.time(2)?;
@@ -63,14 +64,17 @@ impl Redis {
                     shown.added.sends = 1;
                     guard.findings.note(code_request.destination(), shown);
                 }
-                Admission::Admitted {
+                Admission::Admitted(Admitted {
+                    request_id: code_request.request_id,
                     code_id: answer.parse(1)?,
+                    channel: code_request.channel,
                     now,
                     expires_at: answer.time(3)?,
                     resend_at: answer.time(4)?,
-                }
+                    published: false,
+                })
             }
-            "replayed" => Admission::Replayed(Replay {
+            "replayed" => Admission::Replayed(Admitted {
                 request_id: answer.parse(1)?,
                 code_id: answer.parse(2)?,
                 channel: answer.parse(3)?,
@@ -100,7 +104,8 @@ impl Redis {
         guard: &Guard,
     ) -> Result<(), EngineError> {
         let document = WithdrawCall { code_request, rule: &guard.rule };
-        let answer = Answer(self.act(admission_keys(&WITHDRAW, code_request), &document).await?);
+        let answer =
+            Answer(self.script_with(admission_keys(&WITHDRAW, code_request), &document).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.sends = -1;
             guard.findings.note(code_request.destination(), shown);

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, anyhow};
 
-use super::{ENGINE, secs_up};
+use super::ENGINE;
+use crate::secs_up;
 use crate::types::RequestNote;
 use domain::engine_error::EngineError;
 use domain::ids::RequestId;

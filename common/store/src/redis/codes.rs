@@ -12,7 +12,7 @@ use super::keys::{
 };
 use super::{Redis, unique};
 use crate::Guard;
-use crate::types::{CheckOutcome, Closing, Issue, Issued, Refund, Scope, Verify};
+use crate::types::{CheckOutcome, Closing, Issue, Issued, Matched, Refund, Scope, Verify};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::PhoneKey;
@@ -38,7 +38,7 @@ struct IssueCall<'a> {
 #[derive(Serialize)]
 struct VerifyCall<'a> {
     #[serde(flatten)]
-    attempt: &'a Verify<'a>,
+    check: &'a Verify<'a>,
     /// Distinguishes this login from others of its millisecond.
     member: String,
 }
@@ -60,7 +60,7 @@ impl Redis {
     pub async fn issue(&self, issue: &Issue<'_>) -> Result<Issued, EngineError> {
         let call = ISSUE.key(code_key(issue.phone, issue.scope));
         let document = IssueCall { issue, channel: issue.note.channel };
-        let answer = Answer(self.act(call, &document).await?);
+        let answer = Answer(self.script_with(call, &document).await?);
         Ok(match answer.word(0)? {
             "code" => Issued::Code(answer.word(1)?.to_owned()),
             "nothing" => Issued::Nothing,
@@ -71,20 +71,20 @@ impl Redis {
         })
     }
 
-    pub async fn verify(&self, attempt: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
-        let mut call = VERIFY.key(code_key(attempt.phone, attempt.scope));
-        call.key(uncoded_key(attempt.phone, attempt.scope)).key(logins_key(attempt.ip_key));
-        let answer = Answer(self.act(call, &VerifyCall { attempt, member: unique() }).await?);
+    pub async fn verify(&self, check: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
+        let mut call = VERIFY.key(code_key(check.phone, check.scope));
+        call.key(uncoded_key(check.phone, check.scope)).key(logins_key(check.ip_key));
+        let answer = Answer(self.script_with(call, &VerifyCall { check, member: unique() }).await?);
         let code = || answer.word(1).map(|id| (!id.is_empty()).then_some(id));
         Ok(match answer.word(0)? {
-            "right" => CheckOutcome::Matched {
+            "right" => CheckOutcome::Matched(Matched {
                 code_id: answer.parse(1)?,
                 now: answer.time(2)?,
                 expires_at: answer.time(3)?,
                 attempts_left: answer.parse(4)?,
                 channel: answer.parse(5)?,
                 code_requests: read_code_requests(answer.0.get(6..).unwrap_or_default())?,
-            },
+            }),
             "wrong" => CheckOutcome::Wrong {
                 code: match code()? {
                     Some(_) => Some((answer.parse(1)?, answer.time(3)?)),
@@ -154,7 +154,7 @@ impl Redis {
             rule: &guard.rule,
             request_keys: REQUEST,
         };
-        let answer = Answer(self.act(call, &document).await?);
+        let answer = Answer(self.script_with(call, &document).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
             shown.added.verified = 1;
             guard.findings.note(destination, shown);

@@ -35,7 +35,7 @@ impl Redis {
     /// Runs a command on a shared connection. A connection that fails or stays silent is replaced for later callers.
     pub(super) async fn run<T, F>(
         &self,
-        act: impl FnOnce(MultiplexedConnection) -> F,
+        command: impl FnOnce(MultiplexedConnection) -> F,
     ) -> Result<T, EngineError>
     where
         F: Future<Output = Result<T, RedisError>>,
@@ -46,7 +46,7 @@ impl Redis {
         let answer = tokio::time::timeout(ANSWER_WITHIN, async {
             let connection = self.connection(lane).await?;
             used = Some(connection.made);
-            act(connection.connection).await.map_err(|error| {
+            command(connection.connection).await.map_err(|error| {
                 let broken =
                     error.is_unrecoverable_error() || error.is_io_error() || error.is_timeout();
                 Failed::Command { broken, error: judge(&error) }

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use deadpool_redis::redis::{AsyncCommands as _, Script};
 
 use super::keys::logins_key;
-use super::{Redis, secs_up, unique};
-use crate::DISTINCT_KEPT_SECS;
-use crate::crash_counts::STARTS_KEPT_MS;
+use super::{Redis, unique};
+use crate::counts::STARTS_KEPT_MS;
+use crate::{DISTINCT_KEPT_SECS, secs_up};
 use domain::engine_error::EngineError;
 
 static COUNT_LOGIN: LazyLock<Script> = script!("time", "logins", "count_login");

@@ -119,7 +119,7 @@ impl Redis {
     }
 
     /// Runs a script whose one argument is a JSON document: `document`, and the offset of the clock.
-    async fn act<T: redis::FromRedisValue>(
+    async fn script_with<T: redis::FromRedisValue>(
         &self,
         mut call: ScriptInvocation<'_>,
         document: &impl Serialize,
@@ -146,8 +146,4 @@ impl Redis {
 
 fn unique() -> String {
     hex::encode(domain::rng::bytes::<8>())
-}
-
-fn secs_up(ms: i64) -> u64 {
-    u64::try_from(ms).unwrap_or_default().div_ceil(1000)
 }

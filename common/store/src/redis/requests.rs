@@ -54,7 +54,7 @@ impl Redis {
             expires_at,
             status_kept_ms: STATUS_KEPT_MS,
         };
-        Ok(self.act::<i64>(call, &document).await? == 1)
+        Ok(self.script_with::<i64>(call, &document).await? == 1)
     }
 
     pub async fn status(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {

@@ -19,7 +19,7 @@ use crate::codes::caller::Caller;
 use crate::codes::check::{CodeCheck, Redeemed};
 use crate::codes::claimed_phone::ClaimedPhone;
 use crate::codes::matched_code::MatchedCode;
-use crate::codes::request::{NewCodeRequest, code_request};
+use crate::codes::request::{NewCodeRequest, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
@@ -53,7 +53,7 @@ pub(crate) async fn request(
         locale: Some(signed_in.user.locale.clone()),
         channel: Channel::Sms,
     };
-    let accepted = code_request::<OtpRequested>(&app, &caller, wanted).await?;
+    let accepted = request_code::<OtpRequested>(&app, &caller, wanted).await?;
     app.phone_changes.note(user, sealed.as_str(), app.config.otp.ttl_secs * 1000).await?;
     Ok(accepted)
 }
@@ -97,7 +97,7 @@ async fn change(
     claimed: &ClaimedPhone,
     matched: &MatchedCode,
 ) -> Result<Result<Redeemed<PhoneChangeOutcome>, Denied>, ApiError> {
-    let (user_id, now) = (signed_in.user.id, matched.now);
+    let (user_id, now) = (signed_in.user.id, matched.code.now);
     let notice = notice_to_old(app, signed_in, now)?;
     let old = Phone::from(signed_in.user.phone_number.clone());
     let (old_sealed, until) = former_phone::seal(&app.engines.keys, user_id, &old, now)?;
@@ -107,7 +107,7 @@ async fn change(
         user_id,
         claimant: claimed.claimant(),
         country: claimed.phone.region(),
-        code: UsedCode { id: matched.code_id, expires_at: matched.expires_at },
+        code: UsedCode { id: matched.code.code_id, expires_at: matched.code.expires_at },
         request_id: matched.answered(),
         limits: app.attempt_limits(),
         keep: signed_in.session.id,

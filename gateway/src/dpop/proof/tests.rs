@@ -96,7 +96,7 @@ fn a_right_proof_of_each_algorithm_is_accepted_so_that_refusals_mean_something()
 #[test]
 fn the_examples_of_rfc_9449_are_accepted_and_have_its_thumbprint() {
     const HEAD: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19";
-    let asked = Call {
+    let expected = Call {
         method: "POST",
         url: "https://server.example.com/token",
         access_token: None,
@@ -105,7 +105,7 @@ fn the_examples_of_rfc_9449_are_accepted_and_have_its_thumbprint() {
     let proof = format!(
         "{HEAD}.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg"
     );
-    let proven = check(&proof, asked).unwrap();
+    let proven = check(&proof, expected).unwrap();
     assert_eq!(proven.jkt, "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
     assert_eq!(proven.jti, "-BwC3ESc6acc2lTc");
     let protected = Call {
@@ -125,6 +125,7 @@ fn the_examples_of_rfc_9449_are_accepted_and_have_its_thumbprint() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table: one row a case")]
 fn a_forged_or_malformed_header_is_refused() {
     let key = jwk(&KEY);
     let (ed, rsa) = (jwk(&ED), jwk(&RSA));

@@ -283,9 +283,6 @@ async fn a_request_continues_its_clients_trace_or_starts_one() {
             request.headers_mut().insert("traceparent", HeaderValue::from_static(header));
         }
         let (_, first) = send(settings(), request).await;
-        assert!(
-            TraceContext::from_header(&first).is_some_and(|trace| trace.is_sampled()),
-            "{first}"
-        );
+        assert!(TraceContext::from_header(&first).is_some() && first.ends_with("-01"), "{first}");
     }
 }

@@ -247,8 +247,8 @@ async fn bodies_above_the_limit_are_413_in_one_piece_or_in_chunks() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
     // A client that sends `Expect` is refused before it sends the body.
-    let code_requests = format!("{head}Expect: 100-continue\r\nContent-Length: 20000\r\n\r\n");
-    let answer = server.exchange(code_requests.as_bytes()).await;
+    let expecting = format!("{head}Expect: 100-continue\r\nContent-Length: 20000\r\n\r\n");
+    let answer = server.exchange(expecting.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 

@@ -97,7 +97,6 @@ fn p9_our_own_token_is_accepted_so_that_refusals_mean_something() {
     let claims = bench.judge(&forge(&head(), &body(), bench.es())).unwrap();
     assert_eq!(claims.user_id.to_string(), USER);
     assert_eq!(claims.session_id.to_string(), SESSION);
-    assert_eq!((claims.issued_at_secs, claims.expires_at_secs), (NOW, NOW + 600));
     let ed = bench.table.get("ed").unwrap();
     let head = with(head(), json!({ "alg": "EdDSA", "kid": "ed" }));
     assert!(bench.judge(&forge(&head, &body(), ed)).is_ok());
@@ -106,6 +105,7 @@ fn p9_our_own_token_is_accepted_so_that_refusals_mean_something() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table: one row a case")]
 fn a_forged_header_is_refused() {
     let bench = Bench::new();
     let jwk = bench.stranger.public().unwrap();
@@ -184,6 +184,7 @@ fn a_forged_header_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table: one row a case")]
 fn a_forged_signature_is_refused() {
     let bench = Bench::new();
     let good = forge(&head(), &body(), bench.es());
@@ -262,6 +263,7 @@ fn a_forged_signature_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table: one row a case")]
 fn claims_of_wrong_type_or_value_are_refused_however_well_signed() {
     let bench = Bench::new();
     let mut changes = vec![
