@@ -27,18 +27,18 @@ contract!(
 /// What a phone's past means for the next attempt.
 #[derive(Clone, Copy, Debug)]
 enum Next {
-    CheckOutcome { failures: u32 },
+    Judged { failures: u32 },
     WaitFor(i64),
     Locked,
 }
 
 /// (failures, seconds since the last was judged, by a known device, what follows), for 100 failures and a day's reset.
 const CASES: &[(u32, i64, bool, Next)] = &[
-    (0, 0, false, Next::CheckOutcome { failures: 1 }),
-    (9, 0, false, Next::CheckOutcome { failures: 10 }),
+    (0, 0, false, Next::Judged { failures: 1 }),
+    (9, 0, false, Next::Judged { failures: 10 }),
     (10, 0, false, Next::WaitFor(30)),
     (10, 29, false, Next::WaitFor(1)),
-    (10, 30, false, Next::CheckOutcome { failures: 11 }),
+    (10, 30, false, Next::Judged { failures: 11 }),
     (10, 0, true, Next::WaitFor(30)),
     (11, 0, false, Next::WaitFor(60)),
     (12, 0, false, Next::WaitFor(120)),
@@ -46,19 +46,19 @@ const CASES: &[(u32, i64, bool, Next)] = &[
     (14, 0, false, Next::WaitFor(480)),
     (15, 0, false, Next::WaitFor(900)),
     (15, 899, false, Next::WaitFor(1)),
-    (15, 900, false, Next::CheckOutcome { failures: 16 }),
+    (15, 900, false, Next::Judged { failures: 16 }),
     (40, 0, false, Next::WaitFor(900)),
-    (89, 900, false, Next::CheckOutcome { failures: 90 }),
+    (89, 900, false, Next::Judged { failures: 90 }),
     (90, 900, false, Next::Locked),
     (90, 899, true, Next::WaitFor(1)),
-    (90, 900, true, Next::CheckOutcome { failures: 91 }),
-    (99, 900, true, Next::CheckOutcome { failures: 100 }),
+    (90, 900, true, Next::Judged { failures: 91 }),
+    (99, 900, true, Next::Judged { failures: 100 }),
     (100, 900, true, Next::Locked),
     (100, 900, false, Next::Locked),
     (100, DAY - 1, true, Next::Locked),
-    (100, DAY, false, Next::CheckOutcome { failures: 1 }),
-    (90, DAY, false, Next::CheckOutcome { failures: 1 }),
-    (10, DAY, false, Next::CheckOutcome { failures: 1 }),
+    (100, DAY, false, Next::Judged { failures: 1 }),
+    (90, DAY, false, Next::Judged { failures: 1 }),
+    (10, DAY, false, Next::Judged { failures: 1 }),
 ];
 
 async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
@@ -78,7 +78,7 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
         );
         world.raw().await.run(&sql).await.unwrap();
         let throttle = match next {
-            Next::CheckOutcome { .. } => None,
+            Next::Judged { .. } => None,
             Next::WaitFor(secs) => Some(Throttle::Delayed { until: now.plus_secs(secs) }),
             Next::Locked => Some(Throttle::Locked { until: Some(at.plus_secs(DAY)) }),
         };
@@ -86,10 +86,10 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
             world.db.attempts.throttle(claimant, AttemptKind::Code, LIMITS, now).await.unwrap();
         assert_eq!(gate, throttle, "throttle for {case:?}");
 
-        let mut code_request = world.code_request(&phone, world.code());
-        (code_request.claimant, code_request.now) = (claimant, now);
+        let mut sign_in = world.new_sign_in(&phone, world.code());
+        (sign_in.claimant, sign_in.now) = (claimant, now);
         if let Some(throttle) = throttle {
-            let refused = world.db.accounts.sign_in(code_request).await.unwrap();
+            let refused = world.db.accounts.sign_in(sign_in).await.unwrap();
             assert_eq!(refused, Err(Denied::Throttled(throttle)), "sign-in for {case:?}");
         }
         let outcome = world
@@ -100,14 +100,14 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
             .unwrap();
         let expected = match (throttle, next) {
             (Some(throttle), _) => Err(throttle),
-            (None, Next::CheckOutcome { failures }) => Ok(Counted { failures, code_failures: 0 }),
+            (None, Next::Judged { failures }) => Ok(Counted { failures, code_failures: 0 }),
             (None, _) => unreachable!(),
         };
         assert_eq!(outcome, expected, "attempt for {case:?}");
         if throttle.is_none() {
             world.set_failures(&phone, failures, ago).await;
             world.raw().await.run(&sql).await.unwrap();
-            signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+            signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
         }
     }
     // Without a reset only a success or staff unlocks a phone; a small maximum reserves nothing for a known device.
@@ -132,16 +132,16 @@ async fn p4_the_throttle_judges_every_attempt_alike(world: World) {
             .await
             .unwrap();
         assert_eq!(gate, throttle, "{max_failures} {failures} {known}");
-        let mut code_request = world.code_request(&phone, world.code());
-        (code_request.claimant, code_request.limits) = (claimant, limits);
+        let mut sign_in = world.new_sign_in(&phone, world.code());
+        (sign_in.claimant, sign_in.limits) = (claimant, limits);
         match throttle {
             Some(throttle) => {
                 assert_eq!(
-                    world.db.accounts.sign_in(code_request).await.unwrap(),
+                    world.db.accounts.sign_in(sign_in).await.unwrap(),
                     Err(Denied::Throttled(throttle))
                 );
             }
-            None => drop(signed_in(world.db.accounts.sign_in(code_request).await.unwrap())),
+            None => drop(signed_in(world.db.accounts.sign_in(sign_in).await.unwrap())),
         }
     }
 }
@@ -258,14 +258,14 @@ async fn p4_a_tenth_of_the_failures_is_reserved_for_a_known_device(world: World)
         world.attempt(phone.stranger(), None).await,
         Err(Throttle::Locked { until: Some(_) })
     ));
-    let mut code_request = world.code_request(&phone, world.code());
+    let mut sign_in = world.new_sign_in(&phone, world.code());
     assert!(matches!(
-        world.db.accounts.sign_in(code_request).await.unwrap(),
+        world.db.accounts.sign_in(sign_in).await.unwrap(),
         Err(Denied::Throttled(Throttle::Locked { .. }))
     ));
     // The code was not judged, so it is not used: the subscriber's own device can sign in with it.
-    code_request.claimant = phone.known(user.id);
-    signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+    sign_in.claimant = phone.known(user.id);
+    signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
     assert_eq!(
         world.attempt(phone.stranger(), None).await,
         Ok(Counted { failures: 1, code_failures: 0 })
@@ -280,10 +280,10 @@ async fn p4_a_device_is_known_only_while_its_account_has_the_phone(world: World)
         world.set_failures(&phone, 95, 1000).await;
         let claimant = phone.known(device);
         assert!(matches!(world.attempt(claimant, None).await, Err(Throttle::Locked { .. })));
-        let mut code_request = world.code_request(&phone, world.code());
-        code_request.claimant = claimant;
+        let mut sign_in = world.new_sign_in(&phone, world.code());
+        sign_in.claimant = claimant;
         assert!(matches!(
-            world.db.accounts.sign_in(code_request).await.unwrap(),
+            world.db.accounts.sign_in(sign_in).await.unwrap(),
             Err(Denied::Throttled(Throttle::Locked { .. }))
         ));
     }
@@ -449,7 +449,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
 
     let phone = rotated(AttemptKind::Code).await;
     let sign_in =
-        SignIn { claimant: phone.claimant(), ..world.code_request(&phone.now, world.code()) };
+        SignIn { claimant: phone.claimant(), ..world.new_sign_in(&phone.now, world.code()) };
     let outcome = world.db.accounts.sign_in(sign_in).await.unwrap();
     assert!(matches!(outcome, Err(Denied::Throttled(Throttle::Delayed { .. }))));
 
@@ -518,7 +518,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(world: World) {
     let phone = rotated(AttemptKind::Code).await;
     world.set_failures(&phone.before, 9, 0).await;
     let sign_in =
-        SignIn { claimant: phone.claimant(), ..world.code_request(&phone.now, world.code()) };
+        SignIn { claimant: phone.claimant(), ..world.new_sign_in(&phone.now, world.code()) };
     let outcome = world.db.accounts.sign_in(sign_in).await.unwrap();
     assert!(matches!(outcome, Ok(LoginOutcome::SignedIn { .. })));
     let first = Ok(Counted { failures: 1, code_failures: 0 });

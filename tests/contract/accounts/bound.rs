@@ -27,9 +27,9 @@ fn by(key: &str, session: &Session, generation: i64) -> Presented<'static> {
 
 async fn bound(world: &World) -> (User, Session) {
     let phone = Phone::new();
-    let mut code_request = world.code_request(&phone, world.code());
-    code_request.session.jkt = Some(KEY);
-    signed_in(world.db.accounts.sign_in(code_request).await.unwrap())
+    let mut sign_in = world.new_sign_in(&phone, world.code());
+    sign_in.session.jkt = Some(KEY);
+    signed_in(world.db.accounts.sign_in(sign_in).await.unwrap())
 }
 
 async fn refresh(world: &World, presented: Presented<'_>) -> RefreshOutcome {
@@ -43,10 +43,10 @@ async fn generation(world: &World, session: &Session) -> Option<i64> {
 
 async fn a_session_keeps_the_key_that_it_was_started_with(world: World) {
     let phone = Phone::new();
-    let mut code_request = world.code_request(&phone, world.code());
-    code_request.session.jkt = Some(KEY);
-    code_request.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
-    let (user, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+    let mut sign_in = world.new_sign_in(&phone, world.code());
+    sign_in.session.jkt = Some(KEY);
+    sign_in.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
+    let (user, session) = signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
     assert_eq!(session.jkt.as_deref(), Some(KEY));
     let now = world.now();
     assert_eq!(world.db.sessions.live(session.id, now).await.unwrap().unwrap().session, session);

@@ -25,7 +25,7 @@ async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World
     for polls in 0..30 {
         world.db.sessions.end_others(user.id, mine.id, "ended_by_user", world.now()).await.unwrap();
         let code = world.code();
-        let mut sign_in = Box::pin(world.db.accounts.sign_in(world.code_request(&phone, code)));
+        let mut sign_in = Box::pin(world.db.accounts.sign_in(world.new_sign_in(&phone, code)));
         let mut left = polls;
         // Abandoned after so many steps: each poll is one step, because it comes when the step before has its answer.
         let answered = poll_fn(|context| {
@@ -59,7 +59,7 @@ async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
     let start = Instant::now();
     let code = world.code();
     let (login, attempt, delete) = tokio::join!(
-        world.db.accounts.sign_in(world.code_request(&phone, code)),
+        world.db.accounts.sign_in(world.new_sign_in(&phone, code)),
         world.db.attempts.record_failure(
             phone.stranger(),
             accounts::AttemptKind::Code,
@@ -90,7 +90,7 @@ async fn p12_connections_that_the_server_ended_are_replaced_on_the_engines() {
     world.raw().await.run(end).await.unwrap();
     let start = Instant::now();
     loop {
-        match world.db.accounts.sign_in(world.code_request(&phone, world.code())).await {
+        match world.db.accounts.sign_in(world.new_sign_in(&phone, world.code())).await {
             Ok(_) => break,
             Err(error) => assert!(error.is_away(), "{error}"),
         }

@@ -122,9 +122,9 @@ async fn a_sweep_removes_only_what_is_over(world: World) {
 
 async fn p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed(world: World) {
     let (locked, phone) = (Phone::new(), Phone::new());
-    let mut code_request = world.code_request(&phone, world.code());
-    code_request.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
-    signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+    let mut sign_in = world.new_sign_in(&phone, world.code());
+    sign_in.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
+    signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
     // It unlocks in half an hour.
     world.set_failures(&locked, 100, DAY - 1800).await;
     world.db.sweeper.sweep(LIMITS, world.now().plus_secs(3600)).await.unwrap();

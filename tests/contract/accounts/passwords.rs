@@ -15,7 +15,7 @@ contract!(
     p6_every_lookup_returns_the_highest_cost_of_imported_passwords,
 );
 
-fn code_request<'a>(
+fn password_sign_in<'a>(
     world: &World,
     phone: &'a Phone,
     user: domain::ids::UserId,
@@ -67,7 +67,7 @@ async fn a_correct_password_starts_a_session_and_resets_its_failures(world: Worl
     attempt(AttemptKind::Password).await.unwrap().unwrap();
     attempt(AttemptKind::Code).await.unwrap().unwrap();
     world.events().await;
-    let asked = code_request(&world, &phone, user.id, "hash-1");
+    let asked = password_sign_in(&world, &phone, user.id, "hash-1");
     let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
     let Ok(PasswordOutcome::SignedIn { user: who, session }) = outcome else {
         panic!("{outcome:?}")
@@ -98,7 +98,7 @@ async fn p4_a_correct_password_waits_like_a_wrong_one(world: World) {
         );
         attempt.await.unwrap().unwrap();
     }
-    let mut asked = code_request(&world, &phone, user.id, "hash-1");
+    let mut asked = password_sign_in(&world, &phone, user.id, "hash-1");
     asked.now = now;
     let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
     assert_eq!(outcome, Err(Throttle::Delayed { until: now.plus_secs(30) }));
@@ -148,14 +148,14 @@ async fn a_changed_password_or_a_blocked_account_starts_no_session(world: World)
     let old = world
         .db
         .accounts
-        .start_password_session(code_request(&world, &phone, user.id, "hash-0"))
+        .start_password_session(password_sign_in(&world, &phone, user.id, "hash-0"))
         .await;
     assert_eq!(old.unwrap(), Ok(PasswordOutcome::Changed));
     world.db.accounts.block(user.id, "fraud", "staff:1", world.now()).await.unwrap();
     let blocked = world
         .db
         .accounts
-        .start_password_session(code_request(&world, &phone, user.id, "hash-1"))
+        .start_password_session(password_sign_in(&world, &phone, user.id, "hash-1"))
         .await;
     assert_eq!(blocked.unwrap(), Ok(PasswordOutcome::Blocked));
     assert!(world.db.sessions.of_user(user.id, world.now()).await.unwrap().is_empty());

@@ -203,9 +203,9 @@ async fn a_changed_number_is_not_restored_when_it_is_taken_or_too_late(world: Wo
 
 async fn a_deleted_account_leaves_no_number_behind(world: World) {
     let phone = Phone::new();
-    let mut code_request = world.code_request(&phone, world.code());
-    code_request.profile = Some(("To", "Forget"));
-    let (user, mine) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+    let mut sign_in = world.new_sign_in(&phone, world.code());
+    sign_in.profile = Some(("To", "Forget"));
+    let (user, mine) = signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
     let (_, other) = world.signed_in(&phone).await;
     world.set_password(&mine, None, "hash").await.unwrap();
     world.signed_in(&phone).await;

@@ -26,22 +26,19 @@ contract!(
 
 async fn the_first_sign_in_creates_the_account_and_the_next_one_finds_it(world: World) {
     let phone = Phone::new();
-    let code_request = world.code_request(&phone, world.code());
+    let sign_in = world.new_sign_in(&phone, world.code());
     let Ok(LoginOutcome::SignedIn { user, created, session }) =
-        world.db.accounts.sign_in(code_request).await.unwrap()
+        world.db.accounts.sign_in(sign_in).await.unwrap()
     else {
         panic!("not signed in")
     };
     assert!(created);
-    assert_eq!((user.id, &user.phone_number), (code_request.new_user, &phone.number));
+    assert_eq!((user.id, &user.phone_number), (sign_in.new_user, &phone.number));
     assert_eq!((user.first_name.as_str(), user.last_name.as_str()), ("", ""));
     assert_eq!((user.locale.as_str(), user.country.as_str()), ("fa", "IR"));
     assert!(!user.blocked && user.role.is_none());
-    assert_eq!(user.created_at, code_request.now);
-    assert_eq!(
-        (session.id, session.user_id, session.generation),
-        (code_request.session.id, user.id, 1)
-    );
+    assert_eq!(user.created_at, sign_in.now);
+    assert_eq!((session.id, session.user_id, session.generation), (sign_in.session.id, user.id, 1));
     let live = world.db.sessions.live(session.id, world.now()).await.unwrap().unwrap();
     assert_eq!((live.session, live.user), (session, user.clone()));
 
@@ -144,11 +141,11 @@ async fn a_blocked_account_uses_its_code_and_gets_no_session(world: World) {
 
 async fn a_profile_is_for_a_new_account_only(world: World) {
     let phone = Phone::new();
-    let mut code_request = world.code_request(&phone, world.code());
-    code_request.profile = Some(("Ada", "Real"));
-    let (user, _) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+    let mut sign_in = world.new_sign_in(&phone, world.code());
+    sign_in.profile = Some(("Ada", "Real"));
+    let (user, _) = signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
     assert_eq!((user.first_name.as_str(), user.last_name.as_str()), ("Ada", "Real"));
-    let mut planted = world.code_request(&phone, world.code());
+    let mut planted = world.new_sign_in(&phone, world.code());
     planted.profile = Some(("Planted", "Name"));
     (planted.locale, planted.country) = ("en", "US");
     let (again, _) = signed_in(world.db.accounts.sign_in(planted).await.unwrap());
@@ -166,10 +163,10 @@ async fn names_are_kept_as_they_are_and_never_interpreted(world: World) {
     ];
     for name in names {
         let phone = Phone::new();
-        let mut code_request = world.code_request(&phone, world.code());
-        code_request.profile = Some((name, name));
-        (code_request.session.device, code_request.session.ip) = (name, name);
-        let (user, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+        let mut sign_in = world.new_sign_in(&phone, world.code());
+        sign_in.profile = Some((name, name));
+        (sign_in.session.device, sign_in.session.ip) = (name, name);
+        let (user, session) = signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
         assert_eq!((user.first_name.as_str(), user.last_name.as_str()), (name, name));
         let live = world.db.sessions.live(session.id, world.now()).await.unwrap().unwrap();
         assert_eq!((live.session.device.as_str(), live.user.first_name.as_str()), (name, name));
@@ -216,9 +213,9 @@ async fn fifty_sign_ins_at_once_stay_within_the_cap(world: World) {
 async fn p9_a_repeated_login_finds_its_session_for_thirty_seconds(world: World) {
     let phone = Phone::new();
     assert!(world.db.accounts.login_replay("key", world.now()).await.unwrap().is_none());
-    let mut code_request = world.code_request(&phone, world.code());
-    code_request.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
-    let (user, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+    let mut sign_in = world.new_sign_in(&phone, world.code());
+    sign_in.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
+    let (user, session) = signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
     world.advance(29);
     let replay = world.db.accounts.login_replay("key", world.now()).await.unwrap().unwrap();
     assert_eq!(replay.body_hash, "body");
@@ -233,9 +230,9 @@ async fn p9_a_repeated_login_finds_no_session_once_it_was_refreshed(world: World
     let phone = Phone::new();
     for end in [false, true] {
         let key = if end { "ended" } else { "refreshed" };
-        let mut code_request = world.code_request(&phone, world.code());
-        code_request.key = Some(LoginKey { key_hash: key, body_hash: "body" });
-        let (user, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+        let mut sign_in = world.new_sign_in(&phone, world.code());
+        sign_in.key = Some(LoginKey { key_hash: key, body_hash: "body" });
+        let (user, session) = signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
         if end {
             assert!(
                 world.db.sessions.end(user.id, session.id, "logout", world.now()).await.unwrap()
@@ -254,10 +251,10 @@ async fn events_and_audit_record_a_sign_in_without_the_phone(world: World) {
     let (user, _) = world.signed_in(&phone).await;
     world.events().await;
     let request = RequestId::new(&world.clock);
-    let mut code_request = world.code_request(&phone, world.code());
-    code_request.request_id = Some(request);
-    code_request.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    let (_, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+    let mut sign_in = world.new_sign_in(&phone, world.code());
+    sign_in.request_id = Some(request);
+    sign_in.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let (_, session) = signed_in(world.db.accounts.sign_in(sign_in).await.unwrap());
     let taken = world.db.outbox.take(10, world.now()).await.unwrap();
     assert_eq!(taken.len(), 2);
     for event in &taken {
@@ -266,7 +263,7 @@ async fn events_and_audit_record_a_sign_in_without_the_phone(world: World) {
         assert!(!text.contains(phone.number.digits()), "{text}");
         assert!(text.contains(&event.id.to_string()) && text.contains("00-0af7651916cd43dd"));
         assert!(text.contains(&user.id.to_string()), "the account's id, not the unused new one");
-        assert!(!text.contains(&code_request.new_user.to_string()));
+        assert!(!text.contains(&sign_in.new_user.to_string()));
     }
     let started = taken.iter().find(|e| e.kind == "session.started.v1").unwrap();
     let body = &started.body;
@@ -274,7 +271,7 @@ async fn events_and_audit_record_a_sign_in_without_the_phone(world: World) {
     assert_eq!(&started.encode().unwrap(), body, "as it was encoded, to the byte");
     let started = started.data;
     assert_eq!((started.session_id, started.user_id), (session.id, user.id));
-    assert_eq!((started.method.as_str(), started.started_at), ("sms", code_request.now));
+    assert_eq!((started.method.as_str(), started.started_at), ("sms", sign_in.now));
     let verified = taken.iter().find(|e| e.kind == "otp.verified.v1").unwrap();
     assert!(String::from_utf8_lossy(&verified.body).contains(&request.to_string()));
     assert!(Envelope::<UserCreated>::decode(&verified.body).is_err());

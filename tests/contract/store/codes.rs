@@ -1164,9 +1164,9 @@ mod in_redis {
         let client = redis::Client::open(private.url(0)).unwrap();
         let mut redis = client.get_multiplexed_async_connection().await.unwrap();
         let subscribed = async |redis: &mut redis::aio::MultiplexedConnection| {
-            let mut code_request = redis::cmd("PUBSUB");
-            code_request.arg("NUMSUB").arg("lk:status");
-            code_request.query_async::<(String, i64)>(redis).await.unwrap().1
+            let mut count = redis::cmd("PUBSUB");
+            count.arg("NUMSUB").arg("lk:status");
+            count.query_async::<(String, i64)>(redis).await.unwrap().1
         };
         let request = RequestId::new(&Clock::manual());
         let expires_at = Clock::manual().now().plus_secs(100);
