@@ -36,6 +36,11 @@ pub(crate) struct Inside {
 impl Inside {
     /// Starts this many gateways; on the engines each has its own connections.
     pub async fn start(side: Side, gateways: usize) -> Self {
+        Self::start_with(side, gateways, &[]).await
+    }
+
+    /// Like [`Inside::start`]; `more` settings override the others.
+    pub async fn start_with(side: Side, gateways: usize, more: &[(&str, &str)]) -> Self {
         start::install_crypto();
         let home = Folder::new("inside");
         let mut settings: BTreeMap<String, String> = [
@@ -62,6 +67,7 @@ impl Inside {
             key_dir::generate(&keys, Algorithm::Es256, None).unwrap();
             settings.insert("LATCHKEY_JWT_KEYS_DIR".into(), keys.display().to_string());
         }
+        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Arc::new(Config::from_map(Role::AllInOne, &settings).unwrap());
         let (clock, stop) = (Clock::manual(), CancellationToken::new());
         let connect = async || {
@@ -101,7 +107,7 @@ impl Inside {
 
     async fn answers(&self, number: usize) {
         let url = format!("{}/.well-known/jwks.json", self.api_of(number).url);
-        eventually("a gateway", Duration::from_secs(30), async || {
+        eventually("a gateway", testkit::PATIENCE, async || {
             testkit::http::status_of(&url).await.filter(|status| *status == 200)
         })
         .await;

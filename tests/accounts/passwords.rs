@@ -1,7 +1,6 @@
 //! Passwords: the rules, what a change ends, and 200 logins at once.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -177,16 +176,12 @@ async fn p12_200_password_logins_at_once_block_no_other_call_and_memory_stays_bo
             join_all(calls).await
         }
     });
-    let mut slowest = Duration::ZERO;
     let mut asked = 0;
     while !flood.is_finished() || asked < 20 {
-        let start = Instant::now();
-        api.me(&access).await.expect(200);
-        slowest = slowest.max(start.elapsed());
+        api.in_time("/v1/me meanwhile", api.me(&access)).await.expect(200);
         asked += 1;
     }
     let answers = flood.await.unwrap();
-    assert!(slowest < Duration::from_millis(2500), "/v1/me took {slowest:?} meanwhile");
     let mut signed_in = 0;
     for answer in answers {
         match answer.status {

@@ -1,7 +1,5 @@
 //! A change of phone: proven by a code, announced to the old number, undone by staff within a day.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -64,7 +62,7 @@ async fn a_proven_number_replaces_the_old_one_which_is_notified(side: Side) {
     );
     api.me(&elsewhere).await.problem(401, "session_revoked");
     api.me(&access).await.expect(200);
-    let told = eventually("the notice to the old number", Duration::from_secs(10), async || {
+    let told = eventually("the notice to the old number", testkit::PATIENCE, async || {
         notices(&api, &old).await.pop()
     })
     .await;

@@ -1,8 +1,6 @@
 //! A hundred failures in a row at one phone: over HTTP, with the default limits and a clock that the test moves (P4;
 //! contract, rulings 3 and 4).
 
-use std::time::Duration;
-
 use domain::phone::Phone;
 use serde_json::json;
 
@@ -64,7 +62,7 @@ impl Siege {
     async fn code(&self) -> String {
         let api = &self.apis[0];
         let request = api.otp(&self.phone).await.expect(202).text("request_id");
-        eventually("the text of that request", Duration::from_secs(10), async || {
+        eventually("the text of that request", testkit::PATIENCE, async || {
             let messages = api.messages(&self.phone).await;
             let text = messages.into_iter().find(|text| text["request_id"] == request)?;
             Some(text["code"].as_str()?.to_owned())

@@ -22,7 +22,7 @@ use testkit::engines::Engines as Servers;
 use testkit::http::new_phone;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
-const ARRIVES: Duration = Duration::from_secs(30);
+const ARRIVES: Duration = testkit::PATIENCE;
 
 /// Publishes a text for sms-worker that is valid for this long, by the true time.
 async fn publish(engines: &Connections, phone: &str, secs: i64) -> MessageId {

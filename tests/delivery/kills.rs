@@ -24,7 +24,7 @@ const ROUNDS: usize = 2;
 const IN_HAND: usize = 3;
 /// P1: a final status within this time of the end of the last fault.
 const SETTLES: Duration = Duration::from_mins(1);
-const ARRIVES: Duration = Duration::from_secs(20);
+const ARRIVES: Duration = testkit::PATIENCE;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Point {

@@ -17,7 +17,7 @@ use testkit::eventually;
 use testkit::http::{Api, new_phone};
 use testkit::system::{Side, System};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = testkit::PATIENCE;
 
 both_sides!(
     duplicate_receipts_in_any_order_lead_to_one_final_status,

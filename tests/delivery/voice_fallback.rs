@@ -24,10 +24,12 @@ use store::{Admission, Admit, Closing, Scope, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How far the clock moves per step, and how long a step takes: the bus checks the clock every few milliseconds.
-const STEP: Duration = Duration::from_secs(1);
-const STEP_TAKES: Duration = Duration::from_millis(60);
-const LONG: Duration = Duration::from_secs(30);
+use testkit::PATIENCE;
+
+/// How far the clock moves per step. It moves only after this long without a job, so that it does not outrun the service:
+/// only a service that stood still for half a minute would find a code expired.
+const STEP: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_millis(250);
 const TTL_MS: i64 = 300_000;
 
 /// A running otp-worker; the test plays the gateway before it and sms-worker behind it.
@@ -175,7 +177,7 @@ impl Stage {
     }
 
     async fn job(&mut self) -> Job {
-        let next = tokio::time::timeout(LONG, self.jobs.next()).await.expect("no job in time");
+        let next = tokio::time::timeout(PATIENCE, self.jobs.next()).await.expect("no job in time");
         let message = next.unwrap();
         let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
         let Text { phone_number, text } = envelope.text(&self.engines.keys.event).unwrap();
@@ -189,9 +191,9 @@ impl Stage {
     /// Advances the clock until every one of these phones has a call, in any order; returns all jobs until then.
     async fn until_called(&mut self, phones: &[&str]) -> Vec<Job> {
         let mut jobs = Vec::new();
-        for _ in 0..300 {
+        for _ in 0..140 {
             self.engines.clock.advance(STEP);
-            while let Ok(job) = tokio::time::timeout(STEP_TAKES, self.job()).await {
+            while let Ok(job) = tokio::time::timeout(QUIET, self.job()).await {
                 jobs.push(job);
                 let done = called(&jobs);
                 if phones.iter().all(|phone| done.contains(phone)) {
@@ -207,7 +209,7 @@ impl Stage {
         self.stop.cancel();
         self.service.await.unwrap().unwrap();
         let mut left = Vec::new();
-        while let Ok(Some(message)) = tokio::time::timeout(STEP_TAKES, self.jobs.next()).await {
+        while let Ok(Some(message)) = tokio::time::timeout(QUIET, self.jobs.next()).await {
             let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
             let text = envelope.text(&self.engines.keys.event).unwrap();
             let (channel, message) = (envelope.data.channel, envelope.data.message_id);
@@ -314,6 +316,6 @@ async fn without_the_setting_no_fallback_call_is_scheduled() {
     stage.texted("+989120000021").await;
     stage.end().await;
     let mut left = bus.consume(Queue::OtpWorker, 10).await.unwrap();
-    let next = tokio::time::timeout(STEP_TAKES, left.next()).await;
+    let next = tokio::time::timeout(QUIET, left.next()).await;
     assert!(next.is_err(), "{next:?}");
 }

@@ -119,19 +119,19 @@ mod on_the_engines {
         proxy.set(Fault::None).await;
         let worker = system.all(Binary::OtpWorker).next().unwrap();
         let ready = format!("{}/readyz", worker.ops_url);
-        eventually("the queue's name in the log", Duration::from_secs(30), async || {
+        eventually("the queue's name in the log", testkit::PATIENCE, async || {
             worker.server.output().contains("declare the queue otp-worker").then_some(())
         })
         .await;
         assert_eq!(status_of(&ready).await, Some(503));
         delete().await;
-        eventually("the worker's return", Duration::from_mins(1), async || {
+        eventually("the worker's return", testkit::PATIENCE, async || {
             (status_of(&ready).await == Some(200)).then_some(())
         })
         .await;
         let api = system.api();
         let phone = new_phone();
-        eventually("an accepted code request", Duration::from_mins(1), async || {
+        eventually("an accepted code request", testkit::PATIENCE, async || {
             (api.otp(&phone).await.status == 202).then_some(())
         })
         .await;

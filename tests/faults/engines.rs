@@ -9,7 +9,7 @@ mod on_the_engines {
     use crate::journeys::TWICE;
     use testkit::engines::EngineSet;
     use testkit::eventually;
-    use testkit::http::{Answer, Api, new_phone};
+    use testkit::http::{ANSWERED_WITHIN, Answer, Api, new_phone};
     use testkit::launch::Keeps;
     use testkit::postgres::Postgres;
     use testkit::rabbit::Rabbit;
@@ -65,9 +65,6 @@ mod on_the_engines {
             }
         }
     }
-
-    /// P1: no answer takes longer.
-    const ANSWERED_WITHIN: Duration = Duration::from_millis(2500);
 
     /// A login with a code that nobody has: refused (401), or unavailable (503).
     async fn attempt(api: &Api) -> (Answer, Duration) {

@@ -268,7 +268,7 @@ mod on_the_engines {
         private.restart().await;
         // The listener may open before the last vhost is up.
         let length =
-            crate::eventually("the queue after the restart", Duration::from_secs(30), async || {
+            crate::eventually("the queue after the restart", crate::PATIENCE, async || {
                 queue_length(&url, "mark").await.ok()
             });
         assert_eq!(length.await, 0);

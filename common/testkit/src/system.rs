@@ -205,8 +205,6 @@ mod tests {
     use crate::eventually;
     use crate::http::new_phone;
 
-    const STATUS_LIMIT: Duration = Duration::from_secs(10);
-
     both_sides!(a_system_signs_a_user_in_and_stops);
 
     async fn a_system_signs_a_user_in_and_stops(side: Side) {
@@ -246,7 +244,7 @@ mod tests {
         let request = api.signup(&phone, "Ada", "Lovelace").await.expect(202);
         let code = api.code(&phone, 1).await;
         // The text arrives before its status, which comes back through the broker.
-        eventually("the status after the text", STATUS_LIMIT, async || {
+        eventually("the status after the text", crate::PATIENCE, async || {
             let status = api.status(&request.text("request_id")).await.expect(200).text("status");
             (status == "sent").then_some(())
         })

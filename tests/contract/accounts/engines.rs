@@ -9,6 +9,9 @@ use futures::future::join_all;
 use secrecy::SecretString;
 use sql::Pool;
 
+use testkit::PATIENCE;
+use testkit::http::ANSWERED_WITHIN;
+
 use super::contract;
 use super::world::{LIMITS, Phone, World};
 
@@ -48,7 +51,9 @@ async fn p3_a_caller_that_goes_away_leaves_a_sign_in_done_or_undone(world: World
 /// lock is released.
 async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
     let phone = Phone::new();
+    let start = Instant::now();
     let (user, session) = world.signed_in(&phone).await;
+    let usual = start.elapsed();
     let mut raw = world.raw().await;
     let hold = if world.is_postgres() {
         "BEGIN; LOCK TABLE users, guesses IN ACCESS EXCLUSIVE MODE"
@@ -69,7 +74,9 @@ async fn p12_a_locked_database_is_away_in_time_and_recovers(world: World) {
         ),
         world.db.accounts.delete(user.id, "gone", &[], "cli", world.now()),
     );
-    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+    // What a sign-in takes without a lock is the load of the machine.
+    let (took, allowed) = (start.elapsed(), ANSWERED_WITHIN + 3 * usual);
+    assert!(took < allowed, "{took:?}, {allowed:?} allowed");
     for error in [login.unwrap_err(), attempt.unwrap_err(), delete.unwrap_err()] {
         assert!(error.is_away(), "{error}");
         assert!(!format!("{error:?} {error}").contains(phone.number.digits()));
@@ -94,22 +101,23 @@ async fn p12_connections_that_the_server_ended_are_replaced_on_the_engines() {
             Ok(_) => break,
             Err(error) => assert!(error.is_away(), "{error}"),
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "it did not recover");
+        assert!(start.elapsed() < PATIENCE, "it did not recover");
     }
     world.db.pool.ready().await.unwrap();
 }
 
 #[tokio::test]
 async fn p12_an_absent_server_is_away_in_time() {
-    let start = Instant::now();
     for url in
         ["postgres://latchkey:hunter2@127.0.0.1:9/x", "postgres://latchkey:hunter2@192.0.2.1/x"]
     {
+        let start = Instant::now();
         let error = Pool::postgres(&SecretString::from(url)).await.unwrap_err();
         assert!(error.is_away(), "{error}");
+        // The limits of the pool itself, with room for a slow machine: the system's own is over two minutes.
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
         assert!(!format!("{error:?}").contains("hunter2"));
     }
-    assert!(start.elapsed() < Duration::from_secs(4));
     let error = Pool::postgres(&SecretString::from("hunter2://x")).await.unwrap_err();
     assert!(
         matches!(error, EngineError::Broken { .. }) && !format!("{error:?}").contains("hunter2")

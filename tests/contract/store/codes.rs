@@ -995,7 +995,7 @@ async fn a_waiter_is_woken_by_a_change(bench: Bench) {
             .await
             .unwrap();
     };
-    tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(seen, change) })
+    tokio::time::timeout(testkit::PATIENCE, async { tokio::join!(seen, change) })
         .await
         .expect("woken");
 }
@@ -1173,13 +1173,13 @@ mod in_redis {
         worker.statuses().advance(request, Status::Sending, None, expires_at).await.unwrap();
         assert_eq!(subscribed(&mut redis).await, 0);
         let mut watches = [gateway.statuses().watch(request), gateway.statuses().watch(request)];
-        eventually("a subscription", Duration::from_secs(10), async || {
+        eventually("a subscription", testkit::PATIENCE, async || {
             (subscribed(&mut redis).await > 0).then_some(())
         })
         .await;
         worker.statuses().advance(request, Status::Sent, None, expires_at).await.unwrap();
         for watch in &mut watches {
-            tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("woken");
+            tokio::time::timeout(testkit::PATIENCE, watch.changed()).await.expect("woken");
         }
         assert_eq!(subscribed(&mut redis).await, 1, "one for all waiters of a process");
     }

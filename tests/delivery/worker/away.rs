@@ -22,7 +22,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 const LIFE_SECS: i64 = 300;
-/// How far the clock moves per step, and how long a step takes: the bus checks the clock every few milliseconds.
+/// How far the clock moves per step of the outage, and how long a step takes. Nothing depends on the worker keeping up:
+/// a text that it had no time to try is as stale as one that it tried.
 const STEP: Duration = Duration::from_secs(2);
 const STEP_TAKES: Duration = Duration::from_millis(25);
 /// After the recovery the clock moves by this much, and only after this long without a status: what was in hand has

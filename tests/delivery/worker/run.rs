@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bus::{Bus, Queue};
 use config::{Config, Role};
@@ -63,7 +62,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     for _ in 0..2 {
         engines.bus.publish(&job).await?;
     }
-    let told = tokio::time::timeout(Duration::from_secs(10), statuses.next()).await?.unwrap();
+    let told = tokio::time::timeout(testkit::PATIENCE, statuses.next()).await?.unwrap();
     let status = Envelope::<SmsStatus>::decode(&told.bytes)?.data;
     assert_eq!((status.message_id, status.status), (message, Status::Sent));
     assert_eq!(status.provider, "inbox");
@@ -80,7 +79,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     engines.bus.publish(&Envelope::new(&clock, "gateway", None, receipt)).await?;
 
     stop.cancel();
-    tokio::time::timeout(Duration::from_secs(25), service).await???;
+    tokio::time::timeout(testkit::system::STOP_LIMIT, service).await???;
     assert!(engines.bus.dead_list(Queue::SmsWorker, 10).await?.is_empty());
     let ledger = Ledger::new(db);
     assert_eq!(ledger.attempts(message).await?.len(), 1, "one call for two deliveries");
