@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::inside::Inside;
+use super::in_process::InProcessLatchkey;
 use testkit::http::{Api, new_phone};
 use testkit::proxy::{Fault, Proxy};
 use testkit::system::Side;
@@ -19,7 +19,7 @@ const GIVES_UP_AFTER: Duration = Duration::from_millis(400);
 const REFRESHES: usize = 60;
 
 async fn p9_a_client_that_loses_half_of_its_answers_is_never_signed_out(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let direct = latchkey.api();
     let mut refresh = direct.sign_in(&new_phone()).await["refresh"].as_str().unwrap().to_owned();
     let (mut proxy, url) = Proxy::before_url(&direct.url).await;

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::inside::Inside;
+use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::eventually;
 use testkit::http::{Answer, Api, new_phone, wrong};
@@ -45,7 +45,7 @@ async fn change(api: &Api, access: &str, new: &str) -> Value {
 }
 
 async fn a_proven_number_replaces_the_old_one_which_is_notified(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let (api, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let (old, new) = (new_phone(), new_phone());
     let mine = api.sign_in(&old).await;
@@ -76,7 +76,7 @@ async fn a_proven_number_replaces_the_old_one_which_is_notified(side: Side) {
 }
 
 async fn a_taken_number_is_reported_only_after_it_is_proven(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let (mine, theirs, free) = (new_phone(), new_phone(), new_phone());
     api.sign_in(&theirs).await;
@@ -98,7 +98,7 @@ async fn a_taken_number_is_reported_only_after_it_is_proven(side: Side) {
 }
 
 async fn a_stale_sign_in_changes_no_number(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
     let mut pair = api.sign_in(&phone).await;
@@ -114,7 +114,7 @@ async fn a_stale_sign_in_changes_no_number(side: Side) {
 }
 
 async fn a_code_for_a_change_cannot_sign_in_and_vice_versa(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let (mine, new) = (new_phone(), new_phone());
     let access = text(&api.sign_in(&mine).await, "access");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::at_once::{an_exact_round, counted};
 use super::{both, system};
-use crate::accounts::inside::Inside;
+use crate::accounts::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::eventually;
 use testkit::http::{Answer, Api, new_phone, served};
@@ -179,7 +179,7 @@ async fn behind_a_proxy_clients_are_distinguished_and_one_network_counts_as_one(
 
 async fn the_wait_is_right_to_the_second(side: Side) {
     let cooldown = ("LATCHKEY_RESEND_COOLDOWN_SECS", "60");
-    let latchkey = Inside::start_with(side, 1, &[cooldown]).await;
+    let latchkey = InProcessLatchkey::start_with(side, 1, &[cooldown]).await;
     let (api, phone) = (latchkey.api(), new_phone());
     // Returns the wait after a request, which this cooldown follows.
     let wait = async |cooldown: u64| {

@@ -14,7 +14,7 @@ mod on_the_engines {
     use testkit::engines::Engines;
     use testkit::http::{new_phone, status_of};
     use testkit::process::Binary;
-    use testkit::proxy::{Fault, Proxy};
+    use testkit::proxy::Fault;
     use testkit::system::{Apart, STOP_LIMIT, System};
     use testkit::{eventually, in_time};
 
@@ -105,8 +105,7 @@ mod on_the_engines {
     async fn p12_a_queue_changed_under_a_worker_is_named_and_the_worker_recovers_by_itself() {
         let mut engines = Engines::shared().fresh().await;
         let straight = engines.amqp_url.clone();
-        let (mut proxy, url) = Proxy::before_url(&straight).await;
-        engines.amqp_url = url;
+        let mut proxy = engines.proxy_broker().await;
         let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 1 };
         let mut system = System::apart(engines, counts, &[]).await;
         proxy.set(Fault::Refuse).await;

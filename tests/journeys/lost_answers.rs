@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::Barrier;
 
 use super::{Place, claims};
-use crate::accounts::inside::Inside;
+use crate::accounts::in_process::InProcessLatchkey;
 use crate::everywhere;
 use testkit::both_sides;
 use testkit::eventually;
@@ -192,7 +192,7 @@ async fn w6_a_login_without_a_key_whose_answer_was_lost_needs_a_new_code(place: 
 both_sides!(p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others);
 
 async fn p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others(side: Side) {
-    let mut latchkey = Inside::start(side, 1).await;
+    let mut latchkey = InProcessLatchkey::start(side, 1).await;
     let (ahead, behind) = (Clock::manual(), Clock::manual());
     latchkey.advance(3600);
     ahead.advance(Duration::from_hours(2));
@@ -239,8 +239,7 @@ mod on_the_engines {
     async fn w6_a_login_whose_commit_was_not_confirmed_needs_a_new_code() {
         let mut engines = Engines::shared().fresh().await;
         let direct = engines.database_url.clone();
-        let (mut proxy, url) = Proxy::before_url(&engines.database_url).await;
-        engines.database_url = url;
+        let mut proxy = engines.proxy_database().await;
         let system = System::on(engines, &[]).await;
         let api = system.api();
         let phone = new_phone();
@@ -286,8 +285,8 @@ mod on_the_engines {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn w2_a_code_request_whose_confirm_was_lost_gives_503_and_the_same_key_finds_it_again() {
         let mut engines = Engines::shared().fresh().await;
-        let (mut proxy, url) = Proxy::before_url(&engines.amqp_url).await;
-        let straight = std::mem::replace(&mut engines.amqp_url, url);
+        let straight = engines.amqp_url.clone();
+        let mut proxy = engines.proxy_broker().await;
         // The gateways connect through the proxy, the workers directly to the broker.
         let counts = testkit::system::Apart { otp_workers: 0, sms_workers: 0, ..TWICE };
         let gateways = System::apart(engines.clone(), counts, &[]).await;

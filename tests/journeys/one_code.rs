@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::Place;
-use crate::accounts::inside::Inside;
+use crate::accounts::in_process::InProcessLatchkey;
 use crate::attacks::at_once::{an_exact_round, counted};
 use crate::everywhere;
 use testkit::both_sides;
@@ -35,7 +35,7 @@ where
 both_sides!(p5_the_text_of_a_resend_states_the_time_left);
 
 async fn p5_the_text_of_a_resend_states_the_time_left(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let (api, phone) = (latchkey.api(), new_phone());
     let code = api.fresh_code(&phone).await;
     latchkey.advance(130);

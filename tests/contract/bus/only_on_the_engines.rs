@@ -12,7 +12,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use testkit::engines::Engines;
-use testkit::launch::Keeps;
+use testkit::launch::{Keeps, Restart as _};
 use testkit::rabbit::Rabbit;
 
 use super::{KIND, QUEUE, confirm_rounds, take, within};

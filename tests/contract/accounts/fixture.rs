@@ -63,7 +63,7 @@ impl Db {
     }
 }
 
-pub struct World {
+pub struct AccountsFixture {
     pub db: Db,
     pub clock: Clock,
     database: Database,
@@ -74,7 +74,7 @@ enum Database {
     Url(String),
 }
 
-impl Drop for World {
+impl Drop for AccountsFixture {
     fn drop(&mut self) {
         if let Database::Folder(folder) = &self.database {
             let _ = std::fs::remove_dir_all(folder);
@@ -110,17 +110,17 @@ impl Phone {
     }
 }
 
-impl World {
+impl AccountsFixture {
     pub async fn sqlite() -> Self {
-        let world = Self::sqlite_bare().await;
-        world.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
-        world
+        let fixture = Self::sqlite_bare().await;
+        fixture.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
+        fixture
     }
 
     pub async fn postgres() -> Self {
-        let world = Self::postgres_bare().await;
-        world.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
-        world
+        let fixture = Self::postgres_bare().await;
+        fixture.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
+        fixture
     }
 
     /// Without a schema.
@@ -251,6 +251,20 @@ impl World {
             .record_failure(claimant, AttemptKind::Code, code, LIMITS, self.now())
             .await
             .unwrap()
+    }
+
+    /// Counts ten failed passwords of a phone: the next attempt must wait.
+    pub async fn ten_wrong_passwords(&self, phone: &Phone, now: Timestamp) {
+        for _ in 0..10 {
+            let attempt = self.db.attempts.record_failure(
+                phone.stranger(),
+                AttemptKind::Password,
+                None,
+                LIMITS,
+                now,
+            );
+            attempt.await.unwrap().unwrap();
+        }
     }
 
     /// Sets the count of a phone, with its last attempt `secs` ago.
