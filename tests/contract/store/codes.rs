@@ -1065,7 +1065,7 @@ async fn a_forgotten_phone_keeps_its_limits(mut fixture: CodesFixture) {
     fixture.limits.resend_cooldown_secs = 30;
     fixture.limits.sends_per_phone_hour = 1;
     let forget = async || {
-        fixture.store.codes().forget(&fixture.phone, UserId::new(&fixture.clock)).await.unwrap()
+        fixture.store.codes().forget(&fixture.phone, UserId::new(&fixture.clock)).await.unwrap();
     };
     fixture.code_request().await;
     forget().await;
