@@ -1,5 +1,7 @@
 //! The integration tests of Latchkey, in one binary so that the private engines start once per run.
 
+#![expect(clippy::too_many_lines, reason = "a test tells one story from its start to its end")]
+
 mod accounts;
 mod attacks;
 mod contract;

@@ -13,10 +13,12 @@ use crate::{Act, Call, Fake, Script, lock};
 /// More than any sender's request.
 const MOST_BYTES: usize = 64 * 1024;
 
-struct Request {
+pub(crate) struct Request {
     method: String,
     path: String,
-    body: Vec<u8>,
+    /// The request line and the headers.
+    pub head: String,
+    pub body: Vec<u8>,
 }
 
 /// Status, `Retry-After`, body.
@@ -49,10 +51,10 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     } else {
         return twilio(fake, &mut stream, &request).await;
     };
-    write(&mut stream, answer.unwrap_or((404, None, Value::Null))).await
+    answer_with(&mut stream, answer.unwrap_or((404, None, Value::Null))).await
 }
 
-async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Option<Request>> {
+pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Option<Request>> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -68,7 +70,8 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Option<Re
                 let mut words = head.split_whitespace().map(str::to_owned);
                 let (method, path) =
                     (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-                return Ok(Some(Request { method, path, body: bytes[end + 4..wanted].to_vec() }));
+                let body = bytes[end + 4..wanted].to_vec();
+                return Ok(Some(Request { method, path, head, body }));
             }
         }
         let read = stream.read(&mut chunk).await?;
@@ -109,12 +112,12 @@ async fn twilio<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> std::io::Result<()> {
     let root = format!("/2010-04-01/Accounts/{}/", fake.account.sid);
     let Some(resource) = request.path.strip_prefix(&root) else {
-        return write(stream, error(404, 20404)).await;
+        return answer_with(stream, error(404, 20404)).await;
     };
     let voice = match (request.method.as_str(), resource) {
         ("POST", "Messages.json") => false,
         ("POST", "Calls.json") => true,
-        _ => return write(stream, one(fake, resource)).await,
+        _ => return answer_with(stream, one(fake, resource)).await,
     };
     let form: BTreeMap<String, String> =
         url::form_urlencoded::parse(&request.body).into_owned().collect();
@@ -141,7 +144,7 @@ async fn twilio<S: AsyncRead + AsyncWrite + Unpin>(
         Act::Cut | Act::TakeAndCut => return Ok(()),
         Act::Hang => return std::future::pending().await,
     };
-    let written = write(stream, answer).await;
+    let written = answer_with(stream, answer).await;
     lock(&fake.state.calls)[at].answered = written.is_ok();
     if call.taken && !script.early {
         let (fake, call) = (fake.clone(), call);
@@ -201,15 +204,31 @@ fn resource_of(call: &Call) -> Value {
 }
 
 fn error(status: u16, code: u32) -> Answer {
-    (status, None, json!({ "code": code, "message": "by script", "status": status }))
+    (status, None, error_body(status, code))
 }
 
-async fn write<S: AsyncWrite + Unpin>(stream: &mut S, answer: Answer) -> std::io::Result<()> {
-    let (status, retry_after, body) = answer;
-    let body = body.to_string();
+pub(crate) fn error_body(status: u16, code: u32) -> Value {
+    json!({ "code": code, "message": "by script", "status": status })
+}
+
+async fn answer_with<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    (status, retry_after, body): Answer,
+) -> std::io::Result<()> {
     let wait = retry_after.map_or_else(String::new, |secs| format!("Retry-After: {secs}\r\n"));
+    let headers = format!("Content-Type: application/json\r\n{wait}");
+    write(stream, status, &headers, &body.to_string()).await
+}
+
+/// Writes an answer; each of `headers` ends its line.
+pub(crate) async fn write<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    status: u16,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<()> {
     let head = format!(
-        "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{wait}Connection: close\r\n\r\n",
+        "HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await?;

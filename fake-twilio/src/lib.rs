@@ -1,10 +1,12 @@
 //! A Twilio for tests: scripted answers on the paths of its REST API, signed callbacks, and a record of every call.
 //!
 //! Tests hold a [`Fake`] in their own process. This crate's program serves the same at its own address; its scripts are
-//! set and its record is read over HTTP, on paths that Twilio does not have (`/fake/…`).
+//! set and its record is read over HTTP, on paths that Twilio does not have (`/fake/…`). A [`ScriptedProvider`] is no
+//! Twilio: it answers anything, also what Twilio never would.
 
 pub mod callback;
 mod http;
+mod provider;
 mod script;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+pub use provider::{Received, Reply, ScriptedProvider};
 pub use script::{Act, Script};
 
 /// The account that the fake serves.

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client_key::ClientKey;
-use super::inside::Inside;
+use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::http::{Answer, new_phone, wrong};
 use testkit::system::{Side, System};
@@ -45,7 +45,7 @@ fn refused(answer: Answer, detail: &str) {
 }
 
 async fn a_session_is_bound_at_sign_in_and_needs_its_key_from_then_on(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
         let key = ClientKey::of(algorithm, &latchkey.clock);
@@ -83,7 +83,7 @@ async fn a_session_is_bound_at_sign_in_and_needs_its_key_from_then_on(side: Side
 }
 
 async fn a_session_started_with_a_password_is_bound_too(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let (phone, password) = (new_phone(), "vq7 blue kite 9 over the lake");
     let access = text(&api.sign_in(&phone).await, "access");
@@ -102,7 +102,7 @@ async fn a_session_started_with_a_password_is_bound_too(side: Side) {
 }
 
 async fn p9_a_bound_refresh_or_login_is_repeated_only_with_its_key(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let (key, thief) = (ClientKey::new(&latchkey.clock), ClientKey::new(&latchkey.clock));
     let phone = new_phone();
@@ -141,7 +141,7 @@ async fn p9_a_bound_refresh_or_login_is_repeated_only_with_its_key(side: Side) {
 }
 
 async fn clients_without_a_key_see_no_change(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let pair = api.sign_in(&new_phone()).await;
     assert_eq!(pair["token_type"], "Bearer");
@@ -173,7 +173,7 @@ async fn clients_without_a_key_see_no_change(side: Side) {
 }
 
 async fn a_sign_in_with_a_bad_proof_costs_no_attempt(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let (key, phone) = (ClientKey::new(&latchkey.clock), new_phone());
     let code = api.fresh_code(&phone).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::Connection as _;
 
 use super::client_key::{ClientKey, call};
-use super::inside::Inside;
+use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::http::{Answer, Api, new_phone};
 use testkit::postgres;
@@ -35,7 +35,7 @@ fn refused(answer: Answer, name: &str) -> String {
 async fn p9_a_stolen_refresh_token_is_useless_without_the_key_and_its_owner_stays_signed_in(
     side: Side,
 ) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let (owner, thief) = (ClientKey::new(&latchkey.clock), ClientKey::new(&latchkey.clock));
     let mut pair = owner.sign_in(&one, &new_phone()).await;
@@ -69,7 +69,7 @@ async fn p9_a_stolen_refresh_token_is_useless_without_the_key_and_its_owner_stay
 }
 
 async fn a_bound_access_token_is_refused_without_a_valid_proof(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let (key, thief) = (ClientKey::new(&latchkey.clock), ClientKey::new(&latchkey.clock));
     let phone = new_phone();
@@ -166,7 +166,7 @@ async fn a_bound_access_token_is_refused_without_a_valid_proof(side: Side) {
 }
 
 async fn a_proof_of_a_protected_call_works_once(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let (key, phone) = (ClientKey::new(&latchkey.clock), new_phone());
     let access = text(&key.sign_in(&apis[0], &phone).await, "access");
@@ -240,7 +240,7 @@ async fn a_token_without_a_key_is_useless_for_a_bound_session(side: Side) {
 }
 
 async fn a_proof_is_valid_for_a_minute_either_way(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let key = ClientKey::new(&latchkey.clock);
     let mut pair = key.sign_in(&api, &new_phone()).await;
@@ -278,18 +278,15 @@ async fn a_proof_is_valid_for_a_minute_either_way(side: Side) {
 }
 
 mod on_the_engines {
-    use std::time::{Duration, Instant};
-
     use super::*;
     use testkit::engines::Engines;
     use testkit::eventually;
-    use testkit::proxy::{Fault, Proxy};
+    use testkit::proxy::Fault;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p12_without_redis_no_proof_is_accepted_and_calls_that_need_no_memory_still_work() {
         let mut engines = Engines::shared().fresh().await;
-        let (mut proxy, url) = Proxy::before_url(&engines.redis_url).await;
-        engines.redis_url = url;
+        let mut proxy = engines.proxy_redis().await;
         let system = System::on(engines, &[]).await;
         let api = system.api();
         let key = ClientKey::new(&domain::clock::Clock::system());
@@ -301,17 +298,14 @@ mod on_the_engines {
         let sent = [("authorization", &*format!("DPoP {access}")), ("dpop", &*proof)];
 
         proxy.set(Fault::Refuse).await;
-        let asked = Instant::now();
-        call(&api, Method::GET, "/v1/me", None, &sent)
-            .await
-            .problem(503, "temporarily_unavailable");
-        assert!(asked.elapsed() < Duration::from_millis(2500), "{:?}", asked.elapsed());
+        let refused = call(&api, Method::GET, "/v1/me", None, &sent);
+        api.in_time("no Redis", refused).await.problem(503, "temporarily_unavailable");
         api.me(&plain).await.expect(200);
         let next = key.refresh(&api, &text(&pair, "refresh")).await.expect(200);
 
         proxy.set(Fault::None).await;
         let access = next.text("access");
-        eventually("bound calls after the recovery", Duration::from_mins(1), async || {
+        eventually("bound calls after the recovery", testkit::PATIENCE, async || {
             (key.me(&api, &access).await.status == 200).then_some(())
         })
         .await;

@@ -249,12 +249,12 @@ async fn leaves_no_trace(system: &System, delete: impl AsyncFn(&str, &str)) {
     let emptied = async || all_published(system).await.then_some(());
     // The numbers that the account had. The number that it requested and never proved belongs to someone else.
     let needles = needles(&[&phones[0], &phones[1]], &id);
-    eventually("the events before the deletion", Duration::from_secs(10), emptied).await;
+    eventually("the events before the deletion", testkit::PATIENCE, emptied).await;
     let before = found(&stores(system).await, &needles);
     assert!(before.len() >= 4, "the search finds existing data: {before:#?}");
 
     delete(&id, &access).await;
-    eventually("the events of the deletion", Duration::from_secs(10), emptied).await;
+    eventually("the events of the deletion", testkit::PATIENCE, emptied).await;
     // Embedded, the file's log is emptied afterwards, or by the next sweep if a reader (this test) blocked it.
     let mut left = Vec::new();
     let gone = in_time(Duration::from_secs(75), async || {

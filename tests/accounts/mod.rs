@@ -7,7 +7,7 @@ mod client_key;
 mod commands;
 mod deletion;
 mod import;
-pub(crate) mod inside;
+pub(crate) mod in_process;
 mod lossy;
 mod passwords;
 mod phone_change;

@@ -1,11 +1,9 @@
 //! A change of phone: proven by a code, announced to the old number, undone by staff within a day.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::inside::Inside;
+use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::eventually;
 use testkit::http::{Answer, Api, new_phone, wrong};
@@ -47,7 +45,7 @@ async fn change(api: &Api, access: &str, new: &str) -> Value {
 }
 
 async fn a_proven_number_replaces_the_old_one_which_is_notified(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let (api, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let (old, new) = (new_phone(), new_phone());
     let mine = api.sign_in(&old).await;
@@ -64,7 +62,7 @@ async fn a_proven_number_replaces_the_old_one_which_is_notified(side: Side) {
     );
     api.me(&elsewhere).await.problem(401, "session_revoked");
     api.me(&access).await.expect(200);
-    let told = eventually("the notice to the old number", Duration::from_secs(10), async || {
+    let told = eventually("the notice to the old number", testkit::PATIENCE, async || {
         notices(&api, &old).await.pop()
     })
     .await;
@@ -78,7 +76,7 @@ async fn a_proven_number_replaces_the_old_one_which_is_notified(side: Side) {
 }
 
 async fn a_taken_number_is_reported_only_after_it_is_proven(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let (mine, theirs, free) = (new_phone(), new_phone(), new_phone());
     api.sign_in(&theirs).await;
@@ -100,7 +98,7 @@ async fn a_taken_number_is_reported_only_after_it_is_proven(side: Side) {
 }
 
 async fn a_stale_sign_in_changes_no_number(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
     let mut pair = api.sign_in(&phone).await;
@@ -116,7 +114,7 @@ async fn a_stale_sign_in_changes_no_number(side: Side) {
 }
 
 async fn a_code_for_a_change_cannot_sign_in_and_vice_versa(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let (mine, new) = (new_phone(), new_phone());
     let access = text(&api.sign_in(&mine).await, "access");

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
-use super::inside::Inside;
+use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::http::{Answer, Api, new_phone};
 use testkit::process::Binary;
@@ -53,7 +53,7 @@ async fn at_once(apis: &[Api], count: usize, refresh: &str) -> Vec<Answer> {
 }
 
 async fn p9_50_refreshes_at_once_leave_one_branch_and_sign_nobody_out(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let mut refresh = token(&apis[0].sign_in(&new_phone()).await, "refresh");
     for round in 1..=4 {
@@ -77,7 +77,7 @@ async fn p9_50_refreshes_at_once_leave_one_branch_and_sign_nobody_out(side: Side
 }
 
 async fn p9_the_last_refresh_may_be_repeated_for_30_seconds(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let first = token(&api.sign_in(&new_phone()).await, "refresh");
     let second = token(&api.refresh(&first).await.expect(200).body, "refresh");
@@ -117,7 +117,7 @@ async fn p9_an_older_token_ends_the_session_and_that_survives_restarts(side: Sid
 /// Owner and thief hold the same stolen token and refresh six times in total, each with the last pair they got: in
 /// every order, all within the grace and all with the grace over in between. Then each refreshes once more.
 async fn p9_a_thiefs_replay_ends_the_session_in_every_interleaving(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let phone = new_phone();
     for (order, gap) in (0_u32..64).flat_map(|order| [(order, 0), (order, 31)]) {
@@ -154,7 +154,7 @@ async fn p9_a_thiefs_replay_ends_the_session_in_every_interleaving(side: Side) {
 }
 
 async fn p9_a_refresh_that_races_a_logout_leaves_no_session(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let phone = new_phone();
     for _ in 0..20 {
@@ -174,7 +174,7 @@ async fn p9_a_refresh_that_races_a_logout_leaves_no_session(side: Side) {
 
 async fn a_session_ends_when_it_is_idle_and_at_its_absolute_end(side: Side) {
     const DAY: u64 = 24 * 60 * 60;
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let idle = token(&api.sign_in(&new_phone()).await, "refresh");
     let mut kept = token(&api.sign_in(&new_phone()).await, "refresh");
@@ -195,7 +195,7 @@ async fn a_session_ends_when_it_is_idle_and_at_its_absolute_end(side: Side) {
 }
 
 async fn p9_a_login_replayed_with_its_key_returns_the_same_session(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let phone = new_phone();
     let code = one.fresh_code(&phone).await;

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use super::inside::Inside;
+use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::http::{Api, new_phone};
 use testkit::system::Side;
@@ -29,7 +29,7 @@ async fn end(api: &Api, access: &str, id: &str) -> u16 {
 }
 
 async fn an_ended_session_is_refused_at_once_by_every_gateway(side: Side) {
-    let latchkey = Inside::start(side, 2).await;
+    let latchkey = InProcessLatchkey::start(side, 2).await;
     let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
     let phone = new_phone();
     let (mine, theirs) = (one.sign_in(&phone).await, one.sign_in(&phone).await);
@@ -58,7 +58,7 @@ async fn an_ended_session_is_refused_at_once_by_every_gateway(side: Side) {
 }
 
 async fn the_other_sessions_end_and_the_current_one_stays(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
     let mut pairs = Vec::new();
@@ -79,7 +79,7 @@ async fn the_other_sessions_end_and_the_current_one_stays(side: Side) {
 }
 
 async fn the_51st_session_ends_the_least_recently_seen_one(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let phone = new_phone();
     let mut pairs = Vec::new();
@@ -98,7 +98,7 @@ async fn the_51st_session_ends_the_least_recently_seen_one(side: Side) {
 }
 
 async fn another_users_session_looks_nonexistent(side: Side) {
-    let latchkey = Inside::start(side, 1).await;
+    let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let (mine, theirs) = (api.sign_in(&new_phone()).await, api.sign_in(&new_phone()).await);
     let access = text(&mine, "access");

@@ -1,7 +1,6 @@
 //! Ways to learn who has an account (P6).
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -73,7 +72,7 @@ async fn p6_known_unknown_blocked_and_deleted_phones_are_answered_alike(side: Si
     // Failed attempts at a live code.
     let mut shapes = BTreeSet::new();
     for (_, phone) in &phones {
-        let code = eventually("the newest code", Duration::from_secs(10), async || {
+        let code = eventually("the newest code", testkit::PATIENCE, async || {
             let messages = api.messages(phone).await;
             messages.first().and_then(|m| m["code"].as_str().map(str::to_owned))
         });
@@ -115,7 +114,7 @@ async fn p6_in_silent_mode_a_request_reveals_nothing(side: Side) {
     for phone in [&known, &unknown] {
         let request = api.otp(phone).await.expect(202).text("request_id");
         let stream = super::streams::Stream::open(&other.url, &request, None).await;
-        let statuses = stream.read_to_end(Duration::from_secs(5)).await;
+        let statuses = stream.read_to_end(testkit::PATIENCE).await;
         // The stream ends by itself for both, at the same status.
         let steps: Vec<_> =
             statuses.iter().map(|event| event["status"].as_str().unwrap()).collect();

@@ -322,7 +322,7 @@ async fn p4_attempts_of_a_client_that_hangs_up_are_still_counted(side: Side) {
         let hangs_up = apis[0].post("/v1/login", body);
         let _ = tokio::time::timeout(Duration::from_millis(2), hangs_up).await;
     }
-    let spent = testkit::eventually("all attempts exhausted", Duration::from_secs(10), {
+    let spent = testkit::eventually("all attempts exhausted", testkit::PATIENCE, {
         async || {
             let refused = attempt(&apis[1], &phone, &wrong(&code, 99)).await;
             (refused.status == 429).then_some(refused)

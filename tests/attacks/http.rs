@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::system;
-use testkit::both_sides;
 use testkit::http::{Api, new_phone};
 use testkit::system::Side;
+use testkit::{PATIENCE, both_sides};
 
 both_sides!(
     odd_bodies_are_answered_with_problems,
@@ -29,8 +29,10 @@ async fn raw(api: &Api, bytes: &[u8]) -> (String, bool) {
     let mut closed = false;
     loop {
         let mut piece = [0; 8192];
-        // A server that keeps the connection open has answered by then.
-        match timeout(Duration::from_millis(1500), socket.read(&mut piece)).await {
+        // The first bytes may take long on a busy machine. After them, a server that keeps the connection open has sent
+        // the rest by then.
+        let wait = if answer.is_empty() { PATIENCE } else { Duration::from_millis(1500) };
+        match timeout(wait, socket.read(&mut piece)).await {
             Ok(Ok(length @ 1..)) => answer.extend_from_slice(&piece[..length]),
             Ok(_) => {
                 closed = true;
@@ -313,18 +315,17 @@ async fn slow_clients_are_disconnected_and_delay_nobody(side: Side) {
     );
     // Meanwhile other clients are served as usual.
     for _ in 0..20 {
-        let started = Instant::now();
-        api.otp(&new_phone()).await.expect(202);
-        assert!(started.elapsed() < Duration::from_secs(2));
+        api.in_time("meanwhile", api.otp(&new_phone())).await.expect(202);
     }
+    // The limit is 10 s. Without one they would drip until 30 s.
     let (answer, took) = header.await.unwrap();
-    assert!(took < Duration::from_secs(13), "a dripping head: {took:?} {answer}");
+    assert!(took < Duration::from_secs(25), "a dripping head: {took:?} {answer}");
     let (answer, took) = body.await.unwrap();
-    assert!(took < Duration::from_secs(13), "a dripping body: {took:?}");
+    assert!(took < Duration::from_secs(25), "a dripping body: {took:?}");
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("too_slow"), "{answer}");
     // Silent sockets are closed by now.
     for mut socket in idle {
-        let ended = timeout(Duration::from_secs(5), socket.read(&mut [0; 16])).await;
+        let ended = timeout(PATIENCE, socket.read(&mut [0; 16])).await;
         assert!(matches!(ended, Ok(Ok(0) | Err(_))), "a silent socket is still open");
     }
 }

@@ -1,12 +1,10 @@
 //! A hundred failures in a row at one phone: over HTTP, with the default limits and a clock that the test moves (P4;
 //! contract, rulings 3 and 4).
 
-use std::time::Duration;
-
 use domain::phone::Phone;
 use serde_json::json;
 
-use crate::accounts::inside::Inside;
+use crate::accounts::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::eventually;
 use testkit::http::{Answer, Api, new_phone, wrong};
@@ -30,8 +28,8 @@ const RESET_SECS: u64 = 86_400;
 const SLACK_SECS: u64 = 20;
 
 /// A subscriber's phone and device, and the number of failed attempts in a row.
-struct Siege {
-    latchkey: Inside,
+struct PhoneUnderAttack {
+    latchkey: InProcessLatchkey,
     apis: [Api; 2],
     phone: String,
     device: String,
@@ -51,9 +49,9 @@ fn wait_after(failures: u64) -> u64 {
     }
 }
 
-impl Siege {
+impl PhoneUnderAttack {
     async fn begin(side: Side) -> Self {
-        let latchkey = Inside::start(side, 2).await;
+        let latchkey = InProcessLatchkey::start(side, 2).await;
         let apis = [latchkey.api_of(0), latchkey.api_of(1)];
         let phone = new_phone();
         let device = apis[0].sign_in(&phone).await["device_token"].as_str().unwrap().to_owned();
@@ -64,7 +62,7 @@ impl Siege {
     async fn code(&self) -> String {
         let api = &self.apis[0];
         let request = api.otp(&self.phone).await.expect(202).text("request_id");
-        eventually("the text of that request", Duration::from_secs(10), async || {
+        eventually("the text of that request", testkit::PATIENCE, async || {
             let messages = api.messages(&self.phone).await;
             let text = messages.into_iter().find(|text| text["request_id"] == request)?;
             Some(text["code"].as_str()?.to_owned())
@@ -116,21 +114,21 @@ impl Siege {
 }
 
 async fn p4_after_the_hundredth_failure_sign_in_is_locked_until_staff_unlock_it(side: Side) {
-    let mut siege = Siege::begin(side).await;
-    siege.until_strangers_are_locked_out().await;
-    let device = siege.device.clone();
-    while siege.failures < FOR_ALL {
-        siege.fail(Some(&device)).await;
+    let mut attacked = PhoneUnderAttack::begin(side).await;
+    attacked.until_strangers_are_locked_out().await;
+    let device = attacked.device.clone();
+    while attacked.failures < FOR_ALL {
+        attacked.fail(Some(&device)).await;
     }
     // The wait is over, the lock is not; code requests work as usual.
-    siege.latchkey.advance(900);
-    let code = siege.code().await;
+    attacked.latchkey.advance(900);
+    let code = attacked.code().await;
     for device in [None, Some(device.as_str())] {
-        siege.is_closed(&code, device, RESET_SECS - 900).await;
+        attacked.is_closed(&code, device, RESET_SECS - 900).await;
     }
     // This is what `latchkey users unlock` does; the command itself is tested with a lower limit.
-    let engines = &siege.latchkey.engines;
-    let phone_key = engines.keys.phone_key(&Phone::trusted(&siege.phone).unwrap());
+    let engines = &attacked.latchkey.engines;
+    let phone_key = engines.keys.phone_key(&Phone::trusted(&attacked.phone).unwrap());
     let now = engines.clock.now();
     assert!(
         accounts::Attempts::new(&engines.sql)
@@ -138,48 +136,48 @@ async fn p4_after_the_hundredth_failure_sign_in_is_locked_until_staff_unlock_it(
             .await
             .unwrap()
     );
-    siege.attempt(&code, None).await.expect(200);
+    attacked.attempt(&code, None).await.expect(200);
 }
 
 async fn p4_the_last_ten_failures_are_reserved_for_a_known_device(side: Side) {
-    let mut siege = Siege::begin(side).await;
-    let others = siege.apis[0].sign_in(&new_phone()).await;
-    siege.until_strangers_are_locked_out().await;
-    siege.latchkey.advance(898);
-    let code = siege.code().await;
+    let mut attacked = PhoneUnderAttack::begin(side).await;
+    let others = attacked.apis[0].sign_in(&new_phone()).await;
+    attacked.until_strangers_are_locked_out().await;
+    attacked.latchkey.advance(898);
+    let code = attacked.code().await;
     // Another user's device, a forged one and none count as strangers; the owner's device only has the wait.
     for stranger in [None, Some(""), Some("dt1.forged"), others["device_token"].as_str()] {
-        siege.is_closed(&code, stranger, RESET_SECS - 898).await;
+        attacked.is_closed(&code, stranger, RESET_SECS - 898).await;
     }
-    siege.latchkey.advance(2);
+    attacked.latchkey.advance(2);
     for (otp, status) in [(wrong(&code, 1), 401), (code.clone(), 429)] {
-        siege.attempt(&otp, Some(&siege.device)).await.expect(status);
+        attacked.attempt(&otp, Some(&attacked.device)).await.expect(status);
     }
-    siege.latchkey.advance(900);
-    let code = siege.code().await;
-    siege.is_closed(&code, None, RESET_SECS - 900).await;
-    siege.attempt(&code, Some(&siege.device)).await.expect(200);
+    attacked.latchkey.advance(900);
+    let code = attacked.code().await;
+    attacked.is_closed(&code, None, RESET_SECS - 900).await;
+    attacked.attempt(&code, Some(&attacked.device)).await.expect(200);
     // A success resets the failures in a row, for strangers too.
-    let code = siege.code().await;
-    siege.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
-    siege.attempt(&code, None).await.expect(200);
+    let code = attacked.code().await;
+    attacked.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
+    attacked.attempt(&code, None).await.expect(200);
 }
 
 async fn p4_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt(side: Side) {
-    let mut siege = Siege::begin(side).await;
-    siege.until_strangers_are_locked_out().await;
+    let mut attacked = PhoneUnderAttack::begin(side).await;
+    attacked.until_strangers_are_locked_out().await;
     // Attempts that are not checked do not move the end.
     for passed in [40_000, 80_000] {
-        siege.latchkey.advance(40_000);
-        let code = siege.code().await;
-        siege.is_closed(&code, None, RESET_SECS - passed).await;
+        attacked.latchkey.advance(40_000);
+        let code = attacked.code().await;
+        attacked.is_closed(&code, None, RESET_SECS - passed).await;
     }
-    siege.latchkey.advance(RESET_SECS - 80_000 - 60);
-    let code = siege.code().await;
-    siege.is_closed(&code, None, 60).await;
-    siege.latchkey.advance(60);
+    attacked.latchkey.advance(RESET_SECS - 80_000 - 60);
+    let code = attacked.code().await;
+    attacked.is_closed(&code, None, 60).await;
+    attacked.latchkey.advance(60);
     // The count starts over, not just below the next wait.
-    siege.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
-    siege.attempt(&wrong(&code, 2), None).await.problem(401, "otp_incorrect");
-    siege.attempt(&code, None).await.expect(200);
+    attacked.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
+    attacked.attempt(&wrong(&code, 2), None).await.problem(401, "otp_incorrect");
+    attacked.attempt(&code, None).await.expect(200);
 }

@@ -1,6 +1,6 @@
 //! Attacks on the public port and their outcome: against two gateways on the engines, and one embedded process.
 
-mod at_once;
+pub(crate) mod at_once;
 mod counting;
 mod enumeration;
 mod failures;

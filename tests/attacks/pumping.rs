@@ -1,7 +1,5 @@
 //! Texts to numbers that earn an attacker money: the guard in force, seen from outside.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::money::{access, change, voice};
@@ -51,7 +49,7 @@ async fn pumping_through_every_endpoint_is_stopped_at_the_threshold_and_reported
         api.sign_in(&new_phone()).await;
     }
     // Staff can see what the guard did, and replaying the history with the same rule finds the same block.
-    let shown = eventually("the guard's history", Duration::from_secs(30), async || {
+    let shown = eventually("the guard's history", testkit::PATIENCE, async || {
         let nets: Value =
             serde_json::from_str(&system.run(&["guard", "status", "--json"])).unwrap();
         let replay = ["guard", "replay", "--from", "2020-01-01T00:00:00Z", "--json"];
@@ -82,7 +80,7 @@ async fn a_recording_guard_refuses_nothing_and_counts_what_it_would_refuse(side:
         apis[n % 2].otp(&format!("+{BLOCK}1{n:04}")).await.expect(202);
     }
     // A gateway reports its counts within five seconds.
-    let seen = eventually("the count of would-be refusals", Duration::from_secs(20), async || {
+    let seen = eventually("the count of would-be refusals", testkit::PATIENCE, async || {
         let seen = metrics_of_gateways(&system).await;
         let told = ["latchkey_guard_would_refuse_total", "latchkey_guard_blocks_total"]
             .map(|name| counted(&seen, name));

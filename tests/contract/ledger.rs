@@ -13,13 +13,13 @@ use sql::{Pool, args};
 static PHONE: LazyLock<E164> = LazyLock::new(|| "+989123456789".parse().unwrap());
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-struct Bench {
+struct LedgerFixture {
     db: Pool,
     ledger: Ledger,
     clock: Clock,
 }
 
-impl Bench {
+impl LedgerFixture {
     fn message(&self) -> NewMessage<'static> {
         NewMessage {
             message_id: MessageId::new(&self.clock),
@@ -90,32 +90,42 @@ fn changed(applied: &Applied) -> bool {
 
 // ---- the rules
 
-async fn p2_a_redelivered_job_is_not_sent_again(b: &Bench) -> anyhow::Result<()> {
-    let (message, attempt) = b.begun().await?;
+async fn p2_a_redelivered_job_is_not_sent_again(fixture: &LedgerFixture) -> anyhow::Result<()> {
+    let (message, attempt) = fixture.begun().await?;
     let Begin::Unconfirmed { attempt_id, provider, .. } =
-        b.begin(&message, AttemptId::new(&b.clock)).await?
+        fixture.begin(&message, AttemptId::new(&fixture.clock)).await?
     else {
         panic!("an attempt without an end is unconfirmed");
     };
     assert_eq!((attempt_id, provider.as_str()), (attempt, "twilio"));
-    let moved = b.finish(attempt, AttemptState::Accepted).await?;
+    let moved = fixture.finish(attempt, AttemptState::Accepted).await?;
     assert!(moved.changed);
     assert_eq!(moved.message_state.status, Status::Sent);
     assert_eq!(moved.message_state.provider.as_deref(), Some("twilio"));
     assert_eq!(moved.message_state.provider_message_id.as_deref(), Some("SM1"));
     assert_eq!(moved.message_state.segments, Some(1));
-    let again = b.begin(&message, AttemptId::new(&b.clock)).await?;
+    let again = fixture.begin(&message, AttemptId::new(&fixture.clock)).await?;
     assert_eq!(again, Begin::Settled(moved.message_state));
-    assert!(!b.finish(attempt, AttemptState::Accepted).await?.changed, "the second one is no news");
-    assert_eq!(b.statuses(&message).await?, [Status::Sending, Status::Sent]);
+    assert!(
+        !fixture.finish(attempt, AttemptState::Accepted).await?.changed,
+        "the second one is no news"
+    );
+    assert_eq!(fixture.statuses(&message).await?, [Status::Sending, Status::Sent]);
     Ok(())
 }
 
-async fn p2_only_one_of_many_workers_starts_a_job(b: &Bench) -> anyhow::Result<()> {
+async fn p2_only_one_of_many_workers_starts_a_job(fixture: &LedgerFixture) -> anyhow::Result<()> {
     for _ in 0..10 {
-        let message = b.message();
+        let message = fixture.message();
         let attempt_counts = (0..8).map(|_| {
-            b.ledger.begin(&message, AttemptId::new(&b.clock), "twilio", 2, &[], b.clock.now())
+            fixture.ledger.begin(
+                &message,
+                AttemptId::new(&fixture.clock),
+                "twilio",
+                2,
+                &[],
+                fixture.clock.now(),
+            )
         });
         let begins = futures::future::join_all(attempt_counts).await;
         let mut started = 0;
@@ -128,89 +138,112 @@ async fn p2_only_one_of_many_workers_starts_a_job(b: &Bench) -> anyhow::Result<(
         }
         assert_eq!(started, 1);
         // The same after the first attempt was refused: one more starts, not eight.
-        let first = b.ledger.attempts(message.message_id).await?[0].attempt_id;
-        b.finish(first, AttemptState::Throttled).await?;
+        let first = fixture.ledger.attempts(message.message_id).await?[0].attempt_id;
+        fixture.finish(first, AttemptState::Throttled).await?;
         let attempt_counts = (0..8).map(|_| {
-            b.ledger.begin(&message, AttemptId::new(&b.clock), "http", 2, &[], b.clock.now())
+            fixture.ledger.begin(
+                &message,
+                AttemptId::new(&fixture.clock),
+                "http",
+                2,
+                &[],
+                fixture.clock.now(),
+            )
         });
         let begins = futures::future::join_all(attempt_counts).await;
         let started = begins
             .iter()
-            .filter(|b| matches!(b, Ok(Begin::Start { number: 2, risked: 0 })))
+            .filter(|begun| matches!(begun, Ok(Begin::Start { number: 2, risked: 0 })))
             .count();
         assert_eq!(started, 1, "{begins:?}");
     }
     Ok(())
 }
 
-async fn w1_no_third_call_may_ever_have_been_accepted(b: &Bench) -> anyhow::Result<()> {
-    let (message, first) = b.begun().await?;
-    b.finish(first, AttemptState::Unknown).await?;
-    let second = AttemptId::new(&b.clock);
-    assert_eq!(b.begin(&message, second).await?, Begin::Start { number: 2, risked: 1 });
-    b.ledger.give_up_on(second, b.clock.now()).await?;
-    assert_eq!(b.begin(&message, AttemptId::new(&b.clock)).await?, Begin::Exhausted);
-    let attempt_counts = b.ledger.attempt_counts(message.message_id).await?;
+async fn w1_no_third_call_may_ever_have_been_accepted(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let (message, first) = fixture.begun().await?;
+    fixture.finish(first, AttemptState::Unknown).await?;
+    let second = AttemptId::new(&fixture.clock);
+    assert_eq!(fixture.begin(&message, second).await?, Begin::Start { number: 2, risked: 1 });
+    fixture.ledger.give_up_on(second, fixture.clock.now()).await?;
+    assert_eq!(fixture.begin(&message, AttemptId::new(&fixture.clock)).await?, Begin::Exhausted);
+    let attempt_counts = fixture.ledger.attempt_counts(message.message_id).await?;
     assert_eq!(attempt_counts, AttemptCounts { risked: 2, refused: 0 });
     // Its own caller may still learn that it was accepted.
-    assert_eq!(b.finish(second, AttemptState::Accepted).await?.message_state.status, Status::Sent);
+    assert_eq!(
+        fixture.finish(second, AttemptState::Accepted).await?.message_state.status,
+        Status::Sent
+    );
     Ok(())
 }
 
 async fn w1_a_call_that_may_have_been_accepted_is_retried_at_another_provider(
-    b: &Bench,
+    fixture: &LedgerFixture,
 ) -> anyhow::Result<()> {
-    let (message, first) = b.begun().await?;
-    b.finish(first, AttemptState::Unknown).await?;
-    let (twilio, now) = ("twilio".to_owned(), b.clock.now());
+    let (message, first) = fixture.begun().await?;
+    fixture.finish(first, AttemptState::Unknown).await?;
+    let (twilio, now) = ("twilio".to_owned(), fixture.clock.now());
     let begin = async |provider: &str, doubtful: &[String]| {
-        let attempt = AttemptId::new(&b.clock);
-        b.ledger.begin(&message, attempt, provider, 2, doubtful, now).await
+        let attempt = AttemptId::new(&fixture.clock);
+        fixture.ledger.begin(&message, attempt, provider, 2, doubtful, now).await
     };
     // A caller that does not know of the first call gets its provider, and nothing is begun.
     for _ in 0..2 {
         assert_eq!(begin("twilio", &[]).await?, Begin::Elsewhere(vec![twilio.clone()]));
     }
-    assert_eq!(b.ledger.attempts(message.message_id).await?.len(), 1);
+    assert_eq!(fixture.ledger.attempts(message.message_id).await?.len(), 1);
     assert_eq!(begin("http", &[]).await?, Begin::Start { number: 2, risked: 1 });
     // A caller that knows of it and has no other provider may begin.
-    let (other, first) = b.begun().await?;
-    b.finish(first, AttemptState::Unknown).await?;
-    let again = AttemptId::new(&b.clock);
-    let begun = b.ledger.begin(&other, again, "twilio", 2, &[twilio], now).await?;
+    let (other, first) = fixture.begun().await?;
+    fixture.finish(first, AttemptState::Unknown).await?;
+    let again = AttemptId::new(&fixture.clock);
+    let begun = fixture.ledger.begin(&other, again, "twilio", 2, &[twilio], now).await?;
     assert_eq!(begun, Begin::Start { number: 2, risked: 1 });
     Ok(())
 }
 
-async fn calls_that_were_refused_do_not_count_as_risk(b: &Bench) -> anyhow::Result<()> {
-    let (message, mut attempt) = b.begun().await?;
+async fn calls_that_were_refused_do_not_count_as_risk(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let (message, mut attempt) = fixture.begun().await?;
     for number in 2..6 {
-        b.finish(attempt, AttemptState::Unavailable).await?;
-        attempt = AttemptId::new(&b.clock);
-        assert_eq!(b.begin(&message, attempt).await?, Begin::Start { number, risked: 0 });
+        fixture.finish(attempt, AttemptState::Unavailable).await?;
+        attempt = AttemptId::new(&fixture.clock);
+        assert_eq!(fixture.begin(&message, attempt).await?, Begin::Start { number, risked: 0 });
     }
     Ok(())
 }
 
-async fn a_message_that_was_accepted_is_not_ended_by_a_late_drop(b: &Bench) -> anyhow::Result<()> {
-    let (message, attempt) = b.begun().await?;
-    b.finish(attempt, AttemptState::Accepted).await?;
+async fn a_message_that_was_accepted_is_not_ended_by_a_late_drop(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let (message, attempt) = fixture.begun().await?;
+    fixture.finish(attempt, AttemptState::Accepted).await?;
     let expired = Some(Reason::Expired);
-    let moved = b.ledger.end(&message, Status::Failed, expired, b.clock.now()).await?;
+    let moved = fixture.ledger.end(&message, Status::Failed, expired, fixture.clock.now()).await?;
     assert!(!moved.changed);
     assert_eq!(moved.message_state.status, Status::Sent);
 
-    let other = b.message();
-    let moved = b.ledger.end(&other, Status::Failed, expired, b.clock.now()).await?;
+    let other = fixture.message();
+    let moved = fixture.ledger.end(&other, Status::Failed, expired, fixture.clock.now()).await?;
     assert!(moved.changed);
     assert_eq!((moved.message_state.status, moved.message_state.reason), (Status::Failed, expired));
-    assert!(!b.ledger.end(&other, Status::Failed, expired, b.clock.now()).await?.changed);
-    assert_eq!(b.statuses(&other).await?, [Status::Failed]);
-    assert!(matches!(b.begin(&other, AttemptId::new(&b.clock)).await?, Begin::Settled(_)));
+    assert!(
+        !fixture.ledger.end(&other, Status::Failed, expired, fixture.clock.now()).await?.changed
+    );
+    assert_eq!(fixture.statuses(&other).await?, [Status::Failed]);
+    assert!(matches!(
+        fixture.begin(&other, AttemptId::new(&fixture.clock)).await?,
+        Begin::Settled(_)
+    ));
     Ok(())
 }
 
-async fn receipts_in_any_order_and_doubled_end_in_one_state(b: &Bench) -> anyhow::Result<()> {
+async fn receipts_in_any_order_and_doubled_end_in_one_state(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
     const RECEIPTS: [(Status, Option<Reason>); 4] = [
         (Status::Sent, None),
         (Status::Undelivered, Some(Reason::CarrierBlocked)),
@@ -222,24 +255,26 @@ async fn receipts_in_any_order_and_doubled_end_in_one_state(b: &Bench) -> anyhow
         for order in permutations(kinds.len()) {
             // The send's response comes at each point among them.
             for answer_at in 0..=order.len() {
-                let (message, attempt) = b.begun().await?;
+                let (message, attempt) = fixture.begun().await?;
                 let mut changes = 0;
                 for (at, &index) in order.iter().enumerate() {
                     if at == answer_at {
-                        changes +=
-                            usize::from(b.finish(attempt, AttemptState::Accepted).await?.changed);
+                        changes += usize::from(
+                            fixture.finish(attempt, AttemptState::Accepted).await?.changed,
+                        );
                     }
                     let (status, reason) = kinds[index];
                     for _ in 0..2 {
-                        changes += usize::from(changed(&b.receipt(attempt, status, reason).await?));
+                        changes +=
+                            usize::from(changed(&fixture.receipt(attempt, status, reason).await?));
                     }
                 }
                 if answer_at == order.len() {
                     changes +=
-                        usize::from(b.finish(attempt, AttemptState::Accepted).await?.changed);
+                        usize::from(fixture.finish(attempt, AttemptState::Accepted).await?.changed);
                 }
                 let message_state =
-                    b.ledger.message_state(message.message_id).await?.expect("known");
+                    fixture.ledger.message_state(message.message_id).await?.expect("known");
                 let wanted = if kinds.len() == 4 { RECEIPTS[3] } else { RECEIPTS[1] };
                 assert_eq!(
                     (message_state.status, message_state.reason),
@@ -247,7 +282,7 @@ async fn receipts_in_any_order_and_doubled_end_in_one_state(b: &Bench) -> anyhow
                     "{order:?} {answer_at}"
                 );
                 assert_eq!(message_state.segments, Some(1), "{order:?} {answer_at}");
-                let history = b.statuses(&message).await?;
+                let history = fixture.statuses(&message).await?;
                 let distinct: BTreeSet<&str> = history.iter().map(|s| s.as_str()).collect();
                 assert_eq!(distinct.len(), history.len(), "one row per change: {history:?}");
                 let ranks: Vec<(u8, u8)> = history.iter().map(|s| s.order()).collect();
@@ -259,61 +294,73 @@ async fn receipts_in_any_order_and_doubled_end_in_one_state(b: &Bench) -> anyhow
     Ok(())
 }
 
-async fn a_receipt_before_the_answer_settles_an_unknown_call(b: &Bench) -> anyhow::Result<()> {
-    let (message, attempt) = b.begun().await?;
-    assert!(changed(&b.receipt(attempt, Status::Sent, None).await?));
-    assert_eq!(b.ledger.attempt_state(attempt).await?, Some(AttemptState::Accepted));
-    let moved = b.finish(attempt, AttemptState::Unknown).await?;
+async fn a_receipt_before_the_answer_settles_an_unknown_call(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let (message, attempt) = fixture.begun().await?;
+    assert!(changed(&fixture.receipt(attempt, Status::Sent, None).await?));
+    assert_eq!(fixture.ledger.attempt_state(attempt).await?, Some(AttemptState::Accepted));
+    let moved = fixture.finish(attempt, AttemptState::Unknown).await?;
     assert!(!moved.changed);
     assert_eq!(moved.message_state.status, Status::Sent);
-    assert_eq!(b.ledger.attempt_state(attempt).await?, Some(AttemptState::Accepted));
-    assert!(matches!(b.begin(&message, AttemptId::new(&b.clock)).await?, Begin::Settled(_)));
+    assert_eq!(fixture.ledger.attempt_state(attempt).await?, Some(AttemptState::Accepted));
+    assert!(matches!(
+        fixture.begin(&message, AttemptId::new(&fixture.clock)).await?,
+        Begin::Settled(_)
+    ));
     Ok(())
 }
 
-async fn a_receipt_of_an_unknown_attempt_is_kept_for_its_send(b: &Bench) -> anyhow::Result<()> {
-    let attempt = AttemptId::new(&b.clock);
+async fn a_receipt_of_an_unknown_attempt_is_kept_for_its_send(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let attempt = AttemptId::new(&fixture.clock);
     for _ in 0..2 {
-        assert_eq!(b.receipt(attempt, Status::Delivered, None).await?, Applied::Kept);
+        assert_eq!(fixture.receipt(attempt, Status::Delivered, None).await?, Applied::Kept);
     }
-    let message = b.message();
-    assert!(matches!(b.begin(&message, attempt).await?, Begin::Start { .. }));
-    let moved = b.finish(attempt, AttemptState::Accepted).await?;
+    let message = fixture.message();
+    assert!(matches!(fixture.begin(&message, attempt).await?, Begin::Start { .. }));
+    let moved = fixture.finish(attempt, AttemptState::Accepted).await?;
     assert!(moved.changed);
     assert_eq!(moved.message_state.status, Status::Delivered);
-    assert_eq!(b.status(&message).await?, Status::Delivered);
+    assert_eq!(fixture.status(&message).await?, Status::Delivered);
     Ok(())
 }
 
-async fn one_failed_text_of_two_does_not_decide_the_message(b: &Bench) -> anyhow::Result<()> {
+async fn one_failed_text_of_two_does_not_decide_the_message(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
     for swapped in [false, true] {
-        let (message, first) = b.begun().await?;
-        b.finish(first, AttemptState::Unknown).await?;
-        let second = AttemptId::new(&b.clock);
-        b.begin(&message, second).await?;
-        b.finish(second, AttemptState::Accepted).await?;
-        b.receipt(first, Status::Sent, None).await?;
+        let (message, first) = fixture.begun().await?;
+        fixture.finish(first, AttemptState::Unknown).await?;
+        let second = AttemptId::new(&fixture.clock);
+        fixture.begin(&message, second).await?;
+        fixture.finish(second, AttemptState::Accepted).await?;
+        fixture.receipt(first, Status::Sent, None).await?;
         let (early, late) = if swapped { (second, first) } else { (first, second) };
-        b.receipt(early, Status::Undelivered, Some(Reason::NumberUnreachable)).await?;
-        assert_eq!(b.status(&message).await?, Status::Sent, "the other is on its way");
-        b.receipt(late, Status::Failed, Some(Reason::Unknown)).await?;
-        let message_state = b.ledger.message_state(message.message_id).await?.expect("known");
+        fixture.receipt(early, Status::Undelivered, Some(Reason::NumberUnreachable)).await?;
+        assert_eq!(fixture.status(&message).await?, Status::Sent, "the other is on its way");
+        fixture.receipt(late, Status::Failed, Some(Reason::Unknown)).await?;
+        let message_state = fixture.ledger.message_state(message.message_id).await?.expect("known");
         assert_eq!(message_state.status, Status::Undelivered, "swapped: {swapped}");
-        b.receipt(late, Status::Delivered, None).await?;
-        assert_eq!(b.status(&message).await?, Status::Delivered);
+        fixture.receipt(late, Status::Delivered, None).await?;
+        assert_eq!(fixture.status(&message).await?, Status::Delivered);
     }
     Ok(())
 }
 
-async fn a_missing_final_state_is_queried_by_one_worker(b: &Bench) -> anyhow::Result<()> {
-    let (message, attempt) = b.begun().await?;
-    b.finish(attempt, AttemptState::Accepted).await?;
-    let now = b.clock.now();
-    assert_eq!(b.ledger.due_follow_ups(now, 60_000, 100).await?, []);
+async fn a_missing_final_state_is_queried_by_one_worker(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let (message, attempt) = fixture.begun().await?;
+    fixture.finish(attempt, AttemptState::Accepted).await?;
+    let now = fixture.clock.now();
+    assert_eq!(fixture.ledger.due_follow_ups(now, 60_000, 100).await?, []);
     let later = now.plus_secs(121);
-    let claims =
-        futures::future::join_all((0..4).map(|_| b.ledger.due_follow_ups(later, 60_000, 100)))
-            .await;
+    let claims = futures::future::join_all(
+        (0..4).map(|_| fixture.ledger.due_follow_ups(later, 60_000, 100)),
+    )
+    .await;
     let mut due = Vec::new();
     for claim in claims {
         due.extend(claim?);
@@ -331,86 +378,97 @@ async fn a_missing_final_state_is_queried_by_one_worker(b: &Bench) -> anyhow::Re
         price: Some("-0.0070 USD".to_owned()),
         follow_up_at: Some(later.plus_secs(1)),
     };
-    b.ledger.apply_receipt(&receipt, later).await?;
-    b.ledger.followed_up(&due[0], None, None).await?;
-    let due = b.ledger.due_follow_ups(later.plus_secs(2), 60_000, 100).await?;
+    fixture.ledger.apply_receipt(&receipt, later).await?;
+    fixture.ledger.followed_up(&due[0], None, None).await?;
+    let due = fixture.ledger.due_follow_ups(later.plus_secs(2), 60_000, 100).await?;
     assert_eq!(due.iter().map(|d| d.final_state).collect::<Vec<_>>(), [Some(Status::Delivered)]);
     assert_eq!(
-        b.ledger.attempts(message.message_id).await?[0].price.as_deref(),
+        fixture.ledger.attempts(message.message_id).await?[0].price.as_deref(),
         Some("-0.0070 USD")
     );
     // No price yet: queried again, and the count continues.
     let again_at = later.plus_secs(100);
-    b.ledger.followed_up(&due[0], None, Some(again_at)).await?;
-    assert_eq!(b.ledger.due_follow_ups(later.plus_secs(99), 60_000, 100).await?, []);
-    let due = b.ledger.due_follow_ups(again_at, 60_000, 100).await?;
+    fixture.ledger.followed_up(&due[0], None, Some(again_at)).await?;
+    assert_eq!(fixture.ledger.due_follow_ups(later.plus_secs(99), 60_000, 100).await?, []);
+    let due = fixture.ledger.due_follow_ups(again_at, 60_000, 100).await?;
     assert_eq!(due.iter().map(|d| d.number).collect::<Vec<_>>(), [2]);
-    b.ledger.followed_up(&due[0], Some("-0.0075 USD"), None).await?;
-    assert_eq!(b.ledger.due_follow_ups(later.plus_secs(9_999), 60_000, 100).await?, []);
-    let attempts = b.ledger.attempts(message.message_id).await?;
+    fixture.ledger.followed_up(&due[0], Some("-0.0075 USD"), None).await?;
+    assert_eq!(fixture.ledger.due_follow_ups(later.plus_secs(9_999), 60_000, 100).await?, []);
+    let attempts = fixture.ledger.attempts(message.message_id).await?;
     assert_eq!(attempts[0].price.as_deref(), Some("-0.0075 USD"));
 
     // No response: five queries, further and further apart.
-    let (_, attempt) = b.begun().await?;
-    b.finish(attempt, AttemptState::Accepted).await?;
+    let (_, attempt) = fixture.begun().await?;
+    fixture.finish(attempt, AttemptState::Accepted).await?;
     let mut asked = 0;
     for minute in 0..120 {
-        let at = b.clock.now().plus_secs(60 * minute);
-        asked += b.ledger.due_follow_ups(at, 60_000, 100).await?.len();
+        let at = fixture.clock.now().plus_secs(60 * minute);
+        asked += fixture.ledger.due_follow_ups(at, 60_000, 100).await?.len();
     }
     assert_eq!(asked, 5);
     Ok(())
 }
 
-async fn a_text_stays_on_record_when_its_phone_is_erased(b: &Bench) -> anyhow::Result<()> {
-    let (message, attempt) = b.begun().await?;
-    b.finish(attempt, AttemptState::Accepted).await?;
+async fn a_text_stays_on_record_when_its_phone_is_erased(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let (message, attempt) = fixture.begun().await?;
+    fixture.finish(attempt, AttemptState::Accepted).await?;
     let id = message.message_id;
-    assert_eq!(phone_of(b, id).await?.as_deref(), Some(PHONE.expose()));
-    b.db.transaction("erase", async |work| erase::phone(work, &PHONE).await).await?;
-    assert_eq!(phone_of(b, id).await?, None);
-    let left = b.ledger.message_state(id).await?;
+    assert_eq!(phone_of(fixture, id).await?.as_deref(), Some(PHONE.expose()));
+    fixture.db.transaction("erase", async |work| erase::phone(work, &PHONE).await).await?;
+    assert_eq!(phone_of(fixture, id).await?, None);
+    let left = fixture.ledger.message_state(id).await?;
     assert_eq!(left.map(|left| left.status), Some(Status::Sent));
-    let attempts = b.ledger.attempts(message.message_id).await?;
+    let attempts = fixture.ledger.attempts(message.message_id).await?;
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0].state, Some(AttemptState::Accepted));
     Ok(())
 }
 
-async fn texts_older_than_thirty_days_are_totalled_and_dropped(b: &Bench) -> anyhow::Result<()> {
-    let start = b.clock.now();
-    b.ledger.sweep(start.plus_ms(31 * DAY)).await?;
-    let before = totals(b).await?;
+async fn texts_older_than_thirty_days_are_totalled_and_dropped(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let start = fixture.clock.now();
+    fixture.ledger.sweep(start.plus_ms(31 * DAY)).await?;
+    let before = totals(fixture).await?;
     let mut messages = Vec::new();
     for _ in 0..3 {
-        let (message, attempt) = b.begun().await?;
-        b.finish(attempt, AttemptState::Accepted).await?;
+        let (message, attempt) = fixture.begun().await?;
+        fixture.finish(attempt, AttemptState::Accepted).await?;
         messages.push(message.message_id);
     }
-    b.receipt(AttemptId::new(&b.clock), Status::Sent, None).await?;
-    let dropped = b.ledger.sweep(start.plus_ms(29 * DAY)).await?;
+    fixture.receipt(AttemptId::new(&fixture.clock), Status::Sent, None).await?;
+    let dropped = fixture.ledger.sweep(start.plus_ms(29 * DAY)).await?;
     assert_eq!((dropped.messages, dropped.receipts), (0, 1));
     let sweeps =
-        futures::future::join_all((0..3).map(|_| b.ledger.sweep(start.plus_ms(31 * DAY)))).await;
+        futures::future::join_all((0..3).map(|_| fixture.ledger.sweep(start.plus_ms(31 * DAY))))
+            .await;
     let mut dropped = 0;
     for sweep in sweeps {
         dropped += sweep?.messages;
     }
     assert_eq!(dropped, 3);
     for message in messages {
-        assert_eq!(b.ledger.message_state(message).await?, None);
+        assert_eq!(fixture.ledger.message_state(message).await?, None);
     }
-    let after = totals(b).await?;
+    let after = totals(fixture).await?;
     assert_eq!((after.0 - before.0, after.1 - before.1), (3, 3), "messages and segments");
     Ok(())
 }
 
-async fn p2_many_texts_at_once_behave_like_one_by_one(b: &Bench) -> anyhow::Result<()> {
-    let messages: Vec<_> = (0..200).map(|_| b.message()).collect();
+async fn p2_many_texts_at_once_behave_like_one_by_one(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let messages: Vec<_> = (0..200).map(|_| fixture.message()).collect();
     // Each job comes twice in one burst: two of one message must not go in one statement.
     let jobs = messages.iter().chain(&messages).map(|message| async {
-        let attempt = AttemptId::new(&b.clock);
-        Ok::<_, anyhow::Error>((message.message_id, attempt, b.begin(message, attempt).await?))
+        let attempt = AttemptId::new(&fixture.clock);
+        Ok::<_, anyhow::Error>((
+            message.message_id,
+            attempt,
+            fixture.begin(message, attempt).await?,
+        ))
     });
     let mut started = std::collections::HashMap::new();
     for (message, attempt, begin) in futures::future::try_join_all(jobs).await? {
@@ -423,13 +481,16 @@ async fn p2_many_texts_at_once_behave_like_one_by_one(b: &Bench) -> anyhow::Resu
         }
     }
     assert_eq!(started.len(), messages.len());
-    if b.db.is_postgres() {
-        let commits = commits(b).await?;
+    if fixture.db.is_postgres() {
+        let commits = commits(fixture).await?;
         assert!(commits <= 20, "{commits} commits for 200 texts");
     }
     let ends = started.values().enumerate().map(|(n, attempt)| {
         let accepted = n % 2 == 0;
-        b.finish(*attempt, if accepted { AttemptState::Accepted } else { AttemptState::Throttled })
+        fixture.finish(
+            *attempt,
+            if accepted { AttemptState::Accepted } else { AttemptState::Throttled },
+        )
     });
     let moved = futures::future::try_join_all(ends).await?;
     for ((n, (message, attempt)), moved) in started.iter().enumerate().zip(moved) {
@@ -443,44 +504,46 @@ async fn p2_many_texts_at_once_behave_like_one_by_one(b: &Bench) -> anyhow::Resu
             (*message, status)
         );
         assert_eq!(moved.changed, status == Status::Sent);
-        let attempts = b.ledger.attempts(*message).await?;
+        let attempts = fixture.ledger.attempts(*message).await?;
         let found: Vec<_> = attempts.iter().map(|a| (a.attempt_id, a.state, a.number)).collect();
         assert_eq!(found, [(*attempt, Some(state), 1)]);
-        let history = b.ledger.history(*message).await?.len();
+        let history = fixture.ledger.history(*message).await?.len();
         assert_eq!(history, if status == Status::Sent { 2 } else { 1 });
     }
-    if b.db.is_postgres() {
-        let commits = commits(b).await?;
+    if fixture.db.is_postgres() {
+        let commits = commits(fixture).await?;
         assert!(commits <= 20, "{commits} commits for 200 ends");
     }
     Ok(())
 }
 
 /// How many transactions last wrote the attempts' rows.
-async fn commits(b: &Bench) -> anyhow::Result<i64> {
+async fn commits(fixture: &LedgerFixture) -> anyhow::Result<i64> {
     let sql = "SELECT count(DISTINCT xmin::text) AS n FROM sms_attempts";
-    Ok(b.db.one("count commits", sql, &[], |row| row.get("n")).await?)
+    Ok(fixture.db.one("count commits", sql, &[], |row| row.get("n")).await?)
 }
 
-async fn w1_two_ends_of_one_message_at_once_are_both_written(b: &Bench) -> anyhow::Result<()> {
+async fn w1_two_ends_of_one_message_at_once_are_both_written(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
     for _ in 0..20 {
-        let (message, first) = b.begun().await?;
-        b.finish(first, AttemptState::Unknown).await?;
-        let second = AttemptId::new(&b.clock);
-        assert_eq!(b.begin(&message, second).await?, Begin::Start { number: 2, risked: 1 });
+        let (message, first) = fixture.begun().await?;
+        fixture.finish(first, AttemptState::Unknown).await?;
+        let second = AttemptId::new(&fixture.clock);
+        assert_eq!(fixture.begin(&message, second).await?, Begin::Start { number: 2, risked: 1 });
         // One in progress, so that both ends of the message wait and go together.
-        let (_, other) = b.begun().await?;
+        let (_, other) = fixture.begun().await?;
         let (_, one, two) = tokio::try_join!(
-            b.finish(other, AttemptState::Accepted),
-            b.finish(first, AttemptState::Accepted),
-            b.finish(second, AttemptState::Accepted),
+            fixture.finish(other, AttemptState::Accepted),
+            fixture.finish(first, AttemptState::Accepted),
+            fixture.finish(second, AttemptState::Accepted),
         )?;
         assert_eq!(usize::from(one.changed) + usize::from(two.changed), 1, "reported once");
         for moved in [one, two] {
             assert_eq!(moved.message_state.message_id, message.message_id);
             assert_eq!(moved.message_state.status, Status::Sent);
         }
-        for attempt in b.ledger.attempts(message.message_id).await? {
+        for attempt in fixture.ledger.attempts(message.message_id).await? {
             assert_eq!(attempt.state, Some(AttemptState::Accepted));
             assert_eq!(attempt.provider_message_id.as_deref(), Some("SM1"));
         }
@@ -488,19 +551,21 @@ async fn w1_two_ends_of_one_message_at_once_are_both_written(b: &Bench) -> anyho
     Ok(())
 }
 
-async fn p11_a_row_that_cannot_be_written_harms_no_neighbour(b: &Bench) -> anyhow::Result<()> {
-    let (_, taken) = b.begun().await?;
-    let messages: Vec<_> = (0..40).map(|_| b.message()).collect();
+async fn p11_a_row_that_cannot_be_written_harms_no_neighbour(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let (_, taken) = fixture.begun().await?;
+    let messages: Vec<_> = (0..40).map(|_| fixture.message()).collect();
     let begins = messages.iter().enumerate().map(|(n, message)| {
         // The id of an existing attempt: no row can be written for it.
-        b.begin(message, if n == 20 { taken } else { AttemptId::new(&b.clock) })
+        fixture.begin(message, if n == 20 { taken } else { AttemptId::new(&fixture.clock) })
     });
     for (n, begun) in futures::future::join_all(begins).await.into_iter().enumerate() {
         assert_eq!(begun.is_err(), n == 20, "{n}: {begun:?}");
     }
     let mut attempts = Vec::new();
     for message in &messages {
-        attempts.extend(b.ledger.attempts(message.message_id).await?);
+        attempts.extend(fixture.ledger.attempts(message.message_id).await?);
     }
     assert_eq!(attempts.len(), 39);
     let ends = attempts.iter().enumerate().map(|(n, attempt)| {
@@ -511,25 +576,26 @@ async fn p11_a_row_that_cannot_be_written_harms_no_neighbour(b: &Bench) -> anyho
             status: Some((Status::Sent, None)),
             ..Finish::of(AttemptState::Accepted)
         };
-        let (ledger, now) = (b.ledger.clone(), b.clock.now());
+        let (ledger, now) = (fixture.ledger.clone(), fixture.clock.now());
         async move { ledger.finish(attempt.attempt_id, &finish, now).await }
     });
     for (n, ended) in futures::future::join_all(ends).await.into_iter().enumerate() {
-        assert_eq!(ended.is_err(), n == 20 && b.db.is_postgres(), "{n}: {ended:?}");
+        assert_eq!(ended.is_err(), n == 20 && fixture.db.is_postgres(), "{n}: {ended:?}");
     }
     Ok(())
 }
 
-async fn phone_of(b: &Bench, message: MessageId) -> anyhow::Result<Option<String>> {
+async fn phone_of(fixture: &LedgerFixture, message: MessageId) -> anyhow::Result<Option<String>> {
     let sql = "SELECT phone_number FROM sms_ledger WHERE message_id = $1";
     let number = |row: &sql::Row| row.get("phone_number");
-    Ok(b.db.one("read a number", sql, args![message.uuid()], number).await?)
+    Ok(fixture.db.one("read a number", sql, args![message.uuid()], number).await?)
 }
 
-async fn totals(b: &Bench) -> anyhow::Result<(i64, i64)> {
+async fn totals(fixture: &LedgerFixture) -> anyhow::Result<(i64, i64)> {
     let sql = "SELECT CAST(COALESCE(sum(messages), 0) AS bigint) AS m,
              CAST(COALESCE(sum(segments), 0) AS bigint) AS s FROM sms_totals";
-    Ok(b.db.one("read the totals", sql, &[], |row| Ok((row.get("m")?, row.get("s")?))).await?)
+    let totals = |row: &sql::Row| Ok((row.get("m")?, row.get("s")?));
+    Ok(fixture.db.one("read the totals", sql, &[], totals).await?)
 }
 
 fn permutations(n: usize) -> Vec<Vec<usize>> {
@@ -558,7 +624,7 @@ macro_rules! rules {
                 let folder = testkit::folder::Folder::new("ledger");
                 let db = super::Pool::sqlite(folder.path()).await?;
                 db.migrate(&[]).await?;
-                super::$rule(&super::bench(db)).await
+                super::$rule(&super::fixture(db)).await
             })+
         }
 
@@ -568,7 +634,7 @@ macro_rules! rules {
                 let url = testkit::engines::Engines::one_by_one().database().await;
                 let db = super::Pool::postgres(&url.into()).await?;
                 db.migrate(&[]).await?;
-                super::$rule(&super::bench(db)).await
+                super::$rule(&super::fixture(db)).await
             })+
         }
     };
@@ -592,6 +658,6 @@ rules!(
     texts_older_than_thirty_days_are_totalled_and_dropped,
 );
 
-fn bench(db: Pool) -> Bench {
-    Bench { ledger: Ledger::new(db.clone()), db, clock: Clock::manual() }
+fn fixture(db: Pool) -> LedgerFixture {
+    LedgerFixture { ledger: Ledger::new(db.clone()), db, clock: Clock::manual() }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bus::Queue;
 use config::{Config, Role};
 use domain::clock::Clock;
-use domain::event::{Envelope, SmsRequested, SmsStatus, Text};
-use domain::ids::{EventId, MessageId, RequestId};
-use domain::vocabulary::{Channel, Reason, Status};
+use domain::event::{Envelope, SmsStatus};
+use domain::ids::MessageId;
+use domain::vocabulary::{Reason, Status};
 use fake_twilio::Fake;
 use service::connections::Connections;
 use service::health::Health;
@@ -17,33 +17,18 @@ use service::start;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::settings;
+use super::{TEXT, job, settings};
 use testkit::engines::Engines as Servers;
 use testkit::http::new_phone;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
-const ARRIVES: Duration = Duration::from_secs(30);
+const ARRIVES: Duration = testkit::PATIENCE;
 
 /// Publishes a text for sms-worker that is valid for this long, by the true time.
 async fn publish(engines: &Connections, phone: &str, secs: i64) -> MessageId {
-    let clock = Clock::system();
-    let (event, message) = (EventId::new(&clock), MessageId::of_request(RequestId::new(&clock)));
-    let not_after = clock.now().plus_secs(secs);
-    let text =
-        Text { phone_number: phone.parse().unwrap(), text: "Your code is 481516.".to_owned() };
-    let sealed =
-        SmsRequested::seal(&engines.keys.event, event, message, None, not_after, &text).unwrap();
-    let data = SmsRequested {
-        message_id: message,
-        request_id: None,
-        channel: Channel::Sms,
-        country: "IR".to_owned(),
-        not_after,
-        requested_at: None,
-        sealed,
-    };
-    engines.bus.publish(&Envelope::with_id(event, clock.now(), "test", None, data)).await.unwrap();
-    message
+    let job = job(&engines.keys, &Clock::system(), None, phone, TEXT, secs);
+    engines.bus.publish(&job).await.unwrap();
+    job.data.message_id
 }
 
 async fn worker_off_by(off_ms: i64) {

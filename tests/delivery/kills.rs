@@ -24,7 +24,7 @@ const ROUNDS: usize = 2;
 const IN_HAND: usize = 3;
 /// P1: a final status within this time of the end of the last fault.
 const SETTLES: Duration = Duration::from_mins(1);
-const ARRIVES: Duration = Duration::from_secs(20);
+const ARRIVES: Duration = testkit::PATIENCE;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Point {
@@ -65,7 +65,7 @@ impl Point {
 }
 
 /// A Latchkey whose sms-worker reaches its database and its broker through proxies.
-struct Stage {
+struct WorkerBehindProxies {
     system: System,
     api: Api,
     fake: Fake,
@@ -76,8 +76,8 @@ struct Stage {
     vhost: String,
 }
 
-impl Stage {
-    async fn set() -> Self {
+impl WorkerBehindProxies {
+    async fn start() -> Self {
         let engines = Engines::shared().fresh().await;
         let fake = Fake::start().await.unwrap();
         let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 0 };
@@ -260,16 +260,16 @@ fn message(request: &str) -> MessageId {
 }
 
 async fn kills(point: Point, rounds: usize) {
-    let mut stage = Stage::set().await;
+    let mut fixture = WorkerBehindProxies::start().await;
     for round in 1..=rounds {
-        let mut lines = stage.round(point).await;
+        let mut lines = fixture.round(point).await;
         lines.dedup();
         for line in lines {
             println!("{:28} round {round:2}  {line}", format!("{point:?}"));
         }
     }
-    stage.empty_queue().await;
-    let dead = stage.system.run(&["dead", "list", "sms-worker", "--json"]);
+    fixture.empty_queue().await;
+    let dead = fixture.system.run(&["dead", "list", "sms-worker", "--json"]);
     assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&dead).unwrap().len(), 0, "{dead}");
 }
 
@@ -307,17 +307,17 @@ mod on_the_engines {
         kills(Point::ToldAndNotAcked, ROUNDS).await;
     }
 
-    /// All points at once, each with its own stage, and two stages for those whose rounds mostly wait until a call
+    /// All points at once, each with its own system, and two systems for those whose rounds mostly wait until a call
     /// without a result is given up.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "takes about 5 minutes: tests/run --slow"]
     async fn p2_twenty_rounds_at_each_point() {
-        let stages = Point::ALL.into_iter().flat_map(|point| match point {
+        let systems = Point::ALL.into_iter().flat_map(|point| match point {
             Point::AfterTheSendingRow
             | Point::AcceptedAndAnswerSwallowed
             | Point::AnswerReadAndIdNotCommitted => vec![kills(point, 10), kills(point, 10)],
             _ => vec![kills(point, 20)],
         });
-        join_all(stages).await;
+        join_all(systems).await;
     }
 }

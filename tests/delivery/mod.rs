@@ -11,9 +11,24 @@ mod unreliable;
 mod voice_fallback;
 mod worker;
 
-use fake_twilio::{Call, Fake};
+use std::sync::Arc;
 
+use bus::Bus;
+use domain::clock::Clock;
+use domain::event::{Envelope, SmsRequested, Text};
+use domain::ids::{EventId, MessageId, RequestId};
+use domain::keys::Keys;
+use domain::vocabulary::Channel;
+use fake_twilio::{Call, Fake};
+use service::connections::Connections;
+use service::health::Health;
+use sql::Pool;
+use store::Store;
+
+use testkit::folder::Folder;
 use testkit::http::Api;
+
+const TEXT: &str = "Your code is 481516.";
 
 /// The address given to Twilio; nothing listens there, so callbacks go to the test's gateway instead.
 const PUBLIC_URL: &str = "https://auth.example.test/base";
@@ -32,6 +47,47 @@ fn settings(fake: &Fake, base_url: &str) -> Vec<(&'static str, String)> {
 
 fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+/// The embedded engines on a manual clock, and the folder of their database.
+async fn embedded_engines() -> (Connections, Folder) {
+    let (folder, clock) = (Folder::new("delivery"), Clock::manual());
+    let sql = Pool::sqlite(folder.path()).await.unwrap();
+    sql.migrate(accounts::FUNCTIONS).await.unwrap();
+    let engines = Connections {
+        bus: Bus::memory(clock.clone()),
+        store: Store::memory(clock.clone()),
+        sql,
+        keys: Arc::new(Keys::from_secret(&[7; 32], None)),
+        clock,
+        health: Health::default(),
+    };
+    (engines, folder)
+}
+
+/// Builds a text for sms-worker that is valid for this long. Without a request it is a notice, which is always wanted.
+fn job(
+    keys: &Keys,
+    clock: &Clock,
+    request: Option<RequestId>,
+    phone: &str,
+    text: &str,
+    secs: i64,
+) -> Envelope<SmsRequested> {
+    let (event, now) = (EventId::new(clock), clock.now());
+    let message = MessageId::of_request(request.unwrap_or_else(|| RequestId::new(clock)));
+    let not_after = now.plus_secs(secs);
+    let text = Text { phone_number: phone.parse().unwrap(), text: text.to_owned() };
+    let data = SmsRequested {
+        message_id: message,
+        request_id: request,
+        channel: Channel::Sms,
+        country: "IR".to_owned(),
+        not_after,
+        requested_at: request.map(|_| now),
+        sealed: SmsRequested::seal(&keys.event, event, message, request, not_after, &text).unwrap(),
+    };
+    Envelope::with_id(event, now, "test", None, data)
 }
 
 /// Returns the code in a text.

@@ -17,7 +17,7 @@ use testkit::eventually;
 use testkit::http::{Api, new_phone};
 use testkit::system::{Side, System};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = testkit::PATIENCE;
 
 both_sides!(
     duplicate_receipts_in_any_order_lead_to_one_final_status,
@@ -25,14 +25,14 @@ both_sides!(
     a_forged_receipt_is_refused_and_changes_nothing,
 );
 
-struct Stage {
+struct SendingSystem {
     system: System,
     api: Api,
     fake: Fake,
 }
 
-impl Stage {
-    async fn set(side: Side) -> Self {
+impl SendingSystem {
+    async fn start(side: Side) -> Self {
         let fake = Fake::start().await.unwrap();
         let settings = settings(&fake, &fake.url());
         let system = System::start(side, &borrowed(&settings)).await;
@@ -85,20 +85,20 @@ fn permutations(states: &[&'static str]) -> Vec<Vec<&'static str>> {
 }
 
 async fn duplicate_receipts_in_any_order_lead_to_one_final_status(side: Side) {
-    let stage = Stage::set(side).await;
-    let ledger = stage.ledger().await;
+    let sending = SendingSystem::start(side).await;
+    let ledger = sending.ledger().await;
     let orders = permutations(&["queued", "sent", "undelivered", "delivered"]);
     assert_eq!(orders.len(), 24);
-    let stage = &stage;
+    let sending = &sending;
     let runs = orders.iter().map(|order| async move {
-        let (request, call) = stage.sent().await;
+        let (request, call) = sending.sent().await;
         for state in order.iter().flat_map(|state| [state, state]).chain(order) {
-            assert_eq!(stage.fake.post(&call, state).await, Some(204), "{order:?}");
+            assert_eq!(sending.fake.post(&call, state).await, Some(204), "{order:?}");
         }
         (order, request)
     });
     for (order, request) in join_all(runs).await {
-        stage.reaches(&request, "delivered").await;
+        sending.reaches(&request, "delivered").await;
         let message = MessageId::of_request(request.parse::<RequestId>().unwrap());
         let message_state = ledger.message_state(message).await.unwrap().unwrap();
         assert_eq!(message_state.status, Status::Delivered, "{order:?}");
@@ -118,7 +118,7 @@ async fn duplicate_receipts_in_any_order_lead_to_one_final_status(side: Side) {
 }
 
 async fn a_receipt_before_the_answer_counts(side: Side) {
-    let stage = Stage::set(side).await;
+    let sending = SendingSystem::start(side).await;
     let script = Script {
         receipts: ["queued", "sent", "delivered"].map(str::to_owned).to_vec(),
         doubled: true,
@@ -126,25 +126,25 @@ async fn a_receipt_before_the_answer_counts(side: Side) {
         early: true,
         ..Script::of([Act::Take])
     };
-    stage.fake.script("", script);
+    sending.fake.script("", script);
     let phone = new_phone();
-    let request = stage.api.otp(&phone).await.expect(202).text("request_id");
-    stage.reaches(&request, "delivered").await;
-    assert_eq!(stage.fake.calls_to(&phone).len(), 1);
+    let request = sending.api.otp(&phone).await.expect(202).text("request_id");
+    sending.reaches(&request, "delivered").await;
+    assert_eq!(sending.fake.calls_to(&phone).len(), 1);
 }
 
 async fn a_forged_receipt_is_refused_and_changes_nothing(side: Side) {
-    let stage = Stage::set(side).await;
-    let (request, call) = stage.sent().await;
-    let (_, other) = stage.sent().await;
+    let sending = SendingSystem::start(side).await;
+    let (request, call) = sending.sent().await;
+    let (_, other) = sending.sent().await;
     let url = call.callback().unwrap().to_owned();
-    let form = stage.fake.form(&call, "delivered");
-    let token = &stage.fake.account.auth_token;
+    let form = sending.fake.form(&call, "delivered");
+    let token = &sending.fake.account.auth_token;
     let right = sign(token, &url, &form);
     let mut bent = right.clone().into_bytes();
     bent[3] = if bent[3] == b'A' { b'B' } else { b'A' };
     let bent = String::from_utf8(bent).unwrap();
-    let local = url.replacen(PUBLIC_URL, &stage.api.url, 1);
+    let local = url.replacen(PUBLIC_URL, &sending.api.url, 1);
     let mut more = form.clone();
     more.push(("ErrorCode".to_owned(), "30003".to_owned()));
     let signature = |value: &str| vec![("X-Twilio-Signature", value.to_owned())];
@@ -166,12 +166,12 @@ async fn a_forged_receipt_is_refused_and_changes_nothing(side: Side) {
     ];
     for (forgery, form, headers) in forgeries {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
-        let answer = stage.fake.post_form(&url, form, &headers).await;
+        let answer = sending.fake.post_form(&url, form, &headers).await;
         println!("{side:?}: {forgery:32} {answer:?}");
         assert_eq!(answer, Some(403), "{forgery}");
     }
-    assert_eq!(status(&stage.api, &request).await, "sent");
+    assert_eq!(status(&sending.api, &request).await, "sent");
     // The same receipt with its own signature is accepted, so the signatures caused the refusals.
-    assert_eq!(stage.fake.post(&call, "delivered").await, Some(204));
-    stage.reaches(&request, "delivered").await;
+    assert_eq!(sending.fake.post(&call, "delivered").await, Some(204));
+    sending.reaches(&request, "delivered").await;
 }

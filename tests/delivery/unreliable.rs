@@ -81,7 +81,7 @@ mod on_the_engines {
             (api.otp(&phone).await.expect(202).text("request_id"), phone)
         });
         let asked = join_all(code_requests).await;
-        eventually("calls in flight", Duration::from_secs(20), async || {
+        eventually("calls in flight", testkit::PATIENCE, async || {
             (fake.calls().len() >= 16).then_some(())
         })
         .await;

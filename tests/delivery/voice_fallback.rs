@@ -4,40 +4,39 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Consumer, Queue, Settlement};
+use bus::{Consumer, Queue, Settlement};
 use config::{Config, Role};
-use domain::clock::Clock;
 use domain::event::{
     CodeRequest, Envelope, Event as _, OtpRequested, OtpTexted, Recipient, SmsRequested, Text,
 };
 use domain::ids::{CodeId, EventId, MessageId, RequestId};
-use domain::keys::Keys;
 use domain::phone::Phone;
-use domain::rng;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, Purpose, Reason, Status};
 use guard::Destination;
 use service::connections::Connections;
-use service::health::Health;
-use sql::Pool;
-use store::{Admission, Admit, Admitted, Closing, Scope, Store};
+use store::{Admission, Admit, Admitted, Closing, Scope};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How far the clock moves per step, and how long a step takes: the bus checks the clock every few milliseconds.
-const STEP: Duration = Duration::from_secs(1);
-const STEP_TAKES: Duration = Duration::from_millis(60);
-const LONG: Duration = Duration::from_secs(30);
+use super::embedded_engines;
+use testkit::PATIENCE;
+use testkit::folder::Folder;
+
+/// How far the clock moves per step. It moves only after this long without a job, so that it does not outrun the service:
+/// only a service that stood still for half a minute would find a code expired.
+const STEP: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_millis(250);
 const TTL_MS: i64 = 300_000;
 
 /// A running otp-worker; the test plays the gateway before it and sms-worker behind it.
-struct Stage {
+struct RunningOtpWorker {
     engines: Connections,
     config: Arc<Config>,
     jobs: Consumer,
     stop: CancellationToken,
     service: JoinHandle<anyhow::Result<()>>,
-    folder: std::path::PathBuf,
+    _folder: Folder,
 }
 
 /// A job that sms-worker received.
@@ -56,32 +55,21 @@ struct Requested {
     recipient: Recipient,
 }
 
-impl Stage {
-    async fn set(settings: &[(&str, &str)]) -> Self {
-        let folder = std::env::temp_dir()
-            .join(format!("latchkey-call-{:016x}", u64::from_be_bytes(rng::bytes())));
+impl RunningOtpWorker {
+    async fn start(settings: &[(&str, &str)]) -> Self {
+        let (engines, folder) = embedded_engines().await;
         let mut given: BTreeMap<_, _> = settings
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        given.insert("LATCHKEY_DATA_DIR".into(), folder.display().to_string());
+        given.insert("LATCHKEY_DATA_DIR".into(), folder.path().display().to_string());
         given.insert("LATCHKEY_RESEND_COOLDOWN_SECS".into(), "0".into());
         let config = Arc::new(Config::from_map(Role::AllInOne, &given).unwrap());
-        let (clock, db) = (Clock::manual(), Pool::sqlite(&folder).await.unwrap());
-        db.migrate(accounts::FUNCTIONS).await.unwrap();
-        let engines = Connections {
-            bus: Bus::memory(clock.clone()),
-            store: Store::memory(clock.clone()),
-            sql: db,
-            keys: Arc::new(Keys::from_secret(&[7; 32], None)),
-            clock,
-            health: Health::default(),
-        };
         let stop = CancellationToken::new();
         let jobs = engines.bus.consume(Queue::SmsWorker, 1000).await.unwrap();
         let service =
             tokio::spawn(otp_worker::run(Arc::clone(&config), engines.clone(), stop.clone()));
-        Self { engines, config, jobs, stop, service, folder }
+        Self { engines, config, jobs, stop, service, _folder: folder }
     }
 
     async fn admit(&self, phone: &str, channel: Channel, ttl_ms: i64) -> Result<Requested, Limit> {
@@ -175,7 +163,7 @@ impl Stage {
     }
 
     async fn job(&mut self) -> Job {
-        let next = tokio::time::timeout(LONG, self.jobs.next()).await.expect("no job in time");
+        let next = tokio::time::timeout(PATIENCE, self.jobs.next()).await.expect("no job in time");
         let message = next.unwrap();
         let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
         let Text { phone_number, text } = envelope.text(&self.engines.keys.event).unwrap();
@@ -189,9 +177,9 @@ impl Stage {
     /// Advances the clock until every one of these phones has a call, in any order; returns all jobs until then.
     async fn until_called(&mut self, phones: &[&str]) -> Vec<Job> {
         let mut jobs = Vec::new();
-        for _ in 0..300 {
+        for _ in 0..140 {
             self.engines.clock.advance(STEP);
-            while let Ok(job) = tokio::time::timeout(STEP_TAKES, self.job()).await {
+            while let Ok(job) = tokio::time::timeout(QUIET, self.job()).await {
                 jobs.push(job);
                 let done = called(&jobs);
                 if phones.iter().all(|phone| done.contains(phone)) {
@@ -207,15 +195,13 @@ impl Stage {
         self.stop.cancel();
         self.service.await.unwrap().unwrap();
         let mut left = Vec::new();
-        while let Ok(Some(message)) = tokio::time::timeout(STEP_TAKES, self.jobs.next()).await {
+        while let Ok(Some(message)) = tokio::time::timeout(QUIET, self.jobs.next()).await {
             let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
             let text = envelope.text(&self.engines.keys.event).unwrap();
             let (channel, message) = (envelope.data.channel, envelope.data.message_id);
             let phone = text.phone_number.expose().to_owned();
             left.push(Job { phone, channel, digits: String::new(), message });
         }
-        self.engines.sql.close().await;
-        drop(std::fs::remove_dir_all(&self.folder));
         left
     }
 }
@@ -228,8 +214,8 @@ const ON: (&str, &str) = ("LATCHKEY_VOICE_FALLBACK_SECS", "20");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p2_only_an_unconfirmed_text_is_followed_by_a_call_and_only_by_one() {
-    let mut stage = Stage::set(&[ON]).await;
-    let store = stage.engines.store.clone();
+    let mut worker = RunningOtpWorker::start(&[ON]).await;
+    let store = worker.engines.store.clone();
     let advance_status = async |asked: &Requested, status, reason| {
         store
             .statuses()
@@ -237,16 +223,16 @@ async fn p2_only_an_unconfirmed_text_is_followed_by_a_call_and_only_by_one() {
             .await
             .unwrap();
     };
-    let began_ms = stage.engines.clock.now_ms();
-    let (_, silent) = stage.texted("+989120000001").await;
-    let (blocked, _) = stage.texted("+989120000002").await;
+    let began_ms = worker.engines.clock.now_ms();
+    let (_, silent) = worker.texted("+989120000001").await;
+    let (blocked, _) = worker.texted("+989120000002").await;
     advance_status(&blocked, Status::Undelivered, Some(Reason::CarrierBlocked)).await;
-    let (delivered, _) = stage.texted("+989120000003").await;
+    let (delivered, _) = worker.texted("+989120000003").await;
     advance_status(&delivered, Status::Delivered, None).await;
-    let (stopped, _) = stage.texted("+989120000004").await;
+    let (stopped, _) = worker.texted("+989120000004").await;
     advance_status(&stopped, Status::Failed, Some(Reason::RecipientOptedOut)).await;
-    let (used, _) = stage.texted("+989120000005").await;
-    let key = stage.engines.keys.phone_key(&Phone::trusted("+989120000005").unwrap());
+    let (used, _) = worker.texted("+989120000005").await;
+    let key = worker.engines.keys.phone_key(&Phone::trusted("+989120000005").unwrap());
     let destination = Destination { country: "IR", operator_prefix: "989120" };
     store
         .codes()
@@ -254,25 +240,25 @@ async fn p2_only_an_unconfirmed_text_is_followed_by_a_call_and_only_by_one() {
         .await
         .unwrap();
     // The client requested a call: that is the one call.
-    let by_voice = stage.admit("+989120000006", Channel::Voice, TTL_MS).await.unwrap();
-    stage.publish::<OtpRequested>(&by_voice).await;
-    assert_eq!(stage.job().await.channel, Channel::Voice);
+    let by_voice = worker.admit("+989120000006", Channel::Voice, TTL_MS).await.unwrap();
+    worker.publish::<OtpRequested>(&by_voice).await;
+    assert_eq!(worker.job().await.channel, Channel::Voice);
     // Less than 10 s are left when the call is due.
-    let late = stage.admit("+989120000007", Channel::Sms, 29_000).await.unwrap();
-    stage.publish::<OtpRequested>(&late).await;
-    stage.job().await;
+    let late = worker.admit("+989120000007", Channel::Sms, 29_000).await.unwrap();
+    worker.publish::<OtpRequested>(&late).await;
+    worker.job().await;
     // Two requests share a code, and the first one's event comes twice.
-    let (twice, _) = stage.texted("+989120000008").await;
-    stage.texted("+989120000008").await;
-    stage.publish::<OtpTexted>(&twice).await;
+    let (twice, _) = worker.texted("+989120000008").await;
+    worker.texted("+989120000008").await;
+    worker.publish::<OtpTexted>(&twice).await;
 
-    let mut jobs = stage.until_called(&["+989120000001", "+989120000002", "+989120000008"]).await;
-    let waited_ms = stage.engines.clock.now_ms() - began_ms;
+    let mut jobs = worker.until_called(&["+989120000001", "+989120000002", "+989120000008"]).await;
+    let waited_ms = worker.engines.clock.now_ms() - began_ms;
     assert!(waited_ms >= 20_000, "called after {waited_ms} ms");
     // Requested when the others were due, and called 20 s later: every other call was made by then.
-    let last = stage.admit("+989120000009", Channel::Sms, TTL_MS).await.unwrap();
-    stage.publish::<OtpRequested>(&last).await;
-    jobs.extend(stage.until_called(&["+989120000009"]).await);
+    let last = worker.admit("+989120000009", Channel::Sms, TTL_MS).await.unwrap();
+    worker.publish::<OtpRequested>(&last).await;
+    jobs.extend(worker.until_called(&["+989120000009"]).await);
     let ids: Vec<_> = jobs.iter().filter(|job| job.phone.ends_with('8')).collect();
     assert!(ids.iter().all(|job| job.message == ids[0].message), "one call, from any request");
     let call = jobs.iter().find(|job| job.phone == silent.phone).unwrap();
@@ -284,36 +270,36 @@ async fn p2_only_an_unconfirmed_text_is_followed_by_a_call_and_only_by_one() {
     phones.dedup();
     let wanted = ["+989120000001", "+989120000002", "+989120000008", "+989120000009"];
     assert_eq!(phones, wanted);
-    let left = stage.end().await;
+    let left = worker.end().await;
     assert!(called(&left).iter().all(|phone| wanted.contains(phone)), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fallback_call_counts_against_the_budgets_and_is_skipped_when_they_are_exhausted() {
     let budget = ("LATCHKEY_SENDS_PER_PHONE_HOUR", "2");
-    let mut stage = Stage::set(&[ON, budget]).await;
+    let mut worker = RunningOtpWorker::start(&[ON, budget]).await;
     let spent = "+989120000011";
-    stage.texted(spent).await;
-    stage.texted(spent).await;
-    let (asked, _) = stage.texted("+989120000012").await;
-    let jobs = stage.until_called(&["+989120000012"]).await;
+    worker.texted(spent).await;
+    worker.texted(spent).await;
+    let (asked, _) = worker.texted("+989120000012").await;
+    let jobs = worker.until_called(&["+989120000012"]).await;
     assert_eq!(called(&jobs), ["+989120000012"]);
     // A text and a call make two. The call has its own record: the requester's status is unaffected by it.
-    let refused = stage.admit("+989120000012", Channel::Sms, TTL_MS).await;
+    let refused = worker.admit("+989120000012", Channel::Sms, TTL_MS).await;
     assert_eq!(refused.err(), Some(Limit::PhoneHour));
     let status =
-        stage.engines.store.statuses().get(asked.code_request.request_id).await.unwrap().unwrap();
+        worker.engines.store.statuses().get(asked.code_request.request_id).await.unwrap().unwrap();
     assert_eq!((status.status, status.channel), (Status::Issued, Channel::Sms));
-    assert!(called(&stage.end().await).is_empty());
+    assert!(called(&worker.end().await).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_setting_no_fallback_call_is_scheduled() {
-    let mut stage = Stage::set(&[]).await;
-    let bus = stage.engines.bus.clone();
-    stage.texted("+989120000021").await;
-    stage.end().await;
+    let mut worker = RunningOtpWorker::start(&[]).await;
+    let bus = worker.engines.bus.clone();
+    worker.texted("+989120000021").await;
+    worker.end().await;
     let mut left = bus.consume(Queue::OtpWorker, 10).await.unwrap();
-    let next = tokio::time::timeout(STEP_TAKES, left.next()).await;
+    let next = tokio::time::timeout(QUIET, left.next()).await;
     assert!(next.is_err(), "{next:?}");
 }

@@ -14,7 +14,7 @@ mod on_the_engines {
     use testkit::engines::Engines;
     use testkit::http::{new_phone, status_of};
     use testkit::process::Binary;
-    use testkit::proxy::{Fault, Proxy};
+    use testkit::proxy::Fault;
     use testkit::system::{Apart, STOP_LIMIT, System};
     use testkit::{eventually, in_time};
 
@@ -105,8 +105,7 @@ mod on_the_engines {
     async fn p12_a_queue_changed_under_a_worker_is_named_and_the_worker_recovers_by_itself() {
         let mut engines = Engines::shared().fresh().await;
         let straight = engines.amqp_url.clone();
-        let (mut proxy, url) = Proxy::before_url(&straight).await;
-        engines.amqp_url = url;
+        let mut proxy = engines.proxy_broker().await;
         let counts = Apart { gateways: 1, otp_workers: 1, sms_workers: 1 };
         let mut system = System::apart(engines, counts, &[]).await;
         proxy.set(Fault::Refuse).await;
@@ -119,19 +118,19 @@ mod on_the_engines {
         proxy.set(Fault::None).await;
         let worker = system.all(Binary::OtpWorker).next().unwrap();
         let ready = format!("{}/readyz", worker.ops_url);
-        eventually("the queue's name in the log", Duration::from_secs(30), async || {
+        eventually("the queue's name in the log", testkit::PATIENCE, async || {
             worker.server.output().contains("declare the queue otp-worker").then_some(())
         })
         .await;
         assert_eq!(status_of(&ready).await, Some(503));
         delete().await;
-        eventually("the worker's return", Duration::from_mins(1), async || {
+        eventually("the worker's return", testkit::PATIENCE, async || {
             (status_of(&ready).await == Some(200)).then_some(())
         })
         .await;
         let api = system.api();
         let phone = new_phone();
-        eventually("an accepted code request", Duration::from_mins(1), async || {
+        eventually("an accepted code request", testkit::PATIENCE, async || {
             (api.otp(&phone).await.status == 202).then_some(())
         })
         .await;

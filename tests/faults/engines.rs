@@ -9,8 +9,8 @@ mod on_the_engines {
     use crate::journeys::TWICE;
     use testkit::engines::EngineSet;
     use testkit::eventually;
-    use testkit::http::{Answer, Api, new_phone};
-    use testkit::launch::Keeps;
+    use testkit::http::{ANSWERED_WITHIN, Answer, Api, new_phone};
+    use testkit::launch::{Keeps, Restart as _};
     use testkit::postgres::Postgres;
     use testkit::rabbit::Rabbit;
     use testkit::redis::Redis;
@@ -25,13 +25,13 @@ mod on_the_engines {
     }
 
     /// Private engines, as durable as in production.
-    struct Rig {
+    struct PrivateEngines {
         rabbit: Rabbit,
         redis: Redis,
         postgres: Postgres,
     }
 
-    impl Rig {
+    impl PrivateEngines {
         async fn start() -> Self {
             let (rabbit, redis, postgres) = tokio::join!(
                 Rabbit::start(Keeps::Everything),
@@ -65,9 +65,6 @@ mod on_the_engines {
             }
         }
     }
-
-    /// P1: no answer takes longer.
-    const ANSWERED_WITHIN: Duration = Duration::from_millis(2500);
 
     /// A login with a code that nobody has: refused (401), or unavailable (503).
     async fn attempt(api: &Api) -> (Answer, Duration) {
@@ -122,34 +119,34 @@ mod on_the_engines {
 
     async fn breaks(engine: Engine, away: Duration) {
         let provider = Provider::start().await;
-        let mut rig = Rig::start().await;
-        let system = System::apart(rig.set().await, TWICE, &provider.settings()).await;
+        let mut private = PrivateEngines::start().await;
+        let system = System::apart(private.set().await, TWICE, &provider.settings()).await;
         let apis = [system.api_of(0), system.api_of(1)];
         let unbroken = System::start(Side::Embedded, &[]).await;
         let twin = unbroken.api();
         let load = Load::on(apis.to_vec());
         load.more(30).await;
 
-        rig.server(engine).kill9().await;
-        rig.start_again(engine).await;
+        private.server(engine).kill9().await;
+        private.start_again(engine).await;
         let healed = Instant::now();
         back("back after a restart", &apis, &provider, healed).await;
         load.more(30).await;
 
-        rig.server(engine).kill9().await;
+        private.server(engine).kill9().await;
         let gone = Instant::now();
         let asked = refused_in_time(engine, &apis, &twin, gone + away).await;
         println!("{engine:?} away for {:?}: {asked} logins answered in time", gone.elapsed());
-        rig.start_again(engine).await;
+        private.start_again(engine).await;
         let healed = Instant::now();
         back("back after it was away", &apis, &provider, healed).await;
         load.more(30).await;
 
-        rig.server(engine).pause().await;
+        private.server(engine).pause().await;
         let until = Instant::now() + Duration::from_secs(6);
         let asked = refused_in_time(engine, &apis, &twin, until).await;
         println!("{engine:?} hung: {asked} logins answered in time");
-        rig.server(engine).resume();
+        private.server(engine).resume();
         let healed = Instant::now();
         back("back after it hung", &apis, &provider, healed).await;
         load.more(30).await;

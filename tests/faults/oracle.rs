@@ -150,7 +150,7 @@ mod tests {
         held.at_most = 2;
         held.texts.push(text("+3", "444444"));
         held.texts.push(text("+9", "999999"));
-        held.told[0].took = Duration::from_secs(19);
+        held.told[0].took = Duration::from_secs(46);
         held.told[1].word = Word::Odd(500, String::new());
         held.dead_letters = 1;
         let found = held.findings();

@@ -1,7 +1,7 @@
 //! Lost answers, and the named windows that they open: W2, W3, W4, W6.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::clock::Clock;
 use futures::future::join_all;
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::Barrier;
 
 use super::{Place, claims};
-use crate::accounts::inside::Inside;
+use crate::accounts::in_process::InProcessLatchkey;
 use crate::everywhere;
 use testkit::both_sides;
 use testkit::eventually;
@@ -177,7 +177,7 @@ async fn w6_a_login_without_a_key_whose_answer_was_lost_needs_a_new_code(place: 
             behind.try_call(Method::POST, "/v1/login", Some(&body), &[]).await.map(|a| a.status)
         })
     };
-    eventually("the login's commit", Duration::from_secs(10), async || {
+    eventually("the login's commit", testkit::PATIENCE, async || {
         let status = api.status(&request).await.expect(200).text("status");
         (status == "verified").then_some(())
     })
@@ -192,7 +192,7 @@ async fn w6_a_login_without_a_key_whose_answer_was_lost_needs_a_new_code(place: 
 both_sides!(p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others);
 
 async fn p9_p13_a_gateway_whose_clock_is_an_hour_off_answers_like_the_others(side: Side) {
-    let mut latchkey = Inside::start(side, 1).await;
+    let mut latchkey = InProcessLatchkey::start(side, 1).await;
     let (ahead, behind) = (Clock::manual(), Clock::manual());
     latchkey.advance(3600);
     ahead.advance(Duration::from_hours(2));
@@ -239,8 +239,7 @@ mod on_the_engines {
     async fn w6_a_login_whose_commit_was_not_confirmed_needs_a_new_code() {
         let mut engines = Engines::shared().fresh().await;
         let direct = engines.database_url.clone();
-        let (mut proxy, url) = Proxy::before_url(&engines.database_url).await;
-        engines.database_url = url;
+        let mut proxy = engines.proxy_database().await;
         let system = System::on(engines, &[]).await;
         let api = system.api();
         let phone = new_phone();
@@ -261,7 +260,7 @@ mod on_the_engines {
         let count = async |look: &mut sqlx::PgConnection, sql: &'static str| {
             sqlx::query_scalar::<_, i64>(sql).fetch_one(look).await.unwrap()
         };
-        eventually("the sign-in at the lock", Duration::from_secs(10), async || {
+        eventually("the sign-in at the lock", testkit::PATIENCE, async || {
             let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
             (count(&mut look, waiting).await > 0).then_some(())
@@ -276,7 +275,7 @@ mod on_the_engines {
 
         let asked = api.otp(&phone).await.expect(202).text("request_id");
         let fresh = api.code(&phone, 2).await;
-        let login = eventually("the database's return", Duration::from_mins(1), async || {
+        let login = eventually("the database's return", testkit::PATIENCE, async || {
             Some(api.login_for(&phone, &fresh, &asked).await).filter(|answer| answer.status != 503)
         });
         login.await.expect(200);
@@ -286,8 +285,8 @@ mod on_the_engines {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn w2_a_code_request_whose_confirm_was_lost_gives_503_and_the_same_key_finds_it_again() {
         let mut engines = Engines::shared().fresh().await;
-        let (mut proxy, url) = Proxy::before_url(&engines.amqp_url).await;
-        let straight = std::mem::replace(&mut engines.amqp_url, url);
+        let straight = engines.amqp_url.clone();
+        let mut proxy = engines.proxy_broker().await;
         // The gateways connect through the proxy, the workers directly to the broker.
         let counts = testkit::system::Apart { otp_workers: 0, sms_workers: 0, ..TWICE };
         let gateways = System::apart(engines.clone(), counts, &[]).await;
@@ -301,21 +300,20 @@ mod on_the_engines {
         let phone = new_phone();
 
         proxy.set(Fault::SwallowAnswers).await;
-        let start = Instant::now();
-        otp_with(&api, &phone, "lost").await.problem(503, "temporarily_unavailable");
-        assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+        let refused = api.in_time("a lost confirm", otp_with(&api, &phone, "lost")).await;
+        refused.problem(503, "temporarily_unavailable");
         let code = api.code(&phone, 1).await;
         proxy.set(Fault::None).await;
         proxy.cut_all();
 
-        let found = eventually("the broker's return", Duration::from_mins(1), async || {
+        let found = eventually("the broker's return", testkit::PATIENCE, async || {
             Some(otp_with(&api, &phone, "lost").await).filter(|answer| answer.status == 202)
         })
         .await;
         let messages = api.messages(&phone).await;
         assert_eq!(messages.len(), 1, "more than one text");
         assert_eq!(messages[0]["request_id"], found.body["request_id"]);
-        eventually("the end of the second event", Duration::from_secs(20), async || {
+        eventually("the end of the second event", testkit::PATIENCE, async || {
             let queue = gateways.run(&["dead", "list", "--json"]);
             let mut connection = postgres::connect(&engines.database_url).await.ok()?;
             let row = sqlx::query("SELECT count(*) AS n FROM sms_attempts")

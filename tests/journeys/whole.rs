@@ -1,7 +1,5 @@
 //! A user's whole journey: sign-up, code, login, refresh, verify, me, logout, and login again.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{Place, claims};
@@ -71,8 +69,7 @@ async fn the_status_of_a_code_request_goes_from_accepted_to_verified(place: Plac
     let phone = new_phone();
     let request = api.otp(&phone).await.expect(202).text("request_id");
     let mut seen = Vec::new();
-    let within = Duration::from_secs(20);
-    eventually("the text to be sent", within, async || {
+    eventually("the text to be sent", testkit::PATIENCE, async || {
         let status = api.status(&request).await.expect(200).text("status");
         if seen.last() != Some(&status) {
             seen.push(status.clone());

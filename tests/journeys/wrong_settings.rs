@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
 
 use testkit::folder::Folder;
 use testkit::in_time;
@@ -88,7 +87,7 @@ async fn refusal(binary: Binary, settings: &BTreeMap<String, String>) -> String 
         BTreeMap::from([("LATCHKEY_DATA_DIR".to_owned(), home.join("data").display().to_string())]);
     all.extend(settings.clone());
     let mut process = Process::start(binary, home.path(), &all);
-    let ended = in_time(Duration::from_secs(20), async || process.server.ended()).await;
+    let ended = in_time(testkit::PATIENCE, async || process.server.ended()).await;
     let output = process.server.output();
     let Some(status) = ended else { panic!("{binary:?} {settings:?} kept running:\n{output}") };
     assert_eq!(status.code(), Some(1), "{binary:?} {settings:?}:\n{output}");

@@ -6,6 +6,7 @@ use std::thread;
 
 use crate::launch::{Keeps, allowed};
 use crate::postgres::Postgres;
+use crate::proxy::Proxy;
 use crate::rabbit::Rabbit;
 use crate::redis::Redis;
 
@@ -70,6 +71,21 @@ impl Engines {
 }
 
 impl EngineSet {
+    /// Puts a proxy before the database.
+    pub async fn proxy_database(&mut self) -> Proxy {
+        through_a_proxy(&mut self.database_url).await
+    }
+
+    /// Puts a proxy before Redis.
+    pub async fn proxy_redis(&mut self) -> Proxy {
+        through_a_proxy(&mut self.redis_url).await
+    }
+
+    /// Puts a proxy before the broker.
+    pub async fn proxy_broker(&mut self) -> Proxy {
+        through_a_proxy(&mut self.amqp_url).await
+    }
+
     /// Returns the URLs as the product's settings.
     pub fn env(&self) -> BTreeMap<String, String> {
         [
@@ -80,6 +96,12 @@ impl EngineSet {
         .map(|(name, url)| (name.to_owned(), url.clone()))
         .into()
     }
+}
+
+async fn through_a_proxy(url: &mut String) -> Proxy {
+    let (proxy, through) = Proxy::before_url(url).await;
+    *url = through;
+    proxy
 }
 
 /// An engine that starts by itself and can be started in its own thread.
@@ -155,6 +177,7 @@ mod on_the_engines {
     use sqlx::Connection as _;
 
     use super::*;
+    use crate::launch::Restart as _;
     use crate::postgres;
     use std::time::Duration;
     use tokio::time::timeout;
@@ -268,7 +291,7 @@ mod on_the_engines {
         private.restart().await;
         // The listener may open before the last vhost is up.
         let length =
-            crate::eventually("the queue after the restart", Duration::from_secs(30), async || {
+            crate::eventually("the queue after the restart", crate::PATIENCE, async || {
                 queue_length(&url, "mark").await.ok()
             });
         assert_eq!(length.await, 0);

@@ -40,6 +40,28 @@ pub async fn start_on_a_free_port(
     panic!("{failures}");
 }
 
+/// A private server that can be restarted on the same port and data.
+#[expect(async_fn_in_trait, reason = "tests await these in their own task")]
+pub trait Restart {
+    fn server(&mut self) -> (&mut Server, u16);
+
+    /// Whether the server on this port answers.
+    async fn answers(port: u16) -> bool;
+
+    /// Ends it like a power cut and starts it again.
+    async fn restart(&mut self) {
+        self.server().0.kill9().await;
+        self.start_again().await;
+    }
+
+    /// Starts it after [`Server::kill9`].
+    async fn start_again(&mut self) {
+        let (server, port) = self.server();
+        server.spawn();
+        server.ready(START_LIMIT, async || Self::answers(port).await).await;
+    }
+}
+
 /// Sends these bytes and reports whether the answer begins as expected.
 pub async fn exchange(port: u16, request: &[u8], answer: &[u8]) -> bool {
     let talk = async {

@@ -18,6 +18,10 @@ pub mod system;
 
 use std::time::{Duration, Instant};
 
+/// How long a test waits for what must come. It ends a test that would hang, and is no measure of speed: a machine that
+/// is ten times slower than usual needs much less.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Waits until the probe returns something; fails with `what` after `within`.
 pub async fn eventually<T>(
     what: &str,

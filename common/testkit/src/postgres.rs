@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use crate::folder::Folder;
 use crate::guard::Ending;
-use crate::launch::{self, Keeps, START_LIMIT};
+use crate::launch::{self, Keeps, Restart};
 use crate::server::{Launch, Server, find_program};
 
 const USER: &str = "latchkey";
@@ -65,7 +65,7 @@ impl Postgres {
             owner,
             ending: Ending::Quit,
         };
-        let (server, port) = launch::start_on_a_free_port(launch, answers).await;
+        let (server, port) = launch::start_on_a_free_port(launch, Self::answers).await;
         Self { server, port, databases: AtomicU32::new(0), _folder: folder }
     }
 
@@ -83,18 +83,15 @@ impl Postgres {
         connection.close().await.expect("close the connection");
         self.url(&name)
     }
+}
 
-    /// Ends it like a power cut and restarts it on the same port and data.
-    pub async fn restart(&mut self) {
-        self.server.kill9().await;
-        self.start_again().await;
+impl Restart for Postgres {
+    fn server(&mut self) -> (&mut Server, u16) {
+        (&mut self.server, self.port)
     }
 
-    /// Restarts it after [`Server::kill9`] on the same port and data.
-    pub async fn start_again(&mut self) {
-        self.server.spawn();
-        let port = self.port;
-        self.server.ready(START_LIMIT, async || answers(port).await).await;
+    async fn answers(port: u16) -> bool {
+        connect(&format!("postgres://{USER}@127.0.0.1:{port}/postgres")).await.is_ok()
     }
 }
 
@@ -109,10 +106,6 @@ pub fn dump(url: &str) -> String {
     let output = Command::new(program).args(["--inserts", url]).output().expect("run pg_dump");
     assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("the database is UTF-8")
-}
-
-async fn answers(port: u16) -> bool {
-    connect(&format!("postgres://{USER}@127.0.0.1:{port}/postgres")).await.is_ok()
 }
 
 fn settings(folder: &Folder, port: u16, keeps: Keeps) -> Vec<String> {

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::folder::{Folder, free_port};
 use crate::guard::Ending;
-use crate::launch::{self, Keeps, START_LIMIT};
+use crate::launch::{self, Keeps, Restart};
 use crate::server::{Launch, Server, find_program};
 
 /// The folder whose programs skip the wrapper that switches users.
@@ -55,7 +55,7 @@ impl Rabbit {
             owner: None,
             ending: Ending::Kill,
         };
-        let (server, port) = launch::start_on_a_free_port(launch, answers).await;
+        let (server, port) = launch::start_on_a_free_port(launch, Self::answers).await;
         let env = server.env().clone();
         Self { server, port, env, vhosts: Mutex::default(), _epmd: epmd, folder }
     }
@@ -114,24 +114,17 @@ impl Rabbit {
         );
         printed
     }
-
-    /// Kills it and restarts it on the same port and data.
-    pub async fn restart(&mut self) {
-        self.server.kill9().await;
-        self.start_again().await;
-    }
-
-    /// Restarts it after [`Server::kill9`] on the same port and data.
-    pub async fn start_again(&mut self) {
-        self.server.spawn();
-        let port = self.port;
-        self.server.ready(START_LIMIT, async || answers(port).await).await;
-    }
 }
 
-async fn answers(port: u16) -> bool {
-    // The listener opens last; the answer begins with a method frame, Connection.Start.
-    launch::exchange(port, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00").await
+impl Restart for Rabbit {
+    fn server(&mut self) -> (&mut Server, u16) {
+        (&mut self.server, self.port)
+    }
+
+    async fn answers(port: u16) -> bool {
+        // The listener opens last; the answer begins with a method frame, Connection.Start.
+        launch::exchange(port, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00").await
+    }
 }
 
 async fn start_epmd(folder: &Folder) -> (Server, u16) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::folder::Folder;
 use crate::guard::Ending;
-use crate::launch::{self, Keeps, START_LIMIT};
+use crate::launch::{self, Keeps, Restart};
 use crate::server::{Launch, Server, find_program};
 
 const PASSWORD: &str = "redis-password-of-the-tests";
@@ -38,7 +38,7 @@ impl Redis {
                 ending: Ending::Kill,
             }
         };
-        let (server, port) = launch::start_on_a_free_port(launch, answers).await;
+        let (server, port) = launch::start_on_a_free_port(launch, Self::answers).await;
         Self { server, port, given: AtomicU32::new(0), folder }
     }
 
@@ -57,25 +57,18 @@ impl Redis {
     pub fn data(&self) -> std::path::PathBuf {
         self.folder.join("data")
     }
-
-    /// Kills it and restarts it on the same port and data.
-    pub async fn restart(&mut self) {
-        self.server.kill9().await;
-        self.start_again().await;
-    }
-
-    /// Restarts it after [`Server::kill9`] on the same port and data.
-    pub async fn start_again(&mut self) {
-        self.server.spawn();
-        let port = self.port;
-        self.server.ready(START_LIMIT, async || answers(port).await).await;
-    }
 }
 
-async fn answers(port: u16) -> bool {
-    let hello = format!("AUTH {PASSWORD}\r\nPING\r\n");
-    // While it loads its file it answers LOADING instead of PONG.
-    launch::exchange(port, hello.as_bytes(), b"+OK\r\n+PONG\r\n").await
+impl Restart for Redis {
+    fn server(&mut self) -> (&mut Server, u16) {
+        (&mut self.server, self.port)
+    }
+
+    async fn answers(port: u16) -> bool {
+        let hello = format!("AUTH {PASSWORD}\r\nPING\r\n");
+        // While it loads its file it answers LOADING instead of PONG.
+        launch::exchange(port, hello.as_bytes(), b"+OK\r\n+PONG\r\n").await
+    }
 }
 
 fn settings(folder: &Folder, port: u16, keeps: Keeps) -> String {

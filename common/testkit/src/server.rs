@@ -122,7 +122,7 @@ impl Server {
         signal("KILL", &all);
         child.wait().expect("wait for our own child");
         guard::forget_group(child.id());
-        eventually("the end of the killed processes", Duration::from_secs(10), async || {
+        eventually("the end of the killed processes", crate::PATIENCE, async || {
             all.iter().all(|pid| state(*pid).is_none()).then_some(())
         })
         .await;
@@ -145,7 +145,7 @@ impl Server {
     pub async fn pause(&self) {
         let all = tree(self.pid());
         signal("STOP", &all);
-        eventually("the processes to stop", Duration::from_secs(10), async || {
+        eventually("the processes to stop", crate::PATIENCE, async || {
             all.iter().all(|pid| matches!(state(*pid).as_deref(), None | Some("T"))).then_some(())
         })
         .await;
@@ -298,12 +298,10 @@ mod tests {
         server.spawn();
         let log = server.log().to_owned();
         server
-            .ready(Duration::from_secs(10), async || {
-                fs::read_to_string(&log).unwrap().contains("up")
-            })
+            .ready(crate::PATIENCE, async || fs::read_to_string(&log).unwrap().contains("up"))
             .await;
         let parent = server.pid();
-        let all = eventually("the child", Duration::from_secs(10), async || {
+        let all = eventually("the child", crate::PATIENCE, async || {
             Some(tree(parent)).filter(|all| all.len() == 2)
         })
         .await;
@@ -323,11 +321,11 @@ mod tests {
         let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done";
         let mut server = shell(&folder, &format!("sh -c '{spin}'; echo done; exec sleep 60"));
         server.spawn();
-        eventually("time spent by the child", Duration::from_secs(30), async || {
+        eventually("time spent by the child", crate::PATIENCE, async || {
             (server.cpu_secs() > 0.02).then_some(())
         })
         .await;
-        eventually("the child's end", Duration::from_secs(30), async || {
+        eventually("the child's end", crate::PATIENCE, async || {
             server.output().contains("done").then_some(())
         })
         .await;
@@ -344,11 +342,9 @@ mod tests {
         server.spawn();
         let log = server.log().to_owned();
         server
-            .ready(Duration::from_secs(10), async || {
-                fs::read_to_string(&log).unwrap().contains("up")
-            })
+            .ready(crate::PATIENCE, async || fs::read_to_string(&log).unwrap().contains("up"))
             .await;
-        let status = server.terminate(Duration::from_secs(10)).await;
+        let status = server.terminate(crate::PATIENCE).await;
         assert_eq!(status.code(), Some(7));
         assert!(!was_killed(status));
         assert_eq!(server.output(), "up\nbye\n");
@@ -359,7 +355,7 @@ mod tests {
         let folder = Folder::new("fails");
         let mut server = shell(&folder, "echo no such luck; exit 3");
         server.spawn();
-        let why = server.try_ready(Duration::from_secs(10), async || false).await.unwrap_err();
+        let why = server.try_ready(crate::PATIENCE, async || false).await.unwrap_err();
         assert!(why.contains("exit status: 3") && why.contains("no such luck"), "{why}");
     }
 

@@ -6,7 +6,7 @@ use accounts::{
 };
 
 use super::contract;
-use super::world::{GRACE, IDLE, LIMITS, Phone, World, signed_in, token};
+use super::fixture::{AccountsFixture, GRACE, IDLE, LIMITS, Phone, signed_in, token};
 
 contract!(
     a_session_keeps_the_key_that_it_was_started_with,
@@ -25,40 +25,40 @@ fn by(key: &str, session: &Session, generation: i64) -> Presented<'static> {
     Presented { jkt: Some(jkt), ..token(session.id, generation) }
 }
 
-async fn bound(world: &World) -> (User, Session) {
+async fn bound(fixture: &AccountsFixture) -> (User, Session) {
     let phone = Phone::new();
-    let mut code_request = world.code_request(&phone, world.code());
-    code_request.session.jkt = Some(KEY);
-    signed_in(world.db.accounts.sign_in(code_request).await.unwrap())
+    let mut sign_in = fixture.new_sign_in(&phone, fixture.code());
+    sign_in.session.jkt = Some(KEY);
+    signed_in(fixture.db.accounts.sign_in(sign_in).await.unwrap())
 }
 
-async fn refresh(world: &World, presented: Presented<'_>) -> RefreshOutcome {
-    world.db.sessions.refresh(presented, GRACE, IDLE, world.now()).await.unwrap()
+async fn refresh(fixture: &AccountsFixture, presented: Presented<'_>) -> RefreshOutcome {
+    fixture.db.sessions.refresh(presented, GRACE, IDLE, fixture.now()).await.unwrap()
 }
 
-async fn generation(world: &World, session: &Session) -> Option<i64> {
-    let live = world.db.sessions.live(session.id, world.now()).await.unwrap();
+async fn generation(fixture: &AccountsFixture, session: &Session) -> Option<i64> {
+    let live = fixture.db.sessions.live(session.id, fixture.now()).await.unwrap();
     live.map(|live| live.session.generation)
 }
 
-async fn a_session_keeps_the_key_that_it_was_started_with(world: World) {
+async fn a_session_keeps_the_key_that_it_was_started_with(fixture: AccountsFixture) {
     let phone = Phone::new();
-    let mut code_request = world.code_request(&phone, world.code());
-    code_request.session.jkt = Some(KEY);
-    code_request.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
-    let (user, session) = signed_in(world.db.accounts.sign_in(code_request).await.unwrap());
+    let mut sign_in = fixture.new_sign_in(&phone, fixture.code());
+    sign_in.session.jkt = Some(KEY);
+    sign_in.key = Some(LoginKey { key_hash: "key", body_hash: "body" });
+    let (user, session) = signed_in(fixture.db.accounts.sign_in(sign_in).await.unwrap());
     assert_eq!(session.jkt.as_deref(), Some(KEY));
-    let now = world.now();
-    assert_eq!(world.db.sessions.live(session.id, now).await.unwrap().unwrap().session, session);
+    let now = fixture.now();
+    assert_eq!(fixture.db.sessions.live(session.id, now).await.unwrap().unwrap().session, session);
     assert_eq!(
-        world.db.sessions.of_user(user.id, now).await.unwrap(),
+        fixture.db.sessions.of_user(user.id, now).await.unwrap(),
         std::slice::from_ref(&session)
     );
-    let replay = world.db.accounts.login_replay("key", now).await.unwrap().unwrap();
+    let replay = fixture.db.accounts.login_replay("key", now).await.unwrap().unwrap();
     assert_eq!(replay.session.unwrap().session, session);
 
-    assert_eq!(world.set_password(&session, None, "hash").await, Ok(true));
-    let mut started = world.new_session();
+    assert_eq!(fixture.set_password(&session, None, "hash").await, Ok(true));
+    let mut started = fixture.new_session();
     (started.method, started.jkt) = (Method::Pwd, Some(OTHER));
     let by_password = PasswordSignIn {
         claimant: phone.stranger(),
@@ -69,62 +69,64 @@ async fn a_session_keeps_the_key_that_it_was_started_with(world: World) {
         traceparent: None,
         now,
     };
-    let outcome = world.db.accounts.start_password_session(by_password).await.unwrap();
+    let outcome = fixture.db.accounts.start_password_session(by_password).await.unwrap();
     let Ok(PasswordOutcome::SignedIn { session, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(session.jkt.as_deref(), Some(OTHER));
-    assert_eq!(world.db.sessions.live(session.id, now).await.unwrap().unwrap().session, session);
+    assert_eq!(fixture.db.sessions.live(session.id, now).await.unwrap().unwrap().session, session);
 }
 
-async fn p9_a_bound_session_is_refreshed_and_repeated_only_with_its_key(world: World) {
-    let (_, session) = bound(&world).await;
-    let rotated = refresh(&world, by(KEY, &session, 1)).await;
+async fn p9_a_bound_session_is_refreshed_and_repeated_only_with_its_key(fixture: AccountsFixture) {
+    let (_, session) = bound(&fixture).await;
+    let rotated = refresh(&fixture, by(KEY, &session, 1)).await;
     let RefreshOutcome::Rotated(second) = rotated else { panic!("{rotated:?}") };
     assert_eq!((second.generation, second.jkt.as_deref()), (2, Some(KEY)));
-    world.advance(GRACE - 1);
-    assert_eq!(refresh(&world, by(OTHER, &session, 1)).await, RefreshOutcome::Unproven);
-    assert_eq!(refresh(&world, token(session.id, 1)).await, RefreshOutcome::Unproven);
-    assert_eq!(refresh(&world, by(KEY, &session, 1)).await, RefreshOutcome::Repeated(second));
-    let ended = world.db.sessions.blacklist(by(KEY, &session, 2), world.now()).await.unwrap();
+    fixture.advance(GRACE - 1);
+    assert_eq!(refresh(&fixture, by(OTHER, &session, 1)).await, RefreshOutcome::Unproven);
+    assert_eq!(refresh(&fixture, token(session.id, 1)).await, RefreshOutcome::Unproven);
+    assert_eq!(refresh(&fixture, by(KEY, &session, 1)).await, RefreshOutcome::Repeated(second));
+    let ended = fixture.db.sessions.blacklist(by(KEY, &session, 2), fixture.now()).await.unwrap();
     assert_eq!(ended, BlacklistOutcome::Ended);
 }
 
-async fn a_token_without_the_key_neither_uses_a_bound_session_nor_ends_it(world: World) {
-    let (_, session) = bound(&world).await;
+async fn a_token_without_the_key_neither_uses_a_bound_session_nor_ends_it(
+    fixture: AccountsFixture,
+) {
+    let (_, session) = bound(&fixture).await;
     for generation in 1..=2 {
-        let outcome = refresh(&world, by(KEY, &session, generation)).await;
+        let outcome = refresh(&fixture, by(KEY, &session, generation)).await;
         assert!(matches!(outcome, RefreshOutcome::Rotated(_)), "{outcome:?}");
     }
-    world.advance(2 * GRACE);
-    world.events().await;
-    let now = world.now();
+    fixture.advance(2 * GRACE);
+    fixture.events().await;
+    let now = fixture.now();
     // Older, previous, current, and a future one: with the key each but the third would end it.
     for presented in 1..=4 {
         for stolen in [token(session.id, presented), by(OTHER, &session, presented)] {
-            assert_eq!(refresh(&world, stolen).await, RefreshOutcome::Unproven, "{stolen:?}");
-            let ended = world.db.sessions.blacklist(stolen, now).await.unwrap();
+            assert_eq!(refresh(&fixture, stolen).await, RefreshOutcome::Unproven, "{stolen:?}");
+            let ended = fixture.db.sessions.blacklist(stolen, now).await.unwrap();
             assert_eq!(ended, BlacklistOutcome::Unproven, "{stolen:?}");
-            assert_eq!(generation(&world, &session).await, Some(3), "{stolen:?}");
+            assert_eq!(generation(&fixture, &session).await, Some(3), "{stolen:?}");
         }
     }
-    assert!(world.events().await.is_empty());
-    assert!(matches!(refresh(&world, by(KEY, &session, 3)).await, RefreshOutcome::Rotated(_)));
+    assert!(fixture.events().await.is_empty());
+    assert!(matches!(refresh(&fixture, by(KEY, &session, 3)).await, RefreshOutcome::Rotated(_)));
 }
 
-async fn p9_an_older_token_with_the_key_ends_a_bound_session(world: World) {
-    let (_, session) = bound(&world).await;
-    refresh(&world, by(KEY, &session, 1)).await;
-    refresh(&world, by(KEY, &session, 2)).await;
-    assert_eq!(refresh(&world, by(KEY, &session, 1)).await, RefreshOutcome::Reused);
-    assert_eq!(generation(&world, &session).await, None);
-    assert_eq!(refresh(&world, by(OTHER, &session, 3)).await, RefreshOutcome::Ended);
+async fn p9_an_older_token_with_the_key_ends_a_bound_session(fixture: AccountsFixture) {
+    let (_, session) = bound(&fixture).await;
+    refresh(&fixture, by(KEY, &session, 1)).await;
+    refresh(&fixture, by(KEY, &session, 2)).await;
+    assert_eq!(refresh(&fixture, by(KEY, &session, 1)).await, RefreshOutcome::Reused);
+    assert_eq!(generation(&fixture, &session).await, None);
+    assert_eq!(refresh(&fixture, by(OTHER, &session, 3)).await, RefreshOutcome::Ended);
 }
 
-async fn an_unbound_session_needs_no_key(world: World) {
-    let (_, session) = world.signed_in(&Phone::new()).await;
+async fn an_unbound_session_needs_no_key(fixture: AccountsFixture) {
+    let (_, session) = fixture.signed_in(&Phone::new()).await;
     assert_eq!(session.jkt, None);
-    let rotated = refresh(&world, by(KEY, &session, 1)).await;
+    let rotated = refresh(&fixture, by(KEY, &session, 1)).await;
     let RefreshOutcome::Rotated(second) = rotated else { panic!("{rotated:?}") };
     assert_eq!(second.jkt, None, "a refresh binds nothing");
-    let ended = world.db.sessions.blacklist(by(OTHER, &session, 2), world.now()).await.unwrap();
+    let ended = fixture.db.sessions.blacklist(by(OTHER, &session, 2), fixture.now()).await.unwrap();
     assert_eq!(ended, BlacklistOutcome::Ended);
 }

@@ -3,6 +3,7 @@
 mod attempts;
 mod bound;
 mod engines;
+mod fixture;
 mod guard_history;
 mod outbox;
 mod passwords;
@@ -12,7 +13,6 @@ mod rolling_start;
 mod sessions;
 mod sign_in;
 mod staff;
-mod world;
 
 /// Runs each rule on both engines.
 macro_rules! contract {
@@ -21,7 +21,7 @@ macro_rules! contract {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    Box::pin(super::$name($crate::contract::accounts::world::World::sqlite().await)).await;
+                    Box::pin(super::$name($crate::contract::accounts::fixture::AccountsFixture::sqlite().await)).await;
                 }
             )+
         }
@@ -29,7 +29,7 @@ macro_rules! contract {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    Box::pin(super::$name($crate::contract::accounts::world::World::postgres().await)).await;
+                    Box::pin(super::$name($crate::contract::accounts::fixture::AccountsFixture::postgres().await)).await;
                 }
             )+
         }

@@ -3,7 +3,7 @@
 use accounts::{AttemptKind, Counted, PasswordChange, PasswordOutcome, PasswordSignIn, Throttle};
 
 use super::contract;
-use super::world::{LIMITS, Phone, World};
+use super::fixture::{AccountsFixture, LIMITS, Phone};
 
 contract!(
     setting_a_password_ends_the_other_sessions,
@@ -15,13 +15,13 @@ contract!(
     p6_every_lookup_returns_the_highest_cost_of_imported_passwords,
 );
 
-fn code_request<'a>(
-    world: &World,
+fn password_sign_in<'a>(
+    fixture: &AccountsFixture,
     phone: &'a Phone,
     user: domain::ids::UserId,
     hash: &'a str,
 ) -> PasswordSignIn<'a> {
-    let mut session = world.new_session();
+    let mut session = fixture.new_session();
     session.method = accounts::Method::Pwd;
     PasswordSignIn {
         claimant: phone.stranger(),
@@ -30,52 +30,56 @@ fn code_request<'a>(
         limits: LIMITS,
         session,
         traceparent: None,
-        now: world.now(),
+        now: fixture.now(),
     }
 }
 
-async fn setting_a_password_ends_the_other_sessions(world: World) {
+async fn setting_a_password_ends_the_other_sessions(fixture: AccountsFixture) {
     let phone = Phone::new();
-    let (user, mine) = world.signed_in(&phone).await;
-    let (_, other) = world.signed_in(&phone).await;
-    assert!(world.db.accounts.password_of(&phone.number).await.unwrap().stored.is_none());
-    assert_eq!(world.db.accounts.password_hash(user.id).await.unwrap(), None);
-    let now = world.now();
-    assert_eq!(world.set_password(&mine, None, "hash-1").await, Ok(true));
-    assert!(world.db.sessions.live(mine.id, now).await.unwrap().is_some());
-    assert!(world.db.sessions.live(other.id, now).await.unwrap().is_none());
-    let stored = world.db.accounts.password_of(&phone.number).await.unwrap().stored.unwrap();
+    let (user, mine) = fixture.signed_in(&phone).await;
+    let (_, other) = fixture.signed_in(&phone).await;
+    assert!(fixture.db.accounts.password_of(&phone.number).await.unwrap().stored.is_none());
+    assert_eq!(fixture.db.accounts.password_hash(user.id).await.unwrap(), None);
+    let now = fixture.now();
+    assert_eq!(fixture.set_password(&mine, None, "hash-1").await, Ok(true));
+    assert!(fixture.db.sessions.live(mine.id, now).await.unwrap().is_some());
+    assert!(fixture.db.sessions.live(other.id, now).await.unwrap().is_none());
+    let stored = fixture.db.accounts.password_of(&phone.number).await.unwrap().stored.unwrap();
     assert_eq!((stored.user_id, stored.hash.as_str()), (user.id, "hash-1"));
     assert!(!format!("{stored:?}").contains("hash-1"));
-    assert_eq!(world.db.accounts.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
+    assert_eq!(
+        fixture.db.accounts.password_hash(user.id).await.unwrap().as_deref(),
+        Some("hash-1")
+    );
 }
 
-async fn a_password_is_set_only_over_the_one_that_was_read(world: World) {
-    let (_, mine) = world.signed_in(&Phone::new()).await;
-    assert_eq!(world.set_password(&mine, None, "hash-1").await, Ok(true));
-    assert_eq!(world.set_password(&mine, None, "hash-2").await, Ok(false));
-    assert_eq!(world.set_password(&mine, Some("x"), "hash-2").await, Ok(false));
-    assert_eq!(world.set_password(&mine, Some("hash-1"), "hash-2").await, Ok(true));
+async fn a_password_is_set_only_over_the_one_that_was_read(fixture: AccountsFixture) {
+    let (_, mine) = fixture.signed_in(&Phone::new()).await;
+    assert_eq!(fixture.set_password(&mine, None, "hash-1").await, Ok(true));
+    assert_eq!(fixture.set_password(&mine, None, "hash-2").await, Ok(false));
+    assert_eq!(fixture.set_password(&mine, Some("x"), "hash-2").await, Ok(false));
+    assert_eq!(fixture.set_password(&mine, Some("hash-1"), "hash-2").await, Ok(true));
 }
 
-async fn a_correct_password_starts_a_session_and_resets_its_failures(world: World) {
+async fn a_correct_password_starts_a_session_and_resets_its_failures(fixture: AccountsFixture) {
     let phone = Phone::new();
-    let (user, mine) = world.signed_in(&phone).await;
-    world.set_password(&mine, None, "hash-1").await.unwrap();
-    let attempt =
-        |kind| world.db.attempts.record_failure(phone.stranger(), kind, None, LIMITS, world.now());
+    let (user, mine) = fixture.signed_in(&phone).await;
+    fixture.set_password(&mine, None, "hash-1").await.unwrap();
+    let attempt = |kind| {
+        fixture.db.attempts.record_failure(phone.stranger(), kind, None, LIMITS, fixture.now())
+    };
     attempt(AttemptKind::Password).await.unwrap().unwrap();
     attempt(AttemptKind::Code).await.unwrap().unwrap();
-    world.events().await;
-    let asked = code_request(&world, &phone, user.id, "hash-1");
-    let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
+    fixture.events().await;
+    let asked = password_sign_in(&fixture, &phone, user.id, "hash-1");
+    let outcome = fixture.db.accounts.start_password_session(asked).await.unwrap();
     let Ok(PasswordOutcome::SignedIn { user: who, session }) = outcome else {
         panic!("{outcome:?}")
     };
     assert_eq!((who, session.id), (user, asked.session.id));
     assert_eq!(session.method.as_str(), "pwd");
-    assert!(world.db.sessions.live(session.id, world.now()).await.unwrap().is_some());
-    let events = world.events().await;
+    assert!(fixture.db.sessions.live(session.id, fixture.now()).await.unwrap().is_some());
+    let events = fixture.events().await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].1["data"]["method"], "pwd");
     let counted = |failures| Ok(Counted { failures, code_failures: 0 });
@@ -83,38 +87,31 @@ async fn a_correct_password_starts_a_session_and_resets_its_failures(world: Worl
     assert_eq!(attempt(AttemptKind::Code).await.unwrap(), counted(2));
 }
 
-async fn p4_a_correct_password_waits_like_a_wrong_one(world: World) {
+async fn p4_a_correct_password_waits_like_a_wrong_one(fixture: AccountsFixture) {
     let phone = Phone::new();
-    let (user, mine) = world.signed_in(&phone).await;
-    let now = world.now();
-    world.set_password(&mine, None, "hash-1").await.unwrap();
-    for _ in 0..10 {
-        let attempt = world.db.attempts.record_failure(
-            phone.stranger(),
-            AttemptKind::Password,
-            None,
-            LIMITS,
-            now,
-        );
-        attempt.await.unwrap().unwrap();
-    }
-    let mut asked = code_request(&world, &phone, user.id, "hash-1");
+    let (user, mine) = fixture.signed_in(&phone).await;
+    let now = fixture.now();
+    fixture.set_password(&mine, None, "hash-1").await.unwrap();
+    fixture.ten_wrong_passwords(&phone, now).await;
+    let mut asked = password_sign_in(&fixture, &phone, user.id, "hash-1");
     asked.now = now;
-    let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
+    let outcome = fixture.db.accounts.start_password_session(asked).await.unwrap();
     assert_eq!(outcome, Err(Throttle::Delayed { until: now.plus_secs(30) }));
     asked.now = now.plus_secs(30);
-    let outcome = world.db.accounts.start_password_session(asked).await.unwrap();
+    let outcome = fixture.db.accounts.start_password_session(asked).await.unwrap();
     assert!(matches!(outcome, Ok(PasswordOutcome::SignedIn { .. })));
 }
 
-async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failures(world: World) {
+async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failures(
+    fixture: AccountsFixture,
+) {
     let phone = Phone::new();
-    let (user, mine) = world.signed_in(&phone).await;
-    let now = world.now();
-    assert_eq!(world.set_password(&mine, None, "hash-1").await, Ok(true));
+    let (user, mine) = fixture.signed_in(&phone).await;
+    let now = fixture.now();
+    assert_eq!(fixture.set_password(&mine, None, "hash-1").await, Ok(true));
     let claimant = phone.known(user.id);
     let fail =
-        |at| world.db.attempts.record_failure(claimant, AttemptKind::Password, None, LIMITS, at);
+        |at| fixture.db.attempts.record_failure(claimant, AttemptKind::Password, None, LIMITS, at);
     for _ in 0..10 {
         fail(now).await.unwrap().unwrap();
     }
@@ -128,42 +125,45 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
     };
     let until = now.plus_secs(30);
     let throttle = Err(Throttle::Delayed { until });
-    assert_eq!(world.db.accounts.set_password(change).await.unwrap(), throttle);
-    assert_eq!(world.db.accounts.password_hash(user.id).await.unwrap().as_deref(), Some("hash-1"));
+    assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), throttle);
+    assert_eq!(
+        fixture.db.accounts.password_hash(user.id).await.unwrap().as_deref(),
+        Some("hash-1")
+    );
     // Of the checks that arrive when the wait ends, one is judged, correct or not; the others get the next wait.
     fail(until).await.unwrap().unwrap();
     let change = PasswordChange { now: until, ..change };
     let throttle = Err(Throttle::Delayed { until: until.plus_secs(60) });
-    assert_eq!(world.db.accounts.set_password(change).await.unwrap(), throttle);
+    assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), throttle);
     let change = PasswordChange { now: until.plus_secs(60), ..change };
-    assert_eq!(world.db.accounts.set_password(change).await.unwrap(), Ok(true));
+    assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), Ok(true));
     let first = Ok(Counted { failures: 1, code_failures: 0 });
     assert_eq!(fail(until.plus_secs(60)).await.unwrap(), first);
 }
 
-async fn a_changed_password_or_a_blocked_account_starts_no_session(world: World) {
+async fn a_changed_password_or_a_blocked_account_starts_no_session(fixture: AccountsFixture) {
     let phone = Phone::new();
-    let (user, mine) = world.signed_in(&phone).await;
-    world.set_password(&mine, None, "hash-1").await.unwrap();
-    let old = world
+    let (user, mine) = fixture.signed_in(&phone).await;
+    fixture.set_password(&mine, None, "hash-1").await.unwrap();
+    let old = fixture
         .db
         .accounts
-        .start_password_session(code_request(&world, &phone, user.id, "hash-0"))
+        .start_password_session(password_sign_in(&fixture, &phone, user.id, "hash-0"))
         .await;
     assert_eq!(old.unwrap(), Ok(PasswordOutcome::Changed));
-    world.db.accounts.block(user.id, "fraud", "staff:1", world.now()).await.unwrap();
-    let blocked = world
+    fixture.db.accounts.block(user.id, "fraud", "staff:1", fixture.now()).await.unwrap();
+    let blocked = fixture
         .db
         .accounts
-        .start_password_session(code_request(&world, &phone, user.id, "hash-1"))
+        .start_password_session(password_sign_in(&fixture, &phone, user.id, "hash-1"))
         .await;
     assert_eq!(blocked.unwrap(), Ok(PasswordOutcome::Blocked));
-    assert!(world.db.sessions.of_user(user.id, world.now()).await.unwrap().is_empty());
+    assert!(fixture.db.sessions.of_user(user.id, fixture.now()).await.unwrap().is_empty());
 }
 
-async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(world: World) {
+async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(fixture: AccountsFixture) {
     let most = async || {
-        let nobodys = world.db.accounts.password_of(&Phone::new().number).await.unwrap();
+        let nobodys = fixture.db.accounts.password_of(&Phone::new().number).await.unwrap();
         assert!(nobodys.stored.is_none());
         nobodys.imported_iterations
     };
@@ -178,10 +178,10 @@ async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(world: W
         ("$argon2id$v=19$m=19456,t=2,p=1$pbkdf2_sha256$9999999$".to_owned(), 1_200_000),
     ] {
         let phone = Phone::new();
-        let (user, mine) = world.signed_in(&phone).await;
-        assert_eq!(world.set_password(&mine, None, &hash).await, Ok(true));
+        let (user, mine) = fixture.signed_in(&phone).await;
+        assert_eq!(fixture.set_password(&mine, None, &hash).await, Ok(true));
         assert_eq!(most().await, expected, "{hash}");
-        let own = world.db.accounts.password_of(&phone.number).await.unwrap();
+        let own = fixture.db.accounts.password_of(&phone.number).await.unwrap();
         assert_eq!((own.stored.unwrap().hash, own.imported_iterations), (hash.clone(), expected));
         users.push((user.id, hash));
     }
@@ -189,10 +189,10 @@ async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(world: W
     for (n, expected) in [(1, 870_000), (0, 0)] {
         let (id, was) = &users[n];
         assert!(
-            world
+            fixture
                 .db
                 .accounts
-                .rehash_password(*id, was, "$argon2id$new", world.now())
+                .rehash_password(*id, was, "$argon2id$new", fixture.now())
                 .await
                 .unwrap()
         );

@@ -5,7 +5,7 @@ use domain::ids::SessionId;
 use futures::future::join_all;
 
 use super::contract;
-use super::world::{DAY, GRACE, IDLE, MAX, Phone, World, token};
+use super::fixture::{AccountsFixture, DAY, GRACE, IDLE, MAX, Phone, token};
 
 contract!(
     p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end,
@@ -19,8 +19,8 @@ contract!(
     blacklisting_by_an_older_token_is_reuse,
 );
 
-async fn refresh(world: &World, id: SessionId, generation: i64) -> RefreshOutcome {
-    world.db.sessions.refresh(token(id, generation), GRACE, IDLE, world.now()).await.unwrap()
+async fn refresh(fixture: &AccountsFixture, id: SessionId, generation: i64) -> RefreshOutcome {
+    fixture.db.sessions.refresh(token(id, generation), GRACE, IDLE, fixture.now()).await.unwrap()
 }
 
 #[track_caller]
@@ -31,64 +31,66 @@ fn rotated(outcome: RefreshOutcome) -> Session {
     }
 }
 
-async fn p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end(world: World) {
-    let (_, first) = world.signed_in(&Phone::new()).await;
-    world.advance(DAY);
-    let now = world.now();
+async fn p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end(fixture: AccountsFixture) {
+    let (_, first) = fixture.signed_in(&Phone::new()).await;
+    fixture.advance(DAY);
+    let now = fixture.now();
     let second =
-        rotated(world.db.sessions.refresh(token(first.id, 1), GRACE, IDLE, now).await.unwrap());
+        rotated(fixture.db.sessions.refresh(token(first.id, 1), GRACE, IDLE, now).await.unwrap());
     assert_eq!(second.generation, 2);
     assert_eq!((second.last_seen_at, second.expires_at), (now, now.plus_secs(IDLE)));
     assert_eq!(second.created_at, first.created_at, "a refresh is not a new sign-in");
     assert_eq!(second.absolute_expires_at, first.absolute_expires_at);
-    assert_eq!(rotated(refresh(&world, first.id, 2).await).generation, 3);
-    let live = world.db.sessions.live(first.id, world.now()).await.unwrap().unwrap();
+    assert_eq!(rotated(refresh(&fixture, first.id, 2).await).generation, 3);
+    let live = fixture.db.sessions.live(first.id, fixture.now()).await.unwrap().unwrap();
     assert_eq!(live.session.generation, 3);
 }
 
-async fn p9_the_last_refresh_may_be_repeated_within_the_grace(world: World) {
-    let (_, session) = world.signed_in(&Phone::new()).await;
-    let second = rotated(refresh(&world, session.id, 1).await);
-    world.advance(GRACE - 1);
-    assert_eq!(refresh(&world, session.id, 1).await, RefreshOutcome::Repeated(second));
-    let third = rotated(refresh(&world, session.id, 2).await);
+async fn p9_the_last_refresh_may_be_repeated_within_the_grace(fixture: AccountsFixture) {
+    let (_, session) = fixture.signed_in(&Phone::new()).await;
+    let second = rotated(refresh(&fixture, session.id, 1).await);
+    fixture.advance(GRACE - 1);
+    assert_eq!(refresh(&fixture, session.id, 1).await, RefreshOutcome::Repeated(second));
+    let third = rotated(refresh(&fixture, session.id, 2).await);
     assert_eq!(
-        refresh(&world, session.id, 2).await,
+        refresh(&fixture, session.id, 2).await,
         RefreshOutcome::Repeated(third),
         "the duplicate of the used one is a repeat of the last refresh"
     );
 }
 
-async fn p9_an_older_token_ends_the_session_for_good(world: World) {
+async fn p9_an_older_token_ends_the_session_for_good(fixture: AccountsFixture) {
     let phone = Phone::new();
-    let (user, session) = world.signed_in(&phone).await;
-    let (_, other) = world.signed_in(&phone).await;
-    rotated(refresh(&world, session.id, 1).await);
-    rotated(refresh(&world, session.id, 2).await);
-    world.events().await;
-    assert_eq!(refresh(&world, session.id, 1).await, RefreshOutcome::Reused);
+    let (user, session) = fixture.signed_in(&phone).await;
+    let (_, other) = fixture.signed_in(&phone).await;
+    rotated(refresh(&fixture, session.id, 1).await);
+    rotated(refresh(&fixture, session.id, 2).await);
+    fixture.events().await;
+    assert_eq!(refresh(&fixture, session.id, 1).await, RefreshOutcome::Reused);
     for generation in 1..=4 {
-        assert_eq!(refresh(&world, session.id, generation).await, RefreshOutcome::Ended);
+        assert_eq!(refresh(&fixture, session.id, generation).await, RefreshOutcome::Ended);
     }
-    let restarted = world.another().await;
-    assert!(restarted.sessions.live(session.id, world.now()).await.unwrap().is_none());
+    let restarted = fixture.another().await;
+    assert!(restarted.sessions.live(session.id, fixture.now()).await.unwrap().is_none());
     assert_eq!(
-        restarted.sessions.refresh(token(session.id, 3), GRACE, IDLE, world.now()).await.unwrap(),
+        restarted.sessions.refresh(token(session.id, 3), GRACE, IDLE, fixture.now()).await.unwrap(),
         RefreshOutcome::Ended
     );
-    rotated(refresh(&world, other.id, 1).await);
-    let events = world.events().await;
+    rotated(refresh(&fixture, other.id, 1).await);
+    let events = fixture.events().await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].0, "session.ended.v1");
     assert_eq!(events[0].1["data"]["reason"], "refresh_reused");
     assert_eq!(events[0].1["data"]["session_id"], session.id.to_string());
-    let lines = world.db.audit.page(Some(&user.id.to_string()), None, 10).await.unwrap();
+    let lines = fixture.db.audit.page(Some(&user.id.to_string()), None, 10).await.unwrap();
     assert_eq!(lines[0].act, "refresh_reused");
 }
 
-async fn p9_one_of_fifty_refreshes_with_one_token_rotates_and_the_others_repeat_it(world: World) {
-    let (_, session) = world.signed_in(&Phone::new()).await;
-    let outcomes = join_all((0..50).map(|_| refresh(&world, session.id, 1))).await;
+async fn p9_one_of_fifty_refreshes_with_one_token_rotates_and_the_others_repeat_it(
+    fixture: AccountsFixture,
+) {
+    let (_, session) = fixture.signed_in(&Phone::new()).await;
+    let outcomes = join_all((0..50).map(|_| refresh(&fixture, session.id, 1))).await;
     let rotations = outcomes.iter().filter(|o| matches!(o, RefreshOutcome::Rotated(_))).count();
     assert_eq!(rotations, 1);
     for outcome in outcomes {
@@ -99,37 +101,37 @@ async fn p9_one_of_fifty_refreshes_with_one_token_rotates_and_the_others_repeat_
     }
 }
 
-async fn p9_a_repeat_after_the_grace_is_reuse(world: World) {
-    let (_, session) = world.signed_in(&Phone::new()).await;
-    rotated(refresh(&world, session.id, 1).await);
-    world.advance(GRACE);
-    assert_eq!(refresh(&world, session.id, 1).await, RefreshOutcome::Reused);
-    assert_eq!(refresh(&world, session.id, 2).await, RefreshOutcome::Ended);
+async fn p9_a_repeat_after_the_grace_is_reuse(fixture: AccountsFixture) {
+    let (_, session) = fixture.signed_in(&Phone::new()).await;
+    rotated(refresh(&fixture, session.id, 1).await);
+    fixture.advance(GRACE);
+    assert_eq!(refresh(&fixture, session.id, 1).await, RefreshOutcome::Reused);
+    assert_eq!(refresh(&fixture, session.id, 2).await, RefreshOutcome::Ended);
 
-    let (_, strict) = world.signed_in(&Phone::new()).await;
-    let now = world.now();
-    rotated(world.db.sessions.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap());
-    let repeat = world.db.sessions.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap();
+    let (_, strict) = fixture.signed_in(&Phone::new()).await;
+    let now = fixture.now();
+    rotated(fixture.db.sessions.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap());
+    let repeat = fixture.db.sessions.refresh(token(strict.id, 1), 0, IDLE, now).await.unwrap();
     assert_eq!(repeat, RefreshOutcome::Reused, "a grace period of 0 is none");
 }
 
-async fn a_session_ends_idle_and_at_its_absolute_end(world: World) {
-    let (user, idle) = world.signed_in(&Phone::new()).await;
+async fn a_session_ends_idle_and_at_its_absolute_end(fixture: AccountsFixture) {
+    let (user, idle) = fixture.signed_in(&Phone::new()).await;
     let end = idle.expires_at;
-    assert!(world.db.sessions.live(idle.id, end.plus_ms(-1)).await.unwrap().is_some());
-    assert!(world.db.sessions.live(idle.id, end).await.unwrap().is_none());
+    assert!(fixture.db.sessions.live(idle.id, end.plus_ms(-1)).await.unwrap().is_some());
+    assert!(fixture.db.sessions.live(idle.id, end).await.unwrap().is_none());
     assert_eq!(
-        world.db.sessions.refresh(token(idle.id, 1), GRACE, IDLE, end).await.unwrap(),
+        fixture.db.sessions.refresh(token(idle.id, 1), GRACE, IDLE, end).await.unwrap(),
         RefreshOutcome::Ended
     );
-    assert!(world.db.sessions.of_user(user.id, end).await.unwrap().is_empty());
+    assert!(fixture.db.sessions.of_user(user.id, end).await.unwrap().is_empty());
 
-    let (_, busy) = world.signed_in(&Phone::new()).await;
+    let (_, busy) = fixture.signed_in(&Phone::new()).await;
     let mut last = busy.clone();
     while last.expires_at < last.absolute_expires_at {
         let at = last.expires_at.plus_secs(-1);
         last = rotated(
-            world
+            fixture
                 .db
                 .sessions
                 .refresh(token(busy.id, last.generation), GRACE, IDLE, at)
@@ -138,7 +140,7 @@ async fn a_session_ends_idle_and_at_its_absolute_end(world: World) {
         );
     }
     assert_eq!(last.expires_at, busy.created_at.plus_secs(MAX));
-    let after = world
+    let after = fixture
         .db
         .sessions
         .refresh(token(busy.id, last.generation), GRACE, IDLE, last.expires_at)
@@ -146,39 +148,39 @@ async fn a_session_ends_idle_and_at_its_absolute_end(world: World) {
     assert_eq!(after.unwrap(), RefreshOutcome::Ended);
 }
 
-async fn a_token_newer_than_its_session_ends_it(world: World) {
-    let (_, session) = world.signed_in(&Phone::new()).await;
-    assert_eq!(refresh(&world, session.id, 5).await, RefreshOutcome::Ended);
-    assert_eq!(refresh(&world, session.id, 1).await, RefreshOutcome::Ended);
-    let absent = SessionId::new(&world.clock);
-    assert_eq!(refresh(&world, absent, 1).await, RefreshOutcome::Ended);
+async fn a_token_newer_than_its_session_ends_it(fixture: AccountsFixture) {
+    let (_, session) = fixture.signed_in(&Phone::new()).await;
+    assert_eq!(refresh(&fixture, session.id, 5).await, RefreshOutcome::Ended);
+    assert_eq!(refresh(&fixture, session.id, 1).await, RefreshOutcome::Ended);
+    let absent = SessionId::new(&fixture.clock);
+    assert_eq!(refresh(&fixture, absent, 1).await, RefreshOutcome::Ended);
 }
 
-async fn blacklisting_ends_a_session_by_its_current_and_previous_token(world: World) {
+async fn blacklisting_ends_a_session_by_its_current_and_previous_token(fixture: AccountsFixture) {
     let phone = Phone::new();
     for (rotations, presented) in [(0, 1), (1, 2), (1, 1), (2, 2)] {
-        let (_, session) = world.signed_in(&phone).await;
+        let (_, session) = fixture.signed_in(&phone).await;
         for generation in 1..=rotations {
-            rotated(refresh(&world, session.id, generation).await);
+            rotated(refresh(&fixture, session.id, generation).await);
         }
-        world.advance(2 * GRACE);
-        let now = world.now();
-        let ended = world.db.sessions.blacklist(token(session.id, presented), now).await.unwrap();
+        fixture.advance(2 * GRACE);
+        let now = fixture.now();
+        let ended = fixture.db.sessions.blacklist(token(session.id, presented), now).await.unwrap();
         assert_eq!(ended, BlacklistOutcome::Ended, "{presented} of {rotations}");
-        assert!(world.db.sessions.live(session.id, now).await.unwrap().is_none());
-        let again = world.db.sessions.blacklist(token(session.id, presented), now).await.unwrap();
+        assert!(fixture.db.sessions.live(session.id, now).await.unwrap().is_none());
+        let again = fixture.db.sessions.blacklist(token(session.id, presented), now).await.unwrap();
         assert_eq!(again, BlacklistOutcome::Gone);
     }
 }
 
-async fn blacklisting_by_an_older_token_is_reuse(world: World) {
-    let (_, session) = world.signed_in(&Phone::new()).await;
-    rotated(refresh(&world, session.id, 1).await);
-    rotated(refresh(&world, session.id, 2).await);
-    let now = world.now();
+async fn blacklisting_by_an_older_token_is_reuse(fixture: AccountsFixture) {
+    let (_, session) = fixture.signed_in(&Phone::new()).await;
+    rotated(refresh(&fixture, session.id, 1).await);
+    rotated(refresh(&fixture, session.id, 2).await);
+    let now = fixture.now();
     assert_eq!(
-        world.db.sessions.blacklist(token(session.id, 1), now).await.unwrap(),
+        fixture.db.sessions.blacklist(token(session.id, 1), now).await.unwrap(),
         BlacklistOutcome::Reused
     );
-    assert_eq!(refresh(&world, session.id, 3).await, RefreshOutcome::Ended);
+    assert_eq!(refresh(&fixture, session.id, 3).await, RefreshOutcome::Ended);
 }

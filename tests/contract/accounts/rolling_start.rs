@@ -5,26 +5,26 @@ use accounts::{AttemptKind, Counted, Denied, FUNCTIONS, UsedCode};
 use domain::ids::{EventId, SessionId, UserId};
 use sqlx::PgConnection;
 
-use super::world::{LIMITS, Phone, Raw, World, signed_in};
+use super::fixture::{AccountsFixture, LIMITS, Phone, Raw, signed_in};
 
 /// A database that only the migrations of the former version have made, and a connection of such a gateway.
-async fn former() -> (World, PgConnection) {
-    let world = World::postgres_bare().await;
-    world.db.pool.migrate(&[]).await.unwrap();
-    let Raw::Postgres(gateway) = world.raw().await else { unreachable!("a PostgreSQL") };
-    (world, gateway)
+async fn former() -> (AccountsFixture, PgConnection) {
+    let fixture = AccountsFixture::postgres_bare().await;
+    fixture.db.pool.migrate(&[]).await.unwrap();
+    let Raw::Postgres(gateway) = fixture.raw().await else { unreachable!("a PostgreSQL") };
+    (fixture, gateway)
 }
 
 /// A sign-in as the former version makes it: its verdict.
 async fn former_sign_in(
     gateway: &mut PgConnection,
-    world: &World,
+    fixture: &AccountsFixture,
     phone: &Phone,
     code: UsedCode,
 ) -> String {
-    let (now, later) = (world.now().ms(), code.expires_at.ms());
-    let (user, session) = (UserId::new(&world.clock), SessionId::new(&world.clock));
-    let events = [(); 4].map(|()| format!("'{}', '{{}}'", EventId::new(&world.clock))).join(", ");
+    let (now, later) = (fixture.now().ms(), code.expires_at.ms());
+    let (user, session) = (UserId::new(&fixture.clock), SessionId::new(&fixture.clock));
+    let events = [(); 4].map(|()| format!("'{}', '{{}}'", EventId::new(&fixture.clock))).join(", ");
     let (number, key, code) = (phone.number.expose(), &phone.key, code.id);
     let sql = format!(
         "SELECT verdict FROM latchkey_sign_in('{number}', '{key}', NULL, {now}, 100, 86400000, 5, '{code}', {later},
@@ -35,8 +35,12 @@ async fn former_sign_in(
 }
 
 /// A failure as the former version counts it: the phone's count.
-async fn former_failure(gateway: &mut PgConnection, world: &World, phone: &Phone) -> i64 {
-    let (number, key, now) = (phone.number.expose(), &phone.key, world.now().ms());
+async fn former_failure(
+    gateway: &mut PgConnection,
+    fixture: &AccountsFixture,
+    phone: &Phone,
+) -> i64 {
+    let (number, key, now) = (phone.number.expose(), &phone.key, fixture.now().ms());
     let sql = format!(
         "SELECT failed FROM latchkey_guess_failed(
              '{number}', '{key}', 'code', NULL, {now}, 100, 86400000, NULL, NULL)"
@@ -46,45 +50,45 @@ async fn former_failure(gateway: &mut PgConnection, world: &World, phone: &Phone
 
 #[tokio::test]
 async fn gateways_of_two_versions_share_accounts_codes_and_counts_on_the_engines() {
-    let (world, mut gateway) = former().await;
-    let pool = &world.db.pool;
+    let (fixture, mut gateway) = former().await;
+    let pool = &fixture.db.pool;
     pool.has_schema(&[]).await.unwrap();
     let error = pool.has_schema(FUNCTIONS).await.unwrap_err();
     assert!(error.is_away() && format!("{error:#}").contains("latchkey_"), "{error:#}");
     let phone = Phone::new();
-    let before = world.code();
-    assert_eq!(former_sign_in(&mut gateway, &world, &phone, before).await, "signed_in");
+    let before = fixture.code();
+    assert_eq!(former_sign_in(&mut gateway, &fixture, &phone, before).await, "signed_in");
 
     pool.migrate(FUNCTIONS).await.unwrap();
     pool.has_schema(FUNCTIONS).await.unwrap();
-    assert_eq!(world.login(&phone, before).await, Err(Denied::CodeUsed));
-    let (by_former, by_new) = (world.code(), world.code());
-    assert_eq!(former_sign_in(&mut gateway, &world, &phone, by_former).await, "signed_in");
-    let (user, _) = world.signed_in(&phone).await;
-    assert_eq!(world.login(&phone, by_former).await, Err(Denied::CodeUsed));
-    signed_in(world.login(&phone, by_new).await);
-    assert_eq!(former_sign_in(&mut gateway, &world, &phone, by_new).await, "code_used");
-    let sessions = world.db.sessions.of_user(user.id, world.now()).await.unwrap();
+    assert_eq!(fixture.login(&phone, before).await, Err(Denied::CodeUsed));
+    let (by_former, by_new) = (fixture.code(), fixture.code());
+    assert_eq!(former_sign_in(&mut gateway, &fixture, &phone, by_former).await, "signed_in");
+    let (user, _) = fixture.signed_in(&phone).await;
+    assert_eq!(fixture.login(&phone, by_former).await, Err(Denied::CodeUsed));
+    signed_in(fixture.login(&phone, by_new).await);
+    assert_eq!(former_sign_in(&mut gateway, &fixture, &phone, by_new).await, "code_used");
+    let sessions = fixture.db.sessions.of_user(user.id, fixture.now()).await.unwrap();
     assert_eq!(sessions.len(), 4, "one account");
 
-    assert_eq!(former_failure(&mut gateway, &world, &phone).await, 1);
+    assert_eq!(former_failure(&mut gateway, &fixture, &phone).await, 1);
     let counted = Counted { failures: 2, code_failures: 0 };
-    assert_eq!(world.attempt(phone.stranger(), None).await, Ok(counted));
-    assert_eq!(former_failure(&mut gateway, &world, &phone).await, 3);
+    assert_eq!(fixture.attempt(phone.stranger(), None).await, Ok(counted));
+    assert_eq!(former_failure(&mut gateway, &fixture, &phone).await, 3);
     for _ in 3..10 {
-        world.attempt(phone.stranger(), None).await.unwrap();
+        fixture.attempt(phone.stranger(), None).await.unwrap();
     }
-    assert_eq!(former_sign_in(&mut gateway, &world, &phone, world.code()).await, "wait");
-    let now = world.now();
+    assert_eq!(former_sign_in(&mut gateway, &fixture, &phone, fixture.code()).await, "wait");
+    let now = fixture.now();
     let kind = AttemptKind::Code;
-    let throttle = world.db.attempts.throttle(phone.stranger(), kind, LIMITS, now).await.unwrap();
+    let throttle = fixture.db.attempts.throttle(phone.stranger(), kind, LIMITS, now).await.unwrap();
     assert!(throttle.is_some());
 }
 
 #[tokio::test]
 async fn a_function_is_replaced_when_its_text_is_another_and_else_stays_on_the_engines() {
-    let (world, mut raw) = former().await;
-    let pool = &world.db.pool;
+    let (fixture, mut raw) = former().await;
+    let pool = &fixture.db.pool;
     pool.migrate(FUNCTIONS).await.unwrap();
     let mut version = async || -> String {
         let sql = "SELECT string_agg(xmin::text, ',' ORDER BY proname) FROM pg_proc
@@ -97,8 +101,8 @@ async fn a_function_is_replaced_when_its_text_is_another_and_else_stays_on_the_e
     let other = "CREATE OR REPLACE FUNCTION latchkey_throttle_2(
             doc jsonb, OUT verdict text, OUT until_ms bigint, OUT failed bigint)
         LANGUAGE plpgsql AS $$ BEGIN RAISE 'another build'; END $$";
-    world.raw().await.run(other).await.unwrap();
+    fixture.raw().await.run(other).await.unwrap();
     pool.migrate(FUNCTIONS).await.unwrap();
     assert_ne!(version().await, first);
-    world.signed_in(&Phone::new()).await;
+    fixture.signed_in(&Phone::new()).await;
 }

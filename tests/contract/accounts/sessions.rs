@@ -1,7 +1,7 @@
 //! Lists of sessions, and their ends.
 
 use super::contract;
-use super::world::{DAY, GRACE, IDLE, LIMITS, MAX, Phone, World, token};
+use super::fixture::{AccountsFixture, DAY, GRACE, IDLE, LIMITS, MAX, Phone, token};
 
 contract!(
     a_list_holds_the_live_sessions_of_its_account,
@@ -10,71 +10,72 @@ contract!(
     an_expired_session_ends_at_its_expiry_with_an_event,
 );
 
-async fn a_list_holds_the_live_sessions_of_its_account(world: World) {
+async fn a_list_holds_the_live_sessions_of_its_account(fixture: AccountsFixture) {
     let phone = Phone::new();
-    let (user, first) = world.signed_in(&phone).await;
-    world.advance(1);
-    let (_, second) = world.signed_in(&phone).await;
-    world.signed_in(&Phone::new()).await;
-    let list = world.db.sessions.of_user(user.id, world.now()).await.unwrap();
+    let (user, first) = fixture.signed_in(&phone).await;
+    fixture.advance(1);
+    let (_, second) = fixture.signed_in(&phone).await;
+    fixture.signed_in(&Phone::new()).await;
+    let list = fixture.db.sessions.of_user(user.id, fixture.now()).await.unwrap();
     assert_eq!(list, [second.clone(), first.clone()]);
-    assert!(world.db.sessions.end(user.id, second.id, "logout", world.now()).await.unwrap());
-    assert_eq!(world.db.sessions.of_user(user.id, world.now()).await.unwrap(), [first]);
+    assert!(fixture.db.sessions.end(user.id, second.id, "logout", fixture.now()).await.unwrap());
+    assert_eq!(fixture.db.sessions.of_user(user.id, fixture.now()).await.unwrap(), [first]);
 }
 
-async fn one_session_is_ended_by_its_own_account_only(world: World) {
-    let (user, session) = world.signed_in(&Phone::new()).await;
-    let (stranger, _) = world.signed_in(&Phone::new()).await;
-    let now = world.now();
-    assert!(!world.db.sessions.end(stranger.id, session.id, "logout", now).await.unwrap());
-    assert!(world.db.sessions.live(session.id, now).await.unwrap().is_some());
-    assert!(world.db.sessions.end(user.id, session.id, "logout", now).await.unwrap());
-    assert!(!world.db.sessions.end(user.id, session.id, "logout", now).await.unwrap());
+async fn one_session_is_ended_by_its_own_account_only(fixture: AccountsFixture) {
+    let (user, session) = fixture.signed_in(&Phone::new()).await;
+    let (stranger, _) = fixture.signed_in(&Phone::new()).await;
+    let now = fixture.now();
+    assert!(!fixture.db.sessions.end(stranger.id, session.id, "logout", now).await.unwrap());
+    assert!(fixture.db.sessions.live(session.id, now).await.unwrap().is_some());
+    assert!(fixture.db.sessions.end(user.id, session.id, "logout", now).await.unwrap());
+    assert!(!fixture.db.sessions.end(user.id, session.id, "logout", now).await.unwrap());
 }
 
-async fn the_other_sessions_end_with_an_event_each(world: World) {
+async fn the_other_sessions_end_with_an_event_each(fixture: AccountsFixture) {
     let phone = Phone::new();
-    let (user, mine) = world.signed_in(&phone).await;
+    let (user, mine) = fixture.signed_in(&phone).await;
     for _ in 0..3 {
-        world.signed_in(&phone).await;
+        fixture.signed_in(&phone).await;
     }
-    let (_, strangers) = world.signed_in(&Phone::new()).await;
-    world.events().await;
-    let now = world.now();
-    let ended = world.db.sessions.end_others(user.id, mine.id, "ended_by_user", now).await.unwrap();
+    let (_, strangers) = fixture.signed_in(&Phone::new()).await;
+    fixture.events().await;
+    let now = fixture.now();
+    let ended =
+        fixture.db.sessions.end_others(user.id, mine.id, "ended_by_user", now).await.unwrap();
     assert_eq!(ended, 3);
-    assert_eq!(world.kinds().await, ["session.ended.v1"; 3]);
-    assert!(world.db.sessions.live(mine.id, now).await.unwrap().is_some());
-    assert!(world.db.sessions.live(strangers.id, now).await.unwrap().is_some());
-    let all = world.db.sessions.end_all(user.id, "ended_by_staff", Some("staff:1"), now).await;
+    assert_eq!(fixture.kinds().await, ["session.ended.v1"; 3]);
+    assert!(fixture.db.sessions.live(mine.id, now).await.unwrap().is_some());
+    assert!(fixture.db.sessions.live(strangers.id, now).await.unwrap().is_some());
+    let all = fixture.db.sessions.end_all(user.id, "ended_by_staff", Some("staff:1"), now).await;
     assert_eq!(all.unwrap(), 1);
-    assert!(world.db.sessions.live(mine.id, now).await.unwrap().is_none());
-    let lines = world.db.audit.page(Some(&user.id.to_string()), None, 1).await.unwrap();
+    assert!(fixture.db.sessions.live(mine.id, now).await.unwrap().is_none());
+    let lines = fixture.db.audit.page(Some(&user.id.to_string()), None, 1).await.unwrap();
     assert_eq!((lines[0].actor.as_str(), lines[0].act.as_str()), ("staff:1", "session_ended"));
     assert!(lines[0].detail.contains(&mine.id.to_string()));
 }
 
-async fn an_expired_session_ends_at_its_expiry_with_an_event(world: World) {
+async fn an_expired_session_ends_at_its_expiry_with_an_event(fixture: AccountsFixture) {
     let phone = Phone::new();
-    let (user, idle) = world.signed_in(&phone).await;
-    let (_, used) = world.signed_in(&phone).await;
+    let (user, idle) = fixture.signed_in(&phone).await;
+    let (_, used) = fixture.signed_in(&phone).await;
     // Used until its absolute end, which the last refresh does not change.
-    world.db.sessions.refresh(token(used.id, 1), GRACE, 2 * MAX, world.now()).await.unwrap();
-    world.events().await;
-    world.db.sweeper.sweep(LIMITS, idle.expires_at.plus_ms(-1)).await.unwrap();
-    assert!(world.events().await.is_empty());
+    fixture.db.sessions.refresh(token(used.id, 1), GRACE, 2 * MAX, fixture.now()).await.unwrap();
+    fixture.events().await;
+    fixture.db.sweeper.sweep(LIMITS, idle.expires_at.plus_ms(-1)).await.unwrap();
+    assert!(fixture.events().await.is_empty());
 
     for (session, at) in [(&idle, idle.expires_at), (&used, used.absolute_expires_at)] {
         let swept_at = at.plus_secs(DAY);
-        assert!(world.db.sessions.live(session.id, at).await.unwrap().is_none());
+        assert!(fixture.db.sessions.live(session.id, at).await.unwrap().is_none());
         // Not yet: the sweeper's clock may be ahead.
-        world.db.sweeper.sweep(LIMITS, at.plus_secs(3599)).await.unwrap();
-        assert!(world.db.outbox.take(10, at.plus_secs(3599)).await.unwrap().is_empty());
-        world.db.sweeper.sweep(LIMITS, swept_at).await.unwrap();
-        world.db.sweeper.sweep(LIMITS, swept_at).await.unwrap();
-        let events = world.db.outbox.take(10, swept_at).await.unwrap();
+        fixture.db.sweeper.sweep(LIMITS, at.plus_secs(3599)).await.unwrap();
+        assert!(fixture.db.outbox.take(10, at.plus_secs(3599)).await.unwrap().is_empty());
+        fixture.db.sweeper.sweep(LIMITS, swept_at).await.unwrap();
+        fixture.db.sweeper.sweep(LIMITS, swept_at).await.unwrap();
+        let events = fixture.db.outbox.take(10, swept_at).await.unwrap();
         assert_eq!(events.len(), 1, "once");
-        world.db.outbox.done(&[events[0].id], swept_at).await.unwrap();
+        fixture.db.outbox.done(&[events[0].id], swept_at).await.unwrap();
         let told: serde_json::Value = serde_json::from_slice(&events[0].body).unwrap();
         assert_eq!(told["type"], "session.ended.v1");
         assert_eq!(
@@ -83,17 +84,17 @@ async fn an_expired_session_ends_at_its_expiry_with_an_event(world: World) {
                 "session_id": session.id, "user_id": user.id, "ended_at": at, "reason": "expired",
             })
         );
-        let lines = world.db.audit.page(Some(&user.id.to_string()), None, 1).await.unwrap();
+        let lines = fixture.db.audit.page(Some(&user.id.to_string()), None, 1).await.unwrap();
         assert_eq!((lines[0].actor.as_str(), lines[0].act.as_str()), ("sweep", "session_ended"));
         assert_eq!(
             lines[0].detail,
             serde_json::json!({ "reason": "expired", "sessions": [session.id] }).to_string()
         );
         // Refused as before, with the same answer.
-        assert!(world.db.sessions.live(session.id, swept_at).await.unwrap().is_none());
+        assert!(fixture.db.sessions.live(session.id, swept_at).await.unwrap().is_none());
         let generation = if session.id == used.id { 2 } else { 1 };
         let refreshed =
-            world.db.sessions.refresh(token(session.id, generation), GRACE, IDLE, swept_at).await;
+            fixture.db.sessions.refresh(token(session.id, generation), GRACE, IDLE, swept_at).await;
         assert_eq!(refreshed.unwrap(), accounts::RefreshOutcome::Ended);
     }
 }

@@ -4,7 +4,7 @@ use accounts::{Block, BlockKind, StaffRole};
 use domain::ids::UserId;
 
 use super::contract;
-use super::world::{Phone, World};
+use super::fixture::{AccountsFixture, Phone};
 
 contract!(
     a_block_is_in_force_until_its_end_or_its_removal,
@@ -12,8 +12,8 @@ contract!(
     an_account_is_blocked_once_and_unblocked_once,
 );
 
-async fn a_block_is_in_force_until_its_end_or_its_removal(world: World) {
-    let now = world.now();
+async fn a_block_is_in_force_until_its_end_or_its_removal(fixture: AccountsFixture) {
+    let now = fixture.now();
     let block = |kind, value: &str, until| Block {
         kind,
         value: value.to_owned(),
@@ -26,58 +26,58 @@ async fn a_block_is_in_force_until_its_end_or_its_removal(world: World) {
     let phone = Block { display: "+98912***89".to_owned(), ..block(BlockKind::Phone, "key", None) };
     let prefix = block(BlockKind::Prefix, "989123", Some(now.plus_secs(60)));
     for block in [&phone, &prefix] {
-        world.db.blocks.add(block, "cli").await.unwrap();
+        fixture.db.blocks.add(block, "cli").await.unwrap();
     }
     let sorted = |mut blocks: Vec<Block>| {
         blocks.sort_by_key(|block| block.kind.as_str());
         blocks
     };
     let both = [phone.clone(), prefix.clone()];
-    assert_eq!(sorted(world.db.blocks.active(now).await.unwrap()), both);
-    assert_eq!(world.db.blocks.active(now.plus_secs(60)).await.unwrap(), [phone]);
-    assert_eq!(sorted(world.db.blocks.all().await.unwrap()), both);
+    assert_eq!(sorted(fixture.db.blocks.active(now).await.unwrap()), both);
+    assert_eq!(fixture.db.blocks.active(now.plus_secs(60)).await.unwrap(), [phone]);
+    assert_eq!(sorted(fixture.db.blocks.all().await.unwrap()), both);
     let longer = Block { until: Some(now.plus_secs(600)), reason: "again".to_owned(), ..prefix };
-    world.db.blocks.add(&longer, "cli").await.unwrap();
-    assert!(world.db.blocks.active(now.plus_secs(60)).await.unwrap().contains(&longer));
-    assert!(world.db.blocks.remove(BlockKind::Phone, "key", "cli", now).await.unwrap());
-    assert!(!world.db.blocks.remove(BlockKind::Phone, "key", "cli", now).await.unwrap());
-    assert_eq!(world.another().await.blocks.active(now).await.unwrap(), [longer]);
-    let lines = world.db.audit.page(Some("key"), None, 10).await.unwrap();
+    fixture.db.blocks.add(&longer, "cli").await.unwrap();
+    assert!(fixture.db.blocks.active(now.plus_secs(60)).await.unwrap().contains(&longer));
+    assert!(fixture.db.blocks.remove(BlockKind::Phone, "key", "cli", now).await.unwrap());
+    assert!(!fixture.db.blocks.remove(BlockKind::Phone, "key", "cli", now).await.unwrap());
+    assert_eq!(fixture.another().await.blocks.active(now).await.unwrap(), [longer]);
+    let lines = fixture.db.audit.page(Some("key"), None, 10).await.unwrap();
     let acts: Vec<_> = lines.iter().map(|line| line.act.as_str()).collect();
     assert_eq!(acts, ["block_removed", "block_added"]);
 }
 
-async fn granting_and_revoking_a_role_is_audited(world: World) {
-    let (user, session) = world.signed_in(&Phone::new()).await;
-    let now = world.now();
-    assert!(world.db.accounts.staff().await.unwrap().is_empty());
-    assert!(world.db.accounts.grant_role(user.id, StaffRole::Support, "cli", now).await.unwrap());
-    assert!(world.db.accounts.grant_role(user.id, StaffRole::Admin, "cli", now).await.unwrap());
-    let staff = world.db.accounts.staff().await.unwrap();
+async fn granting_and_revoking_a_role_is_audited(fixture: AccountsFixture) {
+    let (user, session) = fixture.signed_in(&Phone::new()).await;
+    let now = fixture.now();
+    assert!(fixture.db.accounts.staff().await.unwrap().is_empty());
+    assert!(fixture.db.accounts.grant_role(user.id, StaffRole::Support, "cli", now).await.unwrap());
+    assert!(fixture.db.accounts.grant_role(user.id, StaffRole::Admin, "cli", now).await.unwrap());
+    let staff = fixture.db.accounts.staff().await.unwrap();
     assert_eq!((staff.len(), staff[0].role.as_deref()), (1, Some("admin")));
-    let live = world.db.sessions.live(session.id, now).await.unwrap().unwrap();
+    let live = fixture.db.sessions.live(session.id, now).await.unwrap().unwrap();
     assert_eq!(live.user.role.as_deref(), Some("admin"));
-    assert!(world.db.accounts.revoke_role(user.id, "cli", now).await.unwrap());
-    assert!(!world.db.accounts.revoke_role(user.id, "cli", now).await.unwrap());
-    let nobody = UserId::new(&world.clock);
-    assert!(!world.db.accounts.grant_role(nobody, StaffRole::Admin, "cli", now).await.unwrap());
-    let lines = world.db.audit.page(Some(&user.id.to_string()), None, 3).await.unwrap();
+    assert!(fixture.db.accounts.revoke_role(user.id, "cli", now).await.unwrap());
+    assert!(!fixture.db.accounts.revoke_role(user.id, "cli", now).await.unwrap());
+    let nobody = UserId::new(&fixture.clock);
+    assert!(!fixture.db.accounts.grant_role(nobody, StaffRole::Admin, "cli", now).await.unwrap());
+    let lines = fixture.db.audit.page(Some(&user.id.to_string()), None, 3).await.unwrap();
     let acts: Vec<_> = lines.iter().map(|line| line.act.as_str()).collect();
     assert_eq!(acts, ["role_revoked", "role_granted", "role_granted"]);
 }
 
-async fn an_account_is_blocked_once_and_unblocked_once(world: World) {
-    let (user, session) = world.signed_in(&Phone::new()).await;
-    let now = world.now();
-    world.events().await;
-    assert!(world.db.accounts.block(user.id, "fraud", "cli", now).await.unwrap());
-    assert!(!world.db.accounts.block(user.id, "fraud", "cli", now).await.unwrap());
-    assert!(world.db.accounts.get(user.id).await.unwrap().unwrap().blocked);
-    assert_eq!(world.kinds().await, ["session.ended.v1"]);
-    assert!(world.db.accounts.unblock(user.id, "cli", now).await.unwrap());
-    assert!(!world.db.accounts.unblock(user.id, "cli", now).await.unwrap());
+async fn an_account_is_blocked_once_and_unblocked_once(fixture: AccountsFixture) {
+    let (user, session) = fixture.signed_in(&Phone::new()).await;
+    let now = fixture.now();
+    fixture.events().await;
+    assert!(fixture.db.accounts.block(user.id, "fraud", "cli", now).await.unwrap());
+    assert!(!fixture.db.accounts.block(user.id, "fraud", "cli", now).await.unwrap());
+    assert!(fixture.db.accounts.get(user.id).await.unwrap().unwrap().blocked);
+    assert_eq!(fixture.kinds().await, ["session.ended.v1"]);
+    assert!(fixture.db.accounts.unblock(user.id, "cli", now).await.unwrap());
+    assert!(!fixture.db.accounts.unblock(user.id, "cli", now).await.unwrap());
     assert!(
-        world.db.sessions.live(session.id, now).await.unwrap().is_none(),
+        fixture.db.sessions.live(session.id, now).await.unwrap().is_none(),
         "its sessions stay ended"
     );
 }

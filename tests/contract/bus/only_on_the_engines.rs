@@ -1,10 +1,10 @@
 //! Failures that only a real broker can cause.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use bus::{Bus, PublishError, Settlement};
+use bus::{Bus, PUBLISH_TIMEOUT, PublishError, Settlement};
 use domain::engine_error::EngineError;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -12,13 +12,20 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use testkit::engines::Engines;
-use testkit::launch::Keeps;
+use testkit::launch::{Keeps, Restart as _};
 use testkit::rabbit::Rabbit;
 
 use super::{KIND, QUEUE, confirm_rounds, take, within};
 
 const ROUNDS: u32 = 3;
 const SLOW_ROUNDS: u32 = 20;
+/// Half of the limit of a publish: an answer within it was not waited for.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// How long a publish may take, if one without a fault took `usual`: the limit, and what a busy machine adds.
+fn allowed(usual: Duration) -> Duration {
+    PUBLISH_TIMEOUT + Duration::from_millis(300) + 3 * usual
+}
 
 async fn vhost() -> SecretString {
     Engines::one_by_one().vhost().await.into()
@@ -88,7 +95,7 @@ async fn a_broker_unavailable_at_start_is_retried_and_publishing_fails_at_once()
     let began = Instant::now();
     let answer = publish(&bus, "e1").await;
     assert!(matches!(answer, Err(PublishError::Away(_))), "{answer:?}");
-    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     assert!(bus.ready().await.is_err_and(|error| error.is_away()));
 }
 
@@ -166,8 +173,15 @@ async fn p1_after_a_broker_is_killed_work_resumes_and_no_confirmed_message_is_lo
     let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
     let (confirmed, seen) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
     let stop = tokio_util::sync::CancellationToken::new();
-    let (came_back, slowest) = (Arc::new(Mutex::new(None)), Mutex::new(Duration::ZERO));
-    let ended = came_back.clone();
+    let (slowest, usual) = (Mutex::new(Duration::ZERO), Mutex::new(Duration::ZERO));
+    let confirmed_since = async |before: usize| {
+        within(async {
+            while confirmed.lock().unwrap().len() < before + 100 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    };
 
     let publishing = async |task: usize| {
         let mut number = 0;
@@ -180,7 +194,6 @@ async fn p1_after_a_broker_is_killed_work_resumes_and_no_confirmed_message_is_lo
             match answer {
                 Ok(()) => {
                     confirmed.lock().unwrap().insert(id);
-                    came_back.lock().unwrap().get_or_insert_with(Instant::now);
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -197,26 +210,15 @@ async fn p1_after_a_broker_is_killed_work_resumes_and_no_confirmed_message_is_lo
         }
     };
     let killing = async {
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        confirmed_since(0).await;
+        *usual.lock().unwrap() = *slowest.lock().unwrap();
         node.server.kill9().await;
-        *ended.lock().unwrap() = None;
+        let before = confirmed.lock().unwrap().len();
         node.start_again().await;
         let port_opened = Instant::now();
-        let first = within(async {
-            loop {
-                if let Some(at) = *came_back.lock().unwrap() {
-                    break at;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-        let resumed = first.saturating_duration_since(port_opened);
-        println!("published again {resumed:?} after the port opened");
-        assert!(resumed < Duration::from_secs(10), "{resumed:?}");
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        confirmed_since(before).await;
+        println!("published again within {:?} after the port opened", port_opened.elapsed());
         stop.cancel();
-        resumed
     };
     let publishers = futures::future::join_all((0..16).map(publishing));
     let work = async {
@@ -229,10 +231,10 @@ async fn p1_after_a_broker_is_killed_work_resumes_and_no_confirmed_message_is_lo
         .await;
     };
     tokio::select! { () = work => {}, () = consuming => {} }
-    let (confirmed, slowest) = (confirmed.into_inner().unwrap(), slowest.into_inner().unwrap());
-    println!("{} confirmed, none lost; the slowest answer took {slowest:?}", confirmed.len());
-    assert!(confirmed.len() > 100);
-    assert!(slowest < Duration::from_millis(2_300), "{slowest:?}");
+    let (slowest, allowed) = (slowest.into_inner().unwrap(), allowed(usual.into_inner().unwrap()));
+    let confirmed = confirmed.into_inner().unwrap().len();
+    println!("{confirmed} confirmed, none lost; the slowest answer took {slowest:?}");
+    assert!(slowest < allowed, "{slowest:?}, {allowed:?} allowed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -243,7 +245,9 @@ async fn p12_a_memory_alarm_refuses_in_time_and_publishing_resumes_after_it() {
     let watermark = async |part: &str| {
         node.ctl(&["set_vm_memory_high_watermark", part]).await;
     };
+    let began = Instant::now();
     publish(&bus, "before").await.unwrap();
+    let allowed = allowed(began.elapsed());
     watermark("0.000001").await;
     let mut answers = Vec::new();
     within(async {
@@ -251,7 +255,7 @@ async fn p12_a_memory_alarm_refuses_in_time_and_publishing_resumes_after_it() {
         while answers.last().is_none_or(Result::is_ok) || answers.len() < 4 {
             let began = Instant::now();
             let answer = publish(&bus, "during").await;
-            assert!(began.elapsed() < Duration::from_millis(2_300), "{:?}", began.elapsed());
+            assert!(began.elapsed() < allowed, "{:?}, {allowed:?} allowed", began.elapsed());
             answers.push(answer);
         }
     })
@@ -259,7 +263,7 @@ async fn p12_a_memory_alarm_refuses_in_time_and_publishing_resumes_after_it() {
     let began = Instant::now();
     let known = publish(&bus, "during").await;
     assert!(matches!(known, Err(PublishError::Away(_))), "{known:?}");
-    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     assert!(bus.ready().await.is_err());
     watermark("0.8").await;
     within(async {

@@ -19,29 +19,15 @@ use store::{
 
 use testkit::engines::Engines;
 
+use super::no_limits;
+
 pub(crate) const TTL_MS: i64 = 300_000;
 pub(crate) const ATTEMPTS: u32 = 5;
 pub(crate) const PLACE: Destination<'static> =
     Destination { country: "IR", operator_prefix: "989123" };
 
-/// No limits at all.
-pub(crate) fn no_limits() -> Limits {
-    Limits {
-        resend_cooldown_secs: 0,
-        sends_per_phone_hour: 0,
-        sends_per_phone_day: 0,
-        sends_per_ip_hour: 0,
-        sends_per_country_hour: 0,
-        sends_per_country_day: 0,
-        sends_per_prefix_hour: 0,
-        sends_per_prefix_day: 0,
-        sends_global_day: 0,
-        logins_per_ip_minute: 0,
-    }
-}
-
 /// A store of either kind, its clock, and one phone.
-pub(crate) struct Bench {
+pub(crate) struct CodesFixture {
     pub store: Store,
     pub clock: Clock,
     pub keys: Keys,
@@ -59,7 +45,7 @@ pub(crate) struct Requested {
     pub expires_at: Timestamp,
 }
 
-impl Bench {
+impl CodesFixture {
     pub(crate) fn memory() -> Self {
         let clock = Clock::manual();
         Self::of(Store::memory(clock.clone()), clock, None)
@@ -198,10 +184,10 @@ impl Bench {
 macro_rules! on_both {
     ($($rule:ident),+ $(,)?) => {
         mod embedded {
-            $(#[tokio::test] async fn $rule() { super::$rule(super::Bench::memory()).await; })+
+            $(#[tokio::test] async fn $rule() { super::$rule(super::CodesFixture::memory()).await; })+
         }
         mod on_the_engines {
-            $(#[tokio::test] async fn $rule() { super::$rule(super::Bench::redis().await).await; })+
+            $(#[tokio::test] async fn $rule() { super::$rule(super::CodesFixture::redis().await).await; })+
         }
     };
 }
@@ -254,212 +240,217 @@ on_both!(
     p13_starts_are_forgotten_an_hour_after_the_last,
 );
 
-async fn p3_a_code_is_right_only_until_it_is_closed(bench: Bench) {
-    let asked = bench.code_request().await;
-    assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
+async fn p3_a_code_is_right_only_until_it_is_closed(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    assert_eq!(fixture.issue(&asked, "123456").await, Issued::Code("123456".into()));
     let CheckOutcome::Matched(Matched { code_id, code_requests, .. }) =
-        bench.attempt("123456").await
+        fixture.attempt("123456").await
     else {
         panic!("the code is right")
     };
     assert_eq!((code_id, code_requests.len(), code_requests[0].0), (asked.code, 1, asked.request));
-    bench
+    fixture
         .store
         .codes()
-        .close(&bench.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
+        .close(&fixture.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
         .await
         .unwrap();
-    assert_eq!(bench.left_after("123456").await, Some(4), "a used code counts as none");
+    assert_eq!(fixture.left_after("123456").await, Some(4), "a used code counts as none");
     assert_eq!(
-        bench.store.statuses().get(asked.request).await.unwrap().unwrap().status,
+        fixture.store.statuses().get(asked.request).await.unwrap().unwrap().status,
         Status::Verified
     );
 }
 
-async fn p3_a_code_ends_with_its_life(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
-    bench.pass(299);
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
-    bench.pass(1);
+async fn p3_a_code_ends_with_its_life(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    fixture.pass(299);
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
+    fixture.pass(1);
     assert!(
-        matches!(bench.attempt("123456").await, CheckOutcome::Wrong { code: None, .. }),
+        matches!(fixture.attempt("123456").await, CheckOutcome::Wrong { code: None, .. }),
         "at its expiry it is gone"
     );
-    let next = bench.code_request().await;
+    let next = fixture.code_request().await;
     assert_ne!(next.code, asked.code);
 }
 
-async fn p3_a_code_of_one_scope_opens_no_other(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
-    let change = Scope::PhoneChange(UserId::new(&bench.clock));
-    let elsewhere = Verify { scope: change, ..bench.verify("123456") };
+async fn p3_a_code_of_one_scope_opens_no_other(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    let change = Scope::PhoneChange(UserId::new(&fixture.clock));
+    let elsewhere = Verify { scope: change, ..fixture.verify("123456") };
     assert!(matches!(
-        bench.store.codes().verify(&elsewhere).await.unwrap(),
+        fixture.store.codes().verify(&elsewhere).await.unwrap(),
         CheckOutcome::Wrong { code: None, .. }
     ));
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
 }
 
-async fn p3_a_check_that_names_another_request_fails(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
+async fn p3_a_check_that_names_another_request_fails(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
     let stranger =
-        Verify { request_id: Some(RequestId::new(&bench.clock)), ..bench.verify("123456") };
+        Verify { request_id: Some(RequestId::new(&fixture.clock)), ..fixture.verify("123456") };
     assert!(matches!(
-        bench.store.codes().verify(&stranger).await.unwrap(),
+        fixture.store.codes().verify(&stranger).await.unwrap(),
         CheckOutcome::Wrong { attempts_left: 4, .. }
     ));
-    let own = Verify { request_id: Some(asked.request), ..bench.verify("123456") };
+    let own = Verify { request_id: Some(asked.request), ..fixture.verify("123456") };
     assert!(matches!(
-        bench.store.codes().verify(&own).await.unwrap(),
+        fixture.store.codes().verify(&own).await.unwrap(),
         CheckOutcome::Matched(Matched { attempts_left: 3, .. })
     ));
 }
 
-async fn p4_an_attempt_is_counted_before_it_is_compared(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
+async fn p4_an_attempt_is_counted_before_it_is_compared(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
     for left in [4, 3, 2, 1, 0] {
-        assert_eq!(bench.left_after("000000").await, Some(left));
+        assert_eq!(fixture.left_after("000000").await, Some(left));
     }
-    let CheckOutcome::Exhausted { code, until, .. } = bench.attempt("123456").await else {
+    let CheckOutcome::Exhausted { code, until, .. } = fixture.attempt("123456").await else {
         panic!("no attempts are left")
     };
     assert_eq!((code, until), (Some(asked.code), asked.expires_at));
 }
 
-async fn p4_of_two_hundred_checks_at_once_five_are_compared(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
+async fn p4_of_two_hundred_checks_at_once_five_are_compared(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
     let attempts = (0..200).map(|n| {
-        let (bench, digits) = (&bench, format!("{n:06}"));
-        async move { bench.attempt(&digits).await }
+        let (fixture, digits) = (&fixture, format!("{n:06}"));
+        async move { fixture.attempt(&digits).await }
     });
     let judged = futures::future::join_all(attempts).await;
     assert_eq!(judged.iter().filter(|j| matches!(j, CheckOutcome::Wrong { .. })).count(), 5);
     assert_eq!(judged.iter().filter(|j| matches!(j, CheckOutcome::Exhausted { .. })).count(), 195);
 }
 
-async fn p4_the_fifth_attempt_is_accepted_if_correct(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
+async fn p4_the_fifth_attempt_is_accepted_if_correct(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
     for _ in 0..4 {
-        bench.attempt("000000").await;
+        fixture.attempt("000000").await;
     }
     assert!(matches!(
-        bench.attempt("123456").await,
+        fixture.attempt("123456").await,
         CheckOutcome::Matched(Matched { attempts_left: 0, .. })
     ));
 }
 
-async fn p4_an_exhausted_code_refuses_requests_until_its_expiry(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
+async fn p4_an_exhausted_code_refuses_requests_until_its_expiry(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
     for _ in 0..5 {
-        bench.attempt("000000").await;
+        fixture.attempt("000000").await;
     }
-    bench.pass(100);
-    let refused = bench.store.codes().admit(&bench.admit()).await.unwrap();
+    fixture.pass(100);
+    let refused = fixture.store.codes().admit(&fixture.admit()).await.unwrap();
     assert!(matches!(refused, Admission::Exhausted { retry_after: 200 | 199 }), "{refused:?}");
-    bench.pass(200);
-    let next = bench.code_request().await;
-    bench.issue(&next, "654321").await;
-    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
+    fixture.pass(200);
+    let next = fixture.code_request().await;
+    fixture.issue(&next, "654321").await;
+    assert_eq!(fixture.left_after("000000").await, Some(4), "a new code has its own attempts");
 }
 
-async fn p4_a_refunded_attempt_can_be_made_again(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
-    assert_eq!(bench.left_after("000000").await, Some(4));
+async fn p4_a_refunded_attempt_can_be_made_again(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    assert_eq!(fixture.left_after("000000").await, Some(4));
     let refund = async |code| {
-        bench
+        fixture
             .store
             .codes()
-            .refund(&bench.phone, Scope::Login, Refund::CodeCheck(code))
+            .refund(&fixture.phone, Scope::Login, Refund::CodeCheck(code))
             .await
             .unwrap();
     };
-    refund(CodeId::new(&bench.clock)).await;
-    assert_eq!(bench.left_after("000000").await, Some(3), "another code's refund changes nothing");
+    refund(CodeId::new(&fixture.clock)).await;
+    assert_eq!(
+        fixture.left_after("000000").await,
+        Some(3),
+        "another code's refund changes nothing"
+    );
     refund(asked.code).await;
-    assert_eq!(bench.left_after("000000").await, Some(3));
+    assert_eq!(fixture.left_after("000000").await, Some(3));
 }
 
-async fn p4_a_correct_check_that_was_refused_counts_as_failed(bench: Bench) {
+async fn p4_a_correct_check_that_was_refused_counts_as_failed(fixture: CodesFixture) {
     for (closing, left) in [(Closing::Refused, 2), (Closing::Used(None), 3)] {
-        let asked = bench.code_request().await;
-        bench.issue(&asked, "123456").await;
-        assert_eq!(bench.left_after("000000").await, Some(4));
+        let asked = fixture.code_request().await;
+        fixture.issue(&asked, "123456").await;
+        assert_eq!(fixture.left_after("000000").await, Some(4));
         assert!(matches!(
-            bench.attempt("123456").await,
+            fixture.attempt("123456").await,
             CheckOutcome::Matched(Matched { attempts_left: 3, .. })
         ));
-        bench
+        fixture
             .store
             .codes()
-            .close(&bench.phone, Scope::Login, asked.code, closing, PLACE)
+            .close(&fixture.phone, Scope::Login, asked.code, closing, PLACE)
             .await
             .unwrap();
-        assert_eq!(bench.left_after("000000").await, Some(left), "{closing:?}");
-        bench.pass(301);
+        assert_eq!(fixture.left_after("000000").await, Some(left), "{closing:?}");
+        fixture.pass(301);
     }
 }
 
-async fn p4_a_code_exhausted_in_the_database_is_exhausted(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
+async fn p4_a_code_exhausted_in_the_database_is_exhausted(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
     let mark_exhausted = async |code| {
-        bench
+        fixture
             .store
             .codes()
-            .mark_exhausted(&bench.phone, Scope::Login, code, ATTEMPTS)
+            .mark_exhausted(&fixture.phone, Scope::Login, code, ATTEMPTS)
             .await
             .unwrap();
     };
-    mark_exhausted(CodeId::new(&bench.clock)).await;
-    assert_eq!(bench.left_after("000000").await, Some(4), "another code's end changes nothing");
+    mark_exhausted(CodeId::new(&fixture.clock)).await;
+    assert_eq!(fixture.left_after("000000").await, Some(4), "another code's end changes nothing");
     for _ in 0..2 {
         mark_exhausted(asked.code).await;
-        let judged = bench.attempt("123456").await;
+        let judged = fixture.attempt("123456").await;
         let CheckOutcome::Exhausted { code: Some(code), until, .. } = judged else {
             panic!("it is exhausted: {judged:?}")
         };
         assert_eq!((code, until), (asked.code, asked.expires_at));
     }
-    let refused = bench.store.codes().admit(&bench.admit()).await.unwrap();
+    let refused = fixture.store.codes().admit(&fixture.admit()).await.unwrap();
     assert!(matches!(refused, Admission::Exhausted { retry_after: 299 | 300 }), "{refused:?}");
-    bench.pass(300);
-    let next = bench.code_request().await;
-    bench.issue(&next, "654321").await;
+    fixture.pass(300);
+    let next = fixture.code_request().await;
+    fixture.issue(&next, "654321").await;
     mark_exhausted(asked.code).await;
-    assert_eq!(bench.left_after("000000").await, Some(4), "a new code has its own attempts");
+    assert_eq!(fixture.left_after("000000").await, Some(4), "a new code has its own attempts");
 }
 
-async fn p4_attempts_without_a_code_look_alike_and_block_no_request(bench: Bench) {
+async fn p4_attempts_without_a_code_look_alike_and_block_no_request(fixture: CodesFixture) {
     for left in [4, 3, 2, 1, 0] {
-        assert_eq!(bench.left_after("000000").await, Some(left));
+        assert_eq!(fixture.left_after("000000").await, Some(left));
     }
-    let CheckOutcome::Exhausted { code: None, now, until } = bench.attempt("000000").await else {
+    let CheckOutcome::Exhausted { code: None, now, until } = fixture.attempt("000000").await else {
         panic!("no attempts are left")
     };
     assert!((1..=300).contains(&until.secs_from(now)));
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
-    assert_eq!(bench.left_after("000000").await, Some(4), "the next code starts with five");
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    assert_eq!(fixture.left_after("000000").await, Some(4), "the next code starts with five");
 }
 
-async fn p5_a_resend_gives_the_same_code_and_moves_no_expiry(bench: Bench) {
-    let first = bench.code_request().await;
-    bench.issue(&first, "123456").await;
-    bench.pass(60);
-    let second = bench.code_request().await;
+async fn p5_a_resend_gives_the_same_code_and_moves_no_expiry(fixture: CodesFixture) {
+    let first = fixture.code_request().await;
+    fixture.issue(&first, "123456").await;
+    fixture.pass(60);
+    let second = fixture.code_request().await;
     assert_eq!((second.code, second.expires_at), (first.code, first.expires_at));
     assert_ne!(second.request, first.request);
-    assert_eq!(bench.issue(&second, "999999").await, Issued::Code("123456".into()));
-    assert!(matches!(bench.attempt("999999").await, CheckOutcome::Wrong { .. }));
-    let CheckOutcome::Matched(Matched { code_requests, .. }) = bench.attempt("123456").await else {
+    assert_eq!(fixture.issue(&second, "999999").await, Issued::Code("123456".into()));
+    assert!(matches!(fixture.attempt("999999").await, CheckOutcome::Wrong { .. }));
+    let CheckOutcome::Matched(Matched { code_requests, .. }) = fixture.attempt("123456").await
+    else {
         panic!("the first text signs in")
     };
     assert_eq!(
@@ -468,97 +459,99 @@ async fn p5_a_resend_gives_the_same_code_and_moves_no_expiry(bench: Bench) {
     );
 }
 
-async fn p5_a_used_code_sends_no_text(bench: Bench) {
-    let (first, late) = (bench.code_request().await, bench.code_request().await);
-    bench.issue(&first, "123456").await;
-    assert!(bench.store.statuses().is_wanted(late.request).await.unwrap());
-    bench
+async fn p5_a_used_code_sends_no_text(fixture: CodesFixture) {
+    let (first, late) = (fixture.code_request().await, fixture.code_request().await);
+    fixture.issue(&first, "123456").await;
+    assert!(fixture.store.statuses().is_wanted(late.request).await.unwrap());
+    fixture
         .store
         .codes()
-        .close(&bench.phone, Scope::Login, first.code, Closing::Used(Some(first.request)), PLACE)
+        .close(&fixture.phone, Scope::Login, first.code, Closing::Used(Some(first.request)), PLACE)
         .await
         .unwrap();
-    assert_eq!(bench.issue(&late, "999999").await, Issued::Used);
-    assert!(!bench.store.statuses().is_wanted(late.request).await.unwrap());
-    let next = bench.code_request().await;
+    assert_eq!(fixture.issue(&late, "999999").await, Issued::Used);
+    assert!(!fixture.store.statuses().is_wanted(late.request).await.unwrap());
+    let next = fixture.code_request().await;
     assert_ne!(next.code, first.code);
-    assert!(bench.store.statuses().is_wanted(next.request).await.unwrap());
+    assert!(fixture.store.statuses().is_wanted(next.request).await.unwrap());
 }
 
-async fn p5_no_request_joins_a_code_that_a_login_may_have_used(bench: Bench) {
-    let first = bench.code_request().await;
-    bench.issue(&first, "123456").await;
+async fn p5_no_request_joins_a_code_that_a_login_may_have_used(fixture: CodesFixture) {
+    let first = fixture.code_request().await;
+    fixture.issue(&first, "123456").await;
     for left in [4, 3, 2, 1] {
-        assert_eq!(bench.left_after("000000").await, Some(left));
+        assert_eq!(fixture.left_after("000000").await, Some(left));
     }
     // The outcome of its login is unknown. If it was not committed, the same code is correct once more.
     for _ in 0..2 {
         assert!(matches!(
-            bench.attempt("123456").await,
+            fixture.attempt("123456").await,
             CheckOutcome::Matched(Matched { attempts_left: 0, .. })
         ));
         let refund = Refund::CodeCheck(first.code);
-        bench.store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        fixture.store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
     }
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
-    bench.pass(1);
-    let next = bench.code_request().await;
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
+    fixture.pass(1);
+    let next = fixture.code_request().await;
     assert_ne!(next.code, first.code, "requests are not refused either");
     assert!(next.expires_at > first.expires_at);
     assert!(
-        !bench.store.statuses().is_wanted(first.request).await.unwrap(),
+        !fixture.store.statuses().is_wanted(first.request).await.unwrap(),
         "the old code's message is unwanted"
     );
-    assert_eq!(bench.issue(&next, "654321").await, Issued::Code("654321".into()));
-    assert_eq!(bench.issue(&first, "123456").await, Issued::Superseded);
-    let resend = bench.code_request().await;
+    assert_eq!(fixture.issue(&next, "654321").await, Issued::Code("654321".into()));
+    assert_eq!(fixture.issue(&first, "123456").await, Issued::Superseded);
+    let resend = fixture.code_request().await;
     assert_eq!((resend.code, resend.expires_at), (next.code, next.expires_at));
     // The login was committed after all: that ends only its own code.
-    bench
+    fixture
         .store
         .codes()
-        .close(&bench.phone, Scope::Login, first.code, Closing::Used(None), PLACE)
+        .close(&fixture.phone, Scope::Login, first.code, Closing::Used(None), PLACE)
         .await
         .unwrap();
     assert!(matches!(
-        bench.attempt("654321").await,
+        fixture.attempt("654321").await,
         CheckOutcome::Matched(Matched { attempts_left: 4, .. })
     ));
 }
 
-async fn p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests(bench: Bench) {
-    let first = bench.code_request().await;
-    bench.issue(&first, "123456").await;
+async fn p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests(
+    fixture: CodesFixture,
+) {
+    let first = fixture.code_request().await;
+    fixture.issue(&first, "123456").await;
     let refund = async |refund| {
-        bench.store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        fixture.store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
     };
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
     refund(Refund::Unused(first.code)).await;
-    assert_eq!(bench.code_request().await.code, first.code);
+    assert_eq!(fixture.code_request().await.code, first.code);
     // One of two concurrent correct checks may have used it: a wait for the other does not prove that it was not used.
     for _ in 0..2 {
-        assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+        assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
     }
     refund(Refund::Unused(first.code)).await;
-    assert_ne!(bench.code_request().await.code, first.code);
+    assert_ne!(fixture.code_request().await.code, first.code);
 }
 
-async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
-    bench.limits.sends_per_phone_hour = 2;
-    let first = bench.code_request().await;
-    bench.issue(&first, "123456").await;
+async fn p5_a_request_for_one_code_disturbs_no_other(mut fixture: CodesFixture) {
+    fixture.limits.sends_per_phone_hour = 2;
+    let first = fixture.code_request().await;
+    fixture.issue(&first, "123456").await;
     let only = async |code| {
-        let admit = Admit { only_code: Some(code), ..bench.admit() };
-        bench.store.codes().admit(&admit).await.unwrap()
+        let admit = Admit { only_code: Some(code), ..fixture.admit() };
+        fixture.store.codes().admit(&admit).await.unwrap()
     };
-    assert_eq!(only(CodeId::new(&bench.clock)).await, Admission::Gone);
+    assert_eq!(only(CodeId::new(&fixture.clock)).await, Admission::Gone);
     // Its login may have used it. If not, the code is valid as before.
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
     assert_eq!(only(first.code).await, Admission::Gone);
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
     for _ in 0..2 {
         let refund = Refund::Unused(first.code);
-        bench.store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        fixture.store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
     }
     let Admission::Admitted(Admitted { code_id, .. }) = only(first.code).await else {
         panic!("a refused request is not counted")
@@ -566,210 +559,212 @@ async fn p5_a_request_for_one_code_disturbs_no_other(mut bench: Bench) {
     assert_eq!(code_id, first.code);
 }
 
-async fn a_redelivered_request_is_the_same_request(bench: Bench) {
-    let asked = bench.code_request().await;
+async fn a_redelivered_request_is_the_same_request(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
     for _ in 0..3 {
-        assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
+        assert_eq!(fixture.issue(&asked, "123456").await, Issued::Code("123456".into()));
     }
-    let CheckOutcome::Matched(Matched { code_requests, .. }) = bench.attempt("123456").await else {
+    let CheckOutcome::Matched(Matched { code_requests, .. }) = fixture.attempt("123456").await
+    else {
         panic!("the code is right")
     };
     assert_eq!(code_requests.len(), 1);
 }
 
-async fn a_request_lost_by_redis_is_issued_from_its_event(bench: Bench) {
+async fn a_request_lost_by_redis_is_issued_from_its_event(fixture: CodesFixture) {
     let asked = Requested {
-        request: RequestId::new(&bench.clock),
-        code: CodeId::new(&bench.clock),
-        expires_at: bench.clock.now().plus_secs(250),
+        request: RequestId::new(&fixture.clock),
+        code: CodeId::new(&fixture.clock),
+        expires_at: fixture.clock.now().plus_secs(250),
     };
-    assert_eq!(bench.issue(&asked, "123456").await, Issued::Code("123456".into()));
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
-    bench.pass(251);
-    assert_eq!(bench.issue(&asked, "123456").await, Issued::Expired);
+    assert_eq!(fixture.issue(&asked, "123456").await, Issued::Code("123456".into()));
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
+    fixture.pass(251);
+    assert_eq!(fixture.issue(&asked, "123456").await, Issued::Expired);
 }
 
-async fn a_request_older_than_the_stored_code_is_superseded(bench: Bench) {
+async fn a_request_older_than_the_stored_code_is_superseded(fixture: CodesFixture) {
     let old = Requested {
-        request: RequestId::new(&bench.clock),
-        code: CodeId::new(&bench.clock),
-        expires_at: bench.clock.now().plus_secs(300),
+        request: RequestId::new(&fixture.clock),
+        code: CodeId::new(&fixture.clock),
+        expires_at: fixture.clock.now().plus_secs(300),
     };
-    bench.pass(1);
-    let new = bench.code_request().await;
-    bench.issue(&new, "123456").await;
-    assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    fixture.pass(1);
+    let new = fixture.code_request().await;
+    fixture.issue(&new, "123456").await;
+    assert_eq!(fixture.issue(&old, "999999").await, Issued::Superseded);
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
 }
 
-async fn the_newer_code_ends_later_whatever_the_gateways_clocks_say(bench: Bench) {
+async fn the_newer_code_ends_later_whatever_the_gateways_clocks_say(fixture: CodesFixture) {
     let ahead = Clock::manual();
     ahead.advance(Duration::from_hours(1));
     let made_by = |clock, ends_in| Requested {
         request: RequestId::new(clock),
         code: CodeId::new(clock),
-        expires_at: bench.clock.now().plus_secs(ends_in),
+        expires_at: fixture.clock.now().plus_secs(ends_in),
     };
-    let (old, new) = (made_by(&ahead, 100), made_by(&bench.clock, 300));
+    let (old, new) = (made_by(&ahead, 100), made_by(&fixture.clock, 300));
     assert!(old.code > new.code);
-    assert_eq!(bench.issue(&old, "999999").await, Issued::Code("999999".into()));
-    assert_eq!(bench.issue(&new, "123456").await, Issued::Code("123456".into()));
-    assert_eq!(bench.issue(&old, "999999").await, Issued::Superseded);
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Matched { .. }));
+    assert_eq!(fixture.issue(&old, "999999").await, Issued::Code("999999".into()));
+    assert_eq!(fixture.issue(&new, "123456").await, Issued::Code("123456".into()));
+    assert_eq!(fixture.issue(&old, "999999").await, Issued::Superseded);
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
 }
 
-async fn a_slot_without_a_code_counts_like_one_with_a_code(bench: Bench) {
-    let asked = bench.code_request().await;
-    assert_eq!(bench.issue_in(Scope::Login, &asked, None).await, Issued::Nothing);
+async fn a_slot_without_a_code_counts_like_one_with_a_code(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    assert_eq!(fixture.issue_in(Scope::Login, &asked, None).await, Issued::Nothing);
     for left in [4, 3, 2, 1, 0] {
-        let CheckOutcome::Wrong { code, attempts_left, .. } = bench.attempt("").await else {
+        let CheckOutcome::Wrong { code, attempts_left, .. } = fixture.attempt("").await else {
             panic!("nothing matches")
         };
         assert_eq!((code.map(|(id, _)| id), attempts_left), (Some(asked.code), left));
     }
     assert!(matches!(
-        bench.store.codes().admit(&bench.admit()).await.unwrap(),
+        fixture.store.codes().admit(&fixture.admit()).await.unwrap(),
         Admission::Exhausted { .. }
     ));
 }
 
-async fn a_cooldown_doubles_until_a_success(mut bench: Bench) {
-    bench.limits.resend_cooldown_secs = 30;
+async fn a_cooldown_doubles_until_a_success(mut fixture: CodesFixture) {
+    fixture.limits.resend_cooldown_secs = 30;
     let mut last = None;
     for wait in [30, 60, 120, 240, 480, 600, 600] {
-        let asked = bench.code_request().await;
-        let (limit, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
+        let asked = fixture.code_request().await;
+        let (limit, retry_after) = fixture.refusal(&fixture.admit()).await.expect("too soon");
         assert!(
             limit == Limit::Cooldown && (wait - 1..=wait).contains(&retry_after),
             "{retry_after} of {wait}"
         );
-        bench.pass(wait);
+        fixture.pass(wait);
         last = Some(asked);
     }
     let code = last.unwrap().code;
-    bench
+    fixture
         .store
         .codes()
-        .close(&bench.phone, Scope::Login, code, Closing::Used(None), PLACE)
+        .close(&fixture.phone, Scope::Login, code, Closing::Used(None), PLACE)
         .await
         .unwrap();
-    bench.code_request().await;
-    let (_, retry_after) = bench.refusal(&bench.admit()).await.expect("too soon");
+    fixture.code_request().await;
+    let (_, retry_after) = fixture.refusal(&fixture.admit()).await.expect("too soon");
     assert!(
         (29..=30).contains(&retry_after),
         "after a success the first wait applies again, not {retry_after}"
     );
 }
 
-async fn limits_of_a_phone_slide(mut bench: Bench) {
-    bench.limits.sends_per_phone_hour = 2;
-    bench.limits.sends_per_phone_day = 3;
-    bench.code_request().await;
-    bench.pass(1800);
-    bench.code_request().await;
-    let (limit, wait) = bench.refusal(&bench.admit()).await.expect("two an hour");
+async fn limits_of_a_phone_slide(mut fixture: CodesFixture) {
+    fixture.limits.sends_per_phone_hour = 2;
+    fixture.limits.sends_per_phone_day = 3;
+    fixture.code_request().await;
+    fixture.pass(1800);
+    fixture.code_request().await;
+    let (limit, wait) = fixture.refusal(&fixture.admit()).await.expect("two an hour");
     assert!(limit == Limit::PhoneHour && (1799..=1800).contains(&wait), "{wait}");
-    bench.pass(1800);
-    bench.code_request().await;
-    bench.pass(3600);
-    let (limit, wait) = bench.refusal(&bench.admit()).await.expect("three a day");
+    fixture.pass(1800);
+    fixture.code_request().await;
+    fixture.pass(3600);
+    let (limit, wait) = fixture.refusal(&fixture.admit()).await.expect("three a day");
     assert!(
         limit == Limit::PhoneDay && (86_400 - 7200 - 1..=86_400 - 7200).contains(&wait),
         "{wait}"
     );
 }
 
-async fn limits_of_an_address_count_all_phones(mut bench: Bench) {
-    bench.limits.sends_per_ip_hour = 2;
-    bench.code_request().await;
-    let other = bench.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
-    assert_eq!(bench.refusal(&Admit { phone: &other, ..bench.admit() }).await, None);
-    let refused = bench.refusal(&bench.admit()).await.expect("two an hour");
+async fn limits_of_an_address_count_all_phones(mut fixture: CodesFixture) {
+    fixture.limits.sends_per_ip_hour = 2;
+    fixture.code_request().await;
+    let other = fixture.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
+    assert_eq!(fixture.refusal(&Admit { phone: &other, ..fixture.admit() }).await, None);
+    let refused = fixture.refusal(&fixture.admit()).await.expect("two an hour");
     assert!(refused.0 == Limit::IpHour && (3599..=3600).contains(&refused.1), "{refused:?}");
-    assert_eq!(bench.refusal(&Admit { ip_key: "another", ..bench.admit() }).await, None);
+    assert_eq!(fixture.refusal(&Admit { ip_key: "another", ..fixture.admit() }).await, None);
 }
 
-async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut bench: Bench) {
-    bench.limits.sends_per_prefix_hour = 1;
-    bench.limits.sends_per_country_hour = 2;
-    bench.limits.sends_global_day = 3;
-    bench.code_request().await;
-    let prefix = |of| Admit { operator_prefix: of, ..bench.admit() };
+async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut fixture: CodesFixture) {
+    fixture.limits.sends_per_prefix_hour = 1;
+    fixture.limits.sends_per_country_hour = 2;
+    fixture.limits.sends_global_day = 3;
+    fixture.code_request().await;
+    let prefix = |of| Admit { operator_prefix: of, ..fixture.admit() };
     assert_eq!(
-        bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
+        fixture.refusal(&fixture.admit()).await.map(|(limit, _)| limit),
         Some(Limit::PrefixHour)
     );
-    assert_eq!(bench.refusal(&prefix("989350")).await, None);
+    assert_eq!(fixture.refusal(&prefix("989350")).await, None);
     assert_eq!(
-        bench.refusal(&prefix("989360")).await.map(|(limit, _)| limit),
+        fixture.refusal(&prefix("989360")).await.map(|(limit, _)| limit),
         Some(Limit::CountryHour)
     );
-    assert_eq!(bench.refusal(&Admit { country: "GB", ..prefix("447400") }).await, None);
+    assert_eq!(fixture.refusal(&Admit { country: "GB", ..prefix("447400") }).await, None);
     let (limit, wait) =
-        bench.refusal(&Admit { country: "FR", ..prefix("336123") }).await.expect("three a day");
+        fixture.refusal(&Admit { country: "FR", ..prefix("336123") }).await.expect("three a day");
     assert!(limit == Limit::GlobalDay && (86_399..=86_400).contains(&wait), "{wait}");
-    bench.pass(3600);
+    fixture.pass(3600);
     assert_eq!(
-        bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
+        fixture.refusal(&fixture.admit()).await.map(|(limit, _)| limit),
         Some(Limit::GlobalDay),
         "the hour is over"
     );
 }
 
-async fn logins_of_an_address_slide(bench: Bench) {
-    let attempt = Verify { logins_per_ip_minute: 2, ..bench.verify("000000") };
+async fn logins_of_an_address_slide(fixture: CodesFixture) {
+    let attempt = Verify { logins_per_ip_minute: 2, ..fixture.verify("000000") };
     assert!(matches!(
-        bench.store.codes().verify(&attempt).await.unwrap(),
+        fixture.store.codes().verify(&attempt).await.unwrap(),
         CheckOutcome::Wrong { attempts_left: 4, .. }
     ));
     assert_eq!(
-        bench.store.limits().count_login("an address", 2).await.unwrap(),
+        fixture.store.limits().count_login("an address", 2).await.unwrap(),
         None,
         "one count for all logins"
     );
-    let CheckOutcome::Limited { retry_after } = bench.store.codes().verify(&attempt).await.unwrap()
+    let CheckOutcome::Limited { retry_after } =
+        fixture.store.codes().verify(&attempt).await.unwrap()
     else {
         panic!("two a minute")
     };
     assert!((59..=60).contains(&retry_after));
-    assert!(bench.store.limits().count_login("an address", 2).await.unwrap().is_some());
-    assert_eq!(bench.store.limits().count_login("another", 2).await.unwrap(), None);
-    bench.pass(60);
+    assert!(fixture.store.limits().count_login("an address", 2).await.unwrap().is_some());
+    assert_eq!(fixture.store.limits().count_login("another", 2).await.unwrap(), None);
+    fixture.pass(60);
     assert!(matches!(
-        bench.store.codes().verify(&attempt).await.unwrap(),
+        fixture.store.codes().verify(&attempt).await.unwrap(),
         CheckOutcome::Wrong { attempts_left: 3, .. }
     ));
 }
 
-async fn an_unlimited_request_is_neither_refused_nor_counted(mut bench: Bench) {
-    bench.limits.resend_cooldown_secs = 30;
-    bench.limits.sends_per_ip_hour = 1;
+async fn an_unlimited_request_is_neither_refused_nor_counted(mut fixture: CodesFixture) {
+    fixture.limits.resend_cooldown_secs = 30;
+    fixture.limits.sends_per_ip_hour = 1;
     for _ in 0..3 {
-        assert_eq!(bench.refusal(&Admit { unlimited: true, ..bench.admit() }).await, None);
+        assert_eq!(fixture.refusal(&Admit { unlimited: true, ..fixture.admit() }).await, None);
     }
-    bench.code_request().await;
+    fixture.code_request().await;
 }
 
-async fn a_refused_request_counts_nothing(mut bench: Bench) {
-    bench.limits.sends_per_phone_hour = 1;
-    bench.limits.sends_per_ip_hour = 2;
-    bench.code_request().await;
+async fn a_refused_request_counts_nothing(mut fixture: CodesFixture) {
+    fixture.limits.sends_per_phone_hour = 1;
+    fixture.limits.sends_per_ip_hour = 2;
+    fixture.code_request().await;
     for _ in 0..5 {
         assert_eq!(
-            bench.refusal(&bench.admit()).await.map(|(limit, _)| limit),
+            fixture.refusal(&fixture.admit()).await.map(|(limit, _)| limit),
             Some(Limit::PhoneHour)
         );
     }
-    let other = bench.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
+    let other = fixture.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
     assert_eq!(
-        bench.refusal(&Admit { phone: &other, ..bench.admit() }).await,
+        fixture.refusal(&Admit { phone: &other, ..fixture.admit() }).await,
         None,
         "the address has one left"
     );
 }
 
-async fn a_withdrawn_request_leaves_no_trace(mut bench: Bench) {
-    bench.limits = Limits {
+async fn a_withdrawn_request_leaves_no_trace(mut fixture: CodesFixture) {
+    fixture.limits = Limits {
         resend_cooldown_secs: 30,
         sends_per_phone_hour: 1,
         sends_per_ip_hour: 1,
@@ -780,89 +775,98 @@ async fn a_withdrawn_request_leaves_no_trace(mut bench: Bench) {
     };
     let admit = Admit {
         idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
-        ..bench.admit()
+        ..fixture.admit()
     };
-    assert_eq!(bench.refusal(&admit).await, None);
-    bench.store.codes().withdraw(&admit).await.unwrap();
-    assert_eq!(bench.store.statuses().get(admit.request_id).await.unwrap(), None);
+    assert_eq!(fixture.refusal(&admit).await, None);
+    fixture.store.codes().withdraw(&admit).await.unwrap();
+    assert_eq!(fixture.store.statuses().get(admit.request_id).await.unwrap(), None);
     assert_eq!(
-        bench.refusal(&Admit { request_id: RequestId::new(&bench.clock), ..admit.clone() }).await,
+        fixture
+            .refusal(&Admit { request_id: RequestId::new(&fixture.clock), ..admit.clone() })
+            .await,
         None
     );
-    assert!(bench.refusal(&bench.admit()).await.is_some(), "the second one counts");
+    assert!(fixture.refusal(&fixture.admit()).await.is_some(), "the second one counts");
 }
 
 async fn p13_the_slot_of_withdrawn_requests_goes_with_the_last_unless_a_code_was_issued(
-    bench: Bench,
+    fixture: CodesFixture,
 ) {
-    let codes = bench.store.codes();
+    let codes = fixture.store.codes();
     let admitted = async |admit: &Admit<'_>| match codes.admit(admit).await.unwrap() {
         Admission::Admitted(Admitted { code_id, expires_at, .. }) => {
             Requested { request: admit.request_id, code: code_id, expires_at }
         }
         other => panic!("not admitted: {other:?}"),
     };
-    let (first, second) = (bench.admit(), bench.admit());
+    let (first, second) = (fixture.admit(), fixture.admit());
     let withdrawn = admitted(&first).await;
     assert_eq!(admitted(&second).await.code, withdrawn.code);
     for admit in [&first, &second] {
         codes.withdraw(admit).await.unwrap();
     }
-    bench.pass(60);
-    let (third, fourth) = (bench.admit(), bench.admit());
+    fixture.pass(60);
+    let (third, fourth) = (fixture.admit(), fixture.admit());
     let next = admitted(&third).await;
     assert_ne!(next.code, withdrawn.code, "a code without a request is not joined");
     assert!(next.expires_at.secs_from(withdrawn.expires_at) >= 60, "a new code has its whole life");
     // One request stays, and after it the code that somebody may hold.
     admitted(&fourth).await;
     codes.withdraw(&fourth).await.unwrap();
-    assert_eq!(bench.issue(&next, "123456").await, Issued::Code("123456".into()));
+    assert_eq!(fixture.issue(&next, "123456").await, Issued::Code("123456".into()));
     codes.withdraw(&third).await.unwrap();
-    let CheckOutcome::Matched(Matched { code_id, .. }) = bench.attempt("123456").await else {
+    let CheckOutcome::Matched(Matched { code_id, .. }) = fixture.attempt("123456").await else {
         panic!("the issued code is right")
     };
     assert_eq!(code_id, next.code);
 }
 
-async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(mut bench: Bench) {
-    bench.limits.sends_per_ip_hour = 1;
+async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(
+    mut fixture: CodesFixture,
+) {
+    fixture.limits.sends_per_ip_hour = 1;
     for published in [false, true] {
         let key = format!("published {published}");
         let keyed = || Admit {
             idempotency: Some(Idempotency { key: key.clone(), body: "b".into() }),
             ip_key: &key,
-            ..bench.admit()
+            ..fixture.admit()
         };
         let (first, again) = (keyed(), keyed());
-        assert_eq!(bench.refusal(&first).await, None);
-        assert!(matches!(bench.store.codes().admit(&again).await.unwrap(), Admission::Replayed(_)));
+        assert_eq!(fixture.refusal(&first).await, None);
+        assert!(matches!(
+            fixture.store.codes().admit(&again).await.unwrap(),
+            Admission::Replayed(_)
+        ));
         if published {
-            bench.store.codes().published(&first).await.unwrap();
+            fixture.store.codes().published(&first).await.unwrap();
         }
-        bench.store.codes().withdraw(&first).await.unwrap();
-        assert!(bench.store.statuses().get(first.request_id).await.unwrap().is_some());
-        let Admission::Replayed(replay) = bench.store.codes().admit(&keyed()).await.unwrap() else {
+        fixture.store.codes().withdraw(&first).await.unwrap();
+        assert!(fixture.store.statuses().get(first.request_id).await.unwrap().is_some());
+        let Admission::Replayed(replay) = fixture.store.codes().admit(&keyed()).await.unwrap()
+        else {
             panic!("the first answer is kept")
         };
         assert_eq!((replay.request_id, replay.published), (first.request_id, published));
-        let another = Admit { ip_key: &key, ..bench.admit() };
-        assert_eq!(bench.refusal(&another).await.map(|(limit, _)| limit), Some(Limit::IpHour));
+        let another = Admit { ip_key: &key, ..fixture.admit() };
+        assert_eq!(fixture.refusal(&another).await.map(|(limit, _)| limit), Some(Limit::IpHour));
     }
 }
 
-async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
-    bench.limits.resend_cooldown_secs = 30;
+async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut fixture: CodesFixture) {
+    fixture.limits.resend_cooldown_secs = 30;
     let keyed = |body: &str| Admit {
         idempotency: Some(Idempotency { key: "k".into(), body: body.into() }),
-        ..bench.admit()
+        ..fixture.admit()
     };
     let first = keyed("b");
     let Admission::Admitted(Admitted { code_id, expires_at, resend_at, .. }) =
-        bench.store.codes().admit(&first).await.unwrap()
+        fixture.store.codes().admit(&first).await.unwrap()
     else {
         panic!("admitted")
     };
-    let Admission::Replayed(replay) = bench.store.codes().admit(&keyed("b")).await.unwrap() else {
+    let Admission::Replayed(replay) = fixture.store.codes().admit(&keyed("b")).await.unwrap()
+    else {
         panic!("replayed")
     };
     assert_eq!(
@@ -870,23 +874,24 @@ async fn an_idempotency_key_gives_the_first_answer_for_a_day(mut bench: Bench) {
         (first.request_id, code_id, false)
     );
     assert_eq!((replay.expires_at, replay.resend_at), (expires_at, resend_at));
-    bench.store.codes().published(&first).await.unwrap();
-    let Admission::Replayed(replay) = bench.store.codes().admit(&keyed("b")).await.unwrap() else {
+    fixture.store.codes().published(&first).await.unwrap();
+    let Admission::Replayed(replay) = fixture.store.codes().admit(&keyed("b")).await.unwrap()
+    else {
         panic!("replayed")
     };
     assert!(replay.published);
-    assert_eq!(bench.store.codes().admit(&keyed("other")).await.unwrap(), Admission::KeyReused);
+    assert_eq!(fixture.store.codes().admit(&keyed("other")).await.unwrap(), Admission::KeyReused);
     let elsewhere = Admit { route: "signup", ..keyed("other") };
     assert_eq!(
-        bench.refusal(&elsewhere).await.map(|(limit, _)| limit),
+        fixture.refusal(&elsewhere).await.map(|(limit, _)| limit),
         Some(Limit::Cooldown),
         "a key belongs to its route"
     );
 }
 
-async fn a_status_only_advances(bench: Bench) {
-    let asked = bench.code_request().await;
-    let statuses = bench.store.statuses();
+async fn a_status_only_advances(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    let statuses = fixture.store.statuses();
     let advance_status = |status| statuses.advance(asked.request, status, None, asked.expires_at);
     assert!(advance_status(Status::Sent).await.unwrap());
     for lower in [Status::Accepted, Status::Issued, Status::Sending, Status::Sent] {
@@ -898,68 +903,72 @@ async fn a_status_only_advances(bench: Bench) {
         assert!(!advance_status(worse).await.unwrap(), "a delivered message stays delivered");
     }
     assert!(advance_status(Status::Verified).await.unwrap());
-    let found = bench.store.statuses().get(asked.request).await.unwrap().unwrap();
+    let found = fixture.store.statuses().get(asked.request).await.unwrap().unwrap();
     assert_eq!(
         (found.status, found.expires_at, found.channel),
         (Status::Verified, asked.expires_at, Channel::Sms)
     );
 }
 
-async fn a_lost_status_comes_back_with_the_next_event(bench: Bench) {
-    let (lost, expires_at) = (RequestId::new(&bench.clock), bench.clock.now().plus_secs(100));
-    assert_eq!(bench.store.statuses().get(lost).await.unwrap(), None);
-    assert!(bench.store.statuses().advance(lost, Status::Sent, None, expires_at).await.unwrap());
-    let found = bench.store.statuses().get(lost).await.unwrap().unwrap();
+async fn a_lost_status_comes_back_with_the_next_event(fixture: CodesFixture) {
+    let (lost, expires_at) = (RequestId::new(&fixture.clock), fixture.clock.now().plus_secs(100));
+    assert_eq!(fixture.store.statuses().get(lost).await.unwrap(), None);
+    assert!(fixture.store.statuses().advance(lost, Status::Sent, None, expires_at).await.unwrap());
+    let found = fixture.store.statuses().get(lost).await.unwrap().unwrap();
     assert_eq!((found.status, found.expires_at), (Status::Sent, expires_at));
 }
 
-async fn the_sweep_closes_open_requests(bench: Bench) {
+async fn the_sweep_closes_open_requests(fixture: CodesFixture) {
     let (open, sent, done) =
-        (bench.code_request().await, bench.code_request().await, bench.code_request().await);
-    bench
+        (fixture.code_request().await, fixture.code_request().await, fixture.code_request().await);
+    fixture
         .store
         .statuses()
         .advance(sent.request, Status::Sent, None, sent.expires_at)
         .await
         .unwrap();
-    bench
+    fixture
         .store
         .statuses()
         .advance(done.request, Status::Delivered, None, done.expires_at)
         .await
         .unwrap();
-    assert_eq!(bench.store.statuses().sweep(100).await.unwrap().closed, [], "nothing is over yet");
-    bench.pass(301);
-    let mut swept = bench.store.statuses().sweep(100).await.unwrap().closed;
+    assert_eq!(
+        fixture.store.statuses().sweep(100).await.unwrap().closed,
+        [],
+        "nothing is over yet"
+    );
+    fixture.pass(301);
+    let mut swept = fixture.store.statuses().sweep(100).await.unwrap().closed;
     swept.sort_by_key(|one| one.was.rank());
     let told: Vec<_> = swept.iter().map(|one| (one.request_id, one.was)).collect();
     assert_eq!(told, [(open.request, Status::Accepted), (sent.request, Status::Sent)]);
     assert_eq!(
-        bench.store.statuses().get(open.request).await.unwrap().unwrap().status,
+        fixture.store.statuses().get(open.request).await.unwrap().unwrap().status,
         Status::Expired
     );
     assert_eq!(
-        bench.store.statuses().get(done.request).await.unwrap().unwrap().status,
+        fixture.store.statuses().get(done.request).await.unwrap().unwrap().status,
         Status::Delivered
     );
-    assert_eq!(bench.store.statuses().sweep(100).await.unwrap().closed, []);
+    assert_eq!(fixture.store.statuses().sweep(100).await.unwrap().closed, []);
 }
 
-async fn the_sweep_continues_past_finished_requests(bench: Bench) {
+async fn the_sweep_continues_past_finished_requests(fixture: CodesFixture) {
     for _ in 0..5 {
-        let done = bench.code_request().await;
-        bench
+        let done = fixture.code_request().await;
+        fixture
             .store
             .statuses()
             .advance(done.request, Status::Delivered, None, done.expires_at)
             .await
             .unwrap();
     }
-    let open = bench.code_request().await;
-    bench.pass(301);
+    let open = fixture.code_request().await;
+    fixture.pass(301);
     let mut closed = Vec::new();
     loop {
-        let sweep = bench.store.statuses().sweep(2).await.unwrap();
+        let sweep = fixture.store.statuses().sweep(2).await.unwrap();
         closed.extend(sweep.closed.into_iter().map(|one| one.request_id));
         if sweep.looked_at < 2 {
             break;
@@ -968,13 +977,13 @@ async fn the_sweep_continues_past_finished_requests(bench: Bench) {
     assert_eq!(closed, [open.request]);
 }
 
-async fn a_waiter_is_woken_by_a_change(bench: Bench) {
-    let (mine, other) = (bench.code_request().await, bench.code_request().await);
-    let mut watch = bench.store.statuses().watch(mine.request);
+async fn a_waiter_is_woken_by_a_change(fixture: CodesFixture) {
+    let (mine, other) = (fixture.code_request().await, fixture.code_request().await);
+    let mut watch = fixture.store.statuses().watch(mine.request);
     // The store may wake all waiters once, when its subscription begins: only the status itself counts.
     let seen = async {
         loop {
-            if bench.store.statuses().get(mine.request).await.unwrap().unwrap().status
+            if fixture.store.statuses().get(mine.request).await.unwrap().unwrap().status
                 == Status::Issued
             {
                 return;
@@ -983,99 +992,103 @@ async fn a_waiter_is_woken_by_a_change(bench: Bench) {
         }
     };
     let change = async {
-        bench
+        fixture
             .store
             .statuses()
             .advance(other.request, Status::Sent, None, other.expires_at)
             .await
             .unwrap();
         tokio::task::yield_now().await;
-        bench
+        fixture
             .store
             .statuses()
             .advance(mine.request, Status::Issued, None, mine.expires_at)
             .await
             .unwrap();
     };
-    tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(seen, change) })
+    tokio::time::timeout(testkit::PATIENCE, async { tokio::join!(seen, change) })
         .await
         .expect("woken");
 }
 
-async fn a_kept_text_is_kept_once(bench: Bench) {
-    let message_id = domain::ids::MessageId::new(&bench.clock);
+async fn a_kept_text_is_kept_once(fixture: CodesFixture) {
+    let message_id = domain::ids::MessageId::new(&fixture.clock);
     for sealed in ["first", "second"] {
-        let text = KeptText { message_id, phone: bench.phone.clone(), sealed: sealed.into() };
-        bench.store.inbox().keep(&text).await.unwrap();
+        let text = KeptText { message_id, phone: fixture.phone.clone(), sealed: sealed.into() };
+        fixture.store.inbox().keep(&text).await.unwrap();
     }
-    assert_eq!(bench.store.inbox().texts(&bench.phone).await.unwrap(), ["first"]);
+    assert_eq!(fixture.store.inbox().texts(&fixture.phone).await.unwrap(), ["first"]);
 }
 
-async fn a_forgotten_phone_has_no_code_and_no_texts(bench: Bench) {
-    let asked = bench.code_request().await;
-    bench.issue(&asked, "123456").await;
-    let message_id = domain::ids::MessageId::new(&bench.clock);
-    let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
-    bench.store.inbox().keep(&text).await.unwrap();
-    bench.store.codes().forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
-    assert!(matches!(bench.attempt("123456").await, CheckOutcome::Wrong { code: None, .. }));
-    assert!(bench.store.inbox().texts(&bench.phone).await.unwrap().is_empty());
+async fn a_forgotten_phone_has_no_code_and_no_texts(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    let message_id = domain::ids::MessageId::new(&fixture.clock);
+    let text = KeptText { message_id, phone: fixture.phone.clone(), sealed: "text".into() };
+    fixture.store.inbox().keep(&text).await.unwrap();
+    fixture.store.codes().forget(&fixture.phone, UserId::new(&fixture.clock)).await.unwrap();
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Wrong { code: None, .. }));
+    assert!(fixture.store.inbox().texts(&fixture.phone).await.unwrap().is_empty());
     assert!(
-        !bench.store.statuses().is_wanted(asked.request).await.unwrap(),
+        !fixture.store.statuses().is_wanted(asked.request).await.unwrap(),
         "its text is still on its way"
     );
 }
 
-async fn p13_only_the_accounts_own_data_is_forgotten(bench: Bench) {
-    let (leaves, other) = (UserId::new(&bench.clock), UserId::new(&bench.clock));
+async fn p13_only_the_accounts_own_data_is_forgotten(fixture: CodesFixture) {
+    let (leaves, other) = (UserId::new(&fixture.clock), UserId::new(&fixture.clock));
     for user in [leaves, other] {
-        bench.store.phone_changes().note(user, "sealed", TTL_MS).await.unwrap();
+        fixture.store.phone_changes().note(user, "sealed", TTL_MS).await.unwrap();
     }
     // Another user is about to change to the number.
     let change = Scope::PhoneChange(other);
-    let admit = Admit { scope: change, ..bench.admit() };
+    let admit = Admit { scope: change, ..fixture.admit() };
     let Admission::Admitted(Admitted { code_id, expires_at, .. }) =
-        bench.store.codes().admit(&admit).await.unwrap()
+        fixture.store.codes().admit(&admit).await.unwrap()
     else {
         panic!("admitted")
     };
     let asked = Requested { request: admit.request_id, code: code_id, expires_at };
-    bench.issue_in(change, &asked, Some("123456")).await;
-    bench.store.codes().forget(&bench.phone, leaves).await.unwrap();
-    assert_eq!(bench.store.phone_changes().noted(leaves).await.unwrap(), None);
-    assert_eq!(bench.store.phone_changes().noted(other).await.unwrap().as_deref(), Some("sealed"));
-    assert!(bench.store.statuses().is_wanted(asked.request).await.unwrap());
-    let attempt = Verify { scope: change, ..bench.verify("123456") };
+    fixture.issue_in(change, &asked, Some("123456")).await;
+    fixture.store.codes().forget(&fixture.phone, leaves).await.unwrap();
+    assert_eq!(fixture.store.phone_changes().noted(leaves).await.unwrap(), None);
+    assert_eq!(
+        fixture.store.phone_changes().noted(other).await.unwrap().as_deref(),
+        Some("sealed")
+    );
+    assert!(fixture.store.statuses().is_wanted(asked.request).await.unwrap());
+    let attempt = Verify { scope: change, ..fixture.verify("123456") };
     assert!(matches!(
-        bench.store.codes().verify(&attempt).await.unwrap(),
+        fixture.store.codes().verify(&attempt).await.unwrap(),
         CheckOutcome::Matched { .. }
     ));
 }
 
-async fn a_forgotten_phone_keeps_its_limits(mut bench: Bench) {
-    bench.limits.resend_cooldown_secs = 30;
-    bench.limits.sends_per_phone_hour = 1;
-    let forget =
-        async || bench.store.codes().forget(&bench.phone, UserId::new(&bench.clock)).await.unwrap();
-    bench.code_request().await;
+async fn a_forgotten_phone_keeps_its_limits(mut fixture: CodesFixture) {
+    fixture.limits.resend_cooldown_secs = 30;
+    fixture.limits.sends_per_phone_hour = 1;
+    let forget = async || {
+        fixture.store.codes().forget(&fixture.phone, UserId::new(&fixture.clock)).await.unwrap();
+    };
+    fixture.code_request().await;
     forget().await;
-    let limit = async || bench.refusal(&bench.admit()).await.map(|(limit, _)| limit);
+    let limit = async || fixture.refusal(&fixture.admit()).await.map(|(limit, _)| limit);
     assert_eq!(limit().await, Some(Limit::Cooldown));
-    bench.pass(30);
+    fixture.pass(30);
     forget().await;
     assert_eq!(limit().await, Some(Limit::PhoneHour));
 }
 
-async fn a_one_time_key_is_accepted_once_of_fifty_until_it_expires(bench: Bench) {
-    let replay_guard = bench.store.replay_guard();
+async fn a_one_time_key_is_accepted_once_of_fifty_until_it_expires(fixture: CodesFixture) {
+    let replay_guard = fixture.store.replay_guard();
     let all = (0..50).map(|_| replay_guard.first_time("a proof", 130));
     let firsts =
         futures::future::join_all(all).await.into_iter().filter(|first| *first.as_ref().unwrap());
     assert_eq!(firsts.count(), 1);
     assert!(replay_guard.first_time("another", 130).await.unwrap());
-    bench.pass(129);
+    fixture.pass(129);
     assert!(!replay_guard.first_time("another", 130).await.unwrap());
-    bench.pass(1);
+    fixture.pass(1);
     assert!(replay_guard.first_time("another", 130).await.unwrap());
     assert!(!replay_guard.first_time("another", 130).await.unwrap());
 }
@@ -1089,8 +1102,8 @@ mod in_redis {
 
     #[tokio::test]
     async fn every_key_gets_its_expiry_in_the_script_that_writes_it() {
-        let mut bench = Bench::redis().await;
-        bench.limits = Limits {
+        let mut fixture = CodesFixture::redis().await;
+        fixture.limits = Limits {
             resend_cooldown_secs: 1,
             sends_per_phone_day: 10,
             sends_per_ip_hour: 10,
@@ -1099,21 +1112,21 @@ mod in_redis {
             sends_global_day: 10,
             ..no_limits()
         };
-        let mut redis = bench.look().await;
+        let mut redis = fixture.look().await;
         let keyed = Admit {
             idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
-            ..bench.admit()
+            ..fixture.admit()
         };
         let Admission::Admitted(Admitted { code_id, expires_at, .. }) =
-            bench.store.codes().admit(&keyed).await.unwrap()
+            fixture.store.codes().admit(&keyed).await.unwrap()
         else {
             panic!("admitted")
         };
         let asked = Requested { request: keyed.request_id, code: code_id, expires_at };
-        bench.issue(&asked, "123456").await;
-        let (user, attempt) = (UserId::new(&bench.clock), bench.verify("000000"));
+        fixture.issue(&asked, "123456").await;
+        let (user, attempt) = (UserId::new(&fixture.clock), fixture.verify("000000"));
         let written_late = async || {
-            let store = &bench.store;
+            let store = &fixture.store;
             store.codes().published(&keyed).await.unwrap();
             assert!(matches!(store.codes().admit(&keyed).await.unwrap(), Admission::Replayed(_)));
             store
@@ -1122,17 +1135,17 @@ mod in_redis {
                 .await
                 .unwrap();
             let refund = Refund::CodeCheck(asked.code);
-            store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
+            store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
             store
                 .codes()
-                .mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS)
+                .mark_exhausted(&fixture.phone, Scope::Login, asked.code, ATTEMPTS)
                 .await
                 .unwrap();
             store.statuses().advance(asked.request, Status::Sent, None, expires_at).await.unwrap();
             let (closing, code) = (Closing::Used(Some(asked.request)), asked.code);
-            store.codes().close(&bench.phone, Scope::Login, code, closing, PLACE).await.unwrap();
-            let message_id = domain::ids::MessageId::new(&bench.clock);
-            let text = KeptText { message_id, phone: bench.phone.clone(), sealed: "text".into() };
+            store.codes().close(&fixture.phone, Scope::Login, code, closing, PLACE).await.unwrap();
+            let message_id = domain::ids::MessageId::new(&fixture.clock);
+            let text = KeptText { message_id, phone: fixture.phone.clone(), sealed: "text".into() };
             store.inbox().keep(&text).await.unwrap();
             store.crash_counts().count("a message").await.unwrap();
             store.limits().count_distinct("a key", "a member", 5).await.unwrap();
@@ -1143,13 +1156,13 @@ mod in_redis {
         all_end(&mut redis).await;
         // Operations on keys that a flush removed must not create keys without an expiry.
         redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
-        let store = &bench.store;
+        let store = &fixture.store;
         store.codes().published(&keyed).await.unwrap();
         let refund = Refund::Unused(asked.code);
-        store.codes().refund(&bench.phone, Scope::Login, refund).await.unwrap();
+        store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
         store
             .codes()
-            .mark_exhausted(&bench.phone, Scope::Login, asked.code, ATTEMPTS)
+            .mark_exhausted(&fixture.phone, Scope::Login, asked.code, ATTEMPTS)
             .await
             .unwrap();
         store.codes().withdraw(&keyed).await.unwrap();
@@ -1166,22 +1179,22 @@ mod in_redis {
         let client = redis::Client::open(private.url(0)).unwrap();
         let mut redis = client.get_multiplexed_async_connection().await.unwrap();
         let subscribed = async |redis: &mut redis::aio::MultiplexedConnection| {
-            let mut code_request = redis::cmd("PUBSUB");
-            code_request.arg("NUMSUB").arg("lk:status");
-            code_request.query_async::<(String, i64)>(redis).await.unwrap().1
+            let mut count = redis::cmd("PUBSUB");
+            count.arg("NUMSUB").arg("lk:status");
+            count.query_async::<(String, i64)>(redis).await.unwrap().1
         };
         let request = RequestId::new(&Clock::manual());
         let expires_at = Clock::manual().now().plus_secs(100);
         worker.statuses().advance(request, Status::Sending, None, expires_at).await.unwrap();
         assert_eq!(subscribed(&mut redis).await, 0);
         let mut watches = [gateway.statuses().watch(request), gateway.statuses().watch(request)];
-        eventually("a subscription", Duration::from_secs(10), async || {
+        eventually("a subscription", testkit::PATIENCE, async || {
             (subscribed(&mut redis).await > 0).then_some(())
         })
         .await;
         worker.statuses().advance(request, Status::Sent, None, expires_at).await.unwrap();
         for watch in &mut watches {
-            tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("woken");
+            tokio::time::timeout(testkit::PATIENCE, watch.changed()).await.expect("woken");
         }
         assert_eq!(subscribed(&mut redis).await, 1, "one for all waiters of a process");
     }
@@ -1195,8 +1208,8 @@ mod in_redis {
     }
 }
 
-async fn starts_are_counted(bench: Bench) {
-    let counts = bench.store.crash_counts();
+async fn starts_are_counted(fixture: CodesFixture) {
+    let counts = fixture.store.crash_counts();
     assert_eq!(counts.get("a").await.unwrap(), 0);
     assert_eq!(counts.count("a").await.unwrap(), 1);
     assert_eq!(counts.count("a").await.unwrap(), 2);
@@ -1205,14 +1218,14 @@ async fn starts_are_counted(bench: Bench) {
     assert_eq!([counts.get("a").await.unwrap(), counts.get("b").await.unwrap()], [2, 0]);
 }
 
-async fn p13_starts_are_forgotten_an_hour_after_the_last(bench: Bench) {
-    let counts = bench.store.crash_counts();
+async fn p13_starts_are_forgotten_an_hour_after_the_last(fixture: CodesFixture) {
+    let counts = fixture.store.crash_counts();
     for starts in [1, 2, 3] {
         assert_eq!(counts.count("a").await.unwrap(), starts);
-        bench.age("lk:starts:a", 2400).await;
+        fixture.age("lk:starts:a", 2400).await;
         assert_eq!(counts.get("a").await.unwrap(), starts, "the last start was 40 minutes ago");
     }
-    bench.age("lk:starts:a", 1200).await;
+    fixture.age("lk:starts:a", 1200).await;
     assert_eq!(counts.get("a").await.unwrap(), 0);
     assert_eq!(counts.count("a").await.unwrap(), 1);
 }

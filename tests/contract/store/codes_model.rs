@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use store::{Admission, Admitted, CheckOutcome, Closing, Scope};
 
-use super::codes::{ATTEMPTS, Bench, PLACE, Requested, TTL_MS};
+use super::codes::{ATTEMPTS, CodesFixture, PLACE, Requested, TTL_MS};
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
@@ -42,23 +42,23 @@ struct Live {
 }
 
 /// Plays the acts on the store and on the model; they must agree at every step.
-async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
+async fn agrees(fixture: &mut CodesFixture, acts: &[Act]) -> Result<(), TestCaseError> {
     let (mut live, mut now, mut last): (Option<Live>, i64, Option<Requested>) = (None, 0, None);
     for act in acts {
         live = live.filter(|code| code.until > now);
         match act {
             Act::Wait(secs) => {
-                bench.clock.advance(Duration::from_secs(*secs));
+                fixture.clock.advance(Duration::from_secs(*secs));
                 now += i64::try_from(*secs).unwrap() * 1000;
             }
             Act::Restart => {
-                if !bench.restart().await {
+                if !fixture.restart().await {
                     (live, last) = (None, None);
                 }
             }
             Act::CodeRequest => {
-                let admit = bench.admit();
-                match (bench.store.codes().admit(&admit).await.unwrap(), live) {
+                let admit = fixture.admit();
+                match (fixture.store.codes().admit(&admit).await.unwrap(), live) {
                     (Admission::Exhausted { .. }, Some(code))
                         if code.tries >= ATTEMPTS && !code.right => {}
                     (Admission::Admitted(Admitted { code_id, expires_at, .. }), code)
@@ -66,7 +66,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
                     {
                         let asked =
                             Requested { request: admit.request_id, code: code_id, expires_at };
-                        bench.issue(&asked, "123456").await;
+                        fixture.issue(&asked, "123456").await;
                         let code = code.filter(|code| !code.right);
                         if let (Some(_), Some(last)) = (live, &last) {
                             let joined = last.code == asked.code;
@@ -94,7 +94,7 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
             }
             Act::CheckRight | Act::CheckWrong => {
                 let digits = if matches!(act, Act::CheckRight) { "123456" } else { "000000" };
-                let judged = bench.attempt(digits).await;
+                let judged = fixture.attempt(digits).await;
                 let Some(code) = &mut live else {
                     prop_assert!(
                         !matches!(judged, CheckOutcome::Matched { .. }),
@@ -121,10 +121,10 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
             }
             Act::Use => {
                 if let (Some(_), Some(asked)) = (live, &last) {
-                    bench
+                    fixture
                         .store
                         .codes()
-                        .close(&bench.phone, Scope::Login, asked.code, Closing::Used(None), PLACE)
+                        .close(&fixture.phone, Scope::Login, asked.code, Closing::Used(None), PLACE)
                         .await
                         .unwrap();
                     live = None;
@@ -135,15 +135,15 @@ async fn agrees(bench: &mut Bench, acts: &[Act]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn check(cases: u32, make: impl Fn(&tokio::runtime::Runtime) -> Bench) {
+fn check(cases: u32, make: impl Fn(&tokio::runtime::Runtime) -> CodesFixture) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases,
         ..ProptestConfig::default()
     });
     let outcome = runner.run(&acts(), |acts| {
-        let mut bench = make(&runtime);
-        runtime.block_on(agrees(&mut bench, &acts))
+        let mut fixture = make(&runtime);
+        runtime.block_on(agrees(&mut fixture, &acts))
     });
     if let Err(error) = outcome {
         panic!("{error}");
@@ -152,10 +152,10 @@ fn check(cases: u32, make: impl Fn(&tokio::runtime::Runtime) -> Bench) {
 
 #[test]
 fn p3_p4_p5_hold_over_random_lives_embedded() {
-    check(400, |_| Bench::memory());
+    check(400, |_| CodesFixture::memory());
 }
 
 #[test]
 fn p3_p4_p5_hold_over_random_lives_on_the_engines() {
-    check(40, |runtime| runtime.block_on(Bench::redis()));
+    check(40, |runtime| runtime.block_on(CodesFixture::redis()));
 }

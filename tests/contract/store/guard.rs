@@ -17,6 +17,8 @@ use sql::Pool;
 use store::{Admission, Admit, Closing, Idempotency, Scope, Store};
 use testkit::engines::Engines;
 
+use super::no_limits;
+
 const MINUTE: u64 = 60;
 
 /// Runs each test on both stores.
@@ -26,7 +28,7 @@ macro_rules! contract {
             $(
                 #[tokio::test]
                 async fn $name() {
-                    Box::pin(super::$name(super::Bench::memory())).await;
+                    Box::pin(super::$name(super::GuardFixture::memory())).await;
                 }
             )+
         }
@@ -34,7 +36,7 @@ macro_rules! contract {
             $(
                 #[tokio::test]
                 async fn $name() {
-                    Box::pin(super::$name(super::Bench::redis().await)).await;
+                    Box::pin(super::$name(super::GuardFixture::redis().await)).await;
                 }
             )+
         }
@@ -54,7 +56,7 @@ contract!(
     pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_replay_names_the_same_block,
 );
 
-struct Bench {
+struct GuardFixture {
     store: Store,
     clock: Clock,
     keys: Box<Keys>,
@@ -66,21 +68,6 @@ struct Bench {
 /// The most texts that one prefix gets without a verification until it is blocked, however fast the requests come.
 fn set_figure(rule: Rule) -> u64 {
     rule.min_sends + rule.doubt
-}
-
-fn no_limits() -> Limits {
-    Limits {
-        resend_cooldown_secs: 0,
-        sends_per_phone_hour: 0,
-        sends_per_phone_day: 0,
-        sends_per_ip_hour: 0,
-        sends_per_country_hour: 0,
-        sends_per_country_day: 0,
-        sends_per_prefix_hour: 0,
-        sends_per_prefix_day: 0,
-        sends_global_day: 0,
-        logins_per_ip_minute: 0,
-    }
 }
 
 /// A number of a block and its code request.
@@ -99,7 +86,7 @@ impl Requester {
     }
 }
 
-impl Bench {
+impl GuardFixture {
     fn memory() -> Self {
         let clock = Clock::manual();
         Self::of(Store::memory(clock.clone()), clock)
@@ -213,9 +200,11 @@ impl Bench {
     }
 }
 
-async fn a_block_of_numbers_gets_the_set_figure_and_the_next_request_waits_to_the_second(b: Bench) {
-    assert_eq!(b.until_refused("989991").await, (set_figure(Rule::default()), 900));
-    let findings = b.store.guard_findings().take();
+async fn a_block_of_numbers_gets_the_set_figure_and_the_next_request_waits_to_the_second(
+    fixture: GuardFixture,
+) {
+    assert_eq!(fixture.until_refused("989991").await, (set_figure(Rule::default()), 900));
+    let findings = fixture.store.guard_findings().take();
     let [found] = &findings.changes[..] else { panic!("{:?}", findings.changes) };
     assert_eq!((found.country.as_str(), found.operator_prefix.as_str()), ("IR", "989991"));
     assert_eq!(
@@ -223,60 +212,64 @@ async fn a_block_of_numbers_gets_the_set_figure_and_the_next_request_waits_to_th
         (State::Blocked, 70, 0)
     );
     let until = found.change.until.unwrap();
-    assert!((899_000..=900_000).contains(&(until.ms() - b.clock.now_ms())), "{until}");
+    assert!((899_000..=900_000).contains(&(until.ms() - fixture.clock.now_ms())), "{until}");
     assert_eq!(findings.conversions.len(), 1);
     assert_eq!((findings.conversions[0].sends, findings.conversions[0].verified), (70, 0));
-    assert_eq!(b.code_request("989992").await, None, "its neighbour is not blocked");
+    assert_eq!(fixture.code_request("989992").await, None, "its neighbour is not blocked");
     // Waiting the given time is enough, and less is not.
-    b.pass(898);
-    assert!(b.code_request("989991").await.is_some_and(|wait| (1..=2).contains(&wait)));
-    b.pass(2);
-    assert_eq!(b.code_request("989991").await, None);
+    fixture.pass(898);
+    assert!(fixture.code_request("989991").await.is_some_and(|wait| (1..=2).contains(&wait)));
+    fixture.pass(2);
+    assert_eq!(fixture.code_request("989991").await, None);
 }
 
-async fn a_blocked_net_is_probed_and_opens_when_the_probes_convert(b: Bench) {
-    let (_, wait) = b.until_refused("989991").await;
-    b.pass(wait);
-    let probes: Vec<Requester> = (0..10).map(|_| b.number("IR", "989991")).collect();
+async fn a_blocked_net_is_probed_and_opens_when_the_probes_convert(fixture: GuardFixture) {
+    let (_, wait) = fixture.until_refused("989991").await;
+    fixture.pass(wait);
+    let probes: Vec<Requester> = (0..10).map(|_| fixture.number("IR", "989991")).collect();
     for probe in &probes {
-        assert_eq!(b.judge(probe).await, None);
+        assert_eq!(fixture.judge(probe).await, None);
     }
-    assert_eq!(b.code_request("989991").await, Some(180), "until it is known whether they convert");
-    b.close(&probes[3]).await;
-    assert!(b.code_request("989991").await.is_some());
-    b.close(&probes[7]).await;
-    assert_eq!(b.code_request("989991").await, None);
+    assert_eq!(
+        fixture.code_request("989991").await,
+        Some(180),
+        "until it is known whether they convert"
+    );
+    fixture.close(&probes[3]).await;
+    assert!(fixture.code_request("989991").await.is_some());
+    fixture.close(&probes[7]).await;
+    assert_eq!(fixture.code_request("989991").await, None);
     let prefix = Kind::Prefix;
     assert_eq!(
-        b.found(),
+        fixture.found(),
         [(prefix, State::Blocked, 1), (prefix, State::Probing, 1), (prefix, State::Open, 1)]
     );
 }
 
-async fn probes_that_do_not_convert_block_for_longer(b: Bench) {
-    let (_, wait) = b.until_refused("989991").await;
-    b.pass(wait);
+async fn probes_that_do_not_convert_block_for_longer(fixture: GuardFixture) {
+    let (_, wait) = fixture.until_refused("989991").await;
+    fixture.pass(wait);
     for longer in [1800, 3600] {
-        let (probes, grace) = b.until_refused("989991").await;
+        let (probes, grace) = fixture.until_refused("989991").await;
         assert_eq!((probes, grace), (10, 180));
-        b.pass(grace);
-        let wait = b.code_request("989991").await.unwrap();
+        fixture.pass(grace);
+        let wait = fixture.code_request("989991").await.unwrap();
         // The block started when the probes failed, up to a second ago.
         assert!((longer - 1..=longer).contains(&wait), "{wait}");
-        b.pass(wait);
+        fixture.pass(wait);
     }
-    assert_eq!(b.code_request("989991").await, None);
+    assert_eq!(fixture.code_request("989991").await, None);
 }
 
-async fn record_notes_what_enforce_would_refuse_and_refuses_nothing(mut b: Bench) {
-    b.mode = PumpingGuard::Record;
+async fn record_notes_what_enforce_would_refuse_and_refuses_nothing(mut fixture: GuardFixture) {
+    fixture.mode = PumpingGuard::Record;
     for _ in 0..100 {
-        assert_eq!(b.code_request("989991").await, None);
+        assert_eq!(fixture.code_request("989991").await, None);
     }
-    let one = b.number("IR", "989991");
-    assert_eq!(b.judge(&one).await, None);
-    b.close(&one).await;
-    let findings = b.store.guard_findings().take();
+    let one = fixture.number("IR", "989991");
+    assert_eq!(fixture.judge(&one).await, None);
+    fixture.close(&one).await;
+    let findings = fixture.store.guard_findings().take();
     assert_eq!(findings.would_refuse, 31);
     assert_eq!(findings.changes.len(), 1);
     let sum = |pick: fn(&Tally) -> i64| findings.tallies.iter().map(pick).sum::<i64>();
@@ -288,72 +281,76 @@ async fn record_notes_what_enforce_would_refuse_and_refuses_nothing(mut b: Bench
     assert_eq!(findings.changes[0].change.state, State::Blocked);
 }
 
-async fn off_counts_nothing(mut b: Bench) {
-    b.mode = PumpingGuard::Off;
+async fn off_counts_nothing(mut fixture: GuardFixture) {
+    fixture.mode = PumpingGuard::Off;
     for _ in 0..100 {
-        let one = b.number("IR", "989991");
-        assert_eq!(b.judge(&one).await, None);
-        b.close(&one).await;
+        let one = fixture.number("IR", "989991");
+        assert_eq!(fixture.judge(&one).await, None);
+        fixture.close(&one).await;
     }
-    assert!(b.store.guard_findings().take().tallies.is_empty());
-    b.mode = PumpingGuard::Enforce;
-    assert_eq!(b.until_refused("989991").await.0, 70);
+    assert!(fixture.store.guard_findings().take().tallies.is_empty());
+    fixture.mode = PumpingGuard::Enforce;
+    assert_eq!(fixture.until_refused("989991").await.0, 70);
 }
 
-async fn test_numbers_are_not_counted(b: Bench) {
+async fn test_numbers_are_not_counted(fixture: GuardFixture) {
     for _ in 0..100 {
-        let one = b.number("ZZ", "155501");
-        let unlimited = Admit { unlimited: true, ..b.admit(&one) };
+        let one = fixture.number("ZZ", "155501");
+        let unlimited = Admit { unlimited: true, ..fixture.admit(&one) };
         assert!(matches!(
-            b.store.codes().admit(&unlimited).await.unwrap(),
+            fixture.store.codes().admit(&unlimited).await.unwrap(),
             Admission::Admitted { .. }
         ));
-        b.close(&one).await;
+        fixture.close(&one).await;
     }
-    assert_eq!(b.tallied(), (0, 0, 0));
-    assert_eq!(b.until_refused("155501").await.0, 70);
+    assert_eq!(fixture.tallied(), (0, 0, 0));
+    assert_eq!(fixture.until_refused("155501").await.0, 70);
 }
 
-async fn a_withdrawn_request_is_uncounted(b: Bench) {
-    let asked: Vec<Requester> = (0..70).map(|_| b.number("IR", "989991")).collect();
+async fn a_withdrawn_request_is_uncounted(fixture: GuardFixture) {
+    let asked: Vec<Requester> = (0..70).map(|_| fixture.number("IR", "989991")).collect();
     for one in &asked {
-        assert_eq!(b.judge(one).await, None);
+        assert_eq!(fixture.judge(one).await, None);
     }
-    assert!(b.code_request("989991").await.is_some());
+    assert!(fixture.code_request("989991").await.is_some());
     // The minute of the request counts, not that of its withdrawal.
-    b.pass(MINUTE);
+    fixture.pass(MINUTE);
     for one in &asked {
-        b.store.codes().withdraw(&b.admit(one)).await.unwrap();
+        fixture.store.codes().withdraw(&fixture.admit(one)).await.unwrap();
     }
-    assert_eq!(b.found(), [(Kind::Prefix, State::Blocked, 1), (Kind::Prefix, State::Open, 0)]);
-    assert_eq!(b.until_refused("989991").await.0, 70);
+    assert_eq!(
+        fixture.found(),
+        [(Kind::Prefix, State::Blocked, 1), (Kind::Prefix, State::Open, 0)]
+    );
+    assert_eq!(fixture.until_refused("989991").await.0, 70);
     for one in &asked {
-        b.store.codes().withdraw(&b.admit(one)).await.unwrap();
+        fixture.store.codes().withdraw(&fixture.admit(one)).await.unwrap();
     }
-    assert_eq!(b.tallied(), (70, 0, 1), "a second withdrawal has no effect");
+    assert_eq!(fixture.tallied(), (70, 0, 1), "a second withdrawal has no effect");
     // A withdrawn probe may be sent again.
-    b.pass(900);
-    let probe = b.number("IR", "989991");
-    assert_eq!(b.judge(&probe).await, None);
-    assert_eq!(b.until_refused("989991").await.0, 9);
-    b.store.codes().withdraw(&b.admit(&probe)).await.unwrap();
-    assert_eq!(b.until_refused("989991").await.0, 1);
+    fixture.pass(900);
+    let probe = fixture.number("IR", "989991");
+    assert_eq!(fixture.judge(&probe).await, None);
+    assert_eq!(fixture.until_refused("989991").await.0, 9);
+    fixture.store.codes().withdraw(&fixture.admit(&probe)).await.unwrap();
+    assert_eq!(fixture.until_refused("989991").await.0, 1);
 }
 
-async fn a_replayed_request_counts_once_and_a_code_verifies_once(b: Bench) {
-    let one = b.number("IR", "989991");
+async fn a_replayed_request_counts_once_and_a_code_verifies_once(fixture: GuardFixture) {
+    let one = fixture.number("IR", "989991");
     let given = Some(Idempotency { key: "key".to_owned(), body: "body".to_owned() });
     for _ in 0..5 {
-        b.store
+        fixture
+            .store
             .codes()
-            .admit(&Admit { idempotency: given.clone(), ..b.admit(&one) })
+            .admit(&Admit { idempotency: given.clone(), ..fixture.admit(&one) })
             .await
             .unwrap();
     }
     for _ in 0..5 {
-        b.close(&one).await;
+        fixture.close(&one).await;
     }
-    let findings = b.store.guard_findings().take();
+    let findings = fixture.store.guard_findings().take();
     assert_eq!((findings.conversions[0].sends, findings.conversions[0].verified), (1, 1));
     assert_eq!(
         findings.tallies.iter().map(|t| (t.sends, t.verified)).collect::<Vec<_>>(),
@@ -361,30 +358,30 @@ async fn a_replayed_request_counts_once_and_a_code_verifies_once(b: Bench) {
     );
 }
 
-async fn a_request_that_a_limit_refuses_is_not_counted(mut b: Bench) {
-    b.limits.sends_per_ip_hour = 5;
+async fn a_request_that_a_limit_refuses_is_not_counted(mut fixture: GuardFixture) {
+    fixture.limits.sends_per_ip_hour = 5;
     let mut limited = 0;
     for _ in 0..100 {
-        let one = b.number("IR", "989991");
+        let one = fixture.number("IR", "989991");
         limited += u64::from(matches!(
-            b.store.codes().admit(&b.admit(&one)).await.unwrap(),
+            fixture.store.codes().admit(&fixture.admit(&one)).await.unwrap(),
             Admission::Limited { limit: Limit::IpHour, .. }
         ));
     }
-    assert_eq!((limited, b.tallied()), (95, (5, 0, 0)));
-    b.limits = no_limits();
-    assert_eq!(b.until_refused("989991").await.0, 65);
+    assert_eq!((limited, fixture.tallied()), (95, (5, 0, 0)));
+    fixture.limits = no_limits();
+    assert_eq!(fixture.until_refused("989991").await.0, 65);
     // A request that the guard refuses uses up no limit: the address made five requests and makes five elsewhere.
-    b.limits.sends_per_ip_hour = 10;
-    assert!(b.code_request("989991").await.is_some());
+    fixture.limits.sends_per_ip_hour = 10;
+    assert!(fixture.code_request("989991").await.is_some());
     for _ in 0..5 {
-        assert_eq!(b.code_request("989992").await, None);
+        assert_eq!(fixture.code_request("989992").await, None);
     }
 }
 
 /// 10,000 numbers of one block, five a second, among the honest traffic of three countries.
 async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_replay_names_the_same_block(
-    b: Bench,
+    fixture: GuardFixture,
 ) {
     const NUMBERS: u64 = 10_000;
     let honest: Vec<(&'static str, String)> = (10..30)
@@ -398,14 +395,14 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
     let (mut bought, mut stopped, mut served) = (0_u64, 0_u64, 0_u64);
     for second in 0..NUMBERS / 5 {
         for _ in 0..5 {
-            match b.code_request("989999").await {
+            match fixture.code_request("989999").await {
                 None => bought += 1,
                 Some(_) => stopped += 1,
             }
         }
         let (country, prefix) = &honest[usize::try_from(second).unwrap() % honest.len()];
-        let one = b.number(country, prefix);
-        assert_eq!(b.judge(&one).await, None, "honest traffic is untouched, second {second}");
+        let one = fixture.number(country, prefix);
+        assert_eq!(fixture.judge(&one).await, None, "honest traffic is untouched, second {second}");
         served += 1;
         // Six of ten type their code, after 10 to 59 seconds.
         if (second + second / 20) % 10 < 6 {
@@ -413,10 +410,10 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
         }
         while let Some(now) = waiting.first_entry().filter(|entry| *entry.key() <= second) {
             for one in now.remove() {
-                b.close(&one).await;
+                fixture.close(&one).await;
             }
         }
-        b.pass(1);
+        fixture.pass(1);
     }
     let rule = Rule::default();
     // The set figure, and ten probes after the first block of 15 minutes; the second outlasts the attack's 33 minutes.
@@ -425,7 +422,7 @@ async fn pumping_among_honest_traffic_is_stopped_at_the_set_figure_and_the_repla
         (set_figure(rule) + rule.probes, NUMBERS - 80, NUMBERS / 5)
     );
 
-    let findings = b.store.guard_findings().take();
+    let findings = fixture.store.guard_findings().take();
     assert!(
         findings
             .changes
@@ -513,24 +510,25 @@ mod only_on_the_engines {
         let server = Redis::start(Keeps::Nothing).await;
         let clock = Clock::manual();
         let url = SecretString::from(server.database());
-        let b = Bench::of(Store::connect_redis(&url, clock.clone()).await.unwrap(), clock);
+        let fixture =
+            GuardFixture::of(Store::connect_redis(&url, clock.clone()).await.unwrap(), clock);
         // The server knows the scripts after their first use, and first use opens each shared connection.
-        let first = b.number("IR", "989990");
+        let first = fixture.number("IR", "989990");
         for _ in 0..10 {
-            b.judge(&first).await;
-            b.close(&first).await;
+            fixture.judge(&first).await;
+            fixture.close(&first).await;
         }
         let mut monitor = Raw::connect(&server.url(0));
         assert_eq!(monitor.command(&["MONITOR"]), "+OK");
         let mut stats = Raw::connect(&server.url(0));
         stats.command(&["CONFIG", "RESETSTAT"]);
-        let asked: Vec<Requester> = (0..100).map(|_| b.number("IR", "989991")).collect();
+        let asked: Vec<Requester> = (0..100).map(|_| fixture.number("IR", "989991")).collect();
         let mut admitted = 0;
         for one in &asked {
-            admitted += u64::from(b.judge(one).await.is_none());
+            admitted += u64::from(fixture.judge(one).await.is_none());
         }
         for one in &asked {
-            b.close(one).await;
+            fixture.close(one).await;
         }
         assert_eq!(stats.command(&["ECHO", "the end"]).trim_end(), "the end");
         let seen = monitor.lines_until("the end");
@@ -562,13 +560,13 @@ mod only_on_the_engines {
         fn p13_memory_and_redis_decide_alike(steps in proptest::collection::vec(step(), 1..80)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let (memory, redis) = (Bench::memory(), Bench::redis().await);
-                let both = [memory, redis].map(|b| Bench { store: b.store.clone().with_guard_rule(small()), ..b });
+                let (memory, redis) = (GuardFixture::memory(), GuardFixture::redis().await);
+                let both = [memory, redis].map(|fixture| GuardFixture { store: fixture.store.clone().with_guard_rule(small()), ..fixture });
                 let mut asked: Vec<[Requester; 2]> = Vec::new();
                 for (n, step) in steps.iter().enumerate() {
                     match *step {
                         Step::CodeRequest(prefix) => {
-                            let pair = both.each_ref().map(|b| b.number("IR", ["989991", "989992", "989993"][prefix]));
+                            let pair = both.each_ref().map(|fixture| fixture.number("IR", ["989991", "989992", "989993"][prefix]));
                             let one = both[0].judge(&pair[0]).await;
                             let two = both[1].judge(&pair[1]).await;
                             // The two clocks are milliseconds apart, never a whole second.
@@ -580,19 +578,19 @@ mod only_on_the_engines {
                         }
                         Step::Verify(which) | Step::Withdraw(which) if !asked.is_empty() => {
                             let pair = asked.swap_remove(which % asked.len());
-                            for (b, requester) in both.iter().zip(&pair) {
+                            for (fixture, requester) in both.iter().zip(&pair) {
                                 if matches!(step, Step::Verify(_)) {
-                                    b.close(requester).await;
+                                    fixture.close(requester).await;
                                 } else {
-                                    b.store.codes().withdraw(&b.admit(requester)).await.unwrap();
+                                    fixture.store.codes().withdraw(&fixture.admit(requester)).await.unwrap();
                                 }
                             }
                         }
                         Step::Verify(_) | Step::Withdraw(_) => {}
-                        Step::Pass(secs) => both.iter().for_each(|b| b.pass(secs)),
+                        Step::Pass(secs) => both.iter().for_each(|fixture| fixture.pass(secs)),
                     }
-                    let seen = both.each_ref().map(|b| {
-                        let findings = b.store.guard_findings().take();
+                    let seen = both.each_ref().map(|fixture| {
+                        let findings = fixture.store.guard_findings().take();
                         let changes: Vec<_> = findings.changes.iter().map(|f| {
                             (f.change.kind, f.change.state, f.change.sends, f.change.verified, f.change.level)
                         }).collect();

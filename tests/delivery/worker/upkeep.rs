@@ -6,17 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{
-    ACCOUNT, Act, Delivery, Fake, PHONE, TEXT, engines, error, http, twilio, twilio_with_both,
-    twilio_with_key,
+    ACCOUNT, Delivery, PHONE, http, scripted, twilio, twilio_with_both, twilio_with_key,
+    twilio_within,
 };
+use crate::delivery::{TEXT, embedded_engines};
 use bus::consumer::Failure;
 use config::UnknownOutcome::Resend;
 use domain::phone::Phone;
 use domain::vocabulary::{Channel, Reason, Status};
+use fake_twilio::Reply;
 use service::connections::Connections;
 use sms_worker::{Console, Inbox, Provider};
 use store::Store;
 use store::inbox::KeptMessage;
+use testkit::PATIENCE;
 use testkit::launch::Keeps;
 use testkit::proxy::{Fault, Proxy};
 use testkit::redis::Redis;
@@ -24,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn an_account_can_use_an_api_key_and_a_messaging_service() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio_with_key(&fake.url)], Resend).await;
     let job = delivery.job();
     delivery.to_its_end(&job).await;
@@ -43,7 +46,7 @@ async fn an_account_can_use_an_api_key_and_a_messaging_service() {
 
 #[tokio::test]
 async fn with_a_messaging_service_and_a_number_the_service_sends_and_the_number_calls() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio_with_both(&fake.url)], Resend).await;
     for channel in [Channel::Sms, Channel::Voice] {
         delivery.to_its_end(&delivery.job_for(PHONE, channel, 300)).await;
@@ -58,7 +61,7 @@ async fn with_a_messaging_service_and_a_number_the_service_sends_and_the_number_
 
 #[tokio::test]
 async fn a_missing_final_state_is_queried_and_then_the_text_is_redacted() {
-    let fake = Fake::start([Act::Take]).await;
+    let fake = scripted([Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
     delivery.to_its_end(&job).await;
@@ -66,7 +69,7 @@ async fn a_missing_final_state_is_queried_and_then_the_text_is_redacted() {
     assert_eq!(fake.calls().len(), 1, "not before two minutes");
 
     let found = |status: &str| {
-        Act::Say(
+        Reply::Say(
             200,
             "",
             format!(r#"{{"sid":"x","status":"{status}","price":"-0.0075","price_unit":"USD"}}"#),
@@ -84,7 +87,7 @@ async fn a_missing_final_state_is_queried_and_then_the_text_is_redacted() {
     );
     assert_eq!(delivery.end_of(&job).await, (Status::Sent, None));
 
-    fake.script([error(500, 20500), found("delivered")]);
+    fake.script([Reply::error(500, 20500), found("delivered")]);
     for _ in 0..3 {
         delivery.clock.advance(Duration::from_mins(10));
         delivery.follow_up().await;
@@ -111,14 +114,14 @@ async fn the_price_of_a_text_or_call_is_queried_until_known_but_not_forever() {
     let found = |status: &str, price: &str| {
         let body =
             format!(r#"{{"sid":"x","status":"{status}","price":{price},"price_unit":"USD"}}"#);
-        Act::Say(200, "", body)
+        Reply::Say(200, "", body)
     };
     for (channel, end) in [
         (Channel::Sms, [("MessageSid", "SM1"), ("MessageStatus", "delivered")]),
         (Channel::Voice, [("CallSid", "CA1"), ("CallStatus", "completed")]),
     ] {
         for told in [true, false] {
-            let fake = Fake::start([Act::Take]).await;
+            let fake = scripted([Reply::Take]).await;
             let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
             let job = delivery.job_for(PHONE, channel, 300);
             delivery.to_its_end(&job).await;
@@ -140,20 +143,21 @@ async fn the_price_of_a_text_or_call_is_queried_until_known_but_not_forever() {
 
 #[tokio::test]
 async fn p12_a_provider_that_does_not_answer_queries_delays_neither_a_stop_nor_the_sweep() {
-    let fake = Fake::start([Act::Take]).await;
-    let delivery = Arc::new(Delivery::new([twilio(&fake.url)], Resend).await);
+    let fake = scripted([Reply::Take]).await;
+    // Longer than the test's own limit: whatever waits for an answer is late.
+    let provider = twilio_within(2 * PATIENCE, &fake.url);
+    let delivery = Arc::new(Delivery::new([provider], Resend).await);
     for _ in 0..19 {
         delivery.to_its_end(&delivery.job()).await;
     }
     let last = delivery.job();
     delivery.to_its_end(&last).await;
     let sent = fake.calls().len();
-    fake.script([Act::Hang]);
+    fake.script([Reply::Hang]);
     delivery.clock.advance(Duration::from_hours(31 * 24));
     let stop = CancellationToken::new();
     let (running, stopping) = (Arc::clone(&delivery), stop.clone());
     let run = tokio::spawn(async move { running.follow_ups.run(stopping).await });
-    // Twenty sequential queries would take half a minute with this test's client.
     let at_work = async {
         while delivery.ledger.message_state(last.data.message_id).await.unwrap().is_some()
             || fake.calls().len() < sent + 8
@@ -163,14 +167,14 @@ async fn p12_a_provider_that_does_not_answer_queries_delays_neither_a_stop_nor_t
         stop.cancel();
         run.await.unwrap();
     };
-    tokio::time::timeout(Duration::from_secs(5), at_work).await.expect("stop in time");
+    tokio::time::timeout(PATIENCE, at_work).await.expect("stop in time");
 }
 
 #[tokio::test]
 async fn the_inbox_keeps_each_text_once_and_retries_while_its_store_is_away_on_the_engines() {
     let redis = Redis::start(Keeps::Nothing).await;
     let (mut proxy, url) = Proxy::before_url(&redis.url(0)).await;
-    let (engines, folder) = engines().await;
+    let (engines, folder) = embedded_engines().await;
     let (keys, clock) = (Arc::clone(&engines.keys), engines.clock.clone());
     let store = Store::connect_redis(&url.into(), clock).await.unwrap();
     let inbox = Inbox::of(&Connections { store: store.clone(), ..engines.clone() }.for_delivery());
@@ -221,15 +225,15 @@ fn p10_no_log_event_or_error_holds_a_text_number_or_credential() {
     let mut seen = String::new();
     runtime.block_on(async {
         for script in [
-            vec![Act::Take],
-            vec![error(400, 21211)],
-            vec![error(401, 20003)],
-            vec![Act::TakeAndCut, Act::Take],
+            vec![Reply::Take],
+            vec![Reply::error(400, 21211)],
+            vec![Reply::error(401, 20003)],
+            vec![Reply::TakeAndCut, Reply::Take],
             // A provider that echoes its input.
-            vec![Act::Say(400, "", format!(r#"{{"code":"{TEXT}","message":"{PHONE} {TEXT}"}}"#))],
-            vec![Act::Say(500, "", format!("{PHONE} {TEXT}"))],
+            vec![Reply::Say(400, "", format!(r#"{{"code":"{TEXT}","message":"{PHONE} {TEXT}"}}"#))],
+            vec![Reply::Say(500, "", format!("{PHONE} {TEXT}"))],
         ] {
-            let (fake, other) = (Fake::start(script).await, Fake::start([error(400, 1)]).await);
+            let (fake, other) = (scripted(script).await, scripted([Reply::error(400, 1)]).await);
             let providers = [twilio(&fake.url), http(&other.url), Provider::Console(Console)];
             let delivery = Delivery::new(providers, Resend).await;
             for channel in [Channel::Sms, Channel::Voice] {

@@ -63,20 +63,20 @@ impl Db {
     }
 }
 
-pub struct World {
+pub struct AccountsFixture {
     pub db: Db,
     pub clock: Clock,
-    place: Destination,
+    database: Database,
 }
 
-enum Destination {
+enum Database {
     Folder(PathBuf),
     Url(String),
 }
 
-impl Drop for World {
+impl Drop for AccountsFixture {
     fn drop(&mut self) {
-        if let Destination::Folder(folder) = &self.place {
+        if let Database::Folder(folder) = &self.database {
             let _ = std::fs::remove_dir_all(folder);
         }
     }
@@ -110,17 +110,17 @@ impl Phone {
     }
 }
 
-impl World {
+impl AccountsFixture {
     pub async fn sqlite() -> Self {
-        let world = Self::sqlite_bare().await;
-        world.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
-        world
+        let fixture = Self::sqlite_bare().await;
+        fixture.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
+        fixture
     }
 
     pub async fn postgres() -> Self {
-        let world = Self::postgres_bare().await;
-        world.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
-        world
+        let fixture = Self::postgres_bare().await;
+        fixture.db.pool.migrate(accounts::FUNCTIONS).await.unwrap();
+        fixture
     }
 
     /// Without a schema.
@@ -130,44 +130,44 @@ impl World {
         let folder = std::env::temp_dir().join(format!("latchkey-db-{}-{n}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let db = Db::sqlite(&folder).await;
-        Self { db, clock: Clock::manual(), place: Destination::Folder(folder) }
+        Self { db, clock: Clock::manual(), database: Database::Folder(folder) }
     }
 
     /// Without a schema.
     pub async fn postgres_bare() -> Self {
         let url = Engines::one_by_one().database().await;
         let db = Db::postgres(&url).await;
-        Self { db, clock: Clock::manual(), place: Destination::Url(url) }
+        Self { db, clock: Clock::manual(), database: Database::Url(url) }
     }
 
     /// Another process's view of the same database.
     pub async fn another(&self) -> Db {
-        match &self.place {
-            Destination::Folder(folder) => Db::sqlite(folder).await,
-            Destination::Url(url) => Db::postgres(url).await,
+        match &self.database {
+            Database::Folder(folder) => Db::sqlite(folder).await,
+            Database::Url(url) => Db::postgres(url).await,
         }
     }
 
     pub fn folder(&self) -> Option<&PathBuf> {
-        match &self.place {
-            Destination::Folder(folder) => Some(folder),
-            Destination::Url(_) => None,
+        match &self.database {
+            Database::Folder(folder) => Some(folder),
+            Database::Url(_) => None,
         }
     }
 
     pub fn is_postgres(&self) -> bool {
-        matches!(self.place, Destination::Url(_))
+        matches!(self.database, Database::Url(_))
     }
 
     /// A connection that bypasses `Db`, like an intruder's or an operator's shell.
     pub async fn raw(&self) -> Raw {
         use sqlx::Connection as _;
-        match &self.place {
-            Destination::Folder(folder) => {
+        match &self.database {
+            Database::Folder(folder) => {
                 let url = format!("sqlite://{}/latchkey.sqlite", folder.display());
                 Raw::Sqlite(sqlx::SqliteConnection::connect(&url).await.unwrap())
             }
-            Destination::Url(url) => Raw::Postgres(sqlx::PgConnection::connect(url).await.unwrap()),
+            Database::Url(url) => Raw::Postgres(sqlx::PgConnection::connect(url).await.unwrap()),
         }
     }
 
@@ -196,7 +196,7 @@ impl World {
     }
 
     /// A sign-in as the gateway would submit it.
-    pub fn code_request<'a>(&self, phone: &'a Phone, code: UsedCode) -> SignIn<'a> {
+    pub fn new_sign_in<'a>(&self, phone: &'a Phone, code: UsedCode) -> SignIn<'a> {
         SignIn {
             claimant: phone.stranger(),
             code,
@@ -214,7 +214,7 @@ impl World {
     }
 
     pub async fn login(&self, phone: &Phone, code: UsedCode) -> Result<LoginOutcome, Denied> {
-        self.db.accounts.sign_in(self.code_request(phone, code)).await.unwrap()
+        self.db.accounts.sign_in(self.new_sign_in(phone, code)).await.unwrap()
     }
 
     /// Signs in with a fresh code.
@@ -251,6 +251,20 @@ impl World {
             .record_failure(claimant, AttemptKind::Code, code, LIMITS, self.now())
             .await
             .unwrap()
+    }
+
+    /// Counts ten failed passwords of a phone: the next attempt must wait.
+    pub async fn ten_wrong_passwords(&self, phone: &Phone, now: Timestamp) {
+        for _ in 0..10 {
+            let attempt = self.db.attempts.record_failure(
+                phone.stranger(),
+                AttemptKind::Password,
+                None,
+                LIMITS,
+                now,
+            );
+            attempt.await.unwrap().unwrap();
+        }
     }
 
     /// Sets the count of a phone, with its last attempt `secs` ago.

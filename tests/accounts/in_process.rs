@@ -20,10 +20,10 @@ use testkit::engines::Engines as Servers;
 use testkit::eventually;
 use testkit::folder::Folder;
 use testkit::http::Api;
-use testkit::system::Side;
+use testkit::system::{NO_LIMITS, Side};
 
 /// Gateways and both workers, all on one clock. Dropping it ends them.
-pub(crate) struct Inside {
+pub(crate) struct InProcessLatchkey {
     pub clock: Clock,
     pub engines: Connections,
     config: Arc<Config>,
@@ -33,25 +33,28 @@ pub(crate) struct Inside {
     _home: Folder,
 }
 
-impl Inside {
+impl InProcessLatchkey {
     /// Starts this many gateways; on the engines each has its own connections.
     pub async fn start(side: Side, gateways: usize) -> Self {
+        Self::start_with(side, gateways, &[]).await
+    }
+
+    /// Like [`InProcessLatchkey::start`]; `more` settings override the others.
+    pub async fn start_with(side: Side, gateways: usize, more: &[(&str, &str)]) -> Self {
         start::install_crypto();
-        let home = Folder::new("inside");
-        let mut settings: BTreeMap<String, String> = [
-            ("LATCHKEY_ENV", "development".to_owned()),
-            ("LATCHKEY_LISTEN", "127.0.0.1:0".to_owned()),
-            ("LATCHKEY_DATA_DIR", home.join("data").display().to_string()),
-            ("LATCHKEY_ISSUER", "http://latchkey.test".to_owned()),
-            ("LATCHKEY_RESEND_COOLDOWN_SECS", "0".to_owned()),
-            ("LATCHKEY_SENDS_PER_PHONE_HOUR", "0".to_owned()),
-            ("LATCHKEY_SENDS_PER_PHONE_DAY", "0".to_owned()),
-            ("LATCHKEY_SENDS_PER_IP_HOUR", "0".to_owned()),
-            ("LATCHKEY_LOGINS_PER_IP_MINUTE", "0".to_owned()),
-            ("LATCHKEY_PUMPING_GUARD", "off".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
+        let home = Folder::new("in-process");
+        let data = home.join("data").display().to_string();
+        let given = [
+            ("LATCHKEY_ENV", "development"),
+            ("LATCHKEY_LISTEN", "127.0.0.1:0"),
+            ("LATCHKEY_DATA_DIR", &data),
+            ("LATCHKEY_ISSUER", "http://latchkey.test"),
+        ];
+        let mut settings: BTreeMap<String, String> = given
+            .into_iter()
+            .chain(NO_LIMITS)
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         if side == Side::Engines {
             settings.remove("LATCHKEY_DATA_DIR");
             settings.extend(Servers::shared().fresh().await.env());
@@ -62,6 +65,7 @@ impl Inside {
             key_dir::generate(&keys, Algorithm::Es256, None).unwrap();
             settings.insert("LATCHKEY_JWT_KEYS_DIR".into(), keys.display().to_string());
         }
+        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Arc::new(Config::from_map(Role::AllInOne, &settings).unwrap());
         let (clock, stop) = (Clock::manual(), CancellationToken::new());
         let connect = async || {
@@ -80,11 +84,11 @@ impl Inside {
         }
         tasks.spawn(otp_worker::run(config.clone(), engines.clone(), stop.clone()));
         tasks.spawn(sms_worker::run(config.clone(), engines.for_delivery(), stop.clone()));
-        let inside = Self { clock, engines, config, stop, urls, tasks, _home: home };
+        let latchkey = Self { clock, engines, config, stop, urls, tasks, _home: home };
         for number in 0..gateways {
-            inside.answers(number).await;
+            latchkey.answers(number).await;
         }
-        inside
+        latchkey
     }
 
     /// Adds a gateway on the same engines with another clock; returns its number.
@@ -101,7 +105,7 @@ impl Inside {
 
     async fn answers(&self, number: usize) {
         let url = format!("{}/.well-known/jwks.json", self.api_of(number).url);
-        eventually("a gateway", Duration::from_secs(30), async || {
+        eventually("a gateway", testkit::PATIENCE, async || {
             testkit::http::status_of(&url).await.filter(|status| *status == 200)
         })
         .await;
