@@ -23,10 +23,12 @@ use domain::engine_error::EngineError;
 
 mod error;
 mod migrate;
+mod values;
 mod work;
 
 pub use migrate::Function;
-pub use work::{Arg, Row, Work};
+pub use values::{Arg, Row};
+pub use work::Work;
 
 /// The longest time for any database operation: below the 2.5 s within which HTTP answers 503 (P12).
 pub const LIMIT: Duration = Duration::from_secs(2);
