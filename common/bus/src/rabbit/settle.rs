@@ -8,6 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
 use super::command::Outgoing;
+use super::link::text;
 use super::link::{ENGINE, away, classify};
 use super::publish::{MAX_NAME, Publisher};
 use crate::topology::Queue;
@@ -114,10 +115,6 @@ pub(super) fn headers_of(message: &Delivery, attempts: u32) -> FieldTable {
     headers.insert(KIND.into(), text(&message.kind));
     headers.insert(FIRST_AT.into(), text(&message.first_at.to_string()));
     headers
-}
-
-pub(super) fn text(text: &str) -> AMQPValue {
-    AMQPValue::LongString(text.into())
 }
 
 pub(super) fn text_of(headers: &FieldTable, name: &str) -> Option<String> {
