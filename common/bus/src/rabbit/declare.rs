@@ -7,8 +7,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use tokio::time::timeout;
 
-use super::link::{away, classify, short};
-use super::settle::text;
+use super::link::{away, classify, short, text};
 use crate::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue};
 use domain::engine_error::EngineError;
 

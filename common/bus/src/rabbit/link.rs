@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use lapin::types::ShortString;
+use lapin::types::{AMQPValue, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -100,6 +100,10 @@ pub(super) fn away(why: &'static str) -> EngineError {
 /// Our own names are far shorter than the 255 bytes that AMQP allows.
 pub(super) fn short(text: &str) -> ShortString {
     ShortString::from(text)
+}
+
+pub(super) fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
 }
 
 /// Closes cleanly in the background. The heartbeat handles a peer that does not answer.

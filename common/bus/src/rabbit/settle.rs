@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
 use super::command::Outgoing;
-use super::link::{ENGINE, away, classify};
+use super::link::{ENGINE, away, classify, text};
 use super::publish::{MAX_NAME, Publisher};
 use crate::topology::Queue;
 use crate::{Delivery, Glance, PublishError, Settlement};
@@ -114,10 +114,6 @@ pub(super) fn headers_of(message: &Delivery, attempts: u32) -> FieldTable {
     headers.insert(KIND.into(), text(&message.kind));
     headers.insert(FIRST_AT.into(), text(&message.first_at.to_string()));
     headers
-}
-
-pub(super) fn text(text: &str) -> AMQPValue {
-    AMQPValue::LongString(text.into())
 }
 
 pub(super) fn text_of(headers: &FieldTable, name: &str) -> Option<String> {
