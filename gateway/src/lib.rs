@@ -1,7 +1,7 @@
 //! The HTTP edge: admits and publishes code requests, checks codes, issues tokens and manages accounts.
 //!
-//! `api` has one file per route; what several routes share lives in the rooms beside it. The gateway must never know how a
-//! code is made or how a message is sent: it meets the workers only in events.
+//! `api` has one file per route; what several routes share lives in the rooms beside it. The gateway must never know
+//! how a code is made or how a message is sent: it meets the workers only in events.
 
 mod api;
 mod app;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::background::outbox;
+use crate::http::connection_limits::Limits;
 use crate::http::{layers, server};
 use crate::router;
 
@@ -48,7 +49,7 @@ pub async fn serve(
 
     tracing::info!(url = %app.public_url, address = %address, "listening");
     engines.health.ready("gateway");
-    let serve = server::serve(listener, public, server::Limits::default(), stop.clone());
+    let serve = server::serve(listener, public, Limits::default(), stop.clone());
     let publish = outbox::run(engines.clone(), app.outbox_filled.clone(), stop.clone());
     let guard =
         service::guard_report::run(engines.clone(), config.pumping_guard, "gateway", stop.clone());

@@ -63,7 +63,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             ensure!(until.is_none_or(|until| until > now), "--until is in the past");
             let Target { kind, value, display, former: _ } = target(&operator, &kind, &value)?;
             let block = Block { kind, value, display, reason, owner, until, created_at: now };
-            operator.blocks().add(&block, ACTOR).await.context("add the block")?;
+            operator.blocks.add(&block, ACTOR).await.context("add the block")?;
             output.say(&as_json(&block), &format!("blocked: {} {}", block.kind, block.display))
         }
         Command::List(output) => list(&operator, output).await,
@@ -73,7 +73,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let now = operator.clock.now();
             let mut removed = false;
             for value in [Some(value), former].iter().flatten() {
-                let one = operator.blocks().remove(kind, value, ACTOR, now).await;
+                let one = operator.blocks.remove(kind, value, ACTOR, now).await;
                 removed |= one.context("remove the block")?;
             }
             ensure!(removed, "there is no block of {kind} {display}");
@@ -84,7 +84,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn list(operator: &Operator, output: OutputArgs) -> anyhow::Result<()> {
-    let blocks = operator.blocks().active(operator.clock.now()).await.context("read the blocks")?;
+    let blocks = operator.blocks.active(operator.clock.now()).await.context("read the blocks")?;
     let rows: Vec<Vec<String>> = blocks
         .iter()
         .map(|b| {

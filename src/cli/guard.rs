@@ -58,7 +58,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(output) => {
             let operator = Operator::connect().await?;
             let nets =
-                operator.guard_history().nets().await.context("read the state of the guard")?;
+                operator.guard_history.nets().await.context("read the state of the guard")?;
             if output.json {
                 return print_json(&nets.iter().map(net_json).collect());
             }
@@ -79,7 +79,7 @@ async fn replay(
     let mut replay = Replay::new(rule);
     let mut after: Option<Tally> = None;
     loop {
-        let page = operator.guard_history().page(from, to, after.as_ref(), PAGE).await;
+        let page = operator.guard_history.page(from, to, after.as_ref(), PAGE).await;
         let page = page.context("read the guard's history")?;
         for row in &page {
             replay.feed(row);

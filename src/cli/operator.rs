@@ -13,9 +13,14 @@ use sql::Pool;
 /// The context of a command.
 pub(crate) struct Operator {
     pub config: Config,
-    pub sql: Pool,
+    pub accounts: Accounts,
+    pub attempts: Attempts,
+    pub blocks: Blocks,
+    pub guard_history: GuardHistory,
+    pub sessions: Sessions,
     pub keys: Keys,
     pub clock: Clock,
+    sql: Pool,
 }
 
 impl Operator {
@@ -23,28 +28,17 @@ impl Operator {
     pub async fn connect() -> anyhow::Result<Self> {
         let config = Config::load_as_found()?;
         let sql = connect(&config.engines).await?;
-        let keys = config.keys()?;
-        Ok(Self { config, sql, keys, clock: Clock::system() })
-    }
-
-    pub fn accounts(&self) -> Accounts {
-        Accounts::new(&self.sql)
-    }
-
-    pub fn attempts(&self) -> Attempts {
-        Attempts::new(&self.sql)
-    }
-
-    pub fn blocks(&self) -> Blocks {
-        Blocks::new(&self.sql)
-    }
-
-    pub fn guard_history(&self) -> GuardHistory {
-        GuardHistory::new(&self.sql)
-    }
-
-    pub fn sessions(&self) -> Sessions {
-        Sessions::new(&self.sql)
+        Ok(Self {
+            accounts: Accounts::new(&sql),
+            attempts: Attempts::new(&sql),
+            blocks: Blocks::new(&sql),
+            guard_history: GuardHistory::new(&sql),
+            sessions: Sessions::new(&sql),
+            keys: config.keys()?,
+            clock: Clock::system(),
+            config,
+            sql,
+        })
     }
 
     /// Records an action in the audit. Call it before printing: nothing is shown that could not be recorded.

@@ -41,7 +41,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let role: StaffRole = role.parse().ok().context("ROLE must be admin or support")?;
             let user = user.find(&operator).await?;
             ensure!(
-                operator.accounts().grant_role(user.id, role, ACTOR, now).await?,
+                operator.accounts.grant_role(user.id, role, ACTOR, now).await?,
                 "the account no longer exists"
             );
             output.say(
@@ -53,7 +53,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let user = user.find(&operator).await?;
             confirm.ask(&format!("revoke the role of {}", user.id))?;
             ensure!(
-                operator.accounts().revoke_role(user.id, ACTOR, now).await?,
+                operator.accounts.revoke_role(user.id, ACTOR, now).await?,
                 "{} has no role",
                 user.id
             );
@@ -63,7 +63,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             )
         }
         Command::List(output) => {
-            let staff = operator.accounts().staff().await?;
+            let staff = operator.accounts.staff().await?;
             operator.note("staff_read", "all", &json!({})).await?;
             let rows: Vec<Vec<String>> = staff
                 .iter()

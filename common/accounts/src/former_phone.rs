@@ -17,8 +17,7 @@ pub fn seal(
     now: Timestamp,
 ) -> anyhow::Result<(Sealed<E164>, Timestamp)> {
     let until = now.plus_secs(UNDO_SECS);
-    let place = place(user, until);
-    let sealed = keys.event.seal(old.e164(), &place.each_ref().map(|part| &**part))?;
+    let sealed = keys.event.seal(old.e164(), &record_of(user, until))?;
     Ok((sealed, until))
 }
 
@@ -28,11 +27,11 @@ pub fn seal(
 /// When the record was altered, or its key is no longer ours.
 pub fn open(keys: &Keys, user: UserId, replaced: &ReplacedPhone) -> anyhow::Result<Phone> {
     let sealed = Sealed::<E164>::from_text(replaced.old_sealed.clone());
-    let place = place(user, replaced.undo_until);
-    Ok(keys.event.open(&sealed, &place.each_ref().map(|part| &**part))?.into())
+    Ok(keys.event.open(&sealed, &record_of(user, replaced.undo_until))?.into())
 }
 
-fn place(user: UserId, until: Timestamp) -> [String; 3] {
+/// What the sealed number is bound to.
+fn record_of(user: UserId, until: Timestamp) -> [String; 3] {
     ["former phone".to_owned(), user.to_string(), until.ms().to_string()]
 }
 

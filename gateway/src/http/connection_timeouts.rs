@@ -13,17 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use crate::http::connection_limits::Limits;
 use crate::http::raw_error_response;
-
-/// The bounds; see [`crate::http::server::Limits`].
-#[derive(Clone, Copy, Debug)]
-pub struct Paces {
-    pub headers: Duration,
-    pub idle: Duration,
-    pub stalled: Duration,
-    /// How many bytes of a head are kept for inspection.
-    pub header_bytes: usize,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -48,15 +39,15 @@ struct State {
 /// One connection's pace. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    paces: Paces,
+    limits: Limits,
     state: Arc<Mutex<State>>,
 }
 
 impl Pace {
-    pub fn new(paces: Paces) -> Self {
-        let phase = Phase::Waiting { until: Instant::now() + paces.headers, begun: false };
+    pub fn new(limits: Limits) -> Self {
+        let phase = Phase::Waiting { until: Instant::now() + limits.headers_within, begun: false };
         let state = State { phase, stalled: None, head: Vec::new() };
-        Self { paces, state: Arc::new(Mutex::new(state)) }
+        Self { limits, state: Arc::new(Mutex::new(state)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,7 +65,7 @@ impl Pace {
 
     /// Notes that the response is written or abandoned.
     pub fn request_ended(&self) {
-        let until = Instant::now() + self.paces.idle;
+        let until = Instant::now() + self.limits.idle_within;
         self.state().phase = Phase::Waiting { until, begun: false };
     }
 
@@ -82,10 +73,10 @@ impl Pace {
         let mut state = self.state();
         let Phase::Waiting { begun, .. } = state.phase else { return };
         if !begun && !bytes.is_empty() {
-            let until = Instant::now() + self.paces.headers;
+            let until = Instant::now() + self.limits.headers_within;
             state.phase = Phase::Waiting { until, begun: true };
         }
-        let room = self.paces.header_bytes.saturating_sub(state.head.len());
+        let room = self.limits.header_bytes.saturating_sub(state.head.len());
         state.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
@@ -100,7 +91,7 @@ impl Pace {
             Phase::Waiting { until, .. } => Some(until),
             Phase::Busy => None,
         };
-        let stalled = state.stalled.map(|since| since + self.paces.stalled);
+        let stalled = state.stalled.map(|since| since + self.limits.stalled_within);
         match (waiting, stalled) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (one, other) => one.or(other),

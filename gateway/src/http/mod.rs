@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod client_ip;
+pub mod connection_limits;
 pub mod connection_timeouts;
 pub mod error;
 pub mod fields;

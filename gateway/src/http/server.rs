@@ -19,51 +19,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 
-use crate::http::body::BodyLimits;
 use crate::http::client_ip::Peer;
-use crate::http::connection_timeouts::{Pace, Paced, Paces};
+use crate::http::connection_limits::Limits;
+use crate::http::connection_timeouts::{Pace, Paced};
 use crate::http::watched_body::{WatchedBody, Watcher};
-
-/// Limits on what a connection may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From a request's first byte, or from the connection's start, to its last header (contract, ruling 19).
-    pub headers_within: Duration,
-    /// Bytes of request line and headers. Above, the answer is 431. A connection holds twice as much while they arrive,
-    /// and clients may hold many connections open that way: 2,000 hold 128 MiB.
-    pub header_bytes: usize,
-    /// Between two requests. Longer than the 60 s that load balancers keep a connection, so that they close it first,
-    /// and none of their requests meets a closed one.
-    pub idle_within: Duration,
-    /// How long a client may stop reading a response.
-    pub stalled_within: Duration,
-    /// Open at once. Further ones wait in the listener's queue.
-    pub connections: usize,
-    /// Between the stop signal and the end of the last request. Under P12's 25 s.
-    pub drain_within: Duration,
-    pub body: BodyLimits,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            headers_within: Duration::from_secs(10),
-            header_bytes: 32 * 1024,
-            idle_within: Duration::from_secs(75),
-            stalled_within: Duration::from_secs(30),
-            connections: 10_000,
-            drain_within: Duration::from_secs(20),
-            body: BodyLimits::default(),
-        }
-    }
-}
 
 /// The first pause after a failed accept, doubled up to [`ACCEPT_PAUSE_MAX`]. When file descriptors run out, a loop
 /// without a pause would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Serves until `stop`, then lets requests in progress finish. Every request carries its [`Peer`] and [`BodyLimits`].
+/// Serves until `stop`, then lets requests in progress finish. Every request carries its [`Peer`] and the limits on
+/// its body.
 pub async fn serve<S>(listener: TcpListener, service: S, limits: Limits, stop: CancellationToken)
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
@@ -138,12 +105,7 @@ async fn connection<S>(
 {
     // An answer is one small write: waiting to fill a packet only adds 40 ms. If this fails, the socket is gone anyway.
     let _ = stream.set_nodelay(true);
-    let pace = Pace::new(Paces {
-        headers: limits.headers_within,
-        idle: limits.idle_within,
-        stalled: limits.stalled_within,
-        header_bytes: limits.header_bytes,
-    });
+    let pace = Pace::new(limits);
     let reported = pace.clone();
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);

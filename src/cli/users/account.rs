@@ -30,8 +30,8 @@ impl UserArgs {
 /// Finds an account by ID or phone number.
 pub(super) async fn find(operator: &Operator, who: &str) -> anyhow::Result<User> {
     let found = match who.parse::<UserId>() {
-        Ok(id) => operator.accounts().get(id).await,
-        Err(_) => operator.accounts().by_phone(phone(operator, who)?.e164()).await,
+        Ok(id) => operator.accounts.get(id).await,
+        Err(_) => operator.accounts.by_phone(phone(operator, who)?.e164()).await,
     };
     found.context("look up the account")?.context("there is no such account")
 }

@@ -27,7 +27,7 @@ impl Block {
         let id = self.user.find(operator).await?.id;
         self.confirm.ask(&format!("block {id} and end its sessions"))?;
         ensure!(
-            operator.accounts().block(id, &self.reason, ACTOR, operator.clock.now()).await?,
+            operator.accounts.block(id, &self.reason, ACTOR, operator.clock.now()).await?,
             "the account is already blocked or no longer exists"
         );
         self.output.say(&json!({ "user_id": id, "blocked": true }), &format!("blocked {id}"))
@@ -46,7 +46,7 @@ impl Unblock {
     pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
         let id = self.user.find(operator).await?.id;
         ensure!(
-            operator.accounts().unblock(id, ACTOR, operator.clock.now()).await?,
+            operator.accounts.unblock(id, ACTOR, operator.clock.now()).await?,
             "the account is not blocked"
         );
         self.output.say(&json!({ "user_id": id, "blocked": false }), &format!("unblocked {id}"))
@@ -64,9 +64,8 @@ pub(crate) struct Unlock {
 impl Unlock {
     pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
         let phone = phone(operator, &self.phone_number)?;
-        let Operator { keys, clock, .. } = operator;
+        let Operator { attempts, keys, clock, .. } = operator;
         let (key, former) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
-        let attempts = operator.attempts();
         let had = attempts.reset_failures(&key, former.as_ref(), ACTOR, clock.now()).await?;
         let text = if had {
             "unlocked: the count of failed attempts is reset"

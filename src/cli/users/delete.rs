@@ -27,11 +27,10 @@ impl Delete {
     pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
         let user = self.user.find(operator).await?;
         self.confirm.ask(&format!("delete {} and all data about its phone", user.id))?;
-        let Operator { config, keys, clock, .. } = operator;
-        let accounts = operator.accounts();
-        let deletion = Deletion::of(&user, &accounts, keys, clock.now()).await?;
+        let Operator { config, accounts, keys, clock, .. } = operator;
+        let deletion = Deletion::of(&user, accounts, keys, clock.now()).await?;
         ensure!(
-            deletion.from_database(&accounts, ACTOR, clock.now()).await?,
+            deletion.from_database(accounts, ACTOR, clock.now()).await?,
             "the account no longer exists"
         );
         let forgotten = match &config.engines {

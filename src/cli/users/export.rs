@@ -72,7 +72,7 @@ async fn each_user(
 ) -> anyhow::Result<()> {
     let mut after = None;
     loop {
-        let page = operator.accounts().page(after, PAGE).await.context("read accounts")?;
+        let page = operator.accounts.page(after, PAGE).await.context("read accounts")?;
         page.iter().try_for_each(&mut write)?;
         match page.last() {
             Some(last) => after = Some(last.id),

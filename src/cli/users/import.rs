@@ -150,7 +150,7 @@ async fn make(operator: &Operator, account: &Account<'_>) -> anyhow::Result<bool
         created_at: account.created_at.unwrap_or(now),
         block_reason: (!account.row.active).then_some("inactive at import"),
     };
-    let made = operator.accounts().create(new, ACTOR, now).await.context("create an account")?;
+    let made = operator.accounts.create(new, ACTOR, now).await.context("create an account")?;
     Ok(matches!(made, Creation::Created(_)))
 }
 

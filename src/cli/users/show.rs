@@ -77,7 +77,7 @@ impl Sessions {
 /// Reads the live sessions of an account.
 pub(super) async fn sessions(operator: &Operator, user: &User) -> anyhow::Result<Vec<Value>> {
     let sessions = operator
-        .sessions()
+        .sessions
         .of_user(user.id, operator.clock.now())
         .await
         .context("read the sessions")?;

@@ -20,7 +20,7 @@ pub(crate) struct UndoPhone {
 
 impl UndoPhone {
     pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
-        let (accounts, now) = (operator.accounts(), operator.clock.now());
+        let (accounts, now) = (&operator.accounts, operator.clock.now());
         let id = find(operator, &self.user).await?.id;
         let replaced = accounts.replaced_phones(id, now).await?;
         let last =

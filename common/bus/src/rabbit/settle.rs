@@ -8,8 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
 use super::command::Outgoing;
-use super::link::text;
-use super::link::{ENGINE, away, classify};
+use super::link::{ENGINE, away, classify, text};
 use super::publish::{MAX_NAME, Publisher};
 use crate::topology::Queue;
 use crate::{Delivery, Glance, PublishError, Settlement};

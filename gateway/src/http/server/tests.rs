@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::http::body::JsonBody;
+use crate::http::body::{BodyLimits, JsonBody};
 use crate::http::client_ip::TrustedProxies;
 use crate::http::layers::{self, Settings};
 
