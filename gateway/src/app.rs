@@ -7,6 +7,7 @@ use accounts::{Accounts, AttemptLimits, Attempts, Session, Sessions};
 use anyhow::Context as _;
 use config::{Config, ProviderName, Served};
 use domain::phone::{Phone, Refusal};
+use passwords::Passwords;
 use service::blocklist::Blocklist;
 use service::connections::Connections;
 use store::{Codes, Inbox, Limits, PhoneChanges, ReplayGuard, Statuses};
@@ -18,7 +19,6 @@ use crate::http::client_ip::{ClientIp, TrustedProxies};
 use crate::http::error::ApiError;
 use crate::http::layers;
 use crate::http::stream_limits::Streams;
-use crate::passwords::hasher::Passwords;
 use crate::tokens::key_ring::TokenKeys;
 use crate::tokens::pair::{self, Grant, TokenPair, Tokens};
 

@@ -9,12 +9,10 @@ mod background;
 mod codes;
 mod dpop;
 mod http;
-mod passwords;
 mod router;
 mod run;
 mod tokens;
 
 pub use self::http::validate;
-pub use self::passwords::django;
 pub use self::run::{run, serve};
 pub use self::tokens::{key_dir, signing_key};

@@ -3,6 +3,7 @@
 use domain::engine_error::EngineError;
 use domain::vocabulary::Limit;
 use http::StatusCode;
+use passwords::PasswordError;
 use serde::Serialize;
 
 use crate::dpop::proof::Flaw;
@@ -156,6 +157,15 @@ impl ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         if error.is_away() { Self::unavailable(error) } else { Self::Internal(error.into()) }
+    }
+}
+
+impl From<PasswordError> for ApiError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::unavailable(error),
+            PasswordError::Broken(cause) => Self::Internal(cause),
+        }
     }
 }
 

@@ -145,6 +145,7 @@ mod tests {
     use anyhow::{Context as _, anyhow};
     use domain::engine_error::EngineError;
     use http_body_util::BodyExt as _;
+    use passwords::PasswordError;
     use serde_json::{Value, json};
 
     use super::*;
@@ -271,6 +272,7 @@ mod tests {
         );
         assert_eq!(ApiError::from(broken).status(), 500);
         assert_eq!(ApiError::from(anyhow!("bug")).status(), 500);
+        assert_eq!(ApiError::from(PasswordError::Busy).status(), 503);
         for _ in 0..50 {
             let (_, body) = answer(ApiError::from(away())).await.unwrap();
             assert!((1..=5).contains(&body["retry_after"].as_u64().unwrap()), "{body}");

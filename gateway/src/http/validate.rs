@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use oxilangtag::LanguageTag;
+use passwords::rules::Weakness;
 
 /// Why a field's value is not accepted: a stable code, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,12 @@ pub struct Fault {
 impl Fault {
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
+    }
+}
+
+impl From<Weakness> for Fault {
+    fn from(Weakness { code, detail }: Weakness) -> Self {
+        Self { code, detail }
     }
 }
 

@@ -13,7 +13,6 @@ use config::Served;
 use domain::ids::UserId;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
-use gateway::django;
 use serde_json::json;
 
 use super::create::check_profile;
@@ -126,7 +125,7 @@ fn check<'a>(row: &'a Row, served: &Served, now: Timestamp) -> Result<Account<'a
     }
     // Django marks an account without a password with `!` and a random suffix.
     let password = Some(row.password.as_str()).filter(|p| !p.is_empty() && !p.starts_with('!'));
-    let readable = password.filter(|kept| django::is_well_formed(kept));
+    let readable = password.filter(|kept| passwords::is_django_hash(kept));
     Ok(Account {
         phone,
         row,

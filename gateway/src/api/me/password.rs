@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use domain::ids::{SessionId, UserId};
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
+use passwords::{Password, PasswordCheck, rules};
 
 use crate::api::me::profile::SignedIn;
 use crate::app::App;
@@ -19,8 +20,6 @@ use crate::codes::refusals::throttled;
 use crate::dpop::header::ProvenKey;
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
-use crate::passwords::hasher::{Password, PasswordCheck};
-use crate::passwords::rules;
 use crate::tokens::pair::TokenPair;
 
 /// Sets the password. An existing one must be sent along (ASVS 6.2.3); the other sessions end.
@@ -31,8 +30,8 @@ pub(crate) async fn set(
 ) -> Result<StatusCode, ApiError> {
     let phone = Phone::from(signed_in.user.phone_number.clone());
     let minimum = app.config.password_min;
-    let password =
-        fields.checked("password", |text| rules::check(text, minimum, phone.national_number()));
+    let rule = |text: &str| Ok(rules::check(text, minimum, phone.national_number())?);
+    let password = fields.checked("password", rule);
     let current = fields.optional_string("current_password");
     let kept = app.accounts.password_hash(signed_in.user.id).await?;
     if kept.is_some() && current.is_none() {

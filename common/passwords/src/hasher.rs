@@ -15,8 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::http::error::ApiError;
-use crate::passwords::django;
+use crate::django;
 
 /// OWASP's second choice for Argon2id, and the contract's (section 9): 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
@@ -71,21 +70,12 @@ pub enum PasswordError {
     Broken(anyhow::Error),
 }
 
-impl From<PasswordError> for ApiError {
-    fn from(error: PasswordError) -> Self {
-        match error {
-            PasswordError::Busy => Self::unavailable(error),
-            PasswordError::Broken(cause) => Self::Internal(cause),
-        }
-    }
-}
-
 /// The pool. Each hash takes 19 MiB and a core for about 20 ms: as many run as there are cores, off the threads that
 /// answer other requests.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     jobs: mpsc::Sender<Job>,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     waiting_max: usize,
 }
@@ -95,25 +85,20 @@ type Job = Box<dyn FnOnce() + Send>;
 impl Default for Passwords {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self::with_places(cores.max(2), WAITING_MAX)
+        Self::with_slots(cores.max(2), WAITING_MAX)
     }
 }
 
 impl Passwords {
-    /// A pool that runs `places` jobs at once, while at most `waiting_max` callers wait.
-    pub fn with_places(places: usize, waiting_max: usize) -> Self {
+    /// A pool that runs `slots` jobs at once, while at most `waiting_max` callers wait.
+    pub fn with_slots(slots: usize, waiting_max: usize) -> Self {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..places {
+        for _ in 0..slots {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || work_off(&queue));
         }
-        Self {
-            jobs,
-            places: Arc::new(Semaphore::new(places)),
-            waiting: Arc::default(),
-            waiting_max,
-        }
+        Self { jobs, slots: Arc::new(Semaphore::new(slots)), waiting: Arc::default(), waiting_max }
     }
 
     /// Hashes a password for storage, as a PHC string.
@@ -164,11 +149,11 @@ impl Passwords {
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
-        if let Ok(permit) = self.places.clone().try_acquire_owned() {
+        if let Ok(permit) = self.slots.clone().try_acquire_owned() {
             return Ok(permit);
         }
         let _waits = Waits::enter(&self.waiting, self.waiting_max).ok_or(PasswordError::Busy)?;
-        match timeout(WAIT_MAX, self.places.clone().acquire_owned()).await {
+        match timeout(WAIT_MAX, self.slots.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(PasswordError::Busy),
         }
@@ -363,14 +348,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p4_of_200_at_once_a_few_run_a_few_wait_and_the_rest_get_503() {
-        let pool = Passwords::with_places(2, 4);
+    async fn p4_of_200_at_once_a_few_run_a_few_wait_and_the_rest_are_refused() {
+        let pool = Passwords::with_slots(2, 4);
         let all = (0..200).map(|_| pool.verify(password("x"), None, 0));
         let verdicts = join_all(all).await;
         let judged = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
         assert!((2..=6).contains(&judged), "{judged} were judged");
         let error = verdicts.into_iter().find_map(Result::err).unwrap();
-        assert_eq!(ApiError::from(error).status(), 503);
+        assert!(matches!(error, PasswordError::Busy), "{error}");
         assert_eq!(pool.waiting.load(Ordering::SeqCst), 0, "no caller that left is counted");
         assert_eq!(
             pool.verify(password("x"), None, 0).await.unwrap(),
@@ -381,7 +366,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_that_goes_away_frees_its_slot() {
-        let pool = Passwords::with_places(1, 1);
+        let pool = Passwords::with_slots(1, 1);
         for _ in 0..3 {
             let caller = tokio::spawn({
                 let pool = pool.clone();
@@ -391,7 +376,7 @@ mod tests {
             caller.abort();
             let _ = caller.await;
         }
-        let permit = timeout(Duration::from_secs(20), pool.places.acquire()).await;
+        let permit = timeout(Duration::from_secs(20), pool.slots.acquire()).await;
         assert!(permit.is_ok(), "the slot is free again");
         assert_eq!(pool.waiting.load(Ordering::SeqCst), 0);
     }

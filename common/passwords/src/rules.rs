@@ -4,7 +4,18 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use crate::http::validate::Fault;
+/// Why a password is not accepted: a stable code, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weakness {
+    pub code: &'static str,
+    pub detail: String,
+}
+
+impl Weakness {
+    fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
 
 /// Longest password, in characters.
 pub const MAX_CHARS: usize = 256;
@@ -36,28 +47,28 @@ const ROWS: [&str; 13] = [
 ];
 
 /// Checks a new password, as received, for the owner of a phone.
-pub fn check(password: &str, min_chars: usize, national_number: &str) -> Result<(), Fault> {
+pub fn check(password: &str, min_chars: usize, national_number: &str) -> Result<(), Weakness> {
     let length = password.chars().count();
     if password.contains('\0') {
-        return Err(Fault::new("invalid_characters", "Remove the character U+0000."));
+        return Err(Weakness::new("invalid_characters", "Remove the character U+0000."));
     }
     if length < min_chars {
-        return Err(Fault::new(
+        return Err(Weakness::new(
             "too_short",
             format!("Use at least {min_chars} characters; several words are easy to remember."),
         ));
     }
     if length > MAX_CHARS {
-        return Err(Fault::new("too_long", format!("Use at most {MAX_CHARS} characters.")));
+        return Err(Weakness::new("too_long", format!("Use at most {MAX_CHARS} characters.")));
     }
     if contains_phone(password, national_number) {
-        return Err(Fault::new(
+        return Err(Weakness::new(
             "contains_phone_number",
             "Do not use your phone number in the password.",
         ));
     }
     if is_common(password) {
-        return Err(Fault::new("too_common", "This password is too common; choose another."));
+        return Err(Weakness::new("too_common", "This password is too common; choose another."));
     }
     Ok(())
 }
@@ -117,7 +128,7 @@ mod tests {
     use super::*;
 
     fn code(password: &str) -> Option<&'static str> {
-        check(password, 15, "9123456789").err().map(|fault| fault.code)
+        check(password, 15, "9123456789").err().map(|weakness| weakness.code)
     }
 
     #[test]
@@ -187,7 +198,7 @@ mod tests {
         ] {
             assert_eq!(code(password), Some("too_common"), "{password}");
         }
-        let at_eight = |password| check(password, 8, "").err().map(|fault| fault.code);
+        let at_eight = |password| check(password, 8, "").err().map(|weakness| weakness.code);
         for password in
             ["password", "P@ssw0rd", "12345678", "qwertyui", "trustno1", "sunshine", "iloveyou2"]
         {
