@@ -164,10 +164,7 @@ mod on_the_engines {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p12_a_database_that_is_down_slow_or_locked_costs_no_attempt() {
-        let mut engines = Engines::shared().fresh().await;
-        let direct = engines.database_url.clone();
-        let mut proxy = engines.proxy_database().await;
-        let system = System::on(engines, &[]).await;
+        let (system, mut proxy, direct) = System::with_database_proxy().await;
         let api = system.api();
         let phone = new_phone();
         let code = api.fresh_code(&phone).await;

@@ -237,10 +237,7 @@ mod on_the_engines {
     /// expiry, although this was its last attempt.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn w6_a_login_whose_commit_was_not_confirmed_needs_a_new_code() {
-        let mut engines = Engines::shared().fresh().await;
-        let direct = engines.database_url.clone();
-        let mut proxy = engines.proxy_database().await;
-        let system = System::on(engines, &[]).await;
+        let (system, mut proxy, direct) = System::with_database_proxy().await;
         let api = system.api();
         let phone = new_phone();
         let code = api.fresh_code(&phone).await;

@@ -11,6 +11,7 @@ use crate::engines::{EngineSet, Engines};
 use crate::folder::Folder;
 use crate::http::{self, Api};
 use crate::process::{self, Binary, Process};
+use crate::proxy::Proxy;
 
 /// P12: after SIGTERM, exit 0 within this time.
 pub const STOP_LIMIT: Duration = Duration::from_secs(25);
@@ -66,6 +67,15 @@ impl System {
     /// Starts the all-in-one process on these engines.
     pub async fn on(engines: EngineSet, more: &[(&str, &str)]) -> Self {
         Self::launch(Some(engines), &[Binary::Latchkey], more).await
+    }
+
+    /// Starts the all-in-one process on the shared engines, with a proxy before its database; returns the URL past the
+    /// proxy too.
+    pub async fn with_database_proxy() -> (Self, Proxy, String) {
+        let mut engines = Engines::shared().fresh().await;
+        let direct = engines.database_url.clone();
+        let proxy = engines.proxy_database().await;
+        (Self::on(engines, &[]).await, proxy, direct)
     }
 
     /// Starts the separate services on these engines.
