@@ -1,6 +1,6 @@
 //! `latchkey staff`: roles are granted here and never over HTTP.
 
-use accounts::StaffRole;
+use accounts::{StaffRole, User};
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use serde_json::json;
@@ -65,16 +65,11 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::List(output) => {
             let staff = operator.accounts.staff().await?;
             operator.note("staff_read", "all", &json!({})).await?;
-            let rows: Vec<Vec<String>> = staff
-                .iter()
-                .map(|user| {
-                    vec![
-                        user.id.to_string(),
-                        user.role.clone().unwrap_or_default(),
-                        user.phone_number.expose().to_owned(),
-                    ]
-                })
-                .collect();
+            let row = |user: &User| {
+                let role = user.role.clone().unwrap_or_default();
+                vec![user.id.to_string(), role, user.phone_number.expose().to_owned()]
+            };
+            let rows: Vec<_> = staff.iter().map(row).collect();
             let values = staff.iter().map(shown).collect();
             output.table(&values, &["ID", "ROLE", "PHONE"], &rows)
         }

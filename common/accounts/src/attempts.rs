@@ -2,32 +2,13 @@
 
 use serde::Serialize;
 
-use super::throttle::{self, Attempt, AttemptLimits, Throttle};
+use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant, Throttle};
 use super::{Attempts, audit, document};
 use domain::engine_error::EngineError;
-use domain::ids::{CodeId, UserId};
+use domain::ids::CodeId;
 use domain::keys::PhoneKey;
-use domain::phone::E164;
-use domain::string_enum;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
-
-string_enum! {
-    /// Codes and passwords have separate counts.
-    pub enum AttemptKind { Code = "code", Password = "password" }
-}
-
-/// The phone under attempt, and the client that makes it.
-#[derive(Clone, Copy)]
-pub struct Claimant<'a> {
-    pub phone_number: &'a E164,
-    pub phone_key: &'a PhoneKey,
-    /// The key that the phone had under the previous secret, during a rotation.
-    pub former_key: Option<&'a PhoneKey>,
-    /// The owner of the device, by a device token that was valid for this account and this phone. Ignored if the
-    /// account is gone or has another number now.
-    pub known_device: Option<UserId>,
-}
 
 /// The counts after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,9 @@
 //! Run-time blocks: phones, prefixes, addresses and countries that may not request codes until further notice.
 
-use super::Blocks;
-
 use serde_json::json;
 
-use super::audit;
 use super::outbox::new_id;
+use super::{Blocks, audit};
 use domain::engine_error::EngineError;
 use domain::string_enum;
 use domain::timestamp::Timestamp;

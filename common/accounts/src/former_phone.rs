@@ -1,7 +1,6 @@
 //! The number of an account before a change, sealed while the change can be undone.
 
-use crate::ReplacedPhone;
-use crate::UNDO_SECS;
+use super::phone_undo::{ReplacedPhone, UNDO_SECS};
 use domain::ids::UserId;
 use domain::keys::Keys;
 use domain::phone::{E164, Phone};

@@ -1,8 +1,8 @@
 //! What the pumping guard observed: counts by minute for the replay, and the last state of each net for staff.
 
-use super::GuardHistory;
 use serde_json::json;
 
+use super::GuardHistory;
 use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::PumpingGuard;

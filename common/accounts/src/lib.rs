@@ -31,7 +31,7 @@ mod users;
 
 use sql::{Function, Pool};
 
-pub use attempts::{AttemptKind, Claimant, Counted};
+pub use attempts::Counted;
 pub use audit::AuditEntry;
 pub use blocks::{Block, BlockKind};
 pub use guard_history::NetRow;
@@ -48,7 +48,7 @@ pub use sign_in::{LoginOutcome, LoginReplay};
 pub use sign_in_document::{LoginKey, SignIn};
 pub use staff::StaffRole;
 pub use sweep::Swept;
-pub use throttle::{AttemptLimits, Throttle};
+pub use throttle::{AttemptKind, AttemptLimits, Claimant, Throttle};
 pub use users::{Changes, Creation, NewUser, User};
 
 /// The rules that run inside PostgreSQL, each beside the Rust that calls it and takes its steps on SQLite. For

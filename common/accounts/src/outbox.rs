@@ -3,10 +3,10 @@
 //! A row is claimed with a lease, published, and marked. If its gateway dies in between, another claims it once the
 //! lease is over: delivery is at least once, in the order of creation unless something fails.
 
-use super::Outbox;
 use serde::Serialize;
 use uuid::{Builder, Uuid};
 
+use super::Outbox;
 use domain::engine_error::EngineError;
 use domain::event::{Envelope, Event, SmsRequested, UserDeleted};
 use domain::ids::{EventId, UserId};
@@ -103,11 +103,6 @@ pub struct OutboxEvent {
 }
 
 impl Outbox {
-    /// Writes an event that belongs to no other change.
-    pub async fn add(&self, event: &Prepared, now: Timestamp) -> Result<(), EngineError> {
-        self.pool.statement("write an event", async |work| event.write(work, now).await).await
-    }
-
     /// Claims up to `limit` waiting events, oldest first, for 30 s. No other gateway gets them meanwhile.
     pub async fn take(&self, limit: u32, now: Timestamp) -> Result<Vec<OutboxEvent>, EngineError> {
         self.pool
@@ -178,18 +173,6 @@ impl Outbox {
                 };
                 let rows = work.rows(sql, args![&ids, published_at]).await?;
                 rows.iter().map(|row| row.get::<String>("kind")).collect::<Result<Vec<_>, _>>()
-            })
-            .await
-    }
-
-    /// How many events wait, and since when the oldest does.
-    pub async fn waiting(&self) -> Result<(u64, Option<Timestamp>), EngineError> {
-        let sql = "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest
-             FROM outbox WHERE published_at IS NULL";
-        self.pool
-            .one("read the outbox", sql, &[], |row| {
-                let waiting = u64::try_from(row.get::<i64>("waiting")?).unwrap_or_default();
-                Ok((waiting, row.maybe_time("oldest")?))
             })
             .await
     }

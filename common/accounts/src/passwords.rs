@@ -1,17 +1,15 @@
 //! Passwords: their hashes, and the sessions that they start. The gateway hashes and compares.
 
-use super::Accounts;
 use std::fmt;
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::attempts::{AttemptKind, Claimant};
-use super::audit;
 use super::outbox::Prepared;
 use super::sessions::{self, Ending, NewSession, Session};
-use super::throttle::{self, Attempt, AttemptLimits, Throttle};
+use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant, Throttle};
 use super::users::{self, User, user_returning};
+use super::{Accounts, audit};
 use domain::engine_error::EngineError;
 use domain::event::SessionStarted;
 use domain::ids::{SessionId, UserId};

@@ -1,11 +1,10 @@
 //! Replaces the old number by a proven new one.
 
-use super::attempts::{AttemptKind, Claimant};
 use super::outbox::Prepared;
 use super::phone_undo::Undo;
 use super::redeem::{Denied, UsedCode, redeem};
 use super::sessions::{self, Ending};
-use super::throttle::{self, Attempt, AttemptLimits};
+use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant};
 use super::users::{self, User, user_returning};
 use super::{Accounts, audit};
 use domain::engine_error::EngineError;

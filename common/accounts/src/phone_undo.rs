@@ -1,12 +1,11 @@
 //! Restores a changed number: by staff, for a day, if the change was not made by its owner.
 
-use super::Accounts;
 use uuid::Uuid;
 
-use super::audit;
 use super::outbox::new_id;
 use super::sessions::{self, Ending};
 use super::users::{self, User, user_returning};
+use super::{Accounts, audit};
 use domain::engine_error::EngineError;
 use domain::ids::UserId;
 use domain::phone::E164;

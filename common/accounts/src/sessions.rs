@@ -1,13 +1,12 @@
 //! Sessions: one row each, from sign-in to its end.
 
-use super::Sessions;
 use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::audit;
 use super::outbox::Prepared;
 use super::users::{self, User, user_columns};
+use super::{Sessions, audit};
 use domain::engine_error::EngineError;
 use domain::event::SessionEnded;
 use domain::ids::{SessionId, UserId};
@@ -306,17 +305,6 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<u64, EngineError> {
         self.end_sessions(user, Ending::others(keep, reason), None, now).await
-    }
-
-    /// Ends all sessions of this account. Returns how many were live. `actor` is who requested it, if not the user.
-    pub async fn end_all(
-        &self,
-        user: UserId,
-        reason: &str,
-        actor: Option<&str>,
-        now: Timestamp,
-    ) -> Result<u64, EngineError> {
-        self.end_sessions(user, Ending::all(reason), actor, now).await
     }
 
     async fn end_sessions(

@@ -1,13 +1,13 @@
 //! Sign-in by code: the fence, the account, the session and everything that belongs to them, in one transaction (P3).
 
-use super::redeem::{Denied, redeem};
-use super::{Accounts, audit, document};
 use std::fmt;
 
+use super::redeem::{Denied, redeem};
 use super::sessions::{self, LiveSession, Session, session_columns};
 use super::sign_in_document::{Document, SignIn};
 use super::throttle::{self, Throttle};
 use super::users::{self, User, user_columns, user_returning};
+use super::{Accounts, audit, document};
 use domain::engine_error::EngineError;
 use domain::event::{Event as _, UserCreated};
 use domain::timestamp::Timestamp;

@@ -3,11 +3,10 @@
 use serde::Serialize;
 use serde_json::json;
 
-use super::attempts::{AttemptKind, Claimant};
 use super::outbox::Prepared;
 use super::redeem::UsedCode;
 use super::sessions::{MAX_PER_USER, NewSession, Session};
-use super::throttle::{Attempt, AttemptLimits};
+use super::throttle::{Attempt, AttemptKind, AttemptLimits, Claimant};
 use domain::event::{OtpVerified, SessionEnded, SessionStarted, UserCreated};
 use domain::ids::{EventId, RequestId, SessionId, UserId};
 use domain::timestamp::Timestamp;

@@ -1,12 +1,10 @@
 //! Staff operations on accounts: roles, blocks of accounts.
 
-use super::Accounts;
-
 use serde_json::json;
 
-use super::audit;
 use super::sessions::{self, Ending};
 use super::users::{self, User, select_users};
+use super::{Accounts, audit};
 use domain::engine_error::EngineError;
 use domain::ids::UserId;
 use domain::string_enum;

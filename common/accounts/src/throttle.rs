@@ -8,11 +8,30 @@
 
 use serde::Serialize;
 
-use super::{AttemptKind, Claimant, document};
+use super::document;
 use domain::ids::UserId;
 use domain::keys::PhoneKey;
+use domain::phone::E164;
+use domain::string_enum;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
+
+string_enum! {
+    /// Codes and passwords have separate counts.
+    pub enum AttemptKind { Code = "code", Password = "password" }
+}
+
+/// The phone under attempt, and the client that makes it.
+#[derive(Clone, Copy)]
+pub struct Claimant<'a> {
+    pub phone_number: &'a E164,
+    pub phone_key: &'a PhoneKey,
+    /// The key that the phone had under the previous secret, during a rotation.
+    pub former_key: Option<&'a PhoneKey>,
+    /// The owner of the device, by a device token that was valid for this account and this phone. Ignored if the
+    /// account is gone or has another number now.
+    pub known_device: Option<UserId>,
+}
 
 /// Waits begin at this many consecutive failures.
 const FREE_FAILURES: i64 = 10;

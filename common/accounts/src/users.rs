@@ -1,12 +1,11 @@
 //! Accounts.
 
-use super::{Accounts, Directory};
 use std::fmt;
 
 use serde_json::json;
 
-use super::audit;
 use super::outbox::Prepared;
+use super::{Accounts, Directory, audit};
 use domain::engine_error::EngineError;
 use domain::event::UserCreated;
 use domain::ids::UserId;

@@ -41,12 +41,8 @@ pub(crate) async fn messages(
         .filter_map(|sealed| KeptMessage::open(&app.engines.keys, &key, sealed).ok())
         .collect();
     messages.sort_by_key(|message| std::cmp::Reverse((message.sent_at, message.message_id)));
-    Ok(Json(
-        messages
-            .into_iter()
-            .map(|message| MessageView { code: code_in(&message.text), message })
-            .collect(),
-    ))
+    let view = |message: KeptMessage| MessageView { code: code_in(&message.text), message };
+    Ok(Json(messages.into_iter().map(view).collect()))
 }
 
 /// The first run of 4 to 10 digits. A voice text spells its digits, twice, so there the digits of its first half are

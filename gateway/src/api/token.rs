@@ -27,17 +27,8 @@ pub(crate) async fn refresh(
     fields.finish()?;
     let now = app.engines.clock.now();
     let claims = app.tokens.refresh(&token)?;
-    let lives = &app.config.tokens;
-    let outcome = app
-        .sessions
-        .refresh(
-            presented(&claims, &proven),
-            lives.refresh_grace_secs,
-            lives.refresh_idle_secs,
-            now,
-        )
-        .await?;
-    match outcome {
+    let (grace, idle) = (app.config.tokens.refresh_grace_secs, app.config.tokens.refresh_idle_secs);
+    match app.sessions.refresh(presented(&claims, &proven), grace, idle, now).await? {
         RefreshOutcome::Rotated(session) | RefreshOutcome::Repeated(session) => {
             Ok(Json(app.pair(&session)?))
         }
@@ -51,11 +42,8 @@ pub(crate) async fn refresh(
 }
 
 fn presented<'a>(claims: &RefreshClaims, proven: &'a ProvenKey) -> Presented<'a> {
-    Presented {
-        session: claims.session_id,
-        generation: claims.generation,
-        jkt: proven.0.as_deref(),
-    }
+    let RefreshClaims { session_id: session, generation, .. } = *claims;
+    Presented { session, generation, jkt: proven.0.as_deref() }
 }
 
 fn unproven(proven: &ProvenKey) -> ApiError {

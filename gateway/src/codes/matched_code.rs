@@ -22,24 +22,20 @@ impl MatchedCode {
             let texted = |(other, _): &(RequestId, RequestNote)| other.of_its_call() == *request;
             note.channel == Channel::Voice && self.code.code_requests.iter().any(texted)
         };
-        let newest = || {
-            self.code.code_requests.iter().rev().find(|code_request| !followed_a_text(code_request))
-        };
+        let newest =
+            || self.code.code_requests.iter().rev().find(|request| !followed_a_text(request));
         self.named.or_else(|| newest().map(|(request, _)| *request))
     }
 
     /// The profile for a new account: the named request's, or, if none is named, the one that all sign-ups of this code
     /// agree on. So an attacker cannot plant a name on another person's number (contract, ruling 1).
     pub fn profile(&self, app: &App) -> Option<Profile> {
-        let mut profiles = self
-            .code
-            .code_requests
-            .iter()
-            .filter(|(request, _)| self.is_meant(*request))
-            .filter_map(|(request, note)| {
-                let bound = ["profile", &self.code.code_id.to_string(), &request.to_string()];
-                app.engines.keys.event.open(note.profile.as_ref()?, &bound).ok()
-            });
+        let profile = |(request, note): &(RequestId, RequestNote)| {
+            let bound = ["profile", &self.code.code_id.to_string(), &request.to_string()];
+            app.engines.keys.event.open(note.profile.as_ref()?, &bound).ok()
+        };
+        let meant = self.code.code_requests.iter().filter(|(request, _)| self.is_meant(*request));
+        let mut profiles = meant.filter_map(profile);
         let first = profiles.next()?;
         profiles.all(|other| other == first).then_some(first)
     }

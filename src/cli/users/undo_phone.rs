@@ -4,14 +4,14 @@ use accounts::{UndoOutcome, former_phone};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::account::{find, shown};
+use super::account::{UserArgs, shown};
 use crate::cli::operator::{ACTOR, Operator};
 use crate::cli::terminal::{ConfirmArgs, OutputArgs};
 
 #[derive(Args)]
 pub(crate) struct UndoPhone {
-    /// The account's ID or current number.
-    user: String,
+    #[command(flatten)]
+    user: UserArgs,
     #[command(flatten)]
     confirm: ConfirmArgs,
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub(crate) struct UndoPhone {
 impl UndoPhone {
     pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
         let (accounts, now) = (&operator.accounts, operator.clock.now());
-        let id = find(operator, &self.user).await?.id;
+        let id = self.user.find(operator).await?.id;
         let replaced = accounts.replaced_phones(id, now).await?;
         let last =
             replaced.first().context("there is no change of phone that can still be undone")?;
