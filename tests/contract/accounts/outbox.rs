@@ -23,7 +23,7 @@ async fn p1_an_event_is_claimed_by_one_of_two_drainers(fixture: AccountsFixture)
         fixture.signed_in(&Phone::new()).await;
     }
     let other = fixture.another().await;
-    let drain = async |db: &super::fixture::Db| {
+    let drain = async |db: &Db| {
         let mut ids = Vec::new();
         loop {
             let batch = db.outbox.take(7, fixture.now()).await.unwrap();
