@@ -57,8 +57,8 @@ fn is_prose(name: &str) -> bool {
     }
 }
 
-/// The names of the functions that a Rust file defines, and those that it lists for a macro to make tests of: alone on a
-/// line, or first in the macro's call.
+/// The names of the functions that a Rust file defines, and those that it lists for a macro to make tests of: alone on
+/// a line, or first in the macro's call.
 pub(super) fn function_names(text: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {

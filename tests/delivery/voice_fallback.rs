@@ -23,8 +23,8 @@ use super::embedded_engines;
 use testkit::PATIENCE;
 use testkit::folder::Folder;
 
-/// How far the clock moves per step. It moves only after this long without a job, so that it does not outrun the service:
-/// only a service that stood still for half a minute would find a code expired.
+/// How far the clock moves per step. It moves only after this long without a job, so that it does not outrun the
+/// service: only a service that stood still for half a minute would find a code expired.
 const STEP: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(250);
 const TTL_MS: i64 = 300_000;

@@ -18,8 +18,8 @@ impl Accounts {
     /// What stays: the fence (a code's id), the counts of attempts and the run-time blocks (the phone's key, because
     /// deleting an account must not reset either), and the audit. The audit names the account by `pseudonym`, in
     /// earlier entries too: an HMAC that only the holder of the key can compute. `former` are the account's former
-    /// numbers, as far as they are known ([`Accounts::replaced_phones`]). The id stays in the deletion's event until the
-    /// broker has it.
+    /// numbers, as far as they are known ([`Accounts::replaced_phones`]). The id stays in the deletion's event until
+    /// the broker has it.
     pub async fn delete(
         &self,
         id: UserId,

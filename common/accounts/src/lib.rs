@@ -4,8 +4,8 @@
 //! history. Must never know a broker, Redis, HTTP, or the ledger but for one function: a deletion takes the account's
 //! number out of it ([`ledger::erase`]).
 //!
-//! Each facet is a handle on the shared pool with the acts of one concern, each act atomic and in the domain's language.
-//! The time comes from the caller. The two acts that every sign-in waits for ([`Accounts::sign_in`],
+//! Each facet is a handle on the shared pool with the acts of one concern, each act atomic and in the domain's
+//! language. The time comes from the caller. The two acts that every sign-in waits for ([`Accounts::sign_in`],
 //! [`Attempts::record_failure`]) are one round trip each on PostgreSQL.
 
 mod attempts;

@@ -154,8 +154,8 @@ impl Outbox {
         self.pool
             .statement(act, async |work| {
                 let ids = serde_json::to_string(ids).map_err(|e| sqlx::Error::Encode(e.into()))?;
-                // A published event is identified by kind and time; its body, or the user it was for, would keep a deleted
-                // account's id for a day.
+                // A published event is identified by kind and time; its body, or the user it was for, would keep a
+                // deleted account's id for a day.
                 let sql = if work.is_postgres() {
                     "UPDATE outbox SET published_at = $2, claimed_until = 0,
                      body = CASE WHEN $2::bigint IS NULL THEN body ELSE '' END,

@@ -223,8 +223,8 @@ impl Sessions {
     ) -> Result<u64, EngineError> {
         self.pool
             .transaction("end expired sessions", async |work| {
-                // No account is locked here: endings of an account look for live sessions and skip these, and another sweep
-                // skips locked rows.
+                // No account is locked here: endings of an account look for live sessions and skip these, and another
+                // sweep skips locked rows.
                 let sql = if work.is_postgres() {
                     "UPDATE sessions SET ended_at = expires_at, ended_reason = $3 WHERE id IN (
                      SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= $1
@@ -316,7 +316,8 @@ impl Sessions {
     ) -> Result<u64, EngineError> {
         self.pool
             .transaction("end sessions", async |work| {
-                // Endings of one account queue at its row: two that lock its sessions in different orders could deadlock.
+                // Endings of one account queue at its row: two that lock its sessions in different orders could
+                // deadlock.
                 users::lock_user(work, user).await?;
                 let ended = end(work, user, ending, actor, now).await?;
                 Ok(ended)

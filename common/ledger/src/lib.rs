@@ -1,6 +1,7 @@
 //! The ledger of messages: one row per message, per attempt to hand it to a provider, and per change of its state.
 //!
-//! Owns the tables of messages, delivery attempts and receipts. Must never know an account, a code, or what a text says.
+//! Owns the tables of messages, delivery attempts and receipts. Must never know an account, a code, or what a text
+//! says.
 //!
 //! It prevents a redelivered job from being paid for twice (P2): an attempt is committed as `begun` before its provider
 //! is called, and a message with an attempt whose end was not recorded is unconfirmed, not new. The calls that may have

@@ -1,7 +1,7 @@
 //! A pool of connections to PostgreSQL, or to a SQLite file in the embedded default; transactions, and the schema.
 //!
-//! Owns connections, their limits, migrations, and what an error of an engine means. Must never know what a table is for:
-//! the statements stand in `accounts` and `ledger`, each beside its rule, and run on both engines where possible.
+//! Owns connections, their limits, migrations, and what an error of an engine means. Must never know what a table is
+//! for: the statements stand in `accounts` and `ledger`, each beside its rule, and run on both engines where possible.
 //!
 //! No unit of work takes longer than [`LIMIT`]: an engine that is away or slow is [`EngineError::Away`] by then. The
 //! ledger's hot operations, which no HTTP answer waits for, may wait as long again for a statement in progress.

@@ -127,8 +127,8 @@ impl NewCodeRequest {
     }
 }
 
-/// Admits the request. Returns the answer that it gets, and whether the answer is new: a repeated `Idempotency-Key` gets
-/// the first one again.
+/// Admits the request. Returns the answer that it gets, and whether the answer is new: a repeated `Idempotency-Key`
+/// gets the first one again.
 async fn admitted(app: &App, admit: &Admit<'_>) -> Result<(Admitted, bool), ApiError> {
     match app.codes.admit(admit).await.inspect_err(|_| count("unavailable"))? {
         Admission::Admitted(first) => Ok((first, true)),

@@ -25,8 +25,8 @@ impl FieldError {
     }
 }
 
-/// Declares [`ApiError`], a row for each error: the variant, its status, its code, its title, and what the client can do
-/// now (P8); the last is empty where [`ApiError::detail`] has it from elsewhere.
+/// Declares [`ApiError`], a row for each error: the variant, its status, its code, its title, and what the client can
+/// do now (P8); the last is empty where [`ApiError::detail`] has it from elsewhere.
 macro_rules! errors {
     ($($(#[$doc:meta])* $variant:ident $(($inner:ty))? $({ $($field:ident: $type:ty),+ })?:
         $status:ident, $code:literal, $title:literal, $detail:literal;)+
