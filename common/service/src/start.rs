@@ -75,7 +75,7 @@ where
     let mut ops =
         tokio::spawn(ops::serve(ops, health.clone(), telemetry::metrics(), ops_stop.clone()));
 
-    let run = run_connected(config, health, stop.clone(), run);
+    let run = Box::pin(run_connected(config, health, stop.clone(), run));
     let outcome = unless_it_ends(run, &mut ops, "the ops port").await;
     ops_stop.cancel();
     if !ops.is_finished() {
@@ -116,7 +116,9 @@ where
     };
     let watch = tokio::spawn(engines.clone().watch(stop.clone()));
     let end_watch = watch.abort_handle();
-    let running = run(Start { config, engines, stop: stop.clone() });
+    // Boxed: a service's future is 100 kB, and each function that it passes through would keep copies of it on the
+    // stack of the main thread, 6 MB in all.
+    let running = Box::pin(run(Start { config, engines, stop: stop.clone() }));
     let running = async {
         // A stop also ends the watch; the service then still has time to drain.
         let watch = async {
