@@ -274,8 +274,9 @@ fn idle_sockets() -> usize {
 }
 
 async fn slow_clients_are_disconnected_and_delay_nobody(side: Side) {
-    let system = system(side, &[]).await;
-    let api = system.api();
+    let (attacked, elsewhere) = (system(side, &[]).await, system(side, &[]).await);
+    let api = attacked.api();
+    let unattacked = elsewhere.api();
     let address = api.url.trim_start_matches("http://").to_owned();
     let mut idle = Vec::new();
     for _ in 0..idle_sockets() {
@@ -315,7 +316,9 @@ async fn slow_clients_are_disconnected_and_delay_nobody(side: Side) {
     );
     // Meanwhile other clients are served as usual.
     for _ in 0..20 {
-        api.in_time("meanwhile", api.otp(&new_phone())).await.expect(202);
+        let phone = new_phone();
+        let request = api.in_time_beside(&unattacked, "meanwhile", api.otp(&phone));
+        request.await.expect(202);
     }
     // The limit is 10 s. Without one they would drip until 30 s.
     let (answer, took) = header.await.unwrap();

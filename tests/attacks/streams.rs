@@ -133,13 +133,13 @@ async fn p12_streams_end_when_the_process_stops(side: Side) {
     let [_, api] = both(&system);
     let request = api.otp(&new_phone()).await.expect(202).text("request_id");
     let stream = Stream::open(&api.url, &request, Some("4")).await;
-    let stopped = Instant::now();
     let index = system.processes.iter().position(|p| p.url.as_ref() == Some(&api.url)).unwrap();
     let server = &mut system.processes[index].server;
     server.signal("TERM");
     assert!(stream.read_to_end(PATIENCE).await.is_empty());
     assert!(server.terminate(STOP_LIMIT).await.success());
-    assert!(stopped.elapsed() < STOP_LIMIT, "{:?}", stopped.elapsed());
+    // A stream that did not heed the stop would have been cut after 20 s.
+    assert!(!server.output().contains("connections cut at shutdown"), "{}", server.output());
 }
 
 pub(super) mod on_the_engines {

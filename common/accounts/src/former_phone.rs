@@ -16,7 +16,7 @@ pub fn seal(
     now: Timestamp,
 ) -> anyhow::Result<(Sealed<E164>, Timestamp)> {
     let until = now.plus_secs(UNDO_SECS);
-    let sealed = keys.event.seal(old.e164(), &record_of(user, until))?;
+    let sealed = keys.event.seal(old.e164(), &bound_to(user, until))?;
     Ok((sealed, until))
 }
 
@@ -26,11 +26,11 @@ pub fn seal(
 /// When the record was altered, or its key is no longer ours.
 pub fn open(keys: &Keys, user: UserId, replaced: &ReplacedPhone) -> anyhow::Result<Phone> {
     let sealed = Sealed::<E164>::from_text(replaced.old_sealed.clone());
-    Ok(keys.event.open(&sealed, &record_of(user, replaced.undo_until))?.into())
+    Ok(keys.event.open(&sealed, &bound_to(user, replaced.undo_until))?.into())
 }
 
 /// What the sealed number is bound to.
-fn record_of(user: UserId, until: Timestamp) -> [String; 3] {
+fn bound_to(user: UserId, until: Timestamp) -> [String; 3] {
     ["former phone".to_owned(), user.to_string(), until.ms().to_string()]
 }
 

@@ -104,7 +104,7 @@ async fn write_all<A: Act>(db: Pool, batch: Batch<A>) {
             writer.done = true;
             return;
         }
-        let (acts, reply): (Vec<A>, Vec<Reply<A>>) = together.into_iter().unzip();
+        let (acts, replies): (Vec<A>, Vec<Reply<A>>) = together.into_iter().unzip();
         let answers = match A::write(&db, &acts).await {
             Ok(answers) => answers.into_iter().map(|answer| answer.map(Ok)).collect(),
             Err(error) if error.is_away() || acts.len() == 1 => repeated(&error, acts.len()),
@@ -112,7 +112,7 @@ async fn write_all<A: Act>(db: Pool, batch: Batch<A>) {
             Err(_) => acts.iter().map(|_| None).collect(),
         };
         let mut away = None;
-        for ((act, reply), answer) in acts.into_iter().zip(reply).zip(answers) {
+        for ((act, reply), answer) in acts.into_iter().zip(replies).zip(answers) {
             let answer = match (answer, &away) {
                 (Some(answer), _) => answer,
                 // Each would wait for its own timeout, and delay all others.

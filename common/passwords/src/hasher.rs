@@ -22,7 +22,7 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Callers above this number get 503: 64 hashes take about a second on two cores.
+/// Callers above this number are refused: 64 hashes take about a second on two cores.
 const WAITING_MAX: usize = 64;
 /// The longest wait: an answer must come within P12's 2.5 s.
 const WAIT_MAX: Duration = Duration::from_secs(2);

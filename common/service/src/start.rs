@@ -116,8 +116,8 @@ where
     };
     let watch = tokio::spawn(engines.clone().watch(stop.clone()));
     let end_watch = watch.abort_handle();
-    // Boxed: a service's future is 100 kB, and each function that it passes through would keep copies of it on the
-    // stack of the main thread, 6 MB in all.
+    // Boxed: a service's future takes up to 95 kB, and each function that it passes through would keep copies of it on
+    // the stack of the main thread, up to 7 MB in all.
     let running = Box::pin(run(Start { config, engines, stop: stop.clone() }));
     let running = async {
         // A stop also ends the watch; the service then still has time to drain.

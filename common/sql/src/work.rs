@@ -28,7 +28,7 @@ impl Pool {
         matches!(self.engine, Engine::Postgres(_))
     }
 
-    /// Runs one statement that only reads.
+    /// Runs statements that only read, on one connection, each a transaction of its own.
     pub async fn read<T>(
         &self,
         act: &'static str,
@@ -37,7 +37,8 @@ impl Pool {
         self.within(act, async { self.reader().await?.finish(steps).await }).await
     }
 
-    /// Runs one statement, which is a transaction of its own.
+    /// Runs statements on one connection, each a transaction of its own unless the steps begin one
+    /// ([`Work::transaction`]).
     pub async fn statement<T>(
         &self,
         act: &'static str,
@@ -46,7 +47,8 @@ impl Pool {
         self.within(act, async { self.writer().await?.finish(steps).await }).await
     }
 
-    /// Runs several statements that succeed or fail together: see [`Work::transaction`].
+    /// Runs several statements that succeed or fail together: commits on `Ok`, whatever it holds, unless the steps have
+    /// called [`Work::undo`].
     pub async fn transaction<T>(
         &self,
         act: &'static str,

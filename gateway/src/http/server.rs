@@ -38,13 +38,13 @@ where
 {
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let permits = Arc::new(Semaphore::new(limits.connections));
     let mut pause = ACCEPT_PAUSE;
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {
             Ok((stream, peer, permit)) => {
@@ -82,8 +82,8 @@ where
 
 type Accepted = (TcpStream, Peer, tokio::sync::OwnedSemaphorePermit);
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
-    let permit = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<Accepted> {
+    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, Peer(peer), permit))
 }
