@@ -18,9 +18,9 @@ pub struct Servers {
 
 pub async fn engines() -> Servers {
     let (postgres, redis, rabbit) = tokio::join!(
-        Postgres::start(Keeps::Everything),
-        Redis::start(Keeps::Everything),
-        Rabbit::start(Keeps::Everything)
+        Postgres::start(Keeps::AsInProduction),
+        Redis::start(Keeps::AsInProduction),
+        Rabbit::start(Keeps::AsInProduction)
     );
     Servers { postgres, redis, rabbit }
 }

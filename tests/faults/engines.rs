@@ -24,7 +24,7 @@ mod on_the_engines {
         Postgres,
     }
 
-    /// Private engines, as durable as in production.
+    /// Private engines. Redis loses nothing: what it may lose in production is W5, and P1 holds outside of that.
     struct PrivateEngines {
         rabbit: Rabbit,
         redis: Redis,

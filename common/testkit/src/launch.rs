@@ -17,7 +17,9 @@ pub const START_LIMIT: Duration = Duration::from_mins(2);
 pub enum Keeps {
     /// For the shared servers, which are never killed: as fast as possible.
     Nothing,
-    /// Everything acknowledged, as in production: fsync, append-only file.
+    /// As in production: fsync, append-only file. Redis may lose its last second (W5), the longer the busier the disk.
+    AsInProduction,
+    /// Everything acknowledged.
     Everything,
 }
 

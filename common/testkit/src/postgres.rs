@@ -109,7 +109,7 @@ pub fn dump(url: &str) -> String {
 }
 
 fn settings(folder: &Folder, port: u16, keeps: Keeps) -> Vec<String> {
-    let fsync = if keeps == Keeps::Everything { "on" } else { "off" };
+    let fsync = if keeps == Keeps::Nothing { "off" } else { "on" };
     let mut args = vec!["-D".to_owned(), folder.join("data").display().to_string()];
     for setting in [
         "listen_addresses=127.0.0.1".to_owned(),

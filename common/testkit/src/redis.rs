@@ -74,10 +74,14 @@ impl Restart for Redis {
 fn settings(folder: &Folder, port: u16, keeps: Keeps) -> String {
     let data = folder.join("data");
     fs::create_dir_all(&data).expect("make the data folder");
-    let append = if keeps == Keeps::Everything { "yes" } else { "no" };
+    let (append, fsync) = match keeps {
+        Keeps::Nothing => ("no", "no"),
+        Keeps::AsInProduction => ("yes", "everysec"),
+        Keeps::Everything => ("yes", "always"),
+    };
     format!(
         "bind 127.0.0.1\nport {port}\nrequirepass {PASSWORD}\ndatabases {DATABASES}\ndir {}\nsave \"\"\n\
-         appendonly {append}\nappendfsync everysec\nmaxmemory-policy noeviction\ndaemonize no\n",
+         appendonly {append}\nappendfsync {fsync}\nmaxmemory-policy noeviction\ndaemonize no\n",
         data.display()
     )
 }
