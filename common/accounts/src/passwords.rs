@@ -15,7 +15,7 @@ use domain::event::SessionStarted;
 use domain::ids::{SessionId, UserId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
-use sql::args;
+use sql::{Row, args};
 
 /// An account's password, as its hash.
 #[derive(Clone)]
@@ -133,15 +133,10 @@ impl Accounts {
 
     /// The hash of an account's password, if it has one: for the check of `current_password`.
     pub async fn password_hash(&self, user: UserId) -> Result<Option<String>, EngineError> {
-        self.pool
-            .optional(
-                "read a password's hash",
-                "SELECT password_hash FROM users WHERE id = $1",
-                args![user],
-                |row| row.get::<Option<String>>("password_hash"),
-            )
-            .await
-            .map(Option::flatten)
+        let sql = "SELECT password_hash FROM users WHERE id = $1";
+        let hash = |row: &Row| row.get("password_hash");
+        let args = args![user];
+        self.pool.optional("read a password's hash", sql, args, hash).await.map(Option::flatten)
     }
 
     /// Sets the password and ends the other sessions. Returns whether it did: `false` if the password is no longer the

@@ -39,8 +39,7 @@ pub(super) async fn redeem(
         return Ok(Err(Denied::Throttled(throttle)));
     }
     let sql = "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2";
-    let spent = work.optional(sql, args![code.id, attempt.code_attempts]).await?;
-    if spent.is_some() {
+    if work.optional(sql, args![code.id, attempt.code_attempts]).await?.is_some() {
         return Ok(Err(Denied::CodeUsed));
     }
     let sql = "INSERT INTO used_codes (code_id, used_at, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";

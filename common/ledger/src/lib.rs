@@ -106,14 +106,8 @@ impl Ledger {
         &self,
         message_id: MessageId,
     ) -> Result<Option<MessageState>, EngineError> {
-        self.db
-            .optional(
-                "read a message's state",
-                MESSAGE_STATE,
-                args![message_id.uuid()],
-                message_state,
-            )
-            .await
+        let args = args![message_id.uuid()];
+        self.db.optional("read a message's state", MESSAGE_STATE, args, message_state).await
     }
 
     /// The message's attempts so far.
