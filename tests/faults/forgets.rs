@@ -39,7 +39,9 @@ mod on_the_engines {
         flush(redis).await;
         for (key, ttl, dump) in &snapshot.0 {
             let mut command = redis::cmd("RESTORE");
-            let () = command.arg(key).arg(ttl).arg(dump).query_async(redis).await.unwrap();
+            // A worker may have written the key since the flush: what was kept wins.
+            command.arg(key).arg(ttl).arg(dump).arg("REPLACE");
+            let () = command.query_async(redis).await.unwrap();
         }
     }
 
