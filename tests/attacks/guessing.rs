@@ -408,8 +408,10 @@ async fn kept_codes(system: &System) -> Vec<(String, Vec<u8>)> {
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
     let mut kept = Vec::new();
     for key in keys {
-        let dump = redis::cmd("DUMP").arg(&key).query_async(&mut redis).await.unwrap();
-        kept.push((key, dump));
+        let dump: Option<Vec<u8>> =
+            redis::cmd("DUMP").arg(&key).query_async(&mut redis).await.unwrap();
+        // It may have expired since.
+        kept.extend(dump.map(|dump| (key, dump)));
     }
     kept
 }
@@ -420,6 +422,8 @@ async fn restore_codes(system: &System, kept: &[(String, Vec<u8>)]) {
     redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await.unwrap();
     for (key, dump) in kept {
         let mut restore = redis::cmd("RESTORE");
-        restore.arg(key).arg(300_000).arg(dump).query_async::<()>(&mut redis).await.unwrap();
+        // A worker may have written the key since the flush: what was kept wins.
+        restore.arg(key).arg(300_000).arg(dump).arg("REPLACE");
+        restore.query_async::<()>(&mut redis).await.unwrap();
     }
 }
