@@ -111,10 +111,10 @@ impl Attempts {
         code: CodeId,
         limits: AttemptLimits,
     ) -> Result<bool, EngineError> {
-        let sql = "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2";
-        let args = args![code, limits.attempts];
-        let row = self.pool.optional("read the failed attempts of a code", sql, args, |_| Ok(()));
-        Ok(row.await?.is_some())
+        let act = "read the failed attempts of a code";
+        let steps =
+            async |work: &mut Work| throttle::code_is_exhausted(work, code, limits.attempts).await;
+        self.pool.read(act, steps).await
     }
 
     /// Resets both counts of a phone, for staff. Returns whether there was one. `former_key` as in [`Claimant`].

@@ -8,6 +8,13 @@
 //! language. The time comes from the caller. The two acts that every sign-in waits for ([`Accounts::sign_in`],
 //! [`Attempts::record_failure`]) are one round trip each on PostgreSQL.
 
+/// A statement that locks rows on PostgreSQL. SQLite has no such clause and needs none: it has one writer at a time.
+macro_rules! locking {
+    ($work:expr, $before:expr, $lock:literal, $after:literal) => {
+        if $work.is_postgres() { concat!($before, $lock, $after) } else { concat!($before, $after) }
+    };
+}
+
 mod attempts;
 mod audit;
 mod blocks;

@@ -107,17 +107,14 @@ impl Outbox {
     pub async fn take(&self, limit: u32, now: Timestamp) -> Result<Vec<OutboxEvent>, EngineError> {
         self.pool
             .statement("claim events", async |work| {
-                let sql = if work.is_postgres() {
+                let sql = locking!(
+                    work,
                     "UPDATE outbox SET claimed_until = $2 WHERE id IN (
                      SELECT id FROM outbox WHERE published_at IS NULL AND claimed_until <= $1
-                     ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
-                 RETURNING id, kind, addressed, body, created_at"
-                } else {
-                    "UPDATE outbox SET claimed_until = $2 WHERE id IN (
-                     SELECT id FROM outbox WHERE published_at IS NULL AND claimed_until <= $1
-                     ORDER BY id LIMIT $3)
-                 RETURNING id, kind, addressed, body, created_at"
-                };
+                     ORDER BY id LIMIT $3",
+                    " FOR UPDATE SKIP LOCKED",
+                    ") RETURNING id, kind, addressed, body, created_at"
+                );
                 let rows = work.rows(sql, args![now, now.plus_ms(LEASE_MS), limit]).await?;
                 let mut events = rows.iter().map(outbox_event).collect::<Result<Vec<_>, _>>()?;
                 events.sort_by_key(|event| event.id);

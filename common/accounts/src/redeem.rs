@@ -38,8 +38,7 @@ pub(super) async fn redeem(
     if let Err(throttle) = throttle::check_locked(work, attempt).await? {
         return Ok(Err(Denied::Throttled(throttle)));
     }
-    let sql = "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2";
-    if work.optional(sql, args![code.id, attempt.code_attempts]).await?.is_some() {
+    if throttle::code_is_exhausted(work, code.id, attempt.code_attempts).await? {
         return Ok(Err(Denied::CodeUsed));
     }
     let sql = "INSERT INTO used_codes (code_id, used_at, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";

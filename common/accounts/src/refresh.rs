@@ -145,19 +145,17 @@ async fn lock_live(
     id: SessionId,
     now: Timestamp,
 ) -> Result<Option<Row>, sqlx::Error> {
-    let sql = if work.is_postgres() {
+    let sql = locking!(
+        work,
         concat!(
             "SELECT s.rotated_at, ",
             session_columns!(),
-            " FROM sessions s WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2 FOR UPDATE"
-        )
-    } else {
-        concat!(
-            "SELECT s.rotated_at, ",
-            session_columns!(),
-            " FROM sessions s WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2"
-        )
-    };
+            " FROM sessions s
+             WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2"
+        ),
+        " FOR UPDATE",
+        ""
+    );
     work.optional(sql, args![id, now]).await
 }
 

@@ -225,17 +225,14 @@ impl Sessions {
             .transaction("end expired sessions", async |work| {
                 // No account is locked here: endings of an account look for live sessions and skip these, and another
                 // sweep skips locked rows.
-                let sql = if work.is_postgres() {
+                let sql = locking!(
+                    work,
                     "UPDATE sessions SET ended_at = expires_at, ended_reason = $3 WHERE id IN (
                      SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= $1
-                     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-                 RETURNING id, user_id, ended_at"
-                } else {
-                    "UPDATE sessions SET ended_at = expires_at, ended_reason = $3 WHERE id IN (
-                     SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= $1
-                     ORDER BY expires_at LIMIT $2)
-                 RETURNING id, user_id, ended_at"
-                };
+                     ORDER BY expires_at LIMIT $2",
+                    " FOR UPDATE SKIP LOCKED",
+                    ") RETURNING id, user_id, ended_at"
+                );
                 let rows = work.rows(sql, args![before, limit, EXPIRED]).await?;
                 let mut by_user: BTreeMap<UserId, Vec<SessionId>> = BTreeMap::new();
                 for row in &rows {

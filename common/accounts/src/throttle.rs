@@ -9,7 +9,7 @@
 use serde::Serialize;
 
 use super::document;
-use domain::ids::UserId;
+use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
 use domain::phone::E164;
 use domain::string_enum;
@@ -227,6 +227,16 @@ pub(super) fn past(row: &sql::Row) -> Result<Past, sqlx::Error> {
         last_judged_at: row.time("last_judged_at")?,
         known_device: row.get("known_device")?,
     })
+}
+
+/// Whether a code's attempts are exhausted by the database's count.
+pub(super) async fn code_is_exhausted(
+    work: &mut Work,
+    code: CodeId,
+    attempts: u32,
+) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2";
+    Ok(work.optional(sql, args![code, attempts]).await?.is_some())
 }
 
 /// Resets the consecutive failures after a success, also those under the previous secret.

@@ -29,41 +29,49 @@ impl Config {
 
     fn shown_limit(&self, limit: Limit) -> ShownLimit {
         let limits = &self.limits;
-        let (value, window_secs, key) = match limit {
+        let (value, window_secs, variable) = match limit {
             Limit::Cooldown => {
-                (limits.resend_cooldown_secs.unsigned_abs(), None, "resend_cooldown_secs")
+                (limits.resend_cooldown_secs.unsigned_abs(), None, "LATCHKEY_RESEND_COOLDOWN_SECS")
             }
-            Limit::PhoneHour => (limits.sends_per_phone_hour, Some(HOUR), "sends_per_phone_hour"),
-            Limit::PhoneDay => (limits.sends_per_phone_day, Some(DAY), "sends_per_phone_day"),
-            Limit::IpHour => (limits.sends_per_ip_hour, Some(HOUR), "sends_per_ip_hour"),
+            Limit::PhoneHour => {
+                (limits.sends_per_phone_hour, Some(HOUR), "LATCHKEY_SENDS_PER_PHONE_HOUR")
+            }
+            Limit::PhoneDay => {
+                (limits.sends_per_phone_day, Some(DAY), "LATCHKEY_SENDS_PER_PHONE_DAY")
+            }
+            Limit::IpHour => (limits.sends_per_ip_hour, Some(HOUR), "LATCHKEY_SENDS_PER_IP_HOUR"),
             Limit::CountryHour => {
-                (limits.sends_per_country_hour, Some(HOUR), "sends_per_country_hour")
+                (limits.sends_per_country_hour, Some(HOUR), "LATCHKEY_SENDS_PER_COUNTRY_HOUR")
             }
-            Limit::CountryDay => (limits.sends_per_country_day, Some(DAY), "sends_per_country_day"),
+            Limit::CountryDay => {
+                (limits.sends_per_country_day, Some(DAY), "LATCHKEY_SENDS_PER_COUNTRY_DAY")
+            }
             Limit::PrefixHour => {
-                (limits.sends_per_prefix_hour, Some(HOUR), "sends_per_prefix_hour")
+                (limits.sends_per_prefix_hour, Some(HOUR), "LATCHKEY_SENDS_PER_PREFIX_HOUR")
             }
-            Limit::PrefixDay => (limits.sends_per_prefix_day, Some(DAY), "sends_per_prefix_day"),
-            Limit::GlobalDay => (limits.sends_global_day, Some(DAY), "sends_global_day"),
-            Limit::LoginsIp => (limits.logins_per_ip_minute, Some(MINUTE), "logins_per_ip_minute"),
+            Limit::PrefixDay => {
+                (limits.sends_per_prefix_day, Some(DAY), "LATCHKEY_SENDS_PER_PREFIX_DAY")
+            }
+            Limit::GlobalDay => (limits.sends_global_day, Some(DAY), "LATCHKEY_SENDS_GLOBAL_DAY"),
+            Limit::LoginsIp => {
+                (limits.logins_per_ip_minute, Some(MINUTE), "LATCHKEY_LOGINS_PER_IP_MINUTE")
+            }
             Limit::Attempts => {
                 let reset = self.otp.failure_reset_secs;
                 let window = (reset > 0).then_some(reset);
-                (u64::from(self.otp.max_failures), window, "otp_max_failures")
+                (u64::from(self.otp.max_failures), window, "LATCHKEY_OTP_MAX_FAILURES")
             }
             Limit::Blocked => {
                 let doc = "Blocks set at run time by `latchkey block`.";
                 return ShownLimit { limit, value: None, window_secs: None, variable: None, doc };
             }
         };
-        let setting = super::table::all()
-            .find(|setting| setting.key() == key)
-            .expect("every limit's variable is a setting");
+        let setting = super::table::find(variable).expect("every limit's variable is a setting");
         ShownLimit {
             limit,
             value: Some(value),
             window_secs,
-            variable: Some(setting.name),
+            variable: Some(variable),
             doc: setting.doc,
         }
     }
