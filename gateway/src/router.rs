@@ -3,11 +3,13 @@
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post, put};
 
 use crate::api::{inbox, login, me, otp, otp_events, signup, token, twilio_webhook};
 use crate::app::App;
+use crate::dpop::nonce;
 
 /// Serves the public keys. Caches may keep them for a while: a new key is listed before it signs (contract, ruling 24).
 async fn jwks_document(State(app): State<App>) -> impl IntoResponse {
@@ -41,6 +43,9 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/webhooks/twilio/status/{attempt_id}", post(twilio_webhook::twilio_status));
     if app.has_inbox() {
         router = router.route("/inbox/messages", get(inbox::messages));
+    }
+    if app.config.dpop_nonce {
+        router = router.layer(from_fn_with_state(app.clone(), nonce::offer));
     }
     router.with_state(app)
 }

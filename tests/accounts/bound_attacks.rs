@@ -17,7 +17,8 @@ both_sides!(
     a_bound_access_token_is_refused_without_a_valid_proof,
     a_proof_of_a_protected_call_works_once,
     a_token_without_a_key_is_useless_for_a_bound_session,
-    a_proof_is_valid_for_a_minute_either_way,
+    f28_a_proof_is_valid_for_a_minute_and_cannot_be_made_in_advance,
+    f28_with_nonces_a_proof_needs_one_of_the_last_minutes_from_any_gateway,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -239,7 +240,7 @@ async fn a_token_without_a_key_is_useless_for_a_bound_session(side: Side) {
     key.me(&api, &bound).await.expect(200);
 }
 
-async fn a_proof_is_valid_for_a_minute_either_way(side: Side) {
+async fn f28_a_proof_is_valid_for_a_minute_and_cannot_be_made_in_advance(side: Side) {
     let latchkey = InProcessLatchkey::start(side, 1).await;
     let api = latchkey.api();
     let key = ClientKey::new(&latchkey.clock);
@@ -255,11 +256,13 @@ async fn a_proof_is_valid_for_a_minute_either_way(side: Side) {
         (0, 0, true),
         (0, 56, true),
         (0, 62, false),
-        (56, 0, true),
+        (3, 0, true),
+        (15, 0, false),
+        (55, 0, false),
         (65, 0, false),
-        (65, 8, true),
-        (56, 112, true),
-        (56, 120, false),
+        (65, 64, true),
+        (15, 71, true),
+        (15, 80, false),
         (-56, 0, true),
         (-62, 0, false),
     ] {
@@ -275,6 +278,55 @@ async fn a_proof_is_valid_for_a_minute_either_way(side: Side) {
             assert!(detail.contains("`iat`") && date.is_some(), "{detail}");
         }
     }
+}
+
+async fn f28_with_nonces_a_proof_needs_one_of_the_last_minutes_from_any_gateway(side: Side) {
+    let nonces = [("LATCHKEY_DPOP_NONCE", "true")];
+    let latchkey = InProcessLatchkey::start_with(side, 2, &nonces).await;
+    let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
+    let (key, phone) = (ClientKey::new(&latchkey.clock), new_phone());
+    let login = json!({ "phone_number": phone, "otp": one.fresh_code(&phone).await });
+    let proof = |api: &Api, method: &Method, path: &str, access: Option<&str>, nonce: &str| {
+        let mut claims = key.claims(method, &format!("{}{path}", api.url), access);
+        claims["nonce"] = json!(nonce);
+        key.sign(&key.header(), &claims)
+    };
+    // Asserts that the answer demands a nonce, and returns the one it gives.
+    let given = |answer: Answer| {
+        let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
+        assert!(challenge.starts_with(r#"DPoP error="use_dpop_nonce""#), "{challenge}");
+        let nonce = answer.header("dpop-nonce").expect("a nonce").to_owned();
+        answer.problem(401, "token_not_valid");
+        nonce
+    };
+
+    let mut nonce = given(key.post(&one, "/v1/login", login.clone()).await);
+    let strange = proof(&one, &Method::POST, "/v1/login", None, &"0".repeat(nonce.len()));
+    given(one.post_with("/v1/login", login.clone(), &[("dpop", &strange)]).await);
+    // No attempt was counted and the code is still good. A nonce of one gateway is good at the other.
+    let made = proof(&other, &Method::POST, "/v1/login", None, &nonce);
+    let answer = other.post_with("/v1/login", login, &[("dpop", &made)]).await;
+    let access = text(&answer.expect(200).body, "access");
+    let authorization = format!("DPoP {access}");
+    let me = async |nonce: &str| {
+        let made = proof(&one, &Method::GET, "/v1/me", Some(&access), nonce);
+        let headers = [("authorization", authorization.as_str()), ("dpop", made.as_str())];
+        call(&one, Method::GET, "/v1/me", None, &headers).await
+    };
+    for wait in [0, 230] {
+        latchkey.advance(wait);
+        let answer = me(&nonce).await.expect(200);
+        assert!(answer.header("dpop-nonce").is_some(), "each answer to a proof gives a nonce");
+    }
+    latchkey.advance(200);
+    nonce = given(me(&nonce).await);
+    me(&nonce).await.expect(200);
+    // Whoever sends no proof needs no nonce, and one without a key is told what is missing.
+    one.sign_in(&new_phone()).await;
+    refused(
+        call(&one, Method::GET, "/v1/me", None, &[("authorization", &authorization)]).await,
+        "",
+    );
 }
 
 mod on_the_engines {

@@ -53,7 +53,8 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         countries: countries(r, case),
         default_region: r.read("LATCHKEY_DEFAULT_REGION", parse::country),
         unknown_phone: r.word("LATCHKEY_UNKNOWN_PHONE").unwrap_or(UnknownPhone::SignUp),
-        strict_binding: strict_binding(r),
+        strict_binding: flag(r, "LATCHKEY_STRICT_BINDING"),
+        dpop_nonce: flag(r, "LATCHKEY_DPOP_NONCE"),
         test_numbers: test_numbers(r, case, otp.length),
         otp,
         texts: texts(r, case),
@@ -211,13 +212,13 @@ fn limits(r: &mut Reader) -> Limits {
     }
 }
 
-fn strict_binding(r: &mut Reader) -> bool {
+fn flag(r: &mut Reader, name: &'static str) -> bool {
     let parse = |text: &str| match text {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
         _ => Err(String::new()),
     };
-    r.read("LATCHKEY_STRICT_BINDING", parse).unwrap_or_default()
+    r.read(name, parse).unwrap_or_default()
 }
 
 fn test_numbers(r: &mut Reader, case: Case, code_length: u8) -> Vec<TestNumber> {

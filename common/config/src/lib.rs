@@ -227,6 +227,8 @@ pub struct Config {
     pub default_region: Option<String>,
     pub unknown_phone: UnknownPhone,
     pub strict_binding: bool,
+    /// Whether a DPoP proof must carry a nonce of ours.
+    pub dpop_nonce: bool,
     pub test_numbers: Vec<TestNumber>,
     pub sms: Sms,
     pub texts: Texts,

@@ -151,6 +151,8 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "A session ends this long after its login, even if it is refreshed; not below LATCHKEY_REFRESH_IDLE_SECS."),
         setting("LATCHKEY_REFRESH_GRACE_SECS", Value("30"), number(0, 300),
             "How long the last refresh, or a login with an `Idempotency-Key`, can be repeated."),
+        setting("LATCHKEY_DPOP_NONCE", Value("false"), Words(&["true", "false", "1", "0"]),
+            "Whether the proofs of bound sessions must carry a nonce of ours (RFC 9449), which costs a client one more call now and then."),
     ]),
     ("Codes", &[
         setting("LATCHKEY_OTP_LENGTH", Value("6"), number(4, 10),

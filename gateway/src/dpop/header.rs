@@ -7,13 +7,13 @@ use http::request::Parts;
 
 use crate::app::App;
 use crate::dpop::DPOP;
-use crate::dpop::proof::{self, Call, Flaw, Proven, WINDOW_SECS};
+use crate::dpop::nonce;
+use crate::dpop::proof::{self, AHEAD_SECS, BEHIND_SECS, Call, Flaw, Proven};
 use crate::http::error::ApiError;
 use crate::tokens::bearer::{Scheme, SentToken};
 
-/// How long a used proof is remembered: as long as it could be valid, from `iat` one window ahead of our clock to one
-/// window behind it, plus the clock skew between two gateways.
-const KEPT_SECS: u64 = 2 * WINDOW_SECS.unsigned_abs() + 10;
+/// How long a used proof is remembered: as long as it could be valid, plus the clock skew between two gateways.
+const KEPT_SECS: u64 = (AHEAD_SECS + BEHIND_SECS + 10).unsigned_abs();
 
 /// The thumbprint of the key that the caller proved to hold, for calls without an access token; `None` without a `DPoP`
 /// header. A header that is sent must be valid even if none is required.
@@ -63,11 +63,13 @@ pub(crate) async fn use_up(app: &App, proven: &Proven) -> Result<(), ApiError> {
 fn judge(parts: &Parts, app: &App, access_token: Option<&str>) -> Result<Option<Proven>, Flaw> {
     let Some(text) = only(&parts.headers)? else { return Ok(None) };
     let url = url(parts, app).ok_or(Flaw::Url)?;
+    let nonces = app.config.dpop_nonce.then(|| nonce::accepted(app));
     let call = Call {
         method: parts.method.as_str(),
         url: &url,
         access_token,
         now_secs: app.engines.clock.now().secs(),
+        nonces: nonces.as_deref(),
     };
     proof::check(text, call).map(Some)
 }

@@ -14,9 +14,13 @@ use crate::tokens::signing_key::{Algorithm, ClientKey};
 /// Longer texts are refused before any work is done. A proof by a 4096-bit RSA key has about 2 KiB, others 0.6 KiB.
 pub const PROOF_MAX: usize = 4 * 1024;
 
-/// How far a proof's `iat` may be from our clock, in either direction. Phone clocks differ more than host clocks; RFC
-/// 9449, section 11.1, speaks of seconds or minutes.
-pub const WINDOW_SECS: i64 = 60;
+/// How old a proof may be by our clock: a phone on a bad network sends late. RFC 9449, section 11.1, speaks of seconds or
+/// minutes.
+pub const BEHIND_SECS: i64 = 60;
+
+/// How far a proof's `iat` may lie ahead of our clock. Short, because whoever may use the key for a moment can make
+/// proofs in advance for this long (RFC 9449, section 11.2; contract, ruling 55).
+pub const AHEAD_SECS: i64 = 5;
 
 /// Maximum bytes of a `jti`. A UUID has 36, a SHA-256 in hexadecimal 64.
 const ID_MAX: usize = 128;
@@ -41,6 +45,7 @@ pub enum Flaw {
     AccessToken,
     OtherKey,
     Used,
+    Nonce,
 }
 
 impl Flaw {
@@ -66,7 +71,7 @@ impl Flaw {
                 "The proof's `htu` must be this call's public URL, without query and fragment."
             }
             Self::Time => {
-                "The proof's `iat` must be within 60 s of the service's clock: make the proof when you send it, and correct your clock by the `Date` header of this response."
+                "The proof's `iat` must be at most 60 s behind the service's clock and 5 s ahead of it: make the proof when you send it, and correct your clock by the `Date` header of this response."
             }
             Self::Id => {
                 "The proof needs a `jti`: a new random string of 1 to 128 characters for each call."
@@ -78,6 +83,9 @@ impl Flaw {
                 "The proof is signed by a different key than the session is bound to: use the key of the sign-in."
             }
             Self::Used => "This proof was already used: make a new one for each call.",
+            Self::Nonce => {
+                "The proof's `nonce` must be the value of this answer's `DPoP-Nonce` header: make the proof again with it."
+            }
         }
     }
 }
@@ -91,6 +99,8 @@ pub struct Call<'a> {
     /// The access token that comes with it, if any.
     pub access_token: Option<&'a str>,
     pub now_secs: i64,
+    /// The nonces of which the proof must carry one; `None` if none is required.
+    pub nonces: Option<&'a [String]>,
 }
 
 /// A proof that was accepted for its call. Whether it was used before is checked elsewhere.
@@ -126,7 +136,9 @@ pub fn check(proof: &str, call: Call<'_>) -> Result<Proven, Flaw> {
         return Err(Flaw::Url);
     }
     let made_at = claims.get("iat").and_then(Value::as_i64).ok_or(Flaw::Time)?;
-    if made_at.abs_diff(call.now_secs) > WINDOW_SECS.unsigned_abs() {
+    let valid =
+        call.now_secs.saturating_sub(BEHIND_SECS)..=call.now_secs.saturating_add(AHEAD_SECS);
+    if !valid.contains(&made_at) {
         return Err(Flaw::Time);
     }
     let jti = text("jti").filter(|jti| (1..=ID_MAX).contains(&jti.len())).ok_or(Flaw::Id)?;
@@ -135,6 +147,12 @@ pub fn check(proof: &str, call: Call<'_>) -> Result<Proven, Flaw> {
         if text("ath") != Some(hash.as_str()) {
             return Err(Flaw::AccessToken);
         }
+    }
+    // Last, so that a proof with another flaw is not made again for a nonce alone.
+    if let Some(nonces) = call.nonces
+        && !text("nonce").is_some_and(|sent| nonces.iter().any(|nonce| nonce == sent))
+    {
+        return Err(Flaw::Nonce);
     }
     Ok(Proven { jkt: key.thumbprint().to_owned(), jti: jti.to_owned() })
 }

@@ -27,7 +27,7 @@ use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument as _;
 
-use crate::dpop::DPOP;
+use crate::dpop::{DPOP, DPOP_NONCE};
 use crate::http::client_ip::{Peer, TrustedProxies};
 use crate::http::error::ApiError;
 use crate::http::request_timeout::in_time;
@@ -245,7 +245,7 @@ fn cors(origins: &[String]) -> anyhow::Result<Option<CorsLayer>> {
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, DPOP, IDEMPOTENCY_KEY, X_REQUEST_ID])
-        .expose_headers([DATE, RETRY_AFTER, WWW_AUTHENTICATE, X_REQUEST_ID])
+        .expose_headers([DATE, DPOP_NONCE, RETRY_AFTER, WWW_AUTHENTICATE, X_REQUEST_ID])
         .max_age(PREFLIGHT_AGE);
     Ok(Some(layer))
 }

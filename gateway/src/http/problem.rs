@@ -8,6 +8,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
+use crate::dpop::proof::Flaw;
 use crate::http::error::{ApiError, FieldError};
 
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -113,6 +114,10 @@ impl ApiError {
             | Self::SessionRevoked => Some("Bearer error=\"invalid_token\""),
             // RFC 9449, section 7.1.
             Self::TokenBound => Some("DPoP error=\"invalid_token\", algs=\"ES256 EdDSA RS256\""),
+            // RFC 9449, section 9: the client takes the nonce from the answer and makes the proof again.
+            Self::ProofNotValid(Flaw::Nonce) => {
+                Some("DPoP error=\"use_dpop_nonce\", algs=\"ES256 EdDSA RS256\"")
+            }
             Self::ProofNotValid(_) => {
                 Some("DPoP error=\"invalid_dpop_proof\", algs=\"ES256 EdDSA RS256\"")
             }
