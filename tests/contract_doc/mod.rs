@@ -14,6 +14,7 @@ use self::sources::{Source, cited_rulings, cited_sections, function_names, promi
 
 const CONTRACT: &str = "docs/CONTRACT.md";
 const HAZARDS: &str = "docs/hazards-and-tests.md";
+const SECURITY: &str = "docs/security.md";
 
 #[test]
 fn every_promise_has_a_test_and_every_cited_number_is_in_the_contract() -> anyhow::Result<()> {
@@ -21,18 +22,16 @@ fn every_promise_has_a_test_and_every_cited_number_is_in_the_contract() -> anyho
     let sources = Source::all_under(root, "tests/contract_doc")?;
     let contract = fs::read_to_string(root.join(CONTRACT))?;
     let hazards = fs::read_to_string(root.join(HAZARDS))?;
-    let found = problems(&contract, &hazards, &sources);
+    let mut found = problems(&contract, &hazards, &sources);
+    let security = fs::read_to_string(root.join(SECURITY))?;
+    found.extend(missing_tests(SECURITY, &security, &test_names(&sources), |_| true));
     assert!(found.is_empty(), "{} problems:\n{}", found.len(), found.join("\n"));
     Ok(())
 }
 
 /// Everything in which the two documents and the sources disagree, one line each.
 fn problems(contract: &str, hazards: &str, sources: &[Source]) -> Vec<String> {
-    let names: BTreeSet<&str> = sources
-        .iter()
-        .filter(|source| source.is_rust())
-        .flat_map(|source| function_names(&source.text))
-        .collect();
+    let names = test_names(sources);
     let read = Contract::read(contract);
     let mut found = gaps(&read.rulings);
     found.extend(promises_without_tests(&read, &names));
@@ -43,6 +42,11 @@ fn problems(contract: &str, hazards: &str, sources: &[Source]) -> Vec<String> {
     found.extend(missing_tests(CONTRACT, contract, &names, |name| !promises_of(name).is_empty()));
     found.extend(missing_tests(HAZARDS, hazards, &names, |_| true));
     found
+}
+
+fn test_names(sources: &[Source]) -> BTreeSet<&str> {
+    let rust = sources.iter().filter(|source| source.is_rust());
+    rust.flat_map(|source| function_names(&source.text)).collect()
 }
 
 /// Where the rulings do not go 1, 2, 3, …
