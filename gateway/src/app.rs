@@ -10,7 +10,7 @@ use domain::phone::{Phone, Refusal};
 use passwords::Passwords;
 use service::blocklist::Blocklist;
 use service::connections::Connections;
-use store::{Codes, Inbox, Limits, PhoneChanges, ReplayGuard, Statuses};
+use store::{AddressLimit, Codes, Inbox, Limits, PhoneChanges, ReplayGuard, Statuses};
 use texts::Texts;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -69,10 +69,15 @@ impl App {
         }
     }
 
-    /// The key under which a per-address limit counts an address. It includes the limit's value: a changed limit starts
-    /// a new count, so it applies in full from the first request on.
-    pub(crate) fn ip_key(&self, ip: ClientIp, limit: u64) -> String {
-        self.engines.keys.index("ip", &format!("{} {limit}", ip.limit_key()))
+    /// Where a per-address limit counts an address: none if the limit is 0, which is off. The keys include the limit's
+    /// value: a changed limit starts a new count, so it applies in full from the first request on.
+    pub(crate) fn addresses(&self, ip: ClientIp, limit: u64) -> Vec<AddressLimit> {
+        let ranges = ip.limit_ranges().into_iter().filter(|_| limit > 0);
+        let counted = ranges.map(|(range, times)| {
+            let most = limit.saturating_mul(times);
+            AddressLimit { key: self.engines.keys.index("ip", &format!("{range} {most}")), most }
+        });
+        counted.collect()
     }
 
     /// Issues a session's tokens. A refresh is not a new sign-in: `auth_time` stays the session's start.

@@ -110,8 +110,7 @@ impl OtpWorker {
     /// longer this one, or the code had its call.
     async fn admit_call(&self, slot: &Slot<'_>) -> Result<bool, Failure> {
         let call = slot.code_request;
-        let limits =
-            Limits { resend_cooldown_secs: 0, sends_per_ip_hour: 0, ..self.config.limits.clone() };
+        let limits = Limits { resend_cooldown_secs: 0, ..self.config.limits.clone() };
         let admit = self.as_code_request(slot, &limits);
         match self.codes.admit(&admit).await? {
             Admission::Admitted { .. } => Ok(true),
@@ -141,7 +140,7 @@ impl OtpWorker {
                 key: code_request.code_id.to_string(),
                 body: String::new(),
             }),
-            ip_key: "",
+            addresses: &[],
             country: &code_request.country,
             operator_prefix: slot.phone.operator_prefix(),
             channel: code_request.channel,

@@ -23,6 +23,7 @@ both_sides!(
     one_block_of_numbers_is_stopped_and_others_are_served,
     a_spoofed_address_is_ignored,
     behind_a_proxy_clients_are_distinguished_and_one_network_counts_as_one,
+    f02_a_network_with_many_addresses_has_one_budget,
     the_wait_is_right_to_the_second,
     run_time_blocks_stop_every_code_request,
     names_never_appear_in_a_text,
@@ -106,7 +107,7 @@ async fn one_block_of_numbers_is_stopped_and_others_are_served(side: Side) {
         let code_requests = (0..200).map(|n| {
             let api = &apis[n % 2];
             async move {
-                let (phone, address) = (format!("+{block}0{n:04}"), format!("203.0.113.{n}"));
+                let (phone, address) = (format!("+{block}0{n:04}"), format!("203.0.{n}.113"));
                 request_from(api, &phone, &[("x-forwarded-for", &address)]).await
             }
         });
@@ -175,6 +176,44 @@ async fn behind_a_proxy_clients_are_distinguished_and_one_network_counts_as_one(
             [("forwarded", "for=\"[2001:db8:9::1]:4711\""), ("x-forwarded-for", spoofed.as_str())];
         assert_eq!(limited(&headers).await, n == 2);
     }
+}
+
+async fn f02_a_network_with_many_addresses_has_one_budget(side: Side) {
+    let settings = [
+        ("LATCHKEY_SENDS_PER_IP_HOUR", "2"),
+        ("LATCHKEY_LOGINS_PER_IP_MINUTE", "2"),
+        BEHIND_A_PROXY,
+    ];
+    let system = system(side, &settings).await;
+    let apis = both(&system);
+    let answer = async |path: &str, n: usize, address: &str| {
+        let body = match path {
+            "/v1/otp" => json!({ "phone_number": new_phone() }),
+            _ => json!({ "phone_number": new_phone(), "otp": "000000" }),
+        };
+        apis[n % 2].post_with(path, body, &[("x-forwarded-for", address)]).await
+    };
+    // The addresses of a network, each used once, and how many are served.
+    let networks: [(fn(usize) -> String, usize); 3] = [
+        (|n| format!("198.51.100.{n}"), 10),
+        (|n| format!("2001:db8:1:2{n:02x}::1"), 6),
+        (|n| format!("2001:db8:2:{n:x}00::1"), 20),
+    ];
+    for (address, served) in networks {
+        for n in 0..served {
+            answer("/v1/otp", n, &address(n)).await.expect(202);
+        }
+        for n in served..served + 3 {
+            let refused = answer("/v1/otp", n, &address(n)).await;
+            assert_eq!(refused.problem(429, "too_many_requests")["limit"], "ip_hour");
+        }
+    }
+    for n in 0..6 {
+        answer("/v1/login", n, &networks[1].0(n)).await.problem(401, "otp_incorrect");
+    }
+    let refused = answer("/v1/login", 6, &networks[1].0(6)).await;
+    assert_eq!(refused.problem(429, "too_many_requests")["limit"], "logins_ip");
+    answer("/v1/otp", 0, "198.51.101.1").await.expect(202);
 }
 
 async fn the_wait_is_right_to_the_second(side: Side) {

@@ -85,7 +85,7 @@ impl RunningOtpWorker {
             attempts: 5,
             route: "otp",
             idempotency: None,
-            ip_key: "an address",
+            addresses: &[],
             country: parsed.region(),
             operator_prefix: parsed.operator_prefix(),
             channel,

@@ -164,7 +164,7 @@ mod tests {
                 attempts: 5,
                 route: "otp",
                 idempotency: None,
-                ip_key: &number.to_string(),
+                addresses: &[],
                 country: phone.region(),
                 operator_prefix: phone.operator_prefix(),
                 channel: Channel::Sms,

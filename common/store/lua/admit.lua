@@ -1,16 +1,16 @@
 -- Checks a request against every limit; if none refuses, counts it and joins it to the live code or opens a slot for
 -- one.
--- KEYS: code, cooldown, sends, idempotency, sends of the address, country, prefix, world, request, open requests, first
--- answers, the guard's nets of prefix and country
+-- KEYS: code, cooldown, sends, idempotency, country, prefix, world, request, open requests, first answers, the guard's
+-- nets of prefix and country, and last the sends of each range of the address
 -- ARGV: an AdmitCall
 local call = cjson.decode(ARGV[1])
 local request, attempts, key_given, limits = call.request_id, call.attempts, call.idempotency, call.limits
-local cooldown, ip_hour = limits.resend_cooldown_secs * 1000, limits.sends_per_ip_hour
+local cooldown, addresses, ADDRESS = limits.resend_cooldown_secs * 1000, call.addresses, 12
 local phone_hour, phone_day = limits.sends_per_phone_hour, limits.sends_per_phone_day
 local windows = {
-  { KEYS[7], 'prefix', limits.sends_per_prefix_hour, limits.sends_per_prefix_day },
-  { KEYS[6], 'country', limits.sends_per_country_hour, limits.sends_per_country_day },
-  { KEYS[8], 'global', 0, limits.sends_global_day },
+  { KEYS[6], 'prefix', limits.sends_per_prefix_hour, limits.sends_per_prefix_day },
+  { KEYS[5], 'country', limits.sends_per_country_hour, limits.sends_per_country_day },
+  { KEYS[7], 'global', 0, limits.sends_global_day },
 }
 local HOUR, DAY = 3600000, 86400000
 local now = now_ms(call.ahead_ms)
@@ -70,7 +70,7 @@ if not call.unlimited then
   local waits = tonumber(cool[1] or '0') - now
   if cooldown > 0 and waits > 0 then return { 'limited', 'cooldown', int(waits) } end
   local refused = { { 'phone_hour', sliding(KEYS[3], HOUR, phone_hour) }, { 'phone_day', sliding(KEYS[3], DAY, phone_day) },
-    { 'ip_hour', sliding(KEYS[5], HOUR, ip_hour) } }
+    { 'ip_hour', longest(addresses, function(i, address) return sliding(KEYS[ADDRESS + i], HOUR, address.most) end) } }
   for _, w in ipairs(windows) do
     refused[#refused + 1] = { w[2] .. '_hour', window(w[1], 'hour', HOUR, w[3]) }
     refused[#refused + 1] = { w[2] .. '_day', window(w[1], 'day', DAY, w[4]) }
@@ -82,7 +82,7 @@ if not call.unlimited then
   -- This check comes last: nothing refuses the request after it, so what it counts is sent.
   if call.guard ~= 'off' then
     local waits
-    waits, marks, noted = guard_judge(guard_nets(KEYS[12], KEYS[13], call.rule, now))
+    waits, marks, noted = guard_judge(guard_nets(KEYS[11], KEYS[12], call.rule, now))
     if waits and call.guard == 'enforce' then return append({ 'limited', 'blocked', int(waits) }, noted) end
   end
 
@@ -97,10 +97,11 @@ if not call.unlimited then
     redis.call('ZADD', KEYS[3], int(now), request)
     redis.call('PEXPIRE', KEYS[3], DAY)
   end
-  if ip_hour > 0 then
-    redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', int(now - HOUR))
-    redis.call('ZADD', KEYS[5], int(now), request)
-    redis.call('PEXPIRE', KEYS[5], HOUR)
+  for i in ipairs(addresses) do
+    local key = KEYS[ADDRESS + i]
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - HOUR))
+    redis.call('ZADD', key, int(now), request)
+    redis.call('PEXPIRE', key, HOUR)
   end
   for _, w in ipairs(windows) do
     if w[3] > 0 then count(w[1], 'hour', HOUR) end
@@ -125,17 +126,17 @@ if marks then
   redis.call('HSET', KEYS[1], 'guard', '-' .. (counts('[pP]') and 'p' or '') .. (counts('[cC]') and 'c' or ''))
 end
 
-redis.call('HSET', KEYS[9], 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', call.channel)
-if marks then redis.call('HSET', KEYS[9], 'guard', noted[1] .. ' ' .. marks) end
-redis.call('PEXPIRE', KEYS[9], math.ceil(expires - now) + call.status_kept_ms)
-redis.call('ZADD', KEYS[10], int(expires), request)
-redis.call('PEXPIRE', KEYS[10], DAY)
+redis.call('HSET', KEYS[8], 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', call.channel)
+if marks then redis.call('HSET', KEYS[8], 'guard', noted[1] .. ' ' .. marks) end
+redis.call('PEXPIRE', KEYS[8], math.ceil(expires - now) + call.status_kept_ms)
+redis.call('ZADD', KEYS[9], int(expires), request)
+redis.call('PEXPIRE', KEYS[9], DAY)
 
 if key_given then
   redis.call('HSET', KEYS[4], 'body', key_given.body, 'request', request, 'code', id, 'channel', call.channel, 'expires', int(expires),
     'resend', int(resend), 'published', 0)
   redis.call('PEXPIRE', KEYS[4], call.idempotency_kept_ms)
-  redis.call('SADD', KEYS[11], KEYS[4])
-  redis.call('PEXPIRE', KEYS[11], call.idempotency_kept_ms)
+  redis.call('SADD', KEYS[10], KEYS[4])
+  redis.call('PEXPIRE', KEYS[10], call.idempotency_kept_ms)
 end
 return append({ 'admitted', id, int(now), int(expires), int(resend) }, noted)

@@ -1,3 +1,3 @@
--- Counts a login that is judged elsewhere. KEYS: logins of the address. ARGV: ahead, logins a minute, a member for the
--- login
-return count_login(KEYS[1], now_ms(ARGV[1]), tonumber(ARGV[2]), ARGV[3]) or 0
+-- Counts a login that is judged elsewhere. KEYS: logins of each range of the address. ARGV: a CountLoginCall
+local call = cjson.decode(ARGV[1])
+return int(count_login(0, call.addresses, now_ms(call.ahead_ms), call.member) or 0)

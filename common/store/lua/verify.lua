@@ -1,9 +1,9 @@
 -- Counts an attempt, then compares it.
--- KEYS: code, attempts without a code, logins of the address
+-- KEYS: code, attempts without a code, and last the logins of each range of the address
 -- ARGV: a VerifyCall
 local call = cjson.decode(ARGV[1])
 local attempts, now = call.attempts, now_ms(call.ahead_ms)
-local wait = count_login(KEYS[3], now, call.logins_per_ip_minute, call.member)
+local wait = count_login(2, call.addresses, now, call.member)
 if wait then return { 'limited', int(wait) } end
 
 local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'digest', 'channel', 'r:' .. (call.request_id or ''))

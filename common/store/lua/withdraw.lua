@@ -23,18 +23,18 @@ if counted and call.limits.resend_cooldown_secs > 0 then
   end
 end
 redis.call('ZREM', KEYS[3], request)
-redis.call('ZREM', KEYS[5], request)
-for _, key in ipairs(counted and { KEYS[6], KEYS[7], KEYS[8] } or {}) do
+for i in ipairs(call.addresses) do redis.call('ZREM', KEYS[12 + i], request) end
+for _, key in ipairs(counted and { KEYS[5], KEYS[6], KEYS[7] } or {}) do
   for _, field in ipairs({ 'hour:sends', 'day:sends' }) do
     if tonumber(redis.call('HGET', key, field) or '0') > 0 then redis.call('HINCRBY', key, field, -1) end
   end
 end
-local minute, marks = string.match(redis.call('HGET', KEYS[9], 'guard') or '', '^(%d+) (%a*)$')
-redis.call('DEL', KEYS[9])
-redis.call('ZREM', KEYS[10], request)
+local minute, marks = string.match(redis.call('HGET', KEYS[8], 'guard') or '', '^(%d+) (%a*)$')
+redis.call('DEL', KEYS[8])
+redis.call('ZREM', KEYS[9], request)
 if key_given and redis.call('HGET', KEYS[4], 'request') == request then redis.call('DEL', KEYS[4]) end
 if not minute then return {} end
-local prefix, country = guard_nets(KEYS[12], KEYS[13], call.rule, now_ms(call.ahead_ms))
+local prefix, country = guard_nets(KEYS[11], KEYS[12], call.rule, now_ms(call.ahead_ms))
 minute = tonumber(minute)
 if string.find(marks, '[pP]') then guard_withdraw(prefix, minute, string.find(marks, 'P')) end
 if string.find(marks, '[cC]') then guard_withdraw(country, minute, string.find(marks, 'C')) end

@@ -1,5 +1,6 @@
 //! Counts beside the codes: logins per address, different bodies under one key, one-time keys, starts of a message.
 
+use crate::types::AddressLimit;
 use crate::{CrashCounts, Limits, ReplayGuard};
 use domain::engine_error::EngineError;
 
@@ -9,8 +10,8 @@ pub const DISTINCT_KEPT_SECS: u64 = 60;
 pub(crate) const STARTS_KEPT_MS: i64 = 3_600_000;
 
 operations! { Limits {
-    /// Counts a login by an address. Returns the wait if it exceeds the limit. A `most` of 0 disables the limit.
-    fn count_login(ip_key: &str, most: u64) -> Option<u64> => count_login;
+    /// Counts a login in the ranges of its address. Returns the wait, and counts nothing, if it exceeds one of them.
+    fn count_login(addresses: &[AddressLimit]) -> Option<u64> => count_login;
 
     /// Whether `member` is among the first `most` different ones under this key. A repeated member counts once.
     fn count_distinct(key: &str, member: &str, most: u32) -> bool => count_distinct;

@@ -46,8 +46,8 @@ pub use self::counts::DISTINCT_KEPT_SECS;
 pub use self::inbox::KeptText;
 pub use self::statuses::{RequestStatus, Sweep, Swept};
 pub use self::types::{
-    Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued, Matched,
-    NewCode, Refund, RequestNote, Scope, Verify,
+    AddressLimit, Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued,
+    Matched, NewCode, Refund, RequestNote, Scope, Verify,
 };
 pub use self::watchers::Watch;
 

@@ -67,8 +67,8 @@ pub struct Admit<'a> {
     pub route: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Idempotency>,
-    #[serde(skip)]
-    pub ip_key: &'a str,
+    /// The ranges in which the client's address counts; empty if the limit is off.
+    pub addresses: &'a [AddressLimit],
     #[serde(skip)]
     pub country: &'a str,
     #[serde(skip)]
@@ -97,6 +97,14 @@ impl Admit<'_> {
         let locale = self.locale.map(str::to_owned);
         RequestNote { channel: self.channel, locale, profile: None }
     }
+}
+
+/// A range of addresses that contains the client's, and how many requests or logins it may make (contract, ruling 35).
+#[derive(Clone, Debug, Serialize)]
+pub struct AddressLimit {
+    #[serde(skip)]
+    pub key: String,
+    pub most: u64,
 }
 
 /// An `Idempotency-Key` and the body it came with, as digests.
@@ -220,10 +228,8 @@ pub struct Verify<'a> {
     pub attempts: u32,
     /// A code's lifetime: how long attempts on a phone without a code are remembered.
     pub ttl_ms: i64,
-    #[serde(skip)]
-    pub ip_key: &'a str,
-    /// 0 is off.
-    pub logins_per_ip_minute: u64,
+    /// As in [`Admit`], with the logins a minute.
+    pub addresses: &'a [AddressLimit],
 }
 
 /// The store's decision on a code check.

@@ -48,8 +48,8 @@ impl Caller {
     /// # Errors
     /// 429 if the address made too many in this minute, 503 while Redis is away.
     pub async fn count_login(&self, app: &App) -> Result<(), ApiError> {
-        let per_ip = app.config.limits.logins_per_ip_minute;
-        match app.limits.count_login(&app.ip_key(self.ip, per_ip), per_ip).await? {
+        let addresses = app.addresses(self.ip, app.config.limits.logins_per_ip_minute);
+        match app.limits.count_login(&addresses).await? {
             Some(wait) => Err(limited(Limit::LoginsIp, wait.max(1))),
             None => Ok(()),
         }

@@ -67,7 +67,6 @@ impl CodeCheck<'_> {
     /// Counts the attempt in Redis and compares the code.
     async fn verify(&self, caller: &Caller) -> Result<MatchedCode, ApiError> {
         let (config, engines) = (&self.app.config, &self.app.engines);
-        let per_ip = config.limits.logins_per_ip_minute;
         let verify = Verify {
             phone: &self.claimed.key,
             scope: self.scope,
@@ -79,8 +78,7 @@ impl CodeCheck<'_> {
             request_id: self.request_id,
             attempts: config.otp.attempts,
             ttl_ms: config.otp.ttl_secs * 1000,
-            ip_key: &self.app.ip_key(caller.ip, per_ip),
-            logins_per_ip_minute: per_ip,
+            addresses: &self.app.addresses(caller.ip, config.limits.logins_per_ip_minute),
         };
         match self.app.codes.verify(&verify).await? {
             CheckOutcome::Matched(code) => Ok(MatchedCode { code, named: self.request_id }),

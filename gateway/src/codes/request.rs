@@ -12,7 +12,7 @@ use domain::phone::{E164, Phone};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit};
 use serde::Serialize;
-use store::{Admission, Admit, Admitted, Idempotency, Scope};
+use store::{AddressLimit, Admission, Admit, Admitted, Idempotency, Scope};
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -52,8 +52,8 @@ pub(crate) async fn request_code<E: CarriesCodeRequest>(
     let deadline = Instant::now() + ANSWER_WITHIN;
     refuse_if_blocked(app, caller, &wanted.phone)?;
     let phone_key = app.engines.keys.phone_key(&wanted.phone);
-    let ip_key = app.ip_key(caller.ip, app.config.limits.sends_per_ip_hour);
-    let admit = wanted.admit(app, caller, &phone_key, &ip_key);
+    let addresses = app.addresses(caller.ip, app.config.limits.sends_per_ip_hour);
+    let admit = wanted.admit(app, caller, &phone_key, &addresses);
     let (first, is_new) = admitted(app, &admit).await?;
     if !first.published {
         let envelope = seal::<E>(app, caller, &wanted, &first).context("seal the request")?;
@@ -83,7 +83,7 @@ impl NewCodeRequest {
         app: &'a App,
         caller: &Caller,
         phone_key: &'a PhoneKey,
-        ip_key: &'a str,
+        addresses: &'a [AddressLimit],
     ) -> Admit<'a> {
         let (config, engines) = (&app.config, &app.engines);
         Admit {
@@ -99,7 +99,7 @@ impl NewCodeRequest {
                 key: engines.keys.index("idempotency", key.as_str()),
                 body: engines.keys.index("body", &self.canonical()),
             }),
-            ip_key,
+            addresses,
             country: self.phone.region(),
             operator_prefix: self.phone.operator_prefix(),
             channel: self.channel,

@@ -82,6 +82,20 @@ impl ClientIp {
         }
     }
 
+    /// The ranges in which limits count an address, narrowest first, and how many times its limit each allows
+    /// (contract, ruling 35): one provider's customer often has a whole /24, or a /56 or /48 of IPv6.
+    pub fn limit_ranges(self) -> Vec<(String, u64)> {
+        let own = (self.limit_key(), 1);
+        match self.0 {
+            IpAddr::V4(_) => vec![own, (format!("{}/24", self.cut()), 5)],
+            IpAddr::V6(ip) => {
+                let wider = [(56, 3), (48, 10)]
+                    .map(|(bits, times)| (format!("{}/{bits}", kept(ip, bits)), times));
+                [vec![own], wider.to_vec()].concat()
+            }
+        }
+    }
+
     /// The address that sessions store and show, cut to /24, or /48 for IPv6. It identifies a place, not a person.
     pub fn cut(self) -> String {
         match self.0 {
@@ -251,6 +265,23 @@ mod tests {
         assert_eq!(key("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
         assert_eq!(key("2001:db8:1:2:ffff::"), key("2001:db8:1:2::1"));
         assert_ne!(key("2001:db8:1:3::1"), key("2001:db8:1:2::1"));
+    }
+
+    #[test]
+    fn f02_limits_count_wider_ranges_too() {
+        let ranges = |text: &str| ClientIp::new(text.parse().unwrap()).limit_ranges();
+        let wanted = |of: &[(&str, u64)]| -> Vec<(String, u64)> {
+            of.iter().map(|(range, times)| ((*range).to_owned(), *times)).collect()
+        };
+        assert_eq!(ranges("203.0.113.9"), wanted(&[("203.0.113.9", 1), ("203.0.113.0/24", 5)]));
+        assert_eq!(
+            ranges("2001:db8:1:2f3:4::"),
+            wanted(&[
+                ("2001:db8:1:2f3::/64", 1),
+                ("2001:db8:1:200::/56", 3),
+                ("2001:db8:1::/48", 10)
+            ])
+        );
     }
 
     #[test]

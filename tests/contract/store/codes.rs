@@ -13,8 +13,8 @@ use domain::vocabulary::{Channel, Limit, PumpingGuard, Status};
 use guard::Destination;
 use secrecy::{ExposeSecret as _, SecretString};
 use store::{
-    Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued, KeptText,
-    Matched, NewCode, Refund, RequestNote, Scope, Store, Verify,
+    AddressLimit, Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued,
+    KeptText, Matched, NewCode, Refund, RequestNote, Scope, Store, Verify,
 };
 
 use testkit::engines::Engines;
@@ -33,6 +33,8 @@ pub(crate) struct CodesFixture {
     pub keys: Keys,
     pub phone: domain::keys::PhoneKey,
     pub limits: Limits,
+    /// The ranges of the client's address.
+    pub addresses: Vec<AddressLimit>,
     /// Where the store is kept, if it outlives its process.
     url: Option<SecretString>,
 }
@@ -72,7 +74,7 @@ impl CodesFixture {
     fn of(store: Store, clock: Clock, url: Option<SecretString>) -> Self {
         let keys = Keys::from_secret(b"thirty-two bytes or more for tests", None);
         let phone = keys.phone_key(&Phone::trusted("+989123456789").expect("an E.164 number"));
-        Self { store, clock, keys, phone, limits: no_limits(), url }
+        Self { store, clock, keys, phone, limits: no_limits(), addresses: Vec::new(), url }
     }
 
     pub(crate) fn admit(&self) -> Admit<'_> {
@@ -86,7 +88,7 @@ impl CodesFixture {
             attempts: ATTEMPTS,
             route: "otp",
             idempotency: None,
-            ip_key: "an address",
+            addresses: &self.addresses,
             country: "IR",
             operator_prefix: "989123",
             channel: Channel::Sms,
@@ -132,8 +134,7 @@ impl CodesFixture {
             request_id: None,
             attempts: ATTEMPTS,
             ttl_ms: TTL_MS,
-            ip_key: "an address",
-            logins_per_ip_minute: 0,
+            addresses: &self.addresses,
         }
     }
 
@@ -218,6 +219,8 @@ on_both!(
     a_cooldown_doubles_until_a_success,
     limits_of_a_phone_slide,
     limits_of_an_address_count_all_phones,
+    f02_a_request_counts_in_every_range_of_its_address,
+    f02_a_login_counts_in_every_range_of_its_address,
     limits_of_prefix_country_and_world_are_named_in_the_refusal,
     logins_of_an_address_slide,
     an_unlimited_request_is_neither_refused_nor_counted,
@@ -674,13 +677,73 @@ async fn limits_of_a_phone_slide(mut fixture: CodesFixture) {
 }
 
 async fn limits_of_an_address_count_all_phones(mut fixture: CodesFixture) {
-    fixture.limits.sends_per_ip_hour = 2;
+    fixture.addresses = vec![range("an address", 2)];
     fixture.code_request().await;
     let other = fixture.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
     assert_eq!(fixture.refusal(&Admit { phone: &other, ..fixture.admit() }).await, None);
     let refused = fixture.refusal(&fixture.admit()).await.expect("two an hour");
     assert!(refused.0 == Limit::IpHour && (3599..=3600).contains(&refused.1), "{refused:?}");
-    assert_eq!(fixture.refusal(&Admit { ip_key: "another", ..fixture.admit() }).await, None);
+    let another = [range("another", 2)];
+    assert_eq!(fixture.refusal(&Admit { addresses: &another, ..fixture.admit() }).await, None);
+}
+
+async fn f02_a_request_counts_in_every_range_of_its_address(fixture: CodesFixture) {
+    let ask = async |host: u32| {
+        let addresses = [range(&host.to_string(), 2), range("its network", 5)];
+        let admit = Admit { addresses: &addresses, ..fixture.admit() };
+        let answer = fixture.store.codes().admit(&admit).await.unwrap();
+        match answer {
+            Admission::Limited { limit: Limit::IpHour, retry_after } => Some(retry_after),
+            Admission::Admitted { .. } => {
+                if host == 9 {
+                    fixture.store.codes().withdraw(&admit).await.unwrap();
+                }
+                None
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(9).await, None, "withdrawn: it counts nowhere");
+    for host in 0..2 {
+        assert_eq!((ask(host).await, ask(host).await), (None, None));
+        assert!(ask(host).await.is_some(), "what is refused counts nowhere");
+    }
+    fixture.pass(60);
+    assert_eq!(ask(2).await, None, "the fifth of the network");
+    let wait = ask(3).await.expect("a host of its own does not help");
+    assert!((3539..=3540).contains(&wait), "{wait}");
+    fixture.pass(3540);
+    assert_eq!(ask(2).await, None);
+}
+
+async fn f02_a_login_counts_in_every_range_of_its_address(fixture: CodesFixture) {
+    let login = async |host: u32| {
+        let addresses = [range(&host.to_string(), 2), range("its network", 3)];
+        let limits = fixture.store.limits();
+        if host % 2 == 0 {
+            return limits.count_login(&addresses).await.unwrap();
+        }
+        let attempt = Verify { addresses: &addresses, ..fixture.verify("000000") };
+        match fixture.store.codes().verify(&attempt).await.unwrap() {
+            CheckOutcome::Limited { retry_after } => Some(retry_after),
+            _ => None,
+        }
+    };
+    assert_eq!((login(1).await, login(1).await), (None, None));
+    assert!(login(1).await.is_some(), "two of one host");
+    fixture.pass(20);
+    assert_eq!(login(2).await, None, "the third of the network");
+    for host in [3, 4] {
+        let wait = login(host).await.expect("three of the network");
+        assert!((39..=40).contains(&wait), "{wait}");
+    }
+    fixture.pass(40);
+    assert_eq!((login(3).await, login(4).await), (None, None));
+    assert!(login(5).await.is_some());
+}
+
+fn range(key: &str, most: u64) -> AddressLimit {
+    AddressLimit { key: key.to_owned(), most }
 }
 
 async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut fixture: CodesFixture) {
@@ -711,13 +774,14 @@ async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut fixture
 }
 
 async fn logins_of_an_address_slide(fixture: CodesFixture) {
-    let attempt = Verify { logins_per_ip_minute: 2, ..fixture.verify("000000") };
+    let (address, another) = ([range("an address", 2)], [range("another", 2)]);
+    let attempt = Verify { addresses: &address, ..fixture.verify("000000") };
     assert!(matches!(
         fixture.store.codes().verify(&attempt).await.unwrap(),
         CheckOutcome::Wrong { attempts_left: 4, .. }
     ));
     assert_eq!(
-        fixture.store.limits().count_login("an address", 2).await.unwrap(),
+        fixture.store.limits().count_login(&address).await.unwrap(),
         None,
         "one count for all logins"
     );
@@ -727,8 +791,8 @@ async fn logins_of_an_address_slide(fixture: CodesFixture) {
         panic!("two a minute")
     };
     assert!((59..=60).contains(&retry_after));
-    assert!(fixture.store.limits().count_login("an address", 2).await.unwrap().is_some());
-    assert_eq!(fixture.store.limits().count_login("another", 2).await.unwrap(), None);
+    assert!(fixture.store.limits().count_login(&address).await.unwrap().is_some());
+    assert_eq!(fixture.store.limits().count_login(&another).await.unwrap(), None);
     fixture.pass(60);
     assert!(matches!(
         fixture.store.codes().verify(&attempt).await.unwrap(),
@@ -738,7 +802,7 @@ async fn logins_of_an_address_slide(fixture: CodesFixture) {
 
 async fn an_unlimited_request_is_neither_refused_nor_counted(mut fixture: CodesFixture) {
     fixture.limits.resend_cooldown_secs = 30;
-    fixture.limits.sends_per_ip_hour = 1;
+    fixture.addresses = vec![range("an address", 1)];
     for _ in 0..3 {
         assert_eq!(fixture.refusal(&Admit { unlimited: true, ..fixture.admit() }).await, None);
     }
@@ -747,7 +811,7 @@ async fn an_unlimited_request_is_neither_refused_nor_counted(mut fixture: CodesF
 
 async fn a_refused_request_counts_nothing(mut fixture: CodesFixture) {
     fixture.limits.sends_per_phone_hour = 1;
-    fixture.limits.sends_per_ip_hour = 2;
+    fixture.addresses = vec![range("an address", 2)];
     fixture.code_request().await;
     for _ in 0..5 {
         assert_eq!(
@@ -767,12 +831,12 @@ async fn a_withdrawn_request_leaves_no_trace(mut fixture: CodesFixture) {
     fixture.limits = Limits {
         resend_cooldown_secs: 30,
         sends_per_phone_hour: 1,
-        sends_per_ip_hour: 1,
         sends_per_country_hour: 1,
         sends_per_prefix_day: 1,
         sends_global_day: 1,
         ..no_limits()
     };
+    fixture.addresses = vec![range("an address", 1)];
     let admit = Admit {
         idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
         ..fixture.admit()
@@ -821,15 +885,13 @@ async fn p13_the_slot_of_withdrawn_requests_goes_with_the_last_unless_a_code_was
     assert_eq!(code_id, next.code);
 }
 
-async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(
-    mut fixture: CodesFixture,
-) {
-    fixture.limits.sends_per_ip_hour = 1;
+async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(fixture: CodesFixture) {
     for published in [false, true] {
         let key = format!("published {published}");
+        let address = [range(&key, 1)];
         let keyed = || Admit {
             idempotency: Some(Idempotency { key: key.clone(), body: "b".into() }),
-            ip_key: &key,
+            addresses: &address,
             ..fixture.admit()
         };
         let (first, again) = (keyed(), keyed());
@@ -848,7 +910,7 @@ async fn p1_a_request_that_another_call_may_have_published_is_not_withdrawn(
             panic!("the first answer is kept")
         };
         assert_eq!((replay.request_id, replay.published), (first.request_id, published));
-        let another = Admit { ip_key: &key, ..fixture.admit() };
+        let another = Admit { addresses: &address, ..fixture.admit() };
         assert_eq!(fixture.refusal(&another).await.map(|(limit, _)| limit), Some(Limit::IpHour));
     }
 }
@@ -1106,12 +1168,12 @@ mod in_redis {
         fixture.limits = Limits {
             resend_cooldown_secs: 1,
             sends_per_phone_day: 10,
-            sends_per_ip_hour: 10,
             sends_per_prefix_hour: 10,
             sends_per_country_day: 10,
             sends_global_day: 10,
             ..no_limits()
         };
+        fixture.addresses = vec![range("an address", 9), range("its network", 45)];
         let mut redis = fixture.look().await;
         let keyed = Admit {
             idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
@@ -1129,11 +1191,7 @@ mod in_redis {
             let store = &fixture.store;
             store.codes().published(&keyed).await.unwrap();
             assert!(matches!(store.codes().admit(&keyed).await.unwrap(), Admission::Replayed(_)));
-            store
-                .codes()
-                .verify(&Verify { logins_per_ip_minute: 9, ..attempt.clone() })
-                .await
-                .unwrap();
+            store.codes().verify(&attempt).await.unwrap();
             let refund = Refund::CodeCheck(asked.code);
             store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
             store

@@ -14,7 +14,7 @@ use guard::{Destination, Finding, Kind, Replay, Report, Rule, State, Tally};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use sql::Pool;
-use store::{Admission, Admit, Closing, Idempotency, Scope, Store};
+use store::{AddressLimit, Admission, Admit, Closing, Idempotency, Scope, Store};
 use testkit::engines::Engines;
 
 use super::no_limits;
@@ -61,6 +61,7 @@ struct GuardFixture {
     clock: Clock,
     keys: Box<Keys>,
     limits: Limits,
+    addresses: Vec<AddressLimit>,
     mode: PumpingGuard,
     next: std::cell::Cell<u64>,
 }
@@ -110,6 +111,7 @@ impl GuardFixture {
             clock,
             keys,
             limits: no_limits(),
+            addresses: Vec::new(),
             mode: PumpingGuard::Enforce,
             next: 0.into(),
         }
@@ -139,7 +141,7 @@ impl GuardFixture {
             attempts: 5,
             route: "otp",
             idempotency: None,
-            ip_key: "an address",
+            addresses: &self.addresses,
             country: requester.country,
             operator_prefix: &requester.prefix,
             channel: Channel::Sms,
@@ -359,7 +361,7 @@ async fn a_replayed_request_counts_once_and_a_code_verifies_once(fixture: GuardF
 }
 
 async fn a_request_that_a_limit_refuses_is_not_counted(mut fixture: GuardFixture) {
-    fixture.limits.sends_per_ip_hour = 5;
+    fixture.addresses = address(5);
     let mut limited = 0;
     for _ in 0..100 {
         let one = fixture.number("IR", "989991");
@@ -369,14 +371,19 @@ async fn a_request_that_a_limit_refuses_is_not_counted(mut fixture: GuardFixture
         ));
     }
     assert_eq!((limited, fixture.tallied()), (95, (5, 0, 0)));
-    fixture.limits = no_limits();
+    fixture.addresses.clear();
     assert_eq!(fixture.until_refused("989991").await.0, 65);
     // A request that the guard refuses uses up no limit: the address made five requests and makes five elsewhere.
-    fixture.limits.sends_per_ip_hour = 10;
+    // The key holds the figure.
+    fixture.addresses = address(10);
     assert!(fixture.code_request("989991").await.is_some());
     for _ in 0..5 {
         assert_eq!(fixture.code_request("989992").await, None);
     }
+}
+
+fn address(most: u64) -> Vec<AddressLimit> {
+    vec![AddressLimit { key: "an address".into(), most }]
 }
 
 /// 10,000 numbers of one block, five a second, among the honest traffic of three countries.

@@ -3,7 +3,7 @@
 use super::{
     Code, Cooldown, DAY, First, FirstKey, HOUR, Judged, Memory, Request, State, Window, observation,
 };
-use crate::types::{Admission, Admit, Admitted};
+use crate::types::{AddressLimit, Admission, Admit, Admitted};
 use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, secs_up};
 use domain::ids::CodeId;
 use domain::timestamp::Timestamp;
@@ -194,7 +194,8 @@ impl State {
             cool.unanswered -= 1;
             cool.until = cool.before;
         }
-        for key in [phone_sends(code_request), ip_sends(code_request)] {
+        let addresses = code_request.addresses.iter().map(ip_sends);
+        for key in std::iter::once(phone_sends(code_request)).chain(addresses) {
             if let Some(sends) = self.sends.get_mut(&key) {
                 sends.retain(|(_, request)| *request != code_request.request_id);
             }
@@ -248,11 +249,15 @@ impl State {
             let leaves = young().nth(usize::try_from(count - most).unwrap_or_default())?;
             Some(leaves.0 + span - now)
         };
-        let (phone, ip) = (phone_sends(code_request), ip_sends(code_request));
+        let phone = phone_sends(code_request);
+        let addresses = code_request.addresses.iter();
         [
             (Limit::PhoneHour, sliding(&phone, HOUR, limits.sends_per_phone_hour)),
             (Limit::PhoneDay, sliding(&phone, DAY, limits.sends_per_phone_day)),
-            (Limit::IpHour, sliding(&ip, HOUR, limits.sends_per_ip_hour)),
+            (
+                Limit::IpHour,
+                addresses.filter_map(|one| sliding(&ip_sends(one), HOUR, one.most)).max(),
+            ),
         ]
         .into_iter()
         .chain(windows(code_request).into_iter().map(|(limit, key, span, most)| {
@@ -272,8 +277,8 @@ impl State {
         if limits.sends_per_phone_hour + limits.sends_per_phone_day > 0 {
             self.sends.entry(phone_sends(code_request)).or_default().push_back(send);
         }
-        if limits.sends_per_ip_hour > 0 {
-            self.sends.entry(ip_sends(code_request)).or_default().push_back(send);
+        for address in code_request.addresses {
+            self.sends.entry(ip_sends(address)).or_default().push_back(send);
         }
         for (limit, key, span, most) in windows(code_request) {
             if most == 0 {
@@ -312,8 +317,8 @@ fn phone_sends(code_request: &Admit<'_>) -> String {
     format!("phone {}", code_request.phone)
 }
 
-fn ip_sends(code_request: &Admit<'_>) -> String {
-    format!("ip {}", code_request.ip_key)
+fn ip_sends(address: &AddressLimit) -> String {
+    format!("ip {}", address.key)
 }
 
 /// The windowed limits: limit, key, window, maximum. In the order in which they refuse.

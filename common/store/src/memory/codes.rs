@@ -47,7 +47,7 @@ impl Memory {
         let now_ms = self.clock.now_ms();
         let now = Timestamp::from_ms(now_ms);
         let mut state = self.lock();
-        if let Some(wait) = state.count_login(check.ip_key, now_ms, check.logins_per_ip_minute) {
+        if let Some(wait) = state.count_login(check.addresses, now_ms) {
             return CheckOutcome::Limited { retry_after: secs_up(wait) };
         }
         let slot = (check.phone.clone(), check.scope);

@@ -2,11 +2,12 @@
 
 use super::{MINUTE, Memory, State};
 use crate::counts::STARTS_KEPT_MS;
+use crate::types::AddressLimit;
 use crate::{DISTINCT_KEPT_SECS, secs_up};
 
 impl Memory {
-    pub fn count_login(&self, ip_key: &str, most: u64) -> Option<u64> {
-        self.lock().count_login(ip_key, self.clock.now_ms(), most).map(secs_up)
+    pub fn count_login(&self, addresses: &[AddressLimit]) -> Option<u64> {
+        self.lock().count_login(addresses, self.clock.now_ms()).map(secs_up)
     }
 
     pub fn count_distinct(&self, key: &str, member: &str, most: u32) -> bool {
@@ -60,18 +61,21 @@ impl Memory {
 }
 
 impl State {
-    pub(super) fn count_login(&mut self, ip_key: &str, now: i64, most: u64) -> Option<i64> {
-        if most == 0 {
-            return None;
+    pub(super) fn count_login(&mut self, addresses: &[AddressLimit], now: i64) -> Option<i64> {
+        let wait = |AddressLimit { key, most }: &AddressLimit| {
+            let logins = self.logins.get(key)?;
+            let young = || logins.iter().filter(|at| **at > now - MINUTE);
+            let beyond = (young().count() as u64).checked_sub(*most)?;
+            Some(young().nth(usize::try_from(beyond).ok()?)? + MINUTE - now)
+        };
+        let wait = addresses.iter().filter_map(wait).max();
+        if wait.is_none() {
+            for address in addresses {
+                let logins = self.logins.entry(address.key.clone()).or_default();
+                logins.retain(|at| *at > now - MINUTE);
+                logins.push_back(now);
+            }
         }
-        let logins = self.logins.entry(ip_key.to_owned()).or_default();
-        logins.retain(|at| *at > now - MINUTE);
-        let count = logins.len() as u64;
-        if count >= most {
-            let leaves = logins.get(usize::try_from(count - most).unwrap_or_default())?;
-            return Some(leaves + MINUTE - now);
-        }
-        logins.push_back(now);
-        None
+        wait
     }
 }

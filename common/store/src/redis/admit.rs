@@ -13,7 +13,7 @@ use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
 use domain::engine_error::EngineError;
 use guard::Rule;
 
-static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "admit");
+static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "longest", "admit");
 static WITHDRAW: LazyLock<Script> = script!("time", "guard", "withdraw");
 static PUBLISHED: LazyLock<Script> = script!("published");
 

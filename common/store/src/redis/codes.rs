@@ -20,7 +20,7 @@ use domain::vocabulary::Channel;
 use guard::{Destination, Rule};
 
 static ISSUE: LazyLock<Script> = script!("time", "issue");
-static VERIFY: LazyLock<Script> = script!("time", "logins", "verify");
+static VERIFY: LazyLock<Script> = script!("time", "longest", "logins", "verify");
 static REFUND: LazyLock<Script> = script!("refund");
 static MARK_EXHAUSTED: LazyLock<Script> = script!("mark_exhausted");
 static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "unwant", "close");
@@ -73,7 +73,10 @@ impl Redis {
 
     pub async fn verify(&self, check: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
         let mut call = VERIFY.key(code_key(check.phone, check.scope));
-        call.key(uncoded_key(check.phone, check.scope)).key(logins_key(check.ip_key));
+        call.key(uncoded_key(check.phone, check.scope));
+        for address in check.addresses {
+            call.key(logins_key(&address.key));
+        }
         let answer = Answer(self.script_with(call, &VerifyCall { check, member: unique() }).await?);
         let code = || answer.word(1).map(|id| (!id.is_empty()).then_some(id));
         Ok(match answer.word(0)? {

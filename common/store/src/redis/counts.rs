@@ -3,26 +3,42 @@
 use std::sync::LazyLock;
 
 use deadpool_redis::redis::{AsyncCommands as _, Script};
+use serde::Serialize;
 
 use super::keys::logins_key;
 use super::{Redis, unique};
 use crate::counts::STARTS_KEPT_MS;
+use crate::types::AddressLimit;
 use crate::{DISTINCT_KEPT_SECS, secs_up};
 use domain::engine_error::EngineError;
 
-static COUNT_LOGIN: LazyLock<Script> = script!("time", "logins", "count_login");
+static COUNT_LOGIN: LazyLock<Script> = script!("time", "longest", "logins", "count_login");
 static COUNT_DISTINCT: LazyLock<Script> = script!("count_distinct");
 static FIRST_TIME: LazyLock<Script> = script!("time", "first_time");
 static COUNT_START: LazyLock<Script> = script!("count_start");
 
+/// What `count_login.lua` reads.
+#[derive(Serialize)]
+struct CountLoginCall<'a> {
+    addresses: &'a [AddressLimit],
+    /// Distinguishes this login from others of its millisecond.
+    member: String,
+}
+
 impl Redis {
-    pub async fn count_login(&self, ip_key: &str, most: u64) -> Result<Option<u64>, EngineError> {
-        if most == 0 {
+    pub async fn count_login(
+        &self,
+        addresses: &[AddressLimit],
+    ) -> Result<Option<u64>, EngineError> {
+        if addresses.is_empty() {
             return Ok(None);
         }
-        let mut call = COUNT_LOGIN.key(logins_key(ip_key));
-        call.arg(self.clock.ahead_ms()).arg(most).arg(unique());
-        let wait_ms: i64 = self.script(call).await?;
+        let mut call = COUNT_LOGIN.prepare_invoke();
+        for address in addresses {
+            call.key(logins_key(&address.key));
+        }
+        let document = CountLoginCall { addresses, member: unique() };
+        let wait_ms: i64 = self.script_with(call, &document).await?;
         Ok((wait_ms > 0).then(|| secs_up(wait_ms)))
     }
 

@@ -17,7 +17,6 @@ pub(super) fn admission_keys<'s>(
     call.key(cooldown_key(code_request.phone))
         .key(sends_key(code_request.phone))
         .key(idempotency_key(code_request))
-        .key(format!("lk:ip:{}:sends", code_request.ip_key))
         .key(format!("lk:country:{}", code_request.country))
         .key(format!("lk:prefix:{}", code_request.operator_prefix))
         .key("lk:world")
@@ -26,6 +25,9 @@ pub(super) fn admission_keys<'s>(
         .key(idempotency_first_key(code_request.phone))
         .key(net_key("p", code_request.operator_prefix))
         .key(net_key("c", code_request.country));
+    for address in code_request.addresses {
+        call.key(format!("lk:ip:{}:sends", address.key));
+    }
     call
 }
 
