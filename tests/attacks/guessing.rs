@@ -22,6 +22,7 @@ both_sides!(
     p4_an_exhausted_code_stops_requests_and_a_missing_one_does_not,
     p4_ten_failures_in_a_row_cause_a_wait,
     p4_a_locked_phone_admits_its_own_device_and_staff_can_unlock_it,
+    f04_attempts_that_name_a_foreign_request_cost_the_owner_nothing,
     p3_with_strict_binding_only_the_original_request_signs_in,
     p4_a_guessable_key_gives_no_free_attempts,
     p6_attempts_left_do_not_reveal_that_the_code_was_used,
@@ -253,6 +254,26 @@ async fn p4_a_locked_phone_admits_its_own_device_and_staff_can_unlock_it(side: S
     system.run(&["users", "unlock", &phone]);
     // The code's own count stays: the code is exhausted.
     with(&apis[0], &code, &device).await.problem(429, "otp_attempts_exhausted");
+}
+
+async fn f04_attempts_that_name_a_foreign_request_cost_the_owner_nothing(side: Side) {
+    let system = system(side, &[("LATCHKEY_STRICT_BINDING", "true")]).await;
+    let apis = both(&system);
+    let (phone, nobody) = (new_phone(), new_phone());
+    let mine = apis[0].otp(&phone).await.expect(202).text("request_id");
+    let code = apis[0].code(&phone, 1).await;
+    let theirs = apis[0].otp(&new_phone()).await.expect(202).text("request_id");
+    // Far more than the code and the phone could bear; a phone without a code is answered alike.
+    for n in 0..24 {
+        let named = [theirs.as_str(), "018f4e7a-0000-7000-8000-000000000000"][n % 2];
+        let otp = if n < 4 { code.clone() } else { wrong(&code, n as u64) };
+        for phone in [&phone, &nobody] {
+            let refused = apis[n % 2].login_for(phone, &otp, named).await;
+            assert_eq!(refused.problem(401, "otp_incorrect")["attempts_left"], 5);
+        }
+    }
+    apis[1].otp(&phone).await.expect(202);
+    apis[1].login_for(&phone, &code, &mine).await.expect(200);
 }
 
 async fn p3_with_strict_binding_only_the_original_request_signs_in(side: Side) {

@@ -17,6 +17,10 @@ if tonumber(redis.call('HGET', KEYS[3], 'until') or '0') <= tonumber(code[4]) an
   redis.call('PEXPIRE', KEYS[3], math.ceil(code[4] - now))
 end
 redis.call('HDEL', KEYS[1], 'digest', 'sealed', 'guard')
+-- Whoever names one of its requests sees attempts counted as before, until its expiry.
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(field, 1, 2) == 'r:' then redis.call('HSET', KEYS[1], 'was:' .. string.sub(field, 3), 1) end
+end
 unwant(KEYS[1], call.request_keys)
 if not code[5] then return {} end
 local prefix, country = guard_nets(KEYS[4], KEYS[5], call.rule, now)

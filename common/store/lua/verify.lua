@@ -6,14 +6,26 @@ local attempts, now = call.attempts, now_ms(call.ahead_ms)
 local wait = count_login(2, call.addresses, now, call.member)
 if wait then return { 'limited', int(wait) } end
 
-local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'digest', 'channel', 'r:' .. (call.request_id or ''))
-if code[1] and tonumber(code[2]) > now and code[3] ~= '1' then
+local named = call.request_id or ''
+local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'digest', 'channel', 'r:' .. named, 'was:' .. named, 'tries')
+local unexpired = code[1] and tonumber(code[2]) > now
+local live = unexpired and code[3] ~= '1'
+local void = redis.call('HMGET', KEYS[2], 'guesses', 'until')
+local guesses, till = tonumber(void[1] or '0'), tonumber(void[2] or '0')
+if till <= now then guesses, till = 0, now + call.ttl_ms end
+
+if call.request_id and not (live and code[6] or unexpired and not live and code[7]) then
+  -- It could never be right, so it costs nothing.
+  return { 'foreign', int(now), int(math.max(attempts - (live and tonumber(code[8] or '0') or guesses), 0)) }
+end
+
+if live then
   local tries = redis.call('HINCRBY', KEYS[1], 'tries', 1)
   if tries > attempts then
     redis.call('HSET', KEYS[1], 'tries', attempts)
     return { 'exhausted', code[1], int(now), code[2] }
   end
-  if code[4] and code[4] == call.digest and (not call.request_id or code[6]) then
+  if code[4] and code[4] == call.digest then
     -- Until it is known that no login used this code, no request joins it.
     redis.call('HINCRBY', KEYS[1], 'right', 1)
     local right = { 'right', code[1], int(now), code[2], int(attempts - tries), code[5] or 'sms' }
@@ -23,9 +35,6 @@ if code[1] and tonumber(code[2]) > now and code[3] ~= '1' then
   return { 'wrong', code[1], int(now), code[2], int(attempts - tries) }
 end
 
-local void = redis.call('HMGET', KEYS[2], 'guesses', 'until')
-local guesses, till = tonumber(void[1] or '0'), tonumber(void[2] or '0')
-if till <= now then guesses, till = 0, now + call.ttl_ms end
 if guesses >= attempts then return { 'exhausted', '', int(now), int(till) } end
 redis.call('HSET', KEYS[2], 'guesses', guesses + 1, 'until', int(till))
 redis.call('PEXPIRE', KEYS[2], math.ceil(till - now))

@@ -242,6 +242,12 @@ pub enum CheckOutcome {
         now: Timestamp,
         attempts_left: u32,
     },
+    /// The request that was named is none of this phone and scope: the check could never be right, and cost nothing but
+    /// a login of its address (contract, ruling 40).
+    Foreign {
+        now: Timestamp,
+        attempts_left: u32,
+    },
     /// No attempts are left; this one was not compared.
     Exhausted {
         code: Option<CodeId>,

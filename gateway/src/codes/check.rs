@@ -85,6 +85,10 @@ impl CodeCheck<'_> {
             CheckOutcome::Wrong { code, now, attempts_left } => {
                 Err(self.wrong(code, attempts_left, now).await)
             }
+            CheckOutcome::Foreign { attempts_left, .. } => {
+                count_check("foreign");
+                Err(ApiError::OtpIncorrect { attempts_left })
+            }
             CheckOutcome::Exhausted { now, until, .. } => Err(self.exhausted(until, now).await),
             CheckOutcome::Limited { retry_after } => {
                 Err(limited(Limit::LoginsIp, retry_after.max(1)))

@@ -197,7 +197,8 @@ on_both!(
     p3_a_code_is_right_only_until_it_is_closed,
     p3_a_code_ends_with_its_life,
     p3_a_code_of_one_scope_opens_no_other,
-    p3_a_check_that_names_another_request_fails,
+    f04_a_check_that_names_a_foreign_request_costs_nothing,
+    f04_a_check_that_names_a_request_of_a_used_code_is_counted_as_before,
     p4_an_attempt_is_counted_before_it_is_compared,
     p4_of_two_hundred_checks_at_once_five_are_compared,
     p4_the_fifth_attempt_is_accepted_if_correct,
@@ -291,20 +292,64 @@ async fn p3_a_code_of_one_scope_opens_no_other(fixture: CodesFixture) {
     assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
 }
 
-async fn p3_a_check_that_names_another_request_fails(fixture: CodesFixture) {
+async fn f04_a_check_that_names_a_foreign_request_costs_nothing(fixture: CodesFixture) {
+    let foreign = async |left: u32, why: &str| {
+        for digits in ["123456", "000000"] {
+            let request_id = Some(RequestId::new(&fixture.clock));
+            let named = Verify { request_id, ..fixture.verify(digits) };
+            let judged = fixture.store.codes().verify(&named).await.unwrap();
+            let CheckOutcome::Foreign { attempts_left, .. } = judged else {
+                panic!("{why}: {judged:?}")
+            };
+            assert_eq!(attempts_left, left, "{why}");
+        }
+    };
+    foreign(5, "without a code").await;
+    assert_eq!(fixture.left_after("000000").await, Some(4));
+    foreign(4, "without a code, after an attempt").await;
+    let asked = fixture.code_request().await;
+    foreign(5, "before the code is issued").await;
+    fixture.issue(&asked, "123456").await;
+    foreign(5, "with a code").await;
+    assert_eq!(fixture.left_after("000000").await, Some(4));
+    foreign(4, "with a code, after an attempt").await;
+    // The request of another scope is as foreign as one that never was.
+    let scope = Scope::PhoneChange(UserId::new(&fixture.clock));
+    let own = Verify { request_id: Some(asked.request), ..fixture.verify("123456") };
+    let judged = fixture.store.codes().verify(&Verify { scope, ..own.clone() }).await.unwrap();
+    assert!(matches!(judged, CheckOutcome::Foreign { attempts_left: 5, .. }), "{judged:?}");
+    for _ in 0..4 {
+        fixture.attempt("000000").await;
+    }
+    foreign(0, "with an exhausted code").await;
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Exhausted { .. }));
+    fixture.pass(300);
+    foreign(5, "after the code's expiry").await;
+    let expired = fixture.store.codes().verify(&own).await.unwrap();
+    assert!(matches!(expired, CheckOutcome::Foreign { .. }), "{expired:?}");
+    let next = fixture.code_request().await;
+    fixture.issue(&next, "123456").await;
+    let own = Verify { request_id: Some(next.request), ..fixture.verify("123456") };
+    let judged = fixture.store.codes().verify(&own).await.unwrap();
+    assert!(matches!(judged, CheckOutcome::Matched(Matched { attempts_left: 4, .. })));
+}
+
+/// Otherwise a requester would learn from its own request that someone else signed in (contract, ruling 21).
+async fn f04_a_check_that_names_a_request_of_a_used_code_is_counted_as_before(
+    fixture: CodesFixture,
+) {
     let asked = fixture.code_request().await;
     fixture.issue(&asked, "123456").await;
-    let stranger =
-        Verify { request_id: Some(RequestId::new(&fixture.clock)), ..fixture.verify("123456") };
-    assert!(matches!(
-        fixture.store.codes().verify(&stranger).await.unwrap(),
-        CheckOutcome::Wrong { attempts_left: 4, .. }
-    ));
-    let own = Verify { request_id: Some(asked.request), ..fixture.verify("123456") };
-    assert!(matches!(
-        fixture.store.codes().verify(&own).await.unwrap(),
-        CheckOutcome::Matched(Matched { attempts_left: 3, .. })
-    ));
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
+    let closing = Closing::Used(None);
+    let codes = fixture.store.codes();
+    codes.close(&fixture.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
+    for left in [4, 3, 2, 1, 0] {
+        let own = Verify { request_id: Some(asked.request), ..fixture.verify("000000") };
+        let judged = codes.verify(&own).await.unwrap();
+        let CheckOutcome::Wrong { attempts_left, .. } = judged else { panic!("{judged:?}") };
+        assert_eq!(attempts_left, left);
+    }
 }
 
 async fn p4_an_attempt_is_counted_before_it_is_compared(fixture: CodesFixture) {

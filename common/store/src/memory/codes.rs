@@ -1,6 +1,6 @@
 //! Codes: issued, checked, closed, forgotten.
 
-use super::{Code, Memory, UncodedAttempts, observation};
+use super::{Code, Memory, State, UncodedAttempts, observation};
 use crate::types::{CheckOutcome, Closing, Issue, Issued, Matched, Refund, Scope, Verify};
 use crate::{Guard, secs_up};
 use domain::ids::{CodeId, UserId};
@@ -51,6 +51,9 @@ impl Memory {
             return CheckOutcome::Limited { retry_after: secs_up(wait) };
         }
         let slot = (check.phone.clone(), check.scope);
+        if let Some(attempts_left) = state.foreign(&slot, check, now_ms) {
+            return CheckOutcome::Foreign { now, attempts_left };
+        }
         if let Some(code) = state.codes.get_mut(&slot).filter(|code| code.is_live(now_ms)) {
             let expires_at = Timestamp::from_ms(code.expires);
             if code.tries >= check.attempts {
@@ -58,10 +61,7 @@ impl Memory {
             }
             code.tries += 1;
             let attempts_left = check.attempts - code.tries;
-            let named = check
-                .request_id
-                .is_none_or(|id| code.requests.iter().any(|(request, _)| *request == id));
-            if named && code.digest.as_deref() == Some(check.digest) {
+            if code.digest.as_deref() == Some(check.digest) {
                 code.right += 1;
                 return CheckOutcome::Matched(Matched {
                     code_id: code.id,
@@ -151,6 +151,8 @@ impl Memory {
         let proves = code.guard.take();
         let (wrong, until) = (code.tries.saturating_sub(closing.successes()), code.expires);
         let code_requests = std::mem::take(&mut code.requests);
+        // Whoever names one of them sees attempts counted as before, until the expiry.
+        code.former_requests = code_requests.iter().map(|(request, _)| *request).collect();
         let uncoded = state
             .uncoded
             .entry((phone.clone(), scope))
@@ -178,5 +180,22 @@ impl Memory {
         state.uncoded.remove(&slot);
         state.idempotency.retain(|(of, ..), _| of != phone);
         state.texts.remove(phone);
+    }
+}
+
+impl State {
+    /// The attempts left at a check that names a request of another phone or scope, or of none.
+    fn foreign(&self, slot: &(PhoneKey, Scope), check: &Verify<'_>, now: i64) -> Option<u32> {
+        let named = check.request_id?;
+        let code = self.codes.get(slot);
+        if code.is_some_and(|code| code.is_asked_by(named, now)) {
+            return None;
+        }
+        let uncoded = self.uncoded.get(slot).filter(|uncoded| uncoded.until > now);
+        let counted = match code.filter(|code| code.is_live(now)) {
+            Some(code) => code.tries,
+            None => uncoded.map_or(0, |uncoded| uncoded.attempts),
+        };
+        Some(check.attempts.saturating_sub(counted))
     }
 }

@@ -68,6 +68,8 @@ struct Code {
     sealed: Option<String>,
     channel: Channel,
     requests: Vec<(RequestId, RequestNote)>,
+    /// The requests that it had when it was used.
+    former_requests: Vec<RequestId>,
     guard: Option<Proves>,
 }
 
@@ -90,12 +92,20 @@ impl Code {
             sealed: None,
             channel: Channel::Sms,
             requests: Vec::new(),
+            former_requests: Vec::new(),
             guard: None,
         }
     }
 
     fn is_live(&self, now: i64) -> bool {
         self.expires > now && !self.used
+    }
+
+    /// Whether the request asked for this code, and the code has not expired.
+    fn is_asked_by(&self, request: RequestId, now: i64) -> bool {
+        let asked = self.requests.iter().any(|(id, _)| *id == request)
+            || self.former_requests.contains(&request);
+        asked && self.expires > now
     }
 
     /// Whether a request joins this code: it is live, and no correct check may have used it without a confirmed outcome

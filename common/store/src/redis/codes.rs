@@ -101,6 +101,9 @@ impl Redis {
                 now: answer.time(2)?,
                 until: answer.time(3)?,
             },
+            "foreign" => {
+                CheckOutcome::Foreign { now: answer.time(1)?, attempts_left: answer.parse(2)? }
+            }
             "limited" => CheckOutcome::Limited { retry_after: answer.secs(1)? },
             other => return Err(odd(other)),
         })
