@@ -12,6 +12,8 @@ mod lossy;
 mod passwords;
 mod phone_change;
 mod python;
+mod quotas;
 mod refresh;
 mod rotation;
 mod sessions;
+mod step_up;

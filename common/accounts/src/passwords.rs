@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::outbox::Prepared;
-use super::sessions::{self, Ending, NewSession, Session};
+use super::sessions::{self, Ending, Method, NewSession, Session};
 use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant, Throttle};
 use super::users::{self, User, user_returning};
 use super::{Accounts, audit};
@@ -54,15 +54,15 @@ pub struct PasswordSignIn<'a> {
     pub now: Timestamp,
 }
 
-/// A new password for an account.
+/// A new password for an account, or the removal of the one that it has.
 #[derive(Clone, Copy)]
 pub struct PasswordChange<'a> {
     pub user_id: UserId,
     /// The hash to replace, if there is one.
     pub was: Option<&'a str>,
-    /// In PHC form.
-    pub hash: &'a str,
-    /// The attempt that proved the password of `was`; `None` if no proof was needed.
+    /// In PHC form. `None` removes the password.
+    pub hash: Option<&'a str>,
+    /// The attempt that proved the password of `was`; `None` if another proof was given.
     pub attempt: Option<(Claimant<'a>, AttemptLimits)>,
     /// The session that makes the change: the others end.
     pub keep: SessionId,
@@ -139,8 +139,8 @@ impl Accounts {
         self.pool.optional("read a password's hash", sql, args, hash).await.map(Option::flatten)
     }
 
-    /// Sets the password and ends the other sessions. Returns whether it did: `false` if the password is no longer the
-    /// one of `was`, or the account is gone.
+    /// Sets or removes the password and ends the other sessions. Returns whether it did: `false` if the password is no
+    /// longer the one of `was`, or the account is gone.
     ///
     /// A presented current password is judged like one that signs in: even a correct one must wait, the caller must not
     /// reveal that it was correct, and it resets the consecutive failures.
@@ -170,11 +170,39 @@ impl Accounts {
                 if let Some(attempt) = &attempt {
                     throttle::reset(work, attempt).await?;
                 }
-                let others = Ending::others(change.keep, "password_changed");
+                let (reason, act) = match change.hash {
+                    Some(_) => ("password_changed", "password_set"),
+                    None => ("password_removed", "password_removed"),
+                };
+                let others = Ending::others(change.keep, reason);
                 sessions::end(work, user_id, others, None, now).await?;
                 let user = user_id.to_string();
-                audit::write(work, now, &user, "password_set", &user, "{}").await?;
+                audit::write(work, now, &user, act, &user, "{}").await?;
                 Ok(Ok(true))
+            })
+            .await
+    }
+
+    /// Removes the password on behalf of staff, and ends the sessions that it started. Returns whether there was one.
+    pub async fn clear_password(
+        &self,
+        user_id: UserId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.pool
+            .transaction("clear a password", async |work| {
+                let sql = "UPDATE users SET password_hash = NULL, updated_at = $2
+                     WHERE id = $1 AND password_hash IS NOT NULL";
+                if work.run(sql, args![user_id, now]).await? == 0 {
+                    work.undo().await?;
+                    return Ok(false);
+                }
+                let by_password = Ending::started_by(Method::Pwd, "password_cleared");
+                sessions::end(work, user_id, by_password, Some(actor), now).await?;
+                let user = user_id.to_string();
+                audit::write(work, now, actor, "password_cleared", &user, "{}").await?;
+                Ok(true)
             })
             .await
     }

@@ -91,20 +91,25 @@ pub(super) fn session(row: &Row) -> Result<Session, sqlx::Error> {
 pub(super) struct Ending<'a> {
     only: Option<SessionId>,
     but: Option<SessionId>,
+    method: Option<Method>,
     reason: &'a str,
 }
 
 impl<'a> Ending<'a> {
     pub(super) const fn all(reason: &'a str) -> Self {
-        Self { only: None, but: None, reason }
+        Self { only: None, but: None, method: None, reason }
+    }
+
+    pub(super) const fn started_by(method: Method, reason: &'a str) -> Self {
+        Self { method: Some(method), ..Self::all(reason) }
     }
 
     pub(super) const fn one(id: SessionId, reason: &'a str) -> Self {
-        Self { only: Some(id), but: None, reason }
+        Self { only: Some(id), ..Self::all(reason) }
     }
 
     pub(super) const fn others(but: SessionId, reason: &'a str) -> Self {
-        Self { only: None, but: Some(but), reason }
+        Self { but: Some(but), ..Self::all(reason) }
     }
 }
 
@@ -152,9 +157,11 @@ pub(super) async fn end(
 ) -> Result<u64, sqlx::Error> {
     let sql = "UPDATE sessions SET ended_at = $2, ended_reason = $3
              WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
-               AND ($4 IS NULL OR id = $4) AND ($5 IS NULL OR id <> $5)
+               AND ($4 IS NULL OR id = $4) AND ($5 IS NULL OR id <> $5) AND ($6 IS NULL OR method = $6)
              RETURNING id";
-    let rows = work.rows(sql, args![user, now, ending.reason, ending.only, ending.but]).await?;
+    let method = ending.method.map(Method::as_str);
+    let rows =
+        work.rows(sql, args![user, now, ending.reason, ending.only, ending.but, method]).await?;
     let mut ended = Vec::with_capacity(rows.len());
     for row in &rows {
         let session_id = SessionId::from_uuid(row.get("id")?);

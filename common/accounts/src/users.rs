@@ -88,14 +88,15 @@ pub struct Changes<'a> {
 }
 
 impl Changes<'_> {
-    /// The names of the changed fields: the audit records no more, because it outlives the account.
-    fn fields(&self) -> Vec<&'static str> {
+    /// The names of the fields that change: the audit records no more, because it outlives the account.
+    fn fields(&self, user: &User) -> Vec<&'static str> {
         let fields = [
-            ("first_name", self.first_name),
-            ("last_name", self.last_name),
-            ("locale", self.locale),
+            ("first_name", self.first_name, &user.first_name),
+            ("last_name", self.last_name, &user.last_name),
+            ("locale", self.locale, &user.locale),
         ];
-        fields.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
+        let changes = fields.into_iter().filter(|(_, new, old)| new.is_some_and(|new| new != *old));
+        changes.map(|(name, ..)| name).collect()
     }
 }
 
@@ -188,7 +189,7 @@ impl Accounts {
             .await
     }
 
-    /// `None` if the account is gone.
+    /// Changes what differs; if nothing does, nothing is written (contract, ruling 44). `None` if the account is gone.
     pub async fn update_profile(
         &self,
         id: UserId,
@@ -197,6 +198,14 @@ impl Accounts {
     ) -> Result<Option<User>, EngineError> {
         self.pool
             .transaction("change a profile", async |work| {
+                let sql = locking!(work, select_users!("WHERE u.id = $1"), " FOR UPDATE", "");
+                let row = work.optional(sql, args![id]).await?;
+                let before = row.as_ref().map(user).transpose()?;
+                let fields = before.as_ref().map(|before| changes.fields(before));
+                if fields.as_ref().is_none_or(Vec::is_empty) {
+                    work.undo().await?;
+                    return Ok(before);
+                }
                 let sql = concat!(
                     "UPDATE users SET first_name = COALESCE($2, first_name),
                          last_name = COALESCE($3, last_name), locale = COALESCE($4, locale),
@@ -205,13 +214,10 @@ impl Accounts {
                     user_returning!()
                 );
                 let Changes { first_name, last_name, locale } = changes;
-                let row = work.optional(sql, args![id, first_name, last_name, locale, now]).await?;
-                let fields = changes.fields();
-                if row.is_some() && !fields.is_empty() {
-                    let (id, detail) = (id.to_string(), json!({ "fields": fields }).to_string());
-                    audit::write(work, now, &id, "profile_changed", &id, &detail).await?;
-                }
-                row.as_ref().map(user).transpose()
+                let row = work.one(sql, args![id, first_name, last_name, locale, now]).await?;
+                let (id, detail) = (id.to_string(), json!({ "fields": fields }).to_string());
+                audit::write(work, now, &id, "profile_changed", &id, &detail).await?;
+                user(&row).map(Some)
             })
             .await
     }

@@ -7,6 +7,11 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
 
+/// What one account may change of itself in a minute (contract, ruling 44).
+pub const WRITES_PER_ACCOUNT_MINUTE: u64 = 30;
+/// How much of it may be changes of its password.
+pub const PASSWORD_WRITES_PER_ACCOUNT_MINUTE: u64 = 5;
+
 /// One limit in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownLimit {
@@ -64,6 +69,15 @@ impl Config {
             Limit::Blocked => {
                 let doc = "Blocks set at run time by `latchkey block`.";
                 return ShownLimit { limit, value: None, window_secs: None, variable: None, doc };
+            }
+            Limit::Account => {
+                return ShownLimit {
+                    limit,
+                    value: Some(WRITES_PER_ACCOUNT_MINUTE),
+                    window_secs: Some(MINUTE),
+                    variable: None,
+                    doc: "Changes that one account makes to itself; a sixth of them to its password.",
+                };
             }
         };
         let setting = super::table::find(variable).expect("every limit's variable is a setting");

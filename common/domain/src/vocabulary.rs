@@ -63,6 +63,7 @@ words!(
         PrefixDay = "prefix_day",
         GlobalDay = "global_day",
         LoginsIp = "logins_ip",
+        Account = "account",
         Attempts = "guesses",
         Blocked = "blocked",
     }

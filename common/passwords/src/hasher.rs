@@ -1,8 +1,9 @@
 //! Hashes and checks passwords: Argon2id behind a bounded pool, with the same work for every account.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const LANES: u32 = 1;
 
 /// Callers above this number are refused: 64 hashes take about a second on two cores.
 const WAITING_MAX: usize = 64;
+/// One address may take one in this many of the waiting places, so that it cannot take them from all others.
+const SHARE: usize = 8;
 /// The longest wait: an answer must come within P12's 2.5 s.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -63,7 +66,7 @@ pub enum PasswordCheck {
 /// Why a password was not checked.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// The pool's queue is full.
+    /// The pool's queue is full, or the address waits for enough already.
     #[error("too many passwords wait to be checked")]
     Busy,
     #[error("{0:#}")]
@@ -76,9 +79,12 @@ pub enum PasswordError {
 pub struct Passwords {
     jobs: mpsc::Sender<Job>,
     slots: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Mutex<Waiting>>,
     waiting_max: usize,
 }
+
+/// The callers that wait, by address.
+type Waiting = HashMap<IpAddr, usize>;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -90,7 +96,8 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// A pool that runs `slots` jobs at once, while at most `waiting_max` callers wait.
+    /// A pool that runs `slots` jobs at once, while at most `waiting_max` callers wait, and an eighth of them for one
+    /// address.
     pub fn with_slots(slots: usize, waiting_max: usize) -> Self {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
@@ -101,9 +108,9 @@ impl Passwords {
         Self { jobs, slots: Arc::new(Semaphore::new(slots)), waiting: Arc::default(), waiting_max }
     }
 
-    /// Hashes a password for storage, as a PHC string.
-    pub async fn hash(&self, password: Password) -> Result<String, PasswordError> {
-        self.run(move || {
+    /// Hashes a password for storage, as a PHC string. `address` is the client's, whose share of the pool it takes.
+    pub async fn hash(&self, address: IpAddr, password: Password) -> Result<String, PasswordError> {
+        self.run(address, move || {
             let salt = rng::bytes::<16>();
             let hash = argon2()?
                 .hash_password_with_salt(password.expose().as_bytes(), &salt)
@@ -120,11 +127,12 @@ impl Passwords {
     /// both kinds of work, so that its time reveals neither that there is an account nor that it was imported (P6).
     pub async fn verify(
         &self,
+        address: IpAddr,
         password: Password,
         kept: Option<String>,
         imported_iterations: u32,
     ) -> Result<PasswordCheck, PasswordError> {
-        self.run(move || {
+        self.run(address, move || {
             judge(&password, kept.as_deref(), imported_iterations).map(|(verdict, _)| verdict)
         })
         .await
@@ -132,9 +140,10 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
+        address: IpAddr,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let permit = self.permit().await?;
+        let permit = self.permit(address).await?;
         let (result, done) = oneshot::channel();
         let job = Box::new(move || {
             // Held until the work is over, even if the caller went away: the memory is in use until then.
@@ -148,11 +157,12 @@ impl Passwords {
         done.await.context("hash on a pool thread").flatten().map_err(PasswordError::Broken)
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
+    async fn permit(&self, address: IpAddr) -> Result<OwnedSemaphorePermit, PasswordError> {
         if let Ok(permit) = self.slots.clone().try_acquire_owned() {
             return Ok(permit);
         }
-        let _waits = Waits::enter(&self.waiting, self.waiting_max).ok_or(PasswordError::Busy)?;
+        let _waits = Waits::enter(&self.waiting, unit(address), self.waiting_max)
+            .ok_or(PasswordError::Busy)?;
         match timeout(WAIT_MAX, self.slots.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(PasswordError::Busy),
@@ -171,20 +181,42 @@ fn work_off(queue: &Mutex<mpsc::Receiver<Job>>) {
     }
 }
 
-/// A waiting caller. Dropping it lowers the count, however the wait ends.
-struct Waits<'a>(&'a AtomicUsize);
+/// The addresses that share one share: an IPv4 address, or the /64 of one IPv6 subscriber.
+fn unit(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// A waiting caller. Dropping it lowers the counts, however the wait ends.
+struct Waits<'a> {
+    waiting: &'a Mutex<Waiting>,
+    address: IpAddr,
+}
 
 impl<'a> Waits<'a> {
-    fn enter(count: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let one_more = |waiting| (waiting < most).then_some(waiting + 1);
-        count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
-        Some(Self(count))
+    fn enter(waiting: &'a Mutex<Waiting>, address: IpAddr, most: usize) -> Option<Self> {
+        let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = counts.values().sum();
+        let own = counts.get(&address).copied().unwrap_or_default();
+        if all >= most || own >= most.div_ceil(SHARE) {
+            return None;
+        }
+        counts.insert(address, own + 1);
+        Some(Self { waiting, address })
     }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = counts.get_mut(&self.address) {
+            *own -= 1;
+            if *own == 0 {
+                counts.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -255,6 +287,12 @@ mod tests {
 
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1));
+
+    fn waiting(pool: &Passwords) -> usize {
+        pool.waiting.lock().unwrap().len()
+    }
+
     fn password(text: &str) -> Password {
         Password::new(text.to_owned())
     }
@@ -263,7 +301,7 @@ mod tests {
     async fn a_password_is_judged_by_its_hash_exactly_as_received() {
         let pool = Passwords::default();
         let composed = "\u{dc}berraschung im Caf\u{e9}";
-        let kept = pool.hash(password(composed)).await.unwrap();
+        let kept = pool.hash(HERE, password(composed)).await.unwrap();
         assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
         for (text, verdict) in [
             (composed, PasswordCheck::Right),
@@ -272,12 +310,12 @@ mod tests {
             ("", PasswordCheck::Wrong),
         ] {
             assert_eq!(
-                pool.verify(password(text), Some(kept.clone()), 0).await.unwrap(),
+                pool.verify(HERE, password(text), Some(kept.clone()), 0).await.unwrap(),
                 verdict,
                 "{text}"
             );
         }
-        assert_ne!(pool.hash(password(composed)).await.unwrap(), kept, "a salt of its own");
+        assert_ne!(pool.hash(HERE, password(composed)).await.unwrap(), kept, "a salt of its own");
         assert_eq!(format!("{:?}", password(composed)), "Password(..)");
     }
 
@@ -287,7 +325,7 @@ mod tests {
         assert!(is_current(&hash), "the same cost as a real one");
         for text in ["", "password", NOBODYS] {
             assert_eq!(
-                Passwords::default().verify(password(text), None, 0).await.unwrap(),
+                Passwords::default().verify(HERE, password(text), None, 0).await.unwrap(),
                 PasswordCheck::Wrong
             );
         }
@@ -303,7 +341,7 @@ mod tests {
         const MOST: u32 = 2_000;
         let pool = Passwords::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let hash = runtime.block_on(pool.hash(password("another"))).unwrap();
+        let hash = runtime.block_on(pool.hash(HERE, password("another"))).unwrap();
         let work = |kept: &Option<String>, most: u32| {
             let (verdict, work) = judge(&password("not it"), kept.as_deref(), most).unwrap();
             assert_eq!(verdict, PasswordCheck::Wrong);
@@ -326,7 +364,7 @@ mod tests {
                 ("vq7 blue kite 9", PasswordCheck::RightButOld),
                 ("vq7 blue kite 8", PasswordCheck::Wrong),
             ] {
-                let judged = pool.verify(password(text), Some(kept.to_owned()), most).await;
+                let judged = pool.verify(HERE, password(text), Some(kept.to_owned()), most).await;
                 assert_eq!(judged.unwrap(), verdict, "{text} {most}");
             }
         }
@@ -338,30 +376,53 @@ mod tests {
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let kept = weak.hash_password_with_salt(b"vq7 blue kite 9", &[7; 16]).unwrap().to_string();
         let pool = Passwords::default();
-        let judged = pool.verify(password("vq7 blue kite 9"), Some(kept.clone()), 0).await.unwrap();
+        let judged =
+            pool.verify(HERE, password("vq7 blue kite 9"), Some(kept.clone()), 0).await.unwrap();
         assert_eq!(judged, PasswordCheck::RightButOld);
         assert_eq!(
-            pool.verify(password("vq7"), Some(kept), 0).await.unwrap(),
+            pool.verify(HERE, password("vq7"), Some(kept), 0).await.unwrap(),
             PasswordCheck::Wrong
         );
-        assert!(pool.verify(password("x"), Some("nonsense".to_owned()), 0).await.is_err());
+        assert!(pool.verify(HERE, password("x"), Some("nonsense".to_owned()), 0).await.is_err());
     }
 
     #[tokio::test]
     async fn p4_of_200_at_once_a_few_run_a_few_wait_and_the_rest_are_refused() {
         let pool = Passwords::with_slots(2, 4);
-        let all = (0..200).map(|_| pool.verify(password("x"), None, 0));
+        let all = (0..200).map(|_| pool.verify(HERE, password("x"), None, 0));
         let verdicts = join_all(all).await;
         let judged = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
         assert!((2..=6).contains(&judged), "{judged} were judged");
         let error = verdicts.into_iter().find_map(Result::err).unwrap();
         assert!(matches!(error, PasswordError::Busy), "{error}");
-        assert_eq!(pool.waiting.load(Ordering::SeqCst), 0, "no caller that left is counted");
+        assert_eq!(waiting(&pool), 0, "no caller that left is counted");
         assert_eq!(
-            pool.verify(password("x"), None, 0).await.unwrap(),
+            pool.verify(HERE, password("x"), None, 0).await.unwrap(),
             PasswordCheck::Wrong,
             "open again"
         );
+    }
+
+    #[test]
+    fn f07_one_address_takes_only_its_share_of_the_waiting_places() {
+        let pool = Passwords::with_slots(1, 16);
+        let enter = |address: &str| {
+            Waits::enter(&pool.waiting, unit(address.parse().unwrap()), pool.waiting_max)
+        };
+        let v4 = [enter("203.0.113.9"), enter("::ffff:203.0.113.9")];
+        assert!(v4.iter().all(Option::is_some), "an eighth of the places");
+        assert!(enter("203.0.113.9").is_none());
+        let v6 = [enter("2001:db8::1"), enter("2001:db8::ffff:0:0:2")];
+        assert!(v6.iter().all(Option::is_some));
+        assert!(enter("2001:db8::3").is_none(), "a /64 is one subscriber");
+        let others: Vec<_> =
+            (0..12).map(|n| enter(&format!("198.51.100.{n}")).expect("a free place")).collect();
+        assert!(enter("198.51.100.99").is_none(), "all places are taken");
+        drop(others);
+        drop(v4);
+        assert!(enter("203.0.113.9").is_some(), "a place is free again");
+        drop(v6);
+        assert_eq!(waiting(&pool), 0);
     }
 
     #[tokio::test]
@@ -370,7 +431,7 @@ mod tests {
         for _ in 0..3 {
             let caller = tokio::spawn({
                 let pool = pool.clone();
-                async move { pool.verify(password("x"), None, 0).await }
+                async move { pool.verify(HERE, password("x"), None, 0).await }
             });
             tokio::task::yield_now().await;
             caller.abort();
@@ -378,6 +439,6 @@ mod tests {
         }
         let permit = timeout(Duration::from_secs(20), pool.slots.acquire()).await;
         assert!(permit.is_ok(), "the slot is free again");
-        assert_eq!(pool.waiting.load(Ordering::SeqCst), 0);
+        assert_eq!(waiting(&pool), 0);
     }
 }

@@ -1,8 +1,9 @@
-//! Counts beside the codes: logins per address, different bodies under one key, one-time keys, starts of a message.
+//! Counts beside the codes: logins per address, writes per account, different bodies under one key, one-time keys, starts of a message.
 
 use crate::types::AddressLimit;
 use crate::{CrashCounts, Limits, ReplayGuard};
 use domain::engine_error::EngineError;
+use domain::ids::UserId;
 
 /// How long [`Limits::count_distinct`] remembers: longer than a login can be repeated (contract, ruling 32).
 pub const DISTINCT_KEPT_SECS: u64 = 60;
@@ -12,6 +13,10 @@ pub(crate) const STARTS_KEPT_MS: i64 = 3_600_000;
 operations! { Limits {
     /// Counts a login in the ranges of its address. Returns the wait, and counts nothing, if it exceeds one of them.
     fn count_login(addresses: &[AddressLimit]) -> Option<u64> => count_login;
+
+    /// Counts a write of an account to itself, of this kind, in a sliding minute. Returns the wait in seconds if it
+    /// exceeds `most`; then nothing is counted.
+    fn count_write(account: UserId, kind: &str, most: u64) -> Option<u64> => count_write;
 
     /// Whether `member` is among the first `most` different ones under this key. A repeated member counts once.
     fn count_distinct(key: &str, member: &str, most: u32) -> bool => count_distinct;

@@ -46,6 +46,24 @@ impl<S: Sync> FromRequest<S> for JsonBody {
     }
 }
 
+/// A JSON object, or no body at all: as one without fields. For calls whose every field is optional.
+#[derive(Debug)]
+pub struct OptionalJsonBody(pub Fields);
+
+impl<S: Sync> FromRequest<S> for OptionalJsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let media_type = check_is_json(request.headers());
+        let bytes = read(request).await?;
+        if bytes.is_empty() {
+            return Ok(Self(Fields::parse(&Bytes::from_static(b"{}"))?));
+        }
+        media_type?;
+        Ok(Self(Fields::parse(&bytes)?))
+    }
+}
+
 /// Reads a body of any type within the request's [`BodyLimits`]. Encoded bodies are refused earlier.
 pub async fn read(request: Request) -> Result<Bytes, ApiError> {
     let limits = request.extensions().get::<BodyLimits>().copied().unwrap_or_default();

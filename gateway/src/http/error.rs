@@ -89,8 +89,9 @@ errors! {
     SessionRevoked: UNAUTHORIZED, "session_revoked", "The session has ended", "Sign in again.";
     InvalidCredentials: UNAUTHORIZED, "invalid_credentials", "The phone number or password is wrong",
         "Check both, or request a code with POST /v1/otp and sign in with that.";
-    FreshSignInRequired: FORBIDDEN, "fresh_sign_in_required", "A fresh sign-in is required",
-        "Sign in again and repeat the call within ten minutes.";
+    /// `or_password`: the current password serves as well (contract, ruling 37).
+    FreshSignInRequired { or_password: bool }: FORBIDDEN, "fresh_sign_in_required", "A fresh sign-in is required",
+        "Sign in again by code and repeat the call within ten minutes.";
     AccountBlocked: FORBIDDEN, "account_blocked", "The account is blocked",
         "Contact the support of the service that you sign in to.";
     InvalidSignature: FORBIDDEN, "invalid_signature", "The signature is not valid",
@@ -146,6 +147,9 @@ impl ApiError {
         match self {
             Self::ProofNotValid(flaw) => flaw.detail(),
             Self::UnsupportedMediaType { detail } => detail,
+            Self::FreshSignInRequired { or_password: true } => {
+                "Send `current_password`, or sign in again by code and repeat the call within ten minutes."
+            }
             Self::TooManyRequests { limit: Limit::Attempts, retry_after: None } => {
                 "Sign in on a device that has signed in before, or contact support."
             }

@@ -189,7 +189,12 @@ mod tests {
             (ApiError::RefreshReused, 401, "refresh_reused", &[]),
             (ApiError::SessionRevoked, 401, "session_revoked", &[]),
             (ApiError::InvalidCredentials, 401, "invalid_credentials", &[]),
-            (ApiError::FreshSignInRequired, 403, "fresh_sign_in_required", &[]),
+            (
+                ApiError::FreshSignInRequired { or_password: false },
+                403,
+                "fresh_sign_in_required",
+                &[],
+            ),
             (ApiError::AccountBlocked, 403, "account_blocked", &[]),
             (ApiError::InvalidSignature, 403, "invalid_signature", &[]),
             (ApiError::PhoneNumberTaken, 409, "phone_number_taken", &[]),

@@ -1,4 +1,4 @@
-//! `users block`, `users unblock` and `users unlock`.
+//! `users block`, `users unblock`, `users unlock` and `users clear-password`.
 
 use anyhow::ensure;
 use clap::Args;
@@ -73,5 +73,29 @@ impl Unlock {
             "the phone had no failed attempts"
         };
         self.output.say(&json!({ "phone_number": phone.to_string(), "had_failures": had }), text)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct ClearPassword {
+    #[command(flatten)]
+    user: UserArgs,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl ClearPassword {
+    pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
+        let id = self.user.find(operator).await?.id;
+        self.confirm
+            .ask(&format!("remove the password of {id} and end the sessions it started"))?;
+        ensure!(
+            operator.accounts.clear_password(id, ACTOR, operator.clock.now()).await?,
+            "the account has no password"
+        );
+        let report = json!({ "user_id": id, "password": false });
+        self.output.say(&report, &format!("{id} has no password now"))
     }
 }

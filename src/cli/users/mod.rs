@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Unblock(block::Unblock),
     /// Unlocks a phone that is locked after too many failed attempts.
     Unlock(block::Unlock),
+    /// Removes the password of an account and ends the sessions that it started; sign-in by code stays.
+    ClearPassword(block::ClearPassword),
     /// Restores the number that an account had before its last change of phone, within 24 hours of the change. All
     /// sessions end and the password is removed, because the person who changed the number may have both.
     UndoPhone(undo_phone::UndoPhone),
@@ -50,6 +52,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Block(block) => block.run(&operator).await,
         Command::Unblock(unblock) => unblock.run(&operator).await,
         Command::Unlock(unlock) => unlock.run(&operator).await,
+        Command::ClearPassword(clear) => clear.run(&operator).await,
         Command::UndoPhone(undo) => undo.run(&operator).await,
         Command::Sessions(sessions) => sessions.run(&operator).await,
         Command::Export(export) => export.run(&operator).await,

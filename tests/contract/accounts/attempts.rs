@@ -464,7 +464,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(fixture: AccountsFixture
     let change = PasswordChange {
         user_id: owner.id,
         was: None,
-        hash: "hash",
+        hash: Some("hash"),
         attempt: Some((phone.claimant(), LIMITS)),
         keep: mine.id,
         now: fixture.now(),

@@ -232,7 +232,7 @@ impl AccountsFixture {
         let change = PasswordChange {
             user_id: session.user_id,
             was,
-            hash,
+            hash: Some(hash),
             attempt: None,
             keep: session.id,
             now: self.now(),

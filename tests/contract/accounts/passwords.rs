@@ -118,7 +118,7 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
     let change = PasswordChange {
         user_id: user.id,
         was: Some("hash-1"),
-        hash: "hash-2",
+        hash: Some("hash-2"),
         attempt: Some((claimant, LIMITS)),
         keep: mine.id,
         now,

@@ -224,6 +224,7 @@ on_both!(
     f02_a_login_counts_in_every_range_of_its_address,
     limits_of_prefix_country_and_world_are_named_in_the_refusal,
     logins_of_an_address_slide,
+    f14_writes_of_an_account_slide,
     an_unlimited_request_is_neither_refused_nor_counted,
     a_refused_request_counts_nothing,
     a_withdrawn_request_leaves_no_trace,
@@ -843,6 +844,21 @@ async fn logins_of_an_address_slide(fixture: CodesFixture) {
         fixture.store.codes().verify(&attempt).await.unwrap(),
         CheckOutcome::Wrong { attempts_left: 3, .. }
     ));
+}
+
+async fn f14_writes_of_an_account_slide(fixture: CodesFixture) {
+    let (limits, clock) = (fixture.store.limits(), Clock::system());
+    let (user, other) = (UserId::new(&clock), UserId::new(&clock));
+    let count = async |user, kind| limits.count_write(user, kind, 2).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(count(user, "all").await, None);
+    }
+    let wait = count(user, "all").await.expect("two a minute");
+    assert!((59..=60).contains(&wait), "{wait}");
+    assert_eq!(count(user, "password").await, None, "each kind has its own count");
+    assert_eq!(count(other, "all").await, None);
+    fixture.pass(60);
+    assert_eq!(count(user, "all").await, None);
 }
 
 async fn an_unlimited_request_is_neither_refused_nor_counted(mut fixture: CodesFixture) {

@@ -1,13 +1,28 @@
-//! Counts beside the codes: logins per address, different bodies under one key, one-time keys, starts of a message.
+//! Counts beside the codes: logins per address, writes per account, different bodies under one key, one-time keys, starts of a message.
 
 use super::{MINUTE, Memory, State};
 use crate::counts::STARTS_KEPT_MS;
 use crate::types::AddressLimit;
 use crate::{DISTINCT_KEPT_SECS, secs_up};
+use domain::ids::UserId;
 
 impl Memory {
     pub fn count_login(&self, addresses: &[AddressLimit]) -> Option<u64> {
         self.lock().count_login(addresses, self.clock.now_ms()).map(secs_up)
+    }
+
+    pub fn count_write(&self, account: UserId, kind: &str, most: u64) -> Option<u64> {
+        let now = self.clock.now_ms();
+        let mut state = self.lock();
+        let writes = state.writes.entry((account, kind.to_owned())).or_default();
+        writes.retain(|at| *at > now - MINUTE);
+        if (writes.len() as u64) < most {
+            writes.push_back(now);
+            return None;
+        }
+        // The lowest count that leaves room again.
+        let leaves = writes.get(writes.len() - usize::try_from(most).unwrap_or_default());
+        Some(secs_up(leaves.copied().unwrap_or(now) + MINUTE - now))
     }
 
     pub fn count_distinct(&self, key: &str, member: &str, most: u32) -> bool {

@@ -43,6 +43,8 @@ struct State {
     /// Sends by country, by prefix and in total, in windows that begin with their first send.
     windows: HashMap<(Limit, String), Window>,
     logins: HashMap<String, VecDeque<i64>>,
+    /// The writes of an account in the last minute, by kind.
+    writes: HashMap<(UserId, String), VecDeque<i64>>,
     requests: HashMap<RequestId, Request>,
     texts: HashMap<PhoneKey, BTreeMap<MessageId, (i64, String)>>,
     /// The last start of each message, and how many there were.

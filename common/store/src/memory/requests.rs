@@ -156,6 +156,7 @@ impl State {
         self.sends.retain(|_, sends| !sends.is_empty());
         self.windows.retain(|_, window| window.start + DAY > now);
         self.logins.retain(|_, logins| logins.back().is_some_and(|at| *at > now - MINUTE));
+        self.writes.retain(|_, writes| writes.back().is_some_and(|at| *at > now - MINUTE));
         for texts in self.texts.values_mut() {
             texts.retain(|_, (at, _)| *at + TEXT_KEPT_MS > now);
         }

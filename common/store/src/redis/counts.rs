@@ -1,18 +1,20 @@
-//! Counts beside the codes: logins per address, different bodies under one key, one-time keys, starts of a message.
+//! Counts beside the codes: logins per address, writes per account, different bodies under one key, one-time keys, starts of a message.
 
 use std::sync::LazyLock;
 
 use deadpool_redis::redis::{AsyncCommands as _, Script};
 use serde::Serialize;
 
-use super::keys::logins_key;
+use super::keys::{logins_key, writes_key};
 use super::{Redis, unique};
 use crate::counts::STARTS_KEPT_MS;
 use crate::types::AddressLimit;
 use crate::{DISTINCT_KEPT_SECS, secs_up};
 use domain::engine_error::EngineError;
+use domain::ids::UserId;
 
 static COUNT_LOGIN: LazyLock<Script> = script!("time", "longest", "logins", "count_login");
+static COUNT_WRITE: LazyLock<Script> = script!("time", "count_write");
 static COUNT_DISTINCT: LazyLock<Script> = script!("count_distinct");
 static FIRST_TIME: LazyLock<Script> = script!("time", "first_time");
 static COUNT_START: LazyLock<Script> = script!("count_start");
@@ -39,6 +41,18 @@ impl Redis {
         }
         let document = CountLoginCall { addresses, member: unique() };
         let wait_ms: i64 = self.script_with(call, &document).await?;
+        Ok((wait_ms > 0).then(|| secs_up(wait_ms)))
+    }
+
+    pub async fn count_write(
+        &self,
+        account: UserId,
+        kind: &str,
+        most: u64,
+    ) -> Result<Option<u64>, EngineError> {
+        let mut call = COUNT_WRITE.key(writes_key(account, kind));
+        call.arg(self.clock.ahead_ms()).arg(most).arg(unique());
+        let wait_ms: i64 = self.script(call).await?;
         Ok((wait_ms > 0).then(|| secs_up(wait_ms)))
     }
 

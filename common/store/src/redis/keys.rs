@@ -76,6 +76,10 @@ pub(super) fn logins_key(ip_key: &str) -> String {
     format!("lk:ip:{ip_key}:logins")
 }
 
+pub(super) fn writes_key(account: UserId, kind: &str) -> String {
+    format!("lk:me:{}:{kind}", digest_of(account))
+}
+
 pub(super) fn request_key(request: RequestId) -> String {
     format!("{REQUEST}{request}")
 }

@@ -4,3 +4,4 @@ pub mod password;
 pub mod phone;
 pub mod profile;
 pub mod sessions;
+mod signed_in;

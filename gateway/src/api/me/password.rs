@@ -1,4 +1,6 @@
-//! `PUT /v1/me/password` and `POST /v1/token`: passwords, an alternative to codes.
+//! `PUT` and `DELETE /v1/me/password`, `POST /v1/token`: passwords, an alternative to codes.
+
+use std::net::IpAddr;
 
 use accounts::{
     AttemptKind, Claimant, Method, NewSession, PasswordChange, PasswordLook, PasswordOutcome,
@@ -12,20 +14,22 @@ use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use passwords::{Password, PasswordCheck, rules};
 
-use crate::api::me::profile::SignedIn;
+use crate::api::me::signed_in::SignedIn;
 use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::ClaimedPhone;
 use crate::codes::refusals::throttled;
 use crate::dpop::header::ProvenKey;
-use crate::http::body::JsonBody;
+use crate::http::body::{JsonBody, OptionalJsonBody};
 use crate::http::error::ApiError;
 use crate::tokens::pair::TokenPair;
 
-/// Sets the password. An existing one must be sent along (ASVS 6.2.3); the other sessions end.
+/// Sets the password. It takes a fresh sign-in by code, or the current password if there is one (contract, ruling 37);
+/// the other sessions end.
 pub(crate) async fn set(
     State(app): State<App>,
     signed_in: SignedIn,
+    caller: Caller,
     JsonBody(mut fields): JsonBody,
 ) -> Result<StatusCode, ApiError> {
     let phone = Phone::from(signed_in.user.phone_number.clone());
@@ -33,62 +37,101 @@ pub(crate) async fn set(
     let rule = |text: &str| Ok(rules::check(text, minimum, phone.national_number())?);
     let password = fields.checked("password", rule);
     let current = fields.optional_string("current_password");
-    let kept = app.accounts.password_hash(signed_in.user.id).await?;
-    if kept.is_some() && current.is_none() {
-        fields.refuse("current_password", "required", "Send the current password as well.");
-    }
     fields.finish()?;
-
-    let new = NewPassword {
-        claimed: ClaimedPhone::new(&app, phone, Some(signed_in.user.id)),
-        current: current.map(Password::new),
-    };
-    let now = app.engines.clock.now();
-    if kept.is_some() {
-        refuse_if_closed(&app, new.claimed.claimant(), now).await?;
-    }
+    signed_in.count_password_write(&app, &caller).await?;
+    let change = Change::new(&app, &signed_in, &caller, current);
+    let kept = change.kept().await?;
     // Hash before comparing the current password: a right one and a wrong one must take the same time, because a right
     // one may have to wait too (P4).
-    let hash = app.passwords.hash(Password::new(password)).await?;
-    if new.replace(&app, &signed_in, kept, &hash, now).await? {
-        return Ok(StatusCode::NO_CONTENT);
-    }
-    // The hash changed since it was read. If a sign-in rehashed an imported password, the current password is still
-    // right; if the password was changed, it is not.
-    let kept = app.accounts.password_hash(signed_in.user.id).await?;
-    let set = new.replace(&app, &signed_in, kept, &hash, now).await?;
-    if set { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::InvalidCredentials) }
+    let hash = app.passwords.hash(caller.ip.ip(), Password::new(password)).await?;
+    change.make(kept, Some(&hash)).await
 }
 
-/// A new password, and the current one that it replaces.
-struct NewPassword {
+/// Removes the password, like [`set`]. An account without one stays as it is.
+pub(crate) async fn remove(
+    State(app): State<App>,
+    signed_in: SignedIn,
+    caller: Caller,
+    OptionalJsonBody(mut fields): OptionalJsonBody,
+) -> Result<StatusCode, ApiError> {
+    let current = fields.optional_string("current_password");
+    fields.finish()?;
+    signed_in.count_password_write(&app, &caller).await?;
+    let change = Change::new(&app, &signed_in, &caller, current);
+    let kept = change.kept().await?;
+    change.make(kept, None).await
+}
+
+/// A change of the password by a signed-in user, and what shows that it is the owner.
+struct Change<'a> {
+    app: &'a App,
+    signed_in: &'a SignedIn,
     claimed: ClaimedPhone,
+    /// The current password, if it was sent: it is then judged, however fresh the sign-in.
     current: Option<Password>,
+    address: IpAddr,
+    now: Timestamp,
 }
 
-impl NewPassword {
-    /// Returns whether the password was set: `kept`, the hash to replace, may be outdated.
-    async fn replace(
-        &self,
-        app: &App,
-        signed_in: &SignedIn,
-        kept: Option<String>,
-        hash: &str,
-        now: Timestamp,
-    ) -> Result<bool, ApiError> {
+impl<'a> Change<'a> {
+    fn new(
+        app: &'a App,
+        signed_in: &'a SignedIn,
+        caller: &Caller,
+        current: Option<String>,
+    ) -> Self {
+        let phone = Phone::from(signed_in.user.phone_number.clone());
+        let claimed = ClaimedPhone::new(app, phone, Some(signed_in.user.id));
+        let (current, now) = (current.map(Password::new), app.engines.clock.now());
+        Self { app, signed_in, claimed, current, address: caller.ip.ip(), now }
+    }
+
+    /// The hash to replace.
+    ///
+    /// # Errors
+    /// 403 if neither the sign-in nor a current password allows the change; 429 while no password is judged.
+    async fn kept(&self) -> Result<Option<String>, ApiError> {
+        let kept = self.app.accounts.password_hash(self.signed_in.user.id).await?;
+        if !self.signed_in.is_fresh(self.now) && (kept.is_none() || self.current.is_none()) {
+            return Err(ApiError::FreshSignInRequired { or_password: kept.is_some() });
+        }
+        if kept.is_some() && self.current.is_some() {
+            refuse_if_closed(self.app, self.claimed.claimant(), self.now).await?;
+        }
+        Ok(kept)
+    }
+
+    /// Replaces the password by the one of `hash`, or removes it.
+    async fn make(&self, kept: Option<String>, hash: Option<&str>) -> Result<StatusCode, ApiError> {
+        if self.replace(kept, hash).await? {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        // The hash changed since it was read. If a sign-in rehashed an imported password, the current password is
+        // still right; if the password was changed, it is not.
+        let kept = self.kept().await?;
+        let set = self.replace(kept, hash).await?;
+        if set { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::InvalidCredentials) }
+    }
+
+    /// Returns whether it was done: `kept`, the hash to replace, may be outdated.
+    async fn replace(&self, kept: Option<String>, hash: Option<&str>) -> Result<bool, ApiError> {
+        let Self { app, address, now, .. } = *self;
+        if kept.is_none() && hash.is_none() {
+            return Ok(true);
+        }
         let claimant = self.claimed.claimant();
-        if let Some(kept) = &kept {
-            let Some(current) = self.current.clone() else { return Ok(false) };
-            if app.passwords.verify(current, Some(kept.clone()), 0).await? == PasswordCheck::Wrong {
-                return Err(failed(app, claimant, now).await);
-            }
+        let proof = kept.clone().zip(self.current.clone());
+        if let Some((kept, current)) = proof.clone()
+            && app.passwords.verify(address, current, Some(kept), 0).await? == PasswordCheck::Wrong
+        {
+            return Err(failed(app, claimant, now).await);
         }
         let change = PasswordChange {
-            user_id: signed_in.user.id,
+            user_id: self.signed_in.user.id,
             was: kept.as_deref(),
             hash,
-            attempt: kept.is_some().then(|| (claimant, app.attempt_limits())),
-            keep: signed_in.session.id,
+            attempt: proof.is_some().then(|| (claimant, app.attempt_limits())),
+            keep: self.signed_in.session.id,
             now,
         };
         let set = app.accounts.set_password(change).await?;
@@ -116,6 +159,7 @@ pub(crate) async fn sign_in(
 
     let attempt = Attempt {
         claimant,
+        address: caller.ip.ip(),
         password: Password::new(password),
         session: caller.new_session(&app, Method::Pwd, jkt.as_deref()),
         traceparent: caller.traceparent.as_deref(),
@@ -132,6 +176,8 @@ pub(crate) async fn sign_in(
 /// A sign-in attempt by password.
 struct Attempt<'a> {
     claimant: Claimant<'a>,
+    /// Where the attempt comes from.
+    address: IpAddr,
     password: Password,
     session: NewSession<'a>,
     traceparent: Option<&'a str>,
@@ -141,11 +187,12 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Returns `None` if the hash changed during the comparison.
     async fn make(&self, app: &App) -> Result<Option<TokenPair>, ApiError> {
-        let Attempt { claimant, ref password, session, traceparent, now } = *self;
+        let Attempt { claimant, address, ref password, session, traceparent, now } = *self;
         let PasswordLook { stored, imported_iterations } =
             app.accounts.password_of(claimant.phone_number).await?;
         let hash = stored.as_ref().map(|stored| stored.hash.clone());
-        let verdict = app.passwords.verify(password.clone(), hash, imported_iterations).await?;
+        let verdict =
+            app.passwords.verify(address, password.clone(), hash, imported_iterations).await?;
         let Some(stored) = stored.filter(|_| verdict != PasswordCheck::Wrong) else {
             return Err(failed(app, claimant, now).await);
         };
@@ -162,7 +209,8 @@ impl Attempt<'_> {
         match outcome.map_err(|throttle| throttled(throttle, now))? {
             PasswordOutcome::SignedIn { session, user } => {
                 if verdict == PasswordCheck::RightButOld {
-                    rehash(app, user.id, &stored.hash, password.clone(), session.id).await;
+                    rehash(app, address, (user.id, &stored.hash), password.clone(), session.id)
+                        .await;
                 }
                 Ok(Some(app.pair(&session)?))
             }
@@ -173,11 +221,20 @@ impl Attempt<'_> {
 }
 
 /// Rehashes an imported password at its first use.
-async fn rehash(app: &App, user: UserId, was: &str, password: Password, keep: SessionId) {
+async fn rehash(
+    app: &App,
+    address: IpAddr,
+    (user, was): (UserId, &str),
+    password: Password,
+    keep: SessionId,
+) {
     let now = app.engines.clock.now();
     let done = async {
-        let hash =
-            app.passwords.hash(password).await.map_err(|_| anyhow::anyhow!("hash the password"))?;
+        let hash = app
+            .passwords
+            .hash(address, password)
+            .await
+            .map_err(|_| anyhow::anyhow!("hash the password"))?;
         anyhow::Ok(app.accounts.rehash_password(user, was, &hash, now).await?)
     };
     if let Err(error) = done.await {

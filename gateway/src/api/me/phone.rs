@@ -13,7 +13,8 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
 use store::Scope;
 
-use crate::api::me::profile::{SignedIn, UserView};
+use crate::api::me::profile::UserView;
+use crate::api::me::signed_in::SignedIn;
 use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::check::{CodeCheck, Redeemed};
@@ -24,8 +25,6 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
 
-/// How old a sign-in may be for a change of phone (contract, section 3; ASVS 7.5.1).
-const FRESH_SECS: i64 = 600;
 /// How long the notice to the old number is worth sending.
 const NOTICE_SECS: i64 = 600;
 
@@ -38,10 +37,7 @@ pub(crate) async fn request(
 ) -> Result<Response, ApiError> {
     let writing = fields.string("phone_number");
     fields.finish()?;
-    let now = app.engines.clock.now();
-    if signed_in.auth_time.plus_secs(FRESH_SECS) < now {
-        return Err(ApiError::FreshSignInRequired);
-    }
+    signed_in.require_fresh(app.engines.clock.now())?;
     let phone = app.phone(&writing)?;
     let user = signed_in.user.id;
     let sealed = app.engines.keys.event.seal(phone.e164(), &["phone change", &user.to_string()])?;

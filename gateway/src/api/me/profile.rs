@@ -1,22 +1,20 @@
 //! `/v1/me`: the user's own account.
 
-use accounts::{Changes, Session, User};
+use accounts::{Changes, User};
 use axum::Json;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use domain::ids::UserId;
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use serde::Serialize;
 use service::deletion::Deletion;
 
+use crate::api::me::signed_in::SignedIn;
 use crate::app::App;
-use crate::dpop::header;
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
-use crate::tokens::bearer::SentToken;
 
 /// The account as its owner sees it.
 #[derive(Serialize)]
@@ -40,38 +38,6 @@ impl From<User> for UserView {
     fn from(user: User) -> Self {
         let phone_number = user.phone_number.clone();
         Self::of(user, phone_number)
-    }
-}
-
-/// A caller with a valid access token of a live session. The database is queried on every call, so that an ended
-/// session is refused at once (W4).
-pub(crate) struct SignedIn {
-    pub user: User,
-    pub session: Session,
-    pub auth_time: Timestamp,
-}
-
-impl FromRequestParts<App> for SignedIn {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = SentToken::from_headers(&parts.headers)?;
-        let now = app.engines.clock.now();
-        let claims = app.tokens.access(token.expose())?;
-        let proof = header::for_token(parts, app, &token, claims.jkt.as_deref())?;
-        let live =
-            app.sessions.live(claims.session_id, now).await?.ok_or(ApiError::SessionRevoked)?;
-        if live.user.id != claims.user_id || live.session.jkt != claims.jkt {
-            return Err(ApiError::TokenNotValid);
-        }
-        if let Some(proof) = proof {
-            header::use_up(app, &proof).await?;
-        }
-        Ok(Self {
-            user: live.user,
-            session: live.session,
-            auth_time: Timestamp::from_ms(0).plus_secs(claims.auth_time_secs),
-        })
     }
 }
 
@@ -99,12 +65,14 @@ pub(crate) async fn change(
     Ok(Json(user.ok_or(ApiError::SessionRevoked)?.into()))
 }
 
-/// `DELETE /v1/me`: deletes the account, its sessions and every trace of its phone.
+/// `DELETE /v1/me`: deletes the account, its sessions and every trace of its phone. It cannot be undone, so it requires
+/// a fresh sign-in (contract, ruling 37).
 pub(crate) async fn delete(
     State(app): State<App>,
     signed_in: SignedIn,
 ) -> Result<StatusCode, ApiError> {
     let (user, engines, now) = (&signed_in.user, &app.engines, app.engines.clock.now());
+    signed_in.require_fresh(now)?;
     let deletion = Deletion::of(user, &app.accounts, &engines.keys, now).await?;
     deletion.from_database(&app.accounts, &user.id.to_string(), now).await?;
     if let Err(error) = deletion.from_store(&app.codes).await {

@@ -7,7 +7,7 @@ use domain::ids::SessionId;
 use domain::timestamp::Timestamp;
 use serde::Serialize;
 
-use crate::api::me::profile::SignedIn;
+use crate::api::me::signed_in::SignedIn;
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
@@ -51,11 +51,13 @@ pub(crate) async fn end(
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
 }
 
+/// Ends all other sessions. It requires a fresh sign-in: a thief must not shut the owner out (contract, ruling 37).
 pub(crate) async fn end_others(
     State(app): State<App>,
     signed_in: SignedIn,
 ) -> Result<StatusCode, ApiError> {
-    let (user, keep) = (signed_in.user.id, signed_in.session.id);
-    app.sessions.end_others(user, keep, "ended_by_user", app.engines.clock.now()).await?;
+    let (user, keep, now) = (signed_in.user.id, signed_in.session.id, app.engines.clock.now());
+    signed_in.require_fresh(now)?;
+    app.sessions.end_others(user, keep, "ended_by_user", now).await?;
     Ok(StatusCode::NO_CONTENT)
 }
