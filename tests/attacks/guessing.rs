@@ -22,6 +22,7 @@ both_sides!(
     p4_an_exhausted_code_stops_requests_and_a_missing_one_does_not,
     p4_ten_failures_in_a_row_cause_a_wait,
     p4_a_locked_phone_admits_its_own_device_and_staff_can_unlock_it,
+    f04_a_known_device_signs_in_by_code_and_password_whatever_strangers_failed,
     f04_attempts_that_name_a_foreign_request_cost_the_owner_nothing,
     p3_with_strict_binding_only_the_original_request_signs_in,
     p4_a_guessable_key_gives_no_free_attempts,
@@ -245,15 +246,67 @@ async fn p4_a_locked_phone_admits_its_own_device_and_staff_can_unlock_it(side: S
     apis[0].otp(&phone).await.expect(202);
     with(&apis[1], &code, &device).await.expect(200);
 
-    // The owner's own failures lock the owner out too, until staff unlock the phone.
+    // Beyond its own ten failures the device is as anybody, until staff unlock the phone.
     let code = apis[0].fresh_code(&phone).await;
     mark_exhausted(&apis[1], &phone, &code, 9, 10).await;
-    with(&apis[0], &wrong(&code, 9), &device).await.problem(401, "otp_incorrect");
+    for n in 1..=10 {
+        let refused = with(&apis[n % 2], &wrong(&code, n as u64), &device).await;
+        assert_eq!(refused.problem(401, "otp_incorrect")["attempts_left"], 10 - n);
+    }
     let refused = with(&apis[0], &code, &device).await;
     assert_eq!(refused.problem(429, "too_many_requests")["limit"], "guesses");
     system.run(&["users", "unlock", &phone]);
-    // The code's own count stays: the code is exhausted.
+    // The code's own count stays: one of its ten attempts is left.
+    with(&apis[0], &wrong(&code, 10), &device).await.problem(401, "otp_incorrect");
     with(&apis[0], &code, &device).await.problem(429, "otp_attempts_exhausted");
+}
+
+/// What strangers do to codes, and to passwords, keeps no known device out.
+async fn f04_a_known_device_signs_in_by_code_and_password_whatever_strangers_failed(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = new_phone();
+    let session = apis[0].sign_in(&phone).await;
+    let (access, device) =
+        (session["access"].as_str().unwrap(), session["device_token"].as_str().unwrap());
+    let password = "vq7 blue kite 9 over the lake";
+    let body = Some(json!({ "password": password }));
+    apis[0].signed_in(Method::PUT, "/v1/me/password", access, body).await.expect(204);
+    let token = async |api: &Api, password: &str, device: Option<&str>| {
+        let mut body = json!({ "phone_number": phone, "password": password });
+        if let Some(device) = device {
+            body["device_token"] = device.into();
+        }
+        api.post("/v1/token", body).await
+    };
+    let login = async |api: &Api, otp: &str| {
+        let body = json!({ "phone_number": phone, "otp": otp, "device_token": device });
+        api.post("/v1/login", body).await
+    };
+    // The code is exhausted; its owner is not.
+    let code = apis[0].fresh_code(&phone).await;
+    mark_exhausted(&apis[1], &phone, &code, 5, 5).await;
+    spent_until_its_expiry(attempt(&apis[0], &phone, &code).await);
+    let refused = login(&apis[0], &wrong(&code, 6)).await.problem(401, "otp_incorrect");
+    assert_eq!(refused["attempts_left"], 4);
+    login(&apis[1], &code).await.expect(200);
+    // Everybody waits, but for the owner: at passwords as well.
+    for n in 0..10 {
+        token(&apis[n % 2], "a wrong password", None).await.problem(401, "invalid_credentials");
+    }
+    for stranger in [None, Some(""), Some("dt2.forged")] {
+        let refused = token(&apis[0], password, stranger).await.problem(429, "too_many_requests");
+        assert_eq!(refused["limit"], "guesses");
+    }
+    token(&apis[0], "my wrong password", Some(device)).await.problem(401, "invalid_credentials");
+    token(&apis[1], password, Some(device)).await.expect(200);
+    // Its success ends the wait for all. Ten failures of the device's own in a day, and it is as anybody.
+    for n in 0..9 {
+        let refused = token(&apis[n % 2], "a wrong password", Some(device)).await;
+        refused.problem(401, "invalid_credentials");
+    }
+    token(&apis[0], "a wrong password", None).await.problem(401, "invalid_credentials");
+    token(&apis[0], password, Some(device)).await.problem(429, "too_many_requests");
 }
 
 async fn f04_attempts_that_name_a_foreign_request_cost_the_owner_nothing(side: Side) {
@@ -399,6 +452,32 @@ mod on_the_engines {
         spent_until_its_expiry(apis[0].otp(&phone).await);
         spent_until_its_expiry(apis[1].signup(&phone, "A", "B").await);
         spent_until_its_expiry(attempt(&apis[0], &phone, &code).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f04_a_restored_redis_gives_a_known_device_no_attempt_back() {
+        let system = system(Side::Engines, &[]).await;
+        let apis = both(&system);
+        let phone = new_phone();
+        let device = apis[0].sign_in(&phone).await["device_token"].as_str().unwrap().to_owned();
+        let login = async |api: &Api, otp: &str| {
+            let body = json!({ "phone_number": phone, "otp": otp, "device_token": device });
+            api.post("/v1/login", body).await
+        };
+        let code = apis[0].fresh_code(&phone).await;
+        let kept = kept_codes(&system).await;
+        for n in 1..=5 {
+            login(&apis[0], &wrong(&code, n)).await.problem(401, "otp_incorrect");
+        }
+        restore_codes(&system, &kept).await;
+        for otp in [&code, &wrong(&code, 6), &code] {
+            for api in &apis {
+                spent_until_its_expiry(login(api, otp).await);
+            }
+        }
+        // Everybody else's attempts are left: five, as if the device had made none.
+        mark_exhausted(&apis[1], &phone, &code, 4, 5).await;
+        attempt(&apis[1], &phone, &code).await.expect(200);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,17 +11,16 @@ use testkit::http::{Answer, Api, new_phone, wrong};
 use testkit::system::Side;
 
 both_sides!(
-    p4_after_the_hundredth_failure_sign_in_is_locked_until_staff_unlock_it,
-    p4_the_last_ten_failures_are_reserved_for_a_known_device,
-    p4_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt,
+    f04_a_known_device_has_ten_failures_a_day_beyond_the_lock_and_staff_unlock_it,
+    f04_strangers_lock_out_no_known_device,
+    f12_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt_for_ten_more,
 );
 
 /// The attempts of one code, and its lifetime plus a second.
 const ATTEMPTS: u64 = 5;
 const A_CODES_LIFE_SECS: u64 = 301;
-/// From the 91st on, only attempts from a known device are checked.
+/// From the 91st on, only attempts from a known device are checked (contract, rulings 4 and 39).
 const FOR_STRANGERS: u64 = 90;
-const FOR_ALL: u64 = 100;
 /// `LATCHKEY_FAILURE_RESET_SECS`.
 const RESET_SECS: u64 = 86_400;
 /// How long a slow machine may take between two calls: time passes even when the test does not move the clock.
@@ -79,20 +78,20 @@ impl PhoneUnderAttack {
         self.apis[usize::from(self.failures.is_multiple_of(2))].post("/v1/login", body).await
     }
 
-    /// Fails once more, after the wait; then the right code is refused too.
-    async fn fail(&mut self, device: Option<&str>) {
+    /// A stranger fails once more, after the wait; then the right code is refused too.
+    async fn fail(&mut self) {
         self.latchkey.advance(wait_after(self.failures));
         let code = self.code().await;
-        self.attempt(&wrong(&code, 1), device).await.problem(401, "otp_incorrect");
+        self.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
         self.failures += 1;
         if self.failures <= 10 && self.failures.is_multiple_of(ATTEMPTS) {
             // Here the code is exhausted, which lasts longer than the first wait.
-            self.attempt(&code, device).await.problem(429, "otp_attempts_exhausted");
+            self.attempt(&code, None).await.problem(429, "otp_attempts_exhausted");
             self.latchkey.advance(A_CODES_LIFE_SECS);
         } else if self.failures > 10 {
-            let last = if device.is_some() { FOR_ALL } else { FOR_STRANGERS };
-            let wait = if self.failures == last { RESET_SECS } else { wait_after(self.failures) };
-            self.is_closed(&code, device, wait).await;
+            let is_last = self.failures == FOR_STRANGERS;
+            let wait = if is_last { RESET_SECS } else { wait_after(self.failures) };
+            self.is_closed(&code, None, wait).await;
         }
     }
 
@@ -108,23 +107,33 @@ impl PhoneUnderAttack {
     /// A stranger fails as often as strangers may.
     async fn until_strangers_are_locked_out(&mut self) {
         while self.failures < FOR_STRANGERS {
-            self.fail(None).await;
+            self.fail().await;
         }
     }
 }
 
-async fn p4_after_the_hundredth_failure_sign_in_is_locked_until_staff_unlock_it(side: Side) {
+async fn f04_a_known_device_has_ten_failures_a_day_beyond_the_lock_and_staff_unlock_it(side: Side) {
     let mut attacked = PhoneUnderAttack::begin(side).await;
     attacked.until_strangers_are_locked_out().await;
     let device = attacked.device.clone();
-    while attacked.failures < FOR_ALL {
-        attacked.fail(Some(&device)).await;
+    let mut code = String::new();
+    for failures in 0..10 {
+        if failures % ATTEMPTS == 0 {
+            code = attacked.code().await;
+        }
+        let refused = attacked.attempt(&wrong(&code, failures + 1), Some(&device)).await;
+        let left = refused.problem(401, "otp_incorrect")["attempts_left"].as_u64().unwrap();
+        assert_eq!(left, ATTEMPTS - 1 - failures % ATTEMPTS);
+        if failures == ATTEMPTS - 1 {
+            let spent = attacked.attempt(&code, Some(&device)).await;
+            spent.problem(429, "otp_attempts_exhausted");
+            attacked.latchkey.advance(A_CODES_LIFE_SECS);
+        }
     }
-    // The wait is over, the lock is not; code requests work as usual.
-    attacked.latchkey.advance(900);
+    // Now it is as anybody; code requests work as usual.
     let code = attacked.code().await;
     for device in [None, Some(device.as_str())] {
-        attacked.is_closed(&code, device, RESET_SECS - 900).await;
+        attacked.is_closed(&code, device, RESET_SECS).await;
     }
     // This is what `latchkey users unlock` does; the command itself is tested with a lower limit.
     let engines = &attacked.latchkey.engines;
@@ -139,31 +148,25 @@ async fn p4_after_the_hundredth_failure_sign_in_is_locked_until_staff_unlock_it(
     attacked.attempt(&code, None).await.expect(200);
 }
 
-async fn p4_the_last_ten_failures_are_reserved_for_a_known_device(side: Side) {
+async fn f04_strangers_lock_out_no_known_device(side: Side) {
     let mut attacked = PhoneUnderAttack::begin(side).await;
     let others = attacked.apis[0].sign_in(&new_phone()).await;
     attacked.until_strangers_are_locked_out().await;
-    attacked.latchkey.advance(898);
     let code = attacked.code().await;
-    // Another user's device, a forged one and none count as strangers; the owner's device only has the wait.
+    // Another user's device, a forged one and none count as strangers; the owner's device waits for nothing.
     for stranger in [None, Some(""), Some("dt1.forged"), others["device_token"].as_str()] {
-        attacked.is_closed(&code, stranger, RESET_SECS - 898).await;
+        attacked.is_closed(&code, stranger, RESET_SECS).await;
     }
-    attacked.latchkey.advance(2);
-    for (otp, status) in [(wrong(&code, 1), 401), (code.clone(), 429)] {
-        attacked.attempt(&otp, Some(&attacked.device)).await.expect(status);
-    }
-    attacked.latchkey.advance(900);
-    let code = attacked.code().await;
-    attacked.is_closed(&code, None, RESET_SECS - 900).await;
-    attacked.attempt(&code, Some(&attacked.device)).await.expect(200);
+    let device = Some(attacked.device.as_str());
+    attacked.attempt(&wrong(&code, 1), device).await.problem(401, "otp_incorrect");
+    attacked.attempt(&code, device).await.expect(200);
     // A success resets the failures in a row, for strangers too.
     let code = attacked.code().await;
     attacked.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
     attacked.attempt(&code, None).await.expect(200);
 }
 
-async fn p4_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt(side: Side) {
+async fn f12_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt_for_ten_more(side: Side) {
     let mut attacked = PhoneUnderAttack::begin(side).await;
     attacked.until_strangers_are_locked_out().await;
     // Attempts that are not checked do not move the end.
@@ -176,8 +179,21 @@ async fn p4_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt(side: Si
     let code = attacked.code().await;
     attacked.is_closed(&code, None, 60).await;
     attacked.latchkey.advance(60);
-    // The count starts over, not just below the next wait.
+    // Ten more are judged until the next lock, each after the longest wait (contract, ruling 42).
     attacked.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
-    attacked.attempt(&wrong(&code, 2), None).await.problem(401, "otp_incorrect");
+    for failures in 1..10 {
+        attacked.is_closed(&code, None, 900).await;
+        attacked.latchkey.advance(900);
+        let code = attacked.code().await;
+        attacked.attempt(&wrong(&code, failures), None).await.problem(401, "otp_incorrect");
+    }
+    let code = attacked.code().await;
+    attacked.is_closed(&code, None, RESET_SECS).await;
+    attacked.latchkey.advance(RESET_SECS);
+    // A success restores the full count.
+    let code = attacked.code().await;
+    attacked.attempt(&code, None).await.expect(200);
+    let code = attacked.code().await;
+    attacked.attempt(&wrong(&code, 1), None).await.problem(401, "otp_incorrect");
     attacked.attempt(&code, None).await.expect(200);
 }

@@ -11,15 +11,18 @@ use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
 /// The counts after a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// The phone's consecutive failures.
     pub failures: u32,
-    /// The code's own failures, 0 for an attempt without a code.
+    /// The code's own failures, 0 for an attempt without a code: those of this known device, or those of everybody
+    /// else.
     pub code_failures: u32,
+    /// Whether it was counted for a known device.
+    pub by_device: bool,
 }
 
-/// A failed attempt: what `latchkey_record_failure_2` reads, by these names.
+/// A failed attempt: what `latchkey_record_failure_3` reads, by these names.
 #[derive(Serialize)]
 struct FailedAttempt<'a> {
     #[serde(flatten)]
@@ -49,11 +52,14 @@ impl Attempts {
         self.pool
             .statement("count a failed attempt", async |work| {
                 if !work.is_postgres() {
-                    return work.transaction(async |work| record_failure(work, &failed).await).await;
+                    return work
+                        .transaction(async |work| record_failure(work, &failed).await)
+                        .await;
                 }
                 throttle::carry_over_alone(work, &failed.attempt).await?;
                 let document = document::text(&failed)?;
-                let sql = "SELECT verdict, until_ms, failed, code_failed FROM latchkey_record_failure_2($1::jsonb)";
+                let sql = "SELECT verdict, until_ms, failed, code_failed, by_device
+                     FROM latchkey_record_failure_3($1::jsonb)";
                 let row = work.one(sql, args![&document]).await?;
                 let throttle =
                     Throttle::read(&row.get::<String>("verdict")?, row.maybe_time("until_ms")?);
@@ -61,6 +67,7 @@ impl Attempts {
                 let counted = Counted {
                     failures: count(row.get("failed")?),
                     code_failures: count(code_failures),
+                    by_device: row.get("by_device")?,
                 };
                 Ok(throttle.map_or(Ok(counted), Err))
             })
@@ -80,22 +87,7 @@ impl Attempts {
         let act = "read the failed attempts of a phone";
         let steps = async |work: &mut Work| {
             throttle::carry_over_alone(work, &attempt).await?;
-            let sql = "SELECT failures, last_judged_at,
-                         EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device
-                     FROM guesses WHERE phone_key = $1 AND kind = $2";
-            let row = work
-                .optional(
-                    sql,
-                    args![
-                        attempt.phone_key,
-                        attempt.kind,
-                        attempt.known_device,
-                        attempt.phone_number
-                    ],
-                )
-                .await?;
-            let past = row.as_ref().map(throttle::past).transpose()?;
-            Ok(throttle::judge(past, &attempt).err())
+            Ok(throttle::check(work, &attempt).await?.err())
         };
         if attempt.former_key.is_some() {
             self.pool.statement(act, steps).await
@@ -104,16 +96,35 @@ impl Attempts {
         }
     }
 
+    /// Whether the attempt comes from a known device that has a budget left: it is judged whatever others did, and
+    /// counted apart (contract, ruling 39). Counts nothing, and asks nothing for an unknown device.
+    pub async fn is_by_known_device(
+        &self,
+        claimant: Claimant<'_>,
+        kind: AttemptKind,
+        limits: AttemptLimits,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        if claimant.known_device.is_none() {
+            return Ok(false);
+        }
+        let attempt = Attempt::new(claimant, kind, limits, now);
+        let steps = async |work: &mut Work| throttle::by_device(work, &attempt).await;
+        self.pool.read("read the failed attempts of a device", steps).await
+    }
+
     /// Whether a code's attempts are exhausted by the database's count, whatever another store counted (contract,
-    /// ruling 28).
+    /// ruling 28): those of this known device, or those of everybody else.
     pub async fn code_is_exhausted(
         &self,
         code: CodeId,
         limits: AttemptLimits,
+        device: Option<&str>,
     ) -> Result<bool, EngineError> {
         let act = "read the failed attempts of a code";
-        let steps =
-            async |work: &mut Work| throttle::code_is_exhausted(work, code, limits.attempts).await;
+        let steps = async |work: &mut Work| {
+            throttle::code_is_exhausted(work, code, limits.attempts, device).await
+        };
         self.pool.read(act, steps).await
     }
 
@@ -148,24 +159,57 @@ async fn record_failure(
     failed: &FailedAttempt<'_>,
 ) -> Result<Result<Counted, Throttle>, sqlx::Error> {
     let FailedAttempt { attempt, code_id, code_expires_at } = failed;
-    let failures = match throttle::check_locked(work, attempt).await? {
-        Ok(failures) => failures + 1,
-        Err(throttle) => {
-            work.undo().await?;
-            return Ok(Err(throttle));
-        }
-    };
+    let throttle::Judged { failures, by_device } =
+        match throttle::check_locked(work, attempt).await? {
+            Ok(judged) => judged,
+            Err(throttle) => {
+                work.undo().await?;
+                return Ok(Err(throttle));
+            }
+        };
+    let failures = failures + 1;
     let sql =
         "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (phone_key, kind) DO UPDATE SET failures = $3, last_judged_at = $4";
     work.run(sql, args![attempt.phone_key, attempt.kind, failures, attempt.now]).await?;
     let mut code_failures = 0;
-    if let Some(code) = *code_id {
-        let sql = "INSERT INTO code_guesses (code_id, failures, expires_at) VALUES ($1, 1, $2)
+    let device = attempt.device_key.filter(|_| by_device);
+    if let Some(device) = device {
+        let ends = attempt.now.plus_ms(attempt.device_window_ms).ms();
+        count_of_device(work, device, attempt.kind, ends, attempt.now).await?;
+    }
+    match (*code_id, device) {
+        (None, _) => {}
+        (Some(code), Some(device)) => {
+            let ends = code_expires_at.unwrap_or_default();
+            // A code is counted for as long as the row is there: nothing is accepted after its expiry anyway.
+            let since = Timestamp::from_ms(0);
+            code_failures = count_of_device(work, device, &code.to_string(), ends, since).await?;
+        }
+        (Some(code), None) => {
+            let sql = "INSERT INTO code_guesses (code_id, failures, expires_at) VALUES ($1, 1, $2)
                  ON CONFLICT (code_id) DO UPDATE SET failures = code_guesses.failures + 1
                  RETURNING failures";
-        let row = work.one(sql, args![code, *code_expires_at]).await?;
-        code_failures = row.get("failures")?;
+            let row = work.one(sql, args![code, *code_expires_at]).await?;
+            code_failures = row.get("failures")?;
+        }
     }
-    Ok(Ok(Counted { failures: count(failures), code_failures: count(code_failures) }))
+    Ok(Ok(Counted { failures: count(failures), code_failures: count(code_failures), by_device }))
+}
+
+/// Counts a failure of a known device, of one kind or at one code, until `ends`. A count that ended by `now` begins
+/// anew. Returns the count.
+async fn count_of_device(
+    work: &mut Work,
+    device: &str,
+    scope: &str,
+    ends: i64,
+    now: Timestamp,
+) -> Result<i64, sqlx::Error> {
+    let sql = "INSERT INTO device_guesses (device, scope, failures, expires_at) VALUES ($1, $2, 1, $3)
+         ON CONFLICT (device, scope) DO UPDATE SET
+             failures = CASE WHEN device_guesses.expires_at <= $4 THEN 1 ELSE device_guesses.failures + 1 END,
+             expires_at = CASE WHEN device_guesses.expires_at <= $4 THEN $3 ELSE device_guesses.expires_at END
+         RETURNING failures";
+    work.one(sql, args![device, scope, ends, now]).await?.get("failures")
 }

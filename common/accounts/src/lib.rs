@@ -55,18 +55,18 @@ pub use sign_in::{LoginOutcome, LoginReplay};
 pub use sign_in_document::{LoginKey, SignIn};
 pub use staff::StaffRole;
 pub use sweep::Swept;
-pub use throttle::{AttemptKind, AttemptLimits, Claimant, Throttle};
+pub use throttle::{AttemptKind, AttemptLimits, Claimant, KnownDevice, Throttle};
 pub use users::{Changes, Creation, NewUser, User};
 
 /// The rules that run inside PostgreSQL, each beside the Rust that calls it and takes its steps on SQLite. For
 /// [`Pool::migrate`].
 pub const FUNCTIONS: &[Function] = &[
-    Function { name: "latchkey_throttle_2", definition: include_str!("throttle.postgres.sql") },
+    Function { name: "latchkey_throttle_3", definition: include_str!("throttle.postgres.sql") },
     Function {
-        name: "latchkey_record_failure_2",
+        name: "latchkey_record_failure_3",
         definition: include_str!("attempts.postgres.sql"),
     },
-    Function { name: "latchkey_sign_in_2", definition: include_str!("sign_in.postgres.sql") },
+    Function { name: "latchkey_sign_in_3", definition: include_str!("sign_in.postgres.sql") },
 ];
 
 macro_rules! facets {

@@ -35,10 +35,12 @@ pub(super) async fn redeem(
     attempt: &Attempt<'_>,
     code: UsedCode,
 ) -> Result<Result<(), Denied>, sqlx::Error> {
-    if let Err(throttle) = throttle::check_locked(work, attempt).await? {
-        return Ok(Err(Denied::Throttled(throttle)));
-    }
-    if throttle::code_is_exhausted(work, code.id, attempt.code_attempts).await? {
+    let judged = match throttle::check_locked(work, attempt).await? {
+        Ok(judged) => judged,
+        Err(throttle) => return Ok(Err(Denied::Throttled(throttle))),
+    };
+    let device = attempt.device_key.filter(|_| judged.by_device);
+    if throttle::code_is_exhausted(work, code.id, attempt.code_attempts, device).await? {
         return Ok(Err(Denied::CodeUsed));
     }
     let sql = "INSERT INTO used_codes (code_id, used_at, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";

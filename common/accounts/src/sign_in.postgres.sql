@@ -1,19 +1,20 @@
 -- Exchanges a correct code for a session, all or nothing: the steps of `sign_in_sqlite` in sign_in.rs, in the same
 -- order. `doc` is the struct `Document`.
-CREATE OR REPLACE FUNCTION latchkey_sign_in_2(
+CREATE OR REPLACE FUNCTION latchkey_sign_in_3(
     doc jsonb, OUT verdict text, OUT until_ms bigint, OUT created boolean, OUT account users
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    login  record;
-    name   text;
-    oldest uuid;
+    login     record;
+    name      text;
+    oldest    uuid;
+    by_device boolean;
 BEGIN
-    SELECT t.verdict, t.until_ms INTO verdict, until_ms FROM latchkey_throttle_2(doc) t;
+    SELECT t.verdict, t.until_ms, t.by_device INTO verdict, until_ms, by_device FROM latchkey_throttle_3(doc) t;
     IF verdict <> 'open' THEN
         RETURN;
     END IF;
     SELECT * INTO login FROM jsonb_to_record(doc) AS l (
-        phone_number text, phone_key text, kind text, now bigint,
+        phone_number text, phone_key text, kind text, device_key text, now bigint,
         code_id uuid, code_expires_at bigint, code_attempts bigint,
         new_user uuid, first_name text, last_name text, locale text, country text,
         session_id uuid, method text, device text, ip text, jkt text, expires_at bigint, absolute_expires_at bigint,
@@ -21,7 +22,12 @@ BEGIN
         events jsonb, ended jsonb, detail text);
 
     verdict := 'code_used';
-    PERFORM 1 FROM code_guesses c WHERE c.code_id = login.code_id AND c.failures >= login.code_attempts;
+    IF by_device THEN
+        PERFORM 1 FROM device_guesses d WHERE d.device = login.device_key AND d.scope = login.code_id::text
+            AND d.failures >= login.code_attempts;
+    ELSE
+        PERFORM 1 FROM code_guesses c WHERE c.code_id = login.code_id AND c.failures >= login.code_attempts;
+    END IF;
     IF FOUND THEN
         RETURN;
     END IF;

@@ -94,7 +94,7 @@ async fn sign_in_postgres(
     let sql = "SELECT verdict, until_ms, created, (account).id AS u_id, (account).phone_number,
                  (account).first_name, (account).last_name, (account).locale, (account).country, (account).role,
                  (account).created_at AS u_created_at, (account).blocked_at IS NOT NULL AS blocked
-             FROM latchkey_sign_in_2($1::jsonb)";
+             FROM latchkey_sign_in_3($1::jsonb)";
     let row = work.one(sql, args![&text]).await?;
     let verdict: String = row.get("verdict")?;
     match verdict.as_str() {

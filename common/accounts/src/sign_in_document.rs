@@ -43,7 +43,7 @@ pub struct SignIn<'a> {
     pub now: Timestamp,
 }
 
-/// What `latchkey_sign_in_2` reads, by these names; the steps for SQLite read the same. Times are milliseconds.
+/// What `latchkey_sign_in_3` reads, by these names; the steps for SQLite read the same. Times are milliseconds.
 #[derive(Serialize)]
 pub(super) struct Document<'a> {
     #[serde(flatten)]

@@ -44,6 +44,20 @@ macro_rules! expired {
     };
 }
 
+/// Removes the oldest counts of phones that were judged before `$1`: all, or those of few failures, which start anew
+/// earlier (`FREE_FAILURES` of the throttle).
+macro_rules! expired_guesses {
+    ($few:literal) => {
+        concat!(
+            "DELETE FROM guesses WHERE last_judged_at < $1",
+            $few,
+            " AND phone_key IN (SELECT phone_key FROM guesses WHERE last_judged_at < $1",
+            $few,
+            " ORDER BY last_judged_at LIMIT $2)"
+        )
+    };
+}
+
 /// How many rows a sweep removed, and whether there may be more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -52,7 +66,7 @@ pub struct Swept {
 }
 
 impl Sweeper {
-    /// Removes a batch of expired rows: used codes, counts of codes, counts of phones that would restart anyway, login
+    /// Removes a batch of expired rows: used codes, counts of codes, of devices, and of phones that would restart anyway, login
     /// keys, published events, sessions, replaced numbers that can no longer be restored. Then ends a batch of expired
     /// sessions.
     pub async fn sweep(&self, limits: AttemptLimits, now: Timestamp) -> Result<Swept, EngineError> {
@@ -70,15 +84,21 @@ impl Sweeper {
         ] {
             self.sweep_one(&mut swept, sql, before).await?;
         }
+        self.sweep_one(
+            &mut swept,
+            "DELETE FROM device_guesses WHERE expires_at < $1 AND device IN (
+                 SELECT device FROM device_guesses WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+            before,
+        )
+        .await?;
         if limits.failure_reset_secs > 0 {
-            // The condition is checked again on the row itself: a failed attempt may just have been counted.
-            self.sweep_one(
-                &mut swept,
-                "DELETE FROM guesses WHERE last_judged_at < $1 AND phone_key IN (
-                     SELECT phone_key FROM guesses WHERE last_judged_at < $1 ORDER BY last_judged_at LIMIT $2)",
-                before.plus_ms(-limits.reset_ms()),
-            )
-            .await?;
+            // The conditions are checked again on the row itself: a failed attempt may just have been counted.
+            for (sql, age_ms) in [
+                (expired_guesses!(" AND failures < 10"), limits.reset_ms()),
+                (expired_guesses!(""), limits.forgotten_ms()),
+            ] {
+                self.sweep_one(&mut swept, sql, before.plus_ms(-age_ms)).await?;
+            }
         }
         // Last, because it writes the most, and the removals above must not wait for it.
         let expired_before = now.plus_ms(-EXPIRED_MARGIN_MS);

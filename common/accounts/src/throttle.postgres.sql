@@ -1,8 +1,9 @@
--- Whether an attempt on a phone may be judged now, and how many failures in a row it has: `judge` of throttle.rs, where
--- the rule and its numbers are told. `doc` is the struct `Attempt`, alone or in a larger document.
+-- Whether an attempt on a phone may be judged now, how many failures in a row it has, and whether it counts for a known
+-- device: `judge` of throttle.rs, where the rule and its numbers are told. `doc` is the struct `Attempt`, alone or in a
+-- larger document.
 -- Locks the count, so that parallel attempts are judged one after the other.
-CREATE OR REPLACE FUNCTION latchkey_throttle_2(
-    doc jsonb, OUT verdict text, OUT until_ms bigint, OUT failed bigint
+CREATE OR REPLACE FUNCTION latchkey_throttle_3(
+    doc jsonb, OUT verdict text, OUT until_ms bigint, OUT failed bigint, OUT by_device boolean
 ) LANGUAGE plpgsql AS $$
 DECLARE
     attempt   record;
@@ -10,19 +11,30 @@ DECLARE
     wait_ms   bigint;
 BEGIN
     SELECT * INTO attempt FROM jsonb_to_record(doc) AS a (
-        phone_number text, phone_key text, kind text, known_device uuid, now bigint,
-        free_failures bigint, first_wait_ms bigint, longest_wait_ms bigint,
-        max_failures bigint, max_of_strangers bigint, reset_ms bigint);
+        phone_number text, phone_key text, kind text, known_device uuid, device_key text, device_failures bigint,
+        now bigint, free_failures bigint, first_wait_ms bigint, longest_wait_ms bigint,
+        lock_at bigint, reset_ms bigint, most_after_reset bigint, forgotten_ms bigint);
     verdict := 'open';
     SELECT g.failures, g.last_judged_at INTO failed, judged_at
       FROM guesses g WHERE g.phone_key = attempt.phone_key AND g.kind = attempt.kind FOR UPDATE;
-    IF failed IS NULL OR (attempt.reset_ms > 0 AND attempt.now >= judged_at + attempt.reset_ms) THEN
+    by_device := attempt.known_device IS NOT NULL AND EXISTS (
+        SELECT 1 FROM users u WHERE u.id = attempt.known_device AND u.phone_number = attempt.phone_number
+    ) AND NOT EXISTS (
+        SELECT 1 FROM device_guesses d WHERE d.device = attempt.device_key AND d.scope = attempt.kind
+           AND d.expires_at > attempt.now AND d.failures >= attempt.device_failures);
+    IF failed IS NULL THEN
         failed := 0;
         RETURN;
     END IF;
-    IF failed >= attempt.max_failures OR (failed >= attempt.max_of_strangers AND NOT (
-        attempt.known_device IS NOT NULL AND EXISTS (
-            SELECT 1 FROM users u WHERE u.id = attempt.known_device AND u.phone_number = attempt.phone_number))) THEN
+    IF attempt.reset_ms > 0 AND attempt.now >= judged_at + attempt.reset_ms THEN
+        failed := CASE WHEN failed < attempt.free_failures OR attempt.now >= judged_at + attempt.forgotten_ms
+            THEN 0 ELSE LEAST(failed, attempt.most_after_reset) END;
+        RETURN;
+    END IF;
+    IF by_device THEN
+        RETURN;
+    END IF;
+    IF failed >= attempt.lock_at THEN
         verdict := 'locked';
         until_ms := CASE WHEN attempt.reset_ms > 0 THEN judged_at + attempt.reset_ms END;
         RETURN;

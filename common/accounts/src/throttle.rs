@@ -1,10 +1,10 @@
-//! The throttle: whether an attempt on a phone may be judged. Soft waits, the lock, and the share reserved for known
-//! devices.
+//! The throttle: whether an attempt on a phone may be judged. Soft waits, the lock, and the budgets of known devices.
 //!
 //! The limit of 100 consecutive failures is NIST SP 800-63B-4 section 3.2.2; waits that grow from 30 seconds are its
-//! measure to slow a claimant before that; the rest is the product's (contract, P4 and rulings 3 and 4). PostgreSQL
-//! judges by the function of `throttle.postgres.sql`, in the transaction that counts; the numbers reach it in its
-//! document. The contract suite holds both to one table of cases.
+//! measure to slow a claimant before that; budgets of known devices follow OWASP's device cookies; the rest is the
+//! product's (contract, P4 and rulings 3, 4, 39 and 42). PostgreSQL judges by the function of `throttle.postgres.sql`,
+//! in the transaction that counts; the numbers reach it in its document. The contract suite holds both to one table of
+//! cases.
 
 use serde::Serialize;
 
@@ -28,17 +28,35 @@ pub struct Claimant<'a> {
     pub phone_key: &'a PhoneKey,
     /// The key that the phone had under the previous secret, during a rotation.
     pub former_key: Option<&'a PhoneKey>,
-    /// The owner of the device, by a device token that was valid for this account and this phone. Ignored if the
-    /// account is gone or has another number now.
-    pub known_device: Option<UserId>,
+    pub known_device: Option<KnownDevice<'a>>,
+}
+
+/// A device that signed in to this phone's account before, by a token that is valid for this account and this phone.
+/// Counts as none if the account is gone or has another number now.
+#[derive(Clone, Copy)]
+pub struct KnownDevice<'a> {
+    /// The owner of the device.
+    pub user: UserId,
+    /// The name that its own failures are counted under: a digest of its token.
+    pub key: &'a str,
 }
 
 /// Waits begin at this many consecutive failures.
 const FREE_FAILURES: i64 = 10;
 const FIRST_WAIT_MS: i64 = 30_000;
 const LONGEST_WAIT_MS: i64 = 900_000;
-/// One in this many of the failures is reserved for a known device.
+/// Time alone lowers a count that reached [`FREE_FAILURES`] to this many below the lock at most (ruling 42): whoever goes
+/// on guessing for ever has ten attempts a day, 0.4 % a year at a code of six digits.
+const FAILURES_AFTER_RESET: i64 = 10;
+/// A count without a judged attempt for this long is forgotten, so that none is kept for ever: all failures up to the
+/// lock are then three a day.
+const FORGOTTEN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// One in this many of the failures lies beyond the lock, for known devices.
 const KNOWN_DEVICE_SHARE: i64 = 10;
+/// A known device's own failures in a window, by kind: within these it is judged whatever others did (ruling 39).
+const DEVICE_FAILURES: i64 = 10;
+/// The window begins with its first failure.
+const DEVICE_WINDOW_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The configured limits of attempts.
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +65,24 @@ pub struct AttemptLimits {
     pub attempts: u32,
     /// Consecutive failures, over all codes of a phone, after which it is locked.
     pub max_failures: u32,
-    /// A phone without a judged attempt for this long starts from zero. 0: never.
+    /// A phone without a judged attempt for this long is unlocked, and a few failures are forgotten. 0: never.
     pub failure_reset_secs: i64,
 }
 
 impl AttemptLimits {
     pub(super) fn reset_ms(self) -> i64 {
         self.failure_reset_secs.saturating_mul(1000)
+    }
+
+    /// The consecutive failures at which everybody but known devices is locked out.
+    pub(super) fn lock_at(self) -> i64 {
+        let most = i64::from(self.max_failures);
+        most - most / KNOWN_DEVICE_SHARE
+    }
+
+    /// The age at which every count is forgotten.
+    pub(super) fn forgotten_ms(self) -> i64 {
+        FORGOTTEN_MS.max(self.reset_ms())
     }
 }
 
@@ -84,7 +113,7 @@ impl Throttle {
     }
 }
 
-/// An attempt and the numbers that it is judged by: what `latchkey_throttle_2` reads, by these names.
+/// An attempt and the numbers that it is judged by: what `latchkey_throttle_3` reads, by these names.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Attempt<'a> {
     pub phone_number: &'a str,
@@ -94,15 +123,20 @@ pub(super) struct Attempt<'a> {
     pub former_key: Option<&'a str>,
     pub kind: &'static str,
     pub known_device: Option<UserId>,
+    pub device_key: Option<&'a str>,
+    device_failures: i64,
+    pub device_window_ms: i64,
     #[serde(serialize_with = "document::ms")]
     pub now: Timestamp,
     free_failures: i64,
     first_wait_ms: i64,
     longest_wait_ms: i64,
-    max_failures: i64,
-    max_of_strangers: i64,
+    pub lock_at: i64,
     /// 0: never.
     reset_ms: i64,
+    /// The most failures that remain after a reset by time.
+    most_after_reset: i64,
+    forgotten_ms: i64,
     /// The failures after which a code is exhausted.
     pub code_attempts: u32,
 }
@@ -114,20 +148,24 @@ impl<'a> Attempt<'a> {
         limits: AttemptLimits,
         now: Timestamp,
     ) -> Self {
-        let max_failures = i64::from(limits.max_failures);
+        let lock_at = limits.lock_at();
         Self {
             phone_number: claimant.phone_number.expose(),
             phone_key: claimant.phone_key.as_str(),
             former_key: claimant.former_key.map(PhoneKey::as_str),
             kind: kind.as_str(),
-            known_device: claimant.known_device,
+            known_device: claimant.known_device.map(|device| device.user),
+            device_key: claimant.known_device.map(|device| device.key),
+            device_failures: DEVICE_FAILURES,
+            device_window_ms: DEVICE_WINDOW_MS,
             now,
             free_failures: FREE_FAILURES,
             first_wait_ms: FIRST_WAIT_MS,
             longest_wait_ms: LONGEST_WAIT_MS,
-            max_failures,
-            max_of_strangers: max_failures - max_failures / KNOWN_DEVICE_SHARE,
+            lock_at,
             reset_ms: limits.reset_ms(),
+            most_after_reset: (lock_at - FAILURES_AFTER_RESET).max(0),
+            forgotten_ms: limits.forgotten_ms(),
             code_attempts: limits.attempts,
         }
     }
@@ -138,21 +176,36 @@ impl<'a> Attempt<'a> {
 pub(super) struct Past {
     pub failures: i64,
     pub last_judged_at: Timestamp,
-    /// The attempt comes from a device that signed in to this phone's account before.
-    pub known_device: bool,
 }
 
-/// The consecutive failures that this attempt adds to, or why it is not judged.
-pub(super) fn judge(past: Option<Past>, attempt: &Attempt<'_>) -> Result<i64, Throttle> {
-    let Some(past) = past else { return Ok(0) };
+/// An attempt that may be judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    /// The consecutive failures that it adds to.
+    pub failures: i64,
+    /// Whether it counts for a known device that has a budget left.
+    pub by_device: bool,
+}
+
+/// Whether this attempt is judged, or why not. `by_device`: it comes from a known device that has a budget left.
+pub(super) fn judge(
+    past: Option<Past>,
+    by_device: bool,
+    attempt: &Attempt<'_>,
+) -> Result<Judged, Throttle> {
+    let judged = |failures| Ok(Judged { failures, by_device });
+    let Some(past) = past else { return judged(0) };
     let now = attempt.now;
     let reset_at = (attempt.reset_ms > 0).then(|| past.last_judged_at.plus_ms(attempt.reset_ms));
     if reset_at.is_some_and(|at| now >= at) {
-        return Ok(0);
+        let is_forgotten = past.failures < attempt.free_failures
+            || now >= past.last_judged_at.plus_ms(attempt.forgotten_ms);
+        return judged(if is_forgotten { 0 } else { past.failures.min(attempt.most_after_reset) });
     }
-    if past.failures >= attempt.max_failures
-        || (past.failures >= attempt.max_of_strangers && !past.known_device)
-    {
+    if by_device {
+        return judged(past.failures);
+    }
+    if past.failures >= attempt.lock_at {
         return Err(Throttle::Locked { until: reset_at });
     }
     if past.failures >= attempt.free_failures {
@@ -164,7 +217,25 @@ pub(super) fn judge(past: Option<Past>, attempt: &Attempt<'_>) -> Result<i64, Th
             return Err(Throttle::Delayed { until });
         }
     }
-    Ok(past.failures)
+    judged(past.failures)
+}
+
+/// Whether the attempt comes from a known device that has a budget left. No query for any other.
+pub(super) async fn by_device(work: &mut Work, attempt: &Attempt<'_>) -> Result<bool, sqlx::Error> {
+    let (Some(user), Some(device)) = (attempt.known_device, attempt.device_key) else {
+        return Ok(false);
+    };
+    let sql = "SELECT 1 AS known FROM users WHERE id = $1 AND phone_number = $2 AND NOT EXISTS (
+             SELECT 1 FROM device_guesses WHERE device = $3 AND scope = $4 AND expires_at > $5 AND failures >= $6)";
+    let args = args![
+        user,
+        attempt.phone_number,
+        device,
+        attempt.kind,
+        attempt.now,
+        attempt.device_failures
+    ];
+    Ok(work.optional(sql, args).await?.is_some())
 }
 
 /// Copies a phone's count from the key that it had under the previous secret, so that a rotation forgets no failures
@@ -176,19 +247,29 @@ pub(super) async fn carry_over(work: &mut Work, attempt: &Attempt<'_>) -> Result
     let kept = work.optional(sql, args![former, attempt.kind]).await?;
     let Some(kept) = kept else { return Ok(()) };
     let (failures, last): (i64, _) = (kept.get("failures")?, kept.time("last_judged_at")?);
+    // A few failures judged before the reset are over; more are, when they are old enough to be forgotten.
     let resets = attempt.reset_ms > 0;
-    if resets && attempt.now >= last.plus_ms(attempt.reset_ms) {
+    let over = |ms: i64| resets.then(|| attempt.now.plus_ms(-ms));
+    let (reset, forgotten) = (over(attempt.reset_ms), over(attempt.forgotten_ms));
+    let is_over = |before: Option<Timestamp>| before.is_some_and(|before| last <= before);
+    if is_over(forgotten) || (failures < attempt.free_failures && is_over(reset)) {
         return Ok(());
     }
-    // Failures judged before this time are over.
-    let over_before = resets.then(|| attempt.now.plus_ms(-attempt.reset_ms));
     let sql = "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (phone_key, kind) DO UPDATE SET
-             failures = CASE WHEN guesses.failures < $3 OR guesses.last_judged_at <= $5 THEN $3 ELSE guesses.failures END,
+             failures = CASE WHEN guesses.failures < $3 OR guesses.last_judged_at <= $6
+                 OR (guesses.failures < $7 AND guesses.last_judged_at <= $5) THEN $3 ELSE guesses.failures END,
              last_judged_at = CASE WHEN guesses.last_judged_at < $4 THEN $4 ELSE guesses.last_judged_at END";
-    work.run(sql, args![attempt.phone_key, attempt.kind, failures, last, over_before])
-        .await
-        .map(drop)
+    let args = args![
+        attempt.phone_key,
+        attempt.kind,
+        failures,
+        last,
+        reset,
+        forgotten,
+        attempt.free_failures
+    ];
+    work.run(sql, args).await.map(drop)
 }
 
 /// [`carry_over`] in a transaction of its own, before a single statement that knows one key.
@@ -206,37 +287,47 @@ pub(super) async fn carry_over_alone(
 pub(super) async fn check_locked(
     work: &mut Work,
     attempt: &Attempt<'_>,
-) -> Result<Result<i64, Throttle>, sqlx::Error> {
+) -> Result<Result<Judged, Throttle>, sqlx::Error> {
     carry_over(work, attempt).await?;
     let sql = "UPDATE guesses SET failures = failures WHERE phone_key = $1 AND kind = $2
-             RETURNING failures, last_judged_at,
-                 EXISTS (SELECT 1 FROM users WHERE id = $3 AND phone_number = $4) AS known_device";
-    let row = work
-        .optional(
-            sql,
-            args![attempt.phone_key, attempt.kind, attempt.known_device, attempt.phone_number],
-        )
-        .await?;
+             RETURNING failures, last_judged_at";
+    let row = work.optional(sql, args![attempt.phone_key, attempt.kind]).await?;
     let past = row.as_ref().map(past).transpose()?;
-    Ok(judge(past, attempt))
+    let by_device = by_device(work, attempt).await?;
+    Ok(judge(past, by_device, attempt))
 }
 
-pub(super) fn past(row: &sql::Row) -> Result<Past, sqlx::Error> {
-    Ok(Past {
-        failures: row.get("failures")?,
-        last_judged_at: row.time("last_judged_at")?,
-        known_device: row.get("known_device")?,
-    })
+/// Like [`check_locked`], but changes nothing and locks nothing.
+pub(super) async fn check(
+    work: &mut Work,
+    attempt: &Attempt<'_>,
+) -> Result<Result<Judged, Throttle>, sqlx::Error> {
+    let sql = "SELECT failures, last_judged_at FROM guesses WHERE phone_key = $1 AND kind = $2";
+    let row = work.optional(sql, args![attempt.phone_key, attempt.kind]).await?;
+    let past = row.as_ref().map(past).transpose()?;
+    let by_device = by_device(work, attempt).await?;
+    Ok(judge(past, by_device, attempt))
 }
 
-/// Whether a code's attempts are exhausted by the database's count.
+fn past(row: &sql::Row) -> Result<Past, sqlx::Error> {
+    Ok(Past { failures: row.get("failures")?, last_judged_at: row.time("last_judged_at")? })
+}
+
+/// Whether a code's attempts are exhausted by the database's count: those of `device`, or those of everybody else.
 pub(super) async fn code_is_exhausted(
     work: &mut Work,
     code: CodeId,
     attempts: u32,
+    device: Option<&str>,
 ) -> Result<bool, sqlx::Error> {
-    let sql = "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2";
-    Ok(work.optional(sql, args![code, attempts]).await?.is_some())
+    let row = if let Some(device) = device {
+        let sql = "SELECT 1 AS spent FROM device_guesses WHERE device = $1 AND scope = $2 AND failures >= $3";
+        work.optional(sql, args![device, code.to_string().as_str(), attempts]).await?
+    } else {
+        let sql = "SELECT 1 AS spent FROM code_guesses WHERE code_id = $1 AND failures >= $2";
+        work.optional(sql, args![code, attempts]).await?
+    };
+    Ok(row.is_some())
 }
 
 /// Resets the consecutive failures after a success, also those under the previous secret.

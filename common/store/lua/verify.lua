@@ -7,7 +7,9 @@ local wait = count_login(2, call.addresses, now, call.member)
 if wait then return { 'limited', int(wait) } end
 
 local named = call.request_id or ''
-local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'digest', 'channel', 'r:' .. named, 'was:' .. named, 'tries')
+-- A known device's attempts at a code are counted apart from everybody else's.
+local counter = call.device and 'd:' .. call.device or 'tries'
+local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'digest', 'channel', 'r:' .. named, 'was:' .. named, counter)
 local unexpired = code[1] and tonumber(code[2]) > now
 local live = unexpired and code[3] ~= '1'
 local void = redis.call('HMGET', KEYS[2], 'guesses', 'until')
@@ -20,9 +22,9 @@ if call.request_id and not (live and code[6] or unexpired and not live and code[
 end
 
 if live then
-  local tries = redis.call('HINCRBY', KEYS[1], 'tries', 1)
+  local tries = redis.call('HINCRBY', KEYS[1], counter, 1)
   if tries > attempts then
-    redis.call('HSET', KEYS[1], 'tries', attempts)
+    redis.call('HSET', KEYS[1], counter, attempts)
     return { 'exhausted', code[1], int(now), code[2] }
   end
   if code[4] and code[4] == call.digest then

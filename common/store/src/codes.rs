@@ -51,12 +51,13 @@ operations! { Codes {
     fn verify(check: &Verify<'_>) -> CheckOutcome => verify;
 
     /// Refunds a counted attempt that was not judged in the end (a wait was in force, or the database was away).
-    fn refund(phone: &PhoneKey, scope: Scope, refund: Refund) -> () => refund;
+    /// `device` as in [`Verify`].
+    fn refund(phone: &PhoneKey, scope: Scope, refund: Refund, device: Option<&str>) -> () => refund;
 
-    /// Records that a code has no attempts left: the database counts `attempts` of them, and a store that was restarted
+    /// Records that a code has no attempts left, for this known device or for everybody else: the database counts `attempts` of them, and a store that was restarted
     /// may have counted fewer. From then on checks and requests are answered as for any exhausted code (contract,
     /// ruling 28).
-    fn mark_exhausted(phone: &PhoneKey, scope: Scope, code: CodeId, attempts: u32) -> () => mark_exhausted;
+    fn mark_exhausted(phone: &PhoneKey, scope: Scope, code: CodeId, attempts: u32, device: Option<&str>) -> () => mark_exhausted;
 
     /// Forgets what an account leaves under its phone (its code, kept messages, first answers) and the number that its
     /// user requested to change to; unsent messages for the code become unwanted. Two things stay: the times at which

@@ -226,6 +226,10 @@ pub struct Verify<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
     pub attempts: u32,
+    /// The known device that makes the attempt and has a budget left, by the name that it is counted under: its attempts
+    /// at a code are counted apart from everybody else's (contract, ruling 39).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<&'a str>,
     /// A code's lifetime: how long attempts on a phone without a code are remembered.
     pub ttl_ms: i64,
     /// As in [`Admit`], with the logins a minute.
@@ -278,6 +282,8 @@ pub struct Matched {
 pub enum Closing {
     /// A correct check used it, and answered this request.
     Used(Option<RequestId>),
+    /// The same by a known device, whose attempts are counted apart.
+    UsedByDevice(Option<RequestId>),
     /// A correct check was refused because the code had been used before: it counts as failed.
     Refused,
 }
@@ -285,16 +291,16 @@ pub enum Closing {
 impl Closing {
     pub(super) const fn verified(self) -> Option<RequestId> {
         match self {
-            Self::Used(verified) => verified,
+            Self::Used(verified) | Self::UsedByDevice(verified) => verified,
             Self::Refused => None,
         }
     }
 
-    /// How many of the code's attempts were no failure.
+    /// How many of the attempts that everybody shares were no failure.
     pub(super) const fn successes(self) -> u32 {
         match self {
             Self::Used(_) => 1,
-            Self::Refused => 0,
+            Self::UsedByDevice(_) | Self::Refused => 0,
         }
     }
 }

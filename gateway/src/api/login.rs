@@ -1,6 +1,8 @@
 //! `POST /v1/login`: exchanges a phone number and its code for a session and tokens.
 
-use accounts::{Denied, LiveSession, LoginKey, LoginOutcome, Method, SignIn, UsedCode};
+use accounts::{
+    AttemptKind, Denied, LiveSession, LoginKey, LoginOutcome, Method, SignIn, UsedCode,
+};
 use axum::Json;
 use axum::extract::State;
 use domain::code::Code;
@@ -14,7 +16,7 @@ use crate::api::me::profile::UserView;
 use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::check::{CodeCheck, Redeemed};
-use crate::codes::claimed_phone::ClaimedPhone;
+use crate::codes::claimed_phone::{ClaimedPhone, Device};
 use crate::codes::matched_code::MatchedCode;
 use crate::codes::refusals::count_check;
 use crate::codes::repeated_login::RepeatedLogin;
@@ -81,11 +83,8 @@ impl Login {
         let phone = app.phone(&writing)?;
         let code = Code::parse(&digits, length)
             .ok_or_else(|| ApiError::field("otp", "invalid", "This is not a code."))?;
-        let now = app.engines.clock.now();
-        let known_device = device_token
-            .as_ref()
-            .and_then(|token| device_token::check(&app.engines.keys, token, &phone, now));
-        let claimed = ClaimedPhone::new(app, phone, known_device);
+        let device = Device::by_token(app, &phone, device_token.as_deref());
+        let claimed = ClaimedPhone::new(app, phone, device);
         Ok(Self { claimed, code, request_id, device_token, jkt })
     }
 
@@ -108,7 +107,10 @@ impl Login {
         key: Option<LoginKey<'_>>,
     ) -> Result<LiveSession, ApiError> {
         let Self { claimed, code, request_id, .. } = self;
-        let check = CodeCheck { app, claimed, scope: Scope::Login, code, request_id: *request_id };
+        let now = app.engines.clock.now();
+        let device = claimed.counted_device(app, AttemptKind::Code, now).await?;
+        let scope = Scope::Login;
+        let check = CodeCheck { app, claimed, scope, code, request_id: *request_id, device };
         let outcome = check
             .redeem(caller, async |matched| self.exchange(app, caller, key, matched).await)
             .await?;

@@ -1,14 +1,14 @@
 //! Checks a code and redeems it: the attempt is counted in Redis before the comparison and in the database before the
 //! answer (P4).
 
-use accounts::{AttemptKind, Denied, Throttle};
+use accounts::{AttemptKind, Counted, Denied, Throttle};
 use domain::code::Code;
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, RequestId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Limit;
 use guard::Destination;
-use store::{CheckOutcome, Closing, Refund, Scope, Verify};
+use store::{CheckOutcome, Closing, Matched, Refund, Scope, Verify};
 
 use crate::app::App;
 use crate::codes::caller::Caller;
@@ -24,6 +24,8 @@ pub(crate) struct CodeCheck<'a> {
     pub scope: Scope,
     pub code: &'a Code,
     pub request_id: Option<RequestId>,
+    /// The known device that the attempt is counted for, while it has a budget left (contract, ruling 39).
+    pub device: Option<&'a str>,
 }
 
 /// What a code was exchanged for.
@@ -47,7 +49,11 @@ impl CodeCheck<'_> {
         let code = matched.code.code_id;
         match exchange(&matched).await {
             Ok(Ok(Redeemed { outcome, verified })) => {
-                self.close(code, Closing::Used(verified)).await;
+                let closing = match self.device {
+                    Some(_) => Closing::UsedByDevice(verified),
+                    None => Closing::Used(verified),
+                };
+                self.close(code, closing).await;
                 Ok(outcome)
             }
             Ok(Err(Denied::Throttled(throttle))) => {
@@ -77,6 +83,7 @@ impl CodeCheck<'_> {
             )?,
             request_id: self.request_id,
             attempts: config.otp.attempts,
+            device: self.device,
             ttl_ms: config.otp.ttl_secs * 1000,
             addresses: &self.app.addresses(caller.ip, config.limits.logins_per_ip_minute),
         };
@@ -103,24 +110,28 @@ impl CodeCheck<'_> {
         mut attempts_left: u32,
         now: Timestamp,
     ) -> ApiError {
-        let failures = match self.count_failure(live, now).await {
-            Ok(failures) => failures,
-            Err(unjudged) => {
-                self.refund(live.map_or(Refund::NoCode, |(code, _)| Refund::CodeCheck(code))).await;
-                return unjudged;
-            }
-        };
+        let Counted { code_failures: failures, by_device, .. } =
+            match self.count_failure(live, now).await {
+                Ok(counted) => counted,
+                Err(unjudged) => {
+                    self.refund(live.map_or(Refund::NoCode, |(code, _)| Refund::CodeCheck(code)))
+                        .await;
+                    return unjudged;
+                }
+            };
         if let Some((code, expires_at)) = live {
             let attempts = self.app.config.otp.attempts;
+            // Its budget may have run out since it was read: then the database counted it among everybody else's.
+            let device = self.device.filter(|_| by_device);
             if failures > attempts {
                 // Redis counted fewer failures: it was restored or flushed, which does not lower this count.
-                self.mark_exhausted(code).await;
+                self.mark_exhausted(code, device).await;
                 return self.exhausted(expires_at, now).await;
             }
             let left = attempts - failures;
             if left == 0 && attempts_left > 0 {
                 // This was the last attempt; Redis would go on joining requests to a code that is refused.
-                self.mark_exhausted(code).await;
+                self.mark_exhausted(code, device).await;
             }
             attempts_left = attempts_left.min(left);
         }
@@ -128,8 +139,8 @@ impl CodeCheck<'_> {
         ApiError::OtpIncorrect { attempts_left }
     }
 
-    /// Counts a failed attempt in the database, where no flush of Redis can reset it (contract, ruling 28). Returns the
-    /// code's failures. Without a live code nothing is counted.
+    /// Counts a failed attempt in the database, where no flush of Redis can reset it (contract, ruling 28). Without a
+    /// live code nothing is counted.
     ///
     /// # Errors
     /// 429 if the attempt is not judged because of a wait. 503 while the database is away.
@@ -137,7 +148,7 @@ impl CodeCheck<'_> {
         &self,
         live: Option<(CodeId, Timestamp)>,
         now: Timestamp,
-    ) -> Result<u32, ApiError> {
+    ) -> Result<Counted, ApiError> {
         let counted = match live {
             Some(_) => {
                 let (claimant, limits) = (self.claimed.claimant(), self.app.attempt_limits());
@@ -146,30 +157,40 @@ impl CodeCheck<'_> {
             }
             None => match self.throttle(now).await? {
                 Some(throttle) => Err(throttle),
-                None => return Ok(0),
+                None => Ok(Counted::default()),
             },
         };
-        counted.map(|counted| counted.code_failures).map_err(|throttle| throttled(throttle, now))
+        counted.map_err(|throttle| throttled(throttle, now))
     }
 
     /// Answers a code that was right in Redis but not accepted by the database. If it was used before, by a concurrent
     /// login or one that Redis forgot, it is as wrong as any other. If its attempts are exhausted, the answer is the
     /// same as for every attempt at it.
     async fn used_before(&self, matched: &MatchedCode) -> ApiError {
-        let code = matched.code.code_id;
-        match self.app.attempts.code_is_exhausted(code, self.app.attempt_limits()).await {
-            Ok(true) => {
-                self.mark_exhausted(code).await;
-                self.exhausted(matched.code.expires_at, matched.code.now).await
+        let Matched { code_id: code, now, .. } = matched.code;
+        let (claimed, attempts) = (self.claimed, &self.app.attempts);
+        let exhausted = async {
+            // The budget of a known device may have run out since it was read: then everybody's count decides.
+            let device = match self.device {
+                Some(_) => claimed.counted_device(self.app, AttemptKind::Code, now).await?,
+                None => None,
+            };
+            let limits = self.app.attempt_limits();
+            Ok((attempts.code_is_exhausted(code, limits, device).await?, device))
+        };
+        match exhausted.await {
+            Ok((true, device)) => {
+                self.mark_exhausted(code, device).await;
+                self.exhausted(matched.code.expires_at, now).await
             }
-            Ok(false) => {
+            Ok((false, _)) => {
                 self.close(code, Closing::Refused).await;
                 count_check("used");
                 ApiError::OtpIncorrect { attempts_left: matched.code.attempts_left }
             }
             Err(error) => {
                 self.refund(Refund::CodeCheck(code)).await;
-                error.into()
+                EngineError::into(error)
             }
         }
     }
@@ -195,10 +216,11 @@ impl CodeCheck<'_> {
 
     /// Marks the code as exhausted in Redis, so that code requests also wait for its expiry (contract, rulings 3 and
     /// 28). If this fails, the next attempt finds the same count in the database.
-    async fn mark_exhausted(&self, code: CodeId) {
+    async fn mark_exhausted(&self, code: CodeId, device: Option<&str>) {
         let attempts = self.app.config.otp.attempts;
         let codes = &self.app.codes;
-        let marked = codes.mark_exhausted(&self.claimed.key, self.scope, code, attempts).await;
+        let marked =
+            codes.mark_exhausted(&self.claimed.key, self.scope, code, attempts, device).await;
         or_warn(marked, "cannot mark a code as exhausted in Redis");
     }
 
@@ -206,7 +228,7 @@ impl CodeCheck<'_> {
     /// attempt stays counted, which is the safe side.
     async fn refund(&self, refund: Refund) {
         let codes = &self.app.codes;
-        let refunded = codes.refund(&self.claimed.key, self.scope, refund).await;
+        let refunded = codes.refund(&self.claimed.key, self.scope, refund, self.device).await;
         or_warn(refunded, "cannot refund an attempt, it stays counted");
     }
 

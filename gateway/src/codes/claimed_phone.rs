@@ -1,26 +1,48 @@
 //! A phone that a client claims to own, and the keys that its attempts are counted under.
 
-use accounts::Claimant;
-use domain::ids::UserId;
+use accounts::{AttemptKind, Claimant, KnownDevice};
+use domain::engine_error::EngineError;
+use domain::ids::{SessionId, UserId};
 use domain::keys::PhoneKey;
 use domain::phone::Phone;
+use domain::timestamp::Timestamp;
 
 use crate::app::App;
+use crate::tokens::device_token;
 
 pub(crate) struct ClaimedPhone {
     pub phone: Phone,
     pub key: PhoneKey,
     /// As in [`Claimant`].
     pub former_key: Option<PhoneKey>,
-    /// As in [`Claimant`].
-    pub known_device: Option<UserId>,
+    device: Option<Device>,
+}
+
+/// As [`KnownDevice`].
+pub(crate) struct Device {
+    user: UserId,
+    key: String,
+}
+
+impl Device {
+    /// The device of a token that is good for this phone; a wrong or old token counts as none.
+    pub fn by_token(app: &App, phone: &Phone, token: Option<&str>) -> Option<Self> {
+        let (token, now) = (token?, app.engines.clock.now());
+        let user = device_token::check(&app.engines.keys, token, phone, now)?;
+        Some(Self { user, key: device_token::counted_as(token) })
+    }
+
+    /// The device of a live session of the phone's account.
+    pub fn by_session(user: UserId, session: SessionId) -> Self {
+        Self { user, key: device_token::counted_as(&session.to_string()) }
+    }
 }
 
 impl ClaimedPhone {
-    pub fn new(app: &App, phone: Phone, known_device: Option<UserId>) -> Self {
+    pub fn new(app: &App, phone: Phone, device: Option<Device>) -> Self {
         let keys = &app.engines.keys;
         let (key, former_key) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
-        Self { phone, key, former_key, known_device }
+        Self { phone, key, former_key, device }
     }
 
     pub fn claimant(&self) -> Claimant<'_> {
@@ -28,7 +50,19 @@ impl ClaimedPhone {
             phone_number: self.phone.e164(),
             phone_key: &self.key,
             former_key: self.former_key.as_ref(),
-            known_device: self.known_device,
+            known_device: self.device.as_ref().map(|d| KnownDevice { user: d.user, key: &d.key }),
         }
+    }
+
+    /// The name of the known device that an attempt is counted for, while it has a budget left (contract, ruling 39).
+    pub async fn counted_device(
+        &self,
+        app: &App,
+        kind: AttemptKind,
+        now: Timestamp,
+    ) -> Result<Option<&str>, EngineError> {
+        let (claimant, limits) = (self.claimant(), app.attempt_limits());
+        let counted = app.attempts.is_by_known_device(claimant, kind, limits, now).await?;
+        Ok(self.device.as_ref().filter(|_| counted).map(|device| device.key.as_str()))
     }
 }

@@ -15,7 +15,12 @@ contract!(
     p4_an_attempt_is_throttled_alike_where_it_is_asked_for_and_where_it_is_counted,
     p4_waits_begin_after_the_tenth_failure_and_double,
     p4_parallel_attempts_are_counted_one_after_the_other,
-    p4_a_tenth_of_the_failures_is_reserved_for_a_known_device,
+    f12_thirty_days_of_steady_guessing_are_ten_attempts_a_day,
+    f12_a_success_or_staff_restores_the_full_count,
+    f04_a_known_device_signs_in_while_strangers_are_locked_out,
+    f04_a_known_device_has_ten_failures_a_day_of_its_own,
+    f04_of_sixty_attempts_at_once_by_a_known_device_ten_are_judged,
+    f04_attempts_of_a_known_device_at_a_code_are_counted_apart,
     p4_a_device_is_known_only_while_its_account_has_the_phone,
     p4_only_a_success_resets_the_consecutive_failures,
     p4_codes_and_passwords_have_separate_counts,
@@ -39,7 +44,7 @@ const CASES: &[(u32, i64, bool, Next)] = &[
     (10, 0, false, Next::WaitFor(30)),
     (10, 29, false, Next::WaitFor(1)),
     (10, 30, false, Next::Judged { failures: 11 }),
-    (10, 0, true, Next::WaitFor(30)),
+    (10, 0, true, Next::Judged { failures: 11 }),
     (11, 0, false, Next::WaitFor(60)),
     (12, 0, false, Next::WaitFor(120)),
     (13, 0, false, Next::WaitFor(240)),
@@ -50,15 +55,21 @@ const CASES: &[(u32, i64, bool, Next)] = &[
     (40, 0, false, Next::WaitFor(900)),
     (89, 900, false, Next::Judged { failures: 90 }),
     (90, 900, false, Next::Locked),
-    (90, 899, true, Next::WaitFor(1)),
-    (90, 900, true, Next::Judged { failures: 91 }),
-    (99, 900, true, Next::Judged { failures: 100 }),
-    (100, 900, true, Next::Locked),
+    (90, 0, true, Next::Judged { failures: 91 }),
+    (100, 900, true, Next::Judged { failures: 101 }),
     (100, 900, false, Next::Locked),
-    (100, DAY - 1, true, Next::Locked),
-    (100, DAY, false, Next::Judged { failures: 1 }),
-    (90, DAY, false, Next::Judged { failures: 1 }),
-    (10, DAY, false, Next::Judged { failures: 1 }),
+    (100, DAY - 1, false, Next::Locked),
+    (100, DAY - 1, true, Next::Judged { failures: 101 }),
+    // After a lock that time alone opened, ten are judged until the next one (ruling 42).
+    (100, DAY, false, Next::Judged { failures: 81 }),
+    (90, DAY, false, Next::Judged { failures: 81 }),
+    (90, DAY, true, Next::Judged { failures: 81 }),
+    (80, DAY, false, Next::Judged { failures: 81 }),
+    (79, DAY, false, Next::Judged { failures: 80 }),
+    (10, DAY, false, Next::Judged { failures: 11 }),
+    (9, DAY, false, Next::Judged { failures: 1 }),
+    (90, 30 * DAY - 1, false, Next::Judged { failures: 81 }),
+    (90, 30 * DAY, false, Next::Judged { failures: 1 }),
 ];
 
 async fn p4_the_throttle_judges_every_attempt_alike(fixture: AccountsFixture) {
@@ -100,7 +111,9 @@ async fn p4_the_throttle_judges_every_attempt_alike(fixture: AccountsFixture) {
             .unwrap();
         let expected = match (throttle, next) {
             (Some(throttle), _) => Err(throttle),
-            (None, Next::Judged { failures }) => Ok(Counted { failures, code_failures: 0 }),
+            (None, Next::Judged { failures }) => {
+                Ok(Counted { failures, code_failures: 0, by_device: known })
+            }
             (None, _) => unreachable!(),
         };
         assert_eq!(outcome, expected, "attempt for {case:?}");
@@ -110,13 +123,14 @@ async fn p4_the_throttle_judges_every_attempt_alike(fixture: AccountsFixture) {
             signed_in(fixture.db.accounts.sign_in(sign_in).await.unwrap());
         }
     }
-    // Without a reset only a success or staff unlocks a phone; a small maximum reserves nothing for a known device.
+    // Without a reset only a success or staff unlocks a phone; a small maximum puts nothing beyond the lock.
     let phone = Phone::new();
     let (user, _) = fixture.signed_in(&phone).await;
     for (max_failures, failures, known, open) in [
-        (100, 100, true, false),
+        (100, 100, false, false),
         (9, 8, false, true),
-        (9, 9, true, false),
+        (9, 9, false, false),
+        (9, 9, true, true),
         (20, 17, false, true),
         (20, 18, false, false),
         (20, 18, true, true),
@@ -159,11 +173,23 @@ async fn p4_an_attempt_is_throttled_alike_where_it_is_asked_for_and_where_it_is_
         let strangers = max_failures - max_failures / 10;
         let near = [0, 1, 9, 10, 11, 14, 15, 50, strangers - 1, strangers, max_failures - 1];
         for failures in near.into_iter().chain([max_failures, max_failures + 1]) {
-            for ago_ms in [0, 29_999, 30_000, 479_999, 899_999, 900_000, 86_399_999, 86_400_000] {
+            for ago_ms in [
+                0,
+                29_999,
+                30_000,
+                479_999,
+                899_999,
+                900_000,
+                86_399_999,
+                86_400_000,
+                2_592_000_000,
+            ] {
                 let (known, reset) = ((failures + max_failures) % 2 == 0, ago_ms % 2 == 0);
                 let failure_reset_secs = if reset { DAY } else { 0 };
                 let limits = AttemptLimits { max_failures, failure_reset_secs, ..LIMITS };
-                let claimant = if known { phone.known(user.id) } else { phone.stranger() };
+                let device = format!("{max_failures} {failures} {ago_ms}");
+                let claimant =
+                    if known { phone.device(user.id, &device) } else { phone.stranger() };
                 let (key, at) = (&phone.key, now.plus_ms(-ago_ms).ms());
                 let set = format!(
                     "INSERT INTO guesses VALUES ('{key}', 'code', {failures}, {at})
@@ -189,7 +215,7 @@ async fn p4_waits_begin_after_the_tenth_failure_and_double(fixture: AccountsFixt
     };
     let mut now = fixture.now();
     for n in 1..=10 {
-        let counted = Ok(Counted { failures: n, code_failures: 0 });
+        let counted = Ok(Counted { failures: n, code_failures: 0, by_device: false });
         assert_eq!(attempt(now).await.unwrap(), counted);
     }
     for (n, wait) in [(11, 30), (12, 60), (13, 120), (14, 240), (15, 480), (16, 900), (17, 900)] {
@@ -199,7 +225,10 @@ async fn p4_waits_begin_after_the_tenth_failure_and_double(fixture: AccountsFixt
             assert_eq!(attempt(early).await.unwrap(), throttled, "before the {n}th");
         }
         now = until;
-        assert_eq!(attempt(now).await.unwrap(), Ok(Counted { failures: n, code_failures: 0 }));
+        assert_eq!(
+            attempt(now).await.unwrap(),
+            Ok(Counted { failures: n, code_failures: 0, by_device: false })
+        );
     }
 }
 
@@ -220,7 +249,7 @@ async fn p4_parallel_attempts_are_counted_one_after_the_other(fixture: AccountsF
     let mut counted: Vec<_> = attempts
         .iter()
         .filter_map(|attempt| match attempt.as_ref().unwrap() {
-            Ok(Counted { failures, code_failures }) => Some((*failures, *code_failures)),
+            Ok(Counted { failures, code_failures, .. }) => Some((*failures, *code_failures)),
             _ => None,
         })
         .collect();
@@ -236,7 +265,59 @@ async fn p4_parallel_attempts_are_counted_one_after_the_other(fixture: AccountsF
     );
 }
 
-async fn p4_a_tenth_of_the_failures_is_reserved_for_a_known_device(fixture: AccountsFixture) {
+/// Whoever guesses as soon as it is judged again, or only as often as nobody notices, for thirty days: a sweep runs each
+/// day, as in life.
+async fn f12_thirty_days_of_steady_guessing_are_ten_attempts_a_day(fixture: AccountsFixture) {
+    let attempts = &fixture.db.attempts;
+    let kind = AttemptKind::Code;
+    // How many attempts before each pause, at most.
+    for at_once in [1000, 9, 50, 89] {
+        let phone = Phone::new();
+        let begin = fixture.now();
+        let (mut now, mut judged) = (begin, 0);
+        while now < begin.plus_secs(30 * DAY) {
+            for _ in 0..at_once {
+                match attempts
+                    .record_failure(phone.stranger(), kind, None, LIMITS, now)
+                    .await
+                    .unwrap()
+                {
+                    Ok(_) => judged += 1,
+                    Err(Throttle::Delayed { until }) => now = until,
+                    Err(_) => break,
+                }
+            }
+            now = now.plus_secs(DAY);
+            fixture.db.sweeper.sweep(LIMITS, now).await.unwrap();
+        }
+        println!("{judged} of {at_once} at once are judged in thirty days");
+        // The first hundred failures in a row less those reserved, then ten a day.
+        assert!(judged <= 90 + 29 * 10, "{judged} with {at_once} at once");
+    }
+}
+
+async fn f12_a_success_or_staff_restores_the_full_count(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, _) = fixture.signed_in(&phone).await;
+    let failed = |failures| Ok(Counted { failures, code_failures: 0, by_device: false });
+    fixture.set_failures(&phone, 90, DAY).await;
+    assert_eq!(fixture.attempt(phone.stranger(), None).await, failed(81));
+    fixture.advance(900);
+    fixture.signed_in(&phone).await;
+    assert_eq!(fixture.attempt(phone.stranger(), None).await, failed(1));
+    fixture.set_failures(&phone, 90, 0).await;
+    let sign_in = SignIn {
+        claimant: phone.device(user.id, "mine"),
+        ..fixture.new_sign_in(&phone, fixture.code())
+    };
+    signed_in(fixture.db.accounts.sign_in(sign_in).await.unwrap());
+    assert_eq!(fixture.attempt(phone.stranger(), None).await, failed(1));
+    fixture.set_failures(&phone, 90, 0).await;
+    fixture.db.attempts.reset_failures(&phone.key, None, "staff:1", fixture.now()).await.unwrap();
+    assert_eq!(fixture.attempt(phone.stranger(), None).await, failed(1));
+}
+
+async fn f04_a_known_device_signs_in_while_strangers_are_locked_out(fixture: AccountsFixture) {
     let phone = Phone::new();
     let (user, _) = fixture.signed_in(&phone).await;
     fixture.set_failures(&phone, 90, 1000).await;
@@ -254,8 +335,103 @@ async fn p4_a_tenth_of_the_failures_is_reserved_for_a_known_device(fixture: Acco
     signed_in(fixture.db.accounts.sign_in(sign_in).await.unwrap());
     assert_eq!(
         fixture.attempt(phone.stranger(), None).await,
-        Ok(Counted { failures: 1, code_failures: 0 })
+        Ok(Counted { failures: 1, code_failures: 0, by_device: false })
     );
+}
+
+/// Counts a failure without a code, with no reset by time.
+async fn fail(
+    fixture: &AccountsFixture,
+    claimant: Claimant<'_>,
+    kind: AttemptKind,
+) -> Result<Counted, Throttle> {
+    let limits = AttemptLimits { failure_reset_secs: 0, ..LIMITS };
+    let attempts = &fixture.db.attempts;
+    attempts.record_failure(claimant, kind, None, limits, fixture.now()).await.unwrap()
+}
+
+async fn f04_a_known_device_has_ten_failures_a_day_of_its_own(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, _) = fixture.signed_in(&phone).await;
+    let (mine, other) = (phone.device(user.id, "mine"), phone.device(user.id, "other"));
+    let locked = Err(Throttle::Locked { until: None });
+    let mut failures = 90;
+    let counted = |n: u32| Ok(Counted { failures: n, code_failures: 0, by_device: true });
+    fixture.set_failures(&phone, failures, 0).await;
+    for day in 0..2 {
+        assert_eq!(fail(&fixture, phone.stranger(), AttemptKind::Code).await, locked, "{day}");
+        for _ in 0..10 {
+            failures += 1;
+            assert_eq!(fail(&fixture, mine, AttemptKind::Code).await, counted(failures));
+        }
+        // From then on it is as anybody; another device, and passwords, have budgets of their own.
+        assert_eq!(fail(&fixture, mine, AttemptKind::Code).await, locked, "{day}");
+        failures += 1;
+        assert_eq!(fail(&fixture, other, AttemptKind::Code).await, counted(failures));
+        let password = fail(&fixture, mine, AttemptKind::Password).await.unwrap();
+        assert!(password.by_device, "{password:?}");
+        fixture.advance(DAY - 60);
+        assert_eq!(fail(&fixture, mine, AttemptKind::Code).await, locked, "before its day is over");
+        fixture.db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();
+        assert_eq!(fail(&fixture, mine, AttemptKind::Code).await, locked, "after a sweep");
+        fixture.advance(60);
+    }
+    // What is over is swept.
+    fixture.advance(3 * DAY);
+    fixture.db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();
+    let left = "SELECT count(*) FROM device_guesses";
+    assert_eq!(fixture.raw().await.number(left).await, 0);
+}
+
+async fn f04_of_sixty_attempts_at_once_by_a_known_device_ten_are_judged(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, _) = fixture.signed_in(&phone).await;
+    fixture.set_failures(&phone, 95, 0).await;
+    let mine = phone.device(user.id, "mine");
+    let attempts = join_all((0..60).map(|_| fail(&fixture, mine, AttemptKind::Code))).await;
+    let mut judged: Vec<_> = attempts
+        .iter()
+        .filter_map(|attempt| attempt.map(|counted| counted.failures).ok())
+        .collect();
+    judged.sort_unstable();
+    assert_eq!(judged, (96..=105).collect::<Vec<_>>());
+}
+
+async fn f04_attempts_of_a_known_device_at_a_code_are_counted_apart(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, _) = fixture.signed_in(&phone).await;
+    let (mine, other) = (phone.device(user.id, "mine"), phone.device(user.id, "other"));
+    let limits = LIMITS;
+    let is_exhausted = async |code: accounts::UsedCode, device: Option<&str>| {
+        fixture.db.attempts.code_is_exhausted(code.id, limits, device).await.unwrap()
+    };
+    let sign_in = async |code, claimant| {
+        let sign_in = SignIn { claimant, ..fixture.new_sign_in(&phone, code) };
+        fixture.db.accounts.sign_in(sign_in).await.unwrap()
+    };
+    // Strangers exhaust the code: a known device's own attempts are left, and not one more.
+    let code = fixture.code();
+    for _ in 0..5 {
+        fixture.attempt(phone.stranger(), Some(code)).await.unwrap();
+    }
+    for n in 1..=5 {
+        assert!(is_exhausted(code, None).await && !is_exhausted(code, Some("mine")).await);
+        let counted = fixture.attempt(mine, Some(code)).await.unwrap();
+        assert_eq!((counted.code_failures, counted.by_device), (n, true));
+    }
+    assert!(is_exhausted(code, Some("mine")).await);
+    assert_eq!(sign_in(code, mine).await, Err(Denied::CodeUsed));
+    fixture.advance(60);
+    assert_eq!(sign_in(code, phone.stranger()).await, Err(Denied::CodeUsed));
+    signed_in(sign_in(code, other).await);
+    assert_eq!(sign_in(code, other).await, Err(Denied::CodeUsed), "once (P3)");
+    // A known device that exhausts its own takes none of the others'.
+    let code = fixture.code();
+    for _ in 0..5 {
+        fixture.attempt(mine, Some(code)).await.unwrap();
+    }
+    assert!(!is_exhausted(code, None).await);
+    signed_in(sign_in(code, phone.stranger()).await);
 }
 
 async fn p4_a_device_is_known_only_while_its_account_has_the_phone(fixture: AccountsFixture) {
@@ -288,10 +464,10 @@ async fn p4_only_a_success_resets_the_consecutive_failures(fixture: AccountsFixt
     }
     fixture.db.accounts.delete(user.id, "gone", &[], "cli", fixture.now()).await.unwrap();
     fixture.db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();
-    let fourth = Ok(Counted { failures: 4, code_failures: 1 });
+    let fourth = Ok(Counted { failures: 4, code_failures: 1, by_device: false });
     assert_eq!(fixture.attempt(phone.stranger(), Some(fixture.code())).await, fourth);
     fixture.signed_in(&phone).await;
-    let first = Ok(Counted { failures: 1, code_failures: 0 });
+    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false });
     assert_eq!(fixture.attempt(phone.stranger(), None).await, first);
 }
 
@@ -346,9 +522,9 @@ async fn p4_a_failure_concurrent_with_a_success_is_counted_after_it_on_the_engin
         success.commit().await.unwrap();
     };
     let (counted, ()) = tokio::join!(failure, sign_in);
-    assert_eq!(counted, Ok(Counted { failures: 1, code_failures: 0 }));
+    assert_eq!(counted, Ok(Counted { failures: 1, code_failures: 0, by_device: false }));
     let next = fixture.attempt(phone.stranger(), None).await;
-    assert_eq!(next, Ok(Counted { failures: 2, code_failures: 0 }));
+    assert_eq!(next, Ok(Counted { failures: 2, code_failures: 0, by_device: false }));
 }
 
 async fn staff_unlocks_a_phone(fixture: AccountsFixture) {
@@ -488,12 +664,18 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(fixture: AccountsFixture
     // Under both keys, while services change over one after the other: the larger count applies. An expired one stays
     // expired.
     let phone = rotated(AttemptKind::Code).await;
-    for (before, now, counted) in
-        [((4, 0), (3, 0), 5), ((3, 0), (4, 0), 5), ((50, DAY), (3, 0), 4), ((2, 0), (60, DAY), 3)]
-    {
+    for (before, now, counted) in [
+        ((4, 0), (3, 0), 5),
+        ((3, 0), (4, 0), 5),
+        ((9, DAY), (3, 0), 4),
+        ((2, 0), (9, DAY), 3),
+        ((50, 30 * DAY), (3, 0), 4),
+        ((2, 0), (60, 30 * DAY), 3),
+        ((80, DAY), (3, DAY), 81),
+    ] {
         fixture.set_failures(&phone.before, before.0, before.1).await;
         fixture.set_failures(&phone.now, now.0, now.1).await;
-        let counted = Ok(Counted { failures: counted, code_failures: 0 });
+        let counted = Ok(Counted { failures: counted, code_failures: 0, by_device: false });
         assert_eq!(fixture.attempt(phone.claimant(), None).await, counted, "{before:?} {now:?}");
     }
 
@@ -513,7 +695,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(fixture: AccountsFixture
         SignIn { claimant: phone.claimant(), ..fixture.new_sign_in(&phone.now, fixture.code()) };
     let outcome = fixture.db.accounts.sign_in(sign_in).await.unwrap();
     assert!(matches!(outcome, Ok(LoginOutcome::SignedIn { .. })));
-    let first = Ok(Counted { failures: 1, code_failures: 0 });
+    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false });
     assert_eq!(fixture.attempt(phone.claimant(), None).await, first);
     assert_eq!(fixture.attempt(phone.before.stranger(), None).await, first);
 
@@ -524,6 +706,6 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(fixture: AccountsFixture
         .reset_failures(&phone.now.key, Some(&phone.before.key), "cli", fixture.now())
         .await;
     assert!(opened.unwrap());
-    let first = Ok(Counted { failures: 1, code_failures: 0 });
+    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false });
     assert_eq!(fixture.attempt(phone.claimant(), None).await, first);
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use accounts::{
     Accounts, AttemptKind, AttemptLimits, Attempts, Audit, Blocks, Claimant, Counted, Denied,
-    GuardHistory, LoginOutcome, Method, NewSession, Outbox, PasswordChange, Presented, Session,
-    Sessions, SignIn, Sweeper, Throttle, UsedCode, User,
+    GuardHistory, KnownDevice, LoginOutcome, Method, NewSession, Outbox, PasswordChange, Presented,
+    Session, Sessions, SignIn, Sweeper, Throttle, UsedCode, User,
 };
 use domain::clock::Clock;
 use domain::ids::{CodeId, SessionId, UserId};
@@ -106,7 +106,11 @@ impl Phone {
     }
 
     pub fn known(&self, user: UserId) -> Claimant<'_> {
-        Claimant { known_device: Some(user), ..self.stranger() }
+        self.device(user, "a device")
+    }
+
+    pub fn device<'a>(&'a self, user: UserId, key: &'a str) -> Claimant<'a> {
+        Claimant { known_device: Some(KnownDevice { user, key }), ..self.stranger() }
     }
 }
 

@@ -133,6 +133,7 @@ impl CodesFixture {
             digest: digits,
             request_id: None,
             attempts: ATTEMPTS,
+            device: None,
             ttl_ms: TTL_MS,
             addresses: &self.addresses,
         }
@@ -206,6 +207,8 @@ on_both!(
     p4_a_refunded_attempt_can_be_made_again,
     p4_a_correct_check_that_was_refused_counts_as_failed,
     p4_a_code_exhausted_in_the_database_is_exhausted,
+    f04_a_known_device_has_attempts_of_its_own_at_a_code,
+    f04_of_two_hundred_checks_at_once_by_a_known_device_five_are_compared,
     p4_attempts_without_a_code_look_alike_and_block_no_request,
     p5_a_resend_gives_the_same_code_and_moves_no_expiry,
     p5_a_used_code_sends_no_text,
@@ -412,7 +415,7 @@ async fn p4_a_refunded_attempt_can_be_made_again(fixture: CodesFixture) {
         fixture
             .store
             .codes()
-            .refund(&fixture.phone, Scope::Login, Refund::CodeCheck(code))
+            .refund(&fixture.phone, Scope::Login, Refund::CodeCheck(code), None)
             .await
             .unwrap();
     };
@@ -453,7 +456,7 @@ async fn p4_a_code_exhausted_in_the_database_is_exhausted(fixture: CodesFixture)
         fixture
             .store
             .codes()
-            .mark_exhausted(&fixture.phone, Scope::Login, code, ATTEMPTS)
+            .mark_exhausted(&fixture.phone, Scope::Login, code, ATTEMPTS, None)
             .await
             .unwrap();
     };
@@ -474,6 +477,76 @@ async fn p4_a_code_exhausted_in_the_database_is_exhausted(fixture: CodesFixture)
     fixture.issue(&next, "654321").await;
     mark_exhausted(asked.code).await;
     assert_eq!(fixture.left_after("000000").await, Some(4), "a new code has its own attempts");
+}
+
+async fn f04_a_known_device_has_attempts_of_its_own_at_a_code(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    let codes = fixture.store.codes();
+    let attempt = async |digits: &str, device: &'static str| {
+        let check = Verify { device: Some(device), ..fixture.verify(digits) };
+        codes.verify(&check).await.unwrap()
+    };
+    let left = |judged: CheckOutcome| match judged {
+        CheckOutcome::Wrong { attempts_left, .. } => Some(attempts_left),
+        CheckOutcome::Matched(Matched { attempts_left, .. }) => Some(attempts_left),
+        _ => None,
+    };
+    for _ in 0..5 {
+        fixture.attempt("000000").await;
+    }
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Exhausted { .. }));
+    for expected in [4, 3, 2, 1] {
+        assert_eq!(left(attempt("000000", "mine").await), Some(expected));
+    }
+    let right = attempt("123456", "mine").await;
+    assert!(matches!(right, CheckOutcome::Matched(Matched { attempts_left: 0, .. })), "{right:?}");
+    assert!(matches!(attempt("123456", "mine").await, CheckOutcome::Exhausted { .. }));
+    // Another device has its own; a refund and an end concern the device that they name.
+    assert_eq!(left(attempt("000000", "other").await), Some(4));
+    let refund = async |device: Option<&str>| {
+        let refund = Refund::CodeCheck(asked.code);
+        codes.refund(&fixture.phone, Scope::Login, refund, device).await.unwrap();
+    };
+    refund(Some("mine")).await;
+    assert_eq!(left(attempt("000000", "mine").await), Some(0));
+    refund(Some("other")).await;
+    assert_eq!(left(attempt("000000", "other").await), Some(4));
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Exhausted { .. }));
+    let device = Some("other");
+    codes.mark_exhausted(&fixture.phone, Scope::Login, asked.code, ATTEMPTS, device).await.unwrap();
+    assert!(matches!(attempt("123456", "other").await, CheckOutcome::Exhausted { .. }));
+    assert_eq!(left(attempt("123456", "third").await), Some(4));
+    // A stranger's view of the count does not change when a known device uses the code.
+    let closing = Closing::UsedByDevice(Some(asked.request));
+    codes.close(&fixture.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
+    assert!(matches!(fixture.attempt("000000").await, CheckOutcome::Exhausted { .. }));
+    fixture.pass(300);
+    // The next code gives a device its attempts anew.
+    let next = fixture.code_request().await;
+    fixture.issue(&next, "123456").await;
+    assert_eq!(left(attempt("000000", "mine").await), Some(4));
+    assert_eq!(fixture.left_after("000000").await, Some(4));
+    let closing = Closing::UsedByDevice(Some(next.request));
+    codes.close(&fixture.phone, Scope::Login, next.code, closing, PLACE).await.unwrap();
+    assert_eq!(fixture.left_after("000000").await, Some(3));
+}
+
+async fn f04_of_two_hundred_checks_at_once_by_a_known_device_five_are_compared(
+    fixture: CodesFixture,
+) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    let attempts = (0..200).map(|n| {
+        let (fixture, digits) = (&fixture, format!("{n:06}"));
+        async move {
+            let check = Verify { device: Some("mine"), ..fixture.verify(&digits) };
+            fixture.store.codes().verify(&check).await.unwrap()
+        }
+    });
+    let judged = futures::future::join_all(attempts).await;
+    assert_eq!(judged.iter().filter(|j| matches!(j, CheckOutcome::Wrong { .. })).count(), 5);
+    assert_eq!(judged.iter().filter(|j| matches!(j, CheckOutcome::Exhausted { .. })).count(), 195);
 }
 
 async fn p4_attempts_without_a_code_look_alike_and_block_no_request(fixture: CodesFixture) {
@@ -538,7 +611,7 @@ async fn p5_no_request_joins_a_code_that_a_login_may_have_used(fixture: CodesFix
             CheckOutcome::Matched(Matched { attempts_left: 0, .. })
         ));
         let refund = Refund::CodeCheck(first.code);
-        fixture.store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
+        fixture.store.codes().refund(&fixture.phone, Scope::Login, refund, None).await.unwrap();
     }
     assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
     fixture.pass(1);
@@ -572,7 +645,7 @@ async fn p5_a_correct_check_that_was_not_judged_changes_nothing_for_requests(
     let first = fixture.code_request().await;
     fixture.issue(&first, "123456").await;
     let refund = async |refund| {
-        fixture.store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
+        fixture.store.codes().refund(&fixture.phone, Scope::Login, refund, None).await.unwrap();
     };
     assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
     refund(Refund::Unused(first.code)).await;
@@ -600,7 +673,7 @@ async fn p5_a_request_for_one_code_disturbs_no_other(mut fixture: CodesFixture) 
     assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Matched { .. }));
     for _ in 0..2 {
         let refund = Refund::Unused(first.code);
-        fixture.store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
+        fixture.store.codes().refund(&fixture.phone, Scope::Login, refund, None).await.unwrap();
     }
     let Admission::Admitted(Admitted { code_id, .. }) = only(first.code).await else {
         panic!("a refused request is not counted")
@@ -1254,10 +1327,10 @@ mod in_redis {
             assert!(matches!(store.codes().admit(&keyed).await.unwrap(), Admission::Replayed(_)));
             store.codes().verify(&attempt).await.unwrap();
             let refund = Refund::CodeCheck(asked.code);
-            store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
+            store.codes().refund(&fixture.phone, Scope::Login, refund, None).await.unwrap();
             store
                 .codes()
-                .mark_exhausted(&fixture.phone, Scope::Login, asked.code, ATTEMPTS)
+                .mark_exhausted(&fixture.phone, Scope::Login, asked.code, ATTEMPTS, None)
                 .await
                 .unwrap();
             store.statuses().advance(asked.request, Status::Sent, None, expires_at).await.unwrap();
@@ -1278,10 +1351,10 @@ mod in_redis {
         let store = &fixture.store;
         store.codes().published(&keyed).await.unwrap();
         let refund = Refund::Unused(asked.code);
-        store.codes().refund(&fixture.phone, Scope::Login, refund).await.unwrap();
+        store.codes().refund(&fixture.phone, Scope::Login, refund, None).await.unwrap();
         store
             .codes()
-            .mark_exhausted(&fixture.phone, Scope::Login, asked.code, ATTEMPTS)
+            .mark_exhausted(&fixture.phone, Scope::Login, asked.code, ATTEMPTS, None)
             .await
             .unwrap();
         store.codes().withdraw(&keyed).await.unwrap();

@@ -56,11 +56,12 @@ impl Memory {
         }
         if let Some(code) = state.codes.get_mut(&slot).filter(|code| code.is_live(now_ms)) {
             let expires_at = Timestamp::from_ms(code.expires);
-            if code.tries >= check.attempts {
+            let tries = code.tries_of(check.device);
+            if *tries >= check.attempts {
                 return CheckOutcome::Exhausted { code: Some(code.id), now, until: expires_at };
             }
-            code.tries += 1;
-            let attempts_left = check.attempts - code.tries;
+            *tries += 1;
+            let attempts_left = check.attempts - *tries;
             if code.digest.as_deref() == Some(check.digest) {
                 code.right += 1;
                 return CheckOutcome::Matched(Matched {
@@ -90,13 +91,14 @@ impl Memory {
         CheckOutcome::Wrong { code: None, now, attempts_left: check.attempts - uncoded.attempts }
     }
 
-    pub fn refund(&self, phone: &PhoneKey, scope: Scope, refund: Refund) {
+    pub fn refund(&self, phone: &PhoneKey, scope: Scope, refund: Refund, device: Option<&str>) {
         let mut state = self.lock();
         let slot = (phone.clone(), scope);
         match refund {
             Refund::CodeCheck(id) | Refund::Unused(id) => {
                 if let Some(code) = state.codes.get_mut(&slot).filter(|code| code.id == id) {
-                    code.tries = code.tries.saturating_sub(1);
+                    let tries = code.tries_of(device);
+                    *tries = tries.saturating_sub(1);
                     let unused = matches!(refund, Refund::Unused(_));
                     code.right = code.right.saturating_sub(u32::from(unused));
                 }
@@ -109,13 +111,23 @@ impl Memory {
         }
     }
 
-    pub fn mark_exhausted(&self, phone: &PhoneKey, scope: Scope, id: CodeId, attempts: u32) {
+    pub fn mark_exhausted(
+        &self,
+        phone: &PhoneKey,
+        scope: Scope,
+        id: CodeId,
+        attempts: u32,
+        device: Option<&str>,
+    ) {
         let mut state = self.lock();
         if let Some(code) =
             state.codes.get_mut(&(phone.clone(), scope)).filter(|code| code.id == id)
         {
-            code.tries = code.tries.max(attempts);
-            code.right = 0;
+            let tries = code.tries_of(device);
+            *tries = attempts.max(*tries);
+            if device.is_none() {
+                code.right = 0;
+            }
         }
     }
 
@@ -193,7 +205,10 @@ impl State {
         }
         let uncoded = self.uncoded.get(slot).filter(|uncoded| uncoded.until > now);
         let counted = match code.filter(|code| code.is_live(now)) {
-            Some(code) => code.tries,
+            Some(code) => match check.device {
+                Some(device) => code.device_tries.get(device).copied().unwrap_or_default(),
+                None => code.tries,
+            },
             None => uncoded.map_or(0, |uncoded| uncoded.attempts),
         };
         Some(check.attempts.saturating_sub(counted))

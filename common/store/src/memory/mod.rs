@@ -63,6 +63,8 @@ struct Code {
     id: CodeId,
     expires: i64,
     tries: u32,
+    /// The attempts of known devices.
+    device_tries: HashMap<String, u32>,
     /// Correct code checks that may have used the code.
     right: u32,
     used: bool,
@@ -88,6 +90,7 @@ impl Code {
             id,
             expires,
             tries: 0,
+            device_tries: HashMap::new(),
             right: 0,
             used: false,
             digest: None,
@@ -101,6 +104,14 @@ impl Code {
 
     fn is_live(&self, now: i64) -> bool {
         self.expires > now && !self.used
+    }
+
+    /// The count of this known device's attempts, or of everybody else's.
+    fn tries_of(&mut self, device: Option<&str>) -> &mut u32 {
+        match device {
+            Some(device) => self.device_tries.entry(device.to_owned()).or_default(),
+            None => &mut self.tries,
+        }
     }
 
     /// Whether the request asked for this code, and the code has not expired.

@@ -114,6 +114,7 @@ impl Redis {
         phone: &PhoneKey,
         scope: Scope,
         refund: Refund,
+        device: Option<&str>,
     ) -> Result<(), EngineError> {
         let (code, unused) = match refund {
             Refund::NoCode => (None, false),
@@ -123,7 +124,8 @@ impl Redis {
         let mut call = REFUND.key(code_key(phone, scope));
         call.key(uncoded_key(phone, scope))
             .arg(code.map_or_else(String::new, |id| id.to_string()))
-            .arg(u8::from(unused));
+            .arg(u8::from(unused))
+            .arg(device.unwrap_or_default());
         self.script::<i64>(call).await.map(drop)
     }
 
@@ -133,9 +135,10 @@ impl Redis {
         scope: Scope,
         code: CodeId,
         attempts: u32,
+        device: Option<&str>,
     ) -> Result<(), EngineError> {
         let mut call = MARK_EXHAUSTED.key(code_key(phone, scope));
-        call.arg(code.to_string()).arg(attempts);
+        call.arg(code.to_string()).arg(attempts).arg(device.unwrap_or_default());
         self.script::<i64>(call).await.map(drop)
     }
 

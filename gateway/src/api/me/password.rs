@@ -17,7 +17,7 @@ use passwords::{Password, PasswordCheck, rules};
 use crate::api::me::signed_in::SignedIn;
 use crate::app::App;
 use crate::codes::caller::Caller;
-use crate::codes::claimed_phone::ClaimedPhone;
+use crate::codes::claimed_phone::{ClaimedPhone, Device};
 use crate::codes::refusals::throttled;
 use crate::dpop::header::ProvenKey;
 use crate::http::body::{JsonBody, OptionalJsonBody};
@@ -81,7 +81,8 @@ impl<'a> Change<'a> {
         current: Option<String>,
     ) -> Self {
         let phone = Phone::from(signed_in.user.phone_number.clone());
-        let claimed = ClaimedPhone::new(app, phone, Some(signed_in.user.id));
+        let device = Device::by_session(signed_in.user.id, signed_in.session.id);
+        let claimed = ClaimedPhone::new(app, phone, Some(device));
         let (current, now) = (current.map(Password::new), app.engines.clock.now());
         Self { app, signed_in, claimed, current, address: caller.ip.ip(), now }
     }
@@ -149,10 +150,12 @@ pub(crate) async fn sign_in(
 ) -> Result<Json<TokenPair>, ApiError> {
     let writing = fields.string("phone_number");
     let password = fields.string("password");
+    let device_token = fields.optional_string("device_token");
     fields.finish()?;
     let phone = app.phone(&writing)?;
     caller.count_login(&app).await?;
-    let claimed = ClaimedPhone::new(&app, phone, None);
+    let device = Device::by_token(&app, &phone, device_token.as_deref());
+    let claimed = ClaimedPhone::new(&app, phone, device);
     let claimant = claimed.claimant();
     let now = app.engines.clock.now();
     refuse_if_closed(&app, claimant, now).await?;

@@ -76,6 +76,7 @@ pub(crate) async fn confirm(
         scope: Scope::PhoneChange(signed_in.user.id),
         code: &code,
         request_id: None,
+        device: None,
     };
     let outcome = check
         .redeem(&caller, async |matched| change(&app, &signed_in, &claimed, matched).await)
