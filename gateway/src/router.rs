@@ -35,6 +35,7 @@ pub(crate) fn routes(app: App) -> Router {
             get(me::profile::read).patch(me::profile::change).delete(me::profile::delete),
         )
         .route("/v1/me/password", put(me::password::set).delete(me::password::remove))
+        .route("/v1/me/activity", get(me::activity::list))
         .route("/v1/me/phone", post(me::phone::request))
         .route("/v1/me/phone/confirm", post(me::phone::confirm))
         .route("/v1/me/sessions", get(me::sessions::list).delete(me::sessions::end_others))

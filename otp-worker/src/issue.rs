@@ -136,7 +136,7 @@ impl OtpWorker {
         };
         let (event_id, message_id) =
             (EventId::new(&engines.clock), MessageId::of_request(code_request.request_id));
-        let text = Text { phone_number: phone.e164().clone(), text };
+        let text = Text { phone_number: phone.e164().clone(), text, of_deleted: false };
         let request = Some(code_request.request_id);
         let sealed = SmsRequested::seal(
             &engines.keys.event,

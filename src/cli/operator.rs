@@ -1,14 +1,16 @@
 //! What the commands work with: the settings, the database and the audit.
 
-use accounts::{Accounts, Attempts, Blocks, GuardHistory, Sessions};
+use accounts::{Accounts, Attempts, Blocks, GuardHistory, Prepared, Sessions, User, notice};
 use anyhow::Context as _;
-use config::{Config, EngineSettings};
+use config::{Config, EngineSettings, Served};
 use domain::clock::Clock;
 use domain::keys::Keys;
+use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use serde_json::Value;
 use service::connections::open_pool;
 use sql::Pool;
+use texts::{Notice, Texts};
 
 /// The context of a command.
 pub(crate) struct Operator {
@@ -39,6 +41,21 @@ impl Operator {
             config,
             sql,
         })
+    }
+
+    /// A text that tells an account's number of a change, as its user would get it; `None` if notices are off, or no
+    /// text reaches the number.
+    pub fn notice(&self, user: &User, what: Notice) -> anyhow::Result<Option<Prepared>> {
+        let phone = Phone::from(user.phone_number.clone());
+        let is_test = Served::of(&self.config).test_code(&phone, self.clock.now()).is_some();
+        if !self.config.notices || is_test {
+            return Ok(None);
+        }
+        let texts =
+            Texts::load(&self.config.texts, self.config.otp.length).context("load the texts")?;
+        let text = texts.notice(what, Some(&user.locale));
+        let of_deleted = what == Notice::AccountDeleted;
+        notice::prepare(&self.keys, &self.clock, &phone, text, of_deleted).map(Some)
     }
 
     /// Records an action in the audit. Call it before printing: nothing is shown that could not be recorded.

@@ -9,6 +9,7 @@ mod deletion;
 mod import;
 pub(crate) mod in_process;
 mod lossy;
+mod notices;
 mod passwords;
 mod phone_change;
 mod python;

@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use domain::event::{
     CodeRequest, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES, OtpRequested, OtpTexted,
-    OtpVerified, SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, UserCreated,
-    UserDeleted, UserSignedUp,
+    OtpVerified, PasswordRemoved, PasswordSet, SessionEnded, SessionStarted, SmsReceipt,
+    SmsRequested, SmsStatus, UserCreated, UserDeleted, UserSignedUp,
 };
 use domain::ids::EventId;
 use domain::seal::Sealed;
@@ -181,6 +181,18 @@ fn samples() -> Vec<Sample> {
                 ended_at: at(4),
                 reason: "logout".to_owned(),
             },
+        ),
+        sample(
+            13,
+            "gateway",
+            false,
+            PasswordSet { user_id: id(0x05, 1), session_id: Some(id(0x06, 1)), at: at(5) },
+        ),
+        sample(
+            14,
+            "gateway",
+            false,
+            PasswordRemoved { user_id: id(0x05, 1), session_id: Some(id(0x06, 1)), at: at(6) },
         ),
     ]
 }

@@ -25,6 +25,7 @@ impl LedgerFixture {
             message_id: MessageId::new(&self.clock),
             request_id: Some(RequestId::new(&self.clock)),
             phone_number: &PHONE,
+            of_deleted: false,
             country: "IR",
             channel: Channel::Sms,
             not_after: self.clock.now().plus_secs(300),
@@ -89,6 +90,26 @@ fn changed(applied: &Applied) -> bool {
 }
 
 // ---- the rules
+
+async fn f15_a_message_to_a_deleted_account_keeps_no_number(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let kept = async || {
+        let sql = "SELECT COUNT(*) AS n FROM sms_ledger WHERE phone_number IS NOT NULL";
+        fixture.db.one("count the numbers", sql, &[], |row| row.get::<i64>("n")).await
+    };
+    let gone = NewMessage { of_deleted: true, ..fixture.message() };
+    let attempt = AttemptId::new(&fixture.clock);
+    assert_eq!(fixture.begin(&gone, attempt).await?, Begin::Start { number: 1, risked: 0 });
+    let dropped = NewMessage { of_deleted: true, ..fixture.message() };
+    fixture.ledger.end(&dropped, Status::Expired, None, fixture.clock.now()).await?;
+    assert_eq!(kept().await?, 0);
+    fixture.finish(attempt, AttemptState::Accepted).await?;
+    assert_eq!(kept().await?, 0);
+    fixture.begin(&fixture.message(), AttemptId::new(&fixture.clock)).await?;
+    assert_eq!(kept().await?, 1);
+    Ok(())
+}
 
 async fn p2_a_redelivered_job_is_not_sent_again(fixture: &LedgerFixture) -> anyhow::Result<()> {
     let (message, attempt) = fixture.begun().await?;
@@ -640,6 +661,7 @@ macro_rules! rules {
     };
 }
 rules!(
+    f15_a_message_to_a_deleted_account_keeps_no_number,
     p2_a_redelivered_job_is_not_sent_again,
     p2_only_one_of_many_workers_starts_a_job,
     w1_no_third_call_may_ever_have_been_accepted,

@@ -77,7 +77,8 @@ fn job(
     let (event, now) = (EventId::new(clock), clock.now());
     let message = MessageId::of_request(request.unwrap_or_else(|| RequestId::new(clock)));
     let not_after = now.plus_secs(secs);
-    let text = Text { phone_number: phone.parse().unwrap(), text: text.to_owned() };
+    let phone_number = phone.parse().unwrap();
+    let text = Text { phone_number, text: text.to_owned(), of_deleted: false };
     let data = SmsRequested {
         message_id: message,
         request_id: request,

@@ -166,7 +166,7 @@ impl RunningOtpWorker {
         let next = tokio::time::timeout(PATIENCE, self.jobs.next()).await.expect("no job in time");
         let message = next.unwrap();
         let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
-        let Text { phone_number, text } = envelope.text(&self.engines.keys.event).unwrap();
+        let Text { phone_number, text, .. } = envelope.text(&self.engines.keys.event).unwrap();
         message.settle(Settlement::Ack).await.unwrap();
         let digits: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
         let data = envelope.data;

@@ -2,7 +2,7 @@
 
 use super::outbox::{self, Prepared};
 use super::sessions::{self, Ending};
-use super::{Accounts, audit, users};
+use super::{Accounts, audit, notice, users};
 use domain::engine_error::EngineError;
 use domain::event::UserDeleted;
 use domain::ids::UserId;
@@ -19,12 +19,13 @@ impl Accounts {
     /// deleting an account must not reset either), and the audit. The audit names the account by `pseudonym`, in
     /// earlier entries too: an HMAC that only the holder of the key can compute. `former` are the account's former
     /// numbers, as far as they are known ([`Accounts::replaced_phones`]). The id stays in the deletion's event until
-    /// the broker has it.
+    /// the broker has it. `notice` tells the number's owner.
     pub async fn delete(
         &self,
         id: UserId,
         pseudonym: &str,
         former: &[E164],
+        notice: Option<&Prepared>,
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
@@ -36,6 +37,10 @@ impl Accounts {
                     return Ok(false);
                 };
                 sessions::end(work, id, Ending::all("account_deleted"), None, now).await?;
+                let told = match notice {
+                    Some(notice) => notice::count(work, id, now).await?.then_some(notice),
+                    None => None,
+                };
                 let sql = "DELETE FROM users WHERE id = $1";
                 work.run(sql, args![id]).await?;
                 erase::phone(work, &phone_number).await?;
@@ -43,6 +48,10 @@ impl Accounts {
                     erase::phone(work, number).await?;
                 }
                 outbox::take_back_texts(work, id).await?;
+                if let Some(notice) = told {
+                    // For no account: none is there any more.
+                    notice.write(work, now).await?;
+                }
                 let gone = UserDeleted { user_id: id, deleted_at: now };
                 Prepared::of(now, None, gone)?.write(work, now).await?;
                 let own = actor == id.to_string();

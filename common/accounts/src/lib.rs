@@ -15,6 +15,7 @@ macro_rules! locking {
     };
 }
 
+mod activity;
 mod attempts;
 mod audit;
 mod blocks;
@@ -22,6 +23,7 @@ mod deletion;
 mod document;
 pub mod former_phone;
 mod guard_history;
+pub mod notice;
 mod outbox;
 mod passwords;
 mod phone_change;
@@ -38,6 +40,7 @@ mod users;
 
 use sql::{Function, Pool};
 
+pub use activity::SecurityEvent;
 pub use attempts::Counted;
 pub use audit::AuditEntry;
 pub use blocks::{Block, BlockKind};

@@ -9,13 +9,13 @@ use super::outbox::Prepared;
 use super::sessions::{self, Ending, Method, NewSession, Session};
 use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant, Throttle};
 use super::users::{self, User, user_returning};
-use super::{Accounts, audit};
+use super::{Accounts, audit, notice};
 use domain::engine_error::EngineError;
-use domain::event::SessionStarted;
+use domain::event::{PasswordRemoved, PasswordSet, SessionStarted};
 use domain::ids::{SessionId, UserId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
-use sql::{Row, args};
+use sql::{Row, Work, args};
 
 /// An account's password, as its hash.
 #[derive(Clone)]
@@ -66,7 +66,32 @@ pub struct PasswordChange<'a> {
     pub attempt: Option<(Claimant<'a>, AttemptLimits)>,
     /// The session that makes the change: the others end.
     pub keep: SessionId,
+    /// The notice to the owner, written only together with the change.
+    pub notice: Option<&'a Prepared>,
     pub now: Timestamp,
+}
+
+impl PasswordChange<'_> {
+    /// What belongs to a change: the end of the other sessions, the event, the notice, the audit.
+    async fn write_rest(&self, work: &mut Work) -> Result<(), sqlx::Error> {
+        let Self { user_id, now, .. } = *self;
+        let session_id = Some(self.keep);
+        let (reason, act, event) = match self.hash {
+            Some(_) => {
+                let set = PasswordSet { user_id, session_id, at: now };
+                ("password_changed", "password_set", Prepared::of(now, None, set)?)
+            }
+            None => {
+                let removed = PasswordRemoved { user_id, session_id, at: now };
+                ("password_removed", "password_removed", Prepared::of(now, None, removed)?)
+            }
+        };
+        sessions::end(work, user_id, Ending::others(self.keep, reason), None, now).await?;
+        event.write(work, now).await?;
+        notice::write(work, user_id, self.notice, now).await?;
+        let (user, detail) = (user_id.to_string(), json!({ "session": self.keep }).to_string());
+        audit::write(work, now, &user, act, &user, &detail).await
+    }
 }
 
 /// The outcome of a sign-in with a correct password that was not throttled.
@@ -170,14 +195,7 @@ impl Accounts {
                 if let Some(attempt) = &attempt {
                     throttle::reset(work, attempt).await?;
                 }
-                let (reason, act) = match change.hash {
-                    Some(_) => ("password_changed", "password_set"),
-                    None => ("password_removed", "password_removed"),
-                };
-                let others = Ending::others(change.keep, reason);
-                sessions::end(work, user_id, others, None, now).await?;
-                let user = user_id.to_string();
-                audit::write(work, now, &user, act, &user, "{}").await?;
+                change.write_rest(work).await?;
                 Ok(Ok(true))
             })
             .await
@@ -187,6 +205,7 @@ impl Accounts {
     pub async fn clear_password(
         &self,
         user_id: UserId,
+        notice: Option<&Prepared>,
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
@@ -200,6 +219,9 @@ impl Accounts {
                 }
                 let by_password = Ending::started_by(Method::Pwd, "password_cleared");
                 sessions::end(work, user_id, by_password, Some(actor), now).await?;
+                let removed = PasswordRemoved { user_id, session_id: None, at: now };
+                Prepared::of(now, None, removed)?.write(work, now).await?;
+                notice::write(work, user_id, notice, now).await?;
                 let user = user_id.to_string();
                 audit::write(work, now, actor, "password_cleared", &user, "{}").await?;
                 Ok(true)

@@ -1,12 +1,14 @@
 //! Replaces the old number by a proven new one.
 
+use serde_json::json;
+
 use super::outbox::Prepared;
 use super::phone_undo::Undo;
 use super::redeem::{Denied, UsedCode, redeem};
 use super::sessions::{self, Ending};
 use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant};
 use super::users::{self, User, user_returning};
-use super::{Accounts, audit};
+use super::{Accounts, audit, notice};
 use domain::engine_error::EngineError;
 use domain::event::OtpVerified;
 use domain::ids::{RequestId, SessionId, UserId};
@@ -49,10 +51,7 @@ impl PhoneChange<'_> {
             verified_at: now,
         };
         Prepared::of(now, None, verified)?.write(work, now).await?;
-        if let Some(notice) = self.notice {
-            notice.write_for(work, user_id, now).await?;
-        }
-        Ok(())
+        notice::write(work, user_id, self.notice, now).await
     }
 }
 
@@ -105,7 +104,8 @@ impl Accounts {
                 let others = Ending::others(change.keep, "phone_changed");
                 sessions::end(work, user_id, others, None, now).await?;
                 change.write_events(work).await?;
-                audit::write(work, now, &name, "phone_changed", &name, "{}").await?;
+                let detail = json!({ "session": change.keep }).to_string();
+                audit::write(work, now, &name, "phone_changed", &name, &detail).await?;
                 Ok(Ok(PhoneChangeOutcome::Changed(user)))
             })
             .await

@@ -66,8 +66,9 @@ pub struct Swept {
 }
 
 impl Sweeper {
-    /// Removes a batch of expired rows: used codes, counts of codes, of devices, and of phones that would restart anyway, login
-    /// keys, published events, sessions, replaced numbers that can no longer be restored. Then ends a batch of expired
+    /// Removes a batch of expired rows: used codes, counts of codes, of devices, and of phones that would restart anyway,
+    /// login keys, published events, sessions, replaced numbers that can no longer be restored, counted notices. Then
+    /// ends a batch of expired
     /// sessions.
     pub async fn sweep(&self, limits: AttemptLimits, now: Timestamp) -> Result<Swept, EngineError> {
         let before = now.plus_ms(-MARGIN_MS);
@@ -81,6 +82,7 @@ impl Sweeper {
             (expired!("sessions", "id", "ended_at"), sessions_before),
             (expired!("sessions", "id", "absolute_expires_at"), sessions_before),
             (expired!("phone_changes", "id", "undo_until"), now.plus_ms(1)),
+            (expired!("notices", "id", "at"), before.plus_ms(-DAY_MS)),
         ] {
             self.sweep_one(&mut swept, sql, before).await?;
         }

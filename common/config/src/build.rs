@@ -58,6 +58,7 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         test_numbers: test_numbers(r, case, otp.length),
         otp,
         texts: texts(r, case),
+        notices: notices(r),
         password_min: r.number("LATCHKEY_PASSWORD_MIN"),
         cors_origins: r.read("LATCHKEY_CORS_ORIGINS", parse::origins).unwrap_or_default(),
         pumping_guard: r.word("LATCHKEY_PUMPING_GUARD").unwrap_or(PumpingGuard::Record),
@@ -210,6 +211,15 @@ fn limits(r: &mut Reader) -> Limits {
         sends_global_day: r.number("LATCHKEY_SENDS_GLOBAL_DAY"),
         logins_per_ip_minute: r.number("LATCHKEY_LOGINS_PER_IP_MINUTE"),
     }
+}
+
+fn notices(r: &mut Reader) -> bool {
+    let parse = |text: &str| match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(String::new()),
+    };
+    r.read("LATCHKEY_NOTICES", parse).unwrap_or(true)
 }
 
 fn flag(r: &mut Reader, name: &'static str) -> bool {

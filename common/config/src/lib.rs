@@ -232,6 +232,8 @@ pub struct Config {
     pub test_numbers: Vec<TestNumber>,
     pub sms: Sms,
     pub texts: Texts,
+    /// Whether owners are told of changes by a text (contract, ruling 38).
+    pub notices: bool,
     pub password_min: usize,
     /// As browsers send them.
     pub cors_origins: Vec<String>,

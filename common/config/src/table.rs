@@ -198,6 +198,8 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
     ("Messages", &[
         setting("LATCHKEY_APP_NAME", Value("Latchkey"), Shape("1 to 20 printable ASCII characters of the GSM-7 alphabet, no `@`, no four digits in a row"),
             "The name of your app in messages."),
+        setting("LATCHKEY_NOTICES", Value("on"), Words(&["on", "off"]),
+            "Whether an account's owner gets a text when its password, its phone or the account itself was changed or removed."),
         setting("LATCHKEY_TEXTS_DIR", Derived("the built-in wordings"), Shape("a folder that exists"),
             "A folder with your own wordings for each locale."),
         setting("LATCHKEY_ANDROID_APP_HASH", Nothing, Shape("11 of the characters A-Z, a-z, 0-9, `+`, `/`"),

@@ -266,6 +266,9 @@ event!(OtpVerified, "otp.verified.v1", addressed: false);
 pub struct Text {
     pub phone_number: E164,
     pub text: String,
+    /// The account of this number was deleted: the ledger must not keep the number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_deleted: bool,
 }
 
 /// A message was requested.
@@ -373,6 +376,28 @@ pub struct UserDeleted {
     pub deleted_at: Timestamp,
 }
 event!(UserDeleted, "user.deleted.v1", addressed: false);
+
+/// A password was set where there was none, or replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PasswordSet {
+    pub user_id: UserId,
+    /// The session that set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    pub at: Timestamp,
+}
+event!(PasswordSet, "password.set.v1", addressed: false);
+
+/// A password was removed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PasswordRemoved {
+    pub user_id: UserId,
+    /// The session that removed it; absent if staff did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    pub at: Timestamp,
+}
+event!(PasswordRemoved, "password.removed.v1", addressed: false);
 
 /// A user signed in.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -54,7 +54,7 @@ const BEGIN_POSTGRES: &str = "WITH job AS (
 pub(super) struct BeginAttempt {
     message_id: MessageId,
     request_id: Option<RequestId>,
-    phone_number: E164,
+    phone_number: Option<E164>,
     country: String,
     channel: Channel,
     at: Timestamp,
@@ -81,7 +81,7 @@ impl Act for BeginAttempt {
                     args![
                         &column(acts, |first| Some(first.message_id.uuid())),
                         &column(acts, |first| first.request_id.map(RequestId::uuid)),
-                        &column(acts, |first| Some(first.phone_number.expose())),
+                        &column(acts, |first| first.phone_number.as_ref().map(E164::expose)),
                         &column(acts, |first| Some(first.country.as_str())),
                         &column(acts, |first| Some(first.channel.as_str())),
                         &column(acts, |first| Some(first.at.ms())),
@@ -116,7 +116,7 @@ impl Ledger {
             let first = BeginAttempt {
                 message_id: message.message_id,
                 request_id: message.request_id,
-                phone_number: message.phone_number.clone(),
+                phone_number: message.kept_number().cloned(),
                 country: message.country.to_owned(),
                 channel: message.channel,
                 at: now,

@@ -47,9 +47,18 @@ pub struct NewMessage<'a> {
     pub message_id: MessageId,
     pub request_id: Option<RequestId>,
     pub phone_number: &'a E164,
+    /// Whether the account of this number was deleted: the number is then not written down.
+    pub of_deleted: bool,
     pub country: &'a str,
     pub channel: Channel,
     pub not_after: Timestamp,
+}
+
+impl<'a> NewMessage<'a> {
+    /// The number as the ledger keeps it.
+    fn kept_number(&self) -> Option<&'a E164> {
+        (!self.of_deleted).then_some(self.phone_number)
+    }
 }
 
 /// The state of a message.

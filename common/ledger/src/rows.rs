@@ -42,7 +42,7 @@ pub(super) async fn insert(
             args![
                 id,
                 message.request_id.map(RequestId::uuid),
-                message.phone_number,
+                message.kept_number(),
                 message.country,
                 message.channel.as_str(),
                 status.as_str(),

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use accounts::{Accounts, User, former_phone};
+use accounts::{Accounts, Prepared, User, former_phone};
 use domain::engine_error::EngineError;
 use domain::keys::Keys;
 use domain::phone::{E164, Phone};
@@ -32,17 +32,18 @@ impl<'a> Deletion<'a> {
     }
 
     /// Deletes the account, its sessions and its numbers in the ledger, in one transaction with the event and the
-    /// audit, which then names it by a pseudonym. `actor` is the requester. Returns whether the account still existed.
+    /// audit, which then names it by a pseudonym. `notice` tells the number's owner, `actor` is the requester. Returns whether the account still existed.
     pub async fn from_database(
         &self,
         accounts: &Accounts,
+        notice: Option<&Prepared>,
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         let id = self.user.id;
         let pseudonym = self.keys.index("deleted user", &id.to_string());
         let former: Vec<E164> = self.former.iter().map(|phone| phone.e164().clone()).collect();
-        accounts.delete(id, &pseudonym, &former, actor, now).await
+        accounts.delete(id, &pseudonym, &former, notice, actor, now).await
     }
 
     /// Deletes what the code store holds under its numbers. It runs after the database: anything left here expires

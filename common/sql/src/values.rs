@@ -77,6 +77,12 @@ impl<'a> From<&'a E164> for Arg<'a> {
     }
 }
 
+impl<'a> From<Option<&'a E164>> for Arg<'a> {
+    fn from(number: Option<&'a E164>) -> Self {
+        Self::Text(number.map(E164::expose))
+    }
+}
+
 impl<'a> From<Option<&'a str>> for Arg<'a> {
     fn from(text: Option<&'a str>) -> Self {
         Self::Text(text)

@@ -8,6 +8,8 @@ pub(super) struct Builtin {
     pub(super) short: &'static str,
     pub(super) voice: &'static str,
     pub(super) changed: &'static str,
+    pub(super) password: &'static str,
+    pub(super) deleted: &'static str,
 }
 
 pub(super) const BUILTIN: [Builtin; 9] = [
@@ -17,6 +19,8 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         short: "Your {app} code: {code}",
         voice: "Your verification code is: {digits}. Once more: {digits}.",
         changed: "The phone number of your {app} account was changed. If this was not you, contact support.",
+        password: "The password of your {app} account was changed. If this was not you, contact support.",
+        deleted: "Your {app} account was deleted. If this was not you, contact support.",
     },
     Builtin {
         locale: "fa",
@@ -24,6 +28,8 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         short: "کد {app}: {code}",
         voice: "کد تایید شما: {digits}. یک بار دیگر: {digits}.",
         changed: "شماره حساب {app} تغییر کرد. کار شما نبود؟ خبر دهید.",
+        password: "رمز حساب {app} تغییر کرد. کار شما نبود؟ خبر دهید.",
+        deleted: "حساب {app} شما حذف شد. کار شما نبود؟ خبر دهید.",
     },
     Builtin {
         locale: "es",
@@ -31,6 +37,8 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         short: "Tu código {app}: {code}",
         voice: "Tu código de verificación es: {digits}. Repetimos: {digits}.",
         changed: "Tu cuenta de {app} usa ahora otro teléfono. Si no lo has pedido, contacta con soporte.",
+        password: "La contraseña de tu cuenta de {app} ha cambiado. Si no lo has pedido, contacta con soporte.",
+        deleted: "Tu cuenta de {app} se ha eliminado. Si no lo has pedido, contacta con soporte.",
     },
     Builtin {
         locale: "fr",
@@ -38,6 +46,8 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         short: "Votre code {app} : {code}",
         voice: "Votre code de vérification est : {digits}. Je répète : {digits}.",
         changed: "Le numéro de téléphone de votre compte {app} a été modifié. Si ce n'est pas vous, contactez l'assistance.",
+        password: "Le mot de passe de votre compte {app} a été modifié. Si ce n'est pas vous, contactez l'assistance.",
+        deleted: "Votre compte {app} a été supprimé. Si ce n'est pas vous, contactez l'assistance.",
     },
     Builtin {
         locale: "de",
@@ -45,6 +55,8 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         short: "Ihr {app}-Code: {code}",
         voice: "Ihr Bestätigungscode lautet: {digits}. Noch einmal: {digits}.",
         changed: "Die Telefonnummer Ihres {app}-Kontos wurde geändert. Waren Sie das nicht, wenden Sie sich an den Support.",
+        password: "Das Passwort Ihres {app}-Kontos wurde geändert. Waren Sie das nicht, wenden Sie sich an den Support.",
+        deleted: "Ihr {app}-Konto wurde gelöscht. Waren Sie das nicht, wenden Sie sich an den Support.",
     },
     Builtin {
         locale: "ar",
@@ -52,6 +64,8 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         short: "رمز {app}: {code}",
         voice: "رمز التحقق الخاص بك هو: {digits}. مرة أخرى: {digits}.",
         changed: "تغير رقم حسابك في {app}. إن لم تكن أنت فاتصل بالدعم.",
+        password: "تغيرت كلمة مرور {app}. إن لم تكن أنت فاتصل بالدعم.",
+        deleted: "حذف حسابك في {app}. إن لم تكن أنت فاتصل بالدعم.",
     },
     Builtin {
         locale: "tr",
@@ -60,6 +74,8 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         short: "{app} kodunuz: {code}",
         voice: "Doğrulama kodunuz: {digits}. Tekrar ediyorum: {digits}.",
         changed: "{app} numaranız değişti. Siz değilseniz bize bildirin.",
+        password: "{app} parolanız değişti. Siz değilseniz bize bildirin.",
+        deleted: "{app} hesabınız silindi. Siz değilseniz bize bildirin.",
     },
     Builtin {
         locale: "pt-BR",
@@ -67,6 +83,8 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         short: "Seu código {app}: {code}",
         voice: "Seu código de verificação é: {digits}. Repetindo: {digits}.",
         changed: "O telefone da sua conta {app} foi alterado. Se isso foi feito por outra pessoa, fale com o suporte.",
+        password: "A senha da sua conta {app} foi alterada. Se isso foi feito por outra pessoa, fale com o suporte.",
+        deleted: "A sua conta {app} foi apagada. Se isso foi feito por outra pessoa, fale com o suporte.",
     },
     Builtin {
         locale: "hi",
@@ -74,5 +92,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         short: "{app} कोड: {code}",
         voice: "आपका सत्यापन कोड है: {digits}. एक बार फिर: {digits}.",
         changed: "{app} खाते का नंबर बदल गया। आपने नहीं बदला तो बताएं।",
+        password: "{app} खाते का पासवर्ड बदल गया। आपने नहीं बदला तो बताएं।",
+        deleted: "{app} खाता हटा दिया गया। आपने नहीं हटाया तो बताएं।",
     },
 ];

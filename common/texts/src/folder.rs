@@ -11,7 +11,7 @@ use super::wording::{Kind, Wording};
 /// Far longer than any wording; a larger file is a mistake.
 const MAX_BYTES: u64 = 4096;
 
-/// Reads `<locale>.txt`, `<locale>.short.txt`, `<locale>.voice.txt` and `<locale>.changed.txt`.
+/// Reads `<locale>.txt` and `<locale>.<kind>.txt` of the kinds `short`, `voice`, `changed`, `password` and `deleted`.
 ///
 /// # Errors
 /// Names the file and the broken rule: a misspelled file name must not silently leave the built-in wording in use.
@@ -40,8 +40,10 @@ fn read_one(path: &Path, name: &str) -> anyhow::Result<(String, Kind, Wording)> 
         Some((tag, "short")) => (tag, Kind::Short),
         Some((tag, "voice")) => (tag, Kind::Voice),
         Some((tag, "changed")) => (tag, Kind::Changed),
+        Some((tag, "password")) => (tag, Kind::Password),
+        Some((tag, "deleted")) => (tag, Kind::Deleted),
         Some(_) => bail!(
-            "is not named <locale>.txt, <locale>.short.txt, <locale>.voice.txt or <locale>.changed.txt"
+            "is not named <locale>.txt, or <locale>.<kind>.txt with the kind short, voice, changed, password or deleted"
         ),
     };
     ensure!(is_tag(tag), "{tag} is not a BCP 47 locale");

@@ -1,4 +1,4 @@
-//! What Latchkey sends to a phone: messages with a code, calls, and the notice of a changed number.
+//! What Latchkey sends to a phone: messages with a code, calls, and notices of changes to the account.
 //!
 //! Owns the wordings and their check. Must never know who sends a message, or to whom.
 //!
@@ -47,6 +47,26 @@ struct Locale {
     wordings: BTreeMap<Kind, Wording>,
 }
 
+/// What an account's owner is told of (contract, ruling 38).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Its number was changed; told to the old one.
+    PhoneChanged,
+    /// Its password was set, changed or removed.
+    PasswordChanged,
+    AccountDeleted,
+}
+
+impl Notice {
+    const fn kind(self) -> Kind {
+        match self {
+            Self::PhoneChanged => Kind::Changed,
+            Self::PasswordChanged => Kind::Password,
+            Self::AccountDeleted => Kind::Deleted,
+        }
+    }
+}
+
 /// A line of [`Texts::check`].
 #[derive(Clone, Debug)]
 pub struct Checked {
@@ -78,6 +98,8 @@ impl Texts {
                 (Kind::Short, text.short),
                 (Kind::Voice, text.voice),
                 (Kind::Changed, text.changed),
+                (Kind::Password, text.password),
+                (Kind::Deleted, text.deleted),
             ];
             for (kind, said) in kinds {
                 let wording = Wording::parse(said, kind)
@@ -128,11 +150,13 @@ impl Texts {
         if let Some(last) = lined.last() {
             ensure!(lined.iter().any(|text| self.fits(text)), "{}", self.too_long(last));
         }
-        if let Some(changed) = locale.wordings.get(&Kind::Changed) {
-            let text = changed.fill(self.fill("", 0));
+        for notice in [Notice::PhoneChanged, Notice::PasswordChanged, Notice::AccountDeleted] {
+            let Some(wording) = locale.wordings.get(&notice.kind()) else { continue };
+            let text = wording.fill(self.fill("", 0));
             ensure!(
                 measure(&text).segments == 1,
-                "the notice of a changed number does not fit one segment: {}",
+                "the notice of the kind {} does not fit one segment: {}",
+                notice.kind(),
                 units(&text)
             );
         }
@@ -178,9 +202,9 @@ impl Texts {
         SpeechText { language, text: &text }.to_string()
     }
 
-    /// Returns the notice to the old number. It contains neither number.
-    pub fn phone_changed(&self, locale: Option<&str>) -> String {
-        self.find(locale, Kind::Changed).1.fill(self.fill("", 0))
+    /// Returns a notice to the owner of an account. It contains no number and no link.
+    pub fn notice(&self, notice: Notice, locale: Option<&str>) -> String {
+        self.find(locale, notice.kind()).1.fill(self.fill("", 0))
     }
 
     /// Returns every wording with its maximum size.
@@ -193,7 +217,7 @@ impl Texts {
                 let filled = wording.fill(self.fill(&longest, LONGEST_MINUTES));
                 let (text, used) = match kind {
                     Kind::Voice => (None, true),
-                    Kind::Changed => (Some(filled), true),
+                    Kind::Changed | Kind::Password | Kind::Deleted => (Some(filled), true),
                     Kind::Sms => {
                         let text = self.with_lines(filled, &longest);
                         full_fits = self.fits(&text);

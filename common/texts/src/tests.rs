@@ -180,12 +180,19 @@ fn a_name_with_digits_is_allowed_in_messages_but_not_in_calls() {
 }
 
 #[test]
-fn the_notice_of_a_changed_number_has_no_digits() {
+fn f15_notices_have_no_digits_and_no_link_and_differ() {
+    let notices = [Notice::PhoneChanged, Notice::PasswordChanged, Notice::AccountDeleted];
+    let mut said = std::collections::BTreeSet::new();
     for tag in tags() {
-        let text = plain().phone_changed(Some(tag));
-        assert!(!text.chars().any(char::is_numeric) && text.contains("Latchkey"), "{text}");
-        assert_eq!(measure(&text).segments, 1);
+        for notice in notices {
+            let text = plain().notice(notice, Some(tag));
+            assert!(!text.chars().any(char::is_numeric) && text.contains("Latchkey"), "{text}");
+            assert!(!text.contains("://") && !text.contains("www"), "{text}");
+            assert_eq!(measure(&text).segments, 1, "{text}");
+            said.insert(text);
+        }
     }
+    assert_eq!(said.len(), tags().len() * notices.len(), "one for each locale and kind");
 }
 
 #[test]
@@ -269,6 +276,8 @@ fn a_wording_that_breaks_a_rule_is_refused_naming_file_and_rule() {
         ("fr.voice.txt", "Code {code}, {digits}, {digits}", "{code} is not allowed"),
         ("fr.changed.txt", "Changed to {code}", "{code} is not allowed"),
         ("fr.changed.txt", &"x".repeat(161), "does not fit one segment"),
+        ("fr.password.txt", "Code {code}", "{code} is not allowed"),
+        ("fr.deleted.txt", &"x".repeat(161), "does not fit one segment"),
         ("en_US.txt", "code {code}", "not a BCP 47 locale"),
         ("en.sms.txt", "code {code}", "is not named"),
         ("en.text", "code {code}", "is not named"),

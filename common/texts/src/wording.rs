@@ -15,6 +15,10 @@ string_enum! {
         Voice = "voice",
         /// The notice to the old number after a change of phone.
         Changed = "changed",
+        /// The notice that a password was set, changed or removed.
+        Password = "password",
+        /// The notice that the account was deleted.
+        Deleted = "deleted",
     }
 }
 
@@ -79,7 +83,7 @@ impl Wording {
         let allowed = match kind {
             Kind::Sms | Kind::Short => [(0, 1), (1, 1), (0, 1), (0, 0)],
             Kind::Voice => [(0, 1), (0, 0), (0, 0), (2, 2)],
-            Kind::Changed => [(0, 1), (0, 0), (0, 0), (0, 0)],
+            Kind::Changed | Kind::Password | Kind::Deleted => [(0, 1), (0, 0), (0, 0), (0, 0)],
         };
         for (name, (least, most)) in Placeholder::ALL.into_iter().zip(allowed) {
             let count = self.count(name);

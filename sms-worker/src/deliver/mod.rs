@@ -152,6 +152,7 @@ impl SendSms {
             message_id: data.message_id,
             request_id: data.request_id,
             phone_number: &text.phone_number,
+            of_deleted: text.of_deleted,
             country: &data.country,
             channel: data.channel,
             not_after: data.not_after,

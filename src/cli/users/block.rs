@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use clap::Args;
 use serde_json::json;
+use texts::Notice;
 
 use super::account::{UserArgs, phone};
 use crate::cli::operator::{ACTOR, Operator};
@@ -88,11 +89,14 @@ pub(crate) struct ClearPassword {
 
 impl ClearPassword {
     pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
-        let id = self.user.find(operator).await?.id;
+        let user = self.user.find(operator).await?;
+        let id = user.id;
         self.confirm
             .ask(&format!("remove the password of {id} and end the sessions it started"))?;
+        let notice = operator.notice(&user, Notice::PasswordChanged)?;
+        let now = operator.clock.now();
         ensure!(
-            operator.accounts.clear_password(id, ACTOR, operator.clock.now()).await?,
+            operator.accounts.clear_password(id, notice.as_ref(), ACTOR, now).await?,
             "the account has no password"
         );
         let report = json!({ "user_id": id, "password": false });

@@ -6,6 +6,7 @@ use config::EngineSettings;
 use serde_json::json;
 use service::deletion::Deletion;
 use store::Store;
+use texts::Notice;
 
 use super::account::UserArgs;
 use crate::cli::operator::{ACTOR, Operator};
@@ -29,8 +30,9 @@ impl Delete {
         self.confirm.ask(&format!("delete {} and all data about its phone", user.id))?;
         let Operator { config, accounts, keys, clock, .. } = operator;
         let deletion = Deletion::of(&user, accounts, keys, clock.now()).await?;
+        let notice = operator.notice(&user, Notice::AccountDeleted)?;
         ensure!(
-            deletion.from_database(accounts, ACTOR, clock.now()).await?,
+            deletion.from_database(accounts, notice.as_ref(), ACTOR, clock.now()).await?,
             "the account no longer exists"
         );
         let forgotten = match &config.engines {

@@ -449,7 +449,7 @@ async fn p4_a_device_is_known_only_while_its_account_has_the_phone(fixture: Acco
             Err(Denied::Throttled(Throttle::Locked { .. }))
         ));
     }
-    fixture.db.accounts.delete(user.id, "gone", &[], "cli", fixture.now()).await.unwrap();
+    fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()).await.unwrap();
     assert!(matches!(
         fixture.attempt(phone.known(user.id), None).await,
         Err(Throttle::Locked { .. })
@@ -462,7 +462,7 @@ async fn p4_only_a_success_resets_the_consecutive_failures(fixture: AccountsFixt
     for _ in 0..3 {
         fixture.attempt(phone.stranger(), Some(fixture.code())).await.unwrap();
     }
-    fixture.db.accounts.delete(user.id, "gone", &[], "cli", fixture.now()).await.unwrap();
+    fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()).await.unwrap();
     fixture.db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();
     let fourth = Ok(Counted { failures: 4, code_failures: 1, by_device: false });
     assert_eq!(fixture.attempt(phone.stranger(), Some(fixture.code())).await, fourth);
@@ -643,6 +643,7 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(fixture: AccountsFixture
         hash: Some("hash"),
         attempt: Some((phone.claimant(), LIMITS)),
         keep: mine.id,
+        notice: None,
         now: fixture.now(),
     };
     let outcome = fixture.db.accounts.set_password(change).await.unwrap();

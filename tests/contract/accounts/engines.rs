@@ -77,7 +77,7 @@ async fn p12_a_locked_database_is_away_in_time_and_recovers(fixture: AccountsFix
             LIMITS,
             fixture.now()
         ),
-        fixture.db.accounts.delete(user.id, "gone", &[], "cli", fixture.now()),
+        fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()),
     );
     // What a sign-in takes without a lock is the load of the machine.
     let (took, allowed) = (start.elapsed(), ANSWERED_WITHIN + 3 * usual);

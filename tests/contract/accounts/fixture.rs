@@ -239,6 +239,7 @@ impl AccountsFixture {
             hash: Some(hash),
             attempt: None,
             keep: session.id,
+            notice: None,
             now: self.now(),
         };
         self.db.accounts.set_password(change).await.unwrap()

@@ -121,6 +121,7 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
         hash: Some("hash-2"),
         attempt: Some((claimant, LIMITS)),
         keep: mine.id,
+        notice: None,
         now,
     };
     let until = now.plus_secs(30);

@@ -1,14 +1,15 @@
 //! Profiles, changes of phone, deletion.
 
 use accounts::{
-    Changes, Creation, Denied, NewUser, PhoneChange, PhoneChangeOutcome, Prepared, Throttle,
-    UNDO_SECS, Undo, UndoOutcome, UsedCode, User,
+    Changes, Creation, Denied, NewUser, PasswordChange, PhoneChange, PhoneChangeOutcome, Prepared,
+    Throttle, UNDO_SECS, Undo, UndoOutcome, UsedCode, User, notice,
 };
 use domain::event::{Envelope, UserDeleted};
 use domain::ids::{EventId, SessionId, UserId};
+use domain::keys::Keys;
 
 use super::contract;
-use super::fixture::{AccountsFixture, LIMITS, Phone, signed_in};
+use super::fixture::{AccountsFixture, DAY, LIMITS, Phone, signed_in};
 
 contract!(
     f14_a_profile_update_writes_only_what_changes,
@@ -20,6 +21,7 @@ contract!(
     a_deleted_account_leaves_no_number_behind,
     deletion_erases_the_number_from_the_ledger,
     deletion_withdraws_texts_that_the_broker_has_not_taken,
+    f15_an_owner_is_told_of_three_changes_a_day_and_of_the_deletion,
     an_account_created_by_staff_is_found_by_its_first_sign_in,
 );
 
@@ -208,7 +210,7 @@ async fn a_changed_number_is_not_restored_when_it_is_taken_or_too_late(fixture: 
         fixture
             .db
             .accounts
-            .delete(next.id, "pseudonym-3", &[], "cli", fixture.now())
+            .delete(next.id, "pseudonym-3", &[], None, "cli", fixture.now())
             .await
             .unwrap()
     );
@@ -231,13 +233,18 @@ async fn a_deleted_account_leaves_no_number_behind(fixture: AccountsFixture) {
     fixture.events().await;
     let own = user.id.to_string();
     assert!(
-        fixture.db.accounts.delete(user.id, "pseudonym-1", &[], &own, fixture.now()).await.unwrap()
+        fixture
+            .db
+            .accounts
+            .delete(user.id, "pseudonym-1", &[], None, &own, fixture.now())
+            .await
+            .unwrap()
     );
     assert!(
         !fixture
             .db
             .accounts
-            .delete(user.id, "pseudonym-1", &[], &own, fixture.now())
+            .delete(user.id, "pseudonym-1", &[], None, &own, fixture.now())
             .await
             .unwrap()
     );
@@ -280,7 +287,7 @@ async fn deletion_withdraws_texts_that_the_broker_has_not_taken(fixture: Account
         fixture
             .db
             .accounts
-            .delete(users[0], "pseudonym-3", &[], "cli", fixture.now())
+            .delete(users[0], "pseudonym-3", &[], None, "cli", fixture.now())
             .await
             .unwrap()
     );
@@ -313,7 +320,7 @@ async fn deletion_erases_the_number_from_the_ledger(fixture: AccountsFixture) {
         fixture
             .db
             .accounts
-            .delete(user.id, "pseudonym-2", &[], "cli", fixture.now())
+            .delete(user.id, "pseudonym-2", &[], None, "cli", fixture.now())
             .await
             .unwrap()
     );
@@ -321,6 +328,52 @@ async fn deletion_erases_the_number_from_the_ledger(fixture: AccountsFixture) {
     assert_eq!(raw.number(count).await, 2);
     let lines = fixture.db.audit.page(Some("pseudonym-2"), None, 10).await.unwrap();
     assert_eq!(lines[0].actor, "cli");
+}
+
+async fn f15_an_owner_is_told_of_three_changes_a_day_and_of_the_deletion(fixture: AccountsFixture) {
+    let keys = Keys::from_secret(b"a secret of at least 32 bytes, for tests", None);
+    let phone = Phone::new();
+    let notice = |of_deleted| {
+        let to = phone.number.clone().into();
+        notice::prepare(&keys, &fixture.clock, &to, "Changed.".into(), of_deleted).unwrap()
+    };
+    let (user, mine) = fixture.signed_in(&phone).await;
+    fixture.events().await;
+    let set = async |was: Option<&str>, hash: Option<&str>| {
+        let told = notice(false);
+        let change = PasswordChange {
+            user_id: user.id,
+            was,
+            hash,
+            attempt: None,
+            keep: mine.id,
+            notice: Some(&told),
+            now: fixture.now(),
+        };
+        assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), Ok(true));
+    };
+    let (set_event, removed_event, text) =
+        ("password.set.v1", "password.removed.v1", "sms.requested.v1");
+    for (was, hash, told) in [
+        (None, Some("1"), vec![set_event, text]),
+        (Some("1"), Some("2"), vec![set_event, text]),
+        (Some("2"), None, vec![removed_event, text]),
+        (None, Some("3"), vec![set_event]),
+    ] {
+        set(was, hash).await;
+        assert_eq!(fixture.kinds().await, told);
+    }
+    fixture.advance(DAY);
+    // A text that waits is withdrawn by the deletion; the one that tells of the deletion is not.
+    set(Some("3"), None).await;
+    let gone = notice(true);
+    let deleted =
+        fixture.db.accounts.delete(user.id, "gone", &[], Some(&gone), "cli", fixture.now()).await;
+    assert!(deleted.unwrap());
+    let events = fixture.events().await;
+    let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == text).collect();
+    assert_eq!(texts.len(), 1, "{events:?}");
+    assert_eq!(texts[0].1["id"], gone.id.to_string());
 }
 
 async fn an_account_created_by_staff_is_found_by_its_first_sign_in(fixture: AccountsFixture) {

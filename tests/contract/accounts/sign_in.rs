@@ -73,7 +73,7 @@ async fn p3_a_code_stays_used_after_its_account_is_deleted(fixture: AccountsFixt
         fixture
             .db
             .accounts
-            .delete(user.id, "gone", &[], &user.id.to_string(), fixture.now())
+            .delete(user.id, "gone", &[], None, &user.id.to_string(), fixture.now())
             .await
             .unwrap()
     );

@@ -13,6 +13,7 @@ use domain::ids::{SessionId, UserId};
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use passwords::{Password, PasswordCheck, rules};
+use texts::Notice;
 
 use crate::api::me::signed_in::SignedIn;
 use crate::app::App;
@@ -127,15 +128,19 @@ impl<'a> Change<'a> {
         {
             return Err(failed(app, claimant, now).await);
         }
+        let notice = self.signed_in.notice(app, Notice::PasswordChanged)?;
         let change = PasswordChange {
             user_id: self.signed_in.user.id,
             was: kept.as_deref(),
             hash,
             attempt: proof.is_some().then(|| (claimant, app.attempt_limits())),
             keep: self.signed_in.session.id,
+            notice: notice.as_ref(),
             now,
         };
         let set = app.accounts.set_password(change).await?;
+        // The owner is told at once: if someone else did this, every second counts.
+        app.outbox_filled.notify_one();
         set.map_err(|throttle| throttled(throttle, now))
     }
 }

@@ -1,17 +1,16 @@
 //! `POST /v1/me/phone` and `…/confirm`: changes the phone number, once the new one is proven.
 
-use accounts::{Denied, PhoneChange, PhoneChangeOutcome, Prepared, Undo, UsedCode, former_phone};
+use accounts::{Denied, PhoneChange, PhoneChangeOutcome, Undo, UsedCode, former_phone};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use domain::code::Code;
-use domain::event::{Envelope, OtpRequested, SmsRequested, Text};
-use domain::ids::{EventId, MessageId};
+use domain::event::OtpRequested;
 use domain::phone::{E164, Phone};
 use domain::seal::Sealed;
-use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
 use store::Scope;
+use texts::Notice;
 
 use crate::api::me::profile::UserView;
 use crate::api::me::signed_in::SignedIn;
@@ -24,9 +23,6 @@ use crate::codes::request::{NewCodeRequest, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
-
-/// How long the notice to the old number is worth sending.
-const NOTICE_SECS: i64 = 600;
 
 /// Requests a code for the new number. Only a caller that proves the number learns whether it already has an account.
 pub(crate) async fn request(
@@ -95,7 +91,7 @@ async fn change(
     matched: &MatchedCode,
 ) -> Result<Result<Redeemed<PhoneChangeOutcome>, Denied>, ApiError> {
     let (user_id, now) = (signed_in.user.id, matched.code.now);
-    let notice = notice_to_old(app, signed_in, now)?;
+    let notice = signed_in.notice(app, Notice::PhoneChanged)?;
     let old = Phone::from(signed_in.user.phone_number.clone());
     let (old_sealed, until) = former_phone::seal(&app.engines.keys, user_id, &old, now)?;
     // Changing to the current number is no change.
@@ -108,7 +104,7 @@ async fn change(
         request_id: matched.answered(),
         limits: app.attempt_limits(),
         keep: signed_in.session.id,
-        notice: undo.is_some().then_some(&notice),
+        notice: notice.as_ref().filter(|_| undo.is_some()),
         undo,
         now,
     };
@@ -131,28 +127,4 @@ async fn wanted_phone(app: &App, signed_in: &SignedIn) -> Result<Phone, ApiError
         None => signed_in.user.phone_number.clone(),
     };
     Ok(e164.into())
-}
-
-/// The text to the old number, as an event that is written with the change: it is sent if and only if the change is
-/// committed. It names neither number (ASVS 6.3.7: users are notified of changes to their credentials).
-fn notice_to_old(app: &App, signed_in: &SignedIn, now: Timestamp) -> anyhow::Result<Prepared> {
-    let engines = &app.engines;
-    let old = Phone::from(signed_in.user.phone_number.clone());
-    let (event_id, message_id) = (EventId::new(&engines.clock), MessageId::new(&engines.clock));
-    // By the store's time, which sms-worker uses too.
-    let not_after = now.plus_secs(NOTICE_SECS);
-    let text = app.texts.phone_changed(Some(&signed_in.user.locale));
-    let text = Text { phone_number: old.e164().clone(), text };
-    let sealed =
-        SmsRequested::seal(&engines.keys.event, event_id, message_id, None, not_after, &text)?;
-    let requested = SmsRequested {
-        message_id,
-        request_id: None,
-        channel: Channel::Sms,
-        country: old.region().to_owned(),
-        not_after,
-        requested_at: None,
-        sealed,
-    };
-    Prepared::new(&Envelope::with_id(event_id, engines.clock.now(), "gateway", None, requested))
 }

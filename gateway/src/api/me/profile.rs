@@ -9,6 +9,7 @@ use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use serde::Serialize;
 use service::deletion::Deletion;
+use texts::Notice;
 
 use crate::api::me::signed_in::SignedIn;
 use crate::app::App;
@@ -74,12 +75,14 @@ pub(crate) async fn delete(
     let (user, engines, now) = (&signed_in.user, &app.engines, app.engines.clock.now());
     signed_in.require_fresh(now)?;
     let deletion = Deletion::of(user, &app.accounts, &engines.keys, now).await?;
-    deletion.from_database(&app.accounts, &user.id.to_string(), now).await?;
+    let notice = signed_in.notice(&app, Notice::AccountDeleted)?;
+    deletion.from_database(&app.accounts, notice.as_ref(), &user.id.to_string(), now).await?;
     if let Err(error) = deletion.from_store(&app.codes).await {
         tracing::warn!(
             error = format!("{error:#}"),
             "cannot remove a deleted account from Redis, its data expires"
         );
     }
+    app.outbox_filled.notify_one();
     Ok(StatusCode::NO_CONTENT)
 }

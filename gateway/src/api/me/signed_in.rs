@@ -1,12 +1,14 @@
 //! The caller of `/v1/me` and below: signed in, within what one account may do (contract, ruling 44), and for some acts
 //! signed in a moment ago (ruling 37).
 
-use accounts::{Method, Session, User};
+use accounts::{Method, Prepared, Session, User, notice};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use config::{PASSWORD_WRITES_PER_ACCOUNT_MINUTE, WRITES_PER_ACCOUNT_MINUTE};
+use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Limit;
+use texts::Notice;
 
 use crate::app::App;
 use crate::codes::caller::Caller;
@@ -69,6 +71,19 @@ impl SignedIn {
         } else {
             Err(ApiError::FreshSignInRequired { or_password: false })
         }
+    }
+
+    /// A text that tells the account's number of this, to be written with the change. `None` if notices are off, or no
+    /// text reaches the number.
+    pub fn notice(&self, app: &App, what: Notice) -> anyhow::Result<Option<Prepared>> {
+        let phone = Phone::from(self.user.phone_number.clone());
+        if !app.config.notices || app.phones.test_code(&phone, app.engines.clock.now()).is_some() {
+            return Ok(None);
+        }
+        let text = app.texts.notice(what, Some(&self.user.locale));
+        let of_deleted = what == Notice::AccountDeleted;
+        let engines = &app.engines;
+        notice::prepare(&engines.keys, &engines.clock, &phone, text, of_deleted).map(Some)
     }
 
     /// Counts a change of the account's password: each costs hashing and may be an attempt at the current one. It

@@ -1,0 +1,71 @@
+//! Texts that tell an account's owner of a change (contract, ruling 38; ASVS 6.3.7): each is an event that is written with
+//! the change, so it is sent if and only if the change is committed.
+
+use super::outbox::{Prepared, new_id};
+use domain::clock::Clock;
+use domain::event::{Envelope, SmsRequested, Text};
+use domain::ids::{EventId, MessageId, UserId};
+use domain::keys::Keys;
+use domain::phone::Phone;
+use domain::timestamp::Timestamp;
+use domain::vocabulary::Channel;
+use sql::{Work, args};
+
+/// How long a notice is worth sending.
+const LIFE_SECS: i64 = 600;
+/// The most notices to one account within a day: more would be a way to spend money and to annoy.
+const PER_DAY: i64 = 3;
+const DAY_SECS: i64 = 24 * 60 * 60;
+
+/// A notice to this number. `of_deleted`: its account is deleted, so that nothing keeps the number.
+///
+/// # Errors
+/// If it cannot be sealed, or is too large for an event.
+pub fn prepare(
+    keys: &Keys,
+    clock: &Clock,
+    to: &Phone,
+    text: String,
+    of_deleted: bool,
+) -> anyhow::Result<Prepared> {
+    let (event_id, message_id) = (EventId::new(clock), MessageId::new(clock));
+    // By the store's time, which sms-worker uses too.
+    let not_after = clock.now().plus_secs(LIFE_SECS);
+    let text = Text { phone_number: to.e164().clone(), text, of_deleted };
+    let sealed = SmsRequested::seal(&keys.event, event_id, message_id, None, not_after, &text)?;
+    let requested = SmsRequested {
+        message_id,
+        request_id: None,
+        channel: Channel::Sms,
+        country: to.region().to_owned(),
+        not_after,
+        requested_at: None,
+        sealed,
+    };
+    Prepared::new(&Envelope::with_id(event_id, clock.now(), "gateway", None, requested))
+}
+
+/// Writes a notice, unless the account had its three of the day. The caller holds the lock of the account's row.
+pub(super) async fn write(
+    work: &mut Work,
+    user: UserId,
+    notice: Option<&Prepared>,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    match notice {
+        Some(notice) if count(work, user, now).await? => notice.write_for(work, user, now).await,
+        _ => Ok(()),
+    }
+}
+
+/// Counts a notice. Returns whether it is among the three of the day.
+pub(super) async fn count(
+    work: &mut Work,
+    user: UserId,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let sql = "INSERT INTO notices (id, user_id, at) SELECT $1, $2, $3
+         WHERE (SELECT COUNT(*) FROM notices WHERE user_id = $2 AND at > $4) < $5";
+    let args = args![new_id(now), user, now, now.plus_secs(-DAY_SECS), PER_DAY];
+    Ok(work.run(sql, args).await? > 0)
+}
