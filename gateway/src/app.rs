@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::client_ip::{ClientIp, TrustedProxies};
+use crate::http::connection_limits;
 use crate::http::error::ApiError;
 use crate::http::layers;
 use crate::http::stream_limits::Streams;
@@ -146,7 +147,7 @@ impl App {
                 Texts::load(&config.texts, config.otp.length).context("load the texts")?,
             ),
             public_url: public_url.into(),
-            streams: Streams::default(),
+            streams: Streams::new(connection_limits(config).streams()),
             outbox_filled: Arc::default(),
             stop,
             config: config.clone(),
@@ -154,14 +155,23 @@ impl App {
         })
     }
 
+    pub(crate) fn trusted_proxies(&self) -> TrustedProxies {
+        TrustedProxies::new(self.config.trusted_proxies.clone(), self.config.client_ip_header)
+    }
+
     pub(crate) fn middleware_settings(&self) -> layers::Settings {
         layers::Settings {
             https: self.public_url.starts_with("https://"),
             cors_origins: self.config.cors_origins.clone(),
-            trusted_proxies: TrustedProxies::new(self.config.trusted_proxies.clone()),
+            trusted_proxies: self.trusted_proxies(),
             clock: self.engines.clock.clone(),
         }
     }
+}
+
+/// What the connections of this process may cost.
+pub(crate) fn connection_limits(config: &Config) -> connection_limits::Limits {
+    connection_limits::Limits::of(service::open_files::limit(), config.connections_per_ip)
 }
 
 /// With embedded engines the first key is created here; otherwise the operator creates and shares the keys.

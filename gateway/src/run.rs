@@ -10,9 +10,8 @@ use service::connections::Connections;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, connection_limits};
 use crate::background::outbox;
-use crate::http::connection_limits::Limits;
 use crate::http::{layers, server};
 use crate::router;
 
@@ -47,9 +46,13 @@ pub async fn serve(
     domain::phone::warm_up();
     let public = layers::finish(router::routes(app.clone()), app.middleware_settings())?;
 
+    for net in app.trusted_proxies().wide() {
+        tracing::warn!(%net, "LATCHKEY_TRUSTED_PROXIES: every client in this wide network can name its own address");
+    }
     tracing::info!(url = %app.public_url, address = %address, "listening");
     engines.health.ready("gateway");
-    let serve = server::serve(listener, public, Limits::default(), stop.clone());
+    let (limits, proxies) = (connection_limits(&config), app.trusted_proxies());
+    let serve = server::serve(listener, public, limits, proxies, stop.clone());
     let publish = outbox::run(engines.clone(), app.outbox_filled.clone(), stop.clone());
     let guard =
         service::guard_report::run(engines.clone(), config.pumping_guard, "gateway", stop.clone());

@@ -18,6 +18,8 @@ both_sides!(
     odd_ids_in_paths_are_not_found,
     slow_clients_are_disconnected_and_delay_nobody,
     every_answer_carries_the_security_headers,
+    f20_a_head_that_a_proxy_may_read_otherwise_is_refused,
+    f21_an_answer_is_not_much_longer_than_its_request,
 );
 
 /// Sends these bytes; returns everything received in time, and whether the connection was closed.
@@ -190,8 +192,8 @@ async fn odd_requests_are_answered_with_problems(side: Side) {
         let answer = raw(&api, huge(name, 100 * 1024).as_bytes()).await;
         is(&answer, 431, "payload_too_large", name);
     }
-    let answer = raw(&api, huge("Authorization: Bearer ", 24 * 1024).as_bytes()).await;
-    is(&answer, 401, "token_not_valid", "a token of 24 KiB");
+    let answer = raw(&api, huge("Authorization: Bearer ", 15 * 1024).as_bytes()).await;
+    is(&answer, 401, "token_not_valid", "a token of 15 KiB");
     for path in [
         "//",
         "/..;/console",
@@ -355,4 +357,45 @@ async fn every_answer_carries_the_security_headers(side: Side) {
         assert!(answer.header("x-request-id").is_some());
         assert!(answer.header("server").is_none() && answer.header("x-powered-by").is_none());
     }
+}
+
+async fn f20_a_head_that_a_proxy_may_read_otherwise_is_refused(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    for head in [
+        "GET /v1/me HTTP/1.1\nHost: x\n\n",
+        "GET /v1/me HTTP/1.1\r\nHost: x\nX: y\r\n\r\n",
+        "GET /v1/me HTTP/1.1\r\n\r\n",
+        "GET /v1/me HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        "GET /v1/me HTTP/1.1\r\nHost: a b@c/\r\n\r\n",
+        // The second of two requests sent at once is judged like the first.
+        "GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/me HTTP/1.1\r\n\r\n",
+    ] {
+        let (answer, closed) = raw_to_the_end(&api, head.as_bytes()).await;
+        let refusal = answer.rfind("HTTP/1.1 ").map(|at| answer[at..].to_owned());
+        is(&(refusal.unwrap_or_default(), closed), 400, "invalid_request", head);
+        assert!(closed, "{head:?} leaves the connection open");
+    }
+}
+
+/// Sends these bytes; returns everything received, and whether the connection was closed.
+async fn raw_to_the_end(api: &Api, bytes: &[u8]) -> (String, bool) {
+    let mut socket = TcpStream::connect(api.url.trim_start_matches("http://")).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let ended = timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
+    (String::from_utf8_lossy(&answer).into_owned(), ended.is_ok())
+}
+
+async fn f21_an_answer_is_not_much_longer_than_its_request(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    let fields = (0..1_500).map(|n| (format!("f{n}"), json!(0)));
+    let body = serde_json::Value::Object(fields.collect());
+    let answer = api.post("/v1/otp", body).await;
+    let length = answer.body.to_string().len();
+    let refused = answer.problem(400, "invalid_request");
+    assert_eq!(refused["errors"].as_array().unwrap().len(), 20);
+    assert!(refused["detail"].as_str().unwrap().contains("more errors"), "{}", refused["detail"]);
+    assert!(length < 4_000, "{length} bytes");
 }

@@ -1,6 +1,7 @@
 //! Attacks on the public port and their outcome: against two gateways on the engines, and one embedded process.
 
 pub(crate) mod at_once;
+mod connections;
 mod counting;
 mod enumeration;
 mod failures;

@@ -24,6 +24,8 @@ both_sides!(
     a_spoofed_address_is_ignored,
     behind_a_proxy_clients_are_distinguished_and_one_network_counts_as_one,
     f02_a_network_with_many_addresses_has_one_budget,
+    f01_a_header_that_the_proxy_passes_on_names_nobody,
+    f01_the_configured_header_alone_names_the_client,
     the_wait_is_right_to_the_second,
     run_time_blocks_stop_every_code_request,
     names_never_appear_in_a_text,
@@ -169,12 +171,77 @@ async fn behind_a_proxy_clients_are_distinguished_and_one_network_counts_as_one(
         assert!(limited(&[("x-forwarded-for", third)]).await, "{third}");
     }
     assert!(!limited(&[("x-forwarded-for", "2001:db8:1:3::1")]).await, "another /64");
-    // `Forwarded` takes precedence over a header that the client may have added.
-    for n in 0..3 {
-        let spoofed = format!("198.51.100.{n}");
-        let headers =
-            [("forwarded", "for=\"[2001:db8:9::1]:4711\""), ("x-forwarded-for", spoofed.as_str())];
-        assert_eq!(limited(&headers).await, n == 2);
+}
+
+/// F1: a proxy writes one header and passes on whatever else the client sends.
+async fn f01_a_header_that_the_proxy_passes_on_names_nobody(side: Side) {
+    let more = [
+        ("LATCHKEY_SENDS_PER_IP_HOUR", "2"),
+        ("LATCHKEY_LOGINS_PER_IP_MINUTE", "3"),
+        BEHIND_A_PROXY,
+    ];
+    let system = system(side, &more).await;
+    let api = system.api();
+    let headers = [
+        "forwarded",
+        "cf-connecting-ip",
+        "x-real-ip",
+        "fly-client-ip",
+        "true-client-ip",
+        "x-client-ip",
+    ];
+    for (n, header) in headers.into_iter().enumerate() {
+        let client = format!("203.0.{n}.9");
+        let claim = |n| match header {
+            "forwarded" => format!("for=198.18.0.{n}"),
+            _ => format!("198.18.0.{n}"),
+        };
+        for n in 0..3 {
+            let claimed = claim(n);
+            let headers = [("x-forwarded-for", client.as_str()), (header, claimed.as_str())];
+            let answer = request_from(&api, &new_phone(), &headers).await;
+            if n < 2 {
+                answer.expect(202);
+            } else {
+                assert_eq!(
+                    answer.problem(429, "too_many_requests")["limit"],
+                    "ip_hour",
+                    "{header}"
+                );
+            }
+        }
+    }
+    // Logins, too, from a client that the proxy does not name: the proxy's own address counts.
+    for n in 0..4 {
+        let claimed = format!("for=198.18.0.{n}");
+        let body = json!({ "phone_number": new_phone(), "otp": "123456" });
+        let answer = api.post_with("/v1/login", body, &[("forwarded", &claimed)]).await;
+        if n < 3 {
+            answer.problem(401, "otp_incorrect");
+        } else {
+            assert_eq!(answer.problem(429, "too_many_requests")["limit"], "logins_ip");
+        }
+    }
+}
+
+/// F1: with `forwarded` configured, `X-Forwarded-For` is the client's own.
+async fn f01_the_configured_header_alone_names_the_client(side: Side) {
+    for (header, value) in
+        [("forwarded", "for=\"[2001:db8:9::1]:4711\""), ("cf-connecting-ip", "203.0.113.7")]
+    {
+        let more = [
+            ("LATCHKEY_SENDS_PER_IP_HOUR", "2"),
+            ("LATCHKEY_CLIENT_IP_HEADER", header),
+            BEHIND_A_PROXY,
+        ];
+        let system = system(side, &more).await;
+        let api = system.api();
+        for n in 0..3 {
+            let spoofed = format!("198.51.100.{n}");
+            let headers = [(header, value), ("x-forwarded-for", spoofed.as_str())];
+            let limited = request_from(&api, &new_phone(), &headers).await.status == 429;
+            assert_eq!(limited, n == 2, "{header}");
+        }
     }
 }
 

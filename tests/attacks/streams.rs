@@ -27,18 +27,23 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) async fn open(url: &str, request: &str, last_event: Option<&str>) -> Self {
+        let last = last_event.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+        Self::open_with(url, request, &last).await
+    }
+
+    /// Like [`Stream::open`], with these header lines.
+    pub(super) async fn open_with(url: &str, request: &str, lines: &str) -> Self {
         let address = url.trim_start_matches("http://");
         let mut socket = TcpStream::connect(address).await.unwrap();
-        let last = last_event.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
         let head =
-            format!("GET /v1/otp/{request}/events HTTP/1.1\r\nHost: {address}\r\n{last}\r\n");
+            format!("GET /v1/otp/{request}/events HTTP/1.1\r\nHost: {address}\r\n{lines}\r\n");
         socket.write_all(head.as_bytes()).await.unwrap();
         let mut stream = Self { socket, text: String::new() };
         stream.until("\r\n\r\n").await;
         stream
     }
 
-    fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         self.text.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
@@ -165,15 +170,18 @@ pub(super) mod on_the_engines {
         let mut engines = testkit::engines::Engines::shared().fresh().await;
         engines.redis_url = private.url(0);
         let url = engines.redis_url.clone();
-        let system = testkit::system::System::on(engines, &[]).await;
+        // One address may hold 20 streams.
+        let proxy = [("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32")];
+        let system = testkit::system::System::on(engines, &proxy).await;
         let api = system.api();
         let mut open = Vec::new();
-        for _ in 0..50 {
+        for client in 0..50 {
+            let lines = format!("Last-Event-ID: 4\r\nX-Forwarded-For: 198.51.{client}.1\r\n");
             let phone = new_phone();
             let request = api.otp(&phone).await.expect(202).text("request_id");
             api.code(&phone, 1).await;
             for _ in 0..4 {
-                open.push(Stream::open(&api.url, &request, Some("4")).await);
+                open.push(Stream::open_with(&api.url, &request, &lines).await);
             }
         }
         let before = reads(&url).await;

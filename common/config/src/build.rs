@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use domain::limits::Limits;
 use domain::vocabulary::PumpingGuard;
+use ipnet::IpNet;
 use url::Url;
 
 use super::case::{Case, refuse_plain_http};
@@ -15,8 +16,8 @@ use super::error::ConfigError;
 use super::reader::Reader;
 use super::source::Given;
 use super::{
-    Config, EngineSettings, Otp, Role, Secrets, TestNumber, Tokens, UnknownPhone, parse, shown,
-    test_numbers,
+    ClientIpHeader, Config, EngineSettings, Otp, Role, Secrets, TestNumber, Tokens, UnknownPhone,
+    parse, shown, test_numbers,
 };
 
 pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
@@ -45,7 +46,11 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         environment: case.environment,
         listen,
         ops_listen,
-        trusted_proxies: r.read("LATCHKEY_TRUSTED_PROXIES", parse::networks).unwrap_or_default(),
+        trusted_proxies: trusted_proxies(r),
+        client_ip_header: r
+            .word("LATCHKEY_CLIENT_IP_HEADER")
+            .unwrap_or(ClientIpHeader::XForwardedFor),
+        connections_per_ip: r.number("LATCHKEY_CONNECTIONS_PER_IP"),
         audience: r.read("LATCHKEY_AUDIENCE", parse::visible).unwrap_or_default(),
         jwt_active_kid: r.read("LATCHKEY_JWT_ACTIVE_KID", parse::key_id),
         tokens,
@@ -125,6 +130,18 @@ fn addresses(r: &mut Reader, case: Case) -> (SocketAddr, SocketAddr) {
         r.refuse("LATCHKEY_OPS_LISTEN", &format!("{ops_listen} is the address of LATCHKEY_LISTEN"));
     }
     (listen, ops_listen)
+}
+
+/// Behind a network of width 0 every client could name its own address (contract, ruling 34).
+fn trusted_proxies(r: &mut Reader) -> Vec<IpNet> {
+    const NAME: &str = "LATCHKEY_TRUSTED_PROXIES";
+    let nets = r.read(NAME, parse::networks).unwrap_or_default();
+    for (position, net) in (1..).zip(&nets) {
+        if net.prefix_len() == 0 {
+            r.refuse(NAME, &format!("entry {position} is {net}, which trusts every client"));
+        }
+    }
+    nets
 }
 
 fn public_url(r: &mut Reader, case: Case) -> Option<Url> {

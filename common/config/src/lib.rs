@@ -110,6 +110,19 @@ pub enum Secrets {
     Bundle(SecretString),
 }
 
+string_enum! {
+    /// The one header in which a trusted proxy names the client's address (contract, ruling 34). The first two are lists
+    /// of hops, the others hold a single address.
+    pub enum ClientIpHeader {
+        XForwardedFor = "x-forwarded-for",
+        Forwarded = "forwarded",
+        CfConnectingIp = "cf-connecting-ip",
+        XRealIp = "x-real-ip",
+        FlyClientIp = "fly-client-ip",
+        TrueClientIp = "true-client-ip",
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Tokens {
     pub access_ttl_secs: i64,
@@ -211,7 +224,11 @@ pub struct Config {
     pub ops_listen: SocketAddr,
     /// The path has no trailing slash, except for the root path.
     pub public_url: Option<Url>,
+    /// None has the width 0.
     pub trusted_proxies: Vec<IpNet>,
+    pub client_ip_header: ClientIpHeader,
+    /// 0: off.
+    pub connections_per_ip: usize,
     /// `None` (development and services that sign nothing): `http://` and the listen address.
     pub issuer: Option<String>,
     pub audience: String,

@@ -131,6 +131,11 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("LATCHKEY_PUBLIC_URL", "https://user:hunter2@auth.example.test", &[]),
     ("LATCHKEY_TRUSTED_PROXIES", "everybody", &[]),
     ("LATCHKEY_TRUSTED_PROXIES", "10.0.0.0/33", &[]),
+    ("LATCHKEY_TRUSTED_PROXIES", "10.0.0.0/8,0.0.0.0/0", &[]),
+    ("LATCHKEY_TRUSTED_PROXIES", "::/0", &[]),
+    ("LATCHKEY_TRUSTED_PROXIES", "203.0.113.9/0", &[]),
+    ("LATCHKEY_CLIENT_IP_HEADER", "x-forwarded-for,forwarded", &[]),
+    ("LATCHKEY_CLIENT_IP_HEADER", "x-client-ip", &[]),
     ("LATCHKEY_CORS_ORIGINS", "*", &[]),
     ("LATCHKEY_CORS_ORIGINS", "null", &[]),
     ("LATCHKEY_CORS_ORIGINS", "https://app.example.test/path", &[]),
@@ -242,8 +247,8 @@ fn both_ends_of_every_range_are_accepted_and_one_beyond_is_refused_with_the_rang
         }
     }
     assert_eq!(
-        numbers, 21,
-        "ruling 26 names eleven ranges and nine limits; the voice fallback has one range"
+        numbers, 22,
+        "ruling 26 names eleven ranges and nine limits; the voice fallback and the connections have one each"
     );
 }
 
@@ -296,6 +301,8 @@ fn without_settings_it_is_the_embedded_development_of_the_contract() {
     assert_eq!(config.texts.app_name, "Latchkey");
     assert_eq!((config.password_min, config.pumping_guard), (15, PumpingGuard::Record));
     assert!(config.cors_origins.is_empty() && config.trusted_proxies.is_empty());
+    assert_eq!(config.client_ip_header, ClientIpHeader::XForwardedFor);
+    assert_eq!(config.connections_per_ip, 100);
     assert!(!folder.path().join("secret").exists(), "validating settings creates nothing");
 }
 

@@ -9,6 +9,7 @@ pub mod deletion;
 pub mod delivery;
 pub mod guard_report;
 pub mod health;
+pub mod open_files;
 pub mod ops;
 pub mod standalone;
 pub mod start;

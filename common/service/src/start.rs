@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::{Connections, Stopped};
 use crate::health::Health;
-use crate::{ops, telemetry};
+use crate::{open_files, ops, telemetry};
 use config::{Config, Role};
 use domain::clock::Clock;
 
@@ -62,6 +62,7 @@ where
 {
     let name = config.role.as_str();
     telemetry::init(config.log.as_deref());
+    open_files::raise();
     let stop = stop_on_signal()?;
     let health = Health::default();
     for part in parts(config.role) {

@@ -73,6 +73,31 @@ impl Process {
     /// Starts a service on free ports, with `home` as its home and `env` over the common environment. It is not ready
     /// yet: several can start side by side.
     pub fn start(binary: Binary, home: &Path, env: &BTreeMap<String, String>) -> Self {
+        let args = binary.role().map(str::to_owned).into_iter().collect();
+        Self::launch(binary, binary.path(), args, home, env)
+    }
+
+    /// Like [`Process::start`], for a process that may have this many files and sockets open and cannot raise that.
+    pub fn start_with_open_files(
+        binary: Binary,
+        home: &Path,
+        env: &BTreeMap<String, String>,
+        open_files: u32,
+    ) -> Self {
+        let limited = format!("ulimit -n {open_files} && exec \"$0\" \"$@\"");
+        let program = binary.path().display().to_string();
+        let args = ["-c".to_owned(), limited, program].into_iter();
+        let args = args.chain(binary.role().map(str::to_owned)).collect();
+        Self::launch(binary, "/bin/sh".into(), args, home, env)
+    }
+
+    fn launch(
+        binary: Binary,
+        program: PathBuf,
+        args: Vec<String>,
+        home: &Path,
+        env: &BTreeMap<String, String>,
+    ) -> Self {
         let (port, ops_port) = (free_port(), free_port());
         let url = binary.listens().then(|| format!("http://127.0.0.1:{port}"));
         let mut all = BTreeMap::from([
@@ -82,8 +107,8 @@ impl Process {
         all.extend(surroundings(home));
         all.extend(env.clone());
         let mut server = Server::new(Launch {
-            program: binary.path(),
-            args: binary.role().map(str::to_owned).into_iter().collect(),
+            program,
+            args,
             env: all,
             folder: home.to_owned(),
             log: home.join(format!("{}-{ops_port}.log", binary.name())),

@@ -188,12 +188,13 @@ impl System {
 }
 
 /// Turns off every limit that a test could reach by frequent requests.
-pub const NO_LIMITS: [(&str, &str); 6] = [
+pub const NO_LIMITS: [(&str, &str); 7] = [
     ("LATCHKEY_RESEND_COOLDOWN_SECS", "0"),
     ("LATCHKEY_SENDS_PER_PHONE_HOUR", "0"),
     ("LATCHKEY_SENDS_PER_PHONE_DAY", "0"),
     ("LATCHKEY_SENDS_PER_IP_HOUR", "0"),
     ("LATCHKEY_LOGINS_PER_IP_MINUTE", "0"),
+    ("LATCHKEY_CONNECTIONS_PER_IP", "0"),
     ("LATCHKEY_PUMPING_GUARD", "off"),
 ];
 

@@ -15,6 +15,7 @@ use store::Watch;
 
 use crate::api::otp::view;
 use crate::app::App;
+use crate::http::client_ip::ClientIp;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
 use crate::http::stream_limits::StreamPermit;
@@ -33,11 +34,12 @@ const PAST_EXPIRY_SECS: i64 = 1;
 pub(crate) async fn stream(
     State(app): State<App>,
     PathId(request): PathId<RequestId>,
+    client: ClientIp,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let permit = app
         .streams
-        .enter(request)
+        .enter(request, client)
         .ok_or_else(|| ApiError::unavailable(anyhow::anyhow!("too many event streams are open")))?;
     // Watch before reading, so that no change in between is missed.
     let watch = app.statuses.watch(request);

@@ -1,10 +1,10 @@
-//! The client's address, which limits count and sessions show (contract, section 7 and ruling 17).
+//! The client's address, which limits count and sessions show (contract, section 7 and ruling 34).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::extract::FromRequestParts;
-use http::header::FORWARDED;
+use config::ClientIpHeader;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -12,50 +12,75 @@ use ipnet::IpNet;
 use crate::http::error::ApiError;
 use crate::http::forwarded;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
 /// The socket's peer address; [`crate::server::serve`] attaches it to every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// The proxies that are trusted to report a client's address. Without any, no header is read.
+/// The proxies that are trusted to report a client's address, and the header in which they do. Without any, no header
+/// is read.
 ///
-/// A trusted proxy must write or strip `Forwarded` itself, not only `X-Forwarded-For`: `Forwarded` wins, so a header
-/// that it passes through would let the client choose its own address.
-#[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
+/// Exactly one header is read (contract, ruling 34): proxies pass on those that they do not write themselves, so any
+/// other one is the client's.
+#[derive(Clone, Debug)]
+pub struct TrustedProxies {
+    nets: Vec<IpNet>,
+    header: ClientIpHeader,
+}
 
 impl TrustedProxies {
-    pub fn new(nets: Vec<IpNet>) -> Self {
-        Self(nets)
+    pub fn new(nets: Vec<IpNet>, header: ClientIpHeader) -> Self {
+        Self { nets, header }
     }
 
-    fn trusts(&self, ip: IpAddr) -> bool {
-        self.0.iter().any(|net| net.contains(&ip))
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.nets.iter().any(|net| net.contains(&ip))
     }
 
-    /// The right-most hop that is not trusted. If a trusted hop's entry is unreadable, the peer: all such requests
-    /// share one limit, which a client cannot escape by sending garbage.
+    /// The networks of which some addresses probably do not belong to a proxy: wider than /8, or /16 for IPv6.
+    pub fn wide(&self) -> impl Iterator<Item = &IpNet> {
+        self.nets.iter().filter(|net| {
+            net.prefix_len()
+                < match net {
+                    IpNet::V4(_) => 8,
+                    IpNet::V6(_) => 16,
+                }
+        })
+    }
+
+    /// The right-most hop that is not trusted. The peer if there is none: when the header is missing, when it names
+    /// trusted hops only, and when the entry of a trusted hop is unreadable. So a client that a proxy does not name
+    /// shares one limit with all such clients, and cannot choose another address by sending garbage.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientIp {
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
             return ClientIp(peer);
         }
-        let hops = if headers.contains_key(FORWARDED) {
-            forwarded::hops(headers.get_all(FORWARDED), forwarded::forwarded)
-        } else {
-            forwarded::hops(headers.get_all(X_FORWARDED_FOR), forwarded::x_forwarded_for)
-        };
-        let mut left_most = peer;
-        for hop in hops.into_iter().rev() {
-            let Some(hop) = hop.map(|ip| ip.to_canonical()) else { return ClientIp(peer) };
+        for hop in self.hops(headers).into_iter().rev() {
+            let Some(hop) = hop.map(|ip| ip.to_canonical()) else { break };
             if !self.trusts(hop) {
                 return ClientIp(hop);
             }
-            left_most = hop;
         }
-        // All hops are trusted: the first one made the request.
-        ClientIp(left_most)
+        ClientIp(peer)
+    }
+
+    fn hops(&self, headers: &HeaderMap) -> Vec<forwarded::Hop> {
+        let lines = headers.get_all(HeaderName::from_static(self.header.as_str()));
+        match self.header {
+            ClientIpHeader::XForwardedFor => forwarded::hops(lines, forwarded::x_forwarded_for),
+            ClientIpHeader::Forwarded => forwarded::hops(lines, forwarded::forwarded),
+            // Of two lines one may be the client's: such a request names no client.
+            _ if lines.iter().count() == 1 => forwarded::hops(lines, forwarded::single),
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Default for TrustedProxies {
+    fn default() -> Self {
+        Self::new(Vec::new(), ClientIpHeader::XForwardedFor)
     }
 }
 
@@ -65,7 +90,7 @@ pub struct ClientIp(IpAddr);
 
 impl ClientIp {
     #[cfg(test)]
-    fn new(ip: IpAddr) -> Self {
+    pub(crate) fn new(ip: IpAddr) -> Self {
         Self(ip.to_canonical())
     }
 
@@ -135,9 +160,9 @@ mod tests {
 
     use super::*;
 
-    fn proxies() -> TrustedProxies {
+    fn proxies(header: ClientIpHeader) -> TrustedProxies {
         let nets = ["10.0.0.0/8", "192.0.2.1/32", "2001:db8:ffff::/48"];
-        TrustedProxies::new(nets.iter().map(|net| net.parse().unwrap()).collect())
+        TrustedProxies::new(nets.iter().map(|net| net.parse().unwrap()).collect(), header)
     }
 
     fn client(proxies: &TrustedProxies, peer: &str, lines: &[(&str, &str)]) -> String {
@@ -152,22 +177,40 @@ mod tests {
     }
 
     #[test]
-    fn without_a_trusted_proxy_no_header_is_believed() {
-        let spoofs: &[(&str, &str)] = &[
-            ("x-forwarded-for", "1.1.1.1"),
-            ("forwarded", "for=1.1.1.1"),
-            ("cf-connecting-ip", "1.1.1.1"),
-            ("x-real-ip", "1.1.1.1"),
-            ("true-client-ip", "1.1.1.1"),
-        ];
-        assert_eq!(client(&TrustedProxies::default(), "10.0.0.1", spoofs), "10.0.0.1");
-        assert_eq!(client(&proxies(), "203.0.113.9", spoofs), "203.0.113.9");
-        assert_eq!(client(&proxies(), "::ffff:203.0.113.9", spoofs), "203.0.113.9");
-        assert_eq!(
-            client(&proxies(), "10.0.0.1", &spoofs[2..]),
-            "10.0.0.1",
-            "only the two headers"
-        );
+    fn f01_without_a_trusted_proxy_no_header_is_believed() {
+        let spoofs: Vec<_> = ClientIpHeader::ALL
+            .map(|header| match header {
+                ClientIpHeader::Forwarded => (header.as_str(), "for=1.1.1.1"),
+                _ => (header.as_str(), "1.1.1.1"),
+            })
+            .into();
+        assert_eq!(client(&TrustedProxies::default(), "10.0.0.1", &spoofs), "10.0.0.1");
+        for header in ClientIpHeader::ALL {
+            assert_eq!(client(&proxies(header), "203.0.113.9", &spoofs), "203.0.113.9");
+            assert_eq!(client(&proxies(header), "::ffff:203.0.113.9", &spoofs), "203.0.113.9");
+        }
+    }
+
+    #[test]
+    fn f01_only_the_configured_header_is_read() {
+        for header in ClientIpHeader::ALL {
+            let value = |header, ip: &str| match header {
+                ClientIpHeader::Forwarded => format!("for={ip}"),
+                _ => ip.to_owned(),
+            };
+            let own = (header.as_str(), value(header, "203.0.113.9"));
+            // A proxy passes on what the client claims in every other header.
+            let others = ClientIpHeader::ALL.into_iter().filter(|other| *other != header);
+            let claims = others.map(|other| (other.as_str(), value(other, "1.1.1.1")));
+            let claims: Vec<_> = claims.collect();
+            let lines = |with: Option<&(&'static str, String)>| {
+                claims.iter().chain(with).cloned().collect::<Vec<_>>()
+            };
+            for (given, wanted) in [(lines(Some(&own)), "203.0.113.9"), (lines(None), "10.0.0.1")] {
+                let given: Vec<_> = given.iter().map(|(name, value)| (*name, &**value)).collect();
+                assert_eq!(client(&proxies(header), "10.0.0.1", &given), wanted, "{header}");
+            }
+        }
     }
 
     #[test]
@@ -184,7 +227,8 @@ mod tests {
             ("10.0.0.1", xff("1.1.1.1, 203.0.113.9"), "203.0.113.9"),
             ("10.0.0.1", xff("1.1.1.1, 203.0.113.9, 10.2.3.4"), "203.0.113.9"),
             ("10.0.0.1", xff("1.1.1.1,203.0.113.9,10.2.3.4,192.0.2.1"), "203.0.113.9"),
-            ("10.0.0.1", xff("10.9.9.9, 10.8.8.8"), "10.9.9.9"),
+            // A client inside a trusted network could name any address of it.
+            ("10.0.0.1", xff("10.9.9.9, 10.8.8.8"), "10.0.0.1"),
             ("10.0.0.1", xff("garbage, 203.0.113.9"), "203.0.113.9"),
             ("10.0.0.1", xff("203.0.113.9:4711"), "203.0.113.9"),
             ("10.0.0.1", xff("[2001:db8:1::9]:4711"), "2001:db8:1::9"),
@@ -201,25 +245,30 @@ mod tests {
             ("10.0.0.1", fwd("proto=https; for=203.0.113.9"), "203.0.113.9"),
             ("10.0.0.1", fwd("for=\"[2001:db8:1::9]:4711\""), "2001:db8:1::9"),
             ("10.0.0.1", fwd("for=1.1.1.1, for=203.0.113.9, for=10.1.1.1"), "203.0.113.9"),
+            ("10.0.0.1", fwd("for=10.2.2.2, for=10.1.1.1"), "10.0.0.1"),
             ("10.0.0.1", fwd("for=\"a\\\"b, for=6.6.6.6\", for=203.0.113.9"), "203.0.113.9"),
             (
                 "10.0.0.1",
                 vec![("forwarded", "for=\"1.1.1.1"), ("forwarded", "for=203.0.113.9")],
                 "203.0.113.9",
             ),
-            (
-                "10.0.0.1",
-                vec![("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=203.0.113.9")],
-                "203.0.113.9",
-            ),
+            ("10.0.0.1", vec![("x-real-ip", "203.0.113.9")], "203.0.113.9"),
+            ("10.0.0.1", vec![("cf-connecting-ip", "2001:db8:1::9")], "2001:db8:1::9"),
+            ("10.0.0.1", vec![("fly-client-ip", "10.9.9.9")], "10.0.0.1"),
         ];
         for (peer, headers, wanted) in table {
-            assert_eq!(client(&proxies(), peer, &headers), wanted, "{peer} {headers:?}");
+            let proxies = proxies(read_by(&headers));
+            assert_eq!(client(&proxies, peer, &headers), wanted, "{peer} {headers:?}");
         }
     }
 
+    /// The setting for a proxy that writes the first of these headers.
+    fn read_by(headers: &[(&str, &str)]) -> ClientIpHeader {
+        headers.first().map_or(ClientIpHeader::XForwardedFor, |(name, _)| name.parse().unwrap())
+    }
+
     #[test]
-    fn an_unreadable_proxy_header_falls_back_to_the_peer() {
+    fn f01_an_unreadable_proxy_header_falls_back_to_the_peer() {
         for (name, value) in [
             ("x-forwarded-for", ""),
             ("x-forwarded-for", "unknown"),
@@ -245,16 +294,29 @@ mod tests {
             ("forwarded", "for=\"2001:db8:1::9\""),
             ("forwarded", "1.1.1.1"),
             ("forwarded", "for=1.1.1.1, "),
+            ("x-real-ip", ""),
+            ("x-real-ip", "1.1.1.1, 2.2.2.2"),
+            ("x-real-ip", "1.1.1.1:80"),
+            ("cf-connecting-ip", "[2001:db8:1::9]"),
+            ("true-client-ip", "for=1.1.1.1"),
         ] {
             assert_eq!(
-                client(&proxies(), "10.0.0.1", &[(name, value)]),
+                client(&proxies(read_by(&[(name, "")])), "10.0.0.1", &[(name, value)]),
                 "10.0.0.1",
                 "{name}: {value}"
             );
         }
-        // A broken `Forwarded` does not fall back to an X-Forwarded-For that the proxy did not write.
-        let both = [("forwarded", "for=unknown"), ("x-forwarded-for", "1.1.1.1")];
-        assert_eq!(client(&proxies(), "10.0.0.1", &both), "10.0.0.1");
+        let two = [("x-real-ip", "1.1.1.1"), ("x-real-ip", "203.0.113.9")];
+        assert_eq!(client(&proxies(ClientIpHeader::XRealIp), "10.0.0.1", &two), "10.0.0.1");
+    }
+
+    #[test]
+    fn f01_a_network_that_is_too_wide_for_proxies_is_known() {
+        let nets = ["10.0.0.0/8", "8.0.0.0/7", "0.0.0.0/1", "2001::/16", "2000::/15"];
+        let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let proxies = TrustedProxies::new(nets, ClientIpHeader::XForwardedFor);
+        let wide: Vec<_> = proxies.wide().map(ToString::to_string).collect();
+        assert_eq!(wide, ["8.0.0.0/7", "0.0.0.0/1", "2000::/15"]);
     }
 
     #[test]

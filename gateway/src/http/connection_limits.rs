@@ -9,8 +9,8 @@ use crate::http::body::BodyLimits;
 pub struct Limits {
     /// From a request's first byte, or from the connection's start, to its last header (contract, ruling 19).
     pub headers_within: Duration,
-    /// Bytes of request line and headers. Above, the answer is 431. A connection holds twice as much while they arrive,
-    /// and clients may hold many connections open that way: 2,000 hold 128 MiB.
+    /// Bytes of request line and headers. Above, the answer is 431. A connection holds as much while they arrive, and
+    /// under 24 KiB in all (contract, ruling 45).
     pub header_bytes: usize,
     /// Between two requests. Longer than the 60 s that load balancers keep a connection, so that they close it first,
     /// and none of their requests meets a closed one.
@@ -19,21 +19,64 @@ pub struct Limits {
     pub stalled_within: Duration,
     /// Open at once. Further ones wait in the listener's queue.
     pub connections: usize,
+    /// Open at once from one address. Further ones are closed when they are accepted.
+    pub connections_of_one: usize,
     /// Between the stop signal and the end of the last request. Under P12's 25 s.
     pub drain_within: Duration,
     pub body: BodyLimits,
+}
+
+/// Each takes a descriptor and, while its head arrives, up to 24 KiB.
+const MOST_CONNECTIONS: usize = 10_000;
+
+impl Limits {
+    /// The limits of a process that may open this many files, of which connections take half at most: the rest is for
+    /// the engines, the ops port and the signing keys. One address takes `of_one` connections (0: any number), and half
+    /// of all at most.
+    pub fn of(open_files: usize, of_one: usize) -> Self {
+        let connections = MOST_CONNECTIONS.min(open_files / 2).max(2);
+        let connections_of_one =
+            if of_one == 0 { connections } else { of_one.min(connections / 2) };
+        Self { connections, connections_of_one, ..Self::default() }
+    }
+
+    /// How many of the connections may be event streams: half, so that waiting streams never shut out sign-ins.
+    pub fn streams(&self) -> usize {
+        self.connections / 2
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             headers_within: Duration::from_secs(10),
-            header_bytes: 32 * 1024,
+            header_bytes: 16 * 1024,
             idle_within: Duration::from_secs(75),
             stalled_within: Duration::from_secs(30),
-            connections: 10_000,
+            connections: MOST_CONNECTIONS,
+            connections_of_one: 100,
             drain_within: Duration::from_secs(20),
             body: BodyLimits::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f06_connections_take_half_of_the_descriptors_and_one_address_half_of_those() {
+        for (open_files, of_one, wanted) in [
+            (1_048_576, 100, (10_000, 100)),
+            (1_024, 100, (512, 100)),
+            (256, 100, (128, 64)),
+            (256, 0, (128, 128)),
+            (256, 20, (128, 20)),
+            (1, 100, (2, 1)),
+        ] {
+            let limits = Limits::of(open_files, of_one);
+            assert_eq!((limits.connections, limits.connections_of_one), wanted, "{open_files}");
         }
     }
 }

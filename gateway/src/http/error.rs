@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::dpop::proof::Flaw;
 
+/// How many errors an answer lists (contract, ruling 44): it must not be much longer than its request.
+pub(crate) const MOST_ERRORS: usize = 20;
+
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
@@ -105,7 +108,7 @@ errors! {
         "Use a method listed in the `Allow` header.";
     PayloadTooLarge: PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large", "Send a body of at most 16 KiB.";
     HeadTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE, "payload_too_large", "The headers are too large",
-        "Send fewer or shorter headers: at most 32 KiB in total.";
+        "Send fewer or shorter headers: at most 16 KiB in total.";
     UnsupportedMediaType { detail: &'static str }: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type",
         "Unsupported media type", "";
     IdempotencyKeyReused: UNPROCESSABLE_ENTITY, "idempotency_key_reused",
@@ -145,6 +148,9 @@ impl ApiError {
     /// What the client can do now (P8).
     pub(crate) const fn detail(&self) -> &'static str {
         match self {
+            Self::InvalidRequest(errors) if errors.len() > MOST_ERRORS => {
+                "Correct the fields listed in `errors` and repeat the call; there are more errors than the 20 listed."
+            }
             Self::ProofNotValid(flaw) => flaw.detail(),
             Self::UnsupportedMediaType { detail } => detail,
             Self::FreshSignInRequired { or_password: true } => {

@@ -1,4 +1,5 @@
-//! Parses `Forwarded` (RFC 7239) and `X-Forwarded-For` into hops, left to right as the proxies wrote them.
+//! Parses `Forwarded` (RFC 7239), `X-Forwarded-For` and headers with one address into hops, left to right as the
+//! proxies wrote them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -19,6 +20,11 @@ pub fn hops<'a>(
 /// A line of `X-Forwarded-For`: addresses with or without a port, separated by commas.
 pub fn x_forwarded_for(line: &str) -> Vec<Hop> {
     line.split(',').map(|hop| address(hop.trim_matches([' ', '\t']), true)).collect()
+}
+
+/// A line of a header with one address, without a port.
+pub fn single(line: &str) -> Vec<Hop> {
+    vec![line.trim_matches([' ', '\t']).parse().ok()]
 }
 
 /// A line of `Forwarded`. A line with an unclosed quote is unreadable as a whole.

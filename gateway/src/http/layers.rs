@@ -17,8 +17,8 @@ use domain::rng;
 use domain::trace_context::TraceContext;
 use futures::FutureExt as _;
 use http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
-    CONTENT_TYPE, DATE, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE,
+    DATE, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Method, Uri};
@@ -31,7 +31,6 @@ use crate::dpop::{DPOP, DPOP_NONCE};
 use crate::http::client_ip::{Peer, TrustedProxies};
 use crate::http::error::ApiError;
 use crate::http::request_timeout::in_time;
-use crate::http::server::FramedTwice;
 use crate::http::trailing_slash::without_slash;
 
 /// The complete public service, ready for [`crate::server::serve`].
@@ -70,7 +69,7 @@ pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     let settings = Arc::new(settings);
     let around = move |request: Request, next: Next| around(settings.clone(), request, next);
     let inside = ServiceBuilder::new()
-        .layer(from_fn(refuse_form))
+        .layer(from_fn(refuse_encoded))
         .layer(from_fn(in_time))
         .layer(from_fn(no_panic));
     let router = router
@@ -90,19 +89,9 @@ pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     Ok(BoxCloneSyncService::new(service))
 }
 
-/// Refuses, on every route, a length given in two ways and an encoded body. Nothing is ever decompressed: a small body
-/// could grow a thousandfold (contract, ruling 17).
-async fn refuse_form(request: Request, next: Next) -> Response {
-    if request.extensions().get::<FramedTwice>().is_some() {
-        let mut response = ApiError::field(
-            "Content-Length",
-            "conflicting_framing",
-            "Send either Content-Length or Transfer-Encoding, not both.",
-        )
-        .into_response();
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return response;
-    }
+/// Refuses, on every route, an encoded body. Nothing is ever decompressed: a small body could grow a thousandfold
+/// (contract, ruling 17).
+async fn refuse_encoded(request: Request, next: Next) -> Response {
     if request.headers().contains_key(CONTENT_ENCODING) {
         return ApiError::UnsupportedMediaType {
             detail: "Send the body unencoded, without Content-Encoding.",

@@ -1,9 +1,11 @@
 //! HTTP itself: connections, bodies, headers, problems, what all answers have in common.
 
+pub(crate) mod address_counts;
 pub mod body;
 pub mod client_ip;
 pub mod connection_limits;
-pub mod connection_timeouts;
+pub(crate) mod connection_slots;
+pub(crate) mod connection_timeouts;
 pub mod error;
 pub mod fields;
 pub mod forwarded;
@@ -13,6 +15,8 @@ pub mod layers;
 pub mod path_params;
 pub mod problem;
 pub mod raw_error_response;
+pub(crate) mod request_head;
+pub(crate) mod request_socket;
 pub mod request_timeout;
 pub mod server;
 pub mod stream_limits;

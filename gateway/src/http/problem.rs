@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
 use crate::dpop::proof::Flaw;
-use crate::http::error::{ApiError, FieldError};
+use crate::http::error::{ApiError, FieldError, MOST_ERRORS};
 
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -61,7 +61,7 @@ impl ApiError {
             detail: self.detail(),
             code: self.code(),
             errors: match self {
-                Self::InvalidRequest(errors) => Some(errors),
+                Self::InvalidRequest(errors) => Some(&errors[..errors.len().min(MOST_ERRORS)]),
                 _ => None,
             },
             field: match *self {
@@ -268,6 +268,19 @@ mod tests {
         assert_eq!((&body["limit"], &body["retry_after"]), (&json!("cooldown"), &json!(12)));
         let (parts, _) = answer(ApiError::MethodNotAllowed { allow: Some("GET") }).await?;
         assert_eq!(parts.headers[ALLOW], "GET");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn f21_an_answer_lists_twenty_errors_and_says_when_there_are_more() -> anyhow::Result<()>
+    {
+        for (found, listed) in [(1, 1), (20, 20), (21, 20), (1_900, 20)] {
+            let errors = (0..found).map(|n| FieldError::new(format!("f{n}"), "unknown_field", "x"));
+            let (_, body) = answer(ApiError::InvalidRequest(errors.collect())).await?;
+            assert_eq!(body["errors"].as_array().context("a list")?.len(), listed);
+            let says_so = body["detail"].as_str().context("a text")?.contains("more errors");
+            assert_eq!(says_so, found > listed, "{found}");
+        }
         Ok(())
     }
 

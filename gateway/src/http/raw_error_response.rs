@@ -2,22 +2,26 @@
 
 use crate::http::error::ApiError;
 
-/// The complete answer in place of hyper's own, as bytes of HTTP/1.1; the connection ends after it. `None` if these
-/// bytes are not hyper's own answer: ours have a content type, while hyper's has no body and so none.
-pub(crate) fn instead_of(answer: &[u8]) -> Option<Vec<u8>> {
+/// The refusal of what is no HTTP.
+pub(crate) fn not_http() -> ApiError {
+    let detail = "Send a request line and headers that conform to RFC 9112.";
+    ApiError::field("request", "not_http", detail)
+}
+
+/// The complete answer in place of hyper's own, as bytes of HTTP/1.1; the connection ends after it. It is `flaw` if we
+/// found one ourselves. `None` if these bytes are not hyper's own answer: ours have a content type, while hyper's has no
+/// body and so none.
+pub(crate) fn instead_of(answer: &[u8], flaw: Option<&ApiError>) -> Option<Vec<u8>> {
     let (line, headers) = std::str::from_utf8(answer).ok()?.split_once("\r\n")?;
     if !line.starts_with("HTTP/1.") || headers.contains("content-type:") {
         return None;
     }
-    let refusal = match line.split(' ').nth(1)? {
-        "400" => ApiError::field(
-            "request",
-            "not_http",
-            "Send a request line and headers that conform to RFC 9112.",
-        ),
+    let hypers = match line.split(' ').nth(1)? {
+        "400" => not_http(),
         "414" | "431" => ApiError::HeadTooLarge,
         _ => return None,
     };
+    let refusal = flaw.unwrap_or(&hypers);
     let document = refusal.document(None);
     let mut lines = vec![
         format!("HTTP/1.1 {}", refusal.status()),
@@ -51,9 +55,13 @@ mod tests {
                 "HTTP/1.1 431 Request Header Fields Too Large\r\n",
             ),
         ] {
-            let words = String::from_utf8(instead_of(bare(status).as_bytes()).unwrap()).unwrap();
+            let words =
+                String::from_utf8(instead_of(bare(status).as_bytes(), None).unwrap()).unwrap();
             assert!(words.starts_with(ours) && words.contains("\r\ndate: today\r\n"), "{words}");
         }
+        let flaw = ApiError::field("Host", "invalid", "x");
+        let words = instead_of(bare("400 Bad Request").as_bytes(), Some(&flaw)).unwrap();
+        assert!(String::from_utf8(words).unwrap().contains("\"field\":\"Host\""));
         for other in [
             bare("204 No Content"),
             bare("100 Continue"),
@@ -62,7 +70,7 @@ mod tests {
             "400 Bad Request".to_owned(),
             String::new(),
         ] {
-            assert_eq!(instead_of(other.as_bytes()), None, "{other}");
+            assert_eq!(instead_of(other.as_bytes(), None), None, "{other}");
         }
     }
 }

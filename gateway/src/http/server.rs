@@ -1,27 +1,31 @@
-//! The accept loop: HTTP/1.1 with limits on connections, headers and time, and a graceful shutdown.
+//! The accept loop and the requests of each connection: HTTP/1.1 with limits on connections, headers and time, and a
+//! graceful shutdown.
 
 use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::TRANSFER_ENCODING;
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 
-use crate::http::client_ip::Peer;
+use crate::http::client_ip::{Peer, TrustedProxies};
 use crate::http::connection_limits::Limits;
-use crate::http::connection_timeouts::{Pace, Paced};
+use crate::http::connection_slots::{Idle, Slot, Slots};
+use crate::http::connection_timeouts::Pace;
+use crate::http::request_socket::RequestSocket;
 use crate::http::watched_body::{WatchedBody, Watcher};
 
 /// The first pause after a failed accept, doubled up to [`ACCEPT_PAUSE_MAX`]. When file descriptors run out, a loop
@@ -30,32 +34,39 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Serves until `stop`, then lets requests in progress finish. Every request carries its [`Peer`] and the limits on
-/// its body.
-pub async fn serve<S>(listener: TcpListener, service: S, limits: Limits, stop: CancellationToken)
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+/// its body. Connections of the proxies are not counted by address.
+pub async fn serve<S>(
+    listener: TcpListener,
+    service: S,
+    limits: Limits,
+    proxies: TrustedProxies,
+    stop: CancellationToken,
+) where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
-    let permits = Arc::new(Semaphore::new(limits.connections));
+    let slots = Slots::new(&limits, proxies);
     let mut pause = ACCEPT_PAUSE;
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &slots) => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => {
+            // An address with all that it may hold is refused without an answer: even that would be work.
+            Ok(None) => pause = ACCEPT_PAUSE,
+            Ok(Some((stream, peer, slot))) => {
                 pause = ACCEPT_PAUSE;
                 let (service, stop, cut) = (service.clone(), stop.clone(), cut.clone());
                 connections.spawn(async move {
                     tokio::select! {
-                        () = connection(stream, peer, service, limits, stop) => {}
+                        () = connection(stream, peer, &slot, service, limits, stop) => {}
                         () = cut.cancelled() => {}
                     }
-                    drop(permit);
+                    drop(slot);
                 });
             }
             // The client went away before we accepted it: not our fault.
@@ -73,19 +84,20 @@ where
     // No new connections from here on: another process may listen on the port.
     drop(listener);
     connections.close();
-    if tokio::time::timeout(limits.drain_within, connections.wait()).await.is_err() {
+    if timeout(limits.drain_within, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections cut at shutdown");
         cut.cancel();
         connections.wait().await;
     }
 }
 
-type Accepted = (TcpStream, Peer, tokio::sync::OwnedSemaphorePermit);
-
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<Accepted> {
-    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(
+    listener: &TcpListener,
+    slots: &Slots,
+) -> io::Result<Option<(TcpStream, Peer, Slot)>> {
+    let free = slots.free().await;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, Peer(peer), permit))
+    Ok(slots.enter(peer.ip(), free).map(|slot| (stream, Peer(peer), slot)))
 }
 
 fn is_of_the_client(error: &io::Error) -> bool {
@@ -93,50 +105,100 @@ fn is_of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
+/// Serves one request after the other. Between two of them the connection holds no buffer.
 async fn connection<S>(
     stream: TcpStream,
     peer: Peer,
+    slot: &Slot,
     service: S,
     limits: Limits,
     stop: CancellationToken,
 ) where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
     // An answer is one small write: waiting to fill a packet only adds 40 ms. If this fails, the socket is gone anyway.
     let _ = stream.set_nodelay(true);
-    let pace = Pace::new(limits);
-    let reported = pace.clone();
-    let answer = service_fn(move |request: hyper::Request<Incoming>| {
-        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        let framed_twice = reported.request_began(is_chunked);
-        let answering = Answering(reported.clone());
+    let pace = Pace::new(limits.stalled_within);
+    let mut socket = RequestSocket::new(stream, limits.header_bytes, pace.clone());
+    let mut idle = None;
+    loop {
+        let may_wait = if idle.is_none() { limits.headers_within } else { limits.idle_within };
+        tokio::select! {
+            biased;
+            begun = timeout(may_wait, socket.begins()) => if begun != Ok(true) { return },
+            () = must_close(idle.as_ref()) => return,
+            () = stop.cancelled() => return,
+        }
+        drop(idle);
+        if timeout(limits.headers_within, socket.head()).await != Ok(true) {
+            return;
+        }
+        // Boxed: a connection that waits for its head does not hold the room for all of this.
+        if !Box::pin(one_request(&mut socket, &pace, peer, &service, limits, &stop)).await {
+            return;
+        }
+        idle = Some(slot.idle());
+    }
+}
+
+/// Completes when an idle connection must make room. A connection before its first request is not idle.
+async fn must_close(idle: Option<&Idle>) {
+    match idle {
+        Some(idle) => idle.must_close().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Serves the request whose head the socket holds. Returns whether another one may follow.
+async fn one_request<S>(
+    socket: &mut RequestSocket<TcpStream>,
+    pace: &Pace,
+    peer: Peer,
+    service: &S,
+    limits: Limits,
+    stop: &CancellationToken,
+) -> bool
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let is_last = socket.is_last();
+    let answer = service_fn(|request: hyper::Request<Incoming>| {
+        let answering = Answering(pace.clone());
         let mut request = request.map(axum::body::Body::new);
         let extensions = request.extensions_mut();
         extensions.insert(peer);
         extensions.insert(limits.body);
-        if framed_twice {
-            extensions.insert(FramedTwice);
-        }
         let response = service.clone().oneshot(request);
-        async move { Ok::<_, Infallible>(response.await?.map(|body| WatchedBody::new(body, answering))) }
+        async move {
+            let mut response = response.await?;
+            if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response.map(|body| WatchedBody::new(body, answering)))
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        // `pace` times the headers: hyper's own timeout would also cut connections that idle between two requests.
+        // The head is complete; the time for it was taken while it arrived.
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes.max(8192))
-        .serve_connection(TokioIo::new(Paced::new(stream, pace.clone())), answer);
+        .serve_connection(TokioIo::new(socket), answer);
     let mut serving = std::pin::pin!(serving);
     let mut stopping = false;
     let mut expired = std::pin::pin!(pace.expired());
     loop {
         tokio::select! {
             biased;
-            // Errors here are the client's: it disconnected, or what it sent is not HTTP.
-            _ = serving.as_mut() => return,
+            keeps_open = poll_fn(|context| match serving.as_mut().poll(context) {
+                // Errors here are the client's: it disconnected, or what it sent is not HTTP.
+                Poll::Ready(_) => Poll::Ready(false),
+                Poll::Pending if pace.is_between_requests() => Poll::Ready(true),
+                Poll::Pending => Poll::Pending,
+            }) => return keeps_open,
             // After `serving`, whose reads and writes move this deadline.
-            () = expired.as_mut() => return,
+            () = expired.as_mut() => return false,
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 serving.as_mut().graceful_shutdown();
@@ -155,11 +217,6 @@ impl Drop for Answering {
         self.0.request_ended();
     }
 }
-
-/// Marks, in its extensions, a request that gives its length in two ways: a proxy in front of us may see its end
-/// elsewhere than we do (RFC 9112, section 6.3). The request must be refused and its connection closed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FramedTwice;
 
 #[cfg(test)]
 mod tests;

@@ -5,14 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::ids::RequestId;
 
-/// Maximum in total: half of the server's connections, so that waiting streams never shut out sign-ins.
-const MOST: usize = 5_000;
+use crate::http::address_counts::AddressCounts;
+use crate::http::client_ip::ClientIp;
+
 /// Maximum for one request: a device has one or two, and a client that opens more must not use up all slots.
 const MOST_OF_ONE: usize = 8;
+/// Maximum for one client's address (contract, ruling 45), so that no client uses them up with many requests.
+const MOST_OF_AN_ADDRESS: usize = 20;
 
 /// The open streams of this process. Clones share their count.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Streams {
+    most: usize,
     open: Arc<Mutex<Open>>,
 }
 
@@ -20,25 +24,34 @@ pub(crate) struct Streams {
 struct Open {
     all: usize,
     of: HashMap<RequestId, usize>,
+    by: AddressCounts,
 }
 
 /// A stream's slot, free again when it is dropped.
 pub(crate) struct StreamPermit {
     request: RequestId,
+    client: ClientIp,
     streams: Streams,
 }
 
 impl Streams {
-    /// Takes a slot for one more stream of this request; `None` if all slots, or all of this request's, are in use.
-    pub fn enter(&self, request: RequestId) -> Option<StreamPermit> {
+    /// `most` is the maximum in total.
+    pub fn new(most: usize) -> Self {
+        Self { most, open: Arc::default() }
+    }
+
+    /// Takes a slot for one more stream of this request by this client; `None` if all slots, all of this request's or
+    /// all of this client's are in use.
+    pub fn enter(&self, request: RequestId, client: ClientIp) -> Option<StreamPermit> {
         let mut open = self.lock();
         let of_one = open.of.get(&request).copied().unwrap_or_default();
-        if open.all >= MOST || of_one >= MOST_OF_ONE {
+        let has_room = open.all < self.most && of_one < MOST_OF_ONE;
+        if !has_room || !open.by.enter(client.ip(), MOST_OF_AN_ADDRESS) {
             return None;
         }
         open.all += 1;
         open.of.insert(request, of_one + 1);
-        Some(StreamPermit { request, streams: self.clone() })
+        Some(StreamPermit { request, client, streams: self.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -50,6 +63,7 @@ impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.lock();
         open.all -= 1;
+        open.by.leave(self.client.ip());
         if let Some(of_one) = open.of.get_mut(&self.request) {
             *of_one -= 1;
             if *of_one == 0 {
@@ -65,23 +79,39 @@ mod tests {
 
     use super::*;
 
+    fn client(n: usize) -> ClientIp {
+        ClientIp::new(format!("198.{}.{}.1", n / 256, n % 256).parse().unwrap())
+    }
+
     #[test]
     fn one_request_cannot_take_all_slots() {
-        let (streams, clock) = (Streams::default(), Clock::manual());
+        let (streams, clock) = (Streams::new(100), Clock::manual());
         let one = RequestId::new(&clock);
-        let places: Vec<_> = std::iter::from_fn(|| streams.enter(one)).collect();
+        let places: Vec<_> = std::iter::from_fn(|| streams.enter(one, client(0))).collect();
         assert_eq!(places.len(), MOST_OF_ONE);
-        assert!(streams.enter(RequestId::new(&clock)).is_some());
+        assert!(streams.enter(RequestId::new(&clock), client(0)).is_some());
         drop(places);
-        assert!(streams.enter(one).is_some(), "an ended stream frees its slot");
+        assert!(streams.enter(one, client(0)).is_some(), "an ended stream frees its slot");
+    }
+
+    #[test]
+    fn f02_one_client_cannot_take_all_slots() {
+        let (streams, clock) = (Streams::new(100), Clock::manual());
+        let enter = |n| streams.enter(RequestId::new(&clock), client(n));
+        let places: Vec<_> = std::iter::from_fn(|| enter(0)).collect();
+        assert_eq!(places.len(), MOST_OF_AN_ADDRESS);
+        assert!(enter(1).is_some());
+        drop(places);
+        assert!(enter(0).is_some(), "an ended stream frees its slot");
     }
 
     #[test]
     fn there_is_a_limit_over_all_requests() {
-        let (streams, clock) = (Streams::default(), Clock::manual());
-        let places: Vec<_> = std::iter::from_fn(|| streams.enter(RequestId::new(&clock))).collect();
-        assert_eq!(places.len(), MOST);
+        let (streams, clock) = (Streams::new(500), Clock::manual());
+        let places: Vec<_> =
+            (0..).map_while(|n| streams.enter(RequestId::new(&clock), client(n))).collect();
+        assert_eq!(places.len(), 500);
         drop(places);
-        assert!(streams.lock().of.is_empty());
+        assert!(streams.lock().of.is_empty() && streams.lock().by.is_empty());
     }
 }

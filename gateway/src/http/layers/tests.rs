@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use axum::Extension;
 use axum::body::Body;
 use axum::routing::{get, post};
+use config::ClientIpHeader;
 use http::header::{ALLOW, RETRY_AFTER};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -238,8 +239,10 @@ async fn the_client_behind_a_trusted_proxy_reaches_the_handler() {
         let mut request = request("GET", "/ip");
         request.extensions_mut().insert(Peer(peer.parse().unwrap()));
         request.headers_mut().insert("x-forwarded-for", HeaderValue::from_static("203.0.113.9"));
-        let settings =
-            Settings { trusted_proxies: TrustedProxies::new(nets.clone()), ..settings() };
+        let settings = Settings {
+            trusted_proxies: TrustedProxies::new(nets.clone(), ClientIpHeader::XForwardedFor),
+            ..settings()
+        };
         assert_eq!(send(settings, request).await.1, wanted);
     }
 }

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ fn limits() -> Limits {
         idle_within: Duration::from_millis(1500),
         stalled_within: Duration::from_millis(400),
         drain_within: Duration::from_secs(3),
+        connections_of_one: usize::MAX,
         body: BodyLimits { within: Duration::from_millis(400), ..BodyLimits::default() },
         ..Limits::default()
     }
@@ -40,6 +42,7 @@ impl Server {
             .route("/json", post(async |JsonBody(fields): JsonBody| fields.finish()))
             .route("/me", get(async || "me"))
             .route("/slow", get(slow))
+            .route("/endless", get(endless))
             .route("/big", get(async || "x".repeat(64 << 20)));
         let settings = Settings {
             https: false,
@@ -49,7 +52,8 @@ impl Server {
         };
         let service = layers::finish(router, settings).unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, service, limits, stop.clone()));
+        let task =
+            tokio::spawn(serve(listener, service, limits, TrustedProxies::default(), stop.clone()));
         Self { at, stop, task }
     }
 
@@ -70,10 +74,18 @@ async fn slow() -> &'static str {
     "late"
 }
 
+/// Writes now and then, for ever.
+async fn endless() -> axum::body::Body {
+    axum::body::Body::from_stream(futures::stream::unfold((), async |()| {
+        sleep(Duration::from_millis(50)).await;
+        Some((Ok::<_, Infallible>("tick"), ()))
+    }))
+}
+
 async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);
-    let ended = tokio::time::timeout(Duration::from_secs(5), read).await;
+    let ended = timeout(Duration::from_secs(5), read).await;
     let reset = ended.expect("the server closes within 5 s");
     if let Err(error) = reset {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
@@ -218,6 +230,131 @@ async fn a_request_with_both_lengths_is_refused_and_its_connection_ended() {
 }
 
 #[tokio::test]
+async fn f20_what_another_reader_may_see_otherwise_is_refused_and_its_connection_ended() {
+    let server = Server::start(limits()).await;
+    let after = "GET /me HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (head, field) in [
+        ("GET /me HTTP/1.1\nHost: a\n\n", "request"),
+        ("GET /me HTTP/1.1\r\nHost: a\r\nX: y\nZ: z\r\n\r\n", "request"),
+        ("GET /me HTTP/1.1\r\nHost: a\r\n\n", "request"),
+        ("\nGET /me HTTP/1.1\r\nHost: a\r\n\r\n", "request"),
+        ("GET /me HTTP/1.1\r\n\r\n", "Host"),
+        ("GET /me HTTP/1.1\r\nHost:\r\n\r\n", "Host"),
+        ("GET /me HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "Host"),
+        ("GET /me HTTP/1.1\r\nHost: a\r\nX: y\r\nhost: b\r\n\r\n", "Host"),
+        ("GET /me HTTP/1.1\r\nHost: a b@c/\r\n\r\n", "Host"),
+        ("GET http://a/me HTTP/1.1\r\n\r\n", "Host"),
+    ] {
+        let answer = server.exchange(format!("{head}{after}").as_bytes()).await;
+        assert_eq!(problem_of(&answer), (400, "invalid_request".to_owned()), "{head:?} {answer}");
+        assert!(answer.contains(&format!("\"field\":\"{field}\"")), "{head:?} {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{head:?} {answer}");
+    }
+    let old = server.exchange(b"GET /me HTTP/1.0\r\n\r\n").await;
+    assert!(old.ends_with("\r\n\r\nme"), "HTTP/1.0 needs no host: {old}");
+    let led = server.exchange(b"\r\n\r\nGET /me HTTP/1.0\r\n\r\n").await;
+    assert!(led.ends_with("\r\n\r\nme"), "empty lines before a request are skipped: {led}");
+}
+
+#[tokio::test]
+async fn f20_the_second_of_two_requests_sent_at_once_is_judged_like_the_first() {
+    let server = Server::start(limits()).await;
+    let body = "POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    for second in [
+        "GET /me HTTP/1.1\r\n\r\n",
+        "GET /me HTTP/1.1\nHost: a\n\n",
+        "POST /json HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        for first in ["GET /me HTTP/1.1\r\nHost: a\r\n\r\n", body] {
+            let answer = server.exchange(format!("{first}{second}").as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{second:?} {answer}");
+            let refusal = answer.rfind("HTTP/1.1 ").unwrap();
+            assert!(refusal > 0, "{second:?} {answer}");
+            assert_eq!(problem_of(&answer[refusal..]).0, 400, "{second:?} {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_arrives_in_pieces_is_one_request() {
+    let server = Server::start(limits()).await;
+    let request = "POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    let mut stream = server.open().await;
+    for cut in [1, 20, 40, request.len() - 5, request.len() - 1] {
+        for part in [&request[..cut], &request[cut..]] {
+            stream.write_all(part.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert!(until_contains(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+    }
+    // The next request may follow a chunked body only on another connection: nobody else sees where the body ends.
+    let chunked = "POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    stream.write_all([chunked.as_bytes(), GET_ME].concat().as_slice()).await.unwrap();
+    let answer = rest(&mut stream).await.to_lowercase();
+    assert!(
+        answer.starts_with("http/1.1 200 ") && answer.contains("connection: close"),
+        "{answer}"
+    );
+    assert_eq!(answer.matches("http/1.1 ").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_ends_its_request() {
+    let server = Server::start(Limits { connections: 1, ..limits() }).await;
+    let mut gone = server.open().await;
+    gone.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    until_contains(&mut gone, "\r\n\r\n").await;
+    drop(gone);
+    let mut next = server.open().await;
+    next.write_all(GET_ME).await.unwrap();
+    timeout(Duration::from_secs(5), until_contains(&mut next, "\r\n\r\nme"))
+        .await
+        .expect("the one slot is free again");
+}
+
+#[tokio::test]
+async fn f06_an_address_with_all_its_connections_is_refused_without_an_answer() {
+    let server = Server::start(Limits { connections_of_one: 3, ..limits() }).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = server.open().await;
+        stream.write_all(GET_ME).await.unwrap();
+        until_contains(&mut stream, "\r\n\r\nme").await;
+        held.push(stream);
+    }
+    let mut refused = server.open().await;
+    // The server may have closed it already.
+    let _ = refused.write_all(GET_ME).await;
+    assert_eq!(rest(&mut refused).await, "");
+    held[0].write_all(GET_ME).await.unwrap();
+    until_contains(&mut held[0], "\r\n\r\nme").await;
+}
+
+#[tokio::test]
+async fn f06_when_slots_run_out_the_idle_make_room_and_the_busy_do_not() {
+    let limits = Limits { connections: 8, idle_within: Duration::from_secs(60), ..limits() };
+    let server = Server::start(limits).await;
+    let mut idle = Vec::new();
+    let mut busy = server.open().await;
+    busy.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    until_contains(&mut busy, "\r\n\r\n").await;
+    // More than there are slots for, each of which would idle for a minute.
+    for _ in 0..30 {
+        let mut stream = server.open().await;
+        stream.write_all(GET_ME).await.unwrap();
+        timeout(Duration::from_secs(5), until_contains(&mut stream, "\r\n\r\nme"))
+            .await
+            .expect("an idle connection made room");
+        idle.push(stream);
+    }
+    assert_eq!(rest(&mut idle[0]).await, "", "the longest idle one is closed");
+    let newest = idle.last_mut().unwrap();
+    newest.write_all(GET_ME).await.unwrap();
+    until_contains(newest, "\r\n\r\nme").await;
+    until_contains(&mut busy, "tick").await;
+}
+
+#[tokio::test]
 async fn a_dripping_body_is_400_and_does_not_hold_its_connection() {
     let server = Server::start(limits()).await;
     let started = Instant::now();
@@ -280,11 +417,14 @@ async fn p8_headers_above_the_limit_are_refused_with_a_problem() {
             "y".repeat(bytes)
         )
     };
-    assert!(server.exchange(long(30_000).as_bytes()).await.ends_with("\r\n\r\nme"));
-    let many = format!("GET /me HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(200));
-    for head in [long(100_000), many, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000))] {
+    let around = long(0).len();
+    assert!(server.exchange(long(16 * 1024 - around).as_bytes()).await.ends_with("\r\n\r\nme"));
+    let many = format!("GET /me HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200));
+    let path = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(70_000));
+    for head in [long(16 * 1024 + 1 - around), long(100_000), many, path] {
         let answer = server.exchange(head.as_bytes()).await;
         assert_eq!(problem_of(&answer), (431, "payload_too_large".to_owned()), "{answer}");
+        assert!(answer.contains("at most 16 KiB"), "{answer}");
     }
 }
 
@@ -293,10 +433,11 @@ async fn p8_input_that_is_not_http_gets_a_problem_and_breaks_nothing() {
     let server = Server::start(limits()).await;
     for bytes in [
         &b"hello\r\n\r\n"[..],
-        b"GET /me HTTP/1.1\r\nA\0: b\r\n\r\n",
-        b"GET /\x01 HTTP/1.1\r\n\r\n",
+        b"GET /me HTTP/1.1\r\nHost: a\r\nA\0: b\r\n\r\n",
+        b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET /me HTTP/1.1\r\n X: folded\r\n\r\n",
+        b"GET /me HTTP/1.1\r\nHost: a\r\n X: folded\r\n\r\n",
+        b"GET /me HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
         let answer = server.exchange(bytes).await;
@@ -317,7 +458,7 @@ async fn a_client_that_does_not_read_its_answer_is_cut() {
     // It never reads. The one slot is free again once it is cut.
     let mut next = server.open().await;
     next.write_all(GET_ME).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(5), until_contains(&mut next, "\r\n\r\nme"))
+    timeout(Duration::from_secs(5), until_contains(&mut next, "\r\n\r\nme"))
         .await
         .expect("the stalled connection was cut");
     drop(greedy);

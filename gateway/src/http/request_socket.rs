@@ -1,0 +1,305 @@
+//! A client's socket, read request by request: it collects a whole head before hyper sees a byte of it, lets hyper read
+//! that request and no more, replaces hyper's own refusals, and closes without a reset.
+//!
+//! So an unfinished head costs its own bytes and nothing besides, and each head is judged where it begins, also when a
+//! client sends the next request before it has the answer.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use crate::http::connection_timeouts::Pace;
+use crate::http::error::ApiError;
+use crate::http::raw_error_response;
+use crate::http::request_head::{self, BodyLength};
+
+/// How many bytes a client may still send at the end, and for how long; they are discarded. Closing a socket with
+/// unread bytes sends a reset, and the client may lose the response.
+const LINGER_BYTES: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_millis(500);
+
+/// The most bytes taken from the socket at once while a head is collected.
+const PIECE: usize = 4096;
+
+/// What hyper reads instead of a head that is refused; it is no HTTP, so hyper refuses it and closes.
+const NO_HEAD: &[u8] = b"\0\r\n\r\n";
+
+#[derive(Debug)]
+pub(crate) struct RequestSocket<T> {
+    inner: T,
+    pace: Pace,
+    /// Bytes of a head: above, it is refused.
+    most: usize,
+    /// What arrived and was not read by hyper: at most `most` bytes.
+    received: Vec<u8>,
+    /// How much of it was searched for the end of the head.
+    searched: usize,
+    /// Whether the client has closed its side.
+    ended: bool,
+    /// What hyper may still read of the current request; `None`: everything, to the end of the connection.
+    left: Option<u64>,
+    /// Why the head was refused.
+    flaw: Option<ApiError>,
+    /// What is written instead of hyper's refusal, and how many of its bytes are written.
+    refusal: Option<(Vec<u8>, usize)>,
+    /// Set once our side of the socket is closed.
+    lingering: Option<(Pin<Box<Sleep>>, usize)>,
+}
+
+impl<T: AsyncRead + Unpin> RequestSocket<T> {
+    pub(crate) fn new(inner: T, most: usize, pace: Pace) -> Self {
+        Self {
+            inner,
+            pace,
+            most,
+            received: Vec::new(),
+            searched: 0,
+            ended: false,
+            left: Some(0),
+            flaw: None,
+            refusal: None,
+            lingering: None,
+        }
+    }
+
+    /// Waits for the first byte of a request; `false` if the client closes instead. Empty lines before a request are
+    /// skipped (RFC 9112, section 2.2).
+    pub(crate) async fn begins(&mut self) -> bool {
+        loop {
+            while self.received.starts_with(b"\r\n") {
+                self.received.drain(..2);
+            }
+            if !self.received.is_empty() {
+                return true;
+            }
+            if !self.more().await {
+                return false;
+            }
+        }
+    }
+
+    /// Waits for the end of the head, or for what refuses it; `false` if the client closes before. A refused head is
+    /// replaced by one that hyper refuses, and then its answer by ours.
+    pub(crate) async fn head(&mut self) -> bool {
+        loop {
+            match self.judge() {
+                Ok(Some(length)) => {
+                    self.searched = 0;
+                    self.left = length;
+                    self.pace.request_began(length);
+                    return true;
+                }
+                Ok(None) => {}
+                Err(flaw) => {
+                    self.flaw = Some(flaw);
+                    self.received = NO_HEAD.to_vec();
+                    self.searched = 0;
+                    self.left = Some(NO_HEAD.len() as u64);
+                    self.pace.request_began(self.left);
+                    return true;
+                }
+            }
+            if !self.more().await {
+                return false;
+            }
+        }
+    }
+
+    /// Whether the current request's body is chunked. Nobody but hyper sees its end, so the next head cannot be judged:
+    /// its connection must end with the answer.
+    pub(crate) fn is_last(&self) -> bool {
+        self.left.is_none()
+    }
+
+    /// How much the request has whose head was received; the outer `None` if the head is not complete.
+    fn judge(&mut self) -> Result<Option<Option<u64>>, ApiError> {
+        let first = self.received.first().copied();
+        if first.is_some_and(|first| first != b'\r' && !request_head::can_begin_with(first)) {
+            return Err(raw_error_response::not_http());
+        }
+        let end = request_head::end(&self.received, self.searched)?;
+        self.searched = self.received.len();
+        match end {
+            Some(end) => Ok(Some(match request_head::check(&self.received[..end])? {
+                BodyLength::Exactly(length) => Some((end as u64).saturating_add(length)),
+                BodyLength::Chunked => None,
+            })),
+            None if self.received.len() >= self.most => Err(ApiError::HeadTooLarge),
+            None => Ok(None),
+        }
+    }
+
+    /// Receives more; `false` at the end.
+    async fn more(&mut self) -> bool {
+        poll_fn(|context| self.poll_more(context)).await.unwrap_or(false)
+    }
+
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
+        let mut bytes = [0; PIECE];
+        let room = self.most.saturating_sub(self.received.len()).min(PIECE);
+        let mut piece = ReadBuf::new(&mut bytes[..room]);
+        ready!(Pin::new(&mut self.inner).poll_read(context, &mut piece))?;
+        let piece = piece.filled();
+        self.ended = piece.is_empty();
+        let wanted = self.received.len() + piece.len();
+        if wanted > self.received.capacity() {
+            // Doubled, but never beyond the most: `Vec` would grow to twice as much.
+            let capacity = wanted.next_power_of_two().clamp(512, self.most.max(wanted));
+            self.received.reserve_exact(capacity - self.received.len());
+        }
+        self.received.extend_from_slice(piece);
+        Poll::Ready(Ok(!self.ended))
+    }
+
+    /// Watches whether the client goes away while its request is answered. What it sends meanwhile is kept, up to the
+    /// size of a head. Ready at the end of a connection without another request.
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.received.len() < self.most && !self.ended {
+            ready!(self.poll_more(context))?;
+        }
+        if self.received.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Notes that hyper has read this much of the request.
+    fn handed_on(&mut self, count: usize) {
+        let Some(left) = &mut self.left else { return };
+        *left = left.saturating_sub(count as u64);
+        if *left == 0 {
+            self.pace.request_read();
+        }
+    }
+
+    /// Ready when the client has closed too, or its time is up.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let (timer, left) =
+            self.lingering.get_or_insert_with(|| (Box::pin(sleep(LINGER)), LINGER_BYTES));
+        let mut bytes = [0; PIECE];
+        while *left > 0 && timer.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    *left = left.saturating_sub(buffer.filled().len());
+                }
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<T: AsyncWrite + Unpin> RequestSocket<T> {
+    /// Writes our own response where hyper would refuse a malformed request with an empty one. `None`: these bytes are
+    /// not such a refusal.
+    fn poll_refusal(
+        &mut self,
+        context: &mut Context<'_>,
+        first: &[u8],
+        length: usize,
+    ) -> Option<Poll<io::Result<usize>>> {
+        if self.refusal.is_none() {
+            self.refusal = Some((raw_error_response::instead_of(first, self.flaw.as_ref())?, 0));
+        }
+        let (words, written) = self.refusal.as_mut()?;
+        while *written < words.len() {
+            match Pin::new(&mut self.inner).poll_write(context, &words[*written..]) {
+                Poll::Ready(Ok(0)) => {
+                    return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into())));
+                }
+                Poll::Ready(Ok(taken)) => *written += taken,
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        Some(Poll::Ready(Ok(length)))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for RequestSocket<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let most = self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let room = buffer.remaining().min(most);
+        if most == 0 {
+            return self.poll_gone(context);
+        }
+        if !self.received.is_empty() {
+            let count = self.received.len().min(room);
+            buffer.put_slice(&self.received[..count]);
+            self.received.drain(..count);
+            if self.received.is_empty() {
+                // A connection that waits holds no memory.
+                self.received = Vec::new();
+            }
+            self.handed_on(count);
+            return Poll::Ready(Ok(()));
+        }
+        if self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.inner).poll_read(context, &mut part))?;
+        let count = part.filled().len();
+        buffer.advance(count);
+        self.ended = count == 0 && room > 0;
+        self.handed_on(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RequestSocket<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = self
+            .poll_refusal(context, bytes, bytes.len())
+            .unwrap_or_else(|| Pin::new(&mut self.inner).poll_write(context, bytes));
+        self.pace.written(written.is_ready());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = slices.first().map_or(&[][..], |slice| slice);
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        let written = self
+            .poll_refusal(context, first, length)
+            .unwrap_or_else(|| Pin::new(&mut self.inner).poll_write_vectored(context, slices));
+        self.pace.written(written.is_ready());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes the socket once it has written all that it has.
+        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        self.pace.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pace.closing();
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
+        }
+        self.poll_linger(context).map(Ok)
+    }
+}

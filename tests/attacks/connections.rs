@@ -1,0 +1,182 @@
+//! What clients may hold: connections, unfinished heads, descriptors, event streams.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::streams::Stream;
+use super::system;
+use testkit::folder::Folder;
+use testkit::http::{Api, new_phone, status_of};
+use testkit::process::{Binary, Process};
+use testkit::system::Side;
+use testkit::{PATIENCE, both_sides, eventually};
+
+both_sides!(
+    f06_three_thousand_unfinished_heads_cost_little_and_keep_nobody_waiting,
+    f06_one_client_with_all_the_sockets_it_can_have_shuts_nobody_out,
+    f06_an_address_holds_its_share_of_connections_and_a_trusted_proxy_any_number,
+    f02_a_clients_event_streams_are_limited_whatever_the_connection,
+);
+
+const KEYS: &str = "GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n";
+
+/// Connects from this address of the loopback network; nobody answers a refused connection.
+async fn connect(from: &str, api: &Api) -> TcpStream {
+    let to: SocketAddr = api.url.trim_start_matches("http://").parse().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Sends these bytes and returns the beginning of the answer; empty if the connection is closed instead.
+async fn exchange(stream: &mut TcpStream, bytes: &str) -> String {
+    // The server may have closed already.
+    let _ = stream.write_all(bytes.as_bytes()).await;
+    let mut piece = [0; 4096];
+    let answer = timeout(PATIENCE, stream.read(&mut piece)).await.expect("an answer or an end");
+    String::from_utf8_lossy(&piece[..answer.unwrap_or(0)]).into_owned()
+}
+
+/// How many of these are served by a gateway that this client connects to once for each.
+async fn served(from: &str, api: &Api, count: usize) -> Vec<TcpStream> {
+    let mut open = Vec::new();
+    for _ in 0..count {
+        let mut stream = connect(from, api).await;
+        if exchange(&mut stream, &format!("{KEYS}\r\n")).await.starts_with("HTTP/1.1 200 ") {
+            open.push(stream);
+        }
+    }
+    open
+}
+
+/// 3,000, or a quarter of what one process may open: the server is a process with the same limit.
+fn sockets() -> usize {
+    service::open_files::raise();
+    (service::open_files::limit() / 4).min(3_000)
+}
+
+/// The most memory that a process has used, in bytes.
+fn peak_memory(process: &Process) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+async fn f06_three_thousand_unfinished_heads_cost_little_and_keep_nobody_waiting(side: Side) {
+    let (attacked, elsewhere) =
+        (system(side, &[("LATCHKEY_CONNECTIONS_PER_IP", "100")]).await, system(side, &[]).await);
+    let (api, unattacked) = (attacked.api(), elsewhere.api());
+    api.otp(&new_phone()).await.expect(202);
+    let before = peak_memory(&attacked.processes[0]);
+    // Nearly a whole head, from sixty networks, each with half of what one address may hold.
+    let head = format!("{KEYS}X: {}", "y".repeat(16 * 1024 - KEYS.len() - 3 - 1));
+    let started = Instant::now();
+    let mut held = Vec::new();
+    for n in 0..sockets() {
+        let mut stream = connect(&format!("127.0.{}.1", 1 + n / 50), &api).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    let took = started.elapsed();
+    for _ in 0..5 {
+        let phone = new_phone();
+        api.in_time_beside(&unattacked, "meanwhile", api.otp(&phone)).await.expect(202);
+    }
+    let peak = peak_memory(&attacked.processes[0]);
+    assert!(peak < 256 << 20, "{} MiB", peak >> 20);
+    // A head has 10 s: only if all were held at once does the figure mean anything.
+    if took < Duration::from_secs(8) {
+        let each = peak.saturating_sub(before) / held.len();
+        println!("{} bytes for each of {} unfinished heads", each, held.len());
+        assert!(each <= 24 * 1024, "{each} bytes for each unfinished head");
+    }
+    // None of them is answered; all are cut.
+    for mut stream in held {
+        let ended = timeout(PATIENCE, stream.read(&mut [0; 16])).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "an unfinished head is still held");
+    }
+}
+
+async fn f06_one_client_with_all_the_sockets_it_can_have_shuts_nobody_out(side: Side) {
+    let system = system(side, &[("LATCHKEY_CONNECTIONS_PER_IP", "100")]).await;
+    let (home, mut env) = (Folder::new("few-descriptors"), system.env.clone());
+    env.insert("LATCHKEY_DATA_DIR".to_owned(), home.join("data").display().to_string());
+    let binary = if side == Side::Embedded { Binary::Latchkey } else { Binary::Gateway };
+    let mut process = Process::start_with_open_files(binary, home.path(), &env, 256);
+    process.ready().await;
+    let api = Api::new(process.url.as_ref().unwrap());
+    // It keeps each connection open after an answer; those beyond its share are closed on it.
+    let open = served("127.0.7.1", &api, 300).await;
+    assert!((30..=100).contains(&open.len()), "{}", open.len());
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(connect("127.0.7.1", &api).await);
+    }
+    for n in 0..20 {
+        assert_eq!(served(&format!("127.0.8.{n}"), &api, 1).await.len(), 1, "another client");
+        assert_eq!(status_of(&format!("{}/readyz", process.ops_url)).await, Some(200));
+    }
+    let body = json!({ "phone_number": new_phone() }).to_string();
+    let length = body.len();
+    let request = format!(
+        "POST /v1/otp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    let answer = exchange(&mut connect("127.0.9.1", &api).await, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    drop((open, silent));
+    let output = process.server.output();
+    assert!(!output.contains("Too many open files"), "{output}");
+}
+
+async fn f06_an_address_holds_its_share_of_connections_and_a_trusted_proxy_any_number(side: Side) {
+    let proxy = ("LATCHKEY_TRUSTED_PROXIES", "127.0.2.1/32");
+    let system = system(side, &[("LATCHKEY_CONNECTIONS_PER_IP", "5"), proxy]).await;
+    let api = system.api();
+    let mut open = served("127.0.1.1", &api, 8).await;
+    assert_eq!(open.len(), 5);
+    assert_eq!(served("127.0.3.1", &api, 1).await.len(), 1, "another address");
+    assert_eq!(served("127.0.2.1", &api, 20).await.len(), 20, "the proxy");
+    open.pop();
+    eventually("a slot of a connection that was closed", PATIENCE, async || {
+        (served("127.0.1.1", &api, 1).await.len() == 1).then_some(())
+    })
+    .await;
+}
+
+async fn f02_a_clients_event_streams_are_limited_whatever_the_connection(side: Side) {
+    let proxy = ("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32");
+    let system = system(side, &[proxy]).await;
+    let api = system.api();
+    let mut requests = Vec::new();
+    for _ in 0..4 {
+        requests.push(api.otp(&new_phone()).await.expect(202).text("request_id"));
+    }
+    let open = async |request: &str, client: &str| {
+        let client = format!("X-Forwarded-For: {client}\r\n");
+        Stream::open_with(&api.url, request, &client).await
+    };
+    let mut held = Vec::new();
+    for n in 0..20 {
+        let stream = open(&requests[n / 7], "2001:db8:1:2::1").await;
+        assert_eq!(stream.status(), 200, "{n}");
+        held.push(stream);
+    }
+    let last = &requests[3];
+    for same in ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "198.51.100.9, 2001:db8:1:2::1"] {
+        let refused = open(last, same).await;
+        assert_eq!(refused.status(), 503, "{same}");
+        assert!(refused.text.contains("retry-after: "), "{}", refused.text);
+    }
+    assert_eq!(open(last, "2001:db8:1:3::1").await.status(), 200, "another client");
+    held.pop();
+    eventually("the slot of a stream that ended", PATIENCE, async || {
+        (open(last, "2001:db8:1:2::1").await.status() == 200).then_some(())
+    })
+    .await;
+}
