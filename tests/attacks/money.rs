@@ -224,6 +224,9 @@ async fn f01_a_header_that_the_proxy_passes_on_names_nobody(side: Side) {
     }
 }
 
+const BEHIND_A_WIDE_NETWORK: (&str, &str) =
+    ("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32,10.0.0.0/8,172.0.0.0/7");
+
 /// F1: with `forwarded` configured, `X-Forwarded-For` is the client's own.
 async fn f01_the_configured_header_alone_names_the_client(side: Side) {
     for (header, value) in
@@ -232,10 +235,11 @@ async fn f01_the_configured_header_alone_names_the_client(side: Side) {
         let more = [
             ("LATCHKEY_SENDS_PER_IP_HOUR", "2"),
             ("LATCHKEY_CLIENT_IP_HEADER", header),
-            BEHIND_A_PROXY,
+            BEHIND_A_WIDE_NETWORK,
         ];
         let system = system(side, &more).await;
         let api = system.api();
+        assert!(system.output().contains("172.0.0.0/7"), "a network that is too wide is a warning");
         for n in 0..3 {
             let spoofed = format!("198.51.100.{n}");
             let headers = [(header, value), ("x-forwarded-for", spoofed.as_str())];

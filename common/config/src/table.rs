@@ -134,7 +134,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
         setting("LATCHKEY_CLIENT_IP_HEADER", Value("x-forwarded-for"), Words(&["x-forwarded-for", "forwarded", "cf-connecting-ip", "x-real-ip", "fly-client-ip", "true-client-ip"]),
             "The one header in which a trusted proxy names the client's address; every other is ignored."),
         setting("LATCHKEY_CONNECTIONS_PER_IP", Value("100"), LIMIT,
-            "Open connections from one IPv4 address or IPv6 /64; those of trusted proxies are not counted."),
+            "Open connections from one IPv4 address or IPv6 /64, and 3 to 10 times as many from the networks around it; those of trusted proxies are not counted."),
         setting("LATCHKEY_CORS_ORIGINS", Nothing, Shape("comma-separated origins, such as `https://app.example.com`; no `*`, no `null`, no path"),
             "The web origins whose scripts may call the API; if unset, none may."),
     ]),

@@ -1,43 +1,35 @@
-//! How much of something each address holds at the moment, counted by its networks (contract, rulings 35 and 45).
+//! How much of something each address holds at the moment, counted with the ranges around it (contract, rulings 35 and 45).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
-use ipnet::IpNet;
+use crate::http::client_ip::ClientIp;
 
-/// Counts by network. An IPv4 address counts by itself and, at 5 times the figure, with its /24; an IPv6 address with
-/// its /64, at 3 times with its /56 and at 10 times with its /48: one subscriber may have so many of them.
+/// Counts by range, as [`ClientIp::limit_ranges`] has them.
 #[derive(Debug, Default)]
-pub(crate) struct AddressCounts(HashMap<IpNet, usize>);
-
-const V4: [(u8, usize); 2] = [(32, 1), (24, 5)];
-const V6: [(u8, usize); 3] = [(64, 1), (56, 3), (48, 10)];
-
-fn networks(ip: IpAddr) -> impl Iterator<Item = (IpNet, usize)> {
-    let ip = ip.to_canonical();
-    let widths: &[_] = if ip.is_ipv4() { &V4 } else { &V6 };
-    widths.iter().map(move |&(width, times)| (IpNet::new_assert(ip, width).trunc(), times))
-}
+pub(crate) struct AddressCounts(HashMap<String, usize>);
 
 impl AddressCounts {
-    /// Counts one more for this address, unless it or a network of it has the `most`.
-    pub(crate) fn enter(&mut self, ip: IpAddr, most: usize) -> bool {
-        let has_room = networks(ip).all(|(net, times)| {
-            self.0.get(&net).copied().unwrap_or_default() < most.saturating_mul(times)
+    /// Counts one more for this address, unless it or a range around it has what it may: `most`, and as many times that
+    /// as the range allows.
+    pub(crate) fn enter(&mut self, ip: ClientIp, most: usize) -> bool {
+        let ranges = ip.limit_ranges();
+        let has_room = ranges.iter().all(|(range, times)| {
+            let most = most.saturating_mul(usize::try_from(*times).unwrap_or(usize::MAX));
+            self.0.get(range).copied().unwrap_or_default() < most
         });
         if has_room {
-            networks(ip).for_each(|(net, _)| *self.0.entry(net).or_default() += 1);
+            ranges.into_iter().for_each(|(range, _)| *self.0.entry(range).or_default() += 1);
         }
         has_room
     }
 
     /// Takes back one that [`AddressCounts::enter`] counted.
-    pub(crate) fn leave(&mut self, ip: IpAddr) {
-        for (net, _) in networks(ip) {
-            if let Some(count) = self.0.get_mut(&net) {
+    pub(crate) fn leave(&mut self, ip: ClientIp) {
+        for (range, _) in ip.limit_ranges() {
+            if let Some(count) = self.0.get_mut(&range) {
                 *count -= 1;
                 if *count == 0 {
-                    self.0.remove(&net);
+                    self.0.remove(&range);
                 }
             }
         }
@@ -54,7 +46,7 @@ mod tests {
     use super::*;
 
     fn entered(counts: &mut AddressCounts, ips: impl IntoIterator<Item = String>) -> usize {
-        ips.into_iter().filter(|ip| counts.enter(ip.parse().unwrap(), 4)).count()
+        ips.into_iter().filter(|ip| counts.enter(ClientIp::new(ip.parse().unwrap()), 4)).count()
     }
 
     #[test]
@@ -79,7 +71,7 @@ mod tests {
     #[test]
     fn what_leaves_makes_room() {
         let mut counts = AddressCounts::default();
-        let ip = "2001:db8::1".parse().unwrap();
+        let ip = ClientIp::new("2001:db8::1".parse().unwrap());
         assert!(counts.enter(ip, 1) && !counts.enter(ip, 1));
         counts.leave(ip);
         assert!(counts.is_empty() && counts.enter(ip, 1));

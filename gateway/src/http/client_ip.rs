@@ -89,7 +89,6 @@ impl Default for TrustedProxies {
 pub struct ClientIp(IpAddr);
 
 impl ClientIp {
-    #[cfg(test)]
     pub(crate) fn new(ip: IpAddr) -> Self {
         Self(ip.to_canonical())
     }

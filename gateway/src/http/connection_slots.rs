@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::http::address_counts::AddressCounts;
-use crate::http::client_ip::TrustedProxies;
+use crate::http::client_ip::{ClientIp, TrustedProxies};
 use crate::http::connection_limits::Limits;
+
+const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// The slots for connections of one listener. Clones share them.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ struct Held {
     idle: BTreeMap<u64, Arc<Notify>>,
     /// How many times a connection became idle.
     idled: u64,
+    /// When a refused address was last logged.
+    warned: Option<Instant>,
 }
 
 impl Slots {
@@ -56,12 +61,31 @@ impl Slots {
     /// Takes the slot for a connection from this address; `None` if the address holds as many as it may. A trusted
     /// proxy may hold any number: they are its clients'.
     pub(crate) fn enter(&self, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Slot> {
-        let counted = (!self.proxies.trusts(peer)).then_some(peer);
-        if counted.is_some_and(|ip| !self.held().of.enter(ip, self.of_one)) {
+        let counted = (!self.proxies.trusts(peer)).then(|| ClientIp::new(peer));
+        if let Some(peer) = counted
+            && !self.held().of.enter(peer, self.of_one)
+        {
             metrics::counter!("latchkey_connections_refused_total").increment(1);
+            self.warn_of(peer);
             return None;
         }
         Some(Slot { slots: self.clone(), counted, _permit: permit })
+    }
+}
+
+impl Slots {
+    /// One line a minute: an operator who forgot to name a proxy must learn why its clients are refused.
+    fn warn_of(&self, peer: ClientIp) {
+        let mut held = self.held();
+        if held.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            held.warned = Some(Instant::now());
+            drop(held);
+            tracing::warn!(
+                address = %peer.cut(),
+                most = self.of_one,
+                "an address holds as many connections as it may; if it is a proxy, list it in LATCHKEY_TRUSTED_PROXIES"
+            );
+        }
     }
 }
 
@@ -78,7 +102,7 @@ impl Held {
 pub(crate) struct Slot {
     slots: Slots,
     /// The address, if it was counted.
-    counted: Option<IpAddr>,
+    counted: Option<ClientIp>,
     _permit: OwnedSemaphorePermit,
 }
 

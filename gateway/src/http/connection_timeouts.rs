@@ -41,9 +41,9 @@ impl Pace {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a request begins that has this many bytes.
-    pub(crate) fn request_began(&self, length: Option<u64>) {
-        *self.state() = State { read: length == Some(0), ..State::default() };
+    /// Notes that a request begins.
+    pub(crate) fn request_began(&self) {
+        *self.state() = State::default();
     }
 
     /// Notes that hyper has read the whole request.

@@ -71,9 +71,8 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
     /// skipped (RFC 9112, section 2.2).
     pub(crate) async fn begins(&mut self) -> bool {
         loop {
-            while self.received.starts_with(b"\r\n") {
-                self.received.drain(..2);
-            }
+            let empty = self.received.chunks_exact(2).take_while(|line| line == b"\r\n").count();
+            self.received.drain(..2 * empty);
             if !self.received.is_empty() {
                 return true;
             }
@@ -88,20 +87,15 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
     pub(crate) async fn head(&mut self) -> bool {
         loop {
             match self.judge() {
-                Ok(Some(length)) => {
-                    self.searched = 0;
-                    self.left = length;
-                    self.pace.request_began(length);
-                    return true;
+                Ok(Some((head, BodyLength::Exactly(body)))) => {
+                    return self.begin(Some((head as u64).saturating_add(body)));
                 }
+                Ok(Some((_, BodyLength::Chunked))) => return self.begin(None),
                 Ok(None) => {}
                 Err(flaw) => {
                     self.flaw = Some(flaw);
                     self.received = NO_HEAD.to_vec();
-                    self.searched = 0;
-                    self.left = Some(NO_HEAD.len() as u64);
-                    self.pace.request_began(self.left);
-                    return true;
+                    return self.begin(Some(NO_HEAD.len() as u64));
                 }
             }
             if !self.more().await {
@@ -110,14 +104,22 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
         }
     }
 
+    /// Lets hyper read this much.
+    fn begin(&mut self, length: Option<u64>) -> bool {
+        self.searched = 0;
+        self.left = length;
+        self.pace.request_began();
+        true
+    }
+
     /// Whether the current request's body is chunked. Nobody but hyper sees its end, so the next head cannot be judged:
     /// its connection must end with the answer.
     pub(crate) fn is_last(&self) -> bool {
         self.left.is_none()
     }
 
-    /// How much the request has whose head was received; the outer `None` if the head is not complete.
-    fn judge(&mut self) -> Result<Option<Option<u64>>, ApiError> {
+    /// The length of the head that was received, and of its body; `None` if the head is not complete.
+    fn judge(&mut self) -> Result<Option<(usize, BodyLength)>, ApiError> {
         let first = self.received.first().copied();
         if first.is_some_and(|first| first != b'\r' && !request_head::can_begin_with(first)) {
             return Err(raw_error_response::not_http());
@@ -125,10 +127,7 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
         let end = request_head::end(&self.received, self.searched)?;
         self.searched = self.received.len();
         match end {
-            Some(end) => Ok(Some(match request_head::check(&self.received[..end])? {
-                BodyLength::Exactly(length) => Some((end as u64).saturating_add(length)),
-                BodyLength::Chunked => None,
-            })),
+            Some(end) => Ok(Some((end, request_head::check(&self.received[..end])?))),
             None if self.received.len() >= self.most => Err(ApiError::HeadTooLarge),
             None => Ok(None),
         }

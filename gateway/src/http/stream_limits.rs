@@ -46,7 +46,7 @@ impl Streams {
         let mut open = self.lock();
         let of_one = open.of.get(&request).copied().unwrap_or_default();
         let has_room = open.all < self.most && of_one < MOST_OF_ONE;
-        if !has_room || !open.by.enter(client.ip(), MOST_OF_AN_ADDRESS) {
+        if !has_room || !open.by.enter(client, MOST_OF_AN_ADDRESS) {
             return None;
         }
         open.all += 1;
@@ -63,7 +63,7 @@ impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.lock();
         open.all -= 1;
-        open.by.leave(self.client.ip());
+        open.by.leave(self.client);
         if let Some(of_one) = open.of.get_mut(&self.request) {
             *of_one -= 1;
             if *of_one == 0 {

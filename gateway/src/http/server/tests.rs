@@ -41,6 +41,7 @@ impl Server {
         let router = Router::new()
             .route("/json", post(async |JsonBody(fields): JsonBody| fields.finish()))
             .route("/me", get(async || "me"))
+            .route("/none", get(async || http::StatusCode::NO_CONTENT))
             .route("/slow", get(slow))
             .route("/endless", get(endless))
             .route("/big", get(async || "x".repeat(64 << 20)));
@@ -299,6 +300,22 @@ async fn a_request_that_arrives_in_pieces_is_one_request() {
 }
 
 #[tokio::test]
+async fn a_connection_stays_open_after_an_answer_without_a_body() {
+    let server = Server::start(limits()).await;
+    let mut stream = server.open().await;
+    for (request, status) in [
+        ("HEAD /me HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("GET /none HTTP/1.1\r\nHost: a\r\n\r\n", 204),
+        ("HEAD /nothing HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        ("GET /me HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 200),
+    ] {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = until_contains(&mut stream, "\r\n\r\n").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request} {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_ends_its_request() {
     let server = Server::start(Limits { connections: 1, ..limits() }).await;
     let mut gone = server.open().await;
@@ -332,7 +349,7 @@ async fn f06_an_address_with_all_its_connections_is_refused_without_an_answer() 
 
 #[tokio::test]
 async fn f06_when_slots_run_out_the_idle_make_room_and_the_busy_do_not() {
-    let limits = Limits { connections: 8, idle_within: Duration::from_secs(60), ..limits() };
+    let limits = Limits { connections: 8, idle_within: Duration::from_mins(1), ..limits() };
     let server = Server::start(limits).await;
     let mut idle = Vec::new();
     let mut busy = server.open().await;
