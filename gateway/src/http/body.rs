@@ -80,13 +80,16 @@ pub async fn read_body(
     // A client that waits for `100 Continue` has sent nothing yet; draining would make it send the body.
     let waits = headers.contains_key(EXPECT);
     let mut body = body;
-    if declared_length(headers).is_some_and(|length| length > limits.bytes as u64) {
+    let declared = declared_length(headers);
+    if declared.is_some_and(|length| length > limits.bytes as u64) {
         if !waits {
             drain(&mut body).await;
         }
         return Err(ApiError::PayloadTooLarge);
     }
-    match timeout(limits.within, collect(&mut body, limits.bytes)).await {
+    // A buffer that grows would take up to twice as much.
+    let held = BytesMut::with_capacity(declared.and_then(|it| it.try_into().ok()).unwrap_or(0));
+    match timeout(limits.within, collect(&mut body, held, limits.bytes)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Cut::TooLarge)) => {
             drain(&mut body).await;
@@ -108,8 +111,7 @@ enum Cut {
 }
 
 /// Reads to the end and buffers at most `most` bytes and one frame.
-async fn collect(body: &mut Body, most: usize) -> Result<Bytes, Cut> {
-    let mut held = BytesMut::new();
+async fn collect(body: &mut Body, mut held: BytesMut, most: usize) -> Result<Bytes, Cut> {
     while let Some(frame) = body.frame().await {
         // Trailers are dropped: we use none.
         let Ok(data) = frame.map_err(|_| Cut::Broken)?.into_data() else { continue };

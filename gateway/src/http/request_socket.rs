@@ -23,7 +23,7 @@ use crate::http::request_head::{self, BodyLength};
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_millis(500);
 
-/// The most bytes taken from the socket at once while a head is collected.
+/// The most bytes taken from the socket at once.
 const PIECE: usize = 4096;
 
 /// What hyper reads instead of a head that is refused; it is no HTTP, so hyper refuses it and closes.
@@ -228,7 +228,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for RequestSocket<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let most = self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let room = buffer.remaining().min(most);
+        // hyper would take a longer piece as a reason to read with larger buffers.
+        let room = buffer.remaining().min(most).min(PIECE);
         if most == 0 {
             return self.poll_gone(context);
         }
