@@ -12,6 +12,7 @@ use domain::ids::{EventId, MessageId};
 use domain::keys::PhoneKey;
 use domain::phone::Phone;
 use domain::seal::Sealed;
+use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Purpose, Status};
 use store::{Issue, Issued, NewCode, RequestNote, Scope};
 
@@ -46,31 +47,36 @@ impl OtpWorker {
             self.put(&slot, Some(code), note).await?;
             return self.advance_status(code_request, Status::Sent).await;
         }
-        if self.gets_no_code::<E>(code_request.purpose, &phone).await? {
-            // To the requester, the slot behaves like one with a code in every visible way (contract, ruling 3).
-            self.put(&slot, None, note).await?;
-            return self.advance_status(code_request, Status::Sent).await;
-        }
-
+        let is_silent = self.gets_no_code::<E>(code_request.purpose, &phone).await?;
         let fresh = Code::random(self.config.otp.length);
-        match self.put(&slot, Some(&fresh), note).await? {
-            Issued::Code(sealed) => {
-                let code = self.open_code(&slot, sealed)?;
-                self.hand_on(code_request, event.traceparent.clone(), &phone, &code).await?;
-                if code_request.channel == Channel::Sms && self.config.sms.voice_fallback_secs > 0 {
-                    self.remember_to_call(&event, &recipient).await?;
-                }
-                self.advance_status(code_request, Status::Issued).await
-            }
+        let code = match self.put(&slot, (!is_silent).then_some(&fresh), note).await? {
+            Issued::Code(_) | Issued::Nothing if is_silent => fresh,
+            Issued::Code(sealed) => self.open_code(&slot, sealed)?,
             // The status becomes `expired` by itself, so that a requester cannot learn from it that somebody else
             // signed in (contract, rulings 21 and 31).
-            Issued::Used | Issued::Nothing => Ok(()),
-            Issued::Superseded => self.advance_status(code_request, Status::Superseded).await,
+            Issued::Used | Issued::Nothing => return Ok(()),
+            Issued::Superseded => {
+                return self.advance_status(code_request, Status::Superseded).await;
+            }
             Issued::Expired => {
                 tracing::warn!(request.id = %code_request.request_id, "a code request waited past its expiry");
-                self.advance_status(code_request, Status::Expired).await
+                return self.advance_status(code_request, Status::Expired).await;
             }
+        };
+        // In silent mode a request for an unknown phone goes the same way in the same order, so that neither its status
+        // nor the time of its status reveals it (contract, ruling 46). Its text says a code that is none, and is over
+        // from the start: no sms-worker sends it (P7).
+        let (not_after, handed_on) = if is_silent {
+            (code_request.requested_at, Status::Sent)
+        } else {
+            (code_request.expires_at, Status::Issued)
+        };
+        let text = Handed { phone: &phone, code: &code, not_after };
+        self.hand_on(code_request, event.traceparent.clone(), text).await?;
+        if code_request.channel == Channel::Sms && self.config.sms.voice_fallback_secs > 0 {
+            self.remember_to_call(&event, &recipient).await?;
         }
+        self.advance_status(code_request, handed_on).await
     }
 
     /// Stores a code for the request, or a slot without one, and returns what is there now.
@@ -120,8 +126,7 @@ impl OtpWorker {
         &self,
         code_request: &CodeRequest,
         traceparent: Option<String>,
-        phone: &Phone,
-        code: &Code,
+        Handed { phone, code, not_after }: Handed<'_>,
     ) -> Result<(), Failure> {
         let (engines, locale) = (&self.engines, code_request.locale.as_deref());
         let text = match code_request.channel {
@@ -143,7 +148,7 @@ impl OtpWorker {
             event_id,
             message_id,
             request,
-            code_request.expires_at,
+            not_after,
             &text,
         )
         .map_err(Failure::Retry)?;
@@ -152,7 +157,7 @@ impl OtpWorker {
             request_id: request,
             channel: code_request.channel,
             country: code_request.country.clone(),
-            not_after: code_request.expires_at,
+            not_after,
             requested_at: Some(code_request.requested_at),
             sealed,
         };
@@ -198,6 +203,13 @@ impl OtpWorker {
             .transpose()
             .map_err(Failure::Retry)
     }
+}
+
+/// A code that is handed on to sms-worker.
+pub(crate) struct Handed<'a> {
+    pub phone: &'a Phone,
+    pub code: &'a Code,
+    pub not_after: Timestamp,
 }
 
 /// The slot of a request's code.

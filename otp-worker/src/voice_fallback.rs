@@ -16,7 +16,7 @@ use domain::vocabulary::{Channel, Reason, Status};
 use store::{Admission, Admit, Idempotency, Issued, RequestNote};
 
 use crate::OtpWorker;
-use crate::issue::{Slot, scope_of};
+use crate::issue::{Handed, Slot, scope_of};
 
 /// A text with less time left is not sent (P7), and a call is not requested.
 const LEAST_LIFE_MS: i64 = 10_000;
@@ -85,7 +85,8 @@ impl OtpWorker {
             RequestNote { channel: call.channel, locale: call.locale.clone(), profile: None };
         let Issued::Code(sealed) = self.put(&slot, None, note).await? else { return Ok(()) };
         let code = self.open_code(&slot, sealed)?;
-        self.hand_on(&call, event.traceparent.clone(), &phone, &code).await?;
+        let text = Handed { phone: &phone, code: &code, not_after: call.expires_at };
+        self.hand_on(&call, event.traceparent.clone(), text).await?;
         self.advance_status(&call, Status::Issued).await
     }
 
@@ -146,8 +147,10 @@ impl OtpWorker {
             channel: code_request.channel,
             locale: code_request.locale.as_deref(),
             limits,
-            unlimited: false,
             guard: self.config.pumping_guard,
+            asker: "",
+            known_device: None,
+            proven_passes: false,
         }
     }
 }

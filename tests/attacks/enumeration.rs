@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{both, system};
+use crate::accounts::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::eventually;
 use testkit::http::{Answer, Api, new_phone, wrong};
@@ -16,6 +17,8 @@ both_sides!(
     p6_a_blocked_account_is_reported_only_with_its_code,
     p6_in_silent_mode_a_request_reveals_nothing,
     p6_a_requester_does_not_learn_that_another_signed_in,
+    f09_the_wait_for_the_next_code_does_not_tell_that_another_signed_in,
+    f10_a_name_is_planted_on_no_other_persons_number,
 );
 
 /// An answer without the parts that differ by chance or by phone number.
@@ -155,4 +158,71 @@ async fn p6_a_requester_does_not_learn_that_another_signed_in(side: Side) {
     assert_eq!(api.status(&owners).await.text("status"), "verified");
     let status = other.status(&strangers).await.text("status");
     assert!(["issued", "sending", "sent", "delivered"].contains(&status.as_str()), "{status}");
+}
+
+async fn f09_the_wait_for_the_next_code_does_not_tell_that_another_signed_in(side: Side) {
+    let settings =
+        [("LATCHKEY_RESEND_COOLDOWN_SECS", "30"), ("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32")];
+    let latchkey = InProcessLatchkey::start_with(side, 1, &settings).await;
+    let api = latchkey.api();
+    // What a stranger is told, and what the owner is told after a sign-in.
+    let mut told = Vec::new();
+    for signs_in in [false, true] {
+        let phone = new_phone();
+        let ask = async |address: &str| {
+            let body = json!({ "phone_number": phone });
+            let answer = api.post_with("/v1/otp", body, &[("x-forwarded-for", address)]).await;
+            let answer = answer.expect(202);
+            let wait = answer.body["resend_in"].as_u64().unwrap();
+            latchkey.advance(wait);
+            (wait, answer.text("request_id"))
+        };
+        let mut waits = vec![ask("192.0.2.1").await.0];
+        let owners = ask("198.51.100.1").await.1;
+        let code = api.code(&phone, 2).await;
+        if signs_in {
+            api.login_for(&phone, &code, &owners).await.expect(200);
+        }
+        waits.extend([ask("192.0.2.1").await.0, ask("192.0.2.1").await.0]);
+        told.push(waits);
+        if signs_in {
+            assert_eq!(ask("198.51.100.1").await.0, 120, "two others asked since");
+        }
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0], [30, 120, 240]);
+}
+
+async fn f10_a_name_is_planted_on_no_other_persons_number(side: Side) {
+    let system = system(side, &[]).await;
+    let [api, other] = both(&system);
+    let first_name = async |phone: &str, texts: usize, request: Option<&str>| {
+        let code = api.code(phone, texts).await;
+        let login = match request {
+            Some(request) => api.login_for(phone, &code, request).await,
+            None => api.login(phone, &code).await,
+        };
+        login.expect(200).body["user"]["first_name"].as_str().unwrap().to_owned()
+    };
+    // A stranger signs the number up, before or after its owner asks for a code.
+    for stranger_first in [true, false] {
+        let phone = new_phone();
+        for turn in [stranger_first, !stranger_first] {
+            if turn {
+                other.signup(&phone, "Mallory", "Planted").await.expect(202);
+            } else {
+                api.otp(&phone).await.expect(202);
+            }
+        }
+        assert_eq!(first_name(&phone, 2, None).await, "");
+    }
+    let phone = new_phone();
+    other.signup(&phone, "Mallory", "Planted").await.expect(202);
+    let owners = api.signup(&phone, "Ada", "Lovelace").await.expect(202).text("request_id");
+    assert_eq!(first_name(&phone, 2, Some(&owners)).await, "Ada", "what is named is meant");
+    let phone = new_phone();
+    for api in [&api, &other] {
+        api.signup(&phone, "Ada", "Lovelace").await.expect(202);
+    }
+    assert_eq!(first_name(&phone, 2, None).await, "Ada", "all requests say the same");
 }

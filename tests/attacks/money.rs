@@ -29,7 +29,9 @@ both_sides!(
     the_wait_is_right_to_the_second,
     run_time_blocks_stop_every_code_request,
     names_never_appear_in_a_text,
-    test_numbers_cost_nothing_and_have_no_limits,
+    test_numbers_cost_nothing_and_need_no_wait,
+    f18_a_test_number_cannot_fill_the_store,
+    f04_a_known_device_is_sent_codes_after_strangers_used_up_the_budget,
     one_key_gives_one_text,
 );
 
@@ -380,7 +382,7 @@ async fn names_never_appear_in_a_text(side: Side) {
     }
 }
 
-async fn test_numbers_cost_nothing_and_have_no_limits(side: Side) {
+async fn test_numbers_cost_nothing_and_need_no_wait(side: Side) {
     let numbers = "+15550100001=424242@2099-01-01,+9990000001=717171@2099-01-01";
     let system = system(
         side,
@@ -406,6 +408,56 @@ async fn test_numbers_cost_nothing_and_have_no_limits(side: Side) {
         api.login(phone, code).await.problem(401, "otp_incorrect");
         assert!(api.messages(phone).await.is_empty(), "a text was sent");
     }
+}
+
+async fn f18_a_test_number_cannot_fill_the_store(side: Side) {
+    let settings = [
+        ("LATCHKEY_TEST_NUMBERS", "+15550100001=424242@2099-01-01"),
+        ("LATCHKEY_SENDS_PER_IP_HOUR", "60"),
+        BEHIND_A_PROXY,
+    ];
+    let system = system(side, &settings).await;
+    let apis = both(&system);
+    let ask = async |n: usize, address: &str| {
+        request_from(&apis[n % 2], "+15550100001", &[("x-forwarded-for", address)]).await
+    };
+    for n in 0..60 {
+        ask(n, "192.0.2.1").await.expect(202);
+    }
+    let refused = ask(0, "192.0.2.1").await.problem(429, "too_many_requests");
+    assert_eq!(refused["limit"], "ip_hour");
+    for n in 0..40 {
+        ask(n, "198.51.100.1").await.expect(202);
+    }
+    let refused = ask(0, "203.0.113.1").await.problem(429, "too_many_requests");
+    assert_eq!(refused["limit"], "phone_hour");
+    apis[0].login("+15550100001", "424242").await.expect(200);
+}
+
+async fn f04_a_known_device_is_sent_codes_after_strangers_used_up_the_budget(side: Side) {
+    let system = system(side, &[("LATCHKEY_SENDS_PER_PHONE_HOUR", "3")]).await;
+    let apis = both(&system);
+    let (phone, other) = (new_phone(), new_phone());
+    let device = apis[0].sign_in(&phone).await["device_token"].as_str().unwrap().to_owned();
+    let foreign = apis[0].sign_in(&other).await["device_token"].as_str().unwrap().to_owned();
+    for api in &apis {
+        api.otp(&phone).await.expect(202);
+    }
+    let ask = async |n: usize, token: &str| {
+        let body = json!({ "phone_number": phone, "device_token": token });
+        apis[n % 2].post("/v1/otp", body).await
+    };
+    for n in 0..3 {
+        for token in ["dt2.none", foreign.as_str()] {
+            let refused = ask(n, token).await.problem(429, "too_many_requests");
+            assert_eq!(refused["limit"], "phone_hour");
+        }
+        ask(n, &device).await.expect(202);
+    }
+    let refused = ask(0, &device).await.problem(429, "too_many_requests");
+    assert_eq!(refused["limit"], "phone_hour", "three a day beyond the phone's");
+    let code = apis[0].code(&phone, 6).await;
+    apis[1].login(&phone, &code).await.expect(200);
 }
 
 async fn one_key_gives_one_text(side: Side) {

@@ -1,6 +1,6 @@
 //! Texts to numbers that earn an attacker money: the guard in force, seen from outside.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::money::{access, change, voice};
 use super::{both, system};
@@ -12,6 +12,7 @@ use testkit::system::{Side, System};
 both_sides!(
     pumping_through_every_endpoint_is_stopped_at_the_threshold_and_reported,
     a_recording_guard_refuses_nothing_and_counts_what_it_would_refuse,
+    f11_a_block_does_not_shut_out_those_who_signed_in_before,
 );
 
 /// The pumped block: calling code and the first four digits after it.
@@ -91,6 +92,40 @@ async fn a_recording_guard_refuses_nothing_and_counts_what_it_would_refuse(side:
         assert!(seen.contains(&format!("# HELP {name} ")), "{name} has no help");
     }
     assert!(seen.contains("latchkey_guard_blocks_total{mode=\"record\"} 1"), "{seen}");
+}
+
+async fn f11_a_block_does_not_shut_out_those_who_signed_in_before(side: Side) {
+    let system = system(side, &[("LATCHKEY_PUMPING_GUARD", "enforce")]).await;
+    let apis = both(&system);
+    let (owner, owners) = (format!("+{BLOCK}20001"), format!("+{BLOCK}20002"));
+    let device = apis[0].sign_in(&owner).await["device_token"].as_str().unwrap().to_owned();
+    apis[0].sign_in(&owners).await;
+    let refused = async |body: Value| {
+        let answer = apis[1].post("/v1/otp", body).await;
+        match answer.status {
+            202 => false,
+            _ => answer.problem(429, "too_many_requests")["limit"] == "blocked",
+        }
+    };
+    for n in 0.. {
+        assert!(n < 100, "the block is shut");
+        if refused(json!({ "phone_number": format!("+{BLOCK}3{n:04}") })).await {
+            break;
+        }
+    }
+    for phone in [&owner, &owners] {
+        for _ in 0..3 {
+            assert!(!refused(json!({ "phone_number": phone })).await, "it signed in before");
+            assert!(refused(json!({ "phone_number": format!("+{BLOCK}40001") })).await);
+        }
+        assert!(refused(json!({ "phone_number": phone })).await, "three a day");
+    }
+    // Strangers used up what the number may do: its owner's device may still do as much.
+    for _ in 0..3 {
+        let known = json!({ "phone_number": owner, "device_token": device });
+        assert!(!refused(known).await);
+    }
+    assert!(refused(json!({ "phone_number": owner, "device_token": device })).await);
 }
 
 async fn metrics_of_gateways(system: &System) -> String {

@@ -91,8 +91,10 @@ impl RunningOtpWorker {
             channel,
             locale: None,
             limits: &self.config.limits,
-            unlimited: false,
             guard: self.config.pumping_guard,
+            asker: "",
+            known_device: None,
+            proven_passes: true,
         };
         match self.engines.store.codes().admit(&admit).await.unwrap() {
             Admission::Admitted(Admitted { code_id, now, expires_at, .. }) => {

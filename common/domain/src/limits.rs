@@ -16,3 +16,20 @@ pub struct Limits {
     pub sends_global_day: u64,
     pub logins_per_ip_minute: u64,
 }
+
+impl Limits {
+    /// What applies to a test number beside the limit of the address: it sends no text, but a known number must not fill
+    /// the store (contract, ruling 48).
+    pub const OF_A_TEST_NUMBER: Self = Self {
+        resend_cooldown_secs: 0,
+        sends_per_phone_hour: 100,
+        sends_per_phone_day: 0,
+        sends_per_ip_hour: 0,
+        sends_per_country_hour: 0,
+        sends_per_country_day: 0,
+        sends_per_prefix_hour: 0,
+        sends_per_prefix_day: 0,
+        sends_global_day: 0,
+        logins_per_ip_minute: 0,
+    };
+}

@@ -170,8 +170,10 @@ mod tests {
                 channel: Channel::Sms,
                 locale: None,
                 limits: &config.limits,
-                unlimited: false,
                 guard: PumpingGuard::Enforce,
+                asker: "",
+                known_device: None,
+                proven_passes: true,
             };
             let answer = engines.store.codes().admit(&admit).await.unwrap();
             admitted += i64::from(matches!(answer, Admission::Admitted { .. }));

@@ -1,11 +1,12 @@
 -- Checks a request against every limit; if none refuses, counts it and joins it to the live code or opens a slot for
 -- one.
 -- KEYS: code, cooldown, sends, idempotency, country, prefix, world, request, open requests, first answers, the guard's
--- nets of prefix and country, and last the sends of each range of the address
+-- nets of prefix and country, the budgets of the known device and of the proven phone, what the asker was forgiven, and
+-- last the sends of each range of the address
 -- ARGV: an AdmitCall
 local call = cjson.decode(ARGV[1])
 local request, attempts, key_given, limits = call.request_id, call.attempts, call.idempotency, call.limits
-local cooldown, addresses, ADDRESS = limits.resend_cooldown_secs * 1000, call.addresses, 12
+local cooldown, addresses, ADDRESS = limits.resend_cooldown_secs * 1000, call.addresses, 15
 local phone_hour, phone_day = limits.sends_per_phone_hour, limits.sends_per_phone_day
 local windows = {
   { KEYS[6], 'prefix', limits.sends_per_prefix_hour, limits.sends_per_prefix_day },
@@ -23,17 +24,6 @@ if key_given then
     redis.call('HINCRBY', KEYS[4], 'replays', 1)
     return { 'replayed', first[2], first[3], first[4], int(now), first[5], first[6], first[7] }
   end
-end
-
-local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'tries', 'used', 'right')
-local expires = tonumber(code[2] or '0')
-local live = code[1] and expires > now and code[4] ~= '1'
--- A correct check may have used the code without a confirmed outcome (W6): no request joins it, and a new code replaces
--- it.
-local perhaps_used = live and tonumber(code[5] or '0') > 0
-if call.only_code and (not live or perhaps_used or code[1] ~= call.only_code) then return { 'gone' } end
-if live and not perhaps_used and tonumber(code[3] or '0') >= attempts then
-  return { 'exhausted', int(expires - now) }
 end
 
 -- The wait until fewer than `most` members of a sorted set are younger than `span`.
@@ -63,50 +53,96 @@ local function count(key, field, span)
   end
 end
 
-local resend = now
+-- Budgets of its own by which a request passes limits that others used up: the known device's, and for the nets that
+-- count many phones also the proven phone's. One request costs a budget once, whatever it passes.
+local device_passes = call.known_device and not window(KEYS[13], 'day', DAY, call.passes)
+local by_device, by_phone = false, false
+local function pass_by_device()
+  by_device = by_device or device_passes
+  return by_device
+end
+local function pass_by_trust()
+  if pass_by_device() then return true end
+  by_phone = by_phone or call.proven_passes and not window(KEYS[14], 'day', DAY, call.passes) and is_proven(call.proven, now)
+  return by_phone
+end
+
+local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'tries', 'used', 'right')
+local expires = tonumber(code[2] or '0')
+local live = code[1] and expires > now and code[4] ~= '1'
+-- A correct check may have used the code without a confirmed outcome (W6): no request joins it, and a new code replaces
+-- it.
+local perhaps_used = live and tonumber(code[5] or '0') > 0
+if call.only_code and (not live or perhaps_used or code[1] ~= call.only_code) then return { 'gone' } end
+if live and not perhaps_used and tonumber(code[3] or '0') >= attempts and not pass_by_device() then
+  return { 'exhausted', int(expires - now) }
+end
+
+local cool = redis.call('HMGET', KEYS[2], 'until', 'unanswered', 'since')
+local waits = tonumber(cool[1] or '0') - now
+if cooldown > 0 and waits > 0 then
+  local last = device_passes and tonumber(redis.call('HGET', KEYS[13], 'last') or '0')
+  local own = last and last + cooldown - now or waits
+  if own > 0 then return { 'limited', 'cooldown', int(math.min(own, waits)) } end
+  pass_by_device()
+end
+local function never() return false end
+local refused = { { 'phone_hour', sliding(KEYS[3], HOUR, phone_hour), pass_by_device },
+  { 'phone_day', sliding(KEYS[3], DAY, phone_day), pass_by_device },
+  { 'ip_hour', longest(addresses, function(i, address) return sliding(KEYS[ADDRESS + i], HOUR, address.most) end), never } }
+for _, w in ipairs(windows) do
+  local passes = w[2] == 'global' and never or pass_by_trust
+  refused[#refused + 1] = { w[2] .. '_hour', window(w[1], 'hour', HOUR, w[3]), passes }
+  refused[#refused + 1] = { w[2] .. '_day', window(w[1], 'day', DAY, w[4]), passes }
+end
+for _, one in ipairs(refused) do
+  if one[2] and not one[3]() then return { 'limited', one[1], int(one[2]) } end
+end
+
+-- This check comes last: nothing refuses the request after it, so what it counts is sent.
 local marks, noted = nil, {}
-if not call.unlimited then
-  local cool = redis.call('HMGET', KEYS[2], 'until', 'unanswered')
-  local waits = tonumber(cool[1] or '0') - now
-  if cooldown > 0 and waits > 0 then return { 'limited', 'cooldown', int(waits) } end
-  local refused = { { 'phone_hour', sliding(KEYS[3], HOUR, phone_hour) }, { 'phone_day', sliding(KEYS[3], DAY, phone_day) },
-    { 'ip_hour', longest(addresses, function(i, address) return sliding(KEYS[ADDRESS + i], HOUR, address.most) end) } }
-  for _, w in ipairs(windows) do
-    refused[#refused + 1] = { w[2] .. '_hour', window(w[1], 'hour', HOUR, w[3]) }
-    refused[#refused + 1] = { w[2] .. '_day', window(w[1], 'day', DAY, w[4]) }
+if call.guard ~= 'off' then
+  local blocked
+  blocked, marks, noted = guard_judge(guard_nets(KEYS[11], KEYS[12], call.rule, now))
+  if blocked and call.guard == 'enforce' then
+    if not pass_by_trust() then return append({ 'limited', 'blocked', int(blocked) }, noted) end
+    noted[4] = '0'
   end
-  for _, one in ipairs(refused) do
-    if one[2] then return { 'limited', one[1], int(one[2]) } end
-  end
+end
 
-  -- This check comes last: nothing refuses the request after it, so what it counts is sent.
-  if call.guard ~= 'off' then
-    local waits
-    waits, marks, noted = guard_judge(guard_nets(KEYS[11], KEYS[12], call.rule, now))
-    if waits and call.guard == 'enforce' then return append({ 'limited', 'blocked', int(waits) }, noted) end
-  end
-
-  if cooldown > 0 then
-    local unanswered = tonumber(cool[2] or '0')
-    resend = now + math.min(cooldown * 2 ^ math.min(unanswered, 30), math.max(call.cooldown_cap_ms, cooldown))
-    redis.call('HSET', KEYS[2], 'until', int(resend), 'unanswered', unanswered + 1, 'before', cool[1] or '0')
-    redis.call('PEXPIRE', KEYS[2], DAY)
-  end
-  if phone_hour + phone_day > 0 then
-    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now - DAY))
-    redis.call('ZADD', KEYS[3], int(now), request)
-    redis.call('PEXPIRE', KEYS[3], DAY)
-  end
-  for i in ipairs(addresses) do
-    local key = KEYS[ADDRESS + i]
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - HOUR))
-    redis.call('ZADD', key, int(now), request)
-    redis.call('PEXPIRE', key, HOUR)
-  end
-  for _, w in ipairs(windows) do
-    if w[3] > 0 then count(w[1], 'hour', HOUR) end
-    if w[4] > 0 then count(w[1], 'day', DAY) end
-  end
+local resend = now
+if cooldown > 0 then
+  -- The count goes on after a sign-in: what its asker was forgiven is kept apart, so that others' waits do not tell of
+  -- it.
+  local unanswered, since = tonumber(cool[2] or '0'), tonumber(cool[3] or int(now))
+  if since + DAY <= now then unanswered, since = 0, now end
+  local of, forgiven = string.match(redis.call('GET', KEYS[15]) or '', '^(%d+) (%d+)$')
+  local rungs = math.max(unanswered - (of == int(since) and tonumber(forgiven) or 0), 0)
+  resend = now + math.min(cooldown * 2 ^ math.min(rungs, 30), math.max(call.cooldown_cap_ms, cooldown))
+  redis.call('HSET', KEYS[2], 'until', int(resend), 'unanswered', unanswered + 1, 'since', int(since), 'before', cool[1] or '0')
+  redis.call('PEXPIRE', KEYS[2], DAY)
+end
+if by_device then count(KEYS[13], 'day', DAY) end
+if by_phone then count(KEYS[14], 'day', DAY) end
+if call.known_device then
+  redis.call('HSET', KEYS[13], 'last', int(now))
+  redis.call('PEXPIRE', KEYS[13], DAY)
+  if not window(KEYS[13], 'day', DAY, call.passes) then resend = math.min(resend, now + cooldown) end
+end
+if phone_hour + phone_day > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now - DAY))
+  redis.call('ZADD', KEYS[3], int(now), request)
+  redis.call('PEXPIRE', KEYS[3], DAY)
+end
+for i in ipairs(addresses) do
+  local key = KEYS[ADDRESS + i]
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - HOUR))
+  redis.call('ZADD', key, int(now), request)
+  redis.call('PEXPIRE', key, HOUR)
+end
+for _, w in ipairs(windows) do
+  if w[3] > 0 then count(w[1], 'hour', HOUR) end
+  if w[4] > 0 then count(w[1], 'day', DAY) end
 end
 
 local id = code[1]
@@ -126,7 +162,8 @@ if marks then
   redis.call('HSET', KEYS[1], 'guard', '-' .. (counts('[pP]') and 'p' or '') .. (counts('[cC]') and 'c' or ''))
 end
 
-redis.call('HSET', KEYS[8], 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', call.channel)
+redis.call('HSET', KEYS[8], 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', call.channel,
+  'asker', call.asker, 'passed', (by_device and 'd' or '') .. (by_phone and 'p' or ''))
 if marks then redis.call('HSET', KEYS[8], 'guard', noted[1] .. ' ' .. marks) end
 redis.call('PEXPIRE', KEYS[8], math.ceil(expires - now) + call.status_kept_ms)
 redis.call('ZADD', KEYS[9], int(expires), request)

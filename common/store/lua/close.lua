@@ -3,10 +3,15 @@
 -- Returns the guard's words, or nothing if the guard did not count the code's sends or the code was closed before.
 local call = cjson.decode(ARGV[1])
 local now = now_ms(call.ahead_ms)
-if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'unanswered', 0) end
+if call.proven then prove(call.proven, now) end
 local verified = call.verified and call.request_keys .. call.verified
 if verified and redis.call('EXISTS', verified) == 1 then
   raise(verified, call.verified, 'verified', 5, '', now)
+  -- Only the asker of this request is forgiven what it asked before.
+  local asker, cool = redis.call('HGET', verified, 'asker'), redis.call('HMGET', KEYS[2], 'unanswered', 'since')
+  if asker and asker ~= '' and cool[2] then
+    redis.call('SET', call.forgiven_keys .. asker, cool[2] .. ' ' .. cool[1], 'PX', 86400000)
+  end
 end
 local code = redis.call('HMGET', KEYS[1], 'id', 'used', 'tries', 'exp', 'guard')
 if code[1] ~= call.code_id or code[2] == '1' then return {} end

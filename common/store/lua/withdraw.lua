@@ -3,7 +3,7 @@
 -- Returns the guard's words if it had counted the request. Does nothing if another call with the same key may have
 -- published it.
 local call = cjson.decode(ARGV[1])
-local request, key_given, counted = call.request_id, call.idempotency, not call.unlimited
+local request, key_given, limits = call.request_id, call.idempotency, call.limits
 if key_given then
   local first = redis.call('HMGET', KEYS[4], 'request', 'published', 'replays')
   if first[1] == request and (first[2] == '1' or first[3]) then return {} end
@@ -16,19 +16,26 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   needed = needed or field == 'sealed' or string.sub(field, 1, 2) == 'r:'
 end
 if not needed then redis.call('DEL', KEYS[1]) end
-if counted and call.limits.resend_cooldown_secs > 0 then
+if limits.resend_cooldown_secs > 0 then
   local cool = redis.call('HMGET', KEYS[2], 'unanswered', 'before')
   if tonumber(cool[1] or '0') > 0 then
     redis.call('HSET', KEYS[2], 'until', cool[2] or '0', 'unanswered', tonumber(cool[1]) - 1)
   end
 end
 redis.call('ZREM', KEYS[3], request)
-for i in ipairs(call.addresses) do redis.call('ZREM', KEYS[12 + i], request) end
-for _, key in ipairs(counted and { KEYS[5], KEYS[6], KEYS[7] } or {}) do
-  for _, field in ipairs({ 'hour:sends', 'day:sends' }) do
-    if tonumber(redis.call('HGET', key, field) or '0') > 0 then redis.call('HINCRBY', key, field, -1) end
-  end
+for i in ipairs(call.addresses) do redis.call('ZREM', KEYS[15 + i], request) end
+local function uncount(key, field)
+  if tonumber(redis.call('HGET', key, field) or '0') > 0 then redis.call('HINCRBY', key, field, -1) end
 end
+for _, w in ipairs({ { KEYS[6], limits.sends_per_prefix_hour, limits.sends_per_prefix_day },
+  { KEYS[5], limits.sends_per_country_hour, limits.sends_per_country_day }, { KEYS[7], 0, limits.sends_global_day } }) do
+  if w[2] > 0 then uncount(w[1], 'hour:sends') end
+  if w[3] > 0 then uncount(w[1], 'day:sends') end
+end
+local passed = redis.call('HGET', KEYS[8], 'passed') or ''
+if string.find(passed, 'd') then uncount(KEYS[13], 'day:sends') end
+if string.find(passed, 'p') then uncount(KEYS[14], 'day:sends') end
+if call.known_device then redis.call('HDEL', KEYS[13], 'last') end
 local minute, marks = string.match(redis.call('HGET', KEYS[8], 'guard') or '', '^(%d+) (%a*)$')
 redis.call('DEL', KEYS[8])
 redis.call('ZREM', KEYS[9], request)

@@ -65,6 +65,12 @@ const IDEMPOTENCY_MS: i64 = 86_400_000;
 /// The longest cooldown that doubling reaches (contract, section 7).
 const COOLDOWN_CAP_MS: i64 = 600_000;
 
+/// How many requests a day a known device, and a phone that verified lately, may make beyond limits that others used up
+/// (contract, rulings 36 and 39).
+const PASSES_A_DAY: u64 = 3;
+/// A verification is remembered until the end of the third such span after it: 90 to 120 days (contract, ruling 36).
+const PROVEN_EPOCH_MS: i64 = 30 * 86_400_000;
+
 /// Waits are told in whole seconds, never too short.
 fn secs_up(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or_default().div_ceil(1000)

@@ -77,9 +77,15 @@ pub struct Admit<'a> {
     #[serde(skip)]
     pub locale: Option<&'a str>,
     pub limits: &'a Limits,
-    /// Test numbers have no limits (contract, section 6), and the pumping guard does not count them.
-    pub unlimited: bool,
     pub guard: PumpingGuard,
+    /// Who asks, as a digest: a known device or an address. A sign-in forgives its asker the cooldown's doubling, and
+    /// nobody else (contract, ruling 46). Empty for nobody.
+    pub asker: &'a str,
+    /// The user of the known device that asks: it has a budget of its own (contract, ruling 39).
+    #[serde(skip)]
+    pub known_device: Option<UserId>,
+    /// Whether a phone that verified lately passes the nets by a budget of its own (contract, ruling 36).
+    pub proven_passes: bool,
 }
 
 impl Admit<'_> {
@@ -89,7 +95,7 @@ impl Admit<'_> {
     }
 
     pub(super) fn is_guarded(&self) -> bool {
-        self.guard != PumpingGuard::Off && !self.unlimited
+        self.guard != PumpingGuard::Off
     }
 
     /// What is stored of the request until its event brings its profile.

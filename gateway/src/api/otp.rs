@@ -18,6 +18,7 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
 use crate::http::validate;
+use crate::tokens::device_token;
 
 /// Requests a code. The answer is the same whether or not the phone has an account (P6).
 pub(crate) async fn request(
@@ -28,16 +29,20 @@ pub(crate) async fn request(
     let writing = fields.string("phone_number");
     let locale = fields.optional_checked("locale", validate::locale);
     let channel = fields.optional_parsed("channel", "Send `sms` or `voice`.");
-    // It grants the reserved attempts at login; it does not affect a code request.
-    let _ = fields.optional_string("device_token");
+    let device_token = fields.optional_string("device_token");
     fields.finish()?;
+    let (phone, now) = (app.phone(&writing)?, app.engines.clock.now());
+    // Checked by its signature alone: no account is looked up (P6).
+    let known_device =
+        device_token.and_then(|token| device_token::check(&app.engines.keys, &token, &phone, now));
     let wanted = NewCodeRequest {
-        phone: app.phone(&writing)?,
+        phone,
         scope: Scope::Login,
         route: "otp",
         profile: None,
         locale,
         channel: channel.unwrap_or(Channel::Sms),
+        known_device,
     };
     request_code::<OtpRequested>(&app, &caller, wanted).await
 }

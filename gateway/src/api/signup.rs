@@ -32,6 +32,7 @@ pub(crate) async fn signup(
         profile: Some(Profile { first_name, last_name }),
         locale,
         channel: channel.unwrap_or(Channel::Sms),
+        known_device: None,
     };
     request_code::<UserSignedUp>(&app, &caller, wanted).await
 }

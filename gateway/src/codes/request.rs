@@ -5,12 +5,14 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bus::PublishError;
+use config::UnknownPhone;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Profile, Recipient};
-use domain::ids::{CodeId, EventId, RequestId};
+use domain::ids::{CodeId, EventId, RequestId, UserId};
 use domain::keys::PhoneKey;
+use domain::limits::Limits;
 use domain::phone::{E164, Phone};
 use domain::timestamp::Timestamp;
-use domain::vocabulary::{Channel, Limit};
+use domain::vocabulary::{Channel, Limit, PumpingGuard};
 use serde::Serialize;
 use store::{AddressLimit, Admission, Admit, Admitted, Idempotency, Scope};
 use tokio::time::Instant;
@@ -29,6 +31,8 @@ pub(crate) struct NewCodeRequest {
     pub profile: Option<Profile>,
     pub locale: Option<String>,
     pub channel: Channel,
+    /// The user of the known device that asks (contract, ruling 39).
+    pub known_device: Option<UserId>,
 }
 
 /// The answer to an accepted code request: `request` in the contract.
@@ -53,7 +57,8 @@ pub(crate) async fn request_code<E: CarriesCodeRequest>(
     refuse_if_blocked(app, caller, &wanted.phone)?;
     let phone_key = app.engines.keys.phone_key(&wanted.phone);
     let addresses = app.addresses(caller.ip, app.config.limits.sends_per_ip_hour);
-    let admit = wanted.admit(app, caller, &phone_key, &addresses);
+    let asker = wanted.asker(app, caller);
+    let admit = wanted.admit(app, caller, &phone_key, &addresses, &asker);
     let (first, is_new) = admitted(app, &admit).await?;
     if !first.published {
         let envelope = seal::<E>(app, caller, &wanted, &first).context("seal the request")?;
@@ -84,8 +89,10 @@ impl NewCodeRequest {
         caller: &Caller,
         phone_key: &'a PhoneKey,
         addresses: &'a [AddressLimit],
+        asker: &'a str,
     ) -> Admit<'a> {
         let (config, engines) = (&app.config, &app.engines);
+        let is_test = app.phones.test_code(&self.phone, engines.clock.now()).is_some();
         Admit {
             request_id: RequestId::new(&engines.clock),
             new_code_id: CodeId::new(&engines.clock),
@@ -104,10 +111,22 @@ impl NewCodeRequest {
             operator_prefix: self.phone.operator_prefix(),
             channel: self.channel,
             locale: self.locale.as_deref(),
-            limits: &config.limits,
-            unlimited: app.phones.test_code(&self.phone, engines.clock.now()).is_some(),
-            guard: config.pumping_guard,
+            limits: if is_test { &Limits::OF_A_TEST_NUMBER } else { &config.limits },
+            guard: if is_test { PumpingGuard::Off } else { config.pumping_guard },
+            asker,
+            known_device: self.known_device,
+            // In silent mode it would tell who has an account (P6).
+            proven_passes: config.unknown_phone != UnknownPhone::Silent,
         }
+    }
+
+    /// Who asks: the known device, or the address. A short digest, kept for as long as the request's status.
+    fn asker(&self, app: &App, caller: &Caller) -> String {
+        let asker = match self.known_device {
+            Some(user) => format!("device {user}"),
+            None => caller.ip.limit_key(),
+        };
+        app.engines.keys.index("asker", &asker)[..16].to_owned()
     }
 
     /// The body as parsed: the same number written differently is the same body.

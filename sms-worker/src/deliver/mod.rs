@@ -95,6 +95,9 @@ impl SendSms {
 
     /// Sends the text, unless it was sent before, is no longer wanted or is too late.
     pub async fn handle(&self, event: &Envelope<SmsRequested>) -> Result<(), Failure> {
+        if is_for_nobody(&event.data) {
+            return Ok(());
+        }
         let text = event
             .text(&self.keys.event)
             .map_err(|cause| Failure::Permanent("sealed_text", cause))?;
@@ -186,6 +189,12 @@ impl SendSms {
     fn is_late(&self, job: &Job<'_>) -> bool {
         self.life_ms(job) < LEAST_LIFE_MS
     }
+}
+
+/// Whether a text was over when it was requested: otp-worker publishes such texts for unknown phones in silent mode
+/// (contract, ruling 46). They leave nothing behind.
+fn is_for_nobody(requested: &SmsRequested) -> bool {
+    requested.requested_at.is_some_and(|at| requested.not_after <= at)
 }
 
 impl Exit {

@@ -94,8 +94,10 @@ impl CodesFixture {
             channel: Channel::Sms,
             locale: None,
             limits: &self.limits,
-            unlimited: false,
             guard: PumpingGuard::Record,
+            asker: "an asker",
+            known_device: None,
+            proven_passes: true,
         }
     }
 
@@ -156,6 +158,13 @@ impl CodesFixture {
             Admission::Admitted { .. } => None,
             other => panic!("neither admitted nor limited: {other:?}"),
         }
+    }
+
+    /// Closes the code as used by a sign-in for this request.
+    async fn sign_in(&self, asked: &Requested) {
+        let closing = Closing::Used(Some(asked.request));
+        let codes = self.store.codes();
+        codes.close(&self.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
     }
 
     fn pass(&self, secs: u64) {
@@ -228,7 +237,12 @@ on_both!(
     limits_of_prefix_country_and_world_are_named_in_the_refusal,
     logins_of_an_address_slide,
     f14_writes_of_an_account_slide,
-    an_unlimited_request_is_neither_refused_nor_counted,
+    f18_a_test_number_has_the_limit_of_the_address_and_one_of_its_own,
+    f04_a_known_device_requests_three_a_day_beyond_what_strangers_used_up,
+    f04_a_known_device_waits_for_its_own_cooldown_only,
+    f04_a_known_device_joins_a_code_that_strangers_exhausted,
+    f09_a_sign_in_shortens_the_waits_of_its_own_asker_only,
+    f11_a_phone_that_verified_passes_the_budgets_of_country_and_prefix,
     a_refused_request_counts_nothing,
     a_withdrawn_request_leaves_no_trace,
     p13_the_slot_of_withdrawn_requests_goes_with_the_last_unless_a_code_was_issued,
@@ -762,13 +776,7 @@ async fn a_cooldown_doubles_until_a_success(mut fixture: CodesFixture) {
         fixture.pass(wait);
         last = Some(asked);
     }
-    let code = last.unwrap().code;
-    fixture
-        .store
-        .codes()
-        .close(&fixture.phone, Scope::Login, code, Closing::Used(None), PLACE)
-        .await
-        .unwrap();
+    fixture.sign_in(&last.unwrap()).await;
     fixture.code_request().await;
     let (_, retry_after) = fixture.refusal(&fixture.admit()).await.expect("too soon");
     assert!(
@@ -934,13 +942,209 @@ async fn f14_writes_of_an_account_slide(fixture: CodesFixture) {
     assert_eq!(count(user, "all").await, None);
 }
 
-async fn an_unlimited_request_is_neither_refused_nor_counted(mut fixture: CodesFixture) {
-    fixture.limits.resend_cooldown_secs = 30;
-    fixture.addresses = vec![range("an address", 1)];
+async fn f18_a_test_number_has_the_limit_of_the_address_and_one_of_its_own(
+    mut fixture: CodesFixture,
+) {
+    fixture.limits = Limits::OF_A_TEST_NUMBER;
+    fixture.addresses = vec![range("an address", 60)];
+    for _ in 0..60 {
+        fixture.code_request().await;
+    }
+    let refused = fixture.refusal(&fixture.admit()).await.map(|(limit, _)| limit);
+    assert_eq!(refused, Some(Limit::IpHour));
+    fixture.addresses = vec![range("another", 60)];
+    for _ in 0..40 {
+        fixture.code_request().await;
+    }
+    let (limit, wait) = fixture.refusal(&fixture.admit()).await.expect("a hundred an hour");
+    assert!(limit == Limit::PhoneHour && (3590..=3600).contains(&wait), "{wait}");
+    fixture.pass(3600);
+    fixture.code_request().await;
+    // It counts in nothing that other numbers share, and neither does its withdrawal.
+    let others = Limits { sends_per_country_hour: 1, sends_global_day: 1, ..no_limits() };
+    let phone = fixture.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
+    let other = Admit { phone: &phone, limits: &others, addresses: &[], ..fixture.admit() };
+    assert_eq!(fixture.refusal(&other).await, None);
+    let withdrawn = fixture.admit();
+    assert_eq!(fixture.refusal(&withdrawn).await, None);
+    fixture.store.codes().withdraw(&withdrawn).await.unwrap();
+    let next = Admit { request_id: RequestId::new(&fixture.clock), ..other };
+    let refused = fixture.refusal(&next).await.map(|(limit, _)| limit);
+    assert_eq!(refused, Some(Limit::CountryHour));
+}
+
+async fn f04_a_known_device_requests_three_a_day_beyond_what_strangers_used_up(
+    mut fixture: CodesFixture,
+) {
+    fixture.limits.sends_per_phone_hour = 2;
+    fixture.limits.sends_per_phone_day = 4;
+    fixture.addresses = vec![range("an address", 30)];
+    let (owner, other) = (UserId::new(&fixture.clock), UserId::new(&fixture.clock));
+    let ask = async |device: Option<UserId>| {
+        let admit = Admit { known_device: device, ..fixture.admit() };
+        fixture.refusal(&admit).await.map(|(limit, _)| limit)
+    };
+    assert_eq!((ask(None).await, ask(None).await), (None, None));
+    assert_eq!(ask(None).await, Some(Limit::PhoneHour));
+    // What is withdrawn costs the device nothing.
+    let withdrawn = Admit { known_device: Some(owner), ..fixture.admit() };
+    assert_eq!(fixture.refusal(&withdrawn).await, None);
+    fixture.store.codes().withdraw(&withdrawn).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(ask(Some(owner)).await, None);
+        assert_eq!(ask(None).await, Some(Limit::PhoneHour), "it opens nothing for others");
+    }
+    fixture.pass(3600);
+    assert_eq!(ask(None).await, Some(Limit::PhoneDay));
+    assert_eq!(ask(Some(owner)).await, None, "beyond the day, too");
+    assert_eq!(ask(Some(owner)).await, Some(Limit::PhoneDay), "three a day");
+    assert_eq!(ask(Some(other)).await, None, "another user's device has its own budget");
+    fixture.pass(86_400);
+    assert_eq!(ask(Some(owner)).await, None, "within the phone's limits it costs nothing");
+    assert_eq!((ask(None).await, ask(None).await), (None, Some(Limit::PhoneHour)));
     for _ in 0..3 {
-        assert_eq!(fixture.refusal(&Admit { unlimited: true, ..fixture.admit() }).await, None);
+        assert_eq!(ask(Some(owner)).await, None);
+    }
+    assert_eq!(ask(Some(owner)).await, Some(Limit::PhoneHour));
+    // The limits of the address and of all phones together hold for everybody.
+    fixture.addresses = vec![range("a busy one", 1)];
+    let phone = fixture.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
+    let first = Admit { phone: &phone, ..fixture.admit() };
+    assert_eq!(fixture.refusal(&first).await, None);
+    let second = Admit { phone: &phone, known_device: Some(owner), ..fixture.admit() };
+    let refused = fixture.refusal(&second).await.map(|(limit, _)| limit);
+    assert_eq!(refused, Some(Limit::IpHour));
+}
+
+async fn f04_a_known_device_waits_for_its_own_cooldown_only(mut fixture: CodesFixture) {
+    fixture.limits.resend_cooldown_secs = 30;
+    let owner = UserId::new(&fixture.clock);
+    for wait in [30, 60, 120] {
+        fixture.code_request().await;
+        fixture.pass(wait);
     }
     fixture.code_request().await;
+    let device = || Admit { known_device: Some(owner), asker: "a device", ..fixture.admit() };
+    let Admission::Admitted(Admitted { now, resend_at, .. }) =
+        fixture.store.codes().admit(&device()).await.unwrap()
+    else {
+        panic!("it waits for no stranger")
+    };
+    assert_eq!(resend_at.secs_from(now), 30, "its own next one");
+    let (limit, wait) = fixture.refusal(&device()).await.expect("its own cooldown");
+    assert!(limit == Limit::Cooldown && (29..=30).contains(&wait), "{wait}");
+    for _ in 0..2 {
+        fixture.pass(30);
+        assert_eq!(fixture.refusal(&device()).await, None);
+    }
+    fixture.pass(30);
+    let (limit, wait) = fixture.refusal(&device()).await.expect("three a day");
+    assert!(limit == Limit::Cooldown && wait > 500, "{wait}");
+}
+
+async fn f04_a_known_device_joins_a_code_that_strangers_exhausted(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    for _ in 0..ATTEMPTS {
+        fixture.attempt("000000").await;
+    }
+    let owner = UserId::new(&fixture.clock);
+    let exhausted = async |device: Option<UserId>| {
+        let admit = Admit { known_device: device, ..fixture.admit() };
+        match fixture.store.codes().admit(&admit).await.unwrap() {
+            Admission::Exhausted { .. } => true,
+            Admission::Admitted(Admitted { code_id, .. }) => {
+                assert_eq!(code_id, asked.code, "the live code");
+                false
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    for _ in 0..3 {
+        assert!(exhausted(None).await);
+        assert!(!exhausted(Some(owner)).await);
+    }
+    assert!(exhausted(Some(owner)).await, "three a day");
+}
+
+async fn f09_a_sign_in_shortens_the_waits_of_its_own_asker_only(mut fixture: CodesFixture) {
+    fixture.limits.resend_cooldown_secs = 30;
+    let ask = async |asker: &str| {
+        let admit = Admit { asker, ..fixture.admit() };
+        let Admission::Admitted(Admitted { code_id: code, now, expires_at, resend_at, .. }) =
+            fixture.store.codes().admit(&admit).await.unwrap()
+        else {
+            panic!("admitted")
+        };
+        let wait = resend_at.secs_from(now);
+        fixture.pass(wait);
+        (wait, Requested { request: admit.request_id, code, expires_at })
+    };
+    assert_eq!((ask("a stranger").await.0, ask("a stranger").await.0), (30, 60));
+    let (wait, owners) = ask("the owner").await;
+    assert_eq!(wait, 120);
+    fixture.sign_in(&owners).await;
+    assert_eq!(ask("a stranger").await.0, 240, "as if nobody had signed in");
+    assert_eq!(ask("the owner").await.0, 60, "one stranger asked since");
+    assert_eq!(ask("another stranger").await.0, 600);
+    // A day after the first one the count begins anew.
+    fixture.pass(86_400);
+    assert_eq!((ask("a stranger").await.0, ask("the owner").await.0), (30, 60));
+}
+
+async fn f11_a_phone_that_verified_passes_the_budgets_of_country_and_prefix(
+    mut fixture: CodesFixture,
+) {
+    fixture.limits.sends_per_country_hour = 1;
+    fixture.limits.sends_per_prefix_day = 1;
+    fixture.sign_in(&fixture.code_request().await).await;
+    let stranger = fixture.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
+    let ask = async |admit: Admit<'_>| fixture.refusal(&admit).await.map(|(limit, _)| limit);
+    let owner = Some(UserId::new(&fixture.clock));
+    for _ in 0..3 {
+        assert_eq!(
+            ask(Admit { phone: &stranger, ..fixture.admit() }).await,
+            Some(Limit::PrefixDay)
+        );
+        assert_eq!(ask(fixture.admit()).await, None, "it verified");
+    }
+    assert_eq!(ask(fixture.admit()).await, Some(Limit::PrefixDay), "three a day");
+    assert_eq!(
+        ask(Admit { phone: &stranger, proven_passes: true, ..fixture.admit() }).await,
+        Some(Limit::PrefixDay)
+    );
+    for _ in 0..3 {
+        let device = Admit { known_device: owner, ..fixture.admit() };
+        assert_eq!(ask(device).await, None, "the device has three of its own");
+    }
+    let device = Admit { known_device: owner, ..fixture.admit() };
+    assert_eq!(ask(device).await, Some(Limit::PrefixDay));
+    // The net of all phones holds for everybody.
+    let world = Limits { sends_global_day: 1, ..no_limits() };
+    fixture.pass(86_400);
+    assert_eq!(ask(Admit { limits: &world, ..fixture.admit() }).await, None);
+    let device = Admit { limits: &world, known_device: owner, ..fixture.admit() };
+    assert_eq!(ask(device).await, Some(Limit::GlobalDay));
+
+    // It is remembered for 90 days at least and 120 at most, and not for a deleted account.
+    let passes = async || {
+        // The first one fills the budgets, and the second needs to pass.
+        ask(Admit { phone: &stranger, ..fixture.admit() }).await;
+        ask(fixture.admit()).await.is_none()
+    };
+    fixture.pass(89 * 86_400);
+    assert!(passes().await);
+    assert_eq!(
+        ask(Admit { proven_passes: false, ..fixture.admit() }).await,
+        Some(Limit::PrefixDay)
+    );
+    fixture.pass(31 * 86_400);
+    assert!(!passes().await);
+    fixture.pass(86_400);
+    fixture.sign_in(&fixture.code_request().await).await;
+    assert!(passes().await);
+    fixture.store.codes().forget(&fixture.phone, UserId::new(&fixture.clock)).await.unwrap();
+    assert!(!passes().await);
 }
 
 async fn a_refused_request_counts_nothing(mut fixture: CodesFixture) {
@@ -1311,6 +1515,7 @@ mod in_redis {
         let mut redis = fixture.look().await;
         let keyed = Admit {
             idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
+            known_device: Some(UserId::new(&fixture.clock)),
             ..fixture.admit()
         };
         let Admission::Admitted(Admitted { code_id, expires_at, .. }) =

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::clock::Clock;
-use domain::ids::{CodeId, RequestId};
+use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::{Keys, PhoneKey};
 use domain::limits::Limits;
 use domain::phone::Phone;
@@ -49,7 +49,7 @@ contract!(
     probes_that_do_not_convert_block_for_longer,
     record_notes_what_enforce_would_refuse_and_refuses_nothing,
     off_counts_nothing,
-    test_numbers_are_not_counted,
+    f11_what_passes_a_block_by_trust_is_counted_in_no_net,
     a_withdrawn_request_is_uncounted,
     a_replayed_request_counts_once_and_a_code_verifies_once,
     a_request_that_a_limit_refuses_is_not_counted,
@@ -147,8 +147,10 @@ impl GuardFixture {
             channel: Channel::Sms,
             locale: None,
             limits: &self.limits,
-            unlimited: false,
             guard: self.mode,
+            asker: "",
+            known_device: None,
+            proven_passes: true,
         }
     }
 
@@ -295,18 +297,41 @@ async fn off_counts_nothing(mut fixture: GuardFixture) {
     assert_eq!(fixture.until_refused("989991").await.0, 70);
 }
 
-async fn test_numbers_are_not_counted(fixture: GuardFixture) {
-    for _ in 0..100 {
-        let one = fixture.number("ZZ", "155501");
-        let unlimited = Admit { unlimited: true, ..fixture.admit(&one) };
-        assert!(matches!(
-            fixture.store.codes().admit(&unlimited).await.unwrap(),
-            Admission::Admitted { .. }
-        ));
-        fixture.close(&one).await;
+async fn f11_what_passes_a_block_by_trust_is_counted_in_no_net(fixture: GuardFixture) {
+    let owner = fixture.number("IR", "989991");
+    assert_eq!(fixture.judge(&owner).await, None);
+    fixture.close(&owner).await;
+    fixture.until_refused("989991").await;
+    let again = |of: &Requester| Requester {
+        request: RequestId::new(&fixture.clock),
+        code: CodeId::new(&fixture.clock),
+        ..of.clone()
+    };
+    fixture.store.guard_findings().take();
+    for _ in 0..3 {
+        assert_eq!(fixture.judge(&again(&owner)).await, None, "it verified");
+        assert!(fixture.code_request("989991").await.is_some());
     }
-    assert_eq!(fixture.tallied(), (0, 0, 0));
-    assert_eq!(fixture.until_refused("155501").await.0, 70);
+    assert!(fixture.judge(&again(&owner)).await.is_some(), "three a day");
+    let device = again(&owner);
+    let known = Admit {
+        known_device: Some(UserId::new(&fixture.clock)),
+        proven_passes: false,
+        ..fixture.admit(&device)
+    };
+    let admitted = fixture.store.codes().admit(&known).await.unwrap();
+    assert!(matches!(admitted, Admission::Admitted { .. }), "{admitted:?}");
+    let findings = fixture.store.guard_findings().take();
+    assert_eq!((findings.changes.len(), findings.would_refuse), (0, 0));
+    let tallied =
+        findings.tallies.iter().fold((0, 0), |sum, t| (sum.0 + t.sends, sum.1 + t.refused));
+    assert_eq!(tallied, (4, 4), "the history has them");
+    // They are no probes either.
+    fixture.pass(900);
+    for _ in 0..10 {
+        assert_eq!(fixture.code_request("989991").await, None);
+    }
+    assert_eq!(fixture.code_request("989991").await, Some(180));
 }
 
 async fn a_withdrawn_request_is_uncounted(fixture: GuardFixture) {

@@ -1,5 +1,6 @@
 //! Code requests: admitted, withdrawn, marked as published.
 
+use super::passes::Passes;
 use super::{
     Code, Cooldown, DAY, First, FirstKey, HOUR, Judged, Memory, Request, State, Window, observation,
 };
@@ -8,17 +9,19 @@ use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, secs_up};
 use domain::ids::CodeId;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Limit, PumpingGuard, Status};
-use guard::{Delta, Observation, Verdict, judge, minute_of};
+use guard::{Counted, Delta, Observation, Verdict, judge, minute_of};
 
 impl Memory {
     pub fn admit(&self, code_request: &Admit<'_>, guard: &Guard) -> Admission {
         let now = self.clock.now_ms();
         let mut state = self.lock();
+        let mut passes = state.passes(code_request, now);
         let replayed = state.replay(code_request, now);
-        if let Some(answer) = replayed.or_else(|| state.refused_by_code(code_request, now)) {
+        let refused = replayed.or_else(|| state.refused_by_code(code_request, &mut passes, now));
+        if let Some(answer) = refused {
             return answer;
         }
-        let (resend, judged) = match state.pass_limits(code_request, guard, now) {
+        let (resend, judged) = match state.pass_limits(code_request, guard, &mut passes, now) {
             Ok(passed) => passed,
             Err(limited) => return limited,
         };
@@ -31,6 +34,8 @@ impl Memory {
             channel: code_request.channel,
             closed: false,
             guard: judged,
+            asker: code_request.asker.to_owned(),
+            passed: passes.used,
         };
         state.requests.insert(code_request.request_id, request);
         let answer = Admitted {
@@ -62,10 +67,10 @@ impl Memory {
         if !state.leave_code(code_request) {
             return;
         }
-        if !code_request.unlimited {
-            state.uncount(code_request);
-        }
         let request = state.requests.remove(&code_request.request_id);
+        state.uncount(code_request);
+        let passed = request.as_ref().map(|request| request.passed).unwrap_or_default();
+        state.uncount_passed(code_request, passed);
         if let Some((minute, counted)) = request.and_then(|request| request.guard) {
             let mut nets = state.nets(code_request.destination());
             let changes =
@@ -105,14 +110,20 @@ impl State {
     }
 
     /// The refusal by the live code: it is not the one that is meant, or has no attempts left.
-    fn refused_by_code(&self, code_request: &Admit<'_>, now: i64) -> Option<Admission> {
+    fn refused_by_code(
+        &self,
+        code_request: &Admit<'_>,
+        passes: &mut Passes,
+        now: i64,
+    ) -> Option<Admission> {
         let slot = (code_request.phone.clone(), code_request.scope);
         let live = self.codes.get(&slot).filter(|code| code.is_joined(now));
         if code_request.only_code.is_some_and(|only| live.is_none_or(|code| code.id != only)) {
             return Some(Admission::Gone);
         }
         let exhausted = live.filter(|code| code.tries >= code_request.attempts)?;
-        Some(Admission::Exhausted { retry_after: secs_up(exhausted.expires - now) })
+        (!passes.by_device())
+            .then(|| Admission::Exhausted { retry_after: secs_up(exhausted.expires - now) })
     }
 
     /// Counts the request if no limit refuses it. Returns the time from which the next one is accepted, and what the
@@ -121,26 +132,22 @@ impl State {
         &mut self,
         code_request: &Admit<'_>,
         guard: &Guard,
+        passes: &mut Passes,
         now: i64,
     ) -> Result<(i64, Option<Judged>), Admission> {
-        if code_request.unlimited {
-            return Ok((now, None));
-        }
         let limited = |limit, wait| Admission::Limited { limit, retry_after: secs_up(wait) };
-        if let Some((limit, wait)) = self.refusal(code_request, now) {
+        if let Some((limit, wait)) = self.refusal(code_request, passes, now) {
             return Err(limited(limit, wait));
         }
         // The guard comes last: nothing refuses the request after it, so what it counts is sent.
         let mut judged = None;
         if code_request.is_guarded() {
-            let verdict = self.judge(code_request, guard, now);
-            if let Some(wait) =
-                verdict.refused.filter(|_| code_request.guard == PumpingGuard::Enforce)
-            {
-                return Err(limited(Limit::Blocked, wait));
-            }
-            judged = Some((minute_of(now), verdict.counted));
+            let counted = self
+                .judge(code_request, guard, passes, now)
+                .map_err(|wait| limited(Limit::Blocked, wait))?;
+            judged = Some((minute_of(now), counted));
         }
+        self.count_passed(code_request, passes.used, now);
         Ok((self.count(code_request, now), judged))
     }
 
@@ -200,8 +207,10 @@ impl State {
                 sends.retain(|(_, request)| *request != code_request.request_id);
             }
         }
-        for (limit, key, ..) in windows(code_request) {
-            if let Some(window) = self.windows.get_mut(&(limit, key)) {
+        for (limit, key, _, most) in windows(code_request) {
+            if most > 0
+                && let Some(window) = self.windows.get_mut(&(limit, key))
+            {
                 window.sends = window.sends.saturating_sub(1);
             }
         }
@@ -213,31 +222,49 @@ impl State {
         (first.answer.request_id == code_request.request_id).then_some(first)
     }
 
-    /// Lets the guard judge a request, and publishes the result as news.
-    fn judge(&mut self, code_request: &Admit<'_>, guard: &Guard, now: i64) -> Verdict {
-        let enforced = code_request.guard == PumpingGuard::Enforce;
+    /// Lets the guard judge a request, and publishes the result as news. Returns where the request was counted, or the
+    /// wait in milliseconds.
+    fn judge(
+        &mut self,
+        code_request: &Admit<'_>,
+        guard: &Guard,
+        passes: &mut Passes,
+        now: i64,
+    ) -> Result<Option<Counted>, i64> {
         let mut nets = self.nets(code_request.destination());
-        let mut verdict = judge(&guard.rule, &mut nets, now);
-        let refused = verdict.refused.is_some();
-        let added = Delta {
-            sends: i64::from(!(refused && enforced)),
-            refused: i64::from(refused && enforced),
-            verified: 0,
-        };
-        let changes = std::mem::take(&mut verdict.changes);
-        let would_refuse = refused && !enforced;
+        let Verdict { refused, counted, changes } = judge(&guard.rule, &mut nets, now);
+        let enforced = refused.filter(|_| code_request.guard == PumpingGuard::Enforce);
+        // What passes by trust is counted in no net: it is no sign of pumping, and must not feed a block of others.
+        let refusal = enforced.filter(|_| !passes.by_trust());
+        let (sends, refusals) = (refusal.is_none().into(), refusal.is_some().into());
+        let added = Delta { sends, refused: refusals, verified: 0 };
+        let would_refuse = refused.is_some() && enforced.is_none();
         let seen = Observation { would_refuse, ..observation(&nets, changes, added, now) };
         guard.findings.note(code_request.destination(), seen);
-        verdict
+        refusal.map_or(Ok(counted), Err)
     }
 
     /// The first limit that refuses the request, and its wait in milliseconds.
-    fn refusal(&self, code_request: &Admit<'_>, now: i64) -> Option<(Limit, i64)> {
+    fn refusal(
+        &self,
+        code_request: &Admit<'_>,
+        passes: &mut Passes,
+        now: i64,
+    ) -> Option<(Limit, i64)> {
         let limits = code_request.limits;
         if limits.resend_cooldown_secs > 0
             && let Some(cool) = self.cools.get(code_request.phone).filter(|cool| cool.until > now)
         {
-            return Some((Limit::Cooldown, cool.until - now));
+            let wait = cool.until - now;
+            let own = if passes.has_device {
+                self.device_wait(code_request, now).unwrap_or_default()
+            } else {
+                wait
+            };
+            if own > 0 {
+                return Some((Limit::Cooldown, own.min(wait)));
+            }
+            passes.by_device();
         }
         let sliding = |key: &str, span: i64, most: u64| {
             let sends = self.sends.get(key)?;
@@ -267,7 +294,12 @@ impl State {
                 .filter(|window| window.start + span > now && window.sends >= most);
             (limit, full.filter(|_| most > 0).map(|window| window.start + span - now))
         }))
-        .find_map(|(limit, wait)| wait.map(|wait| (limit, wait)))
+        .filter_map(|(limit, wait)| Some((limit, wait?)))
+        .find(|(limit, _)| match limit {
+            Limit::PhoneHour | Limit::PhoneDay => !passes.by_device(),
+            Limit::IpHour | Limit::GlobalDay => true,
+            _ => !passes.by_trust(),
+        })
     }
 
     /// Counts an admitted request. Returns the time from which the next one is accepted.
@@ -294,16 +326,22 @@ impl State {
         if base == 0 {
             return now;
         }
-        let fresh = Cooldown { until: 0, before: 0, unanswered: 0, at: now };
+        let fresh = Cooldown { until: 0, before: 0, unanswered: 0, since: now, at: now };
         let cool = self.cools.entry(code_request.phone.clone()).or_insert(fresh);
-        if cool.at + DAY <= now {
-            cool.unanswered = 0;
+        if cool.since + DAY <= now || cool.at + DAY <= now {
+            (cool.unanswered, cool.since) = (0, now);
         }
-        let wait =
-            base.saturating_mul(1_i64 << cool.unanswered.min(30)).min(COOLDOWN_CAP_MS.max(base));
+        // The count goes on after a sign-in: what its asker was forgiven is kept apart, so that others' waits do not
+        // tell of it.
+        let asker = (code_request.phone.clone(), code_request.asker.to_owned());
+        let forgiven = self.forgiven.get(&asker).filter(|(_, since)| *since == cool.since);
+        let rungs = cool.unanswered.saturating_sub(forgiven.map_or(0, |(count, _)| *count));
+        let wait = base.saturating_mul(1_i64 << rungs.min(30)).min(COOLDOWN_CAP_MS.max(base));
         let (before, unanswered) = (cool.until, cool.unanswered + 1);
-        *cool = Cooldown { until: now + wait, before, unanswered, at: now };
-        cool.until
+        *cool = Cooldown { until: now + wait, before, unanswered, at: now, ..*cool };
+        let until = cool.until;
+        // A known device with budget left waits for its own requests only.
+        if self.passes(code_request, now).has_device { until.min(now + base) } else { until }
     }
 }
 

@@ -142,8 +142,15 @@ impl Memory {
     ) {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        if let Some(cool) = state.cools.get_mut(phone) {
-            cool.unanswered = 0;
+        if matches!(closing, Closing::Used(_)) {
+            state.prove(phone, now);
+        }
+        // Only the asker of this request is forgiven what it asked before.
+        let verified = closing.verified().and_then(|request| state.requests.get(&request));
+        let asker = verified.map(|request| request.asker.clone()).filter(|asker| !asker.is_empty());
+        let cool = state.cools.get(phone).map(|cool| (cool.unanswered, cool.since));
+        if let Some((asker, counted)) = asker.zip(cool) {
+            state.forgiven.insert((phone.clone(), asker), counted);
         }
         if let Some(request) = closing.verified()
             && state.advance_status(request, Status::Verified, None, now)
@@ -192,6 +199,7 @@ impl Memory {
         state.uncoded.remove(&slot);
         state.idempotency.retain(|(of, ..), _| of != phone);
         state.texts.remove(phone);
+        state.proven.remove(phone);
     }
 }
 

@@ -3,11 +3,13 @@
 mod admit;
 mod codes;
 mod counts;
+mod passes;
 mod requests;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use self::passes::Passed;
 use super::types::{Admitted, RequestNote, Scope};
 use super::watchers::StatusWatchers;
 use domain::clock::Clock;
@@ -37,6 +39,12 @@ struct State {
     codes: HashMap<(PhoneKey, Scope), Code>,
     uncoded: HashMap<(PhoneKey, Scope), UncodedAttempts>,
     cools: HashMap<PhoneKey, Cooldown>,
+    /// By phone and asker: the count of unanswered requests that was forgiven, and the window that it is of.
+    forgiven: HashMap<(PhoneKey, String), (u32, i64)>,
+    /// When each known device asked last.
+    device_asked: HashMap<(PhoneKey, UserId), i64>,
+    /// The 30-day span in which a phone verified last.
+    proven: HashMap<PhoneKey, i64>,
     idempotency: HashMap<FirstKey, First>,
     /// Sends by phone and by address, in order of time.
     sends: HashMap<String, VecDeque<(i64, RequestId)>>,
@@ -136,7 +144,9 @@ struct UncodedAttempts {
 struct Cooldown {
     until: i64,
     before: i64,
+    /// Requests since `since`, however many were answered.
     unanswered: u32,
+    since: i64,
     at: i64,
 }
 
@@ -162,6 +172,9 @@ struct Request {
     channel: Channel,
     closed: bool,
     guard: Option<Judged>,
+    asker: String,
+    /// The budgets that let it pass.
+    passed: Passed,
 }
 
 /// What the guard shows of an operation on these nets.

@@ -1,5 +1,6 @@
 //! Requests: their status, what is kept for a while beside them, and the removal of old data.
 
+use super::passes::{Passed, is_recent};
 use super::{DAY, MINUTE, Memory, Request, State};
 use crate::STATUS_KEPT_MS;
 use crate::counts::STARTS_KEPT_MS;
@@ -32,6 +33,8 @@ impl Memory {
                 channel: Channel::Sms,
                 closed: false,
                 guard: None,
+                asker: String::new(),
+                passed: Passed::default(),
             }
         });
         let changed = made || state.advance_status(id, status, reason, now);
@@ -144,6 +147,9 @@ impl State {
         self.codes.retain(|_, code| code.expires + MINUTE > now);
         self.uncoded.retain(|_, uncoded| uncoded.until > now);
         self.cools.retain(|_, cool| cool.at + DAY > now);
+        self.forgiven.retain(|_, (_, since)| *since + DAY > now);
+        self.device_asked.retain(|_, at| *at + DAY > now);
+        self.proven.retain(|_, epoch| is_recent(*epoch, now));
         self.idempotency.retain(|_, first| first.until > now);
         self.requests.retain(|_, request| request.expires + STATUS_KEPT_MS > now);
         self.changes.retain(|_, (until, _)| *until > now);

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::Redis;
 use super::answer::{Answer, odd};
-use super::keys::{REQUEST, admission_keys, idempotency_key};
+use super::keys::{Proven, REQUEST, admission_keys, idempotency_key};
 use crate::types::{Admission, Admit, Admitted, RequestNote, as_text};
-use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, STATUS_KEPT_MS};
+use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, PASSES_A_DAY, STATUS_KEPT_MS};
 use domain::engine_error::EngineError;
 use guard::Rule;
 
-static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "longest", "admit");
+static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "longest", "proven", "admit");
 static WITHDRAW: LazyLock<Script> = script!("time", "guard", "withdraw");
 static PUBLISHED: LazyLock<Script> = script!("published");
 
@@ -25,6 +25,9 @@ struct AdmitCall<'a> {
     #[serde(serialize_with = "as_text")]
     note: RequestNote,
     rule: &'a Rule,
+    known_device: bool,
+    passes: u64,
+    proven: Proven,
     cooldown_cap_ms: i64,
     status_kept_ms: i64,
     idempotency_kept_ms: i64,
@@ -38,6 +41,7 @@ struct WithdrawCall<'a> {
     #[serde(flatten)]
     code_request: &'a Admit<'a>,
     rule: &'a Rule,
+    known_device: bool,
 }
 
 impl Redis {
@@ -50,6 +54,9 @@ impl Redis {
             code_request,
             note: code_request.note(),
             rule: &guard.rule,
+            known_device: code_request.known_device.is_some(),
+            passes: PASSES_A_DAY,
+            proven: Proven::of(code_request.phone),
             cooldown_cap_ms: COOLDOWN_CAP_MS,
             status_kept_ms: STATUS_KEPT_MS,
             idempotency_kept_ms: IDEMPOTENCY_MS,
@@ -103,7 +110,11 @@ impl Redis {
         code_request: &Admit<'_>,
         guard: &Guard,
     ) -> Result<(), EngineError> {
-        let document = WithdrawCall { code_request, rule: &guard.rule };
+        let document = WithdrawCall {
+            code_request,
+            rule: &guard.rule,
+            known_device: code_request.known_device.is_some(),
+        };
         let answer =
             Answer(self.script_with(admission_keys(&WITHDRAW, code_request), &document).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::answer::{Answer, odd, read_code_requests};
 use super::keys::{
-    REQUEST, change_key, code_key, cooldown_key, idempotency_first_key, inbox_key, logins_key,
-    net_key, uncoded_key,
+    Proven, REQUEST, change_key, code_key, cooldown_key, forgiven_keys, idempotency_first_key,
+    inbox_key, logins_key, net_key, uncoded_key,
 };
 use super::{Redis, unique};
 use crate::Guard;
@@ -23,8 +23,8 @@ static ISSUE: LazyLock<Script> = script!("time", "issue");
 static VERIFY: LazyLock<Script> = script!("time", "longest", "logins", "verify");
 static REFUND: LazyLock<Script> = script!("refund");
 static MARK_EXHAUSTED: LazyLock<Script> = script!("mark_exhausted");
-static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "unwant", "close");
-static FORGET: LazyLock<Script> = script!("unwant", "forget");
+static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "unwant", "proven", "close");
+static FORGET: LazyLock<Script> = script!("time", "unwant", "proven", "forget");
 
 /// What `issue.lua` reads.
 #[derive(Serialize)]
@@ -52,8 +52,20 @@ struct CloseCall<'a> {
     /// How many of the code's attempts were no failure.
     successes: u32,
     rule: &'a Rule,
+    /// Set if the phone is proven by this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven: Option<Proven>,
     /// The prefix of the keys of requests.
     request_keys: &'static str,
+    /// The prefix of what the askers were forgiven.
+    forgiven_keys: String,
+}
+
+/// What `forget.lua` reads.
+#[derive(Serialize)]
+struct ForgetCall {
+    request_keys: &'static str,
+    proven: Proven,
 }
 
 impl Redis {
@@ -161,7 +173,9 @@ impl Redis {
             verified: closing.verified(),
             successes: closing.successes(),
             rule: &guard.rule,
+            proven: matches!(closing, Closing::Used(_)).then(|| Proven::of(phone)),
             request_keys: REQUEST,
+            forgiven_keys: forgiven_keys(phone),
         };
         let answer = Answer(self.script_with(call, &document).await?);
         if let Some(mut shown) = answer.shown(0, self.clock.now())? {
@@ -176,8 +190,8 @@ impl Redis {
         call.key(uncoded_key(phone, Scope::Login))
             .key(inbox_key(phone))
             .key(idempotency_first_key(phone))
-            .key(change_key(user))
-            .arg(REQUEST);
-        self.script::<i64>(call).await.map(drop)
+            .key(change_key(user));
+        let document = ForgetCall { request_keys: REQUEST, proven: Proven::of(phone) };
+        self.script_with::<i64>(call, &document).await.map(drop)
     }
 }

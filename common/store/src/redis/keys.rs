@@ -2,12 +2,16 @@
 
 use deadpool_redis::redis::{Script, ScriptInvocation};
 
+use serde::Serialize;
+
+use crate::PROVEN_EPOCH_MS;
 use crate::types::{Admit, Scope, digest_of};
 use domain::ids::{RequestId, UserId};
 use domain::keys::PhoneKey;
 
 pub(super) const OPEN: &str = "lk:open";
 pub(super) const REQUEST: &str = "lk:req:";
+const PROVEN: &str = "lk:proven:";
 
 pub(super) fn admission_keys<'s>(
     script: &'s Script,
@@ -24,7 +28,10 @@ pub(super) fn admission_keys<'s>(
         .key(OPEN)
         .key(idempotency_first_key(code_request.phone))
         .key(net_key("p", code_request.operator_prefix))
-        .key(net_key("c", code_request.country));
+        .key(net_key("c", code_request.country))
+        .key(device_key(code_request))
+        .key(format!("lk:{{{}}}:proven", code_request.phone))
+        .key(format!("{}{}", forgiven_keys(code_request.phone), code_request.asker));
     for address in code_request.addresses {
         call.key(format!("lk:ip:{}:sends", address.key));
     }
@@ -70,6 +77,35 @@ pub(super) fn idempotency_key(code_request: &Admit<'_>) -> String {
 
 pub(super) fn change_key(user: UserId) -> String {
     format!("lk:change:{}", digest_of(user))
+}
+
+/// What the known device that asks has used of its budget.
+fn device_key(code_request: &Admit<'_>) -> String {
+    let device = code_request.known_device.map_or_else(|| "none".to_owned(), digest_of);
+    format!("lk:{{{}}}:device:{device}", code_request.phone)
+}
+
+/// The prefix of the keys that hold, per asker, what a sign-in forgave it.
+pub(super) fn forgiven_keys(phone: &PhoneKey) -> String {
+    format!("lk:{{{phone}}}:forgiven:")
+}
+
+/// Where it is kept that a phone verified: the set's bucket, one of 65,536, and the integer in it. Together they are 64
+/// bits of the phone's key, so that no two of some million phones are taken for each other.
+#[derive(Serialize)]
+pub(super) struct Proven {
+    keys: &'static str,
+    bucket: String,
+    member: String,
+    epoch_ms: i64,
+}
+
+impl Proven {
+    pub(super) fn of(phone: &PhoneKey) -> Self {
+        let (bucket, rest) = phone.as_str().split_at(4);
+        let member = u64::from_str_radix(&rest[..12], 16).unwrap_or_default().to_string();
+        Self { keys: PROVEN, bucket: bucket.to_owned(), member, epoch_ms: PROVEN_EPOCH_MS }
+    }
 }
 
 pub(super) fn logins_key(ip_key: &str) -> String {

@@ -44,6 +44,7 @@ pub(crate) async fn request(
         profile: None,
         locale: Some(signed_in.user.locale.clone()),
         channel: Channel::Sms,
+        known_device: None,
     };
     let accepted = request_code::<OtpRequested>(&app, &caller, wanted).await?;
     app.phone_changes.note(user, sealed.as_str(), app.config.otp.ttl_secs * 1000).await?;
