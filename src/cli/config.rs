@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::Args;
-use config::{Config, Origin, Shown, markdown};
+use config::{Config, Origin, Shown, Warning, markdown};
 use serde_json::{Value, json};
 
 use super::terminal::OutputArgs;
@@ -54,6 +54,7 @@ fn as_json(config: &Config) -> Value {
     json!({
         "read_as": config.role.as_str(),
         "settings": config.shown().iter().map(one).collect::<Vec<_>>(),
+        "warnings": config.warnings().iter().map(|w| json!({"variable": w.variable, "text": w.text})).collect::<Vec<_>>(),
     })
 }
 
@@ -67,6 +68,9 @@ fn as_table(config: &Config) -> String {
         let (name, variable, value, source) = (&one.name, one.variable, value(one), source(one));
         let _ = writeln!(text, "{name:names$}  {variable:variables$}  {value}  ({source})");
     }
+    for Warning { variable, text: why } in config.warnings() {
+        let _ = writeln!(text, "\nwarning: {variable}: {why}");
+    }
     text
 }
 
@@ -74,6 +78,6 @@ fn source(shown: &Shown) -> String {
     match &shown.origin {
         None => "default".to_owned(),
         Some(Origin::Environment) => "environment".to_owned(),
-        Some(Origin::File(path)) => path.display().to_string(),
+        Some(Origin::File(path) | Origin::SecretFile(path)) => path.display().to_string(),
     }
 }

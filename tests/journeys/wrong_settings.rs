@@ -54,6 +54,10 @@ const ENGINES: &[(&str, &str)] = &[
 const APART: &[(Binary, Case)] = &[
     (Binary::Gateway, (&[], "LATCHKEY_SECRET")),
     (Binary::Gateway, (&[("LATCHKEY_SECRET", SECRET)], "LATCHKEY_COUNTRIES")),
+    (Binary::Gateway, (&[("LATCHKEY_SECRET", SECRET)], "LATCHKEY_SENDS_GLOBAL_DAY")),
+    (Binary::Gateway, (&[("LATCHKEY_SECRET_FILE", "/nonexistent/secret")], "LATCHKEY_SECRET_FILE")),
+    (Binary::Gateway, (&[("LATCHKEY_OTP_LENGTH", "5")], "LATCHKEY_OTP_LENGTH")),
+    (Binary::Gateway, (&[("AMQP_URL", "amqp://guest:guest@rabbitmq")], "AMQP_URL")),
     (
         Binary::Gateway,
         (

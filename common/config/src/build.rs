@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use domain::clock::Clock;
 use domain::limits::Limits;
 use domain::vocabulary::PumpingGuard;
 use ipnet::IpNet;
@@ -13,6 +14,7 @@ use super::case::{Case, refuse_plain_http};
 use super::delivery::{sms, texts};
 use super::engines::{ENGINES, engines, environment, secrets};
 use super::error::ConfigError;
+use super::fiction::is_fiction;
 use super::reader::Reader;
 use super::source::Given;
 use super::{
@@ -38,7 +40,7 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
     let issuer = issuer(r, case, public_url.as_ref());
     let jwt_keys_dir = jwt_keys_dir(r, case, &engines);
     let tokens = tokens(r);
-    let otp = otp(r);
+    let otp = otp(r, case);
     let sms = sms(r, case);
 
     let config = Config {
@@ -54,7 +56,7 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         audience: r.read("LATCHKEY_AUDIENCE", parse::visible).unwrap_or_default(),
         jwt_active_kid: r.read("LATCHKEY_JWT_ACTIVE_KID", parse::key_id),
         tokens,
-        limits: limits(r),
+        limits: limits(r, case, sms.voice_fallback_secs > 0),
         countries: countries(r, case),
         default_region: r.read("LATCHKEY_DEFAULT_REGION", parse::country),
         unknown_phone: r.word("LATCHKEY_UNKNOWN_PHONE").unwrap_or(UnknownPhone::SignUp),
@@ -65,8 +67,9 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         texts: texts(r, case),
         notices: notices(r),
         password_min: r.number("LATCHKEY_PASSWORD_MIN"),
-        cors_origins: r.read("LATCHKEY_CORS_ORIGINS", parse::origins).unwrap_or_default(),
-        pumping_guard: r.word("LATCHKEY_PUMPING_GUARD").unwrap_or(PumpingGuard::Record),
+        inbox_token: r.secret("LATCHKEY_INBOX_TOKEN", parse::inbox_token),
+        cors_origins: cors_origins(r, case),
+        pumping_guard: pumping_guard(r, case),
         otlp_endpoint: r.read("OTEL_EXPORTER_OTLP_ENDPOINT", parse::base_url),
         log: r.read("RUST_LOG", parse::filters),
         engines,
@@ -76,13 +79,15 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         jwt_keys_dir,
         sms,
         shown: Vec::new(),
+        warnings: Vec::new(),
     };
 
     let mistakes = reader.mistakes();
     if !mistakes.is_empty() {
         return Err(ConfigError::new(mistakes));
     }
-    Ok(Config { shown: shown::shown(&reader, &worked_out(&config)), ..config })
+    let shown = shown::shown(&reader, &worked_out(&config));
+    Ok(Config { shown, warnings: reader.warnings(), ..config })
 }
 
 /// Reads only the master secret, for the command that derives bundles from it: the machine that runs it needs no other
@@ -110,6 +115,9 @@ fn worked_out(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("LATCHKEY_OPS_LISTEN", Some(config.ops_listen.to_string())),
         ("LATCHKEY_ISSUER", config.issuer.clone()),
         ("LATCHKEY_JWT_KEYS_DIR", config.jwt_keys_dir.as_deref().map(path)),
+        (COUNTRY_HOUR, Some(config.limits.sends_per_country_hour.to_string())),
+        (GLOBAL_DAY, Some(config.limits.sends_global_day.to_string())),
+        ("LATCHKEY_PUMPING_GUARD", Some(config.pumping_guard.as_str().to_owned())),
         ("LATCHKEY_SMS_ROUTES", routes),
     ]
 }
@@ -205,29 +213,90 @@ fn tokens(r: &mut Reader) -> Tokens {
     tokens
 }
 
-fn otp(r: &mut Reader) -> Otp {
-    Otp {
-        length: r.number("LATCHKEY_OTP_LENGTH"),
+/// The worst odds of guessing one code that production accepts: 5 in a million, those of 5 attempts at 6 digits
+/// (contract, ruling 49). Together with a range that begins at one attempt it keeps codes of 6 digits or more, the 20
+/// bits of OWASP ASVS 5.0, 6.5.4, which counts 6 digits as enough.
+const ODDS_PER_MILLION: u64 = 5;
+
+fn otp(r: &mut Reader, case: Case) -> Otp {
+    const LENGTH: &str = "LATCHKEY_OTP_LENGTH";
+    const ATTEMPTS: &str = "LATCHKEY_OTP_ATTEMPTS";
+    let otp = Otp {
+        length: r.number(LENGTH),
         ttl_secs: r.number("LATCHKEY_OTP_TTL_SECS"),
-        attempts: r.number("LATCHKEY_OTP_ATTEMPTS"),
+        attempts: r.number(ATTEMPTS),
         max_failures: r.number("LATCHKEY_OTP_MAX_FAILURES"),
         failure_reset_secs: r.number("LATCHKEY_FAILURE_RESET_SECS"),
+    };
+    let codes = 10_u64.pow(u32::from(otp.length));
+    let weak = u64::from(otp.attempts) * 1_000_000 > ODDS_PER_MILLION * codes;
+    // sms-worker neither makes nor checks a code.
+    if case.production() && case.role != Role::SmsWorker && weak {
+        let (length, attempts) = (otp.length, otp.attempts);
+        let why = format!(
+            "{attempts} attempts at a code of {length} digits are better odds than {ODDS_PER_MILLION} in a million, \
+             which production refuses: use at least 6 digits, and at most 5 attempts at those"
+        );
+        r.refuse(if otp.length < 6 { LENGTH } else { ATTEMPTS }, &why);
+    }
+    otp
+}
+
+const COUNTRY_HOUR: &str = "LATCHKEY_SENDS_PER_COUNTRY_HOUR";
+const GLOBAL_DAY: &str = "LATCHKEY_SENDS_GLOBAL_DAY";
+
+/// Reads the limits. In production those on money are on unless they are turned off in writing (contract, ruling 36).
+fn limits(r: &mut Reader, case: Case, voice_fallback: bool) -> Limits {
+    let admits = case.role.has_gateway() || case.role == Role::OtpWorker && voice_fallback;
+    if case.production() && admits {
+        r.require(GLOBAL_DAY, "production needs a bound on what messages may cost in a day");
+        if r.is_given(GLOBAL_DAY) && r.text(GLOBAL_DAY).is_some_and(|text| text.parse() == Ok(0)) {
+            r.refuse(GLOBAL_DAY, "0 would send without a bound; write `unlimited` to mean that");
+        }
+    }
+    let country_hour = if case.production() { 1_000 } else { 0 };
+    let mut limit = |name, preset: Option<u64>| {
+        let value = match preset {
+            Some(preset) => r.number_or(name, preset),
+            None => r.number(name),
+        };
+        if value == 0 && case.role.has_gateway() {
+            r.warn(name, "this limit is off");
+        }
+        value
+    };
+    let resend_cooldown_secs = limit("LATCHKEY_RESEND_COOLDOWN_SECS", None);
+    Limits {
+        resend_cooldown_secs: i64::try_from(resend_cooldown_secs).unwrap_or(i64::MAX),
+        sends_per_phone_hour: limit("LATCHKEY_SENDS_PER_PHONE_HOUR", None),
+        sends_per_phone_day: limit("LATCHKEY_SENDS_PER_PHONE_DAY", None),
+        sends_per_ip_hour: limit("LATCHKEY_SENDS_PER_IP_HOUR", None),
+        sends_per_country_hour: limit(COUNTRY_HOUR, Some(country_hour)),
+        sends_per_country_day: limit("LATCHKEY_SENDS_PER_COUNTRY_DAY", None),
+        sends_per_prefix_hour: limit("LATCHKEY_SENDS_PER_PREFIX_HOUR", None),
+        sends_per_prefix_day: limit("LATCHKEY_SENDS_PER_PREFIX_DAY", None),
+        sends_global_day: limit(GLOBAL_DAY, Some(0)),
+        logins_per_ip_minute: limit("LATCHKEY_LOGINS_PER_IP_MINUTE", None),
     }
 }
 
-fn limits(r: &mut Reader) -> Limits {
-    Limits {
-        resend_cooldown_secs: r.number("LATCHKEY_RESEND_COOLDOWN_SECS"),
-        sends_per_phone_hour: r.number("LATCHKEY_SENDS_PER_PHONE_HOUR"),
-        sends_per_phone_day: r.number("LATCHKEY_SENDS_PER_PHONE_DAY"),
-        sends_per_ip_hour: r.number("LATCHKEY_SENDS_PER_IP_HOUR"),
-        sends_per_country_hour: r.number("LATCHKEY_SENDS_PER_COUNTRY_HOUR"),
-        sends_per_country_day: r.number("LATCHKEY_SENDS_PER_COUNTRY_DAY"),
-        sends_per_prefix_hour: r.number("LATCHKEY_SENDS_PER_PREFIX_HOUR"),
-        sends_per_prefix_day: r.number("LATCHKEY_SENDS_PER_PREFIX_DAY"),
-        sends_global_day: r.number("LATCHKEY_SENDS_GLOBAL_DAY"),
-        logins_per_ip_minute: r.number("LATCHKEY_LOGINS_PER_IP_MINUTE"),
+fn pumping_guard(r: &mut Reader, case: Case) -> PumpingGuard {
+    const NAME: &str = "LATCHKEY_PUMPING_GUARD";
+    let preset = if case.production() { PumpingGuard::Enforce } else { PumpingGuard::Record };
+    let mode = r.word(NAME).unwrap_or(preset);
+    if mode == PumpingGuard::Off && case.role.has_gateway() {
+        r.warn(NAME, "the pumping guard is off");
     }
+    mode
+}
+
+fn cors_origins(r: &mut Reader, case: Case) -> Vec<String> {
+    const NAME: &str = "LATCHKEY_CORS_ORIGINS";
+    let origins = r.read(NAME, parse::origins).unwrap_or_default();
+    if case.production() && origins.iter().any(|origin| origin.starts_with("http://")) {
+        r.refuse(NAME, "an origin by plain http is not allowed in production");
+    }
+    origins
 }
 
 fn notices(r: &mut Reader) -> bool {
@@ -248,6 +317,9 @@ fn flag(r: &mut Reader, name: &'static str) -> bool {
     r.read(name, parse).unwrap_or_default()
 }
 
+/// How far ahead a test number may end in production (contract, ruling 48).
+const TEST_NUMBER_SECS: i64 = 90 * 24 * 3_600;
+
 fn test_numbers(r: &mut Reader, case: Case, code_length: u8) -> Vec<TestNumber> {
     const NAME: &str = "LATCHKEY_TEST_NUMBERS";
     // The codes cannot be checked against an invalid length.
@@ -255,10 +327,20 @@ fn test_numbers(r: &mut Reader, case: Case, code_length: u8) -> Vec<TestNumber> 
         return Vec::new();
     }
     let numbers = r.read(NAME, |text| test_numbers::parse(text, code_length)).unwrap_or_default();
+    let latest = Clock::system().now().plus_secs(TEST_NUMBER_SECS);
     for (position, number) in (1..).zip(&numbers) {
-        if case.production() && number.until.is_none() {
-            let entry = format!("entry {position} has no end date, which production requires");
-            r.refuse(NAME, &format!("{entry}: write it as `@2027-01-01`"));
+        if case.production() && number.until.is_none_or(|until| until > latest) {
+            let why = "has no end date within 90 days, which production requires";
+            let example = latest.to_string();
+            let day = example.split('T').next().unwrap_or_default();
+            r.refuse(
+                NAME,
+                &format!("entry {position} {why}: write it as `@{day}` or an earlier day"),
+            );
+        }
+        if !is_fiction(number.phone_number.expose()) {
+            let why = "is not in a range that is kept for fiction, so it may be somebody's number";
+            r.warn(NAME, format!("entry {position} {why}"));
         }
     }
     numbers

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use super::case::{Case, refuse_sample};
+use super::engine_url::fit_for_production;
 use super::parse::{self, Parsed};
 use super::reader::Reader;
 use super::secret::LEAST_BYTES;
-use super::{EngineSettings, Environment, Role, Secrets};
+use super::{EngineSettings, Environment, Plaintext, Role, Secrets};
 use domain::keys::Keys;
 
 pub(super) const ENGINES: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "AMQP_URL"];
@@ -20,7 +21,17 @@ pub(super) fn environment(r: &mut Reader, embedded: bool) -> Environment {
 }
 
 pub(super) fn engines(r: &mut Reader, case: Case) -> EngineSettings {
-    let mut engine = |name, schemes: &[&str]| r.secret(name, |url| parse::engine_url(url, schemes));
+    const PLAINTEXT: &str = "LATCHKEY_PLAINTEXT_ENGINES";
+    let plaintext_is_allowed = r.word(PLAINTEXT) == Some(Plaintext::Allow);
+    if plaintext_is_allowed && case.production() {
+        r.warn(PLAINTEXT, "engines may be reached by plain text on any network");
+    }
+    let mut engine = |name, schemes: &[&str]| {
+        r.secret(name, |url| {
+            parse::engine_url(url, schemes)?;
+            if case.production() { fit_for_production(url, plaintext_is_allowed) } else { Ok(()) }
+        })
+    };
     let database_url = engine("DATABASE_URL", &["postgres", "postgresql"]);
     let redis_url = engine("REDIS_URL", &["redis", "rediss"]);
     let amqp_url = engine("AMQP_URL", &["amqp", "amqps"]);

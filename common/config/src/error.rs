@@ -1,4 +1,4 @@
-//! The error that reports every wrong setting at once.
+//! The error that reports every wrong setting at once, and the warnings about settings that are allowed.
 
 use std::fmt;
 
@@ -8,6 +8,14 @@ pub struct Mistake {
     /// The variable, or the unknown name.
     pub name: String,
     /// What is wrong and what is allowed. Never contains a secret.
+    pub text: String,
+}
+
+/// A setting that is allowed and deserves a line at start (contract, rulings 48 and 49).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub variable: &'static str,
+    /// Never contains a secret or a phone number.
     pub text: String,
 }
 

@@ -10,8 +10,10 @@ mod build;
 mod case;
 mod countries;
 mod delivery;
+mod engine_url;
 mod engines;
 mod error;
+mod fiction;
 mod limits;
 mod parse;
 mod reader;
@@ -35,12 +37,12 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-pub use error::{ConfigError, Mistake};
+pub use error::{ConfigError, Mistake, Warning};
 pub use limits::{PASSWORD_WRITES_PER_ACCOUNT_MINUTE, ShownLimit, WRITES_PER_ACCOUNT_MINUTE};
 pub use routes::{ProviderName, Routes};
 pub use served::Served;
 pub use shown::{Shown, markdown};
-pub use source::Origin;
+pub use source::{Origin, login_name};
 pub use test_numbers::TestNumber;
 
 use domain::keys::{Keys, Service};
@@ -88,6 +90,11 @@ impl Role {
 
 string_enum! {
     pub enum Environment { Development = "development", Production = "production" }
+}
+
+string_enum! {
+    /// Whether production may reach an engine by plain text on a public network.
+    enum Plaintext { Refuse = "refuse", Allow = "allow" }
 }
 
 /// All three services or none: having only some of them is not representable.
@@ -252,6 +259,8 @@ pub struct Config {
     /// Whether owners are told of changes by a text (contract, ruling 38).
     pub notices: bool,
     pub password_min: usize,
+    /// Opens the development inbox from other machines. `None`: the gateway makes one where it needs it.
+    pub inbox_token: Option<SecretString>,
     /// As browsers send them.
     pub cors_origins: Vec<String>,
     pub pumping_guard: PumpingGuard,
@@ -259,6 +268,7 @@ pub struct Config {
     /// The filters of `RUST_LOG`; `info` by default.
     pub log: Option<String>,
     shown: Vec<Shown>,
+    warnings: Vec<Warning>,
 }
 
 impl Config {
@@ -321,6 +331,11 @@ impl Config {
                 )
             }
         }
+    }
+
+    /// Returns what deserves a line at start: limits that are off, and settings that are allowed but risky.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// Returns every setting in effect, with secrets masked, in the order of docs/configuration.md.

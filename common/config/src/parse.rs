@@ -142,6 +142,12 @@ pub(super) fn credential(text: &str) -> Parsed<()> {
     when(text.bytes().all(|b| b.is_ascii_graphic()), ())
 }
 
+/// Parses the token of the inbox: long enough that it cannot be guessed over the network.
+pub(super) fn inbox_token(text: &str) -> Parsed<()> {
+    credential(text)?;
+    when(text.len() >= 16, ())
+}
+
 /// Parses a Twilio SID: two letters and 32 hexadecimal digits.
 pub(super) fn sid(text: &str, letters: &str) -> Parsed<String> {
     let digits = text.strip_prefix(letters).unwrap_or_default();

@@ -6,15 +6,16 @@ use std::str::FromStr;
 
 use secrecy::SecretString;
 
-use super::error::Mistake;
+use super::error::{Mistake, Warning};
 use super::parse::Parsed;
 use super::source::{Given, Origin};
-use super::table::{self, Allowed, Preset, Setting};
+use super::table::{self, Allowed, Preset, Setting, UNLIMITED};
 
 /// Continues with the default after a mistake, so that one start reports all mistakes.
 pub(super) struct Reader {
     given: Given,
     wrong: BTreeSet<&'static str>,
+    warnings: Vec<Warning>,
 }
 
 fn known(name: &str) -> &'static Setting {
@@ -23,12 +24,12 @@ fn known(name: &str) -> &'static Setting {
 
 impl Reader {
     pub(super) fn new(given: Given) -> Self {
-        Self { given, wrong: BTreeSet::new() }
+        Self { given, wrong: BTreeSet::new(), warnings: Vec::new() }
     }
 
     /// Returns whether a value was given, valid or not.
     pub(super) fn is_given(&self, name: &str) -> bool {
-        self.given.value(known(name).name).is_some()
+        self.given.is_given(known(name).name)
     }
 
     /// Returns whether the value was refused.
@@ -67,22 +68,35 @@ impl Reader {
         }
     }
 
+    /// Reads a number whose default is in the table.
     pub(super) fn number<T: TryFrom<u64, Error: Debug>>(&mut self, name: &str) -> T {
+        let preset = match known(name).preset {
+            Preset::Value(value) => value.parse().expect("the default of a number is a number"),
+            Preset::Nothing | Preset::Derived(_) => panic!("{name} is a number without a default"),
+        };
+        self.number_or(name, preset)
+    }
+
+    /// Reads a number whose default depends on other settings.
+    pub(super) fn number_or<T: TryFrom<u64, Error: Debug>>(
+        &mut self,
+        name: &str,
+        preset: u64,
+    ) -> T {
         let setting = known(name);
         let Allowed::Number { low, high, zero } = setting.allowed else {
             panic!("{name} is read as a number but is not one in the table");
         };
         let fits = |n: &u64| (low..=high).contains(n) || zero.is_some() && *n == 0;
         let parse = |text: &str| {
+            if text == UNLIMITED && setting.allowed.is_limit() {
+                return Ok(0);
+            }
             // Digits only: `str::parse` would take a sign.
             let digits = text.bytes().all(|b| b.is_ascii_digit()).then_some(text);
             digits.and_then(|digits| digits.parse().ok()).filter(fits).ok_or_else(String::new)
         };
-        let preset = || match setting.preset {
-            Preset::Value(value) => value.parse().expect("the default of a number is a number"),
-            Preset::Nothing | Preset::Derived(_) => panic!("{name} is a number without a default"),
-        };
-        let number = self.read(name, parse).unwrap_or_else(preset);
+        let number = self.read(name, parse).unwrap_or(preset);
         T::try_from(number).expect("the range in the table fits the type")
     }
 
@@ -114,6 +128,9 @@ impl Reader {
             Some(Origin::File(path)) => {
                 format!("{name}, {} (in {})", setting.key(), path.display())
             }
+            Some(Origin::SecretFile(path)) => {
+                format!("{name}, by {name}_FILE ({})", path.display())
+            }
             Some(Origin::Environment) | None => name.to_owned(),
         };
         let text = format!("{why}; it must be {}", setting.allowed);
@@ -131,6 +148,16 @@ impl Reader {
         };
         let because = if why.is_empty() { String::new() } else { format!(", because {why}") };
         self.refuse(name, &format!("{value} is refused{because}"));
+    }
+
+    /// Records what deserves a line at start although it is allowed.
+    pub(super) fn warn(&mut self, name: &str, text: impl Into<String>) {
+        self.warnings.push(Warning { variable: known(name).name, text: text.into() });
+    }
+
+    /// Takes the warnings, in the order of reading.
+    pub(super) fn warnings(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Takes the mistakes: unknown names first, then in the order of the table.

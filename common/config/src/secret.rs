@@ -15,10 +15,8 @@ use domain::rng;
 /// The minimum length of a secret: the output length of HMAC-SHA-256 (RFC 2104, section 3).
 pub(super) const LEAST_BYTES: usize = 32;
 
-/// Returns whether a secret looks copied from an example or typed by hand: it contains a telltale word, fewer than
-/// eight distinct bytes, or eight ascending bytes. Fewer than one in a million 32-byte random secrets in hex or base64
-/// match.
-pub(super) fn is_sample(secret: &str) -> bool {
+/// Returns whether a secret contains a word that samples contain.
+pub(super) fn has_telltale(secret: &str) -> bool {
     const WORDS: [&str; 8] = [
         "changeme",
         "change-me",
@@ -30,12 +28,19 @@ pub(super) fn is_sample(secret: &str) -> bool {
         "insecure",
     ];
     let lower = Zeroizing::new(secret.to_ascii_lowercase());
+    WORDS.iter().any(|word| lower.contains(word))
+}
+
+/// Returns whether a secret looks copied from an example or typed by hand: it contains a telltale word, fewer than
+/// eight distinct bytes, or eight ascending bytes. Fewer than one in a million 32-byte random secrets in hex or base64
+/// match.
+pub(super) fn is_sample(secret: &str) -> bool {
     let bytes = secret.as_bytes();
     let ascending = bytes
         .windows(8)
         .any(|run| run.windows(2).all(|pair| i16::from(pair[1]) - i16::from(pair[0]) == 1));
     let different: BTreeSet<u8> = bytes.iter().copied().collect();
-    ascending || different.len() < 8 || WORDS.iter().any(|word| lower.contains(word))
+    ascending || different.len() < 8 || has_telltale(secret)
 }
 
 /// Reads the secret from the file `secret` in the data folder, or generates one: 32 random bytes in hex. The text

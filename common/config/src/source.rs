@@ -1,7 +1,9 @@
-//! The sources of values: the environment, which takes precedence, and a TOML file.
+//! The sources of values: the environment, which takes precedence, files that it names for secrets, and a TOML file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use super::error::Mistake;
 use super::table;
@@ -9,6 +11,8 @@ use super::table;
 /// The given values, before validation. Contains secrets, so it does not implement `Debug`.
 pub(super) struct Given {
     values: BTreeMap<&'static str, (String, Origin)>,
+    /// The secrets whose files could not be read.
+    unread: BTreeSet<&'static str>,
     pub(super) mistakes: Vec<Mistake>,
     /// A file was named but could not be read or parsed.
     pub(super) file_failed: bool,
@@ -18,7 +22,10 @@ pub(super) struct Given {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Environment,
+    /// The settings file.
     File(PathBuf),
+    /// The file that `<NAME>_FILE` names.
+    SecretFile(PathBuf),
 }
 
 impl Given {
@@ -37,18 +44,30 @@ impl Given {
 
     /// Reads these variables and the file that they name.
     pub(super) fn by_map(variables: &BTreeMap<String, String>) -> Self {
-        let mut given = Self { values: BTreeMap::new(), mistakes: Vec::new(), file_failed: false };
+        let mut given = Self {
+            values: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            mistakes: Vec::new(),
+            file_failed: false,
+        };
         for (name, value) in variables {
             match table::find(name) {
                 // An orchestrator cannot always omit a variable, but it can leave it empty.
                 Some(setting) if !value.is_empty() => {
                     given.values.insert(setting.name, (value.clone(), Origin::Environment));
                 }
-                None if name.starts_with(table::PREFIX) => {
+                None if table::of_secret_file(name).is_none()
+                    && name.starts_with(table::PREFIX) =>
+                {
                     let names = table::all().map(|setting| setting.name.to_owned());
                     given.refuse(name, unknown("variable", name, names));
                 }
                 _ => {}
+            }
+        }
+        for (name, path) in variables.iter().filter(|(_, path)| !path.is_empty()) {
+            if let Some(setting) = table::of_secret_file(name) {
+                given.read_secret(setting, name, Path::new(path));
             }
         }
         if let Some((path, _)) = given.value(table::FILE) {
@@ -56,6 +75,34 @@ impl Given {
             given.read_file(&path);
         }
         given
+    }
+
+    /// Returns whether a value was meant to be given, whether or not it could be read.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.values.contains_key(name) || self.unread.contains(name)
+    }
+
+    /// Reads a secret from the file that `<NAME>_FILE` names, without the newline at its end (contract, ruling 54).
+    fn read_secret(&mut self, setting: &'static table::Setting, variable: &str, path: &Path) {
+        if self.values.contains_key(setting.name) {
+            let why = format!("{} is set as well; set only one of the two", setting.name);
+            return self.refuse(variable, why);
+        }
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        let why = match text.as_ref().map(|text| text.strip_suffix('\n').unwrap_or(text)) {
+            Ok("") => format!("{} is empty", path.display()),
+            Ok(secret) => {
+                let origin = Origin::SecretFile(path.to_owned());
+                self.values.insert(setting.name, (secret.to_owned(), origin));
+                return;
+            }
+            Err(cause) => format!("{} cannot be read ({cause})", path.display()),
+        };
+        self.unread.insert(setting.name);
+        self.refuse(
+            variable,
+            format!("{why}; it must be the path of a file with {}", setting.name),
+        );
     }
 
     /// Adds the file's values that the environment does not set.
@@ -99,12 +146,22 @@ impl Given {
     }
 }
 
+/// Returns the name of the person at the shell, for the audit: who called sudo, else who is logged in; `None` if the
+/// environment names nobody, as in a container.
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
+pub fn login_name() -> Option<String> {
+    let named = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
+    named("SUDO_USER").or_else(|| named("USER")).or_else(|| named("LOGNAME"))
+}
+
 /// Returns the variables that concern Latchkey. A variable that is not UTF-8 is a mistake only if it is one of these.
 #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
 fn environment(mistakes: &mut Vec<Mistake>) -> BTreeMap<String, String> {
-    let ours = std::env::vars_os()
-        .map(|(name, _)| name.to_string_lossy().into_owned())
-        .filter(|name| name.starts_with(table::PREFIX) || table::find(name).is_some());
+    let ours =
+        std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).filter(|name| {
+            name.starts_with(table::PREFIX)
+                || table::find(name).or_else(|| table::of_secret_file(name)).is_some()
+        });
     let mut variables = BTreeMap::new();
     for name in ours {
         match std::env::var(&name) {

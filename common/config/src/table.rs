@@ -87,7 +87,18 @@ const fn number(low: u64, high: u64) -> Allowed {
 }
 
 /// The range of every limit (contract, ruling 26).
-const LIMIT: Allowed = Allowed::Number { low: 0, high: 1_000_000_000, zero: Some("off") };
+const LIMIT: Allowed =
+    Allowed::Number { low: 0, high: 1_000_000_000, zero: Some("off, also written `unlimited`") };
+
+/// Written for a limit that is meant to be off.
+pub(super) const UNLIMITED: &str = "unlimited";
+
+impl Allowed {
+    /// Returns whether these are the values of a limit, which may be `unlimited`.
+    pub(super) fn is_limit(self) -> bool {
+        matches!(self, Self::Number { zero: Some(zero), .. } if zero.contains(UNLIMITED))
+    }
+}
 
 /// The prefix of Latchkey's own variables.
 pub(super) const PREFIX: &str = "LATCHKEY_";
@@ -113,6 +124,8 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "Redis, for codes and limits.").secret(),
         setting("AMQP_URL", Nothing, Shape("an `amqp://` or `amqps://` URL"),
             "RabbitMQ, for events; without the three engines everything runs embedded, in one process.").secret(),
+        setting("LATCHKEY_PLAINTEXT_ENGINES", Value("refuse"), Words(&["refuse", "allow"]),
+            "Whether production may reach an engine without TLS outside loopback, private ranges and container names."),
         setting("LATCHKEY_DATA_DIR", Derived("`latchkey` in the platform's data folder"), Shape("a folder, or a path where one can be created"),
             "Embedded only: the folder for the accounts, the generated secret and the generated keys."),
         setting("LATCHKEY_SECRET", Derived("generated and kept in the data folder when embedded"), Shape("32 bytes or more, not a sample outside development"),
@@ -135,7 +148,9 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "The one header in which a trusted proxy names the client's address; every other is ignored."),
         setting("LATCHKEY_CONNECTIONS_PER_IP", Value("100"), LIMIT,
             "Open connections from one IPv4 address or IPv6 /64, and 3 to 10 times as many from the networks around it; those of trusted proxies are not counted."),
-        setting("LATCHKEY_CORS_ORIGINS", Nothing, Shape("comma-separated origins, such as `https://app.example.com`; no `*`, no `null`, no path"),
+        setting("LATCHKEY_INBOX_TOKEN", Derived("generated and printed at start where the inbox needs one"), Shape("16 or more visible ASCII characters without spaces"),
+            "What opens the development inbox on an address other than loopback, as `Authorization: Bearer` or `?token=`; if set, it is required on loopback as well.").secret(),
+        setting("LATCHKEY_CORS_ORIGINS", Nothing, Shape("comma-separated origins, such as `https://app.example.com`; no `*`, no `null`, no path; no `http://` in production"),
             "The web origins whose scripts may call the API; if unset, none may."),
     ]),
     ("Tokens", &[
@@ -176,13 +191,13 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
         setting("LATCHKEY_SENDS_PER_PHONE_HOUR", Value("5"), LIMIT, "Messages to one phone per hour."),
         setting("LATCHKEY_SENDS_PER_PHONE_DAY", Value("10"), LIMIT, "Messages to one phone per day."),
         setting("LATCHKEY_SENDS_PER_IP_HOUR", Value("20"), LIMIT, "Messages requested from one IPv4 address or IPv6 /64 per hour; 5 times as many from an IPv4 /24, 3 times from an IPv6 /56, 10 times from a /48."),
-        setting("LATCHKEY_SENDS_PER_COUNTRY_HOUR", Value("0"), LIMIT, "Messages to one country per hour."),
+        setting("LATCHKEY_SENDS_PER_COUNTRY_HOUR", Derived("`1000` in production, else `0`"), LIMIT, "Messages to one country per hour."),
         setting("LATCHKEY_SENDS_PER_COUNTRY_DAY", Value("0"), LIMIT, "Messages to one country per day."),
         setting("LATCHKEY_SENDS_PER_PREFIX_HOUR", Value("0"), LIMIT, "Messages to one operator prefix (calling code and four digits) per hour."),
         setting("LATCHKEY_SENDS_PER_PREFIX_DAY", Value("0"), LIMIT, "Messages to one operator prefix per day."),
-        setting("LATCHKEY_SENDS_GLOBAL_DAY", Value("0"), LIMIT, "Messages to all phones together per day."),
+        setting("LATCHKEY_SENDS_GLOBAL_DAY", Derived("`0`; production requires a number above 0, or `unlimited`"), LIMIT, "Messages to all phones together per day."),
         setting("LATCHKEY_LOGINS_PER_IP_MINUTE", Value("30"), LIMIT, "Login attempts from one IPv4 address or IPv6 /64 per minute; wider ranges as for LATCHKEY_SENDS_PER_IP_HOUR."),
-        setting("LATCHKEY_PUMPING_GUARD", Value("record"), Words(&["off", "record", "enforce"]),
+        setting("LATCHKEY_PUMPING_GUARD", Derived("`enforce` in production, else `record`"), Words(&["off", "record", "enforce"]),
             "What to do about prefixes whose messages are rarely answered: ignore, record or block them."),
     ]),
     ("Who may sign in", &[
@@ -194,7 +209,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "Whether a phone without an account can sign up by signing in, or silently receives no code."),
         setting("LATCHKEY_STRICT_BINDING", Value("false"), Words(&["true", "false", "1", "0"]),
             "Whether a login must name the code request that its code comes from."),
-        setting("LATCHKEY_TEST_NUMBERS", Nothing, Shape("comma-separated entries such as `+15550100001=123456@2027-01-01`, each phone once: `+` and 7 to 15 digits, a code of LATCHKEY_OTP_LENGTH digits, and an end date (it ends at 00:00 UTC), which production requires"),
+        setting("LATCHKEY_TEST_NUMBERS", Nothing, Shape("comma-separated entries such as `+12125550199=123456@2027-01-01`, each phone once: `+` and 7 to 15 digits, a code of LATCHKEY_OTP_LENGTH digits, and an end date (it ends at 00:00 UTC), which production requires within 90 days"),
             "Phones with a fixed code, no messages and no limits, for tests and app reviews.").secret(),
         setting("LATCHKEY_PASSWORD_MIN", Value("15"), number(8, 64),
             "The minimum number of characters in a password."),
@@ -255,6 +270,11 @@ pub(super) fn find(name: &str) -> Option<&'static Setting> {
     all().find(|setting| setting.name == name)
 }
 
+/// Finds the secret setting whose file a variable names: `LATCHKEY_SECRET_FILE`.
+pub(super) fn of_secret_file(variable: &str) -> Option<&'static Setting> {
+    find(variable.strip_suffix("_FILE")?).filter(|setting| setting.secret)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -282,7 +302,7 @@ mod tests {
         );
         assert_eq!(
             allowed("LATCHKEY_SENDS_GLOBAL_DAY"),
-            "a whole number from 0 to 1000000000 (0 = off)"
+            "a whole number from 0 to 1000000000 (0 = off, also written `unlimited`)"
         );
         assert_eq!(allowed("LATCHKEY_PUMPING_GUARD"), "`off`, `record` or `enforce`");
     }

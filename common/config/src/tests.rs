@@ -7,6 +7,7 @@ use secrecy::ExposeSecret as _;
 
 use super::table::{self, Allowed};
 use super::*;
+use domain::clock::Clock;
 use domain::keys::derive_bundle;
 use domain::rng;
 use domain::vocabulary::Limit;
@@ -53,7 +54,7 @@ const OTHER_SECRET: &str = "e5b28d6917fe03cb46a52d8c01e9b7753fa86d47c41f09be2d85
 
 const ENGINES: Pairs = &[
     ("DATABASE_URL", "postgres://u:p4ss@db:5432/latchkey"),
-    ("REDIS_URL", "redis://redis:6379/"),
+    ("REDIS_URL", "redis://:p4ss@redis:6379/"),
     ("AMQP_URL", "amqp://u:p4ss@mq:5672/latchkey"),
 ];
 
@@ -75,10 +76,17 @@ fn production(keys_dir: &Folder) -> Variables {
     all.extend(variables(&[
         ("LATCHKEY_SECRET", SECRET),
         ("LATCHKEY_COUNTRIES", "US,IR"),
+        ("LATCHKEY_SENDS_GLOBAL_DAY", "20000"),
         ("LATCHKEY_PUBLIC_URL", "https://auth.example.test/"),
     ]));
     all.insert("LATCHKEY_JWT_KEYS_DIR".to_owned(), keys_dir.text());
     all
+}
+
+/// The day that begins after this many days, as a setting writes it.
+fn days_ahead(days: i64) -> String {
+    let day = Clock::system().now().plus_secs(days * 86_400).to_string();
+    day.split('T').next().unwrap().to_owned()
 }
 
 fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -111,6 +119,7 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("DATABASE_URL", "just text", &[]),
     ("REDIS_URL", "http://u:hunter2@h", &[]),
     ("AMQP_URL", "mq.internal:5672", &[]),
+    ("LATCHKEY_PLAINTEXT_ENGINES", "yes", &[]),
     ("LATCHKEY_DATA_DIR", "/dev/null", &[]),
     ("LATCHKEY_SECRET", "t00-sh0rt", &[]),
     ("LATCHKEY_SECRET", "31 bytes, while 32 are required", &[("LATCHKEY_ENV", "production")]),
@@ -136,6 +145,7 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("LATCHKEY_TRUSTED_PROXIES", "203.0.113.9/0", &[]),
     ("LATCHKEY_CLIENT_IP_HEADER", "x-forwarded-for,forwarded", &[]),
     ("LATCHKEY_CLIENT_IP_HEADER", "x-client-ip", &[]),
+    ("LATCHKEY_INBOX_TOKEN", "t00-sh0rt", &[]),
     ("LATCHKEY_CORS_ORIGINS", "*", &[]),
     ("LATCHKEY_CORS_ORIGINS", "null", &[]),
     ("LATCHKEY_CORS_ORIGINS", "https://app.example.test/path", &[]),
@@ -475,6 +485,15 @@ fn production_refuses_what_is_only_suitable_for_trying() {
         ),
         ("LATCHKEY_JWT_KEYS_DIR", None, "LATCHKEY_JWT_KEYS_DIR"),
         ("TWILIO_AUTH_TOKEN", None, "TWILIO_AUTH_TOKEN"),
+        ("LATCHKEY_SENDS_GLOBAL_DAY", None, "LATCHKEY_SENDS_GLOBAL_DAY"),
+        ("LATCHKEY_SENDS_GLOBAL_DAY", Some("0"), "LATCHKEY_SENDS_GLOBAL_DAY"),
+        ("LATCHKEY_CORS_ORIGINS", Some("http://app.example.test"), "LATCHKEY_CORS_ORIGINS"),
+        ("LATCHKEY_OTP_LENGTH", Some("5"), "LATCHKEY_OTP_LENGTH"),
+        ("LATCHKEY_OTP_ATTEMPTS", Some("6"), "LATCHKEY_OTP_ATTEMPTS"),
+        ("AMQP_URL", Some("amqp://guest:guest@127.0.0.1:5672"), "AMQP_URL"),
+        ("DATABASE_URL", Some("postgres://postgres:postgres@db/d"), "DATABASE_URL"),
+        ("REDIS_URL", Some("redis://redis:6379/"), "REDIS_URL"),
+        ("REDIS_URL", Some("redis://:9f8e7d6c@redis.example.test/"), "REDIS_URL"),
     ];
     for (name, value, named) in wrong {
         let mut given = production(&keys_dir);
@@ -489,6 +508,137 @@ fn production_refuses_what_is_only_suitable_for_trying() {
     embedded.insert("LATCHKEY_ENV".to_owned(), "production".to_owned());
     let text = refused(Role::AllInOne, &embedded, &["DATABASE_URL", "REDIS_URL", "AMQP_URL"]);
     assert!(text.contains("production cannot run embedded"), "{text}");
+}
+
+/// Loads a valid production with these settings over the others.
+fn in_production(role: Role, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let keys_dir = Folder::new();
+    let mut given = production(&keys_dir);
+    given.extend(variables(pairs));
+    Config::from_map(role, &given)
+}
+
+#[test]
+fn f02_production_bounds_its_costs_unless_it_says_unlimited() {
+    let config = in_production(Role::Gateway, &[]).unwrap();
+    let limits = &config.limits;
+    assert_eq!((limits.sends_global_day, limits.sends_per_country_hour), (20_000, 1_000));
+    assert_eq!(config.pumping_guard, PumpingGuard::Enforce);
+    let shown = |variable: &str| {
+        config.shown().into_iter().find(|s| s.variable == variable).unwrap().value.unwrap()
+    };
+    assert_eq!(shown("LATCHKEY_SENDS_PER_COUNTRY_HOUR"), "1000");
+    assert_eq!(shown("LATCHKEY_PUMPING_GUARD"), "enforce");
+
+    let written =
+        [("LATCHKEY_SENDS_GLOBAL_DAY", "unlimited"), ("LATCHKEY_PUMPING_GUARD", "record")];
+    let config = in_production(Role::AllInOne, &written).unwrap();
+    assert_eq!((config.limits.sends_global_day, config.pumping_guard), (0, PumpingGuard::Record));
+    // Only a process that admits code requests needs the figure.
+    let keys_dir = Folder::new();
+    let mut given = production(&keys_dir);
+    given.remove("LATCHKEY_SENDS_GLOBAL_DAY");
+    for role in [Role::OtpWorker, Role::SmsWorker] {
+        Config::from_map(role, &given).unwrap();
+    }
+    given.insert("LATCHKEY_VOICE_FALLBACK_SECS".to_owned(), "30".to_owned());
+    Config::from_map(Role::SmsWorker, &given).unwrap();
+    refused(Role::OtpWorker, &given, &["LATCHKEY_SENDS_GLOBAL_DAY"]);
+}
+
+#[test]
+fn f16_production_refuses_codes_that_are_easily_guessed() {
+    for (length, attempts) in [("6", "5"), ("7", "10"), ("10", "10"), ("6", "1")] {
+        let given = [("LATCHKEY_OTP_LENGTH", length), ("LATCHKEY_OTP_ATTEMPTS", attempts)];
+        in_production(Role::Gateway, &given).unwrap();
+    }
+    for (length, attempts) in [("4", "10"), ("5", "1"), ("6", "6"), ("6", "10")] {
+        let given = [("LATCHKEY_OTP_LENGTH", length), ("LATCHKEY_OTP_ATTEMPTS", attempts)];
+        let text = in_production(Role::Gateway, &given).unwrap_err().to_string();
+        assert!(text.contains("in a million"), "{length}, {attempts}: {text}");
+        load(&given).unwrap();
+    }
+}
+
+#[test]
+fn f16_every_limit_that_is_off_is_a_warning() {
+    let warned = |config: &Config| -> Vec<&str> {
+        config.warnings().iter().map(|warning| warning.variable).collect()
+    };
+    let always = [
+        "LATCHKEY_SENDS_PER_COUNTRY_DAY",
+        "LATCHKEY_SENDS_PER_PREFIX_HOUR",
+        "LATCHKEY_SENDS_PER_PREFIX_DAY",
+    ];
+    assert_eq!(warned(&in_production(Role::Gateway, &[]).unwrap()), always);
+    assert!(warned(&in_production(Role::SmsWorker, &[]).unwrap()).is_empty());
+    let off = [
+        ("LATCHKEY_SENDS_PER_IP_HOUR", "0"),
+        ("LATCHKEY_SENDS_GLOBAL_DAY", "unlimited"),
+        ("LATCHKEY_PUMPING_GUARD", "off"),
+        ("LATCHKEY_PLAINTEXT_ENGINES", "allow"),
+    ];
+    let config = in_production(Role::AllInOne, &off).unwrap();
+    for (name, _) in off {
+        assert!(warned(&config).contains(&name), "{name}: {:?}", config.warnings());
+    }
+}
+
+#[test]
+fn f18_test_numbers_end_soon_in_production_and_belong_to_nobody() {
+    const NAME: &str = "LATCHKEY_TEST_NUMBERS";
+    let number = |phone: &str, days| format!("{phone}=123456@{}", days_ahead(days));
+    let config = in_production(Role::Gateway, &[(NAME, &number("+14155550100", 90))]).unwrap();
+    assert!(config.warnings().iter().all(|warning| warning.variable != NAME));
+    let text = in_production(Role::Gateway, &[(NAME, &number("+14155550100", 92))]).unwrap_err();
+    assert!(text.to_string().contains("within 90 days"), "{text}");
+    load(&[(NAME, &number("+14155550100", 92))]).unwrap();
+
+    let two = format!("+14155550100=123456,{}", number("+14155552671", 30));
+    let config = load(&[(NAME, &two)]).unwrap();
+    let warning = config.warnings().iter().find(|warning| warning.variable == NAME).unwrap();
+    assert!(warning.text.starts_with("entry 2 "), "{warning:?}");
+    assert!(!warning.text.contains("2671"), "{warning:?}");
+}
+
+#[test]
+fn f25_a_secret_can_come_from_a_file() {
+    let folder = Folder::new();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let secret = file("secret", &format!("{SECRET}\n"));
+    let database = file("database", ENGINES[0].1);
+    let mut given = production(&folder);
+    given.remove("LATCHKEY_SECRET");
+    given.remove("DATABASE_URL");
+    given.insert("LATCHKEY_SECRET_FILE".to_owned(), secret.clone());
+    given.insert("DATABASE_URL_FILE".to_owned(), database);
+    let config = Config::from_map(Role::AllInOne, &given).unwrap();
+    let Secrets::Master { current, .. } = &config.secrets else { panic!("the secret was given") };
+    assert_eq!(current.expose_secret(), SECRET);
+    let EngineSettings::Services { database_url, .. } = &config.engines else {
+        panic!("engines were given")
+    };
+    assert_eq!(database_url.expose_secret(), ENGINES[0].1);
+    let origin = |name| config.shown().into_iter().find(|s| s.name == name).unwrap().origin;
+    assert_eq!(origin("secret"), Some(Origin::SecretFile(PathBuf::from(secret))));
+
+    let mut both = given.clone();
+    both.insert("LATCHKEY_SECRET".to_owned(), SECRET.to_owned());
+    refused(Role::AllInOne, &both, &["LATCHKEY_SECRET_FILE"]);
+    for wrong in ["/nonexistent/secret".to_owned(), file("empty", "\n"), folder.text()] {
+        given.insert("LATCHKEY_SECRET_FILE".to_owned(), wrong);
+        let text = refused(Role::AllInOne, &given, &["LATCHKEY_SECRET_FILE"]);
+        assert_eq!(text.lines().count(), 2, "nothing else is missing: {text}");
+    }
+    given.insert("LATCHKEY_SECRET_FILE".to_owned(), file("short", "t00-sh0rt\n"));
+    let text = refused(Role::AllInOne, &given, &["LATCHKEY_SECRET"]);
+    assert!(text.contains("LATCHKEY_SECRET_FILE (") && !text.contains("t00-sh0rt"), "{text}");
+    // Only a secret can be in a file of its own.
+    refused(Role::AllInOne, &variables(&[("LATCHKEY_ENV_FILE", "/x")]), &["LATCHKEY_ENV_FILE"]);
 }
 
 #[test]
@@ -588,7 +738,10 @@ fn shown_settings_mask_every_secret_and_include_derived_values() {
     let keys_dir = Folder::new();
     let mut given = production(&keys_dir);
     given.insert("LATCHKEY_SECRET_PREVIOUS".to_owned(), OTHER_SECRET.to_owned());
-    given.insert("LATCHKEY_TEST_NUMBERS".to_owned(), "+14155550100=123456@2099-01-01".to_owned());
+    given.insert(
+        "LATCHKEY_TEST_NUMBERS".to_owned(),
+        format!("+14155550100=123456@{}", days_ahead(30)),
+    );
     let config = Config::from_map(Role::Gateway, &given).unwrap();
     let text = format!("{:?}{config:?}", config.shown());
     for (name, value) in &given {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connections::{Connections, Stopped};
 use crate::health::Health;
 use crate::{open_files, ops, telemetry};
-use config::{Config, Role};
+use config::{Config, Environment, Role};
 use domain::clock::Clock;
 
 /// A stopping process ends within this time even if a part hangs: a second before its 25 s are over.
@@ -63,6 +64,9 @@ where
     let name = config.role.as_str();
     telemetry::init(config.log.as_deref());
     open_files::raise();
+    if config.environment == Environment::Production {
+        forbid_core_dumps()?;
+    }
     let stop = stop_on_signal()?;
     let health = Health::default();
     for part in parts(config.role) {
@@ -72,6 +76,9 @@ where
         .await
         .with_context(|| format!("LATCHKEY_OPS_LISTEN: cannot listen on {}", config.ops_listen))?;
     tracing::info!(service.name = name, ops = %ops.local_addr()?, "starting");
+    for config::Warning { variable, text } in config.warnings() {
+        tracing::warn!(setting = variable, "{text}");
+    }
     let ops_stop = CancellationToken::new();
     let mut ops =
         tokio::spawn(ops::serve(ops, health.clone(), telemetry::metrics(), ops_stop.clone()));
@@ -87,6 +94,11 @@ where
         tracing::info!(service.name = name, "stopped");
     }
     outcome
+}
+
+/// Keeps the process's memory, with its keys, out of core files and from debuggers of its own user (`PR_SET_DUMPABLE`).
+fn forbid_core_dumps() -> anyhow::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("forbid core dumps")
 }
 
 /// The parts that must report before the process is ready. They are registered at start, so that none is forgotten.
@@ -197,6 +209,13 @@ mod tests {
     use std::future::{pending, ready};
 
     use super::*;
+
+    #[test]
+    fn f29_a_process_in_production_leaves_no_core_dump() {
+        forbid_core_dumps().unwrap();
+        let now = rustix::process::dumpable_behavior().unwrap();
+        assert_eq!(now, DumpableBehavior::NotDumpable);
+    }
 
     #[tokio::test]
     async fn p12_a_part_that_ends_takes_the_service_with_it() {
