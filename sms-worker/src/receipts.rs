@@ -8,6 +8,7 @@ use bus::consumer::Failure;
 use domain::clock::Clock;
 use domain::event::SmsReceipt;
 use domain::ids::AttemptId;
+use domain::twilio_sid::is_message_sid;
 use ledger::{Applied, Ledger, Receipt};
 use service::delivery::Connections;
 
@@ -85,7 +86,9 @@ impl TakeReceipt {
         let word = field("MessageStatus").or(field("CallStatus")).or(field("SmsStatus"))?;
         let code = field("ErrorCode");
         let (status, reason) = codes::status(word, code.and_then(|code| code.parse().ok()))?;
-        let sid = field("MessageSid").or(field("CallSid")).or(field("SmsSid"));
+        // Not only the gateway can write to the broker, and the id becomes part of a URL.
+        let sid = ["MessageSid", "CallSid", "SmsSid"].into_iter().find_map(field);
+        let sid = sid.filter(|sid| is_message_sid(sid));
         let now = self.clock.now();
         let follow_up_at = Some(now.plus_ms(match (status.is_end(), is_call) {
             (true, false) => FORGET_AFTER_MS,

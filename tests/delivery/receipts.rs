@@ -23,6 +23,7 @@ both_sides!(
     duplicate_receipts_in_any_order_lead_to_one_final_status,
     a_receipt_before_the_answer_counts,
     a_forged_receipt_is_refused_and_changes_nothing,
+    f23_a_receipt_of_another_account_is_refused_and_an_odd_id_is_not_kept,
 );
 
 struct SendingSystem {
@@ -174,4 +175,29 @@ async fn a_forged_receipt_is_refused_and_changes_nothing(side: Side) {
     // The same receipt with its own signature is accepted, so the signatures caused the refusals.
     assert_eq!(sending.fake.post(&call, "delivered").await, Some(204));
     sending.reaches(&request, "delivered").await;
+}
+
+async fn f23_a_receipt_of_another_account_is_refused_and_an_odd_id_is_not_kept(side: Side) {
+    let sending = SendingSystem::start(side).await;
+    let (request, call) = sending.sent().await;
+    let url = call.callback().unwrap().to_owned();
+    let altered = |name: &str, value: &str| {
+        let mut form = sending.fake.form(&call, "delivered");
+        form.retain(|(given, _)| given != name);
+        form.push((name.to_owned(), value.to_owned()));
+        form
+    };
+    let post = async |form: &[(String, String)]| {
+        let signature = sign(&sending.fake.account.auth_token, &url, form);
+        sending.fake.post_form(&url, form, &[("X-Twilio-Signature", &signature)]).await
+    };
+    let another = altered("AccountSid", "AC99999999999999999999999999999999");
+    assert_eq!(post(&another).await, Some(403));
+    assert_eq!(status(&sending.api, &request).await, "sent");
+
+    assert_eq!(post(&altered("MessageSid", "../../../../Accounts")).await, Some(204));
+    sending.reaches(&request, "delivered").await;
+    let message = MessageId::of_request(request.parse::<RequestId>().unwrap());
+    let attempts = sending.ledger().await.attempts(message).await.unwrap();
+    assert_eq!(attempts[0].provider_message_id.as_deref(), Some(&*call.sid));
 }

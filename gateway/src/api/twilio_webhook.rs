@@ -9,6 +9,7 @@ use bus::PublishError;
 use domain::event::{Envelope, SmsReceipt};
 use domain::ids::AttemptId;
 use domain::trace_context::TraceContext;
+use domain::twilio_sid::is_message_sid;
 use domain::twilio_signature;
 
 use crate::app::App;
@@ -32,6 +33,8 @@ const CARRIED: [&str; 10] = [
     "AccountSid",
     "ApiVersion",
 ];
+/// Those of them that sms-worker later writes into a URL of Twilio's API.
+const SIDS: [&str; 3] = ["MessageSid", "SmsSid", "CallSid"];
 /// No value of these is longer; all of them together stay far below an event's maximum size.
 const VALUE_CHARS: usize = 64;
 
@@ -58,6 +61,10 @@ pub(crate) async fn twilio_status(
     if !twilio_signature::verify(&[&twilio.auth_token], &url, &fields, &signature) {
         return Err(ApiError::InvalidSignature);
     }
+    // One auth token signs for an account and its subaccounts, so the signature does not say whose receipt it is.
+    if fields.iter().any(|(name, value)| name == "AccountSid" && *value != twilio.account_sid) {
+        return Err(ApiError::InvalidSignature);
+    }
     // Signed by our own account and yet not an attempt of ours: a retry could not help.
     let Ok(PathId(attempt_id)) = attempt else { return Ok(StatusCode::NO_CONTENT) };
     let receipt =
@@ -79,6 +86,7 @@ fn public_part(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
     fields
         .into_iter()
         .filter(|(name, _)| CARRIED.contains(&name.as_str()))
+        .filter(|(name, value)| !SIDS.contains(&name.as_str()) || is_message_sid(value))
         .map(|(name, value)| (name, value.chars().take(VALUE_CHARS).collect()))
         .collect()
 }
@@ -104,6 +112,17 @@ mod tests {
         assert_eq!(
             public_part(fields).into_iter().collect::<Vec<_>>(),
             [("MessageStatus".to_owned(), "sent".to_owned())]
+        );
+    }
+
+    #[test]
+    fn f23_an_id_that_is_no_message_is_not_carried() {
+        let sid = "SM0123456789abcdef0123456789abcdef";
+        let fields =
+            form(&[("MessageSid", sid), ("SmsSid", "../../../../Accounts"), ("CallSid", "")]);
+        assert_eq!(
+            public_part(fields).into_iter().collect::<Vec<_>>(),
+            [("MessageSid".to_owned(), sid.to_owned())]
         );
     }
 

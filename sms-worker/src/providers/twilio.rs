@@ -5,6 +5,7 @@
 
 use anyhow::{Context as _, anyhow, ensure};
 use config::TwilioAccount;
+use domain::twilio_sid::is_message_sid;
 use domain::vocabulary::Channel;
 use futures::TryStreamExt as _;
 use hyper_014::{Body, Method, Request as HyperRequest};
@@ -156,6 +157,10 @@ impl Twilio {
         id: &str,
         channel: Channel,
     ) -> anyhow::Result<Option<LookUp>> {
+        // An id of another form would be another path, called with our credentials. Twilio has no such message.
+        if !is_message_sid(id) {
+            return Ok(None);
+        }
         let path = match channel {
             Channel::Sms => format!("Messages/{id}.json"),
             Channel::Voice => format!("Calls/{id}.json"),
@@ -166,6 +171,9 @@ impl Twilio {
     }
 
     pub(super) async fn forget(&self, id: &str) -> anyhow::Result<Option<LookUp>> {
+        if !is_message_sid(id) {
+            return Ok(None);
+        }
         let form = Some("Body=".to_owned());
         let path = format!("Messages/{id}.json");
         let signed = self.builder.msg(id).request(Method::POST, path, form);

@@ -437,17 +437,18 @@ async fn all_places_but(left: usize, delivery: &Delivery) -> Vec<ConcurrencyPerm
 
 #[tokio::test]
 async fn p2_a_receipt_within_the_wait_settles_an_unknown_outcome() {
+    const SID: &str = "SM00000000000000000000000000000077";
     let fake = scripted([Reply::TakeAndSay(500, "", "{}".to_owned())]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
     tokio::join!(delivery.to_its_end(&job), async {
         let call = called(&fake).await;
-        delivery.receipt(&call, &[("MessageSid", "SM77"), ("MessageStatus", "sent")]).await;
+        delivery.receipt(&call, &[("MessageSid", SID), ("MessageStatus", "sent")]).await;
     });
     assert_eq!(fake.calls().len(), 1, "one text");
     assert_eq!(delivery.end_of(&job).await, SENT);
     let attempts = delivery.ledger.attempts(job.data.message_id).await.unwrap();
-    assert_eq!(attempts[0].provider_message_id.as_deref(), Some("SM77"));
+    assert_eq!(attempts[0].provider_message_id.as_deref(), Some(SID));
 }
 
 #[tokio::test]
