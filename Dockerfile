@@ -14,6 +14,8 @@ RUN apt-get update \
  && install -d -o latchkey -g latchkey -m 700 /var/lib/latchkey /var/lib/latchkey/keys /var/lib/latchkey/certificates \
  # The services' former programs: under each of these names, latchkey is the command of that name.
  && for service in gateway otp-worker sms-worker; do ln -s latchkey /usr/local/bin/$service; done
+# In production, so that it says what it needs instead of running open to everybody; compose sets development for a trial.
+ENV LATCHKEY_ENV=production
 # The loopback of a container is unreachable from outside; compose publishes only on the host's loopback.
 ENV LATCHKEY_LISTEN=0.0.0.0:8080 LATCHKEY_OPS_LISTEN=0.0.0.0:9090
 WORKDIR /var/lib/latchkey

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use config::{Config, ProviderName, Served};
 use domain::phone::{Phone, Refusal};
 use passwords::Passwords;
+use secrecy::ExposeSecret as _;
 use service::blocklist::Blocklist;
 use service::connections::Connections;
 use store::{AddressLimit, Codes, Inbox, Limits, PhoneChanges, ReplayGuard, Statuses};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::client_ip::{ClientIp, TrustedProxies};
 use crate::http::connection_limits;
 use crate::http::error::ApiError;
+use crate::http::inbox_access::InboxAccess;
 use crate::http::layers;
 use crate::http::stream_limits::Streams;
 use crate::tokens::key_ring::TokenKeys;
@@ -32,6 +34,7 @@ pub struct App {
     pub(crate) statuses: Statuses,
     pub(crate) limits: Limits,
     pub(crate) inbox: Inbox,
+    pub(crate) inbox_access: Arc<InboxAccess>,
     pub(crate) phone_changes: PhoneChanges,
     pub(crate) replay_guard: ReplayGuard,
     pub(crate) accounts: Accounts,
@@ -95,15 +98,7 @@ impl App {
     }
 
     pub(crate) fn has_inbox(&self) -> bool {
-        let routes = &self.config.sms.routes;
-        self.config.environment == config::Environment::Development
-            && routes
-                .by_prefix
-                .iter()
-                .map(|(_, names)| names)
-                .chain([&routes.default])
-                .flatten()
-                .any(|name| *name == ProviderName::Inbox)
+        has_inbox(&self.config)
     }
 }
 
@@ -133,6 +128,7 @@ impl App {
             statuses: engines.store.statuses(),
             limits: engines.store.limits(),
             inbox: engines.store.inbox(),
+            inbox_access: Arc::new(inbox_access(config, address)),
             phone_changes: engines.store.phone_changes(),
             replay_guard: engines.store.replay_guard(),
             accounts: Accounts::new(&engines.sql),
@@ -172,6 +168,24 @@ impl App {
 /// What the connections of this process may cost.
 pub(crate) fn connection_limits(config: &Config) -> connection_limits::Limits {
     connection_limits::Limits::of(service::open_files::limit(), config.connections_per_ip)
+}
+
+fn has_inbox(config: &Config) -> bool {
+    config.environment == config::Environment::Development
+        && config.sms.routes.names(ProviderName::Inbox)
+}
+
+/// Prints a token that was made here: whoever starts the gateway must learn it, and the log must not.
+fn inbox_access(config: &Config, address: SocketAddr) -> InboxAccess {
+    let (access, is_made) = InboxAccess::new(config.inbox_token.as_ref(), address.ip());
+    if let (InboxAccess::Token(token), true, true) = (&access, is_made, has_inbox(config)) {
+        println!(
+            "The inbox is open to other machines, with this token (LATCHKEY_INBOX_TOKEN sets another): \
+             /inbox/messages?phone_number=…&token={}",
+            token.expose_secret()
+        );
+    }
+    access
 }
 
 /// With embedded engines the first key is created here; otherwise the operator creates and shares the keys.

@@ -99,6 +99,11 @@ impl MacKey {
     }
 }
 
+/// Compares two secrets in a time that depends on their lengths only.
+pub fn is_same_secret(one: &str, other: &str) -> bool {
+    constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
+}
+
 impl fmt::Debug for MacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MacKey({})", self.id)

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use store::inbox::KeptMessage;
 
@@ -12,6 +13,7 @@ use crate::http::error::ApiError;
 #[derive(Deserialize)]
 pub(crate) struct Of {
     phone_number: Option<String>,
+    token: Option<String>,
 }
 
 /// A stored message, with the code found in its text.
@@ -24,8 +26,11 @@ pub(crate) struct MessageView {
 
 pub(crate) async fn messages(
     State(app): State<App>,
+    headers: HeaderMap,
     of: Result<Query<Of>, QueryRejection>,
 ) -> Result<Json<Vec<MessageView>>, ApiError> {
+    let in_query = of.as_ref().ok().and_then(|Query(of)| of.token.as_deref());
+    app.inbox_access.check(&headers, in_query)?;
     let Query(of) =
         of.map_err(|_| ApiError::field("phone_number", "invalid", "Send this parameter once."))?;
     // In a query, `+` decodes to a space, and people forget to escape it.

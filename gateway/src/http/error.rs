@@ -87,6 +87,10 @@ errors! {
     TokenNotBound: UNAUTHORIZED, "token_not_valid", "The token is not valid",
         "This token is not bound to a key: send it as `Authorization: Bearer`.";
     ProofNotValid(Flaw): UNAUTHORIZED, "token_not_valid", "The proof is not valid", "";
+    InboxTokenNotValid: UNAUTHORIZED, "token_not_valid", "The inbox needs its token",
+        "Send the token that the gateway printed at start, or LATCHKEY_INBOX_TOKEN, as `Authorization: Bearer` or `?token=`.";
+    HostNotAllowed: FORBIDDEN, "host_not_allowed", "The host is not allowed",
+        "Open the inbox under a name of this machine, such as http://127.0.0.1 or http://localhost.";
     RefreshReused: UNAUTHORIZED, "refresh_reused", "The refresh token was used before",
         "This refresh token was already replaced, so its session has ended; sign in again.";
     SessionRevoked: UNAUTHORIZED, "session_revoked", "The session has ended", "Sign in again.";

@@ -10,6 +10,7 @@ pub mod error;
 pub mod fields;
 pub mod forwarded;
 pub mod idempotency_key;
+pub(crate) mod inbox_access;
 pub mod json;
 pub mod layers;
 pub mod path_params;

@@ -109,6 +109,7 @@ impl ApiError {
         let challenge = match self {
             Self::TokenMissing => Some("Bearer"),
             Self::TokenNotValid
+            | Self::InboxTokenNotValid
             | Self::TokenNotBound
             | Self::RefreshReused
             | Self::SessionRevoked => Some("Bearer error=\"invalid_token\""),

@@ -1,0 +1,130 @@
+//! Who may read the development inbox, where every code stands in clear (contract, ruling 50).
+
+use std::net::IpAddr;
+
+use domain::keys::is_same_secret;
+use domain::rng;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HOST};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::http::error::ApiError;
+
+/// What a reader of the inbox must show.
+#[derive(Debug)]
+pub(crate) enum InboxAccess {
+    /// On loopback: a `Host` that names loopback. A page of the web whose name was pointed at loopback (DNS rebinding)
+    /// sends its own name.
+    LoopbackHost,
+    /// Elsewhere: this token.
+    Token(SecretString),
+}
+
+impl InboxAccess {
+    /// The rule for a gateway that listens on this address. The second is whether the token was made here, and must be
+    /// shown to the operator.
+    pub fn new(configured: Option<&SecretString>, address: IpAddr) -> (Self, bool) {
+        match configured {
+            Some(token) => (Self::Token(token.clone()), false),
+            None if address.to_canonical().is_loopback() => (Self::LoopbackHost, false),
+            None => (Self::Token(SecretString::from(hex::encode(rng::bytes::<16>()))), true),
+        }
+    }
+
+    /// # Errors
+    /// 401 or 403 when the reader does not show it. `in_query`: the token of a browser, which sends no header.
+    pub fn check(&self, headers: &HeaderMap, in_query: Option<&str>) -> Result<(), ApiError> {
+        match self {
+            Self::LoopbackHost => {
+                let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+                let is_ours = host.is_some_and(names_loopback);
+                if is_ours { Ok(()) } else { Err(ApiError::HostNotAllowed) }
+            }
+            Self::Token(token) => {
+                let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+                let given = header.and_then(bearer).or(in_query).unwrap_or_default();
+                let is_right = is_same_secret(given, token.expose_secret());
+                if is_right { Ok(()) } else { Err(ApiError::InboxTokenNotValid) }
+            }
+        }
+    }
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a `Host` is `localhost`, 127.0.0.0/8 or `[::1]`, with or without a port.
+fn names_loopback(host: &str) -> bool {
+    if let Some(rest) = host.strip_prefix("[::1]") {
+        return rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        Some(_) => return false,
+        None => host,
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn with(name: http::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn f17_on_loopback_only_a_name_of_loopback_reads_the_inbox() {
+        let (access, _) = InboxAccess::new(None, "127.0.0.1".parse().unwrap());
+        for host in
+            ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.1.2.3", "[::1]:80", "[::1]"]
+        {
+            assert!(access.check(&with(HOST, host), None).is_ok(), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:8080",
+            "192.0.2.1",
+            "localhost:x",
+            "[::1]evil",
+            "[::2]",
+            "",
+        ] {
+            let refused = access.check(&with(HOST, host), None);
+            assert!(matches!(refused, Err(ApiError::HostNotAllowed)), "{host}");
+        }
+        assert!(access.check(&HeaderMap::new(), None).is_err());
+    }
+
+    #[test]
+    fn f17_elsewhere_only_the_token_reads_the_inbox() {
+        for address in ["0.0.0.0", "192.0.2.1", "::"] {
+            let (access, is_made) = InboxAccess::new(None, address.parse().unwrap());
+            let InboxAccess::Token(token) = &access else { panic!("{address} needs no token") };
+            assert!(is_made && token.expose_secret().len() == 32);
+            let token = token.expose_secret();
+            let header = with(AUTHORIZATION, &format!("Bearer {token}"));
+            assert!(access.check(&header, None).is_ok());
+            assert!(access.check(&HeaderMap::new(), Some(token)).is_ok());
+            for wrong in ["", "Bearer", "Bearer ", "Bearer x", &format!("Basic {token}"), token] {
+                let refused = access.check(&with(AUTHORIZATION, wrong), None);
+                assert!(matches!(refused, Err(ApiError::InboxTokenNotValid)), "{wrong}");
+            }
+            assert!(access.check(&with(HOST, "127.0.0.1"), Some(&token[1..])).is_err());
+        }
+        let set = SecretString::from("a-token-of-the-operator");
+        let (access, is_made) = InboxAccess::new(Some(&set), "127.0.0.1".parse().unwrap());
+        assert!(!is_made && access.check(&with(HOST, "127.0.0.1"), None).is_err());
+    }
+}
