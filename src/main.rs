@@ -23,6 +23,9 @@ mod cli;
 #[derive(Parser)]
 #[command(name = "latchkey", version, propagate_version = true)]
 struct Latchkey {
+    /// Your name in the audit, for the operator's commands; by default the login name of the shell.
+    #[arg(long = "as", value_name = "NAME", global = true)]
+    acting_as: Option<String>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -72,7 +75,8 @@ enum Command {
 fn main() -> ExitCode {
     start::install_crypto();
     let arguments = by_name(std::env::args_os().collect());
-    start::exit_code("latchkey", run(Latchkey::parse_from(arguments).command))
+    let Latchkey { acting_as, command } = Latchkey::parse_from(arguments);
+    start::exit_code("latchkey", cli::act_as(acting_as).and_then(|()| run(command)))
 }
 
 /// Under the name of a service (the image has such links for its former programs), it is the command of that name.

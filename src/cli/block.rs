@@ -9,7 +9,7 @@ use config::Served;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::json;
 
-use super::operator::{ACTOR, Operator};
+use super::operator::{Operator, actor};
 use super::terminal::{ConfirmArgs, OutputArgs, time};
 
 /// The length of the prefix of an IPv4-mapped IPv6 address: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
@@ -63,7 +63,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             ensure!(until.is_none_or(|until| until > now), "--until is in the past");
             let Target { kind, value, display, former: _ } = target(&operator, &kind, &value)?;
             let block = Block { kind, value, display, reason, owner, until, created_at: now };
-            operator.blocks.add(&block, ACTOR).await.context("add the block")?;
+            operator.blocks.add(&block, actor()).await.context("add the block")?;
             output.say(&as_json(&block), &format!("blocked: {} {}", block.kind, block.display))
         }
         Command::List(output) => list(&operator, output).await,
@@ -73,7 +73,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let now = operator.clock.now();
             let mut removed = false;
             for value in [Some(value), former].iter().flatten() {
-                let one = operator.blocks.remove(kind, value, ACTOR, now).await;
+                let one = operator.blocks.remove(kind, value, actor(), now).await;
                 removed |= one.context("remove the block")?;
             }
             ensure!(removed, "there is no block of {kind} {display}");

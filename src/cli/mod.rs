@@ -15,4 +15,5 @@ mod terminal;
 pub(crate) mod texts;
 pub(crate) mod users;
 
+pub(crate) use self::operator::act_as;
 pub(crate) use self::terminal::OutputArgs;

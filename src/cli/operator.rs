@@ -1,9 +1,13 @@
 //! What the commands work with: the settings, the database and the audit.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::OnceLock;
+
 use accounts::{Accounts, Attempts, Blocks, GuardHistory, Prepared, Sessions, User, notice};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use config::{Config, EngineSettings, Served};
 use domain::clock::Clock;
+use domain::ids::UserId;
 use domain::keys::Keys;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
@@ -78,7 +82,7 @@ async fn note(
     detail: &Value,
 ) -> anyhow::Result<()> {
     accounts::Audit::new(sql)
-        .add(now, ACTOR, action, subject, detail)
+        .add(now, actor(), action, subject, detail)
         .await
         .context("write to the audit")
 }
@@ -113,5 +117,33 @@ impl Audit {
     }
 }
 
-/// The audit actor for actions from the command line.
-pub(crate) const ACTOR: &str = "operator";
+static NAME: OnceLock<String> = OnceLock::new();
+
+/// Takes the name of `--as` for the audit; without one it is the login name of the shell.
+///
+/// # Errors
+/// If nobody could be recognised by this name, or it is an account's id.
+pub(crate) fn act_as(name: Option<String>) -> anyhow::Result<()> {
+    if let Some(name) = name {
+        let is_plain = (1..=64).contains(&name.chars().count())
+            && !name.chars().any(|c| c.is_control())
+            && name.trim() == name;
+        ensure!(
+            is_plain && name.parse::<UserId>().is_err(),
+            "--as must be 1 to 64 characters without control characters, and not an account's id"
+        );
+        NAME.get_or_init(|| name);
+    }
+    Ok(())
+}
+
+/// Who acts, for the audit (contract, ruling 57): the name of `--as`, else the shell's, else the number of its user.
+pub(crate) fn actor() -> &'static str {
+    NAME.get_or_init(|| {
+        let by_number = || match std::fs::metadata("/proc/self") {
+            Ok(process) => format!("uid {}", process.uid()),
+            Err(_) => "operator".to_owned(),
+        };
+        config::login_name().unwrap_or_else(by_number)
+    })
+}

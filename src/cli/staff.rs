@@ -5,7 +5,7 @@ use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::operator::{ACTOR, Operator};
+use super::operator::{Operator, actor};
 use super::terminal::{ConfirmArgs, OutputArgs};
 use super::users::account::{UserArgs, shown};
 
@@ -41,7 +41,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let role: StaffRole = role.parse().ok().context("ROLE must be admin or support")?;
             let user = user.find(&operator).await?;
             ensure!(
-                operator.accounts.grant_role(user.id, role, ACTOR, now).await?,
+                operator.accounts.grant_role(user.id, role, actor(), now).await?,
                 "the account no longer exists"
             );
             output.say(
@@ -53,7 +53,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let user = user.find(&operator).await?;
             confirm.ask(&format!("revoke the role of {}", user.id))?;
             ensure!(
-                operator.accounts.revoke_role(user.id, ACTOR, now).await?,
+                operator.accounts.revoke_role(user.id, actor(), now).await?,
                 "{} has no role",
                 user.id
             );

@@ -14,6 +14,7 @@ both_sides!(
     commands_are_audited_and_print_json,
     an_account_created_by_staff_follows_the_rules_of_a_sign_up,
     a_blocked_address_is_stored_as_the_gateway_sees_it,
+    f29_the_audit_names_who_ran_a_command,
 );
 
 fn home(system: &System) -> &Path {
@@ -27,20 +28,60 @@ fn printed(system: &System, args: &[&str]) -> Value {
 
 /// The operator's audit lines in order: act, subject, detail.
 async fn audit(system: &System) -> Vec<(String, String, String)> {
-    const SQL: &str = "SELECT act, subject, detail FROM audit WHERE actor = 'operator' ORDER BY id";
+    audit_of(system, "operator").await
+}
+
+async fn audit_of(system: &System, actor: &str) -> Vec<(String, String, String)> {
+    const SQL: &str = "SELECT act, subject, detail FROM audit WHERE actor = $1 ORDER BY id";
     match &system.engines {
         Some(engines) => {
             let mut open = sqlx::PgConnection::connect(&engines.database_url).await.unwrap();
-            sqlx::query_as(SQL).fetch_all(&mut open).await.unwrap()
+            sqlx::query_as(SQL).bind(actor).fetch_all(&mut open).await.unwrap()
         }
         None => {
             let file = home(system).join("data/latchkey.sqlite");
             let mut open = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display()))
                 .await
                 .unwrap();
-            sqlx::query_as(SQL).fetch_all(&mut open).await.unwrap()
+            sqlx::query_as(SQL).bind(actor).fetch_all(&mut open).await.unwrap()
         }
     }
+}
+
+async fn f29_the_audit_names_who_ran_a_command(side: Side) {
+    let system = System::start(side, &[]).await;
+    let listed = |shell: &[(&str, &str)], args: &[&str]| {
+        let mut env = system.env.clone();
+        env.extend(shell.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        process::run(Binary::Latchkey, args, home(&system), &env);
+    };
+    let list = ["staff", "list"];
+    listed(&[("USER", "ada")], &list);
+    listed(&[("USER", "root"), ("SUDO_USER", "grace")], &list);
+    listed(&[("USER", ""), ("LOGNAME", "alan")], &list);
+    listed(&[("USER", "")], &list);
+    listed(&[("USER", "ada")], &["staff", "list", "--as", "Mary Shaw"]);
+    listed(
+        &[("USER", "ada")],
+        &["--as", "barbara", "staff", "grant", &granted(&system), "support"],
+    );
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
+    for actor in ["ada", "grace", "alan", &format!("uid {uid}"), "Mary Shaw"] {
+        let acts: Vec<_> = audit_of(&system, actor).await.into_iter().map(|line| line.0).collect();
+        assert_eq!(acts, ["staff_read"], "{actor}");
+    }
+    assert_eq!(audit_of(&system, "barbara").await.len(), 1);
+    let mut refused = std::process::Command::new(Binary::Latchkey.path());
+    refused.args(["staff", "list", "--as", &uuid::Uuid::nil().to_string()]).env_clear();
+    let refused = refused.envs(&system.env).output().unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--as"));
+}
+
+/// An account to grant a role to.
+fn granted(system: &System) -> String {
+    let made = printed(system, &["users", "create", &new_phone(), "--json"]);
+    made["id"].as_str().unwrap().to_owned()
 }
 
 async fn commands_are_audited_and_print_json(side: Side) {

@@ -164,6 +164,8 @@ fn surroundings(home: &Path) -> BTreeMap<String, String> {
         ("XDG_DATA_HOME", format!("{home}/xdg")),
         ("PATH", "/usr/bin:/bin".to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
+        // Whom the audit names for an operator's command.
+        ("USER", "operator".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()

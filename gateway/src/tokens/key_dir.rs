@@ -90,6 +90,9 @@ impl Folder {
         if self.files.is_empty() {
             bail!("there is no key yet: create one with `latchkey keys generate`");
         }
+        if let Some(kid) = configured.filter(|kid| !self.has(kid)) {
+            bail!("LATCHKEY_JWT_ACTIVE_KID names the key {kid}, and the folder has no {kid}.pem");
+        }
         let keys = self.files.iter().map(KeyFile::load).collect::<anyhow::Result<Vec<_>>>()?;
         let newest = keys.last().map(|key| key.kid().to_owned()).unwrap_or_default();
         KeyTable::new(keys, self.pinned(configured).unwrap_or(&newest))

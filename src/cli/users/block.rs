@@ -6,7 +6,7 @@ use serde_json::json;
 use texts::Notice;
 
 use super::account::{UserArgs, phone};
-use crate::cli::operator::{ACTOR, Operator};
+use crate::cli::operator::{Operator, actor};
 use crate::cli::terminal::{ConfirmArgs, OutputArgs};
 
 #[derive(Args)]
@@ -28,7 +28,7 @@ impl Block {
         let id = self.user.find(operator).await?.id;
         self.confirm.ask(&format!("block {id} and end its sessions"))?;
         ensure!(
-            operator.accounts.block(id, &self.reason, ACTOR, operator.clock.now()).await?,
+            operator.accounts.block(id, &self.reason, actor(), operator.clock.now()).await?,
             "the account is already blocked or no longer exists"
         );
         self.output.say(&json!({ "user_id": id, "blocked": true }), &format!("blocked {id}"))
@@ -47,7 +47,7 @@ impl Unblock {
     pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
         let id = self.user.find(operator).await?.id;
         ensure!(
-            operator.accounts.unblock(id, ACTOR, operator.clock.now()).await?,
+            operator.accounts.unblock(id, actor(), operator.clock.now()).await?,
             "the account is not blocked"
         );
         self.output.say(&json!({ "user_id": id, "blocked": false }), &format!("unblocked {id}"))
@@ -67,7 +67,7 @@ impl Unlock {
         let phone = phone(operator, &self.phone_number)?;
         let Operator { attempts, keys, clock, .. } = operator;
         let (key, former) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
-        let had = attempts.reset_failures(&key, former.as_ref(), ACTOR, clock.now()).await?;
+        let had = attempts.reset_failures(&key, former.as_ref(), actor(), clock.now()).await?;
         let text = if had {
             "unlocked: the count of failed attempts is reset"
         } else {

@@ -8,7 +8,7 @@ use domain::ids::UserId;
 use gateway::validate;
 
 use super::account::shown;
-use crate::cli::operator::{ACTOR, Operator};
+use crate::cli::operator::{Operator, actor};
 use crate::cli::terminal::OutputArgs;
 
 #[derive(Args)]
@@ -45,7 +45,7 @@ impl Create {
             created_at: now,
             block_reason: None,
         };
-        match operator.accounts.create(new, ACTOR, now).await.context("create the account")? {
+        match operator.accounts.create(new, actor(), now).await.context("create the account")? {
             Creation::Created(user) => output.say(&shown(&user), &format!("created {}", user.id)),
             Creation::Exists => bail!("the number already has an account"),
         }

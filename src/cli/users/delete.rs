@@ -9,7 +9,7 @@ use store::Store;
 use texts::Notice;
 
 use super::account::UserArgs;
-use crate::cli::operator::{ACTOR, Operator};
+use crate::cli::operator::{Operator, actor};
 use crate::cli::terminal::{ConfirmArgs, OutputArgs};
 
 #[derive(Args)]
@@ -32,7 +32,7 @@ impl Delete {
         let deletion = Deletion::of(&user, accounts, keys, clock.now()).await?;
         let notice = operator.notice(&user, Notice::AccountDeleted)?;
         ensure!(
-            deletion.from_database(accounts, notice.as_ref(), ACTOR, clock.now()).await?,
+            deletion.from_database(accounts, notice.as_ref(), actor(), clock.now()).await?,
             "the account no longer exists"
         );
         let forgotten = match &config.engines {

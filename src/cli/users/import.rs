@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::create::check_profile;
 use super::file::{self, Row};
-use crate::cli::operator::{ACTOR, Operator};
+use crate::cli::operator::{Operator, actor};
 use crate::cli::terminal::{OutputArgs, print_json};
 
 /// The progress on the terminal is updated after this many rows.
@@ -149,7 +149,7 @@ async fn make(operator: &Operator, account: &Account<'_>) -> anyhow::Result<bool
         created_at: account.created_at.unwrap_or(now),
         block_reason: (!account.row.active).then_some("inactive at import"),
     };
-    let made = operator.accounts.create(new, ACTOR, now).await.context("create an account")?;
+    let made = operator.accounts.create(new, actor(), now).await.context("create an account")?;
     Ok(matches!(made, Creation::Created(_)))
 }
 

@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::account::{UserArgs, shown};
-use crate::cli::operator::{ACTOR, Operator};
+use crate::cli::operator::{Operator, actor};
 use crate::cli::terminal::{ConfirmArgs, OutputArgs};
 
 #[derive(Args)]
@@ -29,7 +29,7 @@ impl UndoPhone {
             former_phone::open(&operator.keys, id, last).context("unseal the former number")?;
         let number = old.e164().expose();
         self.confirm.ask(&format!("change the number of {id} back to {number}"))?;
-        match accounts.undo_phone(id, last.id, (old.e164(), old.region()), ACTOR, now).await? {
+        match accounts.undo_phone(id, last.id, (old.e164(), old.region()), actor(), now).await? {
             UndoOutcome::Undone(user) => self.output.say(
                 &shown(&user),
                 &format!("{id} has the number {number} again and is signed out everywhere"),

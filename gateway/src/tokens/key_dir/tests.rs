@@ -46,6 +46,14 @@ fn the_configured_kid_wins_over_the_active_file_and_that_over_age() {
 }
 
 #[test]
+fn f29_a_configured_kid_without_a_key_is_an_error_that_names_the_variable() {
+    let dir = folder();
+    put(dir.path(), "k-1", 10);
+    let error = format!("{:#}", active(dir.path(), Some("k-9")).unwrap_err());
+    assert!(error.contains("LATCHKEY_JWT_ACTIVE_KID") && error.contains("k-9.pem"), "{error}");
+}
+
+#[test]
 fn a_folder_without_keys_names_the_command_that_makes_one() {
     let dir = folder();
     for path in [dir.path().to_owned(), dir.path().join("missing")] {
