@@ -1,5 +1,7 @@
 //! A client's journeys over HTTP: embedded, on the engines, and with two instances of every service.
 
+mod credentials;
+mod inbox;
 mod leak;
 mod leak_search;
 mod lost_answers;

@@ -226,7 +226,11 @@ impl Accounts {
 impl Directory {
     /// Whether an account has this number.
     pub async fn knows(&self, phone_number: &E164) -> Result<bool, EngineError> {
-        Ok(Accounts::new(&self.pool).by_phone(phone_number).await?.is_some())
+        // One column: the login of otp-worker may read no other of this table (contract, ruling 54).
+        let sql = "SELECT 1 AS known FROM users WHERE phone_number = $1";
+        let arguments = args![phone_number];
+        let known = self.pool.optional("look up a phone", sql, arguments, |_| Ok(())).await?;
+        Ok(known.is_some())
     }
 }
 

@@ -52,7 +52,23 @@ impl Pool {
         }
     }
 
+    /// Whether this login may create tables. A service with a login of its own may not: the owner of the schema migrates
+    /// it with `latchkey migrate`, and the service waits for that (contract, ruling 54).
+    async fn may_migrate(&self) -> Result<bool, EngineError> {
+        if !self.is_postgres() {
+            return Ok(true);
+        }
+        let sql = "SELECT has_schema_privilege(current_schema(), 'CREATE') AS allowed";
+        self.statement("ask whether this login may migrate", async |work| {
+            work.one(sql, &[]).await?.get::<bool>("allowed")
+        })
+        .await
+    }
+
     async fn migrate_unlimited(&self, functions: &[Function]) -> Result<(), EngineError> {
+        if !self.may_migrate().await? {
+            return self.has_schema(functions).await;
+        }
         match &self.engine {
             Engine::Postgres(pool) => {
                 // A separate connection without the pool's limits: the migrator waits for the others with an advisory

@@ -123,6 +123,19 @@ impl System {
         self.processes.len() - 1
     }
 
+    /// Starts more processes side by side, each with its settings over the shared ones.
+    pub async fn add_all(&mut self, more: &[(Binary, BTreeMap<String, String>)]) {
+        let first = self.processes.len();
+        for (binary, settings) in more {
+            let mut env = self.env.clone();
+            env.extend(settings.clone());
+            self.processes.push(Process::start(*binary, self.home.path(), &env));
+        }
+        for process in &mut self.processes[first..] {
+            process.ready().await;
+        }
+    }
+
     /// Returns a client of the first gateway.
     pub fn api(&self) -> Api {
         self.api_of(0)

@@ -2,65 +2,137 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use tokio::time::timeout;
 
-use super::link::{away, classify, short, text};
+use super::link::{ENGINE, away, classify, is_refused_or_missing, short, text};
 use crate::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue};
 use domain::engine_error::EngineError;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Declares the exchange and all queues and bindings. Harmless if they already exist.
+/// Declares the exchange and all queues and bindings. Harmless if they already exist. What this login may not declare,
+/// another service does (contract, ruling 54): it only has to be there.
 ///
 /// # Errors
-/// `Broken`, naming the queue, when it was declared with other arguments.
+/// `Broken`, naming the queue, when it was declared with other arguments. `Away` while something is missing that
+/// another service declares.
 pub(super) async fn declare(connection: &Connection) -> Result<(), EngineError> {
     let declaring = async {
         // A separate channel: a mismatch closes it.
-        let channel =
-            connection.create_channel().await.map_err(|e| classify(e, "open a channel"))?;
-        declare_on(&channel).await?;
-        if let Err(error) = channel.close(200, "declared".into()).await {
+        let channel = open(connection).await?;
+        let mut declarer = Declarer { connection, channel, missing: None };
+        declarer.exchange().await?;
+        for queue in Queue::ALL {
+            declarer.queues_of(queue).await?;
+        }
+        if let Err(error) = declarer.channel.close(200, "declared".into()).await {
             tracing::debug!(%error, "close the declaring channel");
         }
-        Ok(())
+        // Only now: two services that wait for each other's queues must both have declared their own.
+        match declarer.missing {
+            None => Ok(()),
+            Some(name) => Err(EngineError::away(
+                ENGINE,
+                anyhow!("the queue {name} is missing, and this login may not declare it"),
+            )),
+        }
     };
     timeout(TIMEOUT, declaring).await.map_err(|_| away("declare the topology: timed out"))?
 }
 
-async fn declare_on(channel: &Channel) -> Result<(), EngineError> {
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    channel
-        .exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, durable, FieldTable::default())
-        .await
-        .map_err(|e| classify(e, "declare the exchange latchkey"))?;
-    for declaration in declarations() {
-        let name = &declaration.name;
-        channel
-            .queue_declare(
-                short(name),
-                QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() },
-                declaration.arguments,
-            )
-            .await
-            .map_err(|e| classify(e, &format!("declare the queue {name}")))?;
-        for binding in declaration.bindings {
-            channel
-                .queue_bind(
-                    short(name),
-                    EXCHANGE.into(),
-                    short(binding),
-                    QueueBindOptions::default(),
-                    FieldTable::default(),
-                )
-                .await
-                .map_err(|e| classify(e, &format!("bind the queue {name} to {binding}")))?;
+async fn open(connection: &Connection) -> Result<Channel, EngineError> {
+    connection.create_channel().await.map_err(|e| classify(e, "open a channel"))
+}
+
+struct Declarer<'c> {
+    connection: &'c Connection,
+    channel: Channel,
+    /// A queue that another service has not declared yet.
+    missing: Option<String>,
+}
+
+impl Declarer<'_> {
+    async fn exchange(&mut self) -> Result<(), EngineError> {
+        let what = "declare the exchange latchkey";
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let passive = ExchangeDeclareOptions { passive: true, ..durable };
+        if !self.exchange_as(durable, what).await? && !self.exchange_as(passive, what).await? {
+            self.missing = Some(EXCHANGE.to_owned());
+        }
+        Ok(())
+    }
+
+    async fn exchange_as(
+        &mut self,
+        options: ExchangeDeclareOptions,
+        what: &str,
+    ) -> Result<bool, EngineError> {
+        let topic = ExchangeKind::Topic;
+        let arguments = FieldTable::default();
+        let done = self.channel.exchange_declare(EXCHANGE.into(), topic, options, arguments).await;
+        self.unless_refused(done, what).await
+    }
+
+    /// Declares a queue with the ones that belong to it. The first refusal tells for all of them.
+    async fn queues_of(&mut self, queue: Queue) -> Result<(), EngineError> {
+        let mut options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        for Declaration { name, arguments, bindings } in declarations(queue) {
+            let mut is_there = self.queue_as(&name, options, &arguments).await?;
+            if !is_there && !options.passive {
+                options.passive = true;
+                is_there = self.queue_as(&name, options, &arguments).await?;
+            }
+            if !is_there {
+                self.missing = Some(name);
+                return Ok(());
+            }
+            for binding in bindings.iter().filter(|_| !options.passive) {
+                let (queue, arguments) = (short(&name), FieldTable::default());
+                self.channel
+                    .queue_bind(
+                        queue,
+                        EXCHANGE.into(),
+                        short(binding),
+                        QueueBindOptions::default(),
+                        arguments,
+                    )
+                    .await
+                    .map_err(|e| classify(e, &format!("bind the queue {name} to {binding}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn queue_as(
+        &mut self,
+        name: &str,
+        options: QueueDeclareOptions,
+        arguments: &FieldTable,
+    ) -> Result<bool, EngineError> {
+        let done = self.channel.queue_declare(short(name), options, arguments.clone()).await;
+        self.unless_refused(done, &format!("declare the queue {name}")).await
+    }
+
+    /// Whether it is declared; not when this login may not declare it, or looked for it and it is missing. Either closes
+    /// the channel, so a new one is opened.
+    async fn unless_refused<T>(
+        &mut self,
+        done: lapin::Result<T>,
+        what: &str,
+    ) -> Result<bool, EngineError> {
+        match done {
+            Ok(_) => Ok(true),
+            Err(error) if is_refused_or_missing(&error) => {
+                self.channel = open(self.connection).await?;
+                Ok(false)
+            }
+            Err(error) => Err(classify(error, what)),
         }
     }
-    Ok(())
 }
 
 /// A queue declaration.
@@ -70,23 +142,20 @@ struct Declaration {
     bindings: &'static [&'static str],
 }
 
-/// Everything that each process declares at start. A dead-letter queue comes before the queue that uses it.
-fn declarations() -> Vec<Declaration> {
-    let mut all = Vec::new();
-    for queue in Queue::ALL {
-        all.push(Declaration { name: queue.dead(), arguments: common_arguments(), bindings: &[] });
-        all.push(Declaration {
-            name: queue.as_str().to_owned(),
-            arguments: dead_lettering_to(&queue.dead()),
-            bindings: queue.bindings(),
-        });
-        for delay in Delay::ALL {
-            let mut arguments = dead_lettering_to(queue.as_str());
-            arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(delay.ms()));
-            all.push(Declaration { name: queue.waiting(delay), arguments, bindings: &[] });
-        }
-    }
-    all
+/// What each process declares at start for one of our queues. A dead-letter queue comes before the queue that uses it.
+fn declarations(queue: Queue) -> Vec<Declaration> {
+    let dead = Declaration { name: queue.dead(), arguments: common_arguments(), bindings: &[] };
+    let main = Declaration {
+        name: queue.as_str().to_owned(),
+        arguments: dead_lettering_to(&queue.dead()),
+        bindings: queue.bindings(),
+    };
+    let waiting = Delay::ALL.map(|delay| {
+        let mut arguments = dead_lettering_to(queue.as_str());
+        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(delay.ms()));
+        Declaration { name: queue.waiting(delay), arguments, bindings: &[] }
+    });
+    [dead, main].into_iter().chain(waiting).collect()
 }
 
 fn common_arguments() -> FieldTable {
@@ -113,7 +182,8 @@ mod tests {
 
     #[test]
     fn queues_are_named_as_in_the_contract() {
-        let mut names: Vec<String> = declarations().into_iter().map(|d| d.name).collect();
+        let mut names: Vec<String> =
+            Queue::ALL.into_iter().flat_map(declarations).map(|d| d.name).collect();
         names.sort();
         assert_eq!(
             names,
@@ -134,7 +204,7 @@ mod tests {
 
     #[test]
     fn no_queue_leaves_a_limit_to_the_brokers_default() {
-        for declared in declarations() {
+        for declared in Queue::ALL.into_iter().flat_map(declarations) {
             let arguments = declared.arguments.inner();
             for needed in ["x-queue-type", "x-delivery-limit", "x-max-length", "x-overflow"] {
                 assert!(arguments.contains_key(needed), "{} lacks {needed}", declared.name);

@@ -3,8 +3,8 @@
 //! `RUST_LOG` sets the level of *our* crates, down to `trace`. Third-party crates stay at `warn` whatever it says: at
 //! `debug` and `trace` they print the data that passes through them (broker frames, statements, headers, URLs), and
 //! with it codes, phones and tokens (P10). No setting overrides this. Records of the older `log` crate are not
-//! collected at all, for the same reason. One target is silent at every level: lapin logs a message that was returned
-//! as unroutable with its whole body, at `warn`.
+//! collected at all, for the same reason. Two targets are silent at every level: lapin logs a message that was returned
+//! as unroutable with its whole body, at `warn`, and a channel that was refused something, at `error`.
 
 use std::io::IsTerminal as _;
 
@@ -27,9 +27,10 @@ const OURS: [&str; 17] = [
     "gateway", "otp_worker", "sms_worker", "latchkey", "bench",
 ];
 
-/// Logs message bodies at a level that is allowed for third-party crates. The publisher of such a message gets an
-/// error, and that is logged.
-const SILENT: &str = "lapin::returned_messages";
+/// The first logs message bodies at a level that is allowed for third-party crates. The second logs as an error what a
+/// service with a login of its own expects at each start: it may not declare another's queue. Whoever published or used
+/// the channel gets the error, and that is logged.
+const SILENT: [&str; 2] = ["lapin::returned_messages", "lapin::channel"];
 
 #[derive(Clone, Copy)]
 enum Form {
@@ -73,7 +74,8 @@ where
 }
 
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
-    metadata.target() != SILENT && (*metadata.level() <= Level::WARN || is_ours(metadata.target()))
+    !SILENT.contains(&metadata.target())
+        && (*metadata.level() <= Level::WARN || is_ours(metadata.target()))
 }
 
 fn is_ours(target: &str) -> bool {

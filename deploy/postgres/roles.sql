@@ -1,0 +1,55 @@
+-- The logins of the services, and what each may do in Latchkey's database (contract, ruling 54). Run it after each
+-- `latchkey migrate`, as the owner of the tables with CREATEROLE or as a superuser; it may be repeated at any time:
+--   psql "$DATABASE_URL" -f deploy/postgres/roles.sql
+-- with the passwords in POSTGRES_GATEWAY_PASSWORD, POSTGRES_OTP_WORKER_PASSWORD and POSTGRES_SMS_WORKER_PASSWORD.
+-- The owner's own login belongs to operators: `latchkey migrate` needs it, a running service never does.
+\set ON_ERROR_STOP on
+\getenv gateway_password POSTGRES_GATEWAY_PASSWORD
+\getenv otp_worker_password POSTGRES_OTP_WORKER_PASSWORD
+\getenv sms_worker_password POSTGRES_SMS_WORKER_PASSWORD
+
+SELECT format('CREATE ROLE %I LOGIN', service)
+  FROM unnest(ARRAY['latchkey_gateway', 'latchkey_otp_worker', 'latchkey_sms_worker']) AS service
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service) \gexec
+ALTER ROLE latchkey_gateway PASSWORD :'gateway_password';
+ALTER ROLE latchkey_otp_worker PASSWORD :'otp_worker_password';
+ALTER ROLE latchkey_sms_worker PASSWORD :'sms_worker_password';
+
+BEGIN;
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database()) \gexec
+SELECT format('GRANT CONNECT ON DATABASE %I TO latchkey_gateway, latchkey_otp_worker, latchkey_sms_worker',
+    current_database()) \gexec
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO latchkey_gateway, latchkey_otp_worker, latchkey_sms_worker;
+-- From nothing: what this file no longer grants is taken back.
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, latchkey_gateway, latchkey_otp_worker, latchkey_sms_worker;
+
+-- Every service waits for the schema's version, and holds the run-time blocks.
+GRANT SELECT ON _sqlx_migrations, blocks TO latchkey_gateway, latchkey_otp_worker, latchkey_sms_worker;
+
+-- The gateway owns accounts: every table but the ledger of messages, the audit and the list of migrations.
+DO $$
+DECLARE
+    of_accounts text;
+BEGIN
+    FOR of_accounts IN
+        SELECT tablename FROM pg_tables
+         WHERE schemaname = 'public' AND tablename NOT LIKE 'sms\_%' AND tablename NOT IN ('audit', '_sqlx_migrations')
+    LOOP
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO latchkey_gateway', of_accounts);
+    END LOOP;
+END $$;
+-- It adds to the audit. Deleting an account puts a pseudonym in the place of its id, which a trigger guards: no login of
+-- a service owns the table, so none can disable that trigger.
+GRANT SELECT, INSERT, UPDATE (actor, subject) ON audit TO latchkey_gateway;
+-- Deleting an account erases its phone from the ledger, and nothing else there is the gateway's.
+GRANT SELECT (phone_number), UPDATE (phone_number) ON sms_ledger TO latchkey_gateway;
+
+-- otp-worker learns whether a phone has an account, and writes what the pumping guard saw.
+GRANT SELECT (phone_number) ON users TO latchkey_otp_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON guard_history, guard_nets TO latchkey_otp_worker;
+
+-- sms-worker owns the ledger. It faces the providers, and no account.
+GRANT SELECT, INSERT, UPDATE, DELETE ON sms_ledger, sms_attempts, sms_history, sms_receipts, sms_totals
+    TO latchkey_sms_worker;
+COMMIT;

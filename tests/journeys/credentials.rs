@@ -1,0 +1,290 @@
+//! Each service under its own login to each engine (contract, ruling 54), with the files of `deploy/`: a whole life of an
+//! account works, and no login opens what is another's.
+
+mod on_the_engines {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::process::Command;
+
+    use deadpool_redis::redis;
+    use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+    use lapin::types::FieldTable;
+    use lapin::{Connection, ConnectionProperties};
+    use reqwest::Method;
+    use serde_json::json;
+    use sqlx::Connection as _;
+
+    use testkit::engines::{EngineSet, Engines};
+    use testkit::folder::Folder;
+    use testkit::http::new_phone;
+    use testkit::process::Binary;
+    use testkit::server::find_program;
+    use testkit::system::{Apart, System};
+
+    const SERVICES: [(&str, Binary); 3] = [
+        ("otp-worker", Binary::OtpWorker),
+        ("sms-worker", Binary::SmsWorker),
+        ("gateway", Binary::Gateway),
+    ];
+
+    /// The URLs of the engines with the login of each service.
+    type Urls = BTreeMap<&'static str, EngineSet>;
+
+    fn deployed(file: &str) -> String {
+        let path = format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"));
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn password(engine: &str, service: &str) -> String {
+        format!("{}-password-of-{service}", engine.to_lowercase())
+    }
+
+    /// Fills a template of `deploy/`, as `deploy/compose/fill` does.
+    fn filled(template: &str, engine: &str) -> String {
+        let mut text = template.replace(&format!("@{engine}_PASSWORD@"), "the-owners-password");
+        for (service, _) in SERVICES {
+            let name = format!("@{engine}_{}_PASSWORD@", service.to_uppercase().replace('-', "_"));
+            text = text.replace(&name, &password(engine, service));
+        }
+        text
+    }
+
+    fn make_roles(database_url: &str) {
+        let mut psql =
+            Command::new(find_program("psql", &["/usr/lib/postgresql"], "postgresql-client"));
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/roles.sql");
+        psql.args(["--quiet", "--no-psqlrc", database_url, "-f", script]);
+        for (service, _) in SERVICES {
+            let variable =
+                format!("POSTGRES_{}_PASSWORD", service.to_uppercase().replace('-', "_"));
+            psql.env(variable, password("POSTGRES", service));
+        }
+        let output = psql.output().expect("run psql");
+        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    async fn make_redis_users(redis_url: &str) {
+        let client = redis::Client::open(redis_url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let users = filled(&deployed("redis/users.acl"), "REDIS");
+        // The tests' own login is the default one.
+        for user in users.lines().filter(|line| !line.starts_with("user default ")) {
+            let mut words = user.split_whitespace().skip(1);
+            let mut set = redis::cmd("ACL");
+            set.arg("SETUSER").arg(words.next().unwrap()).arg("reset");
+            for word in words {
+                set.arg(word);
+            }
+            set.query_async::<()>(&mut connection).await.unwrap_or_else(|e| panic!("{user}: {e}"));
+        }
+    }
+
+    async fn make_rabbit_users(vhost: &str) {
+        let folder = Folder::new("definitions");
+        let file = folder.join("definitions.json");
+        let text = filled(&deployed("rabbitmq/definitions.json"), "RABBITMQ");
+        let text = text.replace("\"vhost\": \"latchkey\"", &format!("\"vhost\": \"{vhost}\""));
+        let text = text.replace("{\"name\": \"latchkey\"}", &format!("{{\"name\": \"{vhost}\"}}"));
+        fs::write(&file, text).unwrap();
+        let node = Engines::one_by_one().rabbit_node().await;
+        node.ctl(&["import_definitions", &file.display().to_string()]).await;
+    }
+
+    fn with_login(url: &str, user: &str, password: &str) -> String {
+        let mut url = url::Url::parse(url).unwrap();
+        url.set_username(user).unwrap();
+        url.set_password(Some(password)).unwrap();
+        url.into()
+    }
+
+    async fn make_logins(owner: &EngineSet) -> Urls {
+        make_roles(&owner.database_url);
+        make_redis_users(&owner.redis_url).await;
+        make_rabbit_users(owner.amqp_url.rsplit('/').next().unwrap()).await;
+        let urls = |service: &str| EngineSet {
+            database_url: with_login(
+                &owner.database_url,
+                &format!("latchkey_{}", service.replace('-', "_")),
+                &password("POSTGRES", service),
+            ),
+            redis_url: with_login(&owner.redis_url, service, &password("REDIS", service)),
+            amqp_url: with_login(&owner.amqp_url, service, &password("RABBITMQ", service)),
+        };
+        SERVICES.map(|(service, _)| (service, urls(service))).into()
+    }
+
+    /// Starts one of each service under its own login.
+    async fn start() -> (System, Urls) {
+        let nothing = Apart { gateways: 0, otp_workers: 0, sms_workers: 0 };
+        let mut system = System::apart(Engines::shared().fresh().await, nothing, &[]).await;
+        system.run(&["migrate"]);
+        let urls = make_logins(system.engines.as_ref().unwrap()).await;
+        let started = SERVICES.map(|(service, binary)| {
+            let keys = system.run(&["keys", "derive", service]);
+            let mut own = urls[service].env();
+            own.insert("LATCHKEY_SERVICE_KEYS".to_owned(), keys.trim().to_owned());
+            own.insert("LATCHKEY_SECRET".to_owned(), String::new());
+            (binary, own)
+        });
+        // Together: each waits for the queues that the others declare.
+        system.add_all(&started).await;
+        (system, urls)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f25_services_with_logins_of_their_own_serve_a_whole_account() {
+        const PASSWORD: &str = "violet anchor breeze 42 lagoon";
+        let (system, _) = start().await;
+        let (api, phone) = (system.api(), new_phone());
+        let request = api.signup(&phone, "Ada", "Lovelace").await.expect(202).text("request_id");
+        let code = api.code(&phone, 1).await;
+        api.login(&phone, &testkit::http::wrong(&code, 1)).await.problem(401, "otp_incorrect");
+        let login = api.login_for(&phone, &code, &request).await.expect(200);
+        let refreshed = api.refresh(&login.text("refresh")).await.expect(200);
+        let access = refreshed.text("access");
+        let call = async |method: Method, path: &str, body| {
+            api.signed_in(method, path, &access, body).await
+        };
+        call(Method::PATCH, "/v1/me", Some(json!({"first_name": "Augusta"}))).await.expect(200);
+        call(Method::PUT, "/v1/me/password", Some(json!({ "password": PASSWORD })))
+            .await
+            .expect(204);
+        let by_password = json!({ "phone_number": phone, "password": PASSWORD });
+        api.post("/v1/token", by_password).await.expect(200);
+        let new = new_phone();
+        let change = json!({ "phone_number": new });
+        call(Method::POST, "/v1/me/phone", Some(change)).await.expect(202);
+        let otp = api.code(&new, 1).await;
+        let confirm = json!({ "otp": otp });
+        call(Method::POST, "/v1/me/phone/confirm", Some(confirm)).await.expect(200);
+        call(Method::DELETE, "/v1/me", None).await.expect(204);
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f25_no_login_of_a_service_opens_what_is_anothers() {
+        let (system, urls) = start().await;
+        let (api, phone) = (system.api(), new_phone());
+        api.sign_in(&phone).await;
+        api.otp(&new_phone()).await.expect(202);
+        for (service, sql) in [
+            ("sms-worker", "SELECT password_hash FROM users"),
+            ("sms-worker", "UPDATE users SET password_hash = 'x'"),
+            ("sms-worker", "SELECT phone_number FROM users"),
+            ("sms-worker", "SELECT * FROM audit"),
+            ("otp-worker", "SELECT password_hash FROM users"),
+            ("otp-worker", "SELECT * FROM sessions"),
+            ("otp-worker", "SELECT * FROM sms_ledger"),
+            ("gateway", "SELECT * FROM sms_attempts"),
+            ("gateway", "SELECT * FROM sms_ledger"),
+            ("gateway", "CREATE TABLE mine (id int)"),
+            ("gateway", "DELETE FROM _sqlx_migrations"),
+        ] {
+            refused_by_postgres(&urls[service], sql).await;
+        }
+        for (service, _) in SERVICES {
+            for sql in [
+                "DELETE FROM audit",
+                "TRUNCATE audit",
+                "UPDATE audit SET act = 'nothing'",
+                "UPDATE audit SET detail = '{}'",
+                "ALTER TABLE audit DISABLE TRIGGER ALL",
+                "DROP TABLE audit",
+            ] {
+                refused_by_postgres(&urls[service], sql).await;
+            }
+        }
+        redis_refuses(&system, &urls).await;
+        rabbit_refuses(&urls).await;
+    }
+
+    async fn refused_by_postgres(engines: &EngineSet, sql: &'static str) {
+        let mut connection = sqlx::PgConnection::connect(&engines.database_url).await.unwrap();
+        let error = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap_err();
+        let code = error.as_database_error().and_then(|error| error.code());
+        assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error}");
+    }
+
+    async fn redis_refuses(system: &System, urls: &Urls) {
+        let connect = async |url: &str| {
+            let client = redis::Client::open(url).unwrap();
+            client.get_multiplexed_async_connection().await.unwrap()
+        };
+        let mut owner = connect(&system.engines.as_ref().unwrap().redis_url).await;
+        let codes: Vec<String> =
+            redis::cmd("KEYS").arg("lk:{*}:code:*").query_async(&mut owner).await.unwrap();
+        assert!(!codes.is_empty());
+        let mut sms_worker = connect(&urls["sms-worker"].redis_url).await;
+        let mut gateway = connect(&urls["gateway"].redis_url).await;
+        let mut otp_worker = connect(&urls["otp-worker"].redis_url).await;
+        for words in [
+            ["HGETALL", codes[0].as_str()].as_slice(),
+            &["EVAL", "return redis.call('HGETALL', ARGV[1])", "0", codes[0].as_str()],
+            &["HSET", "lk:req:x", "status", "sent"],
+            &["SET", "elsewhere", "1"],
+        ] {
+            no_permission(&mut sms_worker, words).await;
+        }
+        no_permission(&mut otp_worker, &["GET", "lk:change:x"]).await;
+        for words in
+            [["FLUSHALL"].as_slice(), &["CONFIG", "GET", "*"], &["ACL", "LIST"], &["KEYS", "*"]]
+        {
+            for connection in [&mut sms_worker, &mut gateway, &mut otp_worker] {
+                no_permission(connection, words).await;
+            }
+        }
+    }
+
+    async fn no_permission(connection: &mut redis::aio::MultiplexedConnection, words: &[&str]) {
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(*word);
+        }
+        let error = command.query_async::<redis::Value>(connection).await.unwrap_err();
+        let text = error.to_string();
+        // A script reports a refused command within it only by its text.
+        let is_refused = error.code() == Some("NOPERM")
+            || ["permission", "can't run this command"].iter().any(|part| text.contains(part));
+        assert!(is_refused, "{words:?}: {error}");
+    }
+
+    async fn rabbit_refuses(urls: &Urls) {
+        let gateway = &urls["gateway"].amqp_url;
+        let connection =
+            Connection::connect(gateway, ConnectionProperties::default()).await.unwrap();
+        for queue in ["sms-worker", "otp-worker", "sms-worker.dead"] {
+            let channel = connection.create_channel().await.unwrap();
+            let consumed = channel.basic_consume(
+                queue.into(),
+                "thief".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            );
+            refused(consumed.await, queue);
+        }
+        let channel = connection.create_channel().await.unwrap();
+        let options = QueueDeclareOptions::default();
+        refused(channel.queue_declare("mine".into(), options, FieldTable::default()).await, "mine");
+
+        let sms_worker = &urls["sms-worker"].amqp_url;
+        let connection =
+            Connection::connect(sms_worker, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let bound = channel.queue_bind(
+            "sms-worker".into(),
+            "latchkey".into(),
+            "otp.requested.*".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        refused(bound.await, "otp.requested");
+    }
+
+    fn refused<T>(outcome: lapin::Result<T>, what: &str) {
+        let Err(error) = outcome else { panic!("{what} was allowed") };
+        assert!(
+            error.to_string().contains("ACCESS_REFUSED") || error.to_string().contains("403"),
+            "{what}: {error}"
+        );
+    }
+}
