@@ -96,7 +96,7 @@ impl ClearPassword {
         let notice = operator.notice(&user, Notice::PasswordChanged)?;
         let now = operator.clock.now();
         ensure!(
-            operator.accounts.clear_password(id, notice.as_ref(), ACTOR, now).await?,
+            operator.accounts.clear_password(id, notice.as_ref(), actor(), now).await?,
             "the account has no password"
         );
         let report = json!({ "user_id": id, "password": false });
