@@ -8,7 +8,7 @@ use domain::event::{
     CarriesCodeRequest, CodeRequest, Envelope, Event as _, OtpRequested, Profile, Recipient,
     SmsRequested, Text,
 };
-use domain::ids::{EventId, MessageId};
+use domain::ids::MessageId;
 use domain::keys::PhoneKey;
 use domain::phone::Phone;
 use domain::seal::Sealed;
@@ -25,9 +25,8 @@ impl OtpWorker {
         &self,
         event: Envelope<E>,
     ) -> Result<(), Failure> {
-        let recipient = event
-            .recipient(&self.engines.keys.event)
-            .map_err(|e| Failure::Permanent("forged", e))?;
+        let recipient =
+            event.recipient(&self.engines.keys).map_err(|e| Failure::Permanent("forged", e))?;
         let code_request = event.data.code_request();
         let phone = Phone::from(recipient.phone_number.clone());
         let scope = scope_of(code_request, &recipient)?;
@@ -139,30 +138,26 @@ impl OtpWorker {
             }
             Channel::Voice => self.texts.voice(code, locale),
         };
-        let (event_id, message_id) =
-            (EventId::new(&engines.clock), MessageId::of_request(code_request.request_id));
         let text = Text { phone_number: phone.e164().clone(), text, of_deleted: false };
-        let request = Some(code_request.request_id);
-        let sealed = SmsRequested::seal(
-            &engines.keys.event,
-            event_id,
-            message_id,
-            request,
-            not_after,
-            &text,
-        )
-        .map_err(Failure::Retry)?;
         let requested = SmsRequested {
-            message_id,
-            request_id: request,
+            message_id: MessageId::of_request(code_request.request_id),
+            request_id: Some(code_request.request_id),
             channel: code_request.channel,
             country: code_request.country.clone(),
             not_after,
             requested_at: Some(code_request.requested_at),
-            sealed,
+            sealed: Sealed::none(),
         };
-        let now = engines.clock.now();
-        let envelope = Envelope::with_id(event_id, now, "otp-worker", traceparent, requested);
+        let (keys, clock) = (&engines.keys, &engines.clock);
+        let envelope = Envelope::<SmsRequested>::sealing(
+            keys,
+            clock,
+            "otp-worker",
+            traceparent,
+            requested,
+            &text,
+        )
+        .map_err(Failure::Retry)?;
         Ok(engines.bus.publish(&envelope).await?)
     }
 

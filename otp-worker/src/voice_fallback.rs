@@ -8,8 +8,7 @@
 use std::time::Duration;
 
 use bus::consumer::Failure;
-use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Event as _, OtpTexted, Recipient};
-use domain::ids::EventId;
+use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, OtpTexted, Recipient};
 use domain::limits::Limits;
 use domain::phone::Phone;
 use domain::vocabulary::{Channel, Reason, Status};
@@ -29,22 +28,13 @@ impl OtpWorker {
         recipient: &Recipient,
     ) -> Result<(), Failure> {
         let engines = &self.engines;
-        let (event_id, code_request) = (EventId::new(&engines.clock), event.data.code_request());
         // A call needs no profile: the code's requests keep it.
         let recipient = Recipient { profile: None, ..recipient.clone() };
-        let (request, until) = (code_request.request_id, code_request.expires_at);
-        let sealed = CodeRequest::seal(
-            &engines.keys.event,
-            OtpTexted::TYPE,
-            event_id,
-            request,
-            until,
-            &recipient,
-        )
-        .map_err(Failure::Retry)?;
-        let texted = OtpTexted(CodeRequest { sealed, ..code_request.clone() });
-        let (now, trace) = (engines.clock.now(), event.traceparent.clone());
-        let envelope = Envelope::with_id(event_id, now, "otp-worker", trace, texted);
+        let (request, trace) = (event.data.code_request().clone(), event.traceparent.clone());
+        let (keys, clock) = (&engines.keys, &engines.clock);
+        let envelope =
+            Envelope::<OtpTexted>::sealing(keys, clock, "otp-worker", trace, request, &recipient)
+                .map_err(Failure::Retry)?;
         Ok(engines.bus.publish(&envelope).await?)
     }
 
@@ -61,9 +51,8 @@ impl OtpWorker {
         if let Ok(early_ms @ 1..) = u64::try_from(early_ms) {
             return Err(Failure::Later(Duration::from_millis(early_ms)));
         }
-        let recipient = event
-            .recipient(&self.engines.keys.event)
-            .map_err(|e| Failure::Permanent("forged", e))?;
+        let recipient =
+            event.recipient(&self.engines.keys).map_err(|e| Failure::Permanent("forged", e))?;
         let phone = Phone::from(recipient.phone_number.clone());
         let scope = scope_of(texted, &recipient)?;
         if self.blocks.covers(&phone, None, now).is_some() || !self.wants_a_call(texted).await? {

@@ -6,16 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use domain::clock::Clock;
 use domain::event::{
     CodeRequest, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES, OtpRequested, OtpTexted,
-    OtpVerified, PasswordRemoved, PasswordSet, SessionEnded, SessionStarted, SmsReceipt,
-    SmsRequested, SmsStatus, UserCreated, UserDeleted, UserSignedUp,
+    OtpVerified, PasswordRemoved, PasswordSet, Recipient, SessionEnded, SessionStarted, SmsReceipt,
+    SmsRequested, SmsStatus, Text, UserCreated, UserDeleted, UserSignedUp,
 };
-use domain::ids::EventId;
+use domain::ids::{EventId, RequestId};
+use domain::keys::{Keys, Service, derive_bundle};
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Purpose, Reason, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const AT_MS: i64 = 1_772_000_000_123;
@@ -23,6 +25,8 @@ const AT_MS: i64 = 1_772_000_000_123;
 /// An event of each type, and a function that re-encodes its file.
 struct Sample {
     kind: &'static str,
+    /// The version before, which is still read.
+    former: Option<&'static str>,
     written: Vec<u8>,
     again: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
 }
@@ -31,7 +35,8 @@ fn sample<E: Event>(number: u8, source: &'static str, trace: bool, data: E) -> S
     let trace = trace.then(|| TRACE.to_owned());
     let event: EventId = id(0xe0, number);
     let envelope = Envelope::with_id(event, at(1), source, trace, data);
-    Sample { kind: E::TYPE, written: envelope.encode().expect("small enough"), again: again::<E> }
+    let written = envelope.encode().expect("small enough");
+    Sample { kind: E::TYPE, former: E::FORMER, written, again: again::<E> }
 }
 
 fn again<E: Event>(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
@@ -241,8 +246,10 @@ fn events_are_encoded_as_they_are_on_file() {
 #[test]
 fn events_on_file_decode_and_encode_to_the_same_bytes() {
     for sample in samples() {
-        let golden = golden(sample.kind);
-        assert_eq!(text(&(sample.again)(&golden).unwrap()), text(&golden), "{}", sample.kind);
+        for kind in [sample.kind].into_iter().chain(sample.former) {
+            let golden = golden(kind);
+            assert_eq!(text(&(sample.again)(&golden).unwrap()), text(&golden), "{kind}");
+        }
     }
 }
 
@@ -252,7 +259,9 @@ fn every_file_belongs_to_an_event_and_every_event_has_a_file() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
-    let events = samples().iter().map(|sample| format!("{}.json", sample.kind)).collect();
+    let samples = samples();
+    let kinds = samples.iter().flat_map(|sample| [sample.kind].into_iter().chain(sample.former));
+    let events = kinds.map(|kind| format!("{kind}.json")).collect();
     assert_eq!(on_file, events);
 }
 
@@ -294,7 +303,8 @@ fn a_field_of_a_newer_version_is_ignored() {
 fn another_version_is_distinguished_from_unreadable_bytes() {
     for sample in samples() {
         let golden = golden(sample.kind);
-        let newer = text(&golden).replacen(".v1\"", ".v2\"", 1);
+        let (family, _) = sample.kind.rsplit_once('.').expect("a version");
+        let newer = text(&golden).replacen(sample.kind, &format!("{family}.v9"), 1);
         let refused = (sample.again)(newer.as_bytes()).unwrap_err();
         assert!(matches!(refused, DecodeError::UnknownVersion), "{}: {refused}", sample.kind);
         for broken in [&golden[..golden.len() / 2], b"", b"null", b"[]", b"{}"] {
@@ -302,6 +312,137 @@ fn another_version_is_distinguished_from_unreadable_bytes() {
             assert!(matches!(refused, DecodeError::Unreadable(_)), "{}: {refused}", sample.kind);
         }
     }
+}
+
+const SECRET: &[u8] = b"a secret of at least 32 bytes, for tests";
+
+fn keys_of(service: Service) -> Keys {
+    Keys::from_bundle(&derive_bundle(SECRET, None, service).unwrap()).unwrap()
+}
+
+fn recipient() -> Recipient {
+    Recipient { phone_number: "+989121234567".parse().unwrap(), user_id: None, profile: None }
+}
+
+fn message(request_id: Option<RequestId>) -> (SmsRequested, Text) {
+    let requested = SmsRequested {
+        message_id: id(0x03, 1),
+        request_id,
+        channel: Channel::Sms,
+        country: "IR".to_owned(),
+        not_after: at(300),
+        requested_at: Some(at(0)),
+        sealed: Sealed::none(),
+    };
+    let phone_number = "+989121234567".parse().unwrap();
+    (requested, Text { phone_number, text: "123456".to_owned(), of_deleted: false })
+}
+
+/// The event with one member of its data changed or added, for each member but the sealed one.
+fn tampered(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let document: Value = serde_json::from_slice(bytes).unwrap();
+    let others = [
+        ("channel", json!("voice")),
+        ("code_id", json!("019a0000-00ff-7000-8000-000000000002")),
+        ("country", json!("US")),
+        ("expires_at", json!(at(600))),
+        ("locale", json!("en")),
+        ("message_id", json!("019a0000-00ff-7000-8000-000000000003")),
+        ("not_after", json!(at(600))),
+        ("purpose", json!("phone_change")),
+        ("request_id", json!("019a0000-00ff-7000-8000-000000000001")),
+        ("requested_at", json!(at(1))),
+        ("of_tomorrow", json!(1)),
+    ];
+    let has = |name: &str| name == "of_tomorrow" || document["data"].get(name).is_some();
+    others
+        .into_iter()
+        .filter(|(name, _)| has(name))
+        .map(|(name, value)| {
+            let mut other = document.clone();
+            other["data"][name] = value;
+            (name.to_owned(), serde_json::to_vec(&other).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn f24_a_seal_covers_all_other_data_of_its_event() {
+    let (keys, clock) = (Keys::from_secret(SECRET, None), Clock::system());
+    let request = CodeRequest {
+        sealed: Sealed::none(),
+        ..code_request(Purpose::Login, Channel::Sms, Some("fa-IR"))
+    };
+    let sealed =
+        Envelope::<OtpRequested>::sealing(&keys, &clock, "gateway", None, request, &recipient());
+    let bytes = sealed.unwrap().encode().unwrap();
+    let opened = |bytes: &[u8]| Envelope::<OtpRequested>::decode(bytes).unwrap().recipient(&keys);
+    assert_eq!(opened(&bytes).unwrap().phone_number.expose(), "+989121234567");
+    let changed = tampered(&bytes);
+    assert_eq!(changed.len(), 9, "each member but the sealed one, and a new one");
+    for (name, other) in changed {
+        assert!(opened(&other).is_err(), "{name} was changed");
+    }
+    let other = text(&bytes).replace(OtpRequested::TYPE, UserSignedUp::TYPE);
+    let moved = Envelope::<UserSignedUp>::decode(other.as_bytes()).unwrap();
+    assert!(moved.recipient(&keys).is_err(), "it was moved to another type");
+    let older = text(&bytes).replace(OtpRequested::TYPE, OtpRequested::FORMER.unwrap());
+    assert!(opened(older.as_bytes()).is_err(), "its version was lowered");
+
+    let (requested, body) = message(Some(id(0x01, 1)));
+    let sealed =
+        Envelope::<SmsRequested>::sealing(&keys, &clock, "otp-worker", None, requested, &body);
+    let bytes = sealed.unwrap().encode().unwrap();
+    let opened = |bytes: &[u8]| Envelope::<SmsRequested>::decode(bytes).unwrap().text(&keys);
+    assert_eq!(opened(&bytes).unwrap().text, "123456");
+    let changed = tampered(&bytes);
+    assert_eq!(changed.len(), 7);
+    for (name, other) in changed {
+        assert!(opened(&other).is_err(), "{name} was changed");
+    }
+}
+
+#[test]
+fn f26_a_gateway_cannot_read_a_text_with_a_code_and_can_send_a_notice() {
+    let clock = Clock::system();
+    let [gateway, otp_worker, sms_worker] =
+        [Service::Gateway, Service::OtpWorker, Service::SmsWorker].map(keys_of);
+    let seal = |keys: &Keys, request| {
+        let (requested, body) = message(request);
+        Envelope::<SmsRequested>::sealing(keys, &clock, "x", None, requested, &body)
+    };
+    let code = seal(&otp_worker, Some(id(0x01, 1))).unwrap();
+    assert!(code.text(&gateway).is_err(), "a text with a code");
+    assert_eq!(code.text(&sms_worker).unwrap().text, "123456");
+    assert!(seal(&gateway, Some(id(0x01, 1))).is_err(), "nor can it forge one");
+    let notice = seal(&gateway, None).unwrap();
+    assert_eq!(notice.text(&sms_worker).unwrap().text, "123456");
+    assert!(notice.text(&otp_worker).is_err());
+}
+
+/// What a service of the release before has published is still in the queues when this one starts.
+#[test]
+fn events_of_the_former_version_are_still_opened() {
+    let keys = Keys::from_secret(SECRET, None);
+    let event: EventId = id(0xe0, 1);
+    let (request, until) = (id::<RequestId>(0x01, 1).to_string(), at(300).to_string());
+    let bound = ["otp.requested.v1", &event.to_string(), &request, &until];
+    let sealed = keys.event.seal(&recipient(), &bound).unwrap();
+    let request =
+        CodeRequest { sealed, ..code_request(Purpose::Login, Channel::Sms, Some("fa-IR")) };
+    let mut envelope = Envelope::with_id(event, at(1), "gateway", None, OtpRequested(request));
+    envelope.kind = "otp.requested.v1".to_owned();
+    let read = Envelope::<OtpRequested>::decode(&envelope.encode().unwrap()).unwrap();
+    assert_eq!(read.recipient(&keys).unwrap().phone_number.expose(), "+989121234567");
+
+    let (mut requested, body) = message(None);
+    let message = requested.message_id.to_string();
+    let bound = ["sms.requested.v1", &event.to_string(), &message, "", &until];
+    requested.sealed = keys.event.seal(&body, &bound).unwrap();
+    let mut envelope = Envelope::with_id(event, at(1), "gateway", None, requested);
+    envelope.kind = "sms.requested.v1".to_owned();
+    let read = Envelope::<SmsRequested>::decode(&envelope.encode().unwrap()).unwrap();
+    assert_eq!(read.text(&keys).unwrap().text, "123456");
 }
 
 #[test]

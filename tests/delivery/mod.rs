@@ -16,8 +16,9 @@ use std::sync::Arc;
 use bus::Bus;
 use domain::clock::Clock;
 use domain::event::{Envelope, SmsRequested, Text};
-use domain::ids::{EventId, MessageId, RequestId};
+use domain::ids::{MessageId, RequestId};
 use domain::keys::Keys;
+use domain::seal::Sealed;
 use domain::vocabulary::Channel;
 use fake_twilio::{Call, Fake};
 use service::connections::Connections;
@@ -74,7 +75,7 @@ fn job(
     text: &str,
     secs: i64,
 ) -> Envelope<SmsRequested> {
-    let (event, now) = (EventId::new(clock), clock.now());
+    let now = clock.now();
     let message = MessageId::of_request(request.unwrap_or_else(|| RequestId::new(clock)));
     let not_after = now.plus_secs(secs);
     let phone_number = phone.parse().unwrap();
@@ -86,9 +87,9 @@ fn job(
         country: "IR".to_owned(),
         not_after,
         requested_at: request.map(|_| now),
-        sealed: SmsRequested::seal(&keys.event, event, message, request, not_after, &text).unwrap(),
+        sealed: Sealed::none(),
     };
-    Envelope::with_id(event, now, "test", None, data)
+    Envelope::<SmsRequested>::sealing(keys, clock, "test", None, data, &text).unwrap()
 }
 
 /// Returns the code in a text.

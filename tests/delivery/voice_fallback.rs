@@ -7,11 +7,11 @@ use std::time::Duration;
 use bus::{Consumer, Queue, Settlement};
 use config::{Config, Role};
 use domain::event::{
-    CodeRequest, Envelope, Event as _, OtpRequested, OtpTexted, Recipient, SmsRequested, Text,
+    CodeRequest, Envelope, OtpRequested, OtpTexted, Recipient, SmsRequested, Text,
 };
-use domain::ids::{CodeId, EventId, MessageId, RequestId};
+use domain::ids::{CodeId, MessageId, RequestId};
 use domain::phone::Phone;
-use domain::timestamp::Timestamp;
+use domain::seal::Sealed;
 use domain::vocabulary::{Channel, Limit, Purpose, Reason, Status};
 use guard::Destination;
 use service::connections::Connections;
@@ -112,13 +112,7 @@ impl RunningOtpWorker {
                     country: parsed.region().to_owned(),
                     requested_at: now,
                     expires_at,
-                    sealed: self.seal(
-                        OtpRequested::TYPE,
-                        EventId::new(clock),
-                        request_id,
-                        expires_at,
-                        &recipient,
-                    ),
+                    sealed: Sealed::none(),
                 };
                 Ok(Requested { code_request, recipient })
             }
@@ -127,31 +121,13 @@ impl RunningOtpWorker {
         }
     }
 
-    fn seal(
-        &self,
-        kind: &str,
-        event: EventId,
-        request: RequestId,
-        expires_at: Timestamp,
-        recipient: &Recipient,
-    ) -> domain::seal::Sealed<Recipient> {
-        CodeRequest::seal(&self.engines.keys.event, kind, event, request, expires_at, recipient)
-            .unwrap()
-    }
-
     /// Publishes an event about the request, built by `of`.
     async fn publish<E: domain::event::CarriesCodeRequest>(&self, asked: &Requested) {
-        let (clock, code_request) = (&self.engines.clock, &asked.code_request);
-        let event = EventId::new(clock);
-        let sealed = self.seal(
-            E::TYPE,
-            event,
-            code_request.request_id,
-            code_request.expires_at,
-            &asked.recipient,
-        );
-        let data = E::of(CodeRequest { sealed, ..code_request.clone() });
-        let envelope = Envelope::with_id(event, clock.now(), "test", None, data);
+        let (keys, clock) = (&self.engines.keys, &self.engines.clock);
+        let Requested { code_request, recipient } = asked;
+        let request = code_request.clone();
+        let envelope =
+            Envelope::<E>::sealing(keys, clock, "test", None, request, recipient).unwrap();
         self.engines.bus.publish(&envelope).await.unwrap();
     }
 
@@ -168,7 +144,7 @@ impl RunningOtpWorker {
         let next = tokio::time::timeout(PATIENCE, self.jobs.next()).await.expect("no job in time");
         let message = next.unwrap();
         let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
-        let Text { phone_number, text, .. } = envelope.text(&self.engines.keys.event).unwrap();
+        let Text { phone_number, text, .. } = envelope.text(&self.engines.keys).unwrap();
         message.settle(Settlement::Ack).await.unwrap();
         let digits: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
         let data = envelope.data;
@@ -199,7 +175,7 @@ impl RunningOtpWorker {
         let mut left = Vec::new();
         while let Ok(Some(message)) = tokio::time::timeout(QUIET, self.jobs.next()).await {
             let envelope = Envelope::<SmsRequested>::decode(&message.bytes).unwrap();
-            let text = envelope.text(&self.engines.keys.event).unwrap();
+            let text = envelope.text(&self.engines.keys).unwrap();
             let (channel, message) = (envelope.data.channel, envelope.data.message_id);
             let phone = text.phone_number.expose().to_owned();
             left.push(Job { phone, channel, digits: String::new(), message });

@@ -4,9 +4,10 @@
 use super::outbox::{Prepared, new_id};
 use domain::clock::Clock;
 use domain::event::{Envelope, SmsRequested, Text};
-use domain::ids::{EventId, MessageId, UserId};
+use domain::ids::{MessageId, UserId};
 use domain::keys::Keys;
 use domain::phone::Phone;
+use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
 use sql::{Work, args};
@@ -28,21 +29,21 @@ pub fn prepare(
     text: String,
     of_deleted: bool,
 ) -> anyhow::Result<Prepared> {
-    let (event_id, message_id) = (EventId::new(clock), MessageId::new(clock));
     // By the store's time, which sms-worker uses too.
     let not_after = clock.now().plus_secs(LIFE_SECS);
     let text = Text { phone_number: to.e164().clone(), text, of_deleted };
-    let sealed = SmsRequested::seal(&keys.event, event_id, message_id, None, not_after, &text)?;
     let requested = SmsRequested {
-        message_id,
+        message_id: MessageId::new(clock),
         request_id: None,
         channel: Channel::Sms,
         country: to.region().to_owned(),
         not_after,
         requested_at: None,
-        sealed,
+        sealed: Sealed::none(),
     };
-    Prepared::new(&Envelope::with_id(event_id, clock.now(), "gateway", None, requested))
+    Prepared::new(&Envelope::<SmsRequested>::sealing(
+        keys, clock, "gateway", None, requested, &text,
+    )?)
 }
 
 /// Writes a notice, unless the account had its three of the day. The caller holds the lock of the account's row.

@@ -8,7 +8,7 @@ use uuid::{Builder, Uuid};
 
 use super::Outbox;
 use domain::engine_error::EngineError;
-use domain::event::{Envelope, Event, SmsRequested, UserDeleted};
+use domain::event::{Envelope, Event, UserDeleted};
 use domain::ids::{EventId, UserId};
 use domain::rng;
 use domain::timestamp::Timestamp;
@@ -76,8 +76,9 @@ impl Prepared {
 /// Removes the messages to a user that the broker has not taken yet: sent later, they would put the user's number back
 /// into the ledger of deliveries.
 pub(super) async fn take_back_texts(work: &mut Work, user: UserId) -> Result<(), sqlx::Error> {
-    let sql = "DELETE FROM outbox WHERE user_id = $1 AND kind = $2 AND published_at IS NULL";
-    work.run(sql, args![user, SmsRequested::TYPE]).await.map(drop)
+    let sql = "DELETE FROM outbox WHERE user_id = $1 AND kind LIKE $2 AND published_at IS NULL";
+    // Of any version: a gateway of the version before may have written it.
+    work.run(sql, args![user, "sms.requested.%"]).await.map(drop)
 }
 
 /// The id of an event or of a block: a UUIDv7 of the caller's time.

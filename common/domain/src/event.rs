@@ -3,11 +3,16 @@
 //! An event's type is both its routing key and its schema version. A breaking change adds a new type and never edits
 //! the old one: old messages survive a deployment. `tests/golden/` holds the bytes of each event.
 
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::clock::Clock;
 use crate::ids::{AttemptId, CodeId, EventId, MessageId, RequestId, SessionId, UserId};
+use crate::keys::Keys;
 use crate::phone::E164;
 use crate::seal::{Seal, Sealed};
 use crate::timestamp::Timestamp;
@@ -24,13 +29,16 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     const TYPE: &'static str;
     /// Whether one of Latchkey's own queues must receive it. Other events may have no subscriber.
     const ADDRESSED: bool;
+    /// The version before, which is read for one release and no longer published (contract, ruling 52).
+    const FORMER: Option<&'static str> = None;
 }
 
 macro_rules! event {
-    ($name:ty, $type:literal, addressed: $addressed:literal) => {
+    ($name:ty, $type:literal, addressed: $addressed:literal $(, former: $former:literal)?) => {
         impl Event for $name {
             const TYPE: &'static str = $type;
             const ADDRESSED: bool = $addressed;
+            $(const FORMER: Option<&'static str> = Some($former);)?
         }
     };
 }
@@ -50,6 +58,10 @@ pub struct Envelope<E> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     pub data: E,
+    /// The members of `data` as they arrived, also those that this version does not know: a seal covers them all. Empty
+    /// in an event that was made here.
+    #[serde(skip)]
+    received: Map<String, Value>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -96,6 +108,7 @@ impl<E: Event> Envelope<E> {
             datacontenttype: JsonType::Json,
             traceparent,
             data,
+            received: Map::new(),
         }
     }
 
@@ -112,12 +125,16 @@ impl<E: Event> Envelope<E> {
         Ok(bytes)
     }
 
-    /// Decodes an event of this type. Unknown fields are ignored: a newer producer may add some.
+    /// Decodes an event of this type, or of its former version. Unknown fields are ignored: a newer producer may add some.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         #[derive(Deserialize)]
         struct Kind {
             #[serde(rename = "type")]
             kind: String,
+        }
+        #[derive(Deserialize)]
+        struct Data {
+            data: Map<String, Value>,
         }
         // serde's errors can quote the input, which may hold anything, so only the position is reported.
         let unreadable = |e: &serde_json::Error| {
@@ -129,11 +146,42 @@ impl<E: Event> Envelope<E> {
             ))
         };
         let Kind { kind } = serde_json::from_slice(bytes).map_err(|e| unreadable(&e))?;
-        if kind != E::TYPE {
+        if kind != E::TYPE && Some(kind.as_str()) != E::FORMER {
             return Err(DecodeError::UnknownVersion);
         }
-        serde_json::from_slice(bytes).map_err(|e| unreadable(&e))
+        let mut event: Self = serde_json::from_slice(bytes).map_err(|e| unreadable(&e))?;
+        if E::FORMER.is_some() {
+            let Data { data } = serde_json::from_slice(bytes).map_err(|e| unreadable(&e))?;
+            event.received = data;
+        }
+        Ok(event)
     }
+
+    fn is_former(&self) -> bool {
+        self.kind != E::TYPE
+    }
+
+    /// What the seal of this event covers.
+    fn covered(&self) -> anyhow::Result<Vec<String>> {
+        if self.received.is_empty() {
+            return covered(E::TYPE, self.id, &self.data);
+        }
+        Ok(covered_members(E::TYPE, self.id, &self.received))
+    }
+}
+
+/// What the seal of an event covers: its type, its id, and every other member of its data, by name (contract, ruling
+/// 52). So whoever may write to the broker cannot change any of it.
+fn covered(kind: &str, event: EventId, data: &impl Serialize) -> anyhow::Result<Vec<String>> {
+    let data = serde_json::to_value(data).context("encode the data that a seal covers")?;
+    let members = data.as_object().context("an event's data is an object")?;
+    Ok(covered_members(kind, event, members))
+}
+
+fn covered_members(kind: &str, event: EventId, members: &Map<String, Value>) -> Vec<String> {
+    let others: BTreeMap<_, _> = members.iter().filter(|(name, _)| *name != "sealed").collect();
+    let members = others.into_iter().flat_map(|(name, value)| [name.clone(), value.to_string()]);
+    [kind.to_owned(), event.to_string()].into_iter().chain(members).collect()
 }
 
 // ---- codes
@@ -174,23 +222,6 @@ pub struct CodeRequest {
     pub sealed: Sealed<Recipient>,
 }
 
-impl CodeRequest {
-    /// Seals the recipient for this request in this event.
-    pub fn seal(
-        seal: &Seal,
-        kind: &str,
-        event: EventId,
-        request: RequestId,
-        expires_at: Timestamp,
-        recipient: &Recipient,
-    ) -> anyhow::Result<Sealed<Recipient>> {
-        seal.seal(
-            recipient,
-            &[kind, &event.to_string(), &request.to_string(), &expires_at.to_string()],
-        )
-    }
-}
-
 /// The common interface of the events that carry a code request.
 pub trait CarriesCodeRequest: Event {
     fn of(code_request: CodeRequest) -> Self;
@@ -198,12 +229,12 @@ pub trait CarriesCodeRequest: Event {
 }
 
 macro_rules! code_request_event {
-    ($(#[$doc:meta])+ $name:ident, $type:literal) => {
+    ($(#[$doc:meta])+ $name:ident, $type:literal, former: $former:literal) => {
         $(#[$doc])+
         #[derive(Clone, Debug, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub CodeRequest);
-        event!($name, $type, addressed: true);
+        event!($name, $type, addressed: true, former: $former);
 
         impl CarriesCodeRequest for $name {
             fn of(code_request: CodeRequest) -> Self {
@@ -219,32 +250,50 @@ macro_rules! code_request_event {
 
 code_request_event!(
     /// `POST /v1/otp` or a change of phone was accepted.
-    OtpRequested, "otp.requested.v1"
+    OtpRequested, "otp.requested.v2", former: "otp.requested.v1"
 );
 code_request_event!(
     /// `POST /v1/signup` was accepted: a code request whose sealed part carries the profile.
-    UserSignedUp, "user.signed_up.v1"
+    UserSignedUp, "user.signed_up.v2", former: "user.signed_up.v1"
 );
 code_request_event!(
     /// A code was passed on as a message: a request whose channel is `sms`. Published only if the voice fallback is on;
     /// the event waits in the broker until the call is due.
-    OtpTexted, "otp.texted.v1"
+    OtpTexted, "otp.texted.v2", former: "otp.texted.v1"
 );
 
 impl<E: CarriesCodeRequest> Envelope<E> {
+    /// Puts a code request into a new event, and seals its recipient there.
+    ///
+    /// # Errors
+    /// If this service has no key for code requests.
+    pub fn sealing(
+        keys: &Keys,
+        clock: &Clock,
+        source: &'static str,
+        traceparent: Option<String>,
+        mut code_request: CodeRequest,
+        recipient: &Recipient,
+    ) -> anyhow::Result<Self> {
+        let id = EventId::new(clock);
+        let bound = covered(E::TYPE, id, &code_request)?;
+        code_request.sealed = keys.code_requests()?.seal(recipient, &bound)?;
+        Ok(Self::with_id(id, clock.now(), source, traceparent, E::of(code_request)))
+    }
+
     /// Opens the sealed part.
     ///
     /// # Errors
-    /// If it was forged, moved from another event or prolonged.
-    pub fn recipient(&self, seal: &Seal) -> anyhow::Result<Recipient> {
+    /// If it was forged or moved from another event, or any other data of the event was changed.
+    pub fn recipient(&self, keys: &Keys) -> anyhow::Result<Recipient> {
         let code_request = self.data.code_request();
-        let bound = [
-            E::TYPE,
-            &self.id.to_string(),
-            &code_request.request_id.to_string(),
-            &code_request.expires_at.to_string(),
-        ];
-        seal.open(&code_request.sealed, &bound)
+        if self.is_former() {
+            let (request, expires_at) = (code_request.request_id, code_request.expires_at);
+            let bound =
+                [&self.kind, &self.id.to_string(), &request.to_string(), &expires_at.to_string()];
+            return keys.event.open(&code_request.sealed, &bound);
+        }
+        keys.code_requests()?.open(&code_request.sealed, &self.covered()?)
     }
 }
 
@@ -287,47 +336,48 @@ pub struct SmsRequested {
     pub requested_at: Option<Timestamp>,
     pub sealed: Sealed<Text>,
 }
-event!(SmsRequested, "sms.requested.v1", addressed: true);
+event!(SmsRequested, "sms.requested.v2", addressed: true, former: "sms.requested.v1");
 
 impl SmsRequested {
-    fn bound(
-        event: EventId,
-        message: MessageId,
-        request: Option<RequestId>,
-        not_after: Timestamp,
-    ) -> [String; 5] {
-        let request = request.map_or_else(String::new, |id| id.to_string());
-        [
-            Self::TYPE.to_owned(),
-            event.to_string(),
-            message.to_string(),
-            request,
-            not_after.to_string(),
-        ]
-    }
-
-    /// Seals the text for this message in this event.
-    pub fn seal(
-        seal: &Seal,
-        event: EventId,
-        message: MessageId,
-        request: Option<RequestId>,
-        not_after: Timestamp,
-        text: &Text,
-    ) -> anyhow::Result<Sealed<Text>> {
-        seal.seal(text, &Self::bound(event, message, request, not_after))
+    /// The seal of its text. A message that no client requested is a notice: the gateway seals those, and cannot read a
+    /// text with a code.
+    fn seal<'k>(&self, keys: &'k Keys) -> anyhow::Result<&'k Seal> {
+        if self.request_id.is_some() { keys.texts() } else { keys.notices() }
     }
 }
 
 impl Envelope<SmsRequested> {
+    /// Puts a message into a new event, and seals its text there.
+    ///
+    /// # Errors
+    /// If this service has no key for such texts.
+    pub fn sealing(
+        keys: &Keys,
+        clock: &Clock,
+        source: &'static str,
+        traceparent: Option<String>,
+        mut requested: SmsRequested,
+        text: &Text,
+    ) -> anyhow::Result<Self> {
+        let id = EventId::new(clock);
+        let bound = covered(SmsRequested::TYPE, id, &requested)?;
+        requested.sealed = requested.seal(keys)?.seal(text, &bound)?;
+        Ok(Self::with_id(id, clock.now(), source, traceparent, requested))
+    }
+
     /// Opens the sealed part.
     ///
     /// # Errors
-    /// If it was forged, moved from another event or prolonged.
-    pub fn text(&self, seal: &Seal) -> anyhow::Result<Text> {
+    /// If it was forged or moved from another event, or any other data of the event was changed.
+    pub fn text(&self, keys: &Keys) -> anyhow::Result<Text> {
         let data = &self.data;
-        let bound = SmsRequested::bound(self.id, data.message_id, data.request_id, data.not_after);
-        seal.open(&data.sealed, &bound)
+        if self.is_former() {
+            let request = data.request_id.map_or_else(String::new, |id| id.to_string());
+            let (message, not_after) = (data.message_id.to_string(), data.not_after.to_string());
+            let bound = [self.kind.clone(), self.id.to_string(), message, request, not_after];
+            return keys.event.open(&data.sealed, &bound);
+        }
+        data.seal(keys)?.open(&data.sealed, &self.covered()?)
     }
 }
 
@@ -354,7 +404,7 @@ pub struct SmsReceipt {
     pub provider: String,
     pub attempt_id: AttemptId,
     /// The provider's own fields.
-    pub fields: std::collections::BTreeMap<String, String>,
+    pub fields: BTreeMap<String, String>,
 }
 event!(SmsReceipt, "sms.receipt.v1", addressed: true);
 

@@ -29,9 +29,19 @@ impl Service {
     /// Returns the uses whose keys this service gets.
     const fn uses(self) -> &'static [Use] {
         match self {
-            Self::Gateway => &[Use::Event, Use::Index, Use::Pepper, Use::Refresh, Use::Device],
-            Self::OtpWorker => &[Use::Event, Use::Index, Use::Pepper, Use::Code],
-            Self::SmsWorker => &[Use::Event, Use::Index],
+            Self::Gateway => &[
+                Use::Event,
+                Use::CodeRequest,
+                Use::Notice,
+                Use::Index,
+                Use::Pepper,
+                Use::Refresh,
+                Use::Device,
+            ],
+            Self::OtpWorker => {
+                &[Use::Event, Use::CodeRequest, Use::Text, Use::Index, Use::Pepper, Use::Code]
+            }
+            Self::SmsWorker => &[Use::Event, Use::Text, Use::Notice, Use::Index],
         }
     }
 }
@@ -41,8 +51,15 @@ string_enum! {
     #[derive(PartialOrd, Ord, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     enum Use {
-        /// Seals parts of events, and the inbox.
+        /// Seals what two services keep for each other: profiles, the inbox. Until the next release also opens events of
+        /// the version before.
         Event = "latchkey/1/event",
+        /// Seals code requests: from the gateway to otp-worker.
+        CodeRequest = "latchkey/2/code-request",
+        /// Seals texts with a code: from otp-worker to sms-worker.
+        Text = "latchkey/2/text",
+        /// Seals notices to an account's owner: from the gateway to sms-worker.
+        Notice = "latchkey/2/notice",
         /// Indexes phones in stores, so that a dump cannot be turned back into numbers.
         Index = "latchkey/1/index",
         /// Hashes codes.
@@ -121,6 +138,9 @@ pub struct Rotating {
 #[derive(Debug)]
 pub struct Keys {
     pub event: Seal,
+    code_request: Option<Seal>,
+    text: Option<Seal>,
+    notice: Option<Seal>,
     index: Rotating,
     pepper: Option<MacKey>,
     code: Option<Seal>,
@@ -217,6 +237,9 @@ impl Keys {
         };
         Ok(Self {
             event: seal(Use::Event).context("the event key is missing")?,
+            code_request: seal(Use::CodeRequest),
+            text: seal(Use::Text),
+            notice: seal(Use::Notice),
             index: rotating(Use::Index).context("the index key is missing")?,
             pepper: now.get(&Use::Pepper).map(MacKey::new),
             code: seal(Use::Code),
@@ -250,6 +273,21 @@ impl Keys {
         ])))
     }
 
+    /// The seal of code requests on the broker.
+    pub fn code_requests(&self) -> anyhow::Result<&Seal> {
+        self.code_request.as_ref().context("this service has no key for code requests")
+    }
+
+    /// The seal of texts with a code on the broker.
+    pub fn texts(&self) -> anyhow::Result<&Seal> {
+        self.text.as_ref().context("this service has no key for texts")
+    }
+
+    /// The seal of notices on the broker.
+    pub fn notices(&self) -> anyhow::Result<&Seal> {
+        self.notice.as_ref().context("this service has no key for notices")
+    }
+
     pub fn code(&self) -> anyhow::Result<&Seal> {
         self.code.as_ref().context("this service has no code key")
     }
@@ -270,13 +308,20 @@ impl Keys {
         for of in service.uses() {
             let here = match of {
                 Use::Event | Use::Index => true,
+                Use::CodeRequest => self.code_request.is_some(),
+                Use::Text => self.text.is_some(),
+                Use::Notice => self.notice.is_some(),
                 Use::Pepper => self.pepper.is_some(),
                 Use::Code => self.code.is_some(),
                 Use::Refresh => self.refresh.is_some(),
                 Use::Device => self.device.is_some(),
             };
             if !here {
-                bail!("the bundle is not for {}: its {of:?} key is missing", service.as_str());
+                let service = service.as_str();
+                bail!(
+                    "the bundle is not for {service}, or of an earlier release: its {of:?} key is missing; \
+                     `latchkey keys derive {service}` prints the one of this release"
+                );
             }
         }
         Ok(())
@@ -322,6 +367,14 @@ mod tests {
             assert_eq!(keys.pepper.is_some(), service != Service::SmsWorker, "{service:?} pepper");
             assert_eq!(keys.code.is_some(), service == Service::OtpWorker, "{service:?} code");
             assert_eq!(keys.refresh.is_some(), service == Service::Gateway, "{service:?} refresh");
+            let seals =
+                (keys.code_requests().is_ok(), keys.texts().is_ok(), keys.notices().is_ok());
+            let expected = match service {
+                Service::Gateway => (true, false, true),
+                Service::OtpWorker => (true, true, false),
+                Service::SmsWorker => (false, true, true),
+            };
+            assert_eq!(seals, expected, "f26: the gateway reads no text with a code");
         }
         let sms = Keys::from_bundle(&derive_bundle(SECRET, None, Service::SmsWorker)?)?;
         assert!(sms.check_for(Service::Gateway).is_err());

@@ -29,6 +29,11 @@ impl<T> Sealed<T> {
         &self.text
     }
 
+    /// The place of a sealed value that is not sealed yet: no key opens it.
+    pub fn none() -> Self {
+        Self::from_text(String::new())
+    }
+
     /// Wraps a text from a store. Opening it checks that it is intact.
     pub fn from_text(text: String) -> Self {
         Self { text, of: PhantomData }

@@ -7,10 +7,11 @@ use axum::response::{IntoResponse as _, Response};
 use bus::PublishError;
 use config::UnknownPhone;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Profile, Recipient};
-use domain::ids::{CodeId, EventId, RequestId, UserId};
+use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::PhoneKey;
 use domain::limits::Limits;
 use domain::phone::{E164, Phone};
+use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, PumpingGuard};
 use serde::Serialize;
@@ -204,7 +205,6 @@ fn seal<E: CarriesCodeRequest>(
     wanted: &NewCodeRequest,
     first: &Admitted,
 ) -> anyhow::Result<Envelope<E>> {
-    let event_id = EventId::new(&app.engines.clock);
     let recipient = Recipient {
         phone_number: wanted.phone.e164().clone(),
         user_id: match wanted.scope {
@@ -213,7 +213,6 @@ fn seal<E: CarriesCodeRequest>(
         },
         profile: wanted.profile.clone(),
     };
-    let seal = &app.engines.keys.event;
     let code_request = CodeRequest {
         request_id: first.request_id,
         code_id: first.code_id,
@@ -223,22 +222,11 @@ fn seal<E: CarriesCodeRequest>(
         country: wanted.phone.region().to_owned(),
         requested_at: first.now,
         expires_at: first.expires_at,
-        sealed: CodeRequest::seal(
-            seal,
-            E::TYPE,
-            event_id,
-            first.request_id,
-            first.expires_at,
-            &recipient,
-        )?,
+        sealed: Sealed::none(),
     };
-    Ok(Envelope::with_id(
-        event_id,
-        app.engines.clock.now(),
-        "gateway",
-        caller.traceparent.clone(),
-        E::of(code_request),
-    ))
+    let (engines, trace) = (&app.engines, caller.traceparent.clone());
+    let (keys, clock) = (&engines.keys, &engines.clock);
+    Envelope::<E>::sealing(keys, clock, "gateway", trace, code_request, &recipient)
 }
 
 fn accepted(app: &App, phone: &Phone, first: &Admitted) -> Response {

@@ -98,9 +98,8 @@ impl SendSms {
         if is_for_nobody(&event.data) {
             return Ok(());
         }
-        let text = event
-            .text(&self.keys.event)
-            .map_err(|cause| Failure::Permanent("sealed_text", cause))?;
+        let text =
+            event.text(&self.keys).map_err(|cause| Failure::Permanent("sealed_text", cause))?;
         let job = self.job(event, &text);
         let moved = if self.is_late(&job) || self.is_wanted(&job.message).await? {
             self.deliver(&job).await?
