@@ -213,7 +213,7 @@ async fn a_page_may_send_and_read_the_headers_that_the_api_uses() {
             .eq(sent.split(' '))
     );
     let (answer, _) = send(settings(), with_origin("POST", listed)).await;
-    let read = "date retry-after www-authenticate x-request-id";
+    let read = "date dpop-nonce retry-after www-authenticate x-request-id";
     assert!(
         names(&answer, "access-control-expose-headers")
             .iter()
