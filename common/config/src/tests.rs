@@ -154,6 +154,8 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("LATCHKEY_JWT_KEYS_DIR", "/nonexistent/keys", &[]),
     ("LATCHKEY_JWT_ACTIVE_KID", "../../etc/passwd", &[]),
     ("LATCHKEY_REFRESH_MAX_SECS", "3600", &[("LATCHKEY_REFRESH_IDLE_SECS", "3601")]),
+    ("LATCHKEY_DPOP_NONCE", "maybe", &[]),
+    ("LATCHKEY_NOTICES", "maybe", &[]),
     ("LATCHKEY_OTP_LENGTH", "six", &[]),
     ("LATCHKEY_OTP_LENGTH", "+6", &[]),
     ("LATCHKEY_OTP_LENGTH", "6.0", &[]),
@@ -303,7 +305,7 @@ fn without_settings_it_is_the_embedded_development_of_the_contract() {
     assert_eq!((otp.length, otp.ttl_secs, otp.attempts), (6, 300, 5));
     assert_eq!((otp.max_failures, otp.failure_reset_secs), (100, 86_400));
     let limits: Vec<_> = config.shown_limits().iter().map(|limit| limit.value).collect();
-    let expected = [30, 5, 10, 20, 0, 0, 0, 0, 0, 30, 100].map(Some);
+    let expected = [30, 5, 10, 20, 0, 0, 0, 0, 0, 30, 30, 100].map(Some);
     assert_eq!(limits, [&expected[..], &[None]].concat());
     assert_eq!((config.countries, config.default_region), (None, None));
     assert_eq!(config.sms.routes.default, [ProviderName::Inbox]);
