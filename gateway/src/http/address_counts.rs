@@ -18,7 +18,9 @@ impl AddressCounts {
             self.0.get(range).copied().unwrap_or_default() < most
         });
         if has_room {
-            ranges.into_iter().for_each(|(range, _)| *self.0.entry(range).or_default() += 1);
+            for (range, _) in ranges {
+                *self.0.entry(range).or_default() += 1;
+            }
         }
         has_room
     }
