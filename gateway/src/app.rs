@@ -11,7 +11,9 @@ use passwords::Passwords;
 use secrecy::ExposeSecret as _;
 use service::blocklist::Blocklist;
 use service::connections::Connections;
-use store::{AddressLimit, Codes, Inbox, Limits, PhoneChanges, ReplayGuard, Statuses};
+use store::{
+    AddressLimit, Codes, Inbox, Limits, LoginAddresses, PhoneChanges, ReplayGuard, Statuses,
+};
 use texts::Texts;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,9 @@ use crate::http::layers;
 use crate::http::stream_limits::Streams;
 use crate::tokens::key_ring::TokenKeys;
 use crate::tokens::pair::{self, Grant, TokenPair, Tokens};
+
+/// The phones at which attempts from a /24 or /48 may fail in ten minutes (contract, ruling 41).
+const FAILED_PHONES: u64 = 50;
 
 /// The state that every route uses. Cheap to clone.
 #[derive(Clone)]
@@ -82,6 +87,17 @@ impl App {
             AddressLimit { key: self.engines.keys.index("ip", &format!("{range} {most}")), most }
         });
         counted.collect()
+    }
+
+    /// Where a login by an address counts (contract, rulings 35 and 41). Without the limit of the address nothing waits.
+    pub(crate) fn login_addresses(&self, ip: ClientIp) -> LoginAddresses {
+        let limit = self.config.limits.logins_per_ip_minute;
+        let ranges = ip.failure_ranges().into_iter().filter(|_| limit > 0);
+        let failures = ranges.map(|(range, times)| {
+            let key = self.engines.keys.index("failures", &range);
+            AddressLimit { key, most: FAILED_PHONES.saturating_mul(times) }
+        });
+        LoginAddresses { logins: self.addresses(ip, limit), failures: failures.collect() }
     }
 
     /// Issues a session's tokens. A refresh is not a new sign-in: `auth_time` stays the session's start.

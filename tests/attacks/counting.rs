@@ -1,11 +1,14 @@
 //! Code checks one after the other: counted per phone and per address, through every endpoint.
 
+use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::json;
 
 use super::guessing::{attempt, spent_until_its_expiry};
+use super::pumping::{counted, metrics_of_gateways};
 use super::{both, system};
 use testkit::both_sides;
+use testkit::eventually;
 use testkit::http::{Answer, Api, new_phone, wrong};
 use testkit::system::Side;
 
@@ -13,6 +16,7 @@ both_sides!(
     p4_counting_through_the_codes_on_one_connection_finds_nothing,
     p4_attempts_at_a_phone_change_are_counted_across_sessions_and_gateways,
     p4_logins_from_one_address_are_limited_across_phones_endpoints_and_gateways,
+    f12_guessing_at_many_phones_makes_the_network_wait_and_is_reported,
 );
 
 async fn p4_counting_through_the_codes_on_one_connection_finds_nothing(side: Side) {
@@ -102,6 +106,48 @@ async fn p4_logins_from_one_address_are_limited_across_phones_endpoints_and_gate
     }
     // Code requests do not count as logins.
     apis[1].otp(&new_phone()).await.expect(202);
+}
+
+async fn f12_guessing_at_many_phones_makes_the_network_wait_and_is_reported(side: Side) {
+    let settings = [
+        ("LATCHKEY_LOGINS_PER_IP_MINUTE", "1000000"),
+        ("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32"),
+    ];
+    let system = system(side, &settings).await;
+    let apis = both(&system);
+    let (phone, device) = (new_phone(), new_phone());
+    apis[0].sign_in(&device).await;
+    let code = apis[0].fresh_code(&phone).await;
+    let from = async |n: usize, address: &str, phone: &str, code: &str| {
+        let body = json!({ "phone_number": phone, "otp": code });
+        apis[n % 2].post_with("/v1/login", body, &[("x-forwarded-for", address)]).await
+    };
+    // Each attempt is at another phone and comes from another address of one network.
+    for n in 0..51 {
+        let address = format!("198.51.100.{n}");
+        from(n, &address, &new_phone(), "000000").await.problem(401, "otp_incorrect");
+    }
+    for n in 0..2 {
+        let refused = from(n, "198.51.100.99", &phone, &code).await;
+        let refused = refused.problem(429, "too_many_requests");
+        assert_eq!(refused["limit"], "logins_ip");
+        assert!((1..=60).contains(&refused["retry_after"].as_u64().unwrap()));
+    }
+    from(0, "198.51.101.99", &phone, &code).await.expect(200);
+    // Spread over networks the attempts are served, and reported.
+    let attempts = (0..449).map(|n| {
+        let from = &from;
+        async move {
+            let address = format!("10.{}.{}.1", n / 200, n % 200);
+            from(n, &address, &new_phone(), "000000").await.problem(401, "otp_incorrect");
+        }
+    });
+    futures::stream::iter(attempts).buffer_unordered(16).collect::<Vec<()>>().await;
+    eventually("the report", testkit::PATIENCE, async || {
+        let seen = metrics_of_gateways(&system).await;
+        (counted(&seen, "latchkey_attempts_suspicious_total") == 1).then_some(())
+    })
+    .await;
 }
 
 mod on_the_engines {

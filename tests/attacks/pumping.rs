@@ -128,7 +128,7 @@ async fn f11_a_block_does_not_shut_out_those_who_signed_in_before(side: Side) {
     assert!(refused(json!({ "phone_number": owner, "device_token": device })).await);
 }
 
-async fn metrics_of_gateways(system: &System) -> String {
+pub(super) async fn metrics_of_gateways(system: &System) -> String {
     let mut seen = String::new();
     for process in system.processes.iter().filter(|process| process.url.is_some()) {
         let answer = Api::new(&process.ops_url).get("/metrics").await.expect(200);
@@ -138,7 +138,7 @@ async fn metrics_of_gateways(system: &System) -> String {
 }
 
 /// The sum of a counter over its labels and all gateways.
-fn counted(seen: &str, name: &str) -> usize {
+pub(super) fn counted(seen: &str, name: &str) -> usize {
     let lines = seen.lines().filter(|line| line.starts_with(name));
     lines.filter_map(|line| line.split(' ').next_back()?.parse::<usize>().ok()).sum()
 }

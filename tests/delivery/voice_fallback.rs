@@ -27,13 +27,13 @@ use testkit::folder::Folder;
 /// service: only a service that stood still for half a minute would find a code expired.
 const STEP: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(250);
-const TTL_MS: i64 = 300_000;
+pub(super) const TTL_MS: i64 = 300_000;
 
 /// A running otp-worker; the test plays the gateway before it and sms-worker behind it.
-struct RunningOtpWorker {
-    engines: Connections,
+pub(super) struct RunningOtpWorker {
+    pub engines: Connections,
     config: Arc<Config>,
-    jobs: Consumer,
+    pub jobs: Consumer,
     stop: CancellationToken,
     service: JoinHandle<anyhow::Result<()>>,
     _folder: Folder,
@@ -50,13 +50,13 @@ struct Job {
 
 /// A code request as the gateway admitted it.
 #[derive(Clone)]
-struct Requested {
-    code_request: CodeRequest,
+pub(super) struct Requested {
+    pub code_request: CodeRequest,
     recipient: Recipient,
 }
 
 impl RunningOtpWorker {
-    async fn start(settings: &[(&str, &str)]) -> Self {
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
         let (engines, folder) = embedded_engines().await;
         let mut given: BTreeMap<_, _> = settings
             .iter()
@@ -72,7 +72,12 @@ impl RunningOtpWorker {
         Self { engines, config, jobs, stop, service, _folder: folder }
     }
 
-    async fn admit(&self, phone: &str, channel: Channel, ttl_ms: i64) -> Result<Requested, Limit> {
+    pub async fn admit(
+        &self,
+        phone: &str,
+        channel: Channel,
+        ttl_ms: i64,
+    ) -> Result<Requested, Limit> {
         let (clock, parsed) = (&self.engines.clock, Phone::trusted(phone).unwrap());
         let request_id = RequestId::new(clock);
         let admit = Admit {
@@ -122,7 +127,7 @@ impl RunningOtpWorker {
     }
 
     /// Publishes an event about the request, built by `of`.
-    async fn publish<E: domain::event::CarriesCodeRequest>(&self, asked: &Requested) {
+    pub async fn publish<E: domain::event::CarriesCodeRequest>(&self, asked: &Requested) {
         let (keys, clock) = (&self.engines.keys, &self.engines.clock);
         let Requested { code_request, recipient } = asked;
         let request = code_request.clone();

@@ -210,7 +210,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
         setting("LATCHKEY_STRICT_BINDING", Value("false"), Words(&["true", "false", "1", "0"]),
             "Whether a login must name the code request that its code comes from."),
         setting("LATCHKEY_TEST_NUMBERS", Nothing, Shape("comma-separated entries such as `+12125550199=123456@2027-01-01`, each phone once: `+` and 7 to 15 digits, a code of LATCHKEY_OTP_LENGTH digits, and an end date (it ends at 00:00 UTC), which production requires within 90 days"),
-            "Phones with a fixed code, no messages and no limits, for tests and app reviews.").secret(),
+            "Phones with a fixed code, no messages, and limits of their own (100 requests an hour), for tests and app reviews.").secret(),
         setting("LATCHKEY_PASSWORD_MIN", Value("15"), number(8, 64),
             "The minimum number of characters in a password."),
     ]),

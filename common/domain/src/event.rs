@@ -470,6 +470,20 @@ pub struct SessionEnded {
 }
 event!(SessionEnded, "session.ended.v1", addressed: false);
 
+// ---- attempts
+
+/// Attempts failed at suspiciously many phones. Contains only counts: no number, no address.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AttemptsSuspicious {
+    pub at: Timestamp,
+    /// The span that the counts are of.
+    pub window_secs: u64,
+    pub failures: u64,
+    /// The distinct phones that the failed attempts were at.
+    pub phones: u64,
+}
+event!(AttemptsSuspicious, "attempts.suspicious.v1", addressed: false);
+
 // ---- the pumping guard
 
 /// A net of the pumping guard changed state. Contains only counts: no number, no person.

@@ -1,16 +1,22 @@
--- Counts a login in a sliding minute in each range of its address; their keys come after the first `before` ones.
--- Returns the wait in milliseconds, and counts nothing, if it exceeds a limit.
+-- Counts a login in a sliding minute in each range of its address. Returns the wait in milliseconds, and counts nothing,
+-- if it exceeds a limit, or if too many phones failed in a range. The keys come after the first `before` ones: the
+-- logins of each range, then the waits.
 local function count_login(before, addresses, now, member)
-  local MINUTE = 60000
-  local wait = longest(addresses, function(i, address)
+  local MINUTE, waits = 60000, before + #addresses.logins
+  local function full(i, address)
     local key = KEYS[before + i]
     redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - MINUTE))
     local count = redis.call('ZCARD', key)
     if count < address.most then return nil end
     return redis.call('ZRANGE', key, count - address.most, count - address.most, 'WITHSCORES')[2] + MINUTE - now
-  end)
-  if wait then return wait end
-  for i in ipairs(addresses) do
+  end
+  local function waiting(i)
+    local till = tonumber(redis.call('HGET', KEYS[waits + i], 'until') or '0')
+    return till > now and till - now or nil
+  end
+  local of_logins, of_failures = longest(addresses.logins, full), longest(addresses.failures, waiting)
+  if of_logins or of_failures then return math.max(of_logins or 0, of_failures or 0) end
+  for i in ipairs(addresses.logins) do
     redis.call('ZADD', KEYS[before + i], int(now), member)
     redis.call('PEXPIRE', KEYS[before + i], MINUTE)
   end

@@ -1,5 +1,5 @@
 -- Counts an attempt, then compares it.
--- KEYS: code, attempts without a code, and last the logins of each range of the address
+-- KEYS: code, attempts without a code, and last those of logins.lua
 -- ARGV: a VerifyCall
 local call = cjson.decode(ARGV[1])
 local attempts, now = call.attempts, now_ms(call.ahead_ms)

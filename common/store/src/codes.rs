@@ -22,8 +22,8 @@ impl Codes {
 
     /// Closes a used code: nothing is accepted by it any more (P5), its unsent messages become unwanted, and the
     /// request that it answered becomes verified. Further checks see as many attempts left as before, so they do not
-    /// reveal that the code was used. Its send no longer counts as unanswered, and counts as converted for the pumping
-    /// guard's nets at `destination`.
+    /// reveal that the code was used. The asker of the answered request is forgiven what it asked before, the phone counts
+    /// as proven, and the send as converted for the pumping guard's nets at `destination`.
     pub async fn close(
         &self,
         phone: &PhoneKey,
@@ -59,9 +59,9 @@ operations! { Codes {
     /// ruling 28).
     fn mark_exhausted(phone: &PhoneKey, scope: Scope, code: CodeId, attempts: u32, device: Option<&str>) -> () => mark_exhausted;
 
-    /// Forgets what an account leaves under its phone (its code, kept messages, first answers) and the number that its
-    /// user requested to change to; unsent messages for the code become unwanted. Two things stay: the times at which
-    /// the phone was sent messages, because a deletion must not reset its limits, and another user's change to this
-    /// number.
+    /// Forgets what an account leaves under its phone (its code, kept messages, first answers, that it verified) and the
+    /// number that its user requested to change to; unsent messages for the code become unwanted. Two things stay: the
+    /// times at which the phone was sent messages, because a deletion must not reset its limits, and another user's
+    /// change to this number.
     fn forget(phone: &PhoneKey, user: UserId) -> () => forget;
 } }

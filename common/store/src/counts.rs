@@ -1,9 +1,10 @@
 //! Counts beside the codes: logins per address, writes per account, different bodies under one key, one-time keys, starts of a message.
 
-use crate::types::AddressLimit;
+use crate::types::{AddressLimit, LoginAddresses, SuspiciousFailures};
 use crate::{CrashCounts, Limits, ReplayGuard};
 use domain::engine_error::EngineError;
 use domain::ids::UserId;
+use domain::keys::PhoneKey;
 
 /// How long [`Limits::count_distinct`] remembers: longer than a login can be repeated (contract, ruling 32).
 pub const DISTINCT_KEPT_SECS: u64 = 60;
@@ -12,7 +13,11 @@ pub(crate) const STARTS_KEPT_MS: i64 = 3_600_000;
 
 operations! { Limits {
     /// Counts a login in the ranges of its address. Returns the wait, and counts nothing, if it exceeds one of them.
-    fn count_login(addresses: &[AddressLimit]) -> Option<u64> => count_login;
+    fn count_login(addresses: &LoginAddresses) -> Option<u64> => count_login;
+
+    /// Counts a failed attempt at a phone in the wider ranges of its address, and over all. Once a window it returns
+    /// what is suspicious over all.
+    fn note_failure(ranges: &[AddressLimit], phone: &PhoneKey) -> Option<SuspiciousFailures> => note_failure;
 
     /// Counts a write of an account to itself, of this kind, in a sliding minute. Returns the wait in seconds if it
     /// exceeds `most`; then nothing is counted.

@@ -46,8 +46,9 @@ pub use self::counts::DISTINCT_KEPT_SECS;
 pub use self::inbox::KeptText;
 pub use self::statuses::{RequestStatus, Sweep, Swept};
 pub use self::types::{
-    AddressLimit, Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued,
-    Matched, NewCode, Refund, RequestNote, Scope, Verify,
+    AddressLimit, Admission, Admit, Admitted, CheckOutcome, Closing, FAILURE_WINDOW_SECS,
+    Idempotency, Issue, Issued, LoginAddresses, Matched, NewCode, Refund, RequestNote,
+    SUSPICIOUS_PHONES, Scope, SuspiciousFailures, Verify,
 };
 pub use self::watchers::Watch;
 
@@ -70,6 +71,13 @@ const COOLDOWN_CAP_MS: i64 = 600_000;
 const PASSES_A_DAY: u64 = 3;
 /// A verification is remembered until the end of the third such span after it: 90 to 120 days (contract, ruling 36).
 const PROVEN_EPOCH_MS: i64 = 30 * 86_400_000;
+
+/// How long a range waits after too many phones failed there: doubled each time, up to the cap, and anew after a day
+/// (contract, ruling 41).
+const FAILURE_WAIT_MS: i64 = 60_000;
+const FAILURE_WAIT_CAP_MS: i64 = 3_600_000;
+const FAILURE_FORGET_MS: i64 = 86_400_000;
+const FAILURE_WINDOW_MS: i64 = 600_000;
 
 /// Waits are told in whole seconds, never too short.
 fn secs_up(ms: i64) -> u64 {
@@ -123,7 +131,7 @@ struct Guard {
 
 enum Engine {
     Redis(redis::Redis),
-    Memory(memory::Memory),
+    Memory(Box<memory::Memory>),
 }
 
 impl Store {
@@ -139,7 +147,8 @@ impl Store {
     /// The embedded store. Its content ends with the process.
     pub fn memory(clock: Clock) -> Self {
         let watchers = StatusWatchers::default();
-        Self::on(Engine::Memory(memory::Memory::new(clock, watchers.clone())), watchers)
+        let memory = Box::new(memory::Memory::new(clock, watchers.clone()));
+        Self::on(Engine::Memory(memory), watchers)
     }
 
     fn on(engine: Engine, watchers: StatusWatchers) -> Self {

@@ -113,6 +113,30 @@ pub struct AddressLimit {
     pub most: u64,
 }
 
+/// Where a login counts; empty where the limit is off.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LoginAddresses {
+    /// The ranges of the address, with the logins a minute.
+    pub logins: Vec<AddressLimit>,
+    /// Wider ranges, with the phones at which attempts may fail in [`FAILURE_WINDOW_SECS`]; past them the range waits
+    /// (contract, ruling 41).
+    pub failures: Vec<AddressLimit>,
+}
+
+/// The span over which failed attempts at different phones count (contract, ruling 41).
+pub const FAILURE_WINDOW_SECS: u64 = 600;
+/// The phones at which attempts fail within the window, over all addresses, that are reported as suspicious: ten ranges
+/// at their limit.
+pub const SUSPICIOUS_PHONES: u64 = 500;
+
+/// Failed attempts over all addresses that are suspicious.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuspiciousFailures {
+    pub failures: u64,
+    /// The phones that they were at.
+    pub phones: u64,
+}
+
 /// An `Idempotency-Key` and the body it came with, as digests.
 #[derive(Clone, Debug, Serialize)]
 pub struct Idempotency {
@@ -238,8 +262,7 @@ pub struct Verify<'a> {
     pub device: Option<&'a str>,
     /// A code's lifetime: how long attempts on a phone without a code are remembered.
     pub ttl_ms: i64,
-    /// As in [`Admit`], with the logins a minute.
-    pub addresses: &'a [AddressLimit],
+    pub addresses: &'a LoginAddresses,
 }
 
 /// The store's decision on a code check.

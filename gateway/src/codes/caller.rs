@@ -48,8 +48,7 @@ impl Caller {
     /// # Errors
     /// 429 if the address made too many in this minute, 503 while Redis is away.
     pub async fn count_login(&self, app: &App) -> Result<(), ApiError> {
-        let addresses = app.addresses(self.ip, app.config.limits.logins_per_ip_minute);
-        match app.limits.count_login(&addresses).await? {
+        match app.limits.count_login(&app.login_addresses(self.ip)).await? {
             Some(wait) => Err(limited(Limit::LoginsIp, wait.max(1))),
             None => Ok(()),
         }

@@ -13,6 +13,7 @@ use store::{CheckOutcome, Closing, Matched, Refund, Scope, Verify};
 use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::ClaimedPhone;
+use crate::codes::failed_attempts::note_failure;
 use crate::codes::matched_code::MatchedCode;
 use crate::codes::refusals::{count_check, limited, throttled};
 use crate::http::error::ApiError;
@@ -85,12 +86,14 @@ impl CodeCheck<'_> {
             attempts: config.otp.attempts,
             device: self.device,
             ttl_ms: config.otp.ttl_secs * 1000,
-            addresses: &self.app.addresses(caller.ip, config.limits.logins_per_ip_minute),
+            addresses: &self.app.login_addresses(caller.ip),
         };
         match self.app.codes.verify(&verify).await? {
             CheckOutcome::Matched(code) => Ok(MatchedCode { code, named: self.request_id }),
             CheckOutcome::Wrong { code, now, attempts_left } => {
-                Err(self.wrong(code, attempts_left, now).await)
+                let refused = self.wrong(code, attempts_left, now).await;
+                note_failure(self.app, caller, &self.claimed.key, &refused).await;
+                Err(refused)
             }
             CheckOutcome::Foreign { attempts_left, .. } => {
                 count_check("foreign");

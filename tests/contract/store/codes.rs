@@ -13,8 +13,9 @@ use domain::vocabulary::{Channel, Limit, PumpingGuard, Status};
 use guard::Destination;
 use secrecy::{ExposeSecret as _, SecretString};
 use store::{
-    AddressLimit, Admission, Admit, Admitted, CheckOutcome, Closing, Idempotency, Issue, Issued,
-    KeptText, Matched, NewCode, Refund, RequestNote, Scope, Store, Verify,
+    AddressLimit, Admission, Admit, Admitted, CheckOutcome, Closing, FAILURE_WINDOW_SECS,
+    Idempotency, Issue, Issued, KeptText, LoginAddresses, Matched, NewCode, Refund, RequestNote,
+    SUSPICIOUS_PHONES, Scope, Store, SuspiciousFailures, Verify,
 };
 
 use testkit::engines::Engines;
@@ -35,6 +36,8 @@ pub(crate) struct CodesFixture {
     pub limits: Limits,
     /// The ranges of the client's address.
     pub addresses: Vec<AddressLimit>,
+    /// Where its logins count.
+    pub logins: LoginAddresses,
     /// Where the store is kept, if it outlives its process.
     url: Option<SecretString>,
 }
@@ -74,7 +77,16 @@ impl CodesFixture {
     fn of(store: Store, clock: Clock, url: Option<SecretString>) -> Self {
         let keys = Keys::from_secret(b"thirty-two bytes or more for tests", None);
         let phone = keys.phone_key(&Phone::trusted("+989123456789").expect("an E.164 number"));
-        Self { store, clock, keys, phone, limits: no_limits(), addresses: Vec::new(), url }
+        Self {
+            store,
+            clock,
+            keys,
+            phone,
+            limits: no_limits(),
+            addresses: Vec::new(),
+            logins: LoginAddresses::default(),
+            url,
+        }
     }
 
     pub(crate) fn admit(&self) -> Admit<'_> {
@@ -137,7 +149,7 @@ impl CodesFixture {
             attempts: ATTEMPTS,
             device: None,
             ttl_ms: TTL_MS,
-            addresses: &self.addresses,
+            addresses: &self.logins,
         }
     }
 
@@ -234,6 +246,8 @@ on_both!(
     limits_of_an_address_count_all_phones,
     f02_a_request_counts_in_every_range_of_its_address,
     f02_a_login_counts_in_every_range_of_its_address,
+    f12_a_range_in_which_many_phones_failed_waits_and_longer_each_time,
+    f12_failures_at_many_phones_from_anywhere_are_reported_once_a_window,
     limits_of_prefix_country_and_world_are_named_in_the_refusal,
     logins_of_an_address_slide,
     f14_writes_of_an_account_slide,
@@ -845,7 +859,7 @@ async fn f02_a_request_counts_in_every_range_of_its_address(fixture: CodesFixtur
 
 async fn f02_a_login_counts_in_every_range_of_its_address(fixture: CodesFixture) {
     let login = async |host: u32| {
-        let addresses = [range(&host.to_string(), 2), range("its network", 3)];
+        let addresses = logins(&[(&host.to_string(), 2), ("its network", 3)]);
         let limits = fixture.store.limits();
         if host % 2 == 0 {
             return limits.count_login(&addresses).await.unwrap();
@@ -867,6 +881,79 @@ async fn f02_a_login_counts_in_every_range_of_its_address(fixture: CodesFixture)
     fixture.pass(40);
     assert_eq!((login(3).await, login(4).await), (None, None));
     assert!(login(5).await.is_some());
+}
+
+async fn f12_a_range_in_which_many_phones_failed_waits_and_longer_each_time(fixture: CodesFixture) {
+    let phone = |n: u32| fixture.keys.phone_key(&Phone::trusted(&format!("+98912{n:07}")).unwrap());
+    let ranges = [range("a network", 3), range("a wider one", 5)];
+    let limits = fixture.store.limits();
+    let fail = async |n: u32| {
+        assert_eq!(limits.note_failure(&ranges, &phone(n)).await.unwrap(), None);
+    };
+    let wait = async |range: &AddressLimit| {
+        let addresses = LoginAddresses { failures: vec![range.clone()], ..Default::default() };
+        limits.count_login(&addresses).await.unwrap()
+    };
+    for _ in 0..5 {
+        for n in 0..3 {
+            fail(n).await;
+        }
+    }
+    assert_eq!(wait(&ranges[0]).await, None, "one phone counts once");
+    for (n, longer) in [(3, 60), (4, 120), (0, 240)] {
+        fail(n).await;
+        let told = wait(&ranges[0]).await.expect("a fourth phone");
+        assert!((longer - 1..=longer).contains(&told), "{told} of {longer}");
+        let attempt = Verify {
+            addresses: &LoginAddresses { failures: ranges.to_vec(), ..Default::default() },
+            ..fixture.verify("000000")
+        };
+        let refused = fixture.store.codes().verify(&attempt).await.unwrap();
+        assert!(matches!(refused, CheckOutcome::Limited { .. }), "{refused:?}");
+        assert_eq!(wait(&ranges[1]).await, None, "the wider range has room");
+        fixture.pass(told);
+    }
+    assert_eq!(wait(&ranges[0]).await, None);
+    fail(5).await;
+    assert!(wait(&ranges[1]).await.is_some(), "six phones");
+    assert_eq!(wait(&range("another network", 3)).await, None);
+    // Phones that failed ten minutes ago do not count, and after a day the wait is short again.
+    fixture.pass(3600);
+    fail(0).await;
+    assert_eq!(wait(&ranges[0]).await, None);
+    fixture.pass(86_400);
+    for n in 0..4 {
+        fail(n).await;
+    }
+    assert!(wait(&ranges[0]).await.is_some_and(|wait| wait <= 60));
+}
+
+async fn f12_failures_at_many_phones_from_anywhere_are_reported_once_a_window(
+    fixture: CodesFixture,
+) {
+    let limits = fixture.store.limits();
+    let fail = async |n: u64| {
+        let phone = Phone::trusted(&format!("+98912{n:07}")).unwrap();
+        let phone = fixture.keys.phone_key(&phone);
+        limits.note_failure(&[range(&n.to_string(), 50)], &phone).await.unwrap()
+    };
+    for _ in 0..2 {
+        for n in 0..SUSPICIOUS_PHONES - 1 {
+            assert_eq!(fail(n).await, None);
+        }
+        assert_eq!(fail(0).await, None, "one phone counts once");
+        let found =
+            SuspiciousFailures { failures: SUSPICIOUS_PHONES + 1, phones: SUSPICIOUS_PHONES };
+        assert_eq!(fail(SUSPICIOUS_PHONES).await, Some(found));
+        assert_eq!(fail(SUSPICIOUS_PHONES + 1).await, None, "once a window");
+        fixture.pass(FAILURE_WINDOW_SECS);
+    }
+}
+
+/// Ranges of addresses, with the logins that each may make.
+fn logins(ranges: &[(&str, u64)]) -> LoginAddresses {
+    let logins = ranges.iter().map(|(key, most)| range(key, *most)).collect();
+    LoginAddresses { logins, failures: Vec::new() }
 }
 
 fn range(key: &str, most: u64) -> AddressLimit {
@@ -901,7 +988,7 @@ async fn limits_of_prefix_country_and_world_are_named_in_the_refusal(mut fixture
 }
 
 async fn logins_of_an_address_slide(fixture: CodesFixture) {
-    let (address, another) = ([range("an address", 2)], [range("another", 2)]);
+    let (address, another) = (logins(&[("an address", 2)]), logins(&[("another", 2)]));
     let attempt = Verify { addresses: &address, ..fixture.verify("000000") };
     assert!(matches!(
         fixture.store.codes().verify(&attempt).await.unwrap(),
@@ -1512,6 +1599,7 @@ mod in_redis {
             ..no_limits()
         };
         fixture.addresses = vec![range("an address", 9), range("its network", 45)];
+        fixture.logins = logins(&[("an address", 9), ("its network", 45)]);
         let mut redis = fixture.look().await;
         let keyed = Admit {
             idempotency: Some(Idempotency { key: "k".into(), body: "b".into() }),
@@ -1547,6 +1635,8 @@ mod in_redis {
             store.crash_counts().count("a message").await.unwrap();
             store.limits().count_distinct("a key", "a member", 5).await.unwrap();
             store.replay_guard().first_time("a proof", 130).await.unwrap();
+            let network = [range("its network", 0)];
+            assert_eq!(store.limits().note_failure(&network, &fixture.phone).await.unwrap(), None);
             store.phone_changes().note(user, "sealed", 1000).await.unwrap();
         };
         written_late().await;

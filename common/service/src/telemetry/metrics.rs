@@ -80,7 +80,7 @@ type Metric = (&'static str, &'static str, &'static str);
 /// Every metric of every service (contract, section 11). A process also describes those that it has no values for, so
 /// that any ops port lists all that an operator can watch.
 #[rustfmt::skip]
-const METRICS: [Metric; 13] = [
+const METRICS: [Metric; 14] = [
     ("latchkey_http_request_seconds", "histogram", "Time to answer a request"),
     ("latchkey_otp_requests_total", "counter", "Code requests, by outcome"),
     ("latchkey_otp_verifications_total", "counter", "Code checks, by outcome"),
@@ -90,6 +90,7 @@ const METRICS: [Metric; 13] = [
     ("latchkey_conversion_ratio", "gauge", "Share of a country's codes that were used"),
     ("latchkey_guard_blocks_total", "counter", "Times the pumping guard blocked a prefix or a country, or would have, by mode"),
     ("latchkey_guard_would_refuse_total", "counter", "Code requests that the pumping guard in record mode admitted and would have refused"),
+    ("latchkey_attempts_suspicious_total", "counter", "Windows of ten minutes in which attempts failed at suspiciously many phones"),
     ("latchkey_limited_total", "counter", "Requests refused, by limit"),
     ("latchkey_queue_oldest_seconds", "gauge", "Age of the oldest message that a worker has in hand or has postponed, by event time"),
     ("latchkey_event_lag_seconds", "histogram", "Time from an event to its first delivery to a worker"),
@@ -127,6 +128,7 @@ fn show_at_zero() {
         counter!("latchkey_otp_verifications_total", "outcome" => outcome).increment(0);
     }
     counter!("latchkey_guard_would_refuse_total").increment(0);
+    counter!("latchkey_attempts_suspicious_total").increment(0);
     for mode in [PumpingGuard::Record, PumpingGuard::Enforce] {
         counter!("latchkey_guard_blocks_total", "mode" => mode.as_str()).increment(0);
     }

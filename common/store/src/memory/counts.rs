@@ -1,13 +1,17 @@
 //! Counts beside the codes: logins per address, writes per account, different bodies under one key, one-time keys, starts of a message.
 
-use super::{MINUTE, Memory, State};
+use super::{AllFailures, MINUTE, Memory, State};
 use crate::counts::STARTS_KEPT_MS;
-use crate::types::AddressLimit;
-use crate::{DISTINCT_KEPT_SECS, secs_up};
+use crate::types::{AddressLimit, LoginAddresses, SuspiciousFailures};
+use crate::{
+    DISTINCT_KEPT_SECS, FAILURE_FORGET_MS, FAILURE_WAIT_CAP_MS, FAILURE_WAIT_MS, FAILURE_WINDOW_MS,
+    SUSPICIOUS_PHONES, secs_up,
+};
 use domain::ids::UserId;
+use domain::keys::PhoneKey;
 
 impl Memory {
-    pub fn count_login(&self, addresses: &[AddressLimit]) -> Option<u64> {
+    pub fn count_login(&self, addresses: &LoginAddresses) -> Option<u64> {
         self.lock().count_login(addresses, self.clock.now_ms()).map(secs_up)
     }
 
@@ -23,6 +27,40 @@ impl Memory {
         // The lowest count that leaves room again.
         let leaves = writes.get(writes.len() - usize::try_from(most).unwrap_or_default());
         Some(secs_up(leaves.copied().unwrap_or(now) + MINUTE - now))
+    }
+
+    pub fn note_failure(
+        &self,
+        ranges: &[AddressLimit],
+        phone: &PhoneKey,
+    ) -> Option<SuspiciousFailures> {
+        let now = self.clock.now_ms();
+        let mut state = self.lock();
+        for range in ranges {
+            let failed = state.failures.entry(range.key.clone()).or_default();
+            failed.phones.retain(|_, at| *at > now - FAILURE_WINDOW_MS);
+            failed.phones.insert(phone.clone(), now);
+            if failed.phones.len() as u64 > range.most && failed.until <= now {
+                if failed.until + FAILURE_FORGET_MS <= now {
+                    failed.level = 0;
+                }
+                let wait = FAILURE_WAIT_MS << failed.level.min(30);
+                failed.until = now + wait.min(FAILURE_WAIT_CAP_MS);
+                failed.level += 1;
+            }
+        }
+        let all = &mut state.failed;
+        if all.start + FAILURE_WINDOW_MS <= now {
+            *all = AllFailures { start: now, ..AllFailures::default() };
+        }
+        if all.told {
+            return None;
+        }
+        all.failures += 1;
+        all.phones.insert(phone.clone());
+        all.told = all.phones.len() as u64 >= SUSPICIOUS_PHONES;
+        let phones = all.phones.len() as u64;
+        all.told.then_some(SuspiciousFailures { failures: all.failures, phones })
     }
 
     pub fn count_distinct(&self, key: &str, member: &str, most: u32) -> bool {
@@ -76,16 +114,19 @@ impl Memory {
 }
 
 impl State {
-    pub(super) fn count_login(&mut self, addresses: &[AddressLimit], now: i64) -> Option<i64> {
+    pub(super) fn count_login(&mut self, addresses: &LoginAddresses, now: i64) -> Option<i64> {
         let wait = |AddressLimit { key, most }: &AddressLimit| {
             let logins = self.logins.get(key)?;
             let young = || logins.iter().filter(|at| **at > now - MINUTE);
             let beyond = (young().count() as u64).checked_sub(*most)?;
             Some(young().nth(usize::try_from(beyond).ok()?)? + MINUTE - now)
         };
-        let wait = addresses.iter().filter_map(wait).max();
+        let of_failures = addresses.failures.iter().filter_map(|range| {
+            Some(self.failures.get(&range.key)?.until - now).filter(|wait| *wait > 0)
+        });
+        let wait = addresses.logins.iter().filter_map(wait).chain(of_failures).max();
         if wait.is_none() {
-            for address in addresses {
+            for address in &addresses.logins {
                 let logins = self.logins.entry(address.key.clone()).or_default();
                 logins.retain(|at| *at > now - MINUTE);
                 logins.push_back(now);

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use self::passes::Passed;
 use super::types::{Admitted, RequestNote, Scope};
 use super::watchers::StatusWatchers;
+use super::{FAILURE_FORGET_MS, FAILURE_WINDOW_MS};
 use domain::clock::Clock;
 use domain::ids::{CodeId, MessageId, RequestId, UserId};
 use domain::keys::PhoneKey;
@@ -53,6 +54,9 @@ struct State {
     logins: HashMap<String, VecDeque<i64>>,
     /// The writes of an account in the last minute, by kind.
     writes: HashMap<(UserId, String), VecDeque<i64>>,
+    /// Failed attempts by range of addresses, and over all.
+    failures: HashMap<String, Failures>,
+    failed: AllFailures,
     requests: HashMap<RequestId, Request>,
     texts: HashMap<PhoneKey, BTreeMap<MessageId, (i64, String)>>,
     /// The last start of each message, and how many there were.
@@ -148,6 +152,29 @@ struct Cooldown {
     unanswered: u32,
     since: i64,
     at: i64,
+}
+
+/// Failed attempts in a range of addresses: the phones, when each failed last, and the wait.
+#[derive(Default)]
+struct Failures {
+    phones: HashMap<PhoneKey, i64>,
+    until: i64,
+    level: u32,
+}
+
+impl Failures {
+    fn is_kept(&self, now: i64) -> bool {
+        let young = |at: &i64| *at > now - FAILURE_WINDOW_MS;
+        self.until + FAILURE_FORGET_MS > now || self.phones.values().any(young)
+    }
+}
+
+#[derive(Default)]
+struct AllFailures {
+    start: i64,
+    failures: u64,
+    phones: HashSet<PhoneKey>,
+    told: bool,
 }
 
 struct First {

@@ -163,6 +163,7 @@ impl State {
         self.windows.retain(|_, window| window.start + DAY > now);
         self.logins.retain(|_, logins| logins.back().is_some_and(|at| *at > now - MINUTE));
         self.writes.retain(|_, writes| writes.back().is_some_and(|at| *at > now - MINUTE));
+        self.failures.retain(|_, failed| failed.is_kept(now));
         for texts in self.texts.values_mut() {
             texts.retain(|_, (at, _)| *at + TEXT_KEPT_MS > now);
         }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::answer::{Answer, odd, read_code_requests};
 use super::keys::{
-    Proven, REQUEST, change_key, code_key, cooldown_key, forgiven_keys, idempotency_first_key,
-    inbox_key, logins_key, net_key, uncoded_key,
+    Proven, REQUEST, add_login_keys, change_key, code_key, cooldown_key, forgiven_keys,
+    idempotency_first_key, inbox_key, net_key, uncoded_key,
 };
 use super::{Redis, unique};
 use crate::Guard;
@@ -86,9 +86,7 @@ impl Redis {
     pub async fn verify(&self, check: &Verify<'_>) -> Result<CheckOutcome, EngineError> {
         let mut call = VERIFY.key(code_key(check.phone, check.scope));
         call.key(uncoded_key(check.phone, check.scope));
-        for address in check.addresses {
-            call.key(logins_key(&address.key));
-        }
+        add_login_keys(&mut call, check.addresses);
         let answer = Answer(self.script_with(call, &VerifyCall { check, member: unique() }).await?);
         let code = || answer.word(1).map(|id| (!id.is_empty()).then_some(id));
         Ok(match answer.word(0)? {

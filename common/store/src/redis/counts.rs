@@ -5,16 +5,22 @@ use std::sync::LazyLock;
 use deadpool_redis::redis::{AsyncCommands as _, Script};
 use serde::Serialize;
 
-use super::keys::{logins_key, writes_key};
+use super::answer::Answer;
+use super::keys::{add_login_keys, failures_key, writes_key};
 use super::{Redis, unique};
 use crate::counts::STARTS_KEPT_MS;
-use crate::types::AddressLimit;
-use crate::{DISTINCT_KEPT_SECS, secs_up};
+use crate::types::{AddressLimit, LoginAddresses, SuspiciousFailures};
+use crate::{
+    DISTINCT_KEPT_SECS, FAILURE_FORGET_MS, FAILURE_WAIT_CAP_MS, FAILURE_WAIT_MS, FAILURE_WINDOW_MS,
+    SUSPICIOUS_PHONES, secs_up,
+};
 use domain::engine_error::EngineError;
 use domain::ids::UserId;
+use domain::keys::PhoneKey;
 
 static COUNT_LOGIN: LazyLock<Script> = script!("time", "longest", "logins", "count_login");
 static COUNT_WRITE: LazyLock<Script> = script!("time", "count_write");
+static NOTE_FAILURE: LazyLock<Script> = script!("time", "note_failure");
 static COUNT_DISTINCT: LazyLock<Script> = script!("count_distinct");
 static FIRST_TIME: LazyLock<Script> = script!("time", "first_time");
 static COUNT_START: LazyLock<Script> = script!("count_start");
@@ -22,23 +28,34 @@ static COUNT_START: LazyLock<Script> = script!("count_start");
 /// What `count_login.lua` reads.
 #[derive(Serialize)]
 struct CountLoginCall<'a> {
-    addresses: &'a [AddressLimit],
+    addresses: &'a LoginAddresses,
     /// Distinguishes this login from others of its millisecond.
     member: String,
+}
+
+/// What `note_failure.lua` reads.
+#[derive(Serialize)]
+struct FailureCall<'a> {
+    ranges: &'a [AddressLimit],
+    /// Half of the phone's key tells phones apart.
+    phone: &'a str,
+    window_ms: i64,
+    wait_ms: i64,
+    wait_cap_ms: i64,
+    forget_ms: i64,
+    suspicious: u64,
 }
 
 impl Redis {
     pub async fn count_login(
         &self,
-        addresses: &[AddressLimit],
+        addresses: &LoginAddresses,
     ) -> Result<Option<u64>, EngineError> {
-        if addresses.is_empty() {
+        if addresses.logins.is_empty() && addresses.failures.is_empty() {
             return Ok(None);
         }
         let mut call = COUNT_LOGIN.prepare_invoke();
-        for address in addresses {
-            call.key(logins_key(&address.key));
-        }
+        add_login_keys(&mut call, addresses);
         let document = CountLoginCall { addresses, member: unique() };
         let wait_ms: i64 = self.script_with(call, &document).await?;
         Ok((wait_ms > 0).then(|| secs_up(wait_ms)))
@@ -54,6 +71,32 @@ impl Redis {
         call.arg(self.clock.ahead_ms()).arg(most).arg(unique());
         let wait_ms: i64 = self.script(call).await?;
         Ok((wait_ms > 0).then(|| secs_up(wait_ms)))
+    }
+
+    pub async fn note_failure(
+        &self,
+        ranges: &[AddressLimit],
+        phone: &PhoneKey,
+    ) -> Result<Option<SuspiciousFailures>, EngineError> {
+        let mut call = NOTE_FAILURE.key("lk:failures");
+        call.key("lk:failures:phones");
+        for range in ranges {
+            call.key(failures_key(&range.key)).key(format!("{}:phones", failures_key(&range.key)));
+        }
+        let document = FailureCall {
+            ranges,
+            phone: &phone.as_str()[..16],
+            window_ms: FAILURE_WINDOW_MS,
+            wait_ms: FAILURE_WAIT_MS,
+            wait_cap_ms: FAILURE_WAIT_CAP_MS,
+            forget_ms: FAILURE_FORGET_MS,
+            suspicious: SUSPICIOUS_PHONES,
+        };
+        let answer = Answer(self.script_with(call, &document).await?);
+        if answer.0.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(SuspiciousFailures { failures: answer.parse(0)?, phones: answer.parse(1)? }))
     }
 
     pub async fn count_distinct(

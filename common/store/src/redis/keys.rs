@@ -5,7 +5,7 @@ use deadpool_redis::redis::{Script, ScriptInvocation};
 use serde::Serialize;
 
 use crate::PROVEN_EPOCH_MS;
-use crate::types::{Admit, Scope, digest_of};
+use crate::types::{Admit, LoginAddresses, Scope, digest_of};
 use domain::ids::{RequestId, UserId};
 use domain::keys::PhoneKey;
 
@@ -108,8 +108,18 @@ impl Proven {
     }
 }
 
-pub(super) fn logins_key(ip_key: &str) -> String {
-    format!("lk:ip:{ip_key}:logins")
+/// The keys of `logins.lua`.
+pub(super) fn add_login_keys(call: &mut ScriptInvocation<'_>, addresses: &LoginAddresses) {
+    for address in &addresses.logins {
+        call.key(format!("lk:ip:{}:logins", address.key));
+    }
+    for range in &addresses.failures {
+        call.key(failures_key(&range.key));
+    }
+}
+
+pub(super) fn failures_key(range: &str) -> String {
+    format!("lk:ip:{range}:failures")
 }
 
 pub(super) fn writes_key(account: UserId, kind: &str) -> String {

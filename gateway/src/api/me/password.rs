@@ -19,6 +19,7 @@ use crate::api::me::signed_in::SignedIn;
 use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::{ClaimedPhone, Device};
+use crate::codes::failed_attempts::note_failure;
 use crate::codes::refusals::throttled;
 use crate::dpop::header::ProvenKey;
 use crate::http::body::{JsonBody, OptionalJsonBody};
@@ -166,8 +167,8 @@ pub(crate) async fn sign_in(
     refuse_if_closed(&app, claimant, now).await?;
 
     let attempt = Attempt {
+        caller: &caller,
         claimant,
-        address: caller.ip.ip(),
         password: Password::new(password),
         session: caller.new_session(&app, Method::Pwd, jkt.as_deref()),
         traceparent: caller.traceparent.as_deref(),
@@ -183,9 +184,8 @@ pub(crate) async fn sign_in(
 
 /// A sign-in attempt by password.
 struct Attempt<'a> {
+    caller: &'a Caller,
     claimant: Claimant<'a>,
-    /// Where the attempt comes from.
-    address: IpAddr,
     password: Password,
     session: NewSession<'a>,
     traceparent: Option<&'a str>,
@@ -195,14 +195,17 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Returns `None` if the hash changed during the comparison.
     async fn make(&self, app: &App) -> Result<Option<TokenPair>, ApiError> {
-        let Attempt { claimant, address, ref password, session, traceparent, now } = *self;
+        let Attempt { caller, claimant, ref password, session, traceparent, now } = *self;
         let PasswordLook { stored, imported_iterations } =
             app.accounts.password_of(claimant.phone_number).await?;
         let hash = stored.as_ref().map(|stored| stored.hash.clone());
+        let address = caller.ip.ip();
         let verdict =
             app.passwords.verify(address, password.clone(), hash, imported_iterations).await?;
         let Some(stored) = stored.filter(|_| verdict != PasswordCheck::Wrong) else {
-            return Err(failed(app, claimant, now).await);
+            let refused = failed(app, claimant, now).await;
+            note_failure(app, caller, claimant.phone_key, &refused).await;
+            return Err(refused);
         };
         let sign_in = PasswordSignIn {
             claimant,
