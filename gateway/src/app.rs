@@ -18,6 +18,7 @@ use texts::Texts;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::breaches::Breaches;
 use crate::http::client_ip::{ClientIp, TrustedProxies};
 use crate::http::connection_limits;
 use crate::http::error::ApiError;
@@ -50,6 +51,8 @@ pub struct App {
     pub(crate) tokens: Tokens,
     pub(crate) token_keys: Arc<TokenKeys>,
     pub(crate) passwords: Arc<Passwords>,
+    /// `None`: new passwords are not looked up.
+    pub(crate) breaches: Option<Breaches>,
     pub(crate) texts: Arc<Texts>,
     /// Without a trailing slash.
     pub(crate) public_url: Arc<str>,
@@ -155,6 +158,7 @@ impl App {
             tokens,
             token_keys: keys,
             passwords: Arc::new(Passwords::default()),
+            breaches: config.breached_passwords_url.clone().map(Breaches::new).transpose()?,
             texts: Arc::new(
                 Texts::load(&config.texts, config.otp.length).context("load the texts")?,
             ),

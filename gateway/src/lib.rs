@@ -6,6 +6,7 @@
 mod api;
 mod app;
 mod background;
+mod breaches;
 mod codes;
 mod dpop;
 mod http;

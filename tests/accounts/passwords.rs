@@ -7,12 +7,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::in_process::InProcessLatchkey;
-use testkit::both_sides;
 use testkit::http::{Answer, Api, new_phone};
 use testkit::system::{Side, System};
+use testkit::{both_sides, eventually};
 
 both_sides!(
     a_password_is_accepted_or_refused_by_the_rules,
+    f19_a_password_made_of_the_owners_name_is_refused,
+    f19_a_password_known_from_a_breach_is_refused,
     a_new_password_ends_the_other_sessions_and_the_old_one_no_longer_works,
     p4_the_current_password_is_checked_like_a_sign_in_and_resets_the_failures_in_a_row,
     p4_wrong_passwords_are_counted_apart_from_codes_and_lock_passwords_briefly,
@@ -20,6 +22,8 @@ both_sides!(
 );
 
 const GOOD: &str = "vq7 blue kite 9 over the lake";
+/// Access tokens that outlive the waits of a test.
+const LONG_TOKENS: [(&str, &str); 1] = [("LATCHKEY_ACCESS_TTL_SECS", "3600")];
 
 async fn set(api: &Api, access: &str, body: Value) -> Answer {
     api.signed_in(Method::PUT, "/v1/me/password", access, Some(body)).await
@@ -49,6 +53,8 @@ async fn a_password_is_accepted_or_refused_by_the_rules(side: Side) {
         (&*format!("my number is {national}"), "contains_phone_number"),
         (&*format!("{phone} forever"), "contains_phone_number"),
         ("vq7 blue\0kite 9 over", "invalid_characters"),
+        ("correct-latchkey-42-kite", "contains_app_name"),
+        ("liverpool chelsea", "too_guessable"),
     ] {
         let problem = set(&api, &access, json!({ "password": password }))
             .await
@@ -68,6 +74,67 @@ async fn a_password_is_accepted_or_refused_by_the_rules(side: Side) {
     }
     try_password(&api, &phone, &megabyte).await.expect(413);
     try_password(&api, &phone, "vq7\0").await.problem(400, "invalid_request");
+    set(&api, &access, json!({ "password": GOOD })).await.expect(204);
+    try_password(&api, &phone, GOOD).await.expect(200);
+}
+
+async fn f19_a_password_made_of_the_owners_name_is_refused(side: Side) {
+    let latchkey = InProcessLatchkey::start(side, 1).await;
+    let api = latchkey.api();
+    let access = text(&api.sign_in(&new_phone()).await, "access");
+    let names = json!({ "first_name": "Ada", "last_name": "Lovelace" });
+    api.signed_in(Method::PATCH, "/v1/me", &access, Some(names)).await.expect(200);
+    for password in ["Ada Lovelace Ada", "seven kites of lovelace1"] {
+        let refused = set(&api, &access, json!({ "password": password })).await;
+        assert_eq!(refused.problem(400, "invalid_request")["errors"][0]["code"], "contains_name");
+    }
+    set(&api, &access, json!({ "password": GOOD })).await.expect(204);
+}
+
+/// A range service that knows one password; returns its URL.
+async fn breaches_of(password: &str) -> String {
+    use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let sha1 = digest(&SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+    let sha1: String = sha1.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/range", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).await.unwrap_or(0);
+            let asked = String::from_utf8_lossy(&head[..read]).into_owned();
+            let (prefix, suffix) = sha1.split_at(5);
+            let count = u32::from(asked.starts_with(&format!("GET /range/{prefix} ")));
+            let body = format!("{suffix}:{count}\r\n");
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+async fn f19_a_password_known_from_a_breach_is_refused(side: Side) {
+    let url = breaches_of("nine purple lakes, 4 kites").await;
+    let ask = [("LATCHKEY_BREACHED_PASSWORDS_URL", url.as_str())];
+    let latchkey = InProcessLatchkey::start_with(side, 1, &ask).await;
+    let api = latchkey.api();
+    let phone = new_phone();
+    let access = text(&api.sign_in(&phone).await, "access");
+    // The service is given a second, and a busy machine may need longer: the password is then accepted.
+    eventually("the refusal of a breached password", testkit::PATIENCE, async || {
+        latchkey.advance(13);
+        let answer = set(&api, &access, json!({ "password": "nine purple lakes, 4 kites" })).await;
+        let is_refused = answer.status == 400;
+        is_refused.then(|| {
+            assert_eq!(answer.problem(400, "invalid_request")["errors"][0]["code"], "breached");
+        })
+    })
+    .await;
     set(&api, &access, json!({ "password": GOOD })).await.expect(204);
     try_password(&api, &phone, GOOD).await.expect(200);
 }
@@ -113,8 +180,7 @@ async fn p4_wrong_passwords_are_counted_apart_from_codes_and_lock_passwords_brie
 async fn p4_the_current_password_is_checked_like_a_sign_in_and_resets_the_failures_in_a_row(
     side: Side,
 ) {
-    let latchkey =
-        InProcessLatchkey::start_with(side, 2, &[("LATCHKEY_ACCESS_TTL_SECS", "3600")]).await;
+    let latchkey = InProcessLatchkey::start_with(side, 2, &LONG_TOKENS).await;
     let apis = [latchkey.api_of(0), latchkey.api_of(1)];
     let access = text(&apis[0].sign_in(&new_phone()).await, "access");
     let show = |attempt: usize, current: &str| {

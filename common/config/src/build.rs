@@ -67,6 +67,7 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         texts: texts(r, case),
         notices: notices(r),
         password_min: r.number("LATCHKEY_PASSWORD_MIN"),
+        breached_passwords_url: breached_passwords_url(r, case),
         inbox_token: r.secret("LATCHKEY_INBOX_TOKEN", parse::inbox_token),
         cors_origins: cors_origins(r, case),
         pumping_guard: pumping_guard(r, case),
@@ -297,6 +298,13 @@ fn cors_origins(r: &mut Reader, case: Case) -> Vec<String> {
         r.refuse(NAME, "an origin by plain http is not allowed in production");
     }
     origins
+}
+
+fn breached_passwords_url(r: &mut Reader, case: Case) -> Option<Url> {
+    const NAME: &str = "LATCHKEY_BREACHED_PASSWORDS_URL";
+    let url = r.read(NAME, parse::base_url)?;
+    refuse_plain_http(r, case, NAME, &url);
+    Some(url)
 }
 
 fn notices(r: &mut Reader) -> bool {

@@ -259,6 +259,8 @@ pub struct Config {
     /// Whether owners are told of changes by a text (contract, ruling 38).
     pub notices: bool,
     pub password_min: usize,
+    /// The range service of breached passwords, without a trailing slash. `None`: none is asked.
+    pub breached_passwords_url: Option<Url>,
     /// Opens the development inbox from other machines. `None`: the gateway makes one where it needs it.
     pub inbox_token: Option<SecretString>,
     /// As browsers send them.

@@ -213,6 +213,8 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "Phones with a fixed code, no messages, and limits of their own (100 requests an hour), for tests and app reviews.").secret(),
         setting("LATCHKEY_PASSWORD_MIN", Value("15"), number(8, 64),
             "The minimum number of characters in a password."),
+        setting("LATCHKEY_BREACHED_PASSWORDS_URL", Nothing, Shape("an `http://` or `https://` URL without query, fragment or user; `https://` in production"),
+            "A range service of breached passwords, such as `https://api.pwnedpasswords.com/range`: it is sent the first five digits of a new password's SHA-1."),
     ]),
     ("Messages", &[
         setting("LATCHKEY_APP_NAME", Value("Latchkey"), Shape("1 to 20 printable ASCII characters of the GSM-7 alphabet, no `@`, no four digits in a row"),

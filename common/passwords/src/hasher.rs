@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::django;
+use crate::rules::{self, Known, Weakness};
 
 /// OWASP's second choice for Argon2id, and the contract's (section 9): 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
@@ -110,12 +111,21 @@ impl Passwords {
 
     /// Hashes a password for storage, as a PHC string. `address` is the client's, whose share of the pool it takes.
     pub async fn hash(&self, address: IpAddr, password: Password) -> Result<String, PasswordError> {
+        self.run(address, move || hash(&password)).await
+    }
+
+    /// Hashes a new password like [`Passwords::hash`], unless it is easily guessed.
+    pub async fn hash_new(
+        &self,
+        address: IpAddr,
+        password: Password,
+        known: Known,
+    ) -> Result<Result<String, Weakness>, PasswordError> {
         self.run(address, move || {
-            let salt = rng::bytes::<16>();
-            let hash = argon2()?
-                .hash_password_with_salt(password.expose().as_bytes(), &salt)
-                .map_err(|error| anyhow!("hash a password: {error}"))?;
-            Ok(hash.to_string())
+            Ok(match rules::check_guesses(password.expose(), &known) {
+                Ok(()) => Ok(hash(&password)?),
+                Err(weakness) => Err(weakness),
+            })
         })
         .await
     }
@@ -218,6 +228,14 @@ impl Drop for Waits<'_> {
             }
         }
     }
+}
+
+fn hash(password: &Password) -> anyhow::Result<String> {
+    let salt = rng::bytes::<16>();
+    let hash = argon2()?
+        .hash_password_with_salt(password.expose().as_bytes(), &salt)
+        .map_err(|error| anyhow!("hash a password: {error}"))?;
+    Ok(hash.to_string())
 }
 
 fn argon2() -> anyhow::Result<Argon2<'static>> {

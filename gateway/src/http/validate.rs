@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use icu_properties::props::{DefaultIgnorableCodePoint, Script};
+use icu_properties::{CodePointMapData, CodePointSetData};
 use oxilangtag::LanguageTag;
 use passwords::rules::Weakness;
 
@@ -27,10 +29,11 @@ impl From<Weakness> for Fault {
 /// Longest name, in characters (contract, ruling 12).
 const NAME_MAX: usize = 100;
 
-/// Checks a first or last name: 1 to 100 characters, not only spaces, no control, line separator or bidi characters.
+/// Checks a first or last name: 1 to 100 characters, not only spaces, no control, line separator, bidi or invisible
+/// characters.
 ///
 /// A character that changes the direction of text could make a name overwrite the text around it in the console or in
-/// an email. Joiners are allowed: Persian and Indic names need them.
+/// an email. One that shows nothing could make a name that looks empty, or like another one.
 pub fn name(text: &str) -> Result<(), Fault> {
     if text.trim().is_empty() {
         return Err(Fault::new("required", "A name must not be empty or blank."));
@@ -41,13 +44,60 @@ pub fn name(text: &str) -> Result<(), Fault> {
             format!("A name must have at most {NAME_MAX} characters."),
         ));
     }
-    if text.chars().any(|c| c.is_control() || is_bidi(c) || matches!(c, '\u{2028}' | '\u{2029}')) {
+    let is_refused = |c: char| {
+        c.is_control() || is_bidi(c) || matches!(c, '\u{2028}' | '\u{2029}' | BRAILLE_BLANK)
+    };
+    if text.chars().any(is_refused) || has_ignorable(text) {
         return Err(Fault::new(
             "invalid_characters",
-            "Remove control characters, line separators and text direction marks.",
+            "Remove control characters, line separators, text direction marks and invisible characters.",
         ));
     }
     Ok(())
+}
+
+/// The braille pattern without dots: a symbol by its properties, and blank.
+const BRAILLE_BLANK: char = '\u{2800}';
+
+/// The scripts whose words are written with joiners: Persian separates letters by U+200C, and Indic scripts choose the
+/// form of a cluster by either (Unicode, section 23.2).
+const JOINED: [Script; 16] = [
+    Script::Arabic,
+    Script::Syriac,
+    Script::Nko,
+    Script::Mongolian,
+    Script::Devanagari,
+    Script::Bengali,
+    Script::Gurmukhi,
+    Script::Gujarati,
+    Script::Oriya,
+    Script::Tamil,
+    Script::Telugu,
+    Script::Kannada,
+    Script::Malayalam,
+    Script::Sinhala,
+    Script::Khmer,
+    Script::Myanmar,
+];
+
+/// Whether a text has a character of Unicode's `Default_Ignorable_Code_Point` that shows nothing where it stands.
+/// Allowed are a joiner between two characters of one of the [`JOINED`] scripts, and an ideographic variation selector
+/// after an ideograph: some Japanese names are registered with one.
+fn has_ignorable(text: &str) -> bool {
+    let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+    let script = CodePointMapData::<Script>::new();
+    let chars: Vec<char> = text.chars().collect();
+    let of = |at: Option<usize>| at.and_then(|at| chars.get(at)).map(|&c| script.get(c));
+    chars.iter().enumerate().filter(|&(_, &c)| ignorable.contains(c)).any(|(at, c)| {
+        let (before, after) = (of(at.checked_sub(1)), of(Some(at + 1)));
+        !match c {
+            '\u{200c}' | '\u{200d}' => {
+                before == after && before.is_some_and(|script| JOINED.contains(&script))
+            }
+            '\u{e0100}'..='\u{e01ef}' => before == Some(Script::Han),
+            _ => false,
+        }
+    })
 }
 
 /// Unicode's `Bidi_Control` characters.
@@ -112,9 +162,45 @@ mod tests {
     #[test]
     fn names_of_people_are_accepted_as_they_are() {
         let (latin, accented) = ("x".repeat(100), "é".repeat(100));
-        for text in ["A", "O’Brien", "علی‌رضا", "李小龍", "Jean Luc", "<b>", "👩‍🚀", &latin, &accented]
+        for text in ["A", "O’Brien", "علی‌رضا", "李小龍", "Jean Luc", "<b>", "🚀", &latin, &accented]
         {
             assert_eq!(name(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn f29_names_have_no_invisible_characters() {
+        let (zwnj, zwj) = ('\u{200c}', '\u{200d}');
+        for text in [
+            format!("علی{zwnj}رضا"),
+            format!("क्{zwj}ष"),
+            format!("ශ්{zwj}රී"),
+            "\u{9089}\u{e0100}".to_owned(),
+        ] {
+            assert_eq!(name(&text), Ok(()), "{text:?}");
+        }
+        for text in [
+            "\u{200b}".to_owned(),
+            "A\u{200b}da".to_owned(),
+            "\u{3164}".to_owned(),
+            "\u{2800}".to_owned(),
+            "\u{feff}Ada".to_owned(),
+            "Ada\u{ad}".to_owned(),
+            "Ada\u{e0041}".to_owned(),
+            "Ada\u{fe0f}".to_owned(),
+            "\u{115f}\u{1160}".to_owned(),
+            "Ada\u{180e}".to_owned(),
+            "Ada\u{e0100}".to_owned(),
+            "\u{9089}\u{e0100}\u{e0101}".to_owned(),
+            format!("A{zwj}da"),
+            format!("{zwnj}"),
+            format!("{zwnj}علی"),
+            format!("علی{zwnj}"),
+            format!("عل{zwnj}{zwnj}ی"),
+            format!("ع{zwnj}A"),
+            format!("👩{zwj}🚀"),
+        ] {
+            assert!(name(&text).is_err(), "{text:?}");
         }
     }
 

@@ -92,6 +92,7 @@ const METRICS: [Metric; 14] = [
     ("latchkey_guard_would_refuse_total", "counter", "Code requests that the pumping guard in record mode admitted and would have refused"),
     ("latchkey_attempts_suspicious_total", "counter", "Windows of ten minutes in which attempts failed at suspiciously many phones"),
     ("latchkey_limited_total", "counter", "Requests refused, by limit"),
+    ("latchkey_breached_passwords_total", "counter", "New passwords looked up at the service of breached ones, by outcome"),
     ("latchkey_queue_oldest_seconds", "gauge", "Age of the oldest message that a worker has in hand or has postponed, by event time"),
     ("latchkey_event_lag_seconds", "histogram", "Time from an event to its first delivery to a worker"),
     ("latchkey_dead_letters", "gauge", "Messages in the dead-letter queue"),

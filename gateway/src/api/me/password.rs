@@ -12,7 +12,8 @@ use axum::http::StatusCode;
 use domain::ids::{SessionId, UserId};
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
-use passwords::{Password, PasswordCheck, rules};
+use passwords::rules::{self, Known};
+use passwords::{Password, PasswordCheck};
 use texts::Notice;
 
 use crate::api::me::signed_in::SignedIn;
@@ -34,19 +35,36 @@ pub(crate) async fn set(
     caller: Caller,
     JsonBody(mut fields): JsonBody,
 ) -> Result<StatusCode, ApiError> {
-    let phone = Phone::from(signed_in.user.phone_number.clone());
+    let known = known(&app, &signed_in);
     let minimum = app.config.password_min;
-    let rule = |text: &str| Ok(rules::check(text, minimum, phone.national_number())?);
+    let rule = |text: &str| Ok(rules::check(text, minimum, &known)?);
     let password = fields.checked("password", rule);
     let current = fields.optional_string("current_password");
     fields.finish()?;
     signed_in.count_password_write(&app, &caller).await?;
     let change = Change::new(&app, &signed_in, &caller, current);
     let kept = change.kept().await?;
+    if let Some(breaches) = &app.breaches
+        && breaches.know(&password).await
+    {
+        let detail = "This password is known from a data breach; choose another.";
+        return Err(ApiError::field("password", "breached", detail));
+    }
     // Hash before comparing the current password: a right one and a wrong one must take the same time, because a right
     // one may have to wait too (P4).
-    let hash = app.passwords.hash(caller.ip.ip(), Password::new(password)).await?;
+    let hash = app.passwords.hash_new(caller.ip.ip(), Password::new(password), known).await?;
+    let hash = hash.map_err(|weak| ApiError::field("password", weak.code, weak.detail))?;
     change.make(kept, Some(&hash)).await
+}
+
+/// What a password of this account must not consist of.
+fn known(app: &App, signed_in: &SignedIn) -> Known {
+    let user = &signed_in.user;
+    Known {
+        national_number: Phone::from(user.phone_number.clone()).national_number().to_owned(),
+        names: [user.first_name.clone(), user.last_name.clone()],
+        app_name: app.config.texts.app_name.clone(),
+    }
 }
 
 /// Removes the password, like [`set`]. An account without one stays as it is.
