@@ -1,5 +1,6 @@
 //! Passwords: the rules, what a change ends, and 200 logins at once.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use futures::future::join_all;
@@ -95,8 +96,10 @@ async fn f19_a_password_made_of_the_owners_name_is_refused(side: Side) {
 async fn breaches_of(password: &str) -> String {
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let sha1 = digest(&SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
-    let sha1: String = sha1.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    let mut sha1 = String::new();
+    for byte in digest(&SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes()).as_ref() {
+        write!(sha1, "{byte:02X}").unwrap();
+    }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/range", listener.local_addr().unwrap());
     tokio::spawn(async move {

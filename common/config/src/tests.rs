@@ -170,6 +170,8 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("LATCHKEY_TEST_NUMBERS", "+14155550100=12@2099-01-01", &[]),
     ("LATCHKEY_TEST_NUMBERS", "+14155550100=123456", &[("LATCHKEY_OTP_LENGTH", "8")]),
     ("LATCHKEY_TEST_NUMBERS", "+14155550100=123456,+14155550100=654321", &[]),
+    ("LATCHKEY_BREACHED_PASSWORDS_URL", "pwned.example.test", &[]),
+    ("LATCHKEY_NOTICES", "never", &[]),
     ("LATCHKEY_APP_NAME", "a name that is far too long", &[]),
     ("LATCHKEY_APP_NAME", "Caf\u{e9}", &[]),
     ("LATCHKEY_APP_NAME", "me@home", &[]),
@@ -312,6 +314,7 @@ fn without_settings_it_is_the_embedded_development_of_the_contract() {
     assert!(config.sms.twilio.is_none() && config.sms.http.is_none());
     assert_eq!(config.texts.app_name, "Latchkey");
     assert_eq!((config.password_min, config.pumping_guard), (15, PumpingGuard::Record));
+    assert!(config.notices && config.breached_passwords_url.is_none());
     assert!(config.cors_origins.is_empty() && config.trusted_proxies.is_empty());
     assert_eq!(config.client_ip_header, ClientIpHeader::XForwardedFor);
     assert_eq!(config.connections_per_ip, 100);

@@ -212,9 +212,8 @@ fn is_plain(unit: &[char]) -> bool {
 
 /// A run along a row of keys, the alphabet or the digits, in either direction, with the shift key or without.
 fn is_row(text: &str) -> bool {
-    const SHIFTED: &str = ")!@#$%^&*(";
-    let plain =
-        |c| SHIFTED.find(c).and_then(|digit| char::from_digit(digit as u32, 10)).unwrap_or(c);
+    let shifted = ")!@#$%^&*(".chars().zip('0'..='9');
+    let plain = |c| shifted.clone().find(|(sign, _)| *sign == c).map_or(c, |(_, digit)| digit);
     let text: String = text.chars().map(plain).collect();
     let back: String = text.chars().rev().collect();
     ROWS.iter().any(|row| row.contains(&text) || row.contains(&back))
