@@ -20,6 +20,7 @@ mod on_the_engines {
     use testkit::process::Binary;
     use testkit::server::find_program;
     use testkit::system::{Apart, System};
+    use testkit::{PATIENCE, eventually};
 
     const SERVICES: [(&str, Binary); 3] = [
         ("otp-worker", Binary::OtpWorker),
@@ -116,7 +117,9 @@ mod on_the_engines {
     /// Starts one of each service under its own login.
     async fn start() -> (System, Urls) {
         let nothing = Apart { gateways: 0, otp_workers: 0, sms_workers: 0 };
-        let mut system = System::apart(Engines::shared().fresh().await, nothing, &[]).await;
+        // The call makes otp-worker admit a request as the gateway does.
+        let more = [("LATCHKEY_VOICE_FALLBACK_SECS", "10"), ("LATCHKEY_PUMPING_GUARD", "enforce")];
+        let mut system = System::apart(Engines::shared().fresh().await, nothing, &more).await;
         system.run(&["migrate"]);
         let urls = make_logins(system.engines.as_ref().unwrap()).await;
         let started = SERVICES.map(|(service, binary)| {
@@ -135,7 +138,8 @@ mod on_the_engines {
     async fn f25_services_with_logins_of_their_own_serve_a_whole_account() {
         const PASSWORD: &str = "violet anchor breeze 42 lagoon";
         let (system, _) = start().await;
-        let (api, phone) = (system.api(), new_phone());
+        let (api, phone, called) = (system.api(), new_phone(), new_phone());
+        api.otp(&called).await.expect(202);
         let request = api.signup(&phone, "Ada", "Lovelace").await.expect(202).text("request_id");
         let code = api.code(&phone, 1).await;
         api.login(&phone, &testkit::http::wrong(&code, 1)).await.problem(401, "otp_incorrect");
@@ -158,6 +162,10 @@ mod on_the_engines {
         let confirm = json!({ "otp": otp });
         call(Method::POST, "/v1/me/phone/confirm", Some(confirm)).await.expect(200);
         call(Method::DELETE, "/v1/me", None).await.expect(204);
+        eventually("the call after a text", PATIENCE, async || {
+            api.messages(&called).await.into_iter().find(|message| message["channel"] == "voice")
+        })
+        .await;
         system.stop().await;
     }
 
