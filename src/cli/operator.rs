@@ -126,7 +126,7 @@ static NAME: OnceLock<String> = OnceLock::new();
 pub(crate) fn act_as(name: Option<String>) -> anyhow::Result<()> {
     if let Some(name) = name {
         let is_plain = (1..=64).contains(&name.chars().count())
-            && !name.chars().any(|c| c.is_control())
+            && !name.chars().any(char::is_control)
             && name.trim() == name;
         ensure!(
             is_plain && name.parse::<UserId>().is_err(),

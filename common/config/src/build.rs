@@ -1,6 +1,7 @@
 //! Builds a [`Config`] from the given values: parses each value and checks the rules between them.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -52,7 +53,7 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         client_ip_header: r
             .word("LATCHKEY_CLIENT_IP_HEADER")
             .unwrap_or(ClientIpHeader::XForwardedFor),
-        connections_per_ip: r.number("LATCHKEY_CONNECTIONS_PER_IP"),
+        connections_per_ip: limit(r, case, "LATCHKEY_CONNECTIONS_PER_IP", None),
         audience: r.read("LATCHKEY_AUDIENCE", parse::visible).unwrap_or_default(),
         jwt_active_kid: r.read("LATCHKEY_JWT_ACTIVE_KID", parse::key_id),
         tokens,
@@ -256,16 +257,7 @@ fn limits(r: &mut Reader, case: Case, voice_fallback: bool) -> Limits {
         }
     }
     let country_hour = if case.production() { 1_000 } else { 0 };
-    let mut limit = |name, preset: Option<u64>| {
-        let value = match preset {
-            Some(preset) => r.number_or(name, preset),
-            None => r.number(name),
-        };
-        if value == 0 && case.role.has_gateway() {
-            r.warn(name, "this limit is off");
-        }
-        value
-    };
+    let mut limit = |name, preset| -> u64 { limit(r, case, name, preset) };
     let resend_cooldown_secs = limit("LATCHKEY_RESEND_COOLDOWN_SECS", None);
     Limits {
         resend_cooldown_secs: i64::try_from(resend_cooldown_secs).unwrap_or(i64::MAX),
@@ -279,6 +271,21 @@ fn limits(r: &mut Reader, case: Case, voice_fallback: bool) -> Limits {
         sends_global_day: limit(GLOBAL_DAY, Some(0)),
         logins_per_ip_minute: limit("LATCHKEY_LOGINS_PER_IP_MINUTE", None),
     }
+}
+
+/// Reads a limit; one that is off is a line at start of the process that it would bound (contract, ruling 49).
+fn limit<T>(r: &mut Reader, case: Case, name: &'static str, preset: Option<u64>) -> T
+where
+    T: TryFrom<u64, Error: Debug> + Default + PartialEq,
+{
+    let value: T = match preset {
+        Some(preset) => r.number_or(name, preset),
+        None => r.number(name),
+    };
+    if value == T::default() && case.role.has_gateway() {
+        r.warn(name, "this limit is off");
+    }
+    value
 }
 
 fn pumping_guard(r: &mut Reader, case: Case) -> PumpingGuard {

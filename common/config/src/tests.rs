@@ -579,6 +579,7 @@ fn f16_every_limit_that_is_off_is_a_warning() {
     assert!(warned(&in_production(Role::SmsWorker, &[]).unwrap()).is_empty());
     let off = [
         ("LATCHKEY_SENDS_PER_IP_HOUR", "0"),
+        ("LATCHKEY_CONNECTIONS_PER_IP", "0"),
         ("LATCHKEY_SENDS_GLOBAL_DAY", "unlimited"),
         ("LATCHKEY_PUMPING_GUARD", "off"),
         ("LATCHKEY_PLAINTEXT_ENGINES", "allow"),
