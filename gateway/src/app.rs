@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use accounts::{Accounts, AttemptLimits, Attempts, Session, Sessions};
+use accounts::{Accounts, AttemptLimits, Attempts, Prepared, Session, Sessions, User, notice};
 use anyhow::Context as _;
 use config::{Config, ProviderName, Served};
 use domain::phone::{Phone, Refusal};
@@ -14,7 +14,7 @@ use service::connections::Connections;
 use store::{
     AddressLimit, Codes, Inbox, Limits, LoginAddresses, PhoneChanges, ReplayGuard, Statuses,
 };
-use texts::Texts;
+use texts::{Notice, Texts};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -114,6 +114,18 @@ impl App {
             session_ends_at: session.absolute_expires_at,
             jkt: session.jkt.as_deref(),
         })
+    }
+
+    /// A text that tells an account's number of this, as an event to be written with what it tells. `None` if notices
+    /// are off, or no text reaches the number.
+    pub(crate) fn notice(&self, user: &User, what: Notice) -> anyhow::Result<Option<Prepared>> {
+        let (engines, phone) = (&self.engines, Phone::from(user.phone_number.clone()));
+        if !self.config.notices || self.phones.test_code(&phone, engines.clock.now()).is_some() {
+            return Ok(None);
+        }
+        let text = self.texts.notice(what, Some(&user.locale));
+        let of_deleted = what == Notice::AccountDeleted;
+        notice::prepare(&engines.keys, &engines.clock, &phone, text, of_deleted).map(Some)
     }
 
     pub(crate) fn has_inbox(&self) -> bool {

@@ -23,6 +23,7 @@ both_sides!(
     p4_ten_failures_in_a_row_cause_a_wait,
     p4_a_locked_phone_admits_its_own_device_and_staff_can_unlock_it,
     f04_a_known_device_signs_in_by_code_and_password_whatever_strangers_failed,
+    f13_a_refused_attempt_leaves_a_line_and_a_metric,
     f04_attempts_that_name_a_foreign_request_cost_the_owner_nothing,
     p3_with_strict_binding_only_the_original_request_signs_in,
     p4_a_guessable_key_gives_no_free_attempts,
@@ -307,6 +308,46 @@ async fn f04_a_known_device_signs_in_by_code_and_password_whatever_strangers_fai
     }
     token(&apis[0], "a wrong password", None).await.problem(401, "invalid_credentials");
     token(&apis[0], password, Some(device)).await.problem(429, "too_many_requests");
+}
+
+async fn f13_a_refused_attempt_leaves_a_line_and_a_metric(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    let phone = new_phone();
+    let code = api.fresh_code(&phone).await;
+    mark_exhausted(&api, &phone, &code, 5, 5).await;
+    attempt(&api, &phone, &code).await.problem(429, "otp_attempts_exhausted");
+    let body = json!({ "phone_number": phone, "password": "a wrong password" });
+    api.post("/v1/token", body).await.problem(401, "invalid_credentials");
+    let lines = testkit::eventually("the lines of seven attempts", testkit::PATIENCE, async || {
+        let output = system.output();
+        let lines: Vec<String> = output
+            .lines()
+            .filter(|line| line.contains("attempt refused"))
+            .map(str::to_owned)
+            .collect();
+        (lines.len() >= 7).then_some(lines)
+    })
+    .await;
+    assert_eq!(lines.len(), 7);
+    for (kind, outcome, expected) in
+        [("code", "wrong", 5), ("code", "exhausted", 1), ("password", "wrong", 1)]
+    {
+        let said = format!("\"kind\":\"{kind}\",\"outcome\":\"{outcome}\"");
+        let found = lines.iter().filter(|line| line.contains(&said));
+        assert_eq!(found.count(), expected, "{said} in {lines:?}");
+    }
+    assert!(lines.iter().all(|line| line.contains("127.0.0") && !line.contains(&phone[3..])));
+    let ops = Api::new(&system.processes[0].ops_url);
+    let metrics = ops.get("/metrics").await.expect(200);
+    let metrics = metrics.body.as_str().unwrap_or_default().to_owned();
+    for (kind, outcome, count) in
+        [("code", "wrong", 5), ("code", "exhausted", 1), ("password", "wrong", 1)]
+    {
+        let name = "latchkey_attempts_refused_total";
+        let line = format!("{name}{{kind=\"{kind}\",outcome=\"{outcome}\"}} {count}");
+        assert!(metrics.contains(&line), "{line} is missing in {metrics}");
+    }
 }
 
 async fn f04_attempts_that_name_a_foreign_request_cost_the_owner_nothing(side: Side) {

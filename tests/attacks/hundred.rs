@@ -137,11 +137,19 @@ async fn f04_a_known_device_has_ten_failures_a_day_beyond_the_lock_and_staff_unl
     }
     // This is what `latchkey users unlock` does; the command itself is tested with a lower limit.
     let engines = &attacked.latchkey.engines;
-    let phone_key = engines.keys.phone_key(&Phone::trusted(&attacked.phone).unwrap());
+    let phone = Phone::trusted(&attacked.phone).unwrap();
+    let claimant = accounts::Claimant {
+        phone_number: phone.e164(),
+        phone_key: &engines.keys.phone_key(&phone),
+        former_key: None,
+        known_device: None,
+    };
+    let limits =
+        accounts::AttemptLimits { attempts: 5, max_failures: 100, failure_reset_secs: 86_400 };
     let now = engines.clock.now();
     assert!(
         accounts::Attempts::new(&engines.sql)
-            .reset_failures(&phone_key, None, "staff", now)
+            .reset_failures(claimant, limits, "staff", now)
             .await
             .unwrap()
     );
@@ -169,6 +177,14 @@ async fn f04_strangers_lock_out_no_known_device(side: Side) {
 async fn f12_a_locked_phone_unlocks_a_day_after_its_last_counted_attempt_for_ten_more(side: Side) {
     let mut attacked = PhoneUnderAttack::begin(side).await;
     attacked.until_strangers_are_locked_out().await;
+    eventually("the text that tells its owner", testkit::PATIENCE, async || {
+        let messages = attacked.apis[0].messages(&attacked.phone).await;
+        let tells = |text: &serde_json::Value| {
+            text["text"].as_str().is_some_and(|text| text.contains("after many wrong attempts"))
+        };
+        messages.iter().any(tells).then_some(())
+    })
+    .await;
     // Attempts that are not checked do not move the end.
     for passed in [40_000, 80_000] {
         attacked.latchkey.advance(40_000);

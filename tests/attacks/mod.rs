@@ -8,6 +8,7 @@ mod failures;
 mod guessing;
 mod http;
 mod hundred;
+mod locked_out;
 mod money;
 mod phones;
 mod pumping;

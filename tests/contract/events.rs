@@ -9,8 +9,9 @@ use std::str::FromStr;
 use domain::clock::Clock;
 use domain::event::{
     AttemptsSuspicious, CodeRequest, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES,
-    OtpRequested, OtpTexted, OtpVerified, PasswordRemoved, PasswordSet, Recipient, SessionEnded,
-    SessionStarted, SmsReceipt, SmsRequested, SmsStatus, Text, UserCreated, UserDeleted, UserSignedUp,
+    OtpRequested, OtpTexted, OtpVerified, PasswordRemoved, PasswordSet, PhoneLocked, PhoneUnlocked,
+    Recipient, SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, Text,
+    UserCreated, UserDeleted, UserSignedUp,
 };
 use domain::ids::{EventId, RequestId};
 use domain::keys::{Keys, Service, derive_bundle};
@@ -204,6 +205,31 @@ fn samples() -> Vec<Sample> {
             "gateway",
             false,
             PasswordRemoved { user_id: id(0x05, 1), session_id: Some(id(0x06, 1)), at: at(6) },
+        ),
+        sample(
+            15,
+            "gateway",
+            false,
+            PhoneLocked {
+                subject: "0123abcd".to_owned(),
+                user_id: Some(id(0x05, 1)),
+                kind: "code".to_owned(),
+                failures: 90,
+                locked_at: at(6),
+                until: Some(at(86_406)),
+            },
+        ),
+        sample(
+            16,
+            "gateway",
+            false,
+            PhoneUnlocked {
+                subject: "0123abcd".to_owned(),
+                user_id: Some(id(0x05, 1)),
+                kind: "password".to_owned(),
+                reason: "known_device".to_owned(),
+                unlocked_at: at(7),
+            },
         ),
     ]
 }

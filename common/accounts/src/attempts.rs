@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant, Throttle};
+use super::lock_marks::{self, Entries, Mark};
+use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant, Opened, Throttle};
 use super::{Attempts, audit, document};
 use domain::engine_error::EngineError;
 use domain::ids::CodeId;
-use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
@@ -20,6 +20,8 @@ pub struct Counted {
     pub code_failures: u32,
     /// Whether it was counted for a known device.
     pub by_device: bool,
+    /// Whether this failure locked the phone.
+    pub locked: bool,
 }
 
 /// A failed attempt: what `latchkey_record_failure_3` reads, by these names.
@@ -30,6 +32,7 @@ struct FailedAttempt<'a> {
     code_id: Option<CodeId>,
     /// In milliseconds.
     code_expires_at: Option<i64>,
+    marks: Entries,
 }
 
 impl Attempts {
@@ -44,10 +47,12 @@ impl Attempts {
         limits: AttemptLimits,
         now: Timestamp,
     ) -> Result<Result<Counted, Throttle>, EngineError> {
-        let failed = FailedAttempt {
-            attempt: Attempt::new(claimant, kind, limits, now),
+        let attempt = Attempt::new(claimant, kind, limits, now);
+        let mut failed = FailedAttempt {
+            attempt,
             code_id: code.map(|(id, _)| id),
             code_expires_at: code.map(|(_, expires_at)| expires_at.ms()),
+            marks: Entries::new(),
         };
         self.pool
             .statement("count a failed attempt", async |work| {
@@ -57,8 +62,10 @@ impl Attempts {
                         .await;
                 }
                 throttle::carry_over_alone(work, &failed.attempt).await?;
+                let marks = [Mark::Slowed, Mark::Locked, Mark::Unlocked(Opened::Time)];
+                failed.marks = lock_marks::prepare(&attempt, &marks)?;
                 let document = document::text(&failed)?;
-                let sql = "SELECT verdict, until_ms, failed, code_failed, by_device
+                let sql = "SELECT verdict, until_ms, failed, code_failed, by_device, locked
                      FROM latchkey_record_failure_3($1::jsonb)";
                 let row = work.one(sql, args![&document]).await?;
                 let throttle =
@@ -68,6 +75,7 @@ impl Attempts {
                     failures: count(row.get("failed")?),
                     code_failures: count(code_failures),
                     by_device: row.get("by_device")?,
+                    locked: row.get("locked")?,
                 };
                 Ok(throttle.map_or(Ok(counted), Err))
             })
@@ -128,22 +136,36 @@ impl Attempts {
         self.pool.read(act, steps).await
     }
 
-    /// Resets both counts of a phone, for staff. Returns whether there was one. `former_key` as in [`Claimant`].
+    /// Resets both counts of a phone, for staff. Returns whether there was one.
     pub async fn reset_failures(
         &self,
-        phone_key: &PhoneKey,
-        former_key: Option<&PhoneKey>,
+        claimant: Claimant<'_>,
+        limits: AttemptLimits,
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         self.pool
             .transaction("unlock a phone", async |work| {
-                let sql = "DELETE FROM guesses WHERE phone_key = $1 OR phone_key = $2";
-                let reset = work
-                    .run(sql, args![phone_key.as_str(), former_key.map(PhoneKey::as_str)])
-                    .await?;
-                audit::write(work, now, actor, "phone_unlocked", phone_key.as_str(), "{}").await?;
-                Ok(reset > 0)
+                let mut reset = false;
+                for kind in AttemptKind::ALL {
+                    let attempt = Attempt::new(claimant, kind, limits, now);
+                    let sql =
+                        "DELETE FROM guesses WHERE kind = $1 AND (phone_key = $2 OR phone_key = $3)
+                         RETURNING failures";
+                    let args = args![attempt.kind, attempt.phone_key, attempt.former_key];
+                    let rows = work.rows(sql, args).await?;
+                    let counts = rows
+                        .iter()
+                        .map(|row| row.get("failures"))
+                        .collect::<Result<Vec<i64>, _>>()?;
+                    reset |= !counts.is_empty();
+                    if counts.iter().any(|failures| *failures >= attempt.lock_at) {
+                        lock_marks::tell(work, &attempt, Mark::Unlocked(Opened::Staff)).await?;
+                    }
+                }
+                let subject = claimant.phone_key.as_str();
+                audit::write(work, now, actor, "phone_unlocked", subject, "{}").await?;
+                Ok(reset)
             })
             .await
     }
@@ -158,8 +180,8 @@ async fn record_failure(
     work: &mut Work,
     failed: &FailedAttempt<'_>,
 ) -> Result<Result<Counted, Throttle>, sqlx::Error> {
-    let FailedAttempt { attempt, code_id, code_expires_at } = failed;
-    let throttle::Judged { failures, by_device } =
+    let FailedAttempt { attempt, code_id, code_expires_at, .. } = failed;
+    let throttle::Judged { failures, by_device, opened } =
         match throttle::check_locked(work, attempt).await? {
             Ok(judged) => judged,
             Err(throttle) => {
@@ -194,7 +216,17 @@ async fn record_failure(
             code_failures = row.get("failures")?;
         }
     }
-    Ok(Ok(Counted { failures: count(failures), code_failures: count(code_failures), by_device }))
+    let locked = failures == attempt.lock_at;
+    let marks = [
+        (Mark::Unlocked(Opened::Time), opened == Some(Opened::Time)),
+        (Mark::Slowed, failures == attempt.free_failures),
+        (Mark::Locked, locked),
+    ];
+    for (mark, _) in marks.into_iter().filter(|(_, is_reached)| *is_reached) {
+        lock_marks::write(work, attempt, mark).await?;
+    }
+    let (failures, code_failures) = (count(failures), count(code_failures));
+    Ok(Ok(Counted { failures, code_failures, by_device, locked }))
 }
 
 /// Counts a failure of a known device, of one kind or at one code, until `ends`. A count that ended by `now` begins

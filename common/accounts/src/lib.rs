@@ -23,6 +23,7 @@ mod deletion;
 mod document;
 pub mod former_phone;
 mod guard_history;
+mod lock_marks;
 pub mod notice;
 mod outbox;
 mod passwords;
@@ -64,6 +65,7 @@ pub use users::{Changes, Creation, NewUser, User};
 /// The rules that run inside PostgreSQL, each beside the Rust that calls it and takes its steps on SQLite. For
 /// [`Pool::migrate`].
 pub const FUNCTIONS: &[Function] = &[
+    Function { name: "latchkey_lock_mark_1", definition: include_str!("lock_marks.postgres.sql") },
     Function { name: "latchkey_throttle_3", definition: include_str!("throttle.postgres.sql") },
     Function {
         name: "latchkey_record_failure_3",

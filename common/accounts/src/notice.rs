@@ -2,10 +2,12 @@
 //! the change, so it is sent if and only if the change is committed.
 
 use super::outbox::{Prepared, new_id};
+use super::{Accounts, audit};
 use domain::clock::Clock;
+use domain::engine_error::EngineError;
 use domain::event::{Envelope, SmsRequested, Text};
 use domain::ids::{MessageId, UserId};
-use domain::keys::Keys;
+use domain::keys::{Keys, PhoneKey};
 use domain::phone::Phone;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
@@ -44,6 +46,36 @@ pub fn prepare(
     Prepared::new(&Envelope::<SmsRequested>::sealing(
         keys, clock, "gateway", None, requested, &text,
     )?)
+}
+
+/// A lock is told once in this time, however often it happens: an attacker decides how often.
+const LOCK_TOLD_SECS: i64 = 7 * DAY_SECS;
+
+impl Accounts {
+    /// Writes the notice of a lock, unless this phone's owner was told of one in the last week, or of three things
+    /// today.
+    pub async fn tell_of_lock(
+        &self,
+        user: UserId,
+        phone: &PhoneKey,
+        notice: &Prepared,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        self.pool
+            .transaction("tell of a lock", async |work| {
+                let sql = "UPDATE users SET updated_at = updated_at WHERE id = $1";
+                let is_there = work.run(sql, args![user]).await? > 0;
+                let sql = "SELECT 1 AS told FROM audit WHERE subject = $1 AND act = 'lock_told' AND at > $2";
+                let since = now.plus_secs(-LOCK_TOLD_SECS);
+                let told = work.optional(sql, args![phone.as_str(), since]).await?;
+                if !is_there || told.is_some() {
+                    return Ok(());
+                }
+                write(work, user, Some(notice), now).await?;
+                audit::write(work, now, "system", "lock_told", phone.as_str(), "{}").await
+            })
+            .await
+    }
 }
 
 /// Writes a notice, unless the account had its three of the day. The caller holds the lock of the account's row.

@@ -73,6 +73,37 @@ impl Prepared {
     }
 }
 
+/// An encoded event that lacks ids which only the database knows: its text, cut where they stand. So the event is sent
+/// byte for byte as it was encoded.
+#[derive(Serialize)]
+pub(super) struct CutEvent {
+    id: EventId,
+    pub kind: &'static str,
+    addressed: bool,
+    pieces: Vec<String>,
+}
+
+impl CutEvent {
+    pub(super) fn at(places: &[String], event: Prepared) -> Self {
+        let Prepared { id, kind, addressed, body } = event;
+        let pieces = places.iter().fold(vec![body.as_str()], |pieces, place| {
+            pieces.into_iter().flat_map(|piece| piece.split(place.as_str())).collect()
+        });
+        Self { id, kind, addressed, pieces: pieces.into_iter().map(str::to_owned).collect() }
+    }
+
+    /// The event, with this account's id.
+    pub(super) fn of(&self, user: UserId) -> Prepared {
+        self.with(&user.to_string())
+    }
+
+    /// The event, with this text where it was cut.
+    pub(super) fn with(&self, text: &str) -> Prepared {
+        let body = self.pieces.join(text);
+        Prepared { id: self.id, kind: self.kind, addressed: self.addressed, body }
+    }
+}
+
 /// Removes the messages to a user that the broker has not taken yet: sent later, they would put the user's number back
 /// into the ledger of deliveries.
 pub(super) async fn take_back_texts(work: &mut Work, user: UserId) -> Result<(), sqlx::Error> {

@@ -9,7 +9,7 @@ use super::outbox::Prepared;
 use super::sessions::{self, Ending, Method, NewSession, Session};
 use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant, Throttle};
 use super::users::{self, User, user_returning};
-use super::{Accounts, audit, notice};
+use super::{Accounts, audit, lock_marks, notice};
 use domain::engine_error::EngineError;
 use domain::event::{PasswordRemoved, PasswordSet, SessionStarted};
 use domain::ids::{SessionId, UserId};
@@ -179,11 +179,15 @@ impl Accounts {
                 let attempt = change.attempt.map(|(claimant, limits)| {
                     Attempt::new(claimant, AttemptKind::Password, limits, now)
                 });
-                if let Some(attempt) = &attempt
-                    && let Err(throttle) = throttle::check_locked(work, attempt).await?
-                {
-                    work.undo().await?;
-                    return Ok(Err(throttle));
+                let mut opened = None;
+                if let Some(attempt) = &attempt {
+                    match throttle::check_locked(work, attempt).await? {
+                        Ok(judged) => opened = judged.opened,
+                        Err(throttle) => {
+                            work.undo().await?;
+                            return Ok(Err(throttle));
+                        }
+                    }
                 }
                 let sql = "UPDATE users SET password_hash = $2, updated_at = $3
                      WHERE id = $1 AND COALESCE(password_hash, '') = COALESCE($4, '')";
@@ -193,7 +197,7 @@ impl Accounts {
                     return Ok(Ok(false));
                 }
                 if let Some(attempt) = &attempt {
-                    throttle::reset(work, attempt).await?;
+                    lock_marks::reset(work, attempt, opened).await?;
                 }
                 change.write_rest(work).await?;
                 Ok(Ok(true))
@@ -252,10 +256,13 @@ impl Accounts {
         let PasswordSignIn { claimant, user_id, limits, now, .. } = sign_in;
         let attempt = Attempt::new(claimant, AttemptKind::Password, limits, now);
         self.pool.transaction("sign in by password", async |work| {
-            if let Err(throttle) = throttle::check_locked(work, &attempt).await? {
-                work.undo().await?;
-                return Ok(Err(throttle));
-            }
+            let judged = match throttle::check_locked(work, &attempt).await? {
+                Ok(judged) => judged,
+                Err(throttle) => {
+                    work.undo().await?;
+                    return Ok(Err(throttle));
+                }
+            };
             let sql = concat!(
                         "UPDATE users SET last_seen_at = CASE WHEN blocked_at IS NULL THEN $3 ELSE last_seen_at END
                          WHERE id = $1 AND password_hash = $2 AND phone_number = $4 RETURNING ",
@@ -274,7 +281,7 @@ impl Accounts {
             sessions::make_room(work, user.id, now).await?;
             let session = sign_in.session.of(user.id, now);
             sessions::insert(work, &session).await?;
-            throttle::reset(work, &attempt).await?;
+            lock_marks::reset(work, &attempt, judged.opened).await?;
             let method = session.method.as_str().to_owned();
             let started =
                 SessionStarted { session_id: session.id, user_id, started_at: now, method };

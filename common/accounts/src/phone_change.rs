@@ -6,9 +6,9 @@ use super::outbox::Prepared;
 use super::phone_undo::Undo;
 use super::redeem::{Denied, UsedCode, redeem};
 use super::sessions::{self, Ending};
-use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant};
+use super::throttle::{Attempt, AttemptKind, AttemptLimits, Claimant};
 use super::users::{self, User, user_returning};
-use super::{Accounts, audit, notice};
+use super::{Accounts, audit, lock_marks, notice};
 use domain::engine_error::EngineError;
 use domain::event::OtpVerified;
 use domain::ids::{RequestId, SessionId, UserId};
@@ -74,10 +74,13 @@ impl Accounts {
         let attempt = Attempt::new(claimant, AttemptKind::Code, limits, now);
         self.pool
             .transaction("change a phone", async |work| {
-                if let Err(denied) = redeem(work, &attempt, change.code).await? {
-                    work.undo().await?;
-                    return Ok(Err(denied));
-                }
+                let judged = match redeem(work, &attempt, change.code).await? {
+                    Ok(judged) => judged,
+                    Err(denied) => {
+                        work.undo().await?;
+                        return Ok(Err(denied));
+                    }
+                };
                 let name = user_id.to_string();
                 if users::is_taken(work, claimant.phone_number, user_id).await? {
                     audit::write(work, now, &name, "phone_change_refused_taken", &name, "{}")
@@ -100,7 +103,7 @@ impl Accounts {
                     work.undo().await?;
                     return Ok(Err(Denied::AccountGone));
                 };
-                throttle::reset(work, &attempt).await?;
+                lock_marks::reset(work, &attempt, judged.opened).await?;
                 let others = Ending::others(change.keep, "phone_changed");
                 sessions::end(work, user_id, others, None, now).await?;
                 change.write_events(work).await?;

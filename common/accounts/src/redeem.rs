@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::document;
-use super::throttle::{self, Attempt, Throttle};
+use super::throttle::{self, Attempt, Judged, Throttle};
 use domain::ids::CodeId;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
@@ -34,7 +34,7 @@ pub(super) async fn redeem(
     work: &mut Work,
     attempt: &Attempt<'_>,
     code: UsedCode,
-) -> Result<Result<(), Denied>, sqlx::Error> {
+) -> Result<Result<Judged, Denied>, sqlx::Error> {
     let judged = match throttle::check_locked(work, attempt).await? {
         Ok(judged) => judged,
         Err(throttle) => return Ok(Err(Denied::Throttled(throttle))),
@@ -45,5 +45,5 @@ pub(super) async fn redeem(
     }
     let sql = "INSERT INTO used_codes (code_id, used_at, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     let passed = work.run(sql, args![code.id, attempt.now, code.expires_at]).await?;
-    Ok(if passed == 1 { Ok(()) } else { Err(Denied::CodeUsed) })
+    Ok(if passed == 1 { Ok(judged) } else { Err(Denied::CodeUsed) })
 }

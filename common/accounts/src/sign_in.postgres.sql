@@ -8,8 +8,10 @@ DECLARE
     name      text;
     oldest    uuid;
     by_device boolean;
+    opened    text;
 BEGIN
-    SELECT t.verdict, t.until_ms, t.by_device INTO verdict, until_ms, by_device FROM latchkey_throttle_3(doc) t;
+    SELECT t.verdict, t.until_ms, t.by_device, t.opened INTO verdict, until_ms, by_device, opened
+      FROM latchkey_throttle_3(doc) t;
     IF verdict <> 'open' THEN
         RETURN;
     END IF;
@@ -76,6 +78,9 @@ BEGIN
             VALUES (login.key_hash, login.body_hash, login.session_id, login.key_expires_at)
             ON CONFLICT (key_hash) DO UPDATE
                 SET body_hash = EXCLUDED.body_hash, session_id = EXCLUDED.session_id, expires_at = EXCLUDED.expires_at;
+    END IF;
+    IF opened IS NOT NULL THEN
+        PERFORM latchkey_lock_mark_1(doc, opened);
     END IF;
     DELETE FROM guesses g WHERE g.phone_key = login.phone_key AND g.kind = login.kind;
     INSERT INTO outbox (id, kind, addressed, body, created_at)

@@ -7,7 +7,7 @@ use super::sessions::{self, LiveSession, Session, session_columns};
 use super::sign_in_document::{Document, SignIn};
 use super::throttle::{self, Throttle};
 use super::users::{self, User, user_columns, user_returning};
-use super::{Accounts, audit, document};
+use super::{Accounts, audit, document, lock_marks};
 use domain::engine_error::EngineError;
 use domain::event::{Event as _, UserCreated};
 use domain::timestamp::Timestamp;
@@ -101,7 +101,7 @@ async fn sign_in_postgres(
         "signed_in" => {
             if document.attempt.former_key.is_some() {
                 // The function knows one key. If this fails, an old count stays a little longer.
-                throttle::reset(work, &document.attempt).await?;
+                lock_marks::reset(work, &document.attempt, None).await?;
             }
             let user = users::user(&row)?;
             let session = Session { user_id: user.id, ..session.clone() };
@@ -123,10 +123,13 @@ async fn sign_in_sqlite(
 ) -> Result<Result<LoginOutcome, Denied>, sqlx::Error> {
     let attempt = &document.attempt;
     let now = attempt.now;
-    if let Err(denied) = redeem(work, attempt, document.code).await? {
-        work.undo().await?;
-        return Ok(Err(denied));
-    }
+    let judged = match redeem(work, attempt, document.code).await? {
+        Ok(judged) => judged,
+        Err(denied) => {
+            work.undo().await?;
+            return Ok(Err(denied));
+        }
+    };
     let user = upsert_user(work, document).await?;
     let created = user.id == document.new_user;
     let name = user.id.to_string();
@@ -142,7 +145,7 @@ async fn sign_in_sqlite(
              ON CONFLICT (key_hash) DO UPDATE SET body_hash = $2, session_id = $3, expires_at = $4";
         work.run(sql, args![key_hash, body_hash, session.id, document.key_expires_at]).await?;
     }
-    throttle::reset(work, attempt).await?;
+    lock_marks::reset(work, attempt, judged.opened).await?;
     for event in &document.events {
         if created || event.kind != UserCreated::TYPE {
             event.of(user.id).write(work, now).await?;

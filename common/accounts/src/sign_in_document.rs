@@ -3,12 +3,13 @@
 use serde::Serialize;
 use serde_json::json;
 
-use super::outbox::Prepared;
+use super::lock_marks::{self, Entries, Mark};
+use super::outbox::{CutEvent, Prepared};
 use super::redeem::UsedCode;
 use super::sessions::{MAX_PER_USER, NewSession, Session};
-use super::throttle::{Attempt, AttemptKind, AttemptLimits, Claimant};
+use super::throttle::{Attempt, AttemptKind, AttemptLimits, Claimant, Opened};
 use domain::event::{OtpVerified, SessionEnded, SessionStarted, UserCreated};
-use domain::ids::{EventId, RequestId, SessionId, UserId};
+use domain::ids::{RequestId, SessionId, UserId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Purpose;
 
@@ -72,6 +73,8 @@ pub(super) struct Document<'a> {
     ended: CutEvent,
     /// The audit's.
     pub detail: String,
+    /// Told if the sign-in ends a lock.
+    marks: Entries,
 }
 
 impl<'a> Document<'a> {
@@ -81,8 +84,11 @@ impl<'a> Document<'a> {
         let (first_name, last_name) = sign_in.profile.unwrap_or_default();
         let SignIn { claimant, limits, now, .. } = *sign_in;
         let (events, ended) = events(sign_in)?;
+        let attempt = Attempt::new(claimant, AttemptKind::Code, limits, now);
+        let opened = [Opened::Time, Opened::KnownDevice].map(Mark::Unlocked);
         Ok(Self {
-            attempt: Attempt::new(claimant, AttemptKind::Code, limits, now),
+            marks: lock_marks::prepare(&attempt, &opened)?,
+            attempt,
             code: sign_in.code,
             new_user: sign_in.new_user,
             first_name,
@@ -138,30 +144,4 @@ fn events(sign_in: &SignIn<'_>) -> Result<([CutEvent; 3], CutEvent), sqlx::Error
             Prepared::of(now, traceparent, ended)?,
         ),
     ))
-}
-
-/// An encoded event that lacks ids which only the database knows: its text, cut where they stand. So the event is sent
-/// byte for byte as it was encoded.
-#[derive(Serialize)]
-pub(super) struct CutEvent {
-    id: EventId,
-    pub kind: &'static str,
-    addressed: bool,
-    pieces: Vec<String>,
-}
-
-impl CutEvent {
-    fn at(places: &[String], event: Prepared) -> Self {
-        let Prepared { id, kind, addressed, body } = event;
-        let pieces = places.iter().fold(vec![body.as_str()], |pieces, place| {
-            pieces.into_iter().flat_map(|piece| piece.split(place.as_str())).collect()
-        });
-        Self { id, kind, addressed, pieces: pieces.into_iter().map(str::to_owned).collect() }
-    }
-
-    /// The event, with this account's id.
-    pub(super) fn of(&self, user: UserId) -> Prepared {
-        let body = self.pieces.join(&user.to_string());
-        Prepared { id: self.id, kind: self.kind, addressed: self.addressed, body }
-    }
 }

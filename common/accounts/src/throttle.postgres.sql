@@ -1,14 +1,15 @@
--- Whether an attempt on a phone may be judged now, how many failures in a row it has, and whether it counts for a known
--- device: `judge` of throttle.rs, where the rule and its numbers are told. `doc` is the struct `Attempt`, alone or in a
+-- Whether an attempt on a phone may be judged now, how many failures in a row it has, whether it counts for a known
+-- device, and what ended a lock: `judge` of throttle.rs, where the rule and its numbers are told. `doc` is the struct `Attempt`, alone or in a
 -- larger document.
 -- Locks the count, so that parallel attempts are judged one after the other.
 CREATE OR REPLACE FUNCTION latchkey_throttle_3(
-    doc jsonb, OUT verdict text, OUT until_ms bigint, OUT failed bigint, OUT by_device boolean
+    doc jsonb, OUT verdict text, OUT until_ms bigint, OUT failed bigint, OUT by_device boolean, OUT opened text
 ) LANGUAGE plpgsql AS $$
 DECLARE
     attempt   record;
     judged_at bigint;
     wait_ms   bigint;
+    locked    boolean;
 BEGIN
     SELECT * INTO attempt FROM jsonb_to_record(doc) AS a (
         phone_number text, phone_key text, kind text, known_device uuid, device_key text, device_failures bigint,
@@ -26,15 +27,18 @@ BEGIN
         failed := 0;
         RETURN;
     END IF;
+    locked := failed >= attempt.lock_at;
     IF attempt.reset_ms > 0 AND attempt.now >= judged_at + attempt.reset_ms THEN
+        opened := CASE WHEN locked THEN 'time' END;
         failed := CASE WHEN failed < attempt.free_failures OR attempt.now >= judged_at + attempt.forgotten_ms
             THEN 0 ELSE LEAST(failed, attempt.most_after_reset) END;
         RETURN;
     END IF;
     IF by_device THEN
+        opened := CASE WHEN locked THEN 'known_device' END;
         RETURN;
     END IF;
-    IF failed >= attempt.lock_at THEN
+    IF locked THEN
         verdict := 'locked';
         until_ms := CASE WHEN attempt.reset_ms > 0 THEN judged_at + attempt.reset_ms END;
         RETURN;

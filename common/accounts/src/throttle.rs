@@ -21,6 +21,11 @@ string_enum! {
     pub enum AttemptKind { Code = "code", Password = "password" }
 }
 
+string_enum! {
+    /// What ended a lock.
+    pub enum Opened { Time = "time", KnownDevice = "known_device", Staff = "staff" }
+}
+
 /// The phone under attempt, and the client that makes it.
 #[derive(Clone, Copy)]
 pub struct Claimant<'a> {
@@ -128,12 +133,12 @@ pub(super) struct Attempt<'a> {
     pub device_window_ms: i64,
     #[serde(serialize_with = "document::ms")]
     pub now: Timestamp,
-    free_failures: i64,
+    pub free_failures: i64,
     first_wait_ms: i64,
     longest_wait_ms: i64,
     pub lock_at: i64,
     /// 0: never.
-    reset_ms: i64,
+    pub reset_ms: i64,
     /// The most failures that remain after a reset by time.
     most_after_reset: i64,
     forgotten_ms: i64,
@@ -185,6 +190,8 @@ pub(super) struct Judged {
     pub failures: i64,
     /// Whether it counts for a known device that has a budget left.
     pub by_device: bool,
+    /// The phone was locked: what ended that, or ends it if this attempt succeeds.
+    pub opened: Option<Opened>,
 }
 
 /// Whether this attempt is judged, or why not. `by_device`: it comes from a known device that has a budget left.
@@ -193,17 +200,21 @@ pub(super) fn judge(
     by_device: bool,
     attempt: &Attempt<'_>,
 ) -> Result<Judged, Throttle> {
-    let judged = |failures| Ok(Judged { failures, by_device });
-    let Some(past) = past else { return judged(0) };
+    let Some(past) = past else { return Ok(Judged { failures: 0, by_device, opened: None }) };
+    let was_locked = past.failures >= attempt.lock_at;
+    let judged = |failures, opened: Opened| {
+        Ok(Judged { failures, by_device, opened: was_locked.then_some(opened) })
+    };
     let now = attempt.now;
     let reset_at = (attempt.reset_ms > 0).then(|| past.last_judged_at.plus_ms(attempt.reset_ms));
     if reset_at.is_some_and(|at| now >= at) {
         let is_forgotten = past.failures < attempt.free_failures
             || now >= past.last_judged_at.plus_ms(attempt.forgotten_ms);
-        return judged(if is_forgotten { 0 } else { past.failures.min(attempt.most_after_reset) });
+        let left = if is_forgotten { 0 } else { past.failures.min(attempt.most_after_reset) };
+        return judged(left, Opened::Time);
     }
     if by_device {
-        return judged(past.failures);
+        return judged(past.failures, Opened::KnownDevice);
     }
     if past.failures >= attempt.lock_at {
         return Err(Throttle::Locked { until: reset_at });
@@ -217,7 +228,7 @@ pub(super) fn judge(
             return Err(Throttle::Delayed { until });
         }
     }
-    judged(past.failures)
+    Ok(Judged { failures: past.failures, by_device, opened: None })
 }
 
 /// Whether the attempt comes from a known device that has a budget left. No query for any other.
@@ -328,10 +339,4 @@ pub(super) async fn code_is_exhausted(
         work.optional(sql, args![code, attempts]).await?
     };
     Ok(row.is_some())
-}
-
-/// Resets the consecutive failures after a success, also those under the previous secret.
-pub(super) async fn reset(work: &mut Work, attempt: &Attempt<'_>) -> Result<(), sqlx::Error> {
-    let sql = "DELETE FROM guesses WHERE kind = $2 AND (phone_key = $1 OR phone_key = $3)";
-    work.run(sql, args![attempt.phone_key, attempt.kind, attempt.former_key]).await.map(drop)
 }

@@ -484,6 +484,37 @@ pub struct AttemptsSuspicious {
 }
 event!(AttemptsSuspicious, "attempts.suspicious.v1", addressed: false);
 
+/// Sign-in at a phone was locked after failures in a row, whether or not it has an account (contract, ruling 43).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PhoneLocked {
+    /// The phone's key, cut: it distinguishes phones and names none.
+    pub subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// What was attempted: `code` or `password`.
+    pub kind: String,
+    pub failures: u32,
+    pub locked_at: Timestamp,
+    /// When time alone opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+event!(PhoneLocked, "phone.locked.v1", addressed: false);
+
+/// A lock ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PhoneUnlocked {
+    /// As in [`PhoneLocked`].
+    pub subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    pub kind: String,
+    /// `time`, told with the next attempt that is judged; `known_device`, whose success ended it; or `staff`.
+    pub reason: String,
+    pub unlocked_at: Timestamp,
+}
+event!(PhoneUnlocked, "phone.unlocked.v1", addressed: false);
+
 // ---- the pumping guard
 
 /// A net of the pumping guard changed state. Contains only counts: no number, no person.

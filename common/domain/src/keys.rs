@@ -161,6 +161,11 @@ impl PhoneKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Eight hex digits: enough to follow a phone through logs and events, too few to look it up.
+    pub fn cut(&self) -> &str {
+        self.0.get(..8).unwrap_or(&self.0)
+    }
 }
 
 impl fmt::Display for PhoneKey {

@@ -10,6 +10,7 @@ pub(super) struct Builtin {
     pub(super) changed: &'static str,
     pub(super) password: &'static str,
     pub(super) deleted: &'static str,
+    pub(super) locked: &'static str,
 }
 
 pub(super) const BUILTIN: [Builtin; 9] = [
@@ -21,6 +22,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         changed: "The phone number of your {app} account was changed. If this was not you, contact support.",
         password: "The password of your {app} account was changed. If this was not you, contact support.",
         deleted: "Your {app} account was deleted. If this was not you, contact support.",
+        locked: "Sign-in to your {app} account is paused after many wrong attempts. If this was not you, contact support.",
     },
     Builtin {
         locale: "fa",
@@ -30,6 +32,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         changed: "شماره حساب {app} تغییر کرد. کار شما نبود؟ خبر دهید.",
         password: "رمز حساب {app} تغییر کرد. کار شما نبود؟ خبر دهید.",
         deleted: "حساب {app} شما حذف شد. کار شما نبود؟ خبر دهید.",
+        locked: "ورود به {app} پس از تلاش نادرست بسته شد.",
     },
     Builtin {
         locale: "es",
@@ -39,6 +42,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         changed: "Tu cuenta de {app} usa ahora otro teléfono. Si no lo has pedido, contacta con soporte.",
         password: "La contraseña de tu cuenta de {app} ha cambiado. Si no lo has pedido, contacta con soporte.",
         deleted: "Tu cuenta de {app} se ha eliminado. Si no lo has pedido, contacta con soporte.",
+        locked: "El acceso a tu cuenta de {app} queda en pausa por muchos intentos fallidos. Si no lo has hecho, contacta con soporte.",
     },
     Builtin {
         locale: "fr",
@@ -48,6 +52,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         changed: "Le numéro de téléphone de votre compte {app} a été modifié. Si ce n'est pas vous, contactez l'assistance.",
         password: "Le mot de passe de votre compte {app} a été modifié. Si ce n'est pas vous, contactez l'assistance.",
         deleted: "Votre compte {app} a été supprimé. Si ce n'est pas vous, contactez l'assistance.",
+        locked: "La connexion à votre compte {app} est suspendue après trop d'erreurs. Si ce n'est pas vous, contactez l'assistance.",
     },
     Builtin {
         locale: "de",
@@ -57,6 +62,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         changed: "Die Telefonnummer Ihres {app}-Kontos wurde geändert. Waren Sie das nicht, wenden Sie sich an den Support.",
         password: "Das Passwort Ihres {app}-Kontos wurde geändert. Waren Sie das nicht, wenden Sie sich an den Support.",
         deleted: "Ihr {app}-Konto wurde gelöscht. Waren Sie das nicht, wenden Sie sich an den Support.",
+        locked: "Die Anmeldung bei Ihrem {app}-Konto ruht nach vielen Fehlversuchen. Waren Sie das nicht, wenden Sie sich an den Support.",
     },
     Builtin {
         locale: "ar",
@@ -66,6 +72,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         changed: "تغير رقم حسابك في {app}. إن لم تكن أنت فاتصل بالدعم.",
         password: "تغيرت كلمة مرور {app}. إن لم تكن أنت فاتصل بالدعم.",
         deleted: "حذف حسابك في {app}. إن لم تكن أنت فاتصل بالدعم.",
+        locked: "أوقف الدخول إلى {app} بعد محاولات خاطئة كثيرة.",
     },
     Builtin {
         locale: "tr",
@@ -76,6 +83,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         changed: "{app} numaranız değişti. Siz değilseniz bize bildirin.",
         password: "{app} parolanız değişti. Siz değilseniz bize bildirin.",
         deleted: "{app} hesabınız silindi. Siz değilseniz bize bildirin.",
+        locked: "Çok hatalı deneme: {app} girişi durduruldu.",
     },
     Builtin {
         locale: "pt-BR",
@@ -85,6 +93,7 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         changed: "O telefone da sua conta {app} foi alterado. Se isso foi feito por outra pessoa, fale com o suporte.",
         password: "A senha da sua conta {app} foi alterada. Se isso foi feito por outra pessoa, fale com o suporte.",
         deleted: "A sua conta {app} foi apagada. Se isso foi feito por outra pessoa, fale com o suporte.",
+        locked: "O acesso à sua conta {app} foi suspenso por muitas tentativas erradas. Se foi outra pessoa, fale com o suporte.",
     },
     Builtin {
         locale: "hi",
@@ -94,5 +103,6 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         changed: "{app} खाते का नंबर बदल गया। आपने नहीं बदला तो बताएं।",
         password: "{app} खाते का पासवर्ड बदल गया। आपने नहीं बदला तो बताएं।",
         deleted: "{app} खाता हटा दिया गया। आपने नहीं हटाया तो बताएं।",
+        locked: "कई गलत प्रयास: {app} साइन-इन रोका गया।",
     },
 ];

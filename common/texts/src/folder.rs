@@ -11,7 +11,8 @@ use super::wording::{Kind, Wording};
 /// Far longer than any wording; a larger file is a mistake.
 const MAX_BYTES: u64 = 4096;
 
-/// Reads `<locale>.txt` and `<locale>.<kind>.txt` of the kinds `short`, `voice`, `changed`, `password` and `deleted`.
+/// Reads `<locale>.txt` and `<locale>.<kind>.txt` of the kinds `short`, `voice`, `changed`, `password`, `deleted` and
+/// `locked`.
 ///
 /// # Errors
 /// Names the file and the broken rule: a misspelled file name must not silently leave the built-in wording in use.
@@ -42,8 +43,9 @@ fn read_one(path: &Path, name: &str) -> anyhow::Result<(String, Kind, Wording)> 
         Some((tag, "changed")) => (tag, Kind::Changed),
         Some((tag, "password")) => (tag, Kind::Password),
         Some((tag, "deleted")) => (tag, Kind::Deleted),
+        Some((tag, "locked")) => (tag, Kind::Locked),
         Some(_) => bail!(
-            "is not named <locale>.txt, or <locale>.<kind>.txt with the kind short, voice, changed, password or deleted"
+            "is not named <locale>.txt, or <locale>.<kind>.txt with the kind short, voice, changed, password, deleted or locked"
         ),
     };
     ensure!(is_tag(tag), "{tag} is not a BCP 47 locale");

@@ -55,7 +55,12 @@ pub enum Notice {
     /// Its password was set, changed or removed.
     PasswordChanged,
     AccountDeleted,
+    /// Sign-in is locked after failures in a row.
+    SignInLocked,
 }
+
+const NOTICES: [Notice; 4] =
+    [Notice::PhoneChanged, Notice::PasswordChanged, Notice::AccountDeleted, Notice::SignInLocked];
 
 impl Notice {
     const fn kind(self) -> Kind {
@@ -63,6 +68,7 @@ impl Notice {
             Self::PhoneChanged => Kind::Changed,
             Self::PasswordChanged => Kind::Password,
             Self::AccountDeleted => Kind::Deleted,
+            Self::SignInLocked => Kind::Locked,
         }
     }
 }
@@ -100,6 +106,7 @@ impl Texts {
                 (Kind::Changed, text.changed),
                 (Kind::Password, text.password),
                 (Kind::Deleted, text.deleted),
+                (Kind::Locked, text.locked),
             ];
             for (kind, said) in kinds {
                 let wording = Wording::parse(said, kind)
@@ -150,7 +157,7 @@ impl Texts {
         if let Some(last) = lined.last() {
             ensure!(lined.iter().any(|text| self.fits(text)), "{}", self.too_long(last));
         }
-        for notice in [Notice::PhoneChanged, Notice::PasswordChanged, Notice::AccountDeleted] {
+        for notice in NOTICES {
             let Some(wording) = locale.wordings.get(&notice.kind()) else { continue };
             let text = wording.fill(self.fill("", 0));
             ensure!(
@@ -217,7 +224,9 @@ impl Texts {
                 let filled = wording.fill(self.fill(&longest, LONGEST_MINUTES));
                 let (text, used) = match kind {
                     Kind::Voice => (None, true),
-                    Kind::Changed | Kind::Password | Kind::Deleted => (Some(filled), true),
+                    Kind::Changed | Kind::Password | Kind::Deleted | Kind::Locked => {
+                        (Some(filled), true)
+                    }
                     Kind::Sms => {
                         let text = self.with_lines(filled, &longest);
                         full_fits = self.fits(&text);

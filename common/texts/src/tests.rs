@@ -181,10 +181,9 @@ fn a_name_with_digits_is_allowed_in_messages_but_not_in_calls() {
 
 #[test]
 fn f15_notices_have_no_digits_and_no_link_and_differ() {
-    let notices = [Notice::PhoneChanged, Notice::PasswordChanged, Notice::AccountDeleted];
     let mut said = std::collections::BTreeSet::new();
     for tag in tags() {
-        for notice in notices {
+        for notice in NOTICES {
             let text = plain().notice(notice, Some(tag));
             assert!(!text.chars().any(char::is_numeric) && text.contains("Latchkey"), "{text}");
             assert!(!text.contains("://") && !text.contains("www"), "{text}");
@@ -192,7 +191,7 @@ fn f15_notices_have_no_digits_and_no_link_and_differ() {
             said.insert(text);
         }
     }
-    assert_eq!(said.len(), tags().len() * notices.len(), "one for each locale and kind");
+    assert_eq!(said.len(), tags().len() * NOTICES.len(), "one for each locale and kind");
 }
 
 #[test]

@@ -19,6 +19,8 @@ string_enum! {
         Password = "password",
         /// The notice that the account was deleted.
         Deleted = "deleted",
+        /// The notice that sign-in is locked.
+        Locked = "locked",
     }
 }
 
@@ -83,7 +85,9 @@ impl Wording {
         let allowed = match kind {
             Kind::Sms | Kind::Short => [(0, 1), (1, 1), (0, 1), (0, 0)],
             Kind::Voice => [(0, 1), (0, 0), (0, 0), (2, 2)],
-            Kind::Changed | Kind::Password | Kind::Deleted => [(0, 1), (0, 0), (0, 0), (0, 0)],
+            Kind::Changed | Kind::Password | Kind::Deleted | Kind::Locked => {
+                [(0, 1), (0, 0), (0, 0), (0, 0)]
+            }
         };
         for (name, (least, most)) in Placeholder::ALL.into_iter().zip(allowed) {
             let count = self.count(name);

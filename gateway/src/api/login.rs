@@ -18,7 +18,7 @@ use crate::codes::caller::Caller;
 use crate::codes::check::{CodeCheck, Redeemed};
 use crate::codes::claimed_phone::{ClaimedPhone, Device};
 use crate::codes::matched_code::MatchedCode;
-use crate::codes::refusals::count_check;
+use crate::codes::refusals::{count_check, trace_refused};
 use crate::codes::repeated_login::RepeatedLogin;
 use crate::dpop::header::ProvenKey;
 use crate::http::body::JsonBody;
@@ -58,10 +58,11 @@ pub(crate) async fn login(
     let repeated = RepeatedLogin::of(&app, &caller, &login.claimed.key, &login.body());
     let live = match repeated {
         Some(repeated) => {
-            repeated.session(async |key| login.sign_in(&app, &caller, Some(key)).await).await?
+            repeated.session(async |key| login.sign_in(&app, &caller, Some(key)).await).await
         }
-        None => login.sign_in(&app, &caller, None).await?,
+        None => login.sign_in(&app, &caller, None).await,
     };
+    let live = trace_refused(live, AttemptKind::Code, &login.claimed.key, &caller)?;
     answer(&app, &login.claimed.phone, live).map(Json)
 }
 

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::ClaimedPhone;
 use crate::codes::failed_attempts::note_failure;
+use crate::codes::lock_notice::tell_of_lock;
 use crate::codes::matched_code::MatchedCode;
 use crate::codes::refusals::{count_check, limited, throttled};
 use crate::http::error::ApiError;
@@ -113,7 +114,7 @@ impl CodeCheck<'_> {
         mut attempts_left: u32,
         now: Timestamp,
     ) -> ApiError {
-        let Counted { code_failures: failures, by_device, .. } =
+        let Counted { code_failures: failures, by_device, locked, .. } =
             match self.count_failure(live, now).await {
                 Ok(counted) => counted,
                 Err(unjudged) => {
@@ -122,6 +123,9 @@ impl CodeCheck<'_> {
                     return unjudged;
                 }
             };
+        if locked {
+            tell_of_lock(self.app, self.claimed.claimant());
+        }
         if let Some((code, expires_at)) = live {
             let attempts = self.app.config.otp.attempts;
             // Its budget may have run out since it was read: then the database counted it among everybody else's.

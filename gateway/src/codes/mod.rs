@@ -4,6 +4,7 @@ pub mod caller;
 pub mod check;
 pub mod claimed_phone;
 pub mod failed_attempts;
+pub mod lock_notice;
 pub mod matched_code;
 pub mod refusals;
 pub mod repeated_login;

@@ -1,5 +1,6 @@
 //! `users block`, `users unblock`, `users unlock` and `users clear-password`.
 
+use accounts::{AttemptLimits, Claimant};
 use anyhow::ensure;
 use clap::Args;
 use serde_json::json;
@@ -65,9 +66,21 @@ pub(crate) struct Unlock {
 impl Unlock {
     pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
         let phone = phone(operator, &self.phone_number)?;
-        let Operator { attempts, keys, clock, .. } = operator;
+        let Operator { attempts, keys, clock, config, .. } = operator;
         let (key, former) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
-        let had = attempts.reset_failures(&key, former.as_ref(), actor(), clock.now()).await?;
+        let claimant = Claimant {
+            phone_number: phone.e164(),
+            phone_key: &key,
+            former_key: former.as_ref(),
+            known_device: None,
+        };
+        let otp = &config.otp;
+        let limits = AttemptLimits {
+            attempts: otp.attempts,
+            max_failures: otp.max_failures,
+            failure_reset_secs: otp.failure_reset_secs,
+        };
+        let had = attempts.reset_failures(claimant, limits, actor(), clock.now()).await?;
         let text = if had {
             "unlocked: the count of failed attempts is reset"
         } else {

@@ -17,6 +17,9 @@ contract!(
     p4_parallel_attempts_are_counted_one_after_the_other,
     f12_thirty_days_of_steady_guessing_are_ten_attempts_a_day,
     f12_a_success_or_staff_restores_the_full_count,
+    f12_an_owner_is_told_of_a_lock_once_a_week,
+    f13_the_tenth_failure_each_lock_and_its_end_leave_a_mark,
+    f13_the_end_of_a_lock_is_told_for_passwords_too,
     f04_a_known_device_signs_in_while_strangers_are_locked_out,
     f04_a_known_device_has_ten_failures_a_day_of_its_own,
     f04_of_sixty_attempts_at_once_by_a_known_device_ten_are_judged,
@@ -112,7 +115,7 @@ async fn p4_the_throttle_judges_every_attempt_alike(fixture: AccountsFixture) {
         let expected = match (throttle, next) {
             (Some(throttle), _) => Err(throttle),
             (None, Next::Judged { failures }) => {
-                Ok(Counted { failures, code_failures: 0, by_device: known })
+                Ok(Counted { failures, code_failures: 0, by_device: known, locked: failures == 90 })
             }
             (None, _) => unreachable!(),
         };
@@ -215,7 +218,8 @@ async fn p4_waits_begin_after_the_tenth_failure_and_double(fixture: AccountsFixt
     };
     let mut now = fixture.now();
     for n in 1..=10 {
-        let counted = Ok(Counted { failures: n, code_failures: 0, by_device: false });
+        let counted =
+            Ok(Counted { failures: n, code_failures: 0, by_device: false, locked: false });
         assert_eq!(attempt(now).await.unwrap(), counted);
     }
     for (n, wait) in [(11, 30), (12, 60), (13, 120), (14, 240), (15, 480), (16, 900), (17, 900)] {
@@ -227,7 +231,7 @@ async fn p4_waits_begin_after_the_tenth_failure_and_double(fixture: AccountsFixt
         now = until;
         assert_eq!(
             attempt(now).await.unwrap(),
-            Ok(Counted { failures: n, code_failures: 0, by_device: false })
+            Ok(Counted { failures: n, code_failures: 0, by_device: false, locked: false })
         );
     }
 }
@@ -299,7 +303,8 @@ async fn f12_thirty_days_of_steady_guessing_are_ten_attempts_a_day(fixture: Acco
 async fn f12_a_success_or_staff_restores_the_full_count(fixture: AccountsFixture) {
     let phone = Phone::new();
     let (user, _) = fixture.signed_in(&phone).await;
-    let failed = |failures| Ok(Counted { failures, code_failures: 0, by_device: false });
+    let failed =
+        |failures| Ok(Counted { failures, code_failures: 0, by_device: false, locked: false });
     fixture.set_failures(&phone, 90, DAY).await;
     assert_eq!(fixture.attempt(phone.stranger(), None).await, failed(81));
     fixture.advance(900);
@@ -313,8 +318,159 @@ async fn f12_a_success_or_staff_restores_the_full_count(fixture: AccountsFixture
     signed_in(fixture.db.accounts.sign_in(sign_in).await.unwrap());
     assert_eq!(fixture.attempt(phone.stranger(), None).await, failed(1));
     fixture.set_failures(&phone, 90, 0).await;
-    fixture.db.attempts.reset_failures(&phone.key, None, "staff:1", fixture.now()).await.unwrap();
+    fixture
+        .db
+        .attempts
+        .reset_failures(phone.stranger(), LIMITS, "staff:1", fixture.now())
+        .await
+        .unwrap();
     assert_eq!(fixture.attempt(phone.stranger(), None).await, failed(1));
+}
+
+/// The acts in the audit of a phone, newest first, with their details.
+async fn marks(fixture: &AccountsFixture, phone: &Phone) -> Vec<(String, serde_json::Value)> {
+    let page = fixture.db.audit.page(Some(phone.key.as_str()), None, 50).await.unwrap();
+    let mark =
+        |entry: accounts::AuditEntry| (entry.act, serde_json::from_str(&entry.detail).unwrap());
+    page.into_iter().map(mark).collect()
+}
+
+/// The events of locks since the last look, in order.
+async fn lock_events(fixture: &AccountsFixture) -> Vec<(String, serde_json::Value)> {
+    let mut events = fixture.events().await;
+    events.retain(|(kind, _)| kind.starts_with("phone."));
+    events.into_iter().map(|(kind, event)| (kind, event["data"].clone())).collect()
+}
+
+async fn f13_the_tenth_failure_each_lock_and_its_end_leave_a_mark(fixture: AccountsFixture) {
+    let (owned, nobodys) = (Phone::new(), Phone::new());
+    let (user, _) = fixture.signed_in(&owned).await;
+    for (phone, owner) in [(&owned, Some(user.id.to_string())), (&nobodys, None)] {
+        fixture.events().await;
+        for _ in 0..9 {
+            fixture.attempt(phone.stranger(), None).await.unwrap();
+        }
+        assert!(marks(&fixture, phone).await.is_empty(), "anybody mistypes");
+        fixture.attempt(phone.stranger(), None).await.unwrap();
+        let detail = serde_json::json!({ "kind": "code", "failures": 10 });
+        assert_eq!(marks(&fixture, phone).await, [("phone_slowed".to_owned(), detail)]);
+        assert!(lock_events(&fixture).await.is_empty());
+
+        fixture.set_failures(phone, 89, 900).await;
+        let locked_at = fixture.now();
+        assert!(fixture.attempt(phone.stranger(), None).await.unwrap().locked);
+        for _ in 0..20 {
+            fixture.attempt(phone.stranger(), None).await.unwrap_err();
+        }
+        let found = marks(&fixture, phone).await;
+        assert_eq!(found.len(), 2, "a refused attempt leaves no mark: {found:?}");
+        assert_eq!(found[0].0, "phone_locked");
+        let events = lock_events(&fixture).await;
+        assert_eq!(events.len(), 1);
+        let (kind, data) = &events[0];
+        assert_eq!(kind, "phone.locked.v1");
+        assert_eq!(data["user_id"].as_str().map(str::to_owned), owner);
+        let key = phone.key.as_str();
+        assert_eq!((&data["subject"], &data["kind"]), (&key[..8].into(), &"code".into()));
+        assert_eq!(data["failures"], 90);
+        let until: domain::timestamp::Timestamp =
+            serde_json::from_value(data["until"].clone()).unwrap();
+        assert!(until >= locked_at.plus_secs(DAY), "{data}");
+
+        // Time opens it: that is seen with the next attempt.
+        fixture.advance(DAY);
+        fixture.attempt(phone.stranger(), None).await.unwrap();
+        let detail = serde_json::json!({ "kind": "code", "reason": "time" });
+        assert_eq!(marks(&fixture, phone).await[0], ("phone_unlocked".to_owned(), detail));
+        let events = lock_events(&fixture).await;
+        assert_eq!((events.len(), events[0].0.as_str()), (1, "phone.unlocked.v1"));
+        assert_eq!(events[0].1["reason"], "time");
+        assert_eq!(events[0].1["user_id"].as_str().map(str::to_owned), owner);
+        // Ten more, and it is locked again.
+        for _ in 0..9 {
+            fixture.advance(900);
+            fixture.attempt(phone.stranger(), None).await.unwrap();
+        }
+        assert_eq!(marks(&fixture, phone).await[0].0, "phone_locked");
+        assert_eq!(lock_events(&fixture).await.len(), 1);
+    }
+    // A known device opens it with a success, staff by a command.
+    fixture.set_failures(&owned, 90, 0).await;
+    let sign_in = SignIn {
+        claimant: owned.device(user.id, "mine"),
+        ..fixture.new_sign_in(&owned, fixture.code())
+    };
+    signed_in(fixture.db.accounts.sign_in(sign_in).await.unwrap());
+    let attempts = &fixture.db.attempts;
+    let now = fixture.now();
+    assert!(attempts.reset_failures(nobodys.stranger(), LIMITS, "staff:1", now).await.unwrap());
+    let events = lock_events(&fixture).await;
+    let reasons: Vec<_> = events.iter().map(|(_, data)| data["reason"].as_str()).collect();
+    assert_eq!(reasons, [Some("known_device"), Some("staff")]);
+    assert_eq!(marks(&fixture, &owned).await[0].1["reason"], "known_device");
+    assert_eq!(marks(&fixture, &nobodys).await[0].0, "phone_unlocked");
+    // What was not locked is not unlocked.
+    fixture.signed_in(&owned).await;
+    attempts.reset_failures(owned.stranger(), LIMITS, "staff:1", now).await.unwrap();
+    assert!(lock_events(&fixture).await.is_empty());
+}
+
+async fn f13_the_end_of_a_lock_is_told_for_passwords_too(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, session) = fixture.signed_in(&phone).await;
+    fixture.set_password(&session, None, "hash").await.unwrap();
+    let (key, at) = (&phone.key, fixture.now().ms());
+    let sql = format!("INSERT INTO guesses VALUES ('{key}', 'password', 90, {at})");
+    fixture.raw().await.run(&sql).await.unwrap();
+    fixture.events().await;
+    let sign_in = PasswordSignIn {
+        claimant: phone.device(user.id, "mine"),
+        user_id: user.id,
+        hash: "hash",
+        limits: LIMITS,
+        session: fixture.new_session(),
+        traceparent: None,
+        now: fixture.now(),
+    };
+    fixture.db.accounts.start_password_session(sign_in).await.unwrap().unwrap();
+    let events = lock_events(&fixture).await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        (&events[0].1["kind"], &events[0].1["reason"]),
+        (&"password".into(), &"known_device".into())
+    );
+    assert_eq!(events[0].1["user_id"], user.id.to_string());
+}
+
+async fn f12_an_owner_is_told_of_a_lock_once_a_week(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, _) = fixture.signed_in(&phone).await;
+    let keys = domain::keys::Keys::from_secret(b"a secret of at least 32 bytes, for tests", None);
+    let tell = async || {
+        let to = domain::phone::Phone::from(phone.number.clone());
+        let text = "Locked.".to_owned();
+        let notice = accounts::notice::prepare(&keys, &fixture.clock, &to, text, false).unwrap();
+        let now = fixture.now();
+        fixture.db.accounts.tell_of_lock(user.id, &phone.key, &notice, now).await.unwrap();
+    };
+    let texts = async || {
+        let kinds = fixture.kinds().await;
+        kinds.iter().filter(|kind| *kind == "sms.requested.v1").count()
+    };
+    fixture.events().await;
+    for _ in 0..3 {
+        tell().await;
+        fixture.advance(2 * DAY);
+    }
+    assert_eq!(texts().await, 1);
+    fixture.advance(DAY);
+    tell().await;
+    assert_eq!(texts().await, 1);
+    fixture.advance(8 * DAY);
+    fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()).await.unwrap();
+    fixture.events().await;
+    tell().await;
+    assert_eq!(texts().await, 0, "nobody is left to be told");
 }
 
 async fn f04_a_known_device_signs_in_while_strangers_are_locked_out(fixture: AccountsFixture) {
@@ -335,7 +491,7 @@ async fn f04_a_known_device_signs_in_while_strangers_are_locked_out(fixture: Acc
     signed_in(fixture.db.accounts.sign_in(sign_in).await.unwrap());
     assert_eq!(
         fixture.attempt(phone.stranger(), None).await,
-        Ok(Counted { failures: 1, code_failures: 0, by_device: false })
+        Ok(Counted { failures: 1, code_failures: 0, by_device: false, locked: false })
     );
 }
 
@@ -356,7 +512,8 @@ async fn f04_a_known_device_has_ten_failures_a_day_of_its_own(fixture: AccountsF
     let (mine, other) = (phone.device(user.id, "mine"), phone.device(user.id, "other"));
     let locked = Err(Throttle::Locked { until: None });
     let mut failures = 90;
-    let counted = |n: u32| Ok(Counted { failures: n, code_failures: 0, by_device: true });
+    let counted =
+        |n: u32| Ok(Counted { failures: n, code_failures: 0, by_device: true, locked: false });
     fixture.set_failures(&phone, failures, 0).await;
     for day in 0..2 {
         assert_eq!(fail(&fixture, phone.stranger(), AttemptKind::Code).await, locked, "{day}");
@@ -464,10 +621,10 @@ async fn p4_only_a_success_resets_the_consecutive_failures(fixture: AccountsFixt
     }
     fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()).await.unwrap();
     fixture.db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();
-    let fourth = Ok(Counted { failures: 4, code_failures: 1, by_device: false });
+    let fourth = Ok(Counted { failures: 4, code_failures: 1, by_device: false, locked: false });
     assert_eq!(fixture.attempt(phone.stranger(), Some(fixture.code())).await, fourth);
     fixture.signed_in(&phone).await;
-    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false });
+    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false, locked: false });
     assert_eq!(fixture.attempt(phone.stranger(), None).await, first);
 }
 
@@ -522,9 +679,15 @@ async fn p4_a_failure_concurrent_with_a_success_is_counted_after_it_on_the_engin
         success.commit().await.unwrap();
     };
     let (counted, ()) = tokio::join!(failure, sign_in);
-    assert_eq!(counted, Ok(Counted { failures: 1, code_failures: 0, by_device: false }));
+    assert_eq!(
+        counted,
+        Ok(Counted { failures: 1, code_failures: 0, by_device: false, locked: false })
+    );
     let next = fixture.attempt(phone.stranger(), None).await;
-    assert_eq!(next, Ok(Counted { failures: 2, code_failures: 0, by_device: false }));
+    assert_eq!(
+        next,
+        Ok(Counted { failures: 2, code_failures: 0, by_device: false, locked: false })
+    );
 }
 
 async fn staff_unlocks_a_phone(fixture: AccountsFixture) {
@@ -535,7 +698,7 @@ async fn staff_unlocks_a_phone(fixture: AccountsFixture) {
         fixture
             .db
             .attempts
-            .reset_failures(&phone.key, None, "staff:1", fixture.now())
+            .reset_failures(phone.stranger(), LIMITS, "staff:1", fixture.now())
             .await
             .unwrap()
     );
@@ -544,7 +707,7 @@ async fn staff_unlocks_a_phone(fixture: AccountsFixture) {
         !fixture
             .db
             .attempts
-            .reset_failures(&phone.key, None, "staff:1", fixture.now())
+            .reset_failures(phone.stranger(), LIMITS, "staff:1", fixture.now())
             .await
             .unwrap()
     );
@@ -676,7 +839,8 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(fixture: AccountsFixture
     ] {
         fixture.set_failures(&phone.before, before.0, before.1).await;
         fixture.set_failures(&phone.now, now.0, now.1).await;
-        let counted = Ok(Counted { failures: counted, code_failures: 0, by_device: false });
+        let counted =
+            Ok(Counted { failures: counted, code_failures: 0, by_device: false, locked: false });
         assert_eq!(fixture.attempt(phone.claimant(), None).await, counted, "{before:?} {now:?}");
     }
 
@@ -696,17 +860,14 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(fixture: AccountsFixture
         SignIn { claimant: phone.claimant(), ..fixture.new_sign_in(&phone.now, fixture.code()) };
     let outcome = fixture.db.accounts.sign_in(sign_in).await.unwrap();
     assert!(matches!(outcome, Ok(LoginOutcome::SignedIn { .. })));
-    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false });
+    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false, locked: false });
     assert_eq!(fixture.attempt(phone.claimant(), None).await, first);
     assert_eq!(fixture.attempt(phone.before.stranger(), None).await, first);
 
     let phone = rotated(AttemptKind::Code).await;
-    let opened = fixture
-        .db
-        .attempts
-        .reset_failures(&phone.now.key, Some(&phone.before.key), "cli", fixture.now())
-        .await;
+    let opened =
+        fixture.db.attempts.reset_failures(phone.claimant(), LIMITS, "cli", fixture.now()).await;
     assert!(opened.unwrap());
-    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false });
+    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false, locked: false });
     assert_eq!(fixture.attempt(phone.claimant(), None).await, first);
 }

@@ -82,7 +82,8 @@ async fn a_correct_password_starts_a_session_and_resets_its_failures(fixture: Ac
     let events = fixture.events().await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].1["data"]["method"], "pwd");
-    let counted = |failures| Ok(Counted { failures, code_failures: 0, by_device: false });
+    let counted =
+        |failures| Ok(Counted { failures, code_failures: 0, by_device: false, locked: false });
     assert_eq!(attempt(AttemptKind::Password).await.unwrap(), counted(1));
     assert_eq!(attempt(AttemptKind::Code).await.unwrap(), counted(2));
 }
@@ -138,7 +139,7 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
     assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), throttle);
     let change = PasswordChange { now: until.plus_secs(60), ..change };
     assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), Ok(true));
-    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false });
+    let first = Ok(Counted { failures: 1, code_failures: 0, by_device: false, locked: false });
     assert_eq!(fail(until.plus_secs(60)).await.unwrap(), first);
 }
 

@@ -72,7 +72,7 @@ async fn gateways_of_two_versions_share_accounts_codes_and_counts_on_the_engines
     assert_eq!(sessions.len(), 4, "one account");
 
     assert_eq!(former_failure(&mut gateway, &fixture, &phone).await, 1);
-    let counted = Counted { failures: 2, code_failures: 0, by_device: false };
+    let counted = Counted { failures: 2, code_failures: 0, by_device: false, locked: false };
     assert_eq!(fixture.attempt(phone.stranger(), None).await, Ok(counted));
     assert_eq!(former_failure(&mut gateway, &fixture, &phone).await, 3);
     for _ in 3..10 {
@@ -99,7 +99,7 @@ async fn a_function_is_replaced_when_its_text_is_another_and_else_stays_on_the_e
     pool.migrate(FUNCTIONS).await.unwrap();
     assert_eq!(version().await, first);
     let other = "CREATE OR REPLACE FUNCTION latchkey_throttle_3(
-            doc jsonb, OUT verdict text, OUT until_ms bigint, OUT failed bigint, OUT by_device boolean)
+            doc jsonb, OUT verdict text, OUT until_ms bigint, OUT failed bigint, OUT by_device boolean, OUT opened text)
         LANGUAGE plpgsql AS $$ BEGIN RAISE 'another build'; END $$";
     fixture.raw().await.run(other).await.unwrap();
     pool.migrate(FUNCTIONS).await.unwrap();

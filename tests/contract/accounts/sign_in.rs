@@ -104,7 +104,8 @@ async fn p3_a_refused_sign_in_changes_nothing(fixture: AccountsFixture) {
 async fn p4_the_fifth_attempt_is_accepted_and_an_exhausted_code_is_not(fixture: AccountsFixture) {
     let (phone, code) = (Phone::new(), fixture.code());
     for n in 1..=4 {
-        let counted = Ok(Counted { failures: n, code_failures: n, by_device: false });
+        let counted =
+            Ok(Counted { failures: n, code_failures: n, by_device: false, locked: false });
         assert_eq!(fixture.attempt(phone.stranger(), Some(code)).await, counted);
     }
     signed_in(fixture.login(&phone, code).await);

@@ -80,10 +80,11 @@ type Metric = (&'static str, &'static str, &'static str);
 /// Every metric of every service (contract, section 11). A process also describes those that it has no values for, so
 /// that any ops port lists all that an operator can watch.
 #[rustfmt::skip]
-const METRICS: [Metric; 15] = [
+const METRICS: [Metric; 16] = [
     ("latchkey_http_request_seconds", "histogram", "Time to answer a request"),
     ("latchkey_otp_requests_total", "counter", "Code requests, by outcome"),
     ("latchkey_otp_verifications_total", "counter", "Code checks, by outcome"),
+    ("latchkey_attempts_refused_total", "counter", "Refused attempts at codes and passwords, by kind and outcome"),
     ("latchkey_sms_total", "counter", "Attempts to send a message, by provider, status and country"),
     ("latchkey_request_to_sent_seconds", "histogram", "Time from an accepted code request until the provider takes its message"),
     ("latchkey_provider_open", "gauge", "1 while a provider is not used because it fails or refuses us, else 0"),

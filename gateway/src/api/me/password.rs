@@ -21,7 +21,8 @@ use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::{ClaimedPhone, Device};
 use crate::codes::failed_attempts::note_failure;
-use crate::codes::refusals::throttled;
+use crate::codes::lock_notice::tell_of_lock;
+use crate::codes::refusals::{throttled, trace_refused};
 use crate::dpop::header::ProvenKey;
 use crate::http::body::{JsonBody, OptionalJsonBody};
 use crate::http::error::ApiError;
@@ -54,7 +55,8 @@ pub(crate) async fn set(
     // one may have to wait too (P4).
     let hash = app.passwords.hash_new(caller.ip.ip(), Password::new(password), known).await?;
     let hash = hash.map_err(|weak| ApiError::field("password", weak.code, weak.detail))?;
-    change.make(kept, Some(&hash)).await
+    let made = change.make(kept, Some(&hash)).await;
+    trace_refused(made, AttemptKind::Password, &change.claimed.key, &caller)
 }
 
 /// What a password of this account must not consist of.
@@ -79,7 +81,8 @@ pub(crate) async fn remove(
     signed_in.count_password_write(&app, &caller).await?;
     let change = Change::new(&app, &signed_in, &caller, current);
     let kept = change.kept().await?;
-    change.make(kept, None).await
+    let made = change.make(kept, None).await;
+    trace_refused(made, AttemptKind::Password, &change.claimed.key, &caller)
 }
 
 /// A change of the password by a signed-in user, and what shows that it is the owner.
@@ -177,27 +180,39 @@ pub(crate) async fn sign_in(
     let device_token = fields.optional_string("device_token");
     fields.finish()?;
     let phone = app.phone(&writing)?;
-    caller.count_login(&app).await?;
     let device = Device::by_token(&app, &phone, device_token.as_deref());
     let claimed = ClaimedPhone::new(&app, phone, device);
+    let password = Password::new(password);
+    let signed_in = sign_in_as(&app, &caller, &claimed, password, jkt.as_deref()).await;
+    trace_refused(signed_in, AttemptKind::Password, &claimed.key, &caller).map(Json)
+}
+
+async fn sign_in_as(
+    app: &App,
+    caller: &Caller,
+    claimed: &ClaimedPhone,
+    password: Password,
+    jkt: Option<&str>,
+) -> Result<TokenPair, ApiError> {
+    caller.count_login(app).await?;
     let claimant = claimed.claimant();
     let now = app.engines.clock.now();
-    refuse_if_closed(&app, claimant, now).await?;
+    refuse_if_closed(app, claimant, now).await?;
 
     let attempt = Attempt {
-        caller: &caller,
+        caller,
         claimant,
-        password: Password::new(password),
-        session: caller.new_session(&app, Method::Pwd, jkt.as_deref()),
+        password,
+        session: caller.new_session(app, Method::Pwd, jkt),
         traceparent: caller.traceparent.as_deref(),
         now,
     };
-    if let Some(pair) = attempt.make(&app).await? {
-        return Ok(Json(pair));
+    if let Some(pair) = attempt.make(app).await? {
+        return Ok(pair);
     }
     // The hash changed during the comparison. If a concurrent sign-in rehashed an imported password, the password is
     // still right. If it was changed, it is now wrong and counted as wrong.
-    attempt.make(&app).await?.map(Json).ok_or(ApiError::InvalidCredentials)
+    attempt.make(app).await?.ok_or(ApiError::InvalidCredentials)
 }
 
 /// A sign-in attempt by password.
@@ -288,7 +303,12 @@ async fn failed(app: &App, claimant: Claimant<'_>, now: Timestamp) -> ApiError {
         .record_failure(claimant, AttemptKind::Password, None, app.attempt_limits(), now)
         .await
     {
-        Ok(Ok(_)) => ApiError::InvalidCredentials,
+        Ok(Ok(counted)) => {
+            if counted.locked {
+                tell_of_lock(app, claimant);
+            }
+            ApiError::InvalidCredentials
+        }
         Ok(Err(throttle)) => throttled(throttle, now),
         Err(error) => error.into(),
     }

@@ -1,6 +1,8 @@
 //! `POST /v1/me/phone` and `…/confirm`: changes the phone number, once the new one is proven.
 
-use accounts::{Denied, PhoneChange, PhoneChangeOutcome, Undo, UsedCode, former_phone};
+use accounts::{
+    AttemptKind, Denied, PhoneChange, PhoneChangeOutcome, Undo, UsedCode, former_phone,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -19,6 +21,7 @@ use crate::codes::caller::Caller;
 use crate::codes::check::{CodeCheck, Redeemed};
 use crate::codes::claimed_phone::ClaimedPhone;
 use crate::codes::matched_code::MatchedCode;
+use crate::codes::refusals::trace_refused;
 use crate::codes::request::{NewCodeRequest, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
@@ -77,7 +80,8 @@ pub(crate) async fn confirm(
     };
     let outcome = check
         .redeem(&caller, async |matched| change(&app, &signed_in, &claimed, matched).await)
-        .await?;
+        .await;
+    let outcome = trace_refused(outcome, AttemptKind::Code, &claimed.key, &caller)?;
     match outcome {
         PhoneChangeOutcome::Changed(user) => Ok(Json(user.into())),
         PhoneChangeOutcome::Taken => Err(ApiError::PhoneNumberTaken),

@@ -1,11 +1,10 @@
 //! The caller of `/v1/me` and below: signed in, within what one account may do (contract, ruling 44), and for some acts
 //! signed in a moment ago (ruling 37).
 
-use accounts::{Method, Prepared, Session, User, notice};
+use accounts::{Method, Prepared, Session, User};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use config::{PASSWORD_WRITES_PER_ACCOUNT_MINUTE, WRITES_PER_ACCOUNT_MINUTE};
-use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Limit;
 use texts::Notice;
@@ -76,14 +75,7 @@ impl SignedIn {
     /// A text that tells the account's number of this, to be written with the change. `None` if notices are off, or no
     /// text reaches the number.
     pub fn notice(&self, app: &App, what: Notice) -> anyhow::Result<Option<Prepared>> {
-        let phone = Phone::from(self.user.phone_number.clone());
-        if !app.config.notices || app.phones.test_code(&phone, app.engines.clock.now()).is_some() {
-            return Ok(None);
-        }
-        let text = app.texts.notice(what, Some(&self.user.locale));
-        let of_deleted = what == Notice::AccountDeleted;
-        let engines = &app.engines;
-        notice::prepare(&engines.keys, &engines.clock, &phone, text, of_deleted).map(Some)
+        app.notice(&self.user, what)
     }
 
     /// Counts a change of the account's password: each costs hashing and may be an attempt at the current one. It
