@@ -516,8 +516,8 @@ async fn f04_a_known_device_has_attempts_of_its_own_at_a_code(fixture: CodesFixt
         codes.verify(&check).await.unwrap()
     };
     let left = |judged: CheckOutcome| match judged {
-        CheckOutcome::Wrong { attempts_left, .. } => Some(attempts_left),
-        CheckOutcome::Matched(Matched { attempts_left, .. }) => Some(attempts_left),
+        CheckOutcome::Wrong { attempts_left, .. }
+        | CheckOutcome::Matched(Matched { attempts_left, .. }) => Some(attempts_left),
         _ => None,
     };
     for _ in 0..5 {
