@@ -42,6 +42,7 @@ COPY common/config/Cargo.toml common/config/
 COPY common/domain/Cargo.toml common/domain/
 COPY common/guard/Cargo.toml common/guard/
 COPY common/ledger/Cargo.toml common/ledger/
+COPY common/passwords/Cargo.toml common/passwords/
 COPY common/service/Cargo.toml common/service/
 COPY common/sql/Cargo.toml common/sql/
 COPY common/store/Cargo.toml common/store/

@@ -1,7 +1,7 @@
 """Writes common/passwords/src/common_100k.bin: the 100,000 most common passwords, as sorted digests.
 
 The input is `PwnedPasswordsTop100k.txt`, which the UK's National Cyber Security Centre published: the most frequent
-passwords of Have I Been Pwned's Pwned Passwords (https://haveibeenpwned.com/Passwords, CC BY 4.0), one per line after
+passwords of Have I Been Pwned's Pwned Passwords (https://haveibeenpwned.com/Passwords), one per line after
 a head that ends with a blank line.
 
 Each entry is the first four bytes of the SHA-256 of the password in lower case. So the repository holds no list of
