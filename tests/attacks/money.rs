@@ -251,6 +251,9 @@ async fn f01_the_configured_header_alone_names_the_client(side: Side) {
     }
 }
 
+/// The address with this number in a network.
+type NumberedAddress = fn(usize) -> String;
+
 async fn f02_a_network_with_many_addresses_has_one_budget(side: Side) {
     let settings = [
         ("LATCHKEY_SENDS_PER_IP_HOUR", "2"),
@@ -267,7 +270,7 @@ async fn f02_a_network_with_many_addresses_has_one_budget(side: Side) {
         apis[n % 2].post_with(path, body, &[("x-forwarded-for", address)]).await
     };
     // The addresses of a network, each used once, and how many are served.
-    let networks: [(fn(usize) -> String, usize); 3] = [
+    let networks: [(NumberedAddress, usize); 3] = [
         (|n| format!("198.51.100.{n}"), 10),
         (|n| format!("2001:db8:1:2{n:02x}::1"), 6),
         (|n| format!("2001:db8:2:{n:x}00::1"), 20),

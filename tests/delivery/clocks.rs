@@ -9,7 +9,7 @@ use config::{Config, Role};
 use domain::clock::Clock;
 use domain::event::{Envelope, SmsStatus};
 use domain::ids::MessageId;
-use domain::vocabulary::{Reason, Status};
+use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::Fake;
 use service::connections::Connections;
 use service::health::Health;
@@ -26,7 +26,7 @@ const ARRIVES: Duration = testkit::PATIENCE;
 
 /// Publishes a text for sms-worker that is valid for this long, by the true time.
 async fn publish(engines: &Connections, phone: &str, secs: i64) -> MessageId {
-    let job = job(&engines.keys, &Clock::system(), None, phone, TEXT, secs);
+    let job = job(&engines.keys, &Clock::system(), None, Channel::Sms, phone, TEXT, secs);
     engines.bus.publish(&job).await.unwrap();
     job.data.message_id
 }

@@ -72,6 +72,7 @@ fn job(
     keys: &Keys,
     clock: &Clock,
     request: Option<RequestId>,
+    channel: Channel,
     phone: &str,
     text: &str,
     secs: i64,
@@ -84,7 +85,7 @@ fn job(
     let data = SmsRequested {
         message_id: message,
         request_id: request,
-        channel: Channel::Sms,
+        channel,
         country: "IR".to_owned(),
         not_after,
         // Also one that comes too late was requested before its end.

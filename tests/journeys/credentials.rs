@@ -209,7 +209,7 @@ mod on_the_engines {
     async fn refused_by_postgres(engines: &EngineSet, sql: &'static str) {
         let mut connection = sqlx::PgConnection::connect(&engines.database_url).await.unwrap();
         let error = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap_err();
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error}");
     }
 

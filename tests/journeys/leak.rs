@@ -191,13 +191,13 @@ mod on_the_engines {
         all_done.cancel();
 
         // A real code request with an unknown event type: it is dead-lettered as it would be in production.
-        let kind = b"otp.requested.v1";
+        let kind = b"otp.requested.v2";
         let seen = spy.seen();
         let body =
             seen.iter().find(|bytes| bytes.starts_with(kind)).expect("a code request passed");
         let start = body.windows(2).rposition(|two| two == b" {").expect("its body") + 1;
         let start = body.windows(14).position(|part| part == b"{\"specversion\"").unwrap_or(start);
-        let newer = String::from_utf8_lossy(&body[start..]).replacen(".v1\"", ".v9\"", 1);
+        let newer = String::from_utf8_lossy(&body[start..]).replacen(".v2\"", ".v9\"", 1);
         let channel = spy.connection().create_channel().await.unwrap();
         channel
             .basic_publish(

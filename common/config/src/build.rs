@@ -50,9 +50,7 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         listen,
         ops_listen,
         trusted_proxies: trusted_proxies(r),
-        client_ip_header: r
-            .word("LATCHKEY_CLIENT_IP_HEADER")
-            .unwrap_or(ClientIpHeader::XForwardedFor),
+        client_ip_header: client_ip_header(r),
         connections_per_ip: limit(r, case, "LATCHKEY_CONNECTIONS_PER_IP", None),
         audience: r.read("LATCHKEY_AUDIENCE", parse::visible).unwrap_or_default(),
         jwt_active_kid: r.read("LATCHKEY_JWT_ACTIVE_KID", parse::key_id),
@@ -90,6 +88,10 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
     }
     let shown = shown::shown(&reader, &worked_out(&config));
     Ok(Config { shown, warnings: reader.warnings(), ..config })
+}
+
+fn client_ip_header(r: &mut Reader) -> ClientIpHeader {
+    r.word("LATCHKEY_CLIENT_IP_HEADER").unwrap_or(ClientIpHeader::XForwardedFor)
 }
 
 /// Reads only the master secret, for the command that derives bundles from it: the machine that runs it needs no other

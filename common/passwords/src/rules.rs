@@ -52,7 +52,7 @@ impl Known {
 }
 
 /// The 100,000 most common passwords: sorted digests, made by `tools/common-passwords/generate.py`, which names the
-/// source and its license (Have I Been Pwned, CC BY 4.0).
+/// source.
 static MOST_COMMON: &[u8] = include_bytes!("common_100k.bin");
 const DIGEST_BYTES: usize = 4;
 

@@ -116,8 +116,8 @@ if cooldown > 0 then
   -- it.
   local unanswered, since = tonumber(cool[2] or '0'), tonumber(cool[3] or int(now))
   if since + DAY <= now then unanswered, since = 0, now end
-  local of, forgiven = string.match(redis.call('GET', KEYS[15]) or '', '^(%d+) (%d+)$')
-  local rungs = math.max(unanswered - (of == int(since) and tonumber(forgiven) or 0), 0)
+  local kept = redis.call('HMGET', KEYS[15], 'since', 'forgiven')
+  local rungs = math.max(unanswered - (kept[1] == int(since) and tonumber(kept[2]) or 0), 0)
   resend = now + math.min(cooldown * 2 ^ math.min(rungs, 30), math.max(call.cooldown_cap_ms, cooldown))
   redis.call('HSET', KEYS[2], 'until', int(resend), 'unanswered', unanswered + 1, 'since', int(since), 'before', cool[1] or '0')
   redis.call('PEXPIRE', KEYS[2], DAY)

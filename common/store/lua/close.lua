@@ -10,7 +10,9 @@ if verified and redis.call('EXISTS', verified) == 1 then
   -- Only the asker of this request is forgiven what it asked before.
   local asker, cool = redis.call('HGET', verified, 'asker'), redis.call('HMGET', KEYS[2], 'unanswered', 'since')
   if asker and asker ~= '' and cool[2] then
-    redis.call('SET', call.forgiven_keys .. asker, cool[2] .. ' ' .. cool[1], 'PX', 86400000)
+    local kept = call.forgiven_keys .. asker
+    redis.call('HSET', kept, 'since', cool[2], 'forgiven', cool[1])
+    redis.call('PEXPIRE', kept, 86400000)
   end
 end
 local code = redis.call('HMGET', KEYS[1], 'id', 'used', 'tries', 'exp', 'guard')

@@ -130,7 +130,7 @@ struct Guard {
 }
 
 enum Engine {
-    Redis(redis::Redis),
+    Redis(Box<redis::Redis>),
     Memory(Box<memory::Memory>),
 }
 
@@ -140,7 +140,7 @@ impl Store {
     /// # Errors
     /// If Redis cannot be reached, or its `maxmemory-policy` is not `noeviction`.
     pub async fn connect_redis(url: &SecretString, clock: Clock) -> Result<Self, EngineError> {
-        let redis = redis::Redis::connect(url, clock).await?;
+        let redis = Box::new(redis::Redis::connect(url, clock).await?);
         Ok(Self::on(Engine::Redis(redis), StatusWatchers::default()))
     }
 

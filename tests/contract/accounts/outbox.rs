@@ -161,5 +161,6 @@ async fn a_sweep_works_in_batches(fixture: AccountsFixture) {
             break;
         }
     }
-    assert_eq!(sweeps, [500, 500, 201]);
+    // Counts of few failures and of many are swept by a statement each.
+    assert_eq!(sweeps, [1000, 201]);
 }

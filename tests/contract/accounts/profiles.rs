@@ -272,7 +272,7 @@ async fn deletion_withdraws_texts_that_the_broker_has_not_taken(fixture: Account
         let (user, mine) = fixture.signed_in(&old).await;
         let notice = Prepared {
             id: EventId::new(&fixture.clock),
-            kind: "sms.requested.v1",
+            kind: "sms.requested.v2",
             addressed: true,
             body: serde_json::json!({ "to": n }).to_string(),
         };
@@ -292,7 +292,7 @@ async fn deletion_withdraws_texts_that_the_broker_has_not_taken(fixture: Account
             .unwrap()
     );
     let events = fixture.events().await;
-    let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == "sms.requested.v1").collect();
+    let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == "sms.requested.v2").collect();
     assert_eq!(texts.len(), 1);
     assert_eq!(texts[0].1["to"], 1, "another user's message is still sent");
     assert!(
@@ -353,7 +353,7 @@ async fn f15_an_owner_is_told_of_three_changes_a_day_and_of_the_deletion(fixture
         assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), Ok(true));
     };
     let (set_event, removed_event, text) =
-        ("password.set.v1", "password.removed.v1", "sms.requested.v1");
+        ("password.set.v1", "password.removed.v1", "sms.requested.v2");
     for (was, hash, told) in [
         (None, Some("1"), vec![set_event, text]),
         (Some("1"), Some("2"), vec![set_event, text]),

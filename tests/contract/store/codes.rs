@@ -861,7 +861,7 @@ async fn f02_a_login_counts_in_every_range_of_its_address(fixture: CodesFixture)
     let login = async |host: u32| {
         let addresses = logins(&[(&host.to_string(), 2), ("its network", 3)]);
         let limits = fixture.store.limits();
-        if host % 2 == 0 {
+        if host.is_multiple_of(2) {
             return limits.count_login(&addresses).await.unwrap();
         }
         let attempt = Verify { addresses: &addresses, ..fixture.verify("000000") };

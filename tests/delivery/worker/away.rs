@@ -7,7 +7,7 @@ use std::time::Duration;
 use bus::Queue;
 use config::{Config, Role};
 use domain::event::{Envelope, SmsRequested, SmsStatus};
-use domain::vocabulary::{Reason, Status};
+use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::{Account, Fake};
 use service::connections::Connections;
 use tokio::net::TcpListener;
@@ -34,7 +34,7 @@ fn phone_of(number: usize) -> String {
 
 async fn publish(engines: &Connections, number: usize) -> Envelope<SmsRequested> {
     let phone = phone_of(number);
-    let job = job(&engines.keys, &engines.clock, None, &phone, TEXT, LIFE_SECS);
+    let job = job(&engines.keys, &engines.clock, None, Channel::Sms, &phone, TEXT, LIFE_SECS);
     engines.bus.publish(&job).await.unwrap();
     job
 }

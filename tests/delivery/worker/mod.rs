@@ -177,9 +177,7 @@ impl Delivery {
         text: &str,
     ) -> Envelope<SmsRequested> {
         let request = Some(RequestId::new(&self.clock));
-        let mut job = super::job(&self.keys, &self.clock, request, phone, text, secs);
-        job.data.channel = channel;
-        job
+        super::job(&self.keys, &self.clock, request, channel, phone, text, secs)
     }
 
     /// Handles a job as the broker would: a delayed job comes back after its delay, on the manual clock.

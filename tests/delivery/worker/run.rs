@@ -8,7 +8,7 @@ use config::{Config, Role};
 use domain::event::{Envelope, SmsReceipt, SmsStatus};
 use domain::ids::AttemptId;
 use domain::phone::Phone;
-use domain::vocabulary::Status;
+use domain::vocabulary::{Channel, Status};
 use ledger::Ledger;
 use store::inbox::KeptMessage;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     let service = tokio::spawn(sms_worker::run(config, engines.for_delivery(), stop.clone()));
 
     let text = "Your number was changed.";
-    let job = job(&engines.keys, &engines.clock, None, PHONE, text, 300);
+    let job = job(&engines.keys, &engines.clock, None, Channel::Sms, PHONE, text, 300);
     let message = job.data.message_id;
     // Published twice, as after a lost confirm.
     for _ in 0..2 {

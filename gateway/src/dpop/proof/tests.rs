@@ -275,6 +275,13 @@ fn a_forged_or_malformed_claim_is_refused() {
         );
     }
     assert!(check(&sign(&head(&KEY), &with(body(), "jti", "j".repeat(128)), &KEY), call()).is_ok());
+    let twice = body().to_string().replacen('{', r#"{"htm":"POST","#, 1);
+    let twice = raw(&head(&KEY).to_string(), &twice, &KEY);
+    assert_eq!(check(&twice, call()), Err(Flaw::NotAJwt), "a claim twice");
+}
+
+#[test]
+fn f28_a_proof_carries_one_of_the_nonces_where_they_are_demanded() {
     let nonces = ["a".to_owned(), "b".to_owned()];
     let demanding = Call { nonces: Some(&nonces), ..call() };
     for (nonce, good) in
@@ -285,9 +292,6 @@ fn a_forged_or_malformed_claim_is_refused() {
         assert_eq!(checked.map(drop), if good { Ok(()) } else { Err(Flaw::Nonce) }, "{nonce}");
     }
     assert_eq!(check(&sign(&head(&KEY), &body(), &KEY), demanding), Err(Flaw::Nonce));
-    let twice = body().to_string().replacen('{', r#"{"htm":"POST","#, 1);
-    let twice = raw(&head(&KEY).to_string(), &twice, &KEY);
-    assert_eq!(check(&twice, call()), Err(Flaw::NotAJwt), "a claim twice");
 }
 
 #[test]
