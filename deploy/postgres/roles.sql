@@ -11,6 +11,15 @@
 SELECT format('CREATE ROLE %I LOGIN', service)
   FROM unnest(ARRAY['latchkey_gateway', 'latchkey_otp_worker', 'latchkey_sms_worker']) AS service
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service) \gexec
+-- The server's log must not hold the passwords that follow. Only a superuser may say so; a managed server's owner turns
+-- off `log_statement` there.
+DO $$
+BEGIN
+    PERFORM set_config('log_statement', 'none', false), set_config('log_min_error_statement', 'panic', false),
+        set_config('log_min_duration_statement', '-1', false);
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'the passwords of the services may appear in the log of this server';
+END $$;
 ALTER ROLE latchkey_gateway PASSWORD :'gateway_password';
 ALTER ROLE latchkey_otp_worker PASSWORD :'otp_worker_password';
 ALTER ROLE latchkey_sms_worker PASSWORD :'sms_worker_password';

@@ -125,16 +125,22 @@ static NAME: OnceLock<String> = OnceLock::new();
 /// If nobody could be recognised by this name, or it is an account's id.
 pub(crate) fn act_as(name: Option<String>) -> anyhow::Result<()> {
     if let Some(name) = name {
-        let is_plain = (1..=64).contains(&name.chars().count())
-            && !name.chars().any(char::is_control)
-            && name.trim() == name;
         ensure!(
-            is_plain && name.parse::<UserId>().is_err(),
-            "--as must be 1 to 64 characters without control characters, and not an account's id"
+            names_a_person(&name),
+            "--as must be 1 to 64 characters without control characters, and neither `system` nor an account's id"
         );
         NAME.get_or_init(|| name);
     }
     Ok(())
+}
+
+/// Whether the audit may show this name for a person: it cannot pass for what acts by itself, or for an account.
+fn names_a_person(name: &str) -> bool {
+    (1..=64).contains(&name.chars().count())
+        && !name.chars().any(char::is_control)
+        && name.trim() == name
+        && name != "system"
+        && name.parse::<UserId>().is_err()
 }
 
 /// Who acts, for the audit (contract, ruling 57): the name of `--as`, else the shell's, else the number of its user.
@@ -144,6 +150,6 @@ pub(crate) fn actor() -> &'static str {
             Ok(process) => format!("uid {}", process.uid()),
             Err(_) => "operator".to_owned(),
         };
-        config::login_name().unwrap_or_else(by_number)
+        config::login_name().filter(|name| names_a_person(name)).unwrap_or_else(by_number)
     })
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::parse::Parsed;
@@ -75,10 +76,11 @@ impl<'u> Server<'u> {
     fn of(url: &'u Url) -> Self {
         let mut host = Cow::Borrowed(url.host_str().unwrap_or_default());
         let mut server = Self {
-            user: url.username().into(),
-            password: url.password().map(Cow::Borrowed),
+            user: decoded(url.username()),
+            password: url.password().map(decoded),
             certificate: false,
-            tls: matches!(url.scheme(), "rediss" | "amqps"),
+            // `rediss://…/#insecure` checks no certificate.
+            tls: matches!(url.scheme(), "rediss" | "amqps") && url.fragment().is_none(),
             near: Near::No,
         };
         for (name, value) in url.query_pairs() {
@@ -117,6 +119,11 @@ impl<'u> Server<'u> {
         }
         Ok(())
     }
+}
+
+/// The clients decode it too: `%70ostgres` is `postgres`.
+fn decoded(part: &str) -> Cow<'_, str> {
+    percent_decode_str(part).decode_utf8_lossy()
 }
 
 fn near(host: &str) -> Near {
@@ -175,6 +182,7 @@ mod tests {
             "redis://:9f8e@[2001:db8::1]",
             "redis://:9f8e@[::ffff:192.0.2.1]",
             "amqp://u:9f8e@mq.example.",
+            "rediss://:9f8e@redis.example/0#insecure",
         ] {
             let why = fit_for_production(far, false).unwrap_err();
             assert!(why.contains("LATCHKEY_PLAINTEXT_ENGINES"), "{far}: {why}");
@@ -201,6 +209,8 @@ mod tests {
             "amqps://mq.example",
             "postgres://postgres:postgres@127.0.0.1/d",
             "postgres://u:Changeme1@postgres/d",
+            "postgres://postgres:%70ostgres@127.0.0.1/d",
+            "amqp://guest:gues%74@127.0.0.1",
             "postgres://latchkey:latchkey@postgres/d",
             "postgres://u@db.example/d?sslmode=require",
             "postgres://u@postgres/d",

@@ -795,6 +795,30 @@ fn every_limit_of_the_contract_is_shown() {
     assert_eq!(find(Limit::Attempts).window_secs, None, "0 = never");
 }
 
+/// `.env` invites any setting, so compose must pass it on.
+#[test]
+fn every_setting_reaches_a_service_of_compose() {
+    // What compose has no use for: a settings file, a folder of wordings and the embedded data folder need a volume, the
+    // master secret enters no service, and a secret by file is another deployment's way.
+    let left_out = [
+        "LATCHKEY_CONFIG",
+        "LATCHKEY_DATA_DIR",
+        "LATCHKEY_SECRET",
+        "LATCHKEY_SECRET_PREVIOUS",
+        "LATCHKEY_TEXTS_DIR",
+    ];
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docker-compose.yml");
+    let compose = std::fs::read_to_string(path).unwrap();
+    let passes = |name: &str| {
+        compose.lines().any(|line| {
+            line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with(':'))
+        })
+    };
+    for name in table::all().map(|setting| setting.name) {
+        assert_ne!(passes(name), left_out.contains(&name), "{name}");
+    }
+}
+
 #[test]
 fn the_configuration_page_is_generated_from_the_table() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
