@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use accounts::{Accounts, AttemptLimits, Attempts, Prepared, Session, Sessions, User, notice};
+use accounts::notice::OwnerNotice;
+use accounts::{Accounts, AttemptLimits, Attempts, Session, Sessions, User, notice};
 use anyhow::Context as _;
 use config::{Config, ProviderName, Served};
 use domain::phone::{Phone, Refusal};
@@ -118,7 +119,7 @@ impl App {
 
     /// A text that tells an account's number of this, as an event to be written with what it tells. `None` if notices
     /// are off, or no text reaches the number.
-    pub(crate) fn notice(&self, user: &User, what: Notice) -> anyhow::Result<Option<Prepared>> {
+    pub(crate) fn notice(&self, user: &User, what: Notice) -> anyhow::Result<Option<OwnerNotice>> {
         let (engines, phone) = (&self.engines, Phone::from(user.phone_number.clone()));
         if !self.config.notices || self.phones.test_code(&phone, engines.clock.now()).is_some() {
             return Ok(None);

@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
-use accounts::{Accounts, Attempts, Blocks, GuardHistory, Prepared, Sessions, User, notice};
+use accounts::notice::OwnerNotice;
+use accounts::{Accounts, Attempts, Blocks, GuardHistory, Sessions, User, notice};
 use anyhow::{Context as _, ensure};
 use config::{Config, EngineSettings, Served};
 use domain::clock::Clock;
@@ -49,7 +50,7 @@ impl Operator {
 
     /// A text that tells an account's number of a change, as its user would get it; `None` if notices are off, or no
     /// text reaches the number.
-    pub fn notice(&self, user: &User, what: Notice) -> anyhow::Result<Option<Prepared>> {
+    pub fn notice(&self, user: &User, what: Notice) -> anyhow::Result<Option<OwnerNotice>> {
         let phone = Phone::from(user.phone_number.clone());
         let is_test = Served::of(&self.config).test_code(&phone, self.clock.now()).is_some();
         if !self.config.notices || is_test {

@@ -15,6 +15,7 @@ both_sides!(
     f03_a_session_started_by_password_is_no_fresh_sign_in,
     f03_staff_can_clear_a_password,
     f05_a_stale_sign_in_deletes_no_account_and_ends_no_other_session,
+    f05_a_stale_session_ends_only_itself,
 );
 
 const GOOD: &str = "vq7 blue kite 9 over the lake";
@@ -165,4 +166,26 @@ async fn f05_a_stale_sign_in_deletes_no_account_and_ends_no_other_session(side: 
     api.me(&stolen).await.problem(401, "session_revoked");
     api.signed_in(Method::DELETE, "/v1/me", &access, None).await.expect(204);
     assert_ne!(api.sign_in(&phone).await["user"]["id"], mine["user"]["id"]);
+}
+
+async fn f05_a_stale_session_ends_only_itself(side: Side) {
+    let latchkey = InProcessLatchkey::start(side, 2).await;
+    let (api, other) = (latchkey.api_of(0), latchkey.api_of(1));
+    let phone = new_phone();
+    let stolen = stale(&latchkey, &api, &phone).await;
+    let mine = text(&api.sign_in(&phone).await, "access");
+    let listed = api.signed_in(Method::GET, "/v1/me/sessions", &mine, None).await.expect(200).body;
+    let path = |current: bool| {
+        let mut sessions = listed.as_array().unwrap().iter();
+        let found = sessions.find(|session| session["current"] == current).unwrap();
+        format!("/v1/me/sessions/{}", text(found, "id"))
+    };
+    let refused = other.signed_in(Method::DELETE, &path(true), &stolen, None).await;
+    refused.problem(403, "fresh_sign_in_required");
+    api.me(&mine).await.expect(200);
+    other.signed_in(Method::DELETE, &path(false), &stolen, None).await.expect(204);
+    api.me(&stolen).await.problem(401, "session_revoked");
+    let stolen = text(&api.sign_in(&phone).await, "access");
+    other.signed_in(Method::DELETE, &path(true), &stolen, None).await.expect(204);
+    api.me(&mine).await.problem(401, "session_revoked");
 }

@@ -1,5 +1,6 @@
 //! Deletes an account, and its number wherever it is stored.
 
+use super::notice::{About, OwnerNotice};
 use super::outbox::{self, Prepared};
 use super::sessions::{self, Ending};
 use super::{Accounts, audit, notice, users};
@@ -15,8 +16,8 @@ impl Accounts {
     /// Deletes the account, its sessions, its number wherever it is stored, and messages to it that the broker has not
     /// taken yet. Returns whether it existed.
     ///
-    /// What stays: the fence (a code's id), the counts of attempts and the run-time blocks (the phone's key, because
-    /// deleting an account must not reset either), and the audit. The audit names the account by `pseudonym`, in
+    /// What stays: the fence (a code's id), the counts of attempts and notices and the run-time blocks (the phone's key,
+    /// because deleting an account must not reset them), and the audit. The audit names the account by `pseudonym`, in
     /// earlier entries too: an HMAC that only the holder of the key can compute. `former` are the account's former
     /// numbers, as far as they are known ([`Accounts::replaced_phones`]). The id stays in the deletion's event until
     /// the broker has it. `notice` tells the number's owner.
@@ -25,7 +26,7 @@ impl Accounts {
         id: UserId,
         pseudonym: &str,
         former: &[E164],
-        notice: Option<&Prepared>,
+        notice: Option<&OwnerNotice>,
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
@@ -38,7 +39,9 @@ impl Accounts {
                 };
                 sessions::end(work, id, Ending::all("account_deleted"), None, now).await?;
                 let told = match notice {
-                    Some(notice) => notice::count(work, id, now).await?.then_some(notice),
+                    Some(notice) => {
+                        notice::count(work, notice, About::Deletion, now).await?.then_some(notice)
+                    }
                     None => None,
                 };
                 let sql = "DELETE FROM users WHERE id = $1";
@@ -50,7 +53,7 @@ impl Accounts {
                 outbox::take_back_texts(work, id).await?;
                 if let Some(notice) = told {
                     // For no account: none is there any more.
-                    notice.write(work, now).await?;
+                    notice.event.write(work, now).await?;
                 }
                 let gone = UserDeleted { user_id: id, deleted_at: now };
                 Prepared::of(now, None, gone)?.write(work, now).await?;

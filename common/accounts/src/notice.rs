@@ -14,11 +14,39 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
 use sql::{Work, args};
 
-/// How long a notice is worth sending.
-const LIFE_SECS: i64 = 600;
-/// The most notices to one account within a day: more would be a way to spend money and to annoy.
-const PER_DAY: i64 = 3;
+/// How long a notice is worth sending: one that comes late is better than none.
+const LIFE_SECS: i64 = 6 * 60 * 60;
 const DAY_SECS: i64 = 24 * 60 * 60;
+
+/// A notice that is ready to be written with what it tells.
+#[derive(Clone, Debug)]
+pub struct OwnerNotice {
+    pub event: Prepared,
+    /// The key of the number that it goes to.
+    pub phone: PhoneKey,
+}
+
+/// What a notice is about. Each has a count of its own: changes of the password, which cost nothing, must not make the
+/// loss of the number or of the account pass in silence.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About {
+    /// A change of the password, or a lock.
+    Password,
+    Phone,
+    Deletion,
+}
+
+impl About {
+    /// Its name in the table, and the most notices about it to one number within a day: more would be a way to spend
+    /// money and to annoy.
+    const fn most(self) -> (&'static str, i64) {
+        match self {
+            Self::Password => ("password", 3),
+            Self::Phone => ("phone", 1),
+            Self::Deletion => ("deletion", 1),
+        }
+    }
+}
 
 /// A notice to this number. `of_deleted`: its account is deleted, so that nothing keeps the number.
 ///
@@ -30,9 +58,10 @@ pub fn prepare(
     to: &Phone,
     text: String,
     of_deleted: bool,
-) -> anyhow::Result<Prepared> {
+) -> anyhow::Result<OwnerNotice> {
     // By the store's time, which sms-worker uses too.
     let not_after = clock.now().plus_secs(LIFE_SECS);
+    let phone = keys.phone_key(to);
     let text = Text { phone_number: to.e164().clone(), text, of_deleted };
     let requested = SmsRequested {
         message_id: MessageId::new(clock),
@@ -43,22 +72,21 @@ pub fn prepare(
         requested_at: None,
         sealed: Sealed::none(),
     };
-    Prepared::new(&Envelope::<SmsRequested>::sealing(
-        keys, clock, "gateway", None, requested, &text,
-    )?)
+    let event = Envelope::<SmsRequested>::sealing(keys, clock, "gateway", None, requested, &text)?;
+    Ok(OwnerNotice { event: Prepared::new(&event)?, phone })
 }
 
 /// A lock is told once in this time, however often it happens: an attacker decides how often.
 const LOCK_TOLD_SECS: i64 = 7 * DAY_SECS;
 
 impl Accounts {
-    /// Writes the notice of a lock, unless this phone's owner was told of one in the last week, or of three things
-    /// today.
+    /// Writes the notice of a lock, unless this phone's owner was told of one in the last week, or of three such
+    /// things today.
     pub async fn tell_of_lock(
         &self,
         user: UserId,
         phone: &PhoneKey,
-        notice: &Prepared,
+        notice: &OwnerNotice,
         now: Timestamp,
     ) -> Result<(), EngineError> {
         self.pool
@@ -71,34 +99,41 @@ impl Accounts {
                 if !is_there || told.is_some() {
                     return Ok(());
                 }
-                write(work, user, Some(notice), now).await?;
+                write(work, user, Some(notice), About::Password, now).await?;
                 audit::write(work, now, "system", "lock_told", phone.as_str(), "{}").await
             })
             .await
     }
 }
 
-/// Writes a notice, unless the account had its three of the day. The caller holds the lock of the account's row.
+/// Writes a notice, unless its number had all of this kind for the day. The caller holds the lock of the account's row,
+/// and no two accounts have one number.
 pub(super) async fn write(
     work: &mut Work,
     user: UserId,
-    notice: Option<&Prepared>,
+    notice: Option<&OwnerNotice>,
+    about: About,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     match notice {
-        Some(notice) if count(work, user, now).await? => notice.write_for(work, user, now).await,
+        Some(notice) if count(work, notice, about, now).await? => {
+            notice.event.write_for(work, user, now).await
+        }
         _ => Ok(()),
     }
 }
 
-/// Counts a notice. Returns whether it is among the three of the day.
+/// Counts a notice by its number, over all accounts that had it. Returns whether it may be sent.
 pub(super) async fn count(
     work: &mut Work,
-    user: UserId,
+    notice: &OwnerNotice,
+    about: About,
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    let sql = "INSERT INTO notices (id, user_id, at) SELECT $1, $2, $3
-         WHERE (SELECT COUNT(*) FROM notices WHERE user_id = $2 AND at > $4) < $5";
-    let args = args![new_id(now), user, now, now.plus_secs(-DAY_SECS), PER_DAY];
+    let (kind, most) = about.most();
+    let sql = "INSERT INTO notices (id, phone_key, about, at) SELECT $1, $2, $3, $4
+         WHERE (SELECT COUNT(*) FROM notices WHERE phone_key = $2 AND about = $3 AND at > $5) < $6";
+    let since = now.plus_secs(-DAY_SECS);
+    let args = args![new_id(now), notice.phone.as_str(), kind, now, since, most];
     Ok(work.run(sql, args).await? > 0)
 }

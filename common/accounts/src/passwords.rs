@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::notice::{About, OwnerNotice};
 use super::outbox::Prepared;
 use super::sessions::{self, Ending, Method, NewSession, Session};
 use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant, Throttle};
@@ -67,7 +68,7 @@ pub struct PasswordChange<'a> {
     /// The session that makes the change: the others end.
     pub keep: SessionId,
     /// The notice to the owner, written only together with the change.
-    pub notice: Option<&'a Prepared>,
+    pub notice: Option<&'a OwnerNotice>,
     pub now: Timestamp,
 }
 
@@ -88,7 +89,7 @@ impl PasswordChange<'_> {
         };
         sessions::end(work, user_id, Ending::others(self.keep, reason), None, now).await?;
         event.write(work, now).await?;
-        notice::write(work, user_id, self.notice, now).await?;
+        notice::write(work, user_id, self.notice, About::Password, now).await?;
         let (user, detail) = (user_id.to_string(), json!({ "session": self.keep }).to_string());
         audit::write(work, now, &user, act, &user, &detail).await
     }
@@ -209,7 +210,7 @@ impl Accounts {
     pub async fn clear_password(
         &self,
         user_id: UserId,
-        notice: Option<&Prepared>,
+        notice: Option<&OwnerNotice>,
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
@@ -225,7 +226,7 @@ impl Accounts {
                 sessions::end(work, user_id, by_password, Some(actor), now).await?;
                 let removed = PasswordRemoved { user_id, session_id: None, at: now };
                 Prepared::of(now, None, removed)?.write(work, now).await?;
-                notice::write(work, user_id, notice, now).await?;
+                notice::write(work, user_id, notice, About::Password, now).await?;
                 let user = user_id.to_string();
                 audit::write(work, now, actor, "password_cleared", &user, "{}").await?;
                 Ok(true)

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::notice::{About, OwnerNotice};
 use super::outbox::Prepared;
 use super::phone_undo::Undo;
 use super::redeem::{Denied, UsedCode, redeem};
@@ -30,7 +31,7 @@ pub struct PhoneChange<'a> {
     /// The session that made the change: the others end.
     pub keep: SessionId,
     /// The notice to the old number, written only together with the change.
-    pub notice: Option<&'a Prepared>,
+    pub notice: Option<&'a OwnerNotice>,
     /// The old number, kept for a while so that staff can restore it.
     pub undo: Option<Undo<'a>>,
     pub now: Timestamp,
@@ -51,7 +52,7 @@ impl PhoneChange<'_> {
             verified_at: now,
         };
         Prepared::of(now, None, verified)?.write(work, now).await?;
-        notice::write(work, user_id, self.notice, now).await
+        notice::write(work, user_id, self.notice, About::Phone, now).await
     }
 }
 

@@ -38,7 +38,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use error::{ConfigError, Mistake, Warning};
-pub use limits::{PASSWORD_WRITES_PER_ACCOUNT_MINUTE, ShownLimit, WRITES_PER_ACCOUNT_MINUTE};
+pub use limits::{PASSWORD_WRITES_PER_SESSION_MINUTE, ShownLimit, WRITES_PER_SESSION_MINUTE};
 pub use routes::{ProviderName, Routes};
 pub use served::Served;
 pub use shown::{Shown, markdown};

@@ -7,10 +7,10 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
 
-/// What one account may change of itself in a minute (contract, ruling 44).
-pub const WRITES_PER_ACCOUNT_MINUTE: u64 = 30;
-/// How much of it may be changes of its password.
-pub const PASSWORD_WRITES_PER_ACCOUNT_MINUTE: u64 = 5;
+/// What one session may change of its account in a minute (contract, ruling 44).
+pub const WRITES_PER_SESSION_MINUTE: u64 = 30;
+/// How much of it may be changes of the password.
+pub const PASSWORD_WRITES_PER_SESSION_MINUTE: u64 = 5;
 
 /// One limit in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,10 +73,10 @@ impl Config {
             Limit::Account => {
                 return ShownLimit {
                     limit,
-                    value: Some(WRITES_PER_ACCOUNT_MINUTE),
+                    value: Some(WRITES_PER_SESSION_MINUTE),
                     window_secs: Some(MINUTE),
                     variable: None,
-                    doc: "Changes that one account makes to itself; a sixth of them to its password.",
+                    doc: "Changes that one session makes to its account; a sixth of them to its password.",
                 };
             }
         };

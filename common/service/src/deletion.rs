@@ -2,7 +2,8 @@
 
 use anyhow::Context as _;
 
-use accounts::{Accounts, Prepared, User, former_phone};
+use accounts::notice::OwnerNotice;
+use accounts::{Accounts, User, former_phone};
 use domain::engine_error::EngineError;
 use domain::keys::Keys;
 use domain::phone::{E164, Phone};
@@ -36,7 +37,7 @@ impl<'a> Deletion<'a> {
     pub async fn from_database(
         &self,
         accounts: &Accounts,
-        notice: Option<&Prepared>,
+        notice: Option<&OwnerNotice>,
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {

@@ -1,5 +1,5 @@
--- Counts a write of an account in a sliding minute. Returns the wait in milliseconds if it exceeds the limit, else 0.
--- KEYS: writes of the account. ARGV: ahead, writes a minute, a member for the write
+-- Counts a write of a session or an account in a sliding minute. Returns the wait in milliseconds if it exceeds the limit, else 0.
+-- KEYS: its writes. ARGV: ahead, writes a minute, a member for the write
 local MINUTE = 60000
 local now, most = now_ms(ARGV[1]), tonumber(ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', int(now - MINUTE))

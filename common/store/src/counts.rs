@@ -1,10 +1,10 @@
-//! Counts beside the codes: logins per address, writes per account, different bodies under one key, one-time keys, starts of a message.
+//! Counts beside the codes: logins per address, writes of the signed-in, different bodies under one key, one-time keys, starts of a message.
 
 use crate::types::{AddressLimit, LoginAddresses, SuspiciousFailures};
 use crate::{CrashCounts, Limits, ReplayGuard};
 use domain::engine_error::EngineError;
-use domain::ids::UserId;
 use domain::keys::PhoneKey;
+use uuid::Uuid;
 
 /// How long [`Limits::count_distinct`] remembers: longer than a login can be repeated (contract, ruling 32).
 pub const DISTINCT_KEPT_SECS: u64 = 60;
@@ -19,9 +19,9 @@ operations! { Limits {
     /// what is suspicious over all.
     fn note_failure(ranges: &[AddressLimit], phone: &PhoneKey) -> Option<SuspiciousFailures> => note_failure;
 
-    /// Counts a write of an account to itself, of this kind, in a sliding minute. Returns the wait in seconds if it
+    /// Counts a write of a signed-in caller, of this kind, in a sliding minute. The writer is a session's or an account's id. Returns the wait in seconds if it
     /// exceeds `most`; then nothing is counted.
-    fn count_write(account: UserId, kind: &str, most: u64) -> Option<u64> => count_write;
+    fn count_write(writer: Uuid, kind: &str, most: u64) -> Option<u64> => count_write;
 
     /// Whether `member` is among the first `most` different ones under this key. A repeated member counts once.
     fn count_distinct(key: &str, member: &str, most: u32) -> bool => count_distinct;

@@ -1,5 +1,6 @@
 //! Profiles, changes of phone, deletion.
 
+use accounts::notice::OwnerNotice;
 use accounts::{
     Changes, Creation, Denied, NewUser, PasswordChange, PhoneChange, PhoneChangeOutcome, Prepared,
     Throttle, UNDO_SECS, Undo, UndoOutcome, UsedCode, User, notice,
@@ -22,6 +23,8 @@ contract!(
     deletion_erases_the_number_from_the_ledger,
     deletion_withdraws_texts_that_the_broker_has_not_taken,
     f15_an_owner_is_told_of_three_changes_a_day_and_of_the_deletion,
+    f15_notices_are_counted_by_phone_and_not_by_account,
+    f15_changes_of_the_password_silence_neither_a_new_number_nor_a_deletion,
     an_account_created_by_staff_is_found_by_its_first_sign_in,
 );
 
@@ -92,7 +95,8 @@ async fn p3_a_proven_number_replaces_the_old_one_and_its_code_works_once(fixture
     fixture.events().await;
     let code = fixture.code();
     let told = UserDeleted { user_id: user.id, deleted_at: fixture.now() };
-    let notice = Prepared::new(&Envelope::new(&fixture.clock, "gateway", None, told)).unwrap();
+    let event = Prepared::new(&Envelope::new(&fixture.clock, "gateway", None, told)).unwrap();
+    let notice = OwnerNotice { event, phone: old.key.clone() };
     let asked =
         PhoneChange { notice: Some(&notice), ..change(&fixture, user.id, mine.id, &new, code) };
     let Ok(PhoneChangeOutcome::Changed(changed)) =
@@ -105,7 +109,7 @@ async fn p3_a_proven_number_replaces_the_old_one_and_its_code_works_once(fixture
     let now = fixture.now();
     assert!(fixture.db.sessions.live(mine.id, now).await.unwrap().is_some());
     assert!(fixture.db.sessions.live(other.id, now).await.unwrap().is_none());
-    assert_eq!(fixture.kinds().await, ["otp.verified.v1", "session.ended.v1", notice.kind]);
+    assert_eq!(fixture.kinds().await, ["otp.verified.v1", "session.ended.v1", notice.event.kind]);
     assert_eq!(fixture.db.accounts.change_phone(asked).await.unwrap(), Err(Denied::CodeUsed));
     assert_eq!(
         fixture.login(&new, code).await,
@@ -270,12 +274,13 @@ async fn deletion_withdraws_texts_that_the_broker_has_not_taken(fixture: Account
     for n in 0..2 {
         let (old, new) = (Phone::new(), Phone::new());
         let (user, mine) = fixture.signed_in(&old).await;
-        let notice = Prepared {
+        let event = Prepared {
             id: EventId::new(&fixture.clock),
             kind: "sms.requested.v2",
             addressed: true,
             body: serde_json::json!({ "to": n }).to_string(),
         };
+        let notice = OwnerNotice { event, phone: old.key.clone() };
         let code = fixture.code();
         let asked =
             PhoneChange { notice: Some(&notice), ..change(&fixture, user.id, mine.id, &new, code) };
@@ -373,7 +378,85 @@ async fn f15_an_owner_is_told_of_three_changes_a_day_and_of_the_deletion(fixture
     let events = fixture.events().await;
     let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == text).collect();
     assert_eq!(texts.len(), 1, "{events:?}");
-    assert_eq!(texts[0].1["id"], gone.id.to_string());
+    assert_eq!(texts[0].1["id"], gone.event.id.to_string());
+}
+
+/// The texts that are to be sent.
+async fn texts(fixture: &AccountsFixture) -> usize {
+    fixture.kinds().await.iter().filter(|kind| **kind == "sms.requested.v2").count()
+}
+
+fn owner_notice(fixture: &AccountsFixture, phone: &Phone) -> OwnerNotice {
+    let keys = Keys::from_secret(b"a secret of at least 32 bytes, for tests", None);
+    let to = phone.number.clone().into();
+    notice::prepare(&keys, &fixture.clock, &to, "Changed.".into(), true).unwrap()
+}
+
+/// Sets the password, and removes it, until the phone has had its three notices of the day.
+async fn use_up_notices(
+    fixture: &AccountsFixture,
+    phone: &Phone,
+    (user, keep): (UserId, SessionId),
+) {
+    for set in [true, false, true, false] {
+        let told = owner_notice(fixture, phone);
+        let change = PasswordChange {
+            user_id: user,
+            was: (!set).then_some("1"),
+            hash: set.then_some("1"),
+            attempt: None,
+            keep,
+            notice: Some(&told),
+            now: fixture.now(),
+        };
+        assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), Ok(true));
+    }
+}
+
+async fn f15_notices_are_counted_by_phone_and_not_by_account(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (mut told, mut texts_of_day) = (Vec::new(), 0);
+    for day in 0..2 {
+        for _ in 0..3 {
+            let (user, mine) = fixture.signed_in(&phone).await;
+            use_up_notices(&fixture, &phone, (user.id, mine.id)).await;
+            texts_of_day += texts(&fixture).await;
+            let gone = owner_notice(&fixture, &phone);
+            let (accounts, now) = (&fixture.db.accounts, fixture.now());
+            let pseudonym = user.id.uuid().simple().to_string();
+            assert!(
+                accounts.delete(user.id, &pseudonym, &[], Some(&gone), "cli", now).await.unwrap()
+            );
+            texts_of_day += texts(&fixture).await;
+            told.push(texts_of_day);
+        }
+        assert_eq!(told, [4, 4, 4], "on day {day}");
+        told.clear();
+        texts_of_day = 0;
+        fixture.advance(DAY);
+    }
+}
+
+async fn f15_changes_of_the_password_silence_neither_a_new_number_nor_a_deletion(
+    fixture: AccountsFixture,
+) {
+    let (old, new) = (Phone::new(), Phone::new());
+    let (user, mine) = fixture.signed_in(&old).await;
+    use_up_notices(&fixture, &old, (user.id, mine.id)).await;
+    assert_eq!(texts(&fixture).await, 3);
+    let told = owner_notice(&fixture, &old);
+    let asked = PhoneChange {
+        notice: Some(&told),
+        ..change(&fixture, user.id, mine.id, &new, fixture.code())
+    };
+    let changed = fixture.db.accounts.change_phone(asked).await.unwrap();
+    assert!(matches!(changed, Ok(PhoneChangeOutcome::Changed(_))));
+    assert_eq!(texts(&fixture).await, 1);
+    let gone = owner_notice(&fixture, &old);
+    let (accounts, now) = (&fixture.db.accounts, fixture.now());
+    let pseudonym = user.id.uuid().simple().to_string();
+    assert!(accounts.delete(user.id, &pseudonym, &[], Some(&gone), "cli", now).await.unwrap());
+    assert_eq!(texts(&fixture).await, 1);
 }
 
 async fn an_account_created_by_staff_is_found_by_its_first_sign_in(fixture: AccountsFixture) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use deadpool_redis::redis::{self, AsyncCommands as _};
 use domain::clock::Clock;
-use domain::ids::{CodeId, RequestId, UserId};
+use domain::ids::{CodeId, RequestId, SessionId, UserId};
 use domain::keys::Keys;
 use domain::limits::Limits;
 use domain::phone::Phone;
@@ -250,7 +250,7 @@ on_both!(
     f12_failures_at_many_phones_from_anywhere_are_reported_once_a_window,
     limits_of_prefix_country_and_world_are_named_in_the_refusal,
     logins_of_an_address_slide,
-    f14_writes_of_an_account_slide,
+    f14_writes_of_a_session_slide,
     f18_a_test_number_has_the_limit_of_the_address_and_one_of_its_own,
     f04_a_known_device_requests_three_a_day_beyond_what_strangers_used_up,
     f04_a_known_device_waits_for_its_own_cooldown_only,
@@ -1014,19 +1014,19 @@ async fn logins_of_an_address_slide(fixture: CodesFixture) {
     ));
 }
 
-async fn f14_writes_of_an_account_slide(fixture: CodesFixture) {
+async fn f14_writes_of_a_session_slide(fixture: CodesFixture) {
     let (limits, clock) = (fixture.store.limits(), Clock::system());
-    let (user, other) = (UserId::new(&clock), UserId::new(&clock));
-    let count = async |user, kind| limits.count_write(user, kind, 2).await.unwrap();
+    let (session, other) = (SessionId::new(&clock).uuid(), SessionId::new(&clock).uuid());
+    let count = async |writer, kind| limits.count_write(writer, kind, 2).await.unwrap();
     for _ in 0..2 {
-        assert_eq!(count(user, "all").await, None);
+        assert_eq!(count(session, "all").await, None);
     }
-    let wait = count(user, "all").await.expect("two a minute");
+    let wait = count(session, "all").await.expect("two a minute");
     assert!((59..=60).contains(&wait), "{wait}");
-    assert_eq!(count(user, "password").await, None, "each kind has its own count");
+    assert_eq!(count(session, "password").await, None, "each kind has its own count");
     assert_eq!(count(other, "all").await, None);
     fixture.pass(60);
-    assert_eq!(count(user, "all").await, None);
+    assert_eq!(count(session, "all").await, None);
 }
 
 async fn f18_a_test_number_has_the_limit_of_the_address_and_one_of_its_own(

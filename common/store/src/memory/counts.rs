@@ -1,4 +1,4 @@
-//! Counts beside the codes: logins per address, writes per account, different bodies under one key, one-time keys, starts of a message.
+//! Counts beside the codes: logins per address, writes of the signed-in, different bodies under one key, one-time keys, starts of a message.
 
 use super::{AllFailures, MINUTE, Memory, State};
 use crate::counts::STARTS_KEPT_MS;
@@ -7,18 +7,18 @@ use crate::{
     DISTINCT_KEPT_SECS, FAILURE_FORGET_MS, FAILURE_WAIT_CAP_MS, FAILURE_WAIT_MS, FAILURE_WINDOW_MS,
     SUSPICIOUS_PHONES, secs_up,
 };
-use domain::ids::UserId;
 use domain::keys::PhoneKey;
+use uuid::Uuid;
 
 impl Memory {
     pub fn count_login(&self, addresses: &LoginAddresses) -> Option<u64> {
         self.lock().count_login(addresses, self.clock.now_ms()).map(secs_up)
     }
 
-    pub fn count_write(&self, account: UserId, kind: &str, most: u64) -> Option<u64> {
+    pub fn count_write(&self, writer: Uuid, kind: &str, most: u64) -> Option<u64> {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        let writes = state.writes.entry((account, kind.to_owned())).or_default();
+        let writes = state.writes.entry((writer, kind.to_owned())).or_default();
         writes.retain(|at| *at > now - MINUTE);
         if (writes.len() as u64) < most {
             writes.push_back(now);

@@ -19,6 +19,7 @@ use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, Reason, Status};
 use guard::{Change, Counted, Delta, Destination, Net, Nets, Observation, minute_of};
+use uuid::Uuid;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 3_600_000;
@@ -52,8 +53,8 @@ struct State {
     /// Sends by country, by prefix and in total, in windows that begin with their first send.
     windows: HashMap<(Limit, String), Window>,
     logins: HashMap<String, VecDeque<i64>>,
-    /// The writes of an account in the last minute, by kind.
-    writes: HashMap<(UserId, String), VecDeque<i64>>,
+    /// The writes of a session or an account in the last minute, by kind.
+    writes: HashMap<(Uuid, String), VecDeque<i64>>,
     /// Failed attempts by range of addresses, and over all.
     failures: HashMap<String, Failures>,
     failed: AllFailures,

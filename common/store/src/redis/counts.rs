@@ -1,4 +1,4 @@
-//! Counts beside the codes: logins per address, writes per account, different bodies under one key, one-time keys, starts of a message.
+//! Counts beside the codes: logins per address, writes of the signed-in, different bodies under one key, one-time keys, starts of a message.
 
 use std::sync::LazyLock;
 
@@ -15,8 +15,8 @@ use crate::{
     SUSPICIOUS_PHONES, secs_up,
 };
 use domain::engine_error::EngineError;
-use domain::ids::UserId;
 use domain::keys::PhoneKey;
+use uuid::Uuid;
 
 static COUNT_LOGIN: LazyLock<Script> = script!("time", "longest", "logins", "count_login");
 static COUNT_WRITE: LazyLock<Script> = script!("time", "count_write");
@@ -63,11 +63,11 @@ impl Redis {
 
     pub async fn count_write(
         &self,
-        account: UserId,
+        writer: Uuid,
         kind: &str,
         most: u64,
     ) -> Result<Option<u64>, EngineError> {
-        let mut call = COUNT_WRITE.key(writes_key(account, kind));
+        let mut call = COUNT_WRITE.key(writes_key(writer, kind));
         call.arg(self.clock.ahead_ms()).arg(most).arg(unique());
         let wait_ms: i64 = self.script(call).await?;
         Ok((wait_ms > 0).then(|| secs_up(wait_ms)))

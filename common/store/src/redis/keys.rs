@@ -8,6 +8,7 @@ use crate::PROVEN_EPOCH_MS;
 use crate::types::{Admit, LoginAddresses, Scope, digest_of};
 use domain::ids::{RequestId, UserId};
 use domain::keys::PhoneKey;
+use uuid::Uuid;
 
 pub(super) const OPEN: &str = "lk:open";
 pub(super) const REQUEST: &str = "lk:req:";
@@ -122,8 +123,8 @@ pub(super) fn failures_key(range: &str) -> String {
     format!("lk:ip:{range}:failures")
 }
 
-pub(super) fn writes_key(account: UserId, kind: &str) -> String {
-    format!("lk:me:{}:{kind}", digest_of(account))
+pub(super) fn writes_key(writer: Uuid, kind: &str) -> String {
+    format!("lk:me:{}:{kind}", digest_of(UserId::from_uuid(writer)))
 }
 
 pub(super) fn request_key(request: RequestId) -> String {

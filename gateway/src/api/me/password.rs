@@ -42,9 +42,10 @@ pub(crate) async fn set(
     let password = fields.checked("password", rule);
     let current = fields.optional_string("current_password");
     fields.finish()?;
-    signed_in.count_password_write(&app, &caller).await?;
     let change = Change::new(&app, &signed_in, &caller, current);
     let kept = change.kept().await?;
+    // What neither a sign-in nor a password allows costs no hashing and is not counted (contract, ruling 44).
+    signed_in.count_password_write(&app, &caller).await?;
     if let Some(breaches) = &app.breaches
         && breaches.know(&password).await
     {
@@ -78,9 +79,9 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let current = fields.optional_string("current_password");
     fields.finish()?;
-    signed_in.count_password_write(&app, &caller).await?;
     let change = Change::new(&app, &signed_in, &caller, current);
     let kept = change.kept().await?;
+    signed_in.count_password_write(&app, &caller).await?;
     let made = change.make(kept, None).await;
     trace_refused(made, AttemptKind::Password, &change.claimed.key, &caller)
 }

@@ -62,6 +62,7 @@ pub(crate) async fn change(
         locale: locale.as_deref(),
     };
     let now = app.engines.clock.now();
+    signed_in.count_profile_write(&app, now).await?;
     let user = app.accounts.update_profile(signed_in.user.id, changes, now).await?;
     Ok(Json(user.ok_or(ApiError::SessionRevoked)?.into()))
 }

@@ -40,14 +40,21 @@ pub(crate) async fn list(
     Ok(Json(sessions.into_iter().map(view).collect()))
 }
 
-/// Ends one session; ending the current one is a logout. Another user's session is answered like an unknown one.
+/// Ends one session; ending the current one is a logout, and any other one requires a fresh sign-in, like
+/// [`end_others`]. Another user's session is answered like an unknown one.
 pub(crate) async fn end(
     State(app): State<App>,
     signed_in: SignedIn,
     PathId(id): PathId<SessionId>,
 ) -> Result<StatusCode, ApiError> {
-    let reason = if id == signed_in.session.id { "logout" } else { "ended_by_user" };
-    let ended = app.sessions.end(signed_in.user.id, id, reason, app.engines.clock.now()).await?;
+    let now = app.engines.clock.now();
+    let reason = if id == signed_in.session.id {
+        "logout"
+    } else {
+        signed_in.require_fresh(now)?;
+        "ended_by_user"
+    };
+    let ended = app.sessions.end(signed_in.user.id, id, reason, now).await?;
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
 }
 

@@ -1,13 +1,15 @@
-//! The caller of `/v1/me` and below: signed in, within what one account may do (contract, ruling 44), and for some acts
+//! The caller of `/v1/me` and below: signed in, within what one session may do (contract, ruling 44), and for some acts
 //! signed in a moment ago (ruling 37).
 
-use accounts::{Method, Prepared, Session, User};
+use accounts::notice::OwnerNotice;
+use accounts::{Method, Session, User};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use config::{PASSWORD_WRITES_PER_ACCOUNT_MINUTE, WRITES_PER_ACCOUNT_MINUTE};
+use config::{PASSWORD_WRITES_PER_SESSION_MINUTE, WRITES_PER_SESSION_MINUTE};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Limit;
 use texts::Notice;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::codes::caller::Caller;
@@ -49,7 +51,8 @@ impl FromRequestParts<App> for SignedIn {
             auth_time: Timestamp::from_ms(0).plus_secs(claims.auth_time_secs),
         };
         if !parts.method.is_safe() {
-            signed_in.count_write(app, "all", WRITES_PER_ACCOUNT_MINUTE).await?;
+            let session = signed_in.session.id.uuid();
+            count_write(app, session, "all", WRITES_PER_SESSION_MINUTE).await?;
         }
         Ok(signed_in)
     }
@@ -74,7 +77,7 @@ impl SignedIn {
 
     /// A text that tells the account's number of this, to be written with the change. `None` if notices are off, or no
     /// text reaches the number.
-    pub fn notice(&self, app: &App, what: Notice) -> anyhow::Result<Option<Prepared>> {
+    pub fn notice(&self, app: &App, what: Notice) -> anyhow::Result<Option<OwnerNotice>> {
         app.notice(&self.user, what)
     }
 
@@ -82,16 +85,29 @@ impl SignedIn {
     /// counts as a login of the caller's address as well.
     ///
     /// # Errors
-    /// 429 if the account or the address made too many in this minute, 503 while Redis is away.
+    /// 429 if the session or the address made too many in this minute, 503 while Redis is away.
     pub async fn count_password_write(&self, app: &App, caller: &Caller) -> Result<(), ApiError> {
-        self.count_write(app, "password", PASSWORD_WRITES_PER_ACCOUNT_MINUTE).await?;
+        let session = self.session.id.uuid();
+        count_write(app, session, "password", PASSWORD_WRITES_PER_SESSION_MINUTE).await?;
         caller.count_login(app).await
     }
 
-    async fn count_write(&self, app: &App, kind: &str, most: u64) -> Result<(), ApiError> {
-        match app.limits.count_write(self.user.id, kind, most).await? {
-            Some(wait) => Err(limited(Limit::Account, wait.max(1))),
-            None => Ok(()),
+    /// Counts a change of the profile. All sessions of the account without a fresh sign-in share one count, because a
+    /// password starts any number of sessions; a freshly signed-in one has only its own, which no thief can use up.
+    ///
+    /// # Errors
+    /// 429 if those sessions made too many in this minute, 503 while Redis is away.
+    pub async fn count_profile_write(&self, app: &App, now: Timestamp) -> Result<(), ApiError> {
+        if self.is_fresh(now) {
+            return Ok(());
         }
+        count_write(app, self.user.id.uuid(), "profile", WRITES_PER_SESSION_MINUTE).await
+    }
+}
+
+async fn count_write(app: &App, writer: Uuid, kind: &str, most: u64) -> Result<(), ApiError> {
+    match app.limits.count_write(writer, kind, most).await? {
+        Some(wait) => Err(limited(Limit::Account, wait.max(1))),
+        None => Ok(()),
     }
 }
