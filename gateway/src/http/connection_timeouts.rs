@@ -1,4 +1,5 @@
-//! How far a connection is with its request, and how long a client may take to read the response.
+//! How far a connection is with its request, how long a head may take to become one, and how long a client may take to
+//! read the response.
 //!
 //! The socket and the response report to [`Pace`]. All of it runs in the connection's one task, so the lock is never
 //! contended.
@@ -13,6 +14,8 @@ use tokio::time::{Instant, sleep_until};
 
 #[derive(Debug, Default)]
 struct State {
+    /// Since when a head waits for its answer to begin.
+    waiting: Option<Instant>,
     /// Whether hyper has read the whole request.
     read: bool,
     /// Whether the response is complete or abandoned.
@@ -41,9 +44,14 @@ impl Pace {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a request begins.
+    /// Notes that hyper may read a request.
     pub(crate) fn request_began(&self) {
-        *self.state() = State::default();
+        *self.state() = State { waiting: Some(Instant::now()), ..State::default() };
+    }
+
+    /// Notes that hyper has asked for the answer, which has time limits of its own.
+    pub(crate) fn request_called(&self) {
+        self.state().waiting = None;
     }
 
     /// Notes that hyper has read the whole request.
@@ -79,10 +87,11 @@ impl Pace {
         state.read && state.flushed.is_some() && !state.closing
     }
 
-    /// The end of the time to read the response, or, after it, to receive what is left of the request.
+    /// The end of the time until the answer begins, to read it, or, after it, to receive what is left of the request.
     fn deadline(&self) -> Option<Instant> {
         let state = self.state();
-        state.stalled.or(state.flushed).map(|since| since + self.stalled_within)
+        let since = state.waiting.or(state.stalled).or(state.flushed);
+        since.map(|since| since + self.stalled_within)
     }
 
     /// Completes when the connection is too slow. Poll it after the connection, in the same task: it reads the deadline
@@ -97,5 +106,30 @@ impl Pace {
             timer.as_mut().poll(context)
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn f06_a_request_that_never_gets_as_far_as_its_answer_expires() {
+        let within = Duration::from_secs(30);
+        let pace = Pace::new(within);
+        pace.request_began();
+        let mut expired = pin!(pace.expired());
+        assert!(expired.as_mut().now_or_never().is_none());
+        let waited = timeout(within - Duration::from_millis(1), expired.as_mut()).await;
+        assert!(waited.is_err(), "too early");
+        timeout(Duration::from_millis(2), expired).await.expect("it expires");
+
+        pace.request_began();
+        pace.request_called();
+        let waited = timeout(10 * within, pace.expired()).await;
+        assert!(waited.is_err(), "an answer has limits of its own");
     }
 }

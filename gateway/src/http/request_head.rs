@@ -19,7 +19,7 @@ pub(crate) fn can_begin_with(byte: u8) -> bool {
 }
 
 /// Finds the end of the head that these bytes begin with, after the empty line. The first `scanned` bytes were searched
-/// before. A line that ends without a carriage return is refused at once: a proxy in front of us may see another head.
+/// before, and no empty line precedes the head. A line that ends without a carriage return is refused at once: a proxy in front of us may see another head.
 pub(crate) fn end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, ApiError> {
     let ends = bytes.iter().enumerate().skip(scanned).filter(|(_, byte)| **byte == b'\n');
     for (at, _) in ends {
@@ -28,7 +28,7 @@ pub(crate) fn end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, ApiErro
                 let detail = "End each line of the head with a carriage return and a line feed.";
                 return Err(ApiError::field("request", "bare_line_feed", detail));
             }
-            Some(line) if line.is_empty() || line.ends_with(b"\n") => return Ok(Some(at + 1)),
+            Some(line) if line.ends_with(b"\n") => return Ok(Some(at + 1)),
             Some(_) => {}
         }
     }

@@ -71,15 +71,21 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
     /// skipped (RFC 9112, section 2.2).
     pub(crate) async fn begins(&mut self) -> bool {
         loop {
-            let empty = self.received.chunks_exact(2).take_while(|line| line == b"\r\n").count();
-            self.received.drain(..2 * empty);
-            if !self.received.is_empty() {
+            self.skip_empty_lines();
+            // A carriage return alone is half of an empty line, and no request yet.
+            if !matches!(*self.received, [] | [b'\r']) {
                 return true;
             }
             if !self.more().await {
                 return false;
             }
         }
+    }
+
+    fn skip_empty_lines(&mut self) {
+        let empty = self.received.chunks_exact(2).take_while(|line| line == b"\r\n").count();
+        self.received.drain(..2 * empty);
+        self.searched = self.searched.saturating_sub(2 * empty);
     }
 
     /// Waits for the end of the head, or for what refuses it; `false` if the client closes before. A refused head is
@@ -120,9 +126,12 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
 
     /// The length of the head that was received, and of its body; `None` if the head is not complete.
     fn judge(&mut self) -> Result<Option<(usize, BodyLength)>, ApiError> {
-        let first = self.received.first().copied();
-        if first.is_some_and(|first| first != b'\r' && !request_head::can_begin_with(first)) {
-            return Err(raw_error_response::not_http());
+        // Never the end of a head: hyper would skip them too, and wait for a request that nobody has judged.
+        self.skip_empty_lines();
+        match *self.received {
+            [] | [b'\r'] => return Ok(None),
+            [first, ..] if request_head::can_begin_with(first) => {}
+            _ => return Err(raw_error_response::not_http()),
         }
         let end = request_head::end(&self.received, self.searched)?;
         self.searched = self.received.len();
@@ -159,12 +168,13 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
     }
 
     /// Watches whether the client goes away while its request is answered. What it sends meanwhile is kept, up to the
-    /// size of a head. Ready at the end of a connection without another request.
+    /// size of a head. Ready at the end of the connection: a client that has left waits for no answer, whatever it sent
+    /// last.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.received.len() < self.most && !self.ended {
             ready!(self.poll_more(context))?;
         }
-        if self.received.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if self.ended { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// Notes that hyper has read this much of the request.
@@ -301,5 +311,90 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RequestSocket<T> {
             ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
         }
         self.poll_linger(context).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    fn socket() -> (DuplexStream, RequestSocket<DuplexStream>) {
+        let (client, server) = duplex(4096);
+        (client, RequestSocket::new(server, 16 * 1024, Pace::new(LINGER)))
+    }
+
+    /// What hyper reads of a request that arrives in these pieces; nothing before the last piece.
+    async fn read_of(pieces: &[&[u8]]) -> Vec<u8> {
+        let (mut client, mut socket) = socket();
+        {
+            let mut whole = pin!(async { socket.begins().await && socket.head().await });
+            let (last, first) = pieces.split_last().unwrap();
+            for piece in first {
+                client.write_all(piece).await.unwrap();
+                assert_eq!(whole.as_mut().now_or_never(), None, "{pieces:?}");
+            }
+            client.write_all(last).await.unwrap();
+            assert_eq!(whole.now_or_never(), Some(true), "{pieces:?}");
+        }
+        let mut bytes = vec![0; 4096];
+        let count = socket.read(&mut bytes).now_or_never().unwrap().unwrap();
+        bytes.truncate(count);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn f06_a_request_is_read_wherever_it_and_the_empty_lines_before_it_are_cut() {
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let led = [b"\r\n\r\n", &request[..]].concat();
+        for second in 2..led.len() {
+            for first in 1..second {
+                let pieces = [&led[..first], &led[first..second], &led[second..]];
+                assert_eq!(read_of(&pieces).await, request, "{first} {second}");
+            }
+            assert_eq!(read_of(&[&led[..second], &led[second..]]).await, request, "{second}");
+        }
+        let alone: Vec<&[u8]> = led.chunks(1).collect();
+        assert_eq!(read_of(&alone).await, request);
+    }
+
+    #[tokio::test]
+    async fn f06_no_head_begins_with_an_empty_line() {
+        for pieces in
+            [&["\r", "\nG"][..], &["\r\n\r", "\n", "\r"], &["\r\n", "\r\nGET / HTTP/1.1\r\n"]]
+        {
+            let (mut client, mut socket) = socket();
+            let mut whole = pin!(async { socket.begins().await && socket.head().await });
+            for piece in pieces {
+                client.write_all(piece.as_bytes()).await.unwrap();
+                assert_eq!(whole.as_mut().now_or_never(), None, "{pieces:?}");
+            }
+            drop(client);
+            assert_eq!(whole.now_or_never(), Some(false), "{pieces:?}");
+        }
+        let (mut client, mut socket) = socket();
+        client.write_all(b"\rG").await.unwrap();
+        assert!(socket.begins().await && socket.head().await);
+        assert!(socket.flaw.is_some(), "a carriage return alone begins nothing");
+    }
+
+    #[tokio::test]
+    async fn f06_a_client_that_left_is_gone_whatever_it_sent_last() {
+        for last in ["", "x", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+            let (mut client, mut socket) = socket();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            assert!(socket.begins().await && socket.head().await);
+            let mut bytes = vec![0; 4096];
+            assert!(socket.read(&mut bytes).await.unwrap() > 0);
+            client.write_all(last.as_bytes()).await.unwrap();
+            assert!(socket.read(&mut bytes).now_or_never().is_none(), "{last:?}: it is there");
+            drop(client);
+            let read = socket.read(&mut bytes).now_or_never();
+            assert_eq!(read.expect("it has left").unwrap(), 0, "{last:?}");
+        }
     }
 }

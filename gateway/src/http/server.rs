@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
@@ -121,17 +121,20 @@ async fn connection<S>(
     let _ = stream.set_nodelay(true);
     let pace = Pace::new(limits.stalled_within);
     let mut socket = RequestSocket::new(stream, limits.header_bytes, pace.clone());
-    let mut idle = None;
+    let mut idle: Option<Idle> = None;
+    // The first head's time begins with the connection, every other one's with its first byte.
+    let mut whole_by = Some(Instant::now() + limits.headers_within);
     loop {
-        let may_wait = if idle.is_none() { limits.headers_within } else { limits.idle_within };
+        let begun_by = whole_by.unwrap_or_else(|| Instant::now() + limits.idle_within);
         tokio::select! {
             biased;
-            begun = timeout(may_wait, socket.begins()) => if begun != Ok(true) { return },
+            begun = timeout_at(begun_by, socket.begins()) => if begun != Ok(true) { return },
             () = must_close(idle.as_ref()) => return,
             () = stop.cancelled() => return,
         }
-        drop(idle);
-        if timeout(limits.headers_within, socket.head()).await != Ok(true) {
+        drop(idle.take());
+        let whole_by = whole_by.take().unwrap_or_else(|| Instant::now() + limits.headers_within);
+        if timeout_at(whole_by, socket.head()).await != Ok(true) {
             return;
         }
         // Boxed: a connection that waits for its head does not hold the room for all of this.
@@ -165,6 +168,7 @@ where
 {
     let is_last = socket.is_last();
     let answer = service_fn(|request: hyper::Request<Incoming>| {
+        pace.request_called();
         let answering = Answering(pace.clone());
         let mut request = request.map(axum::body::Body::new);
         let extensions = request.extensions_mut();

@@ -329,6 +329,61 @@ async fn a_client_that_goes_away_ends_its_request() {
         .expect("the one slot is free again");
 }
 
+/// Writes these pieces, with time for the server to read each by itself.
+async fn in_pieces(stream: &mut TcpStream, pieces: &[&[u8]]) {
+    stream.set_nodelay(true).unwrap();
+    for piece in pieces {
+        // The server may have closed already.
+        let _ = stream.write_all(piece).await;
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn f06_half_an_empty_line_holds_no_connection() {
+    let server = Server::start(Limits { connections: 1, ..limits() }).await;
+    for pieces in [
+        &[&b"\r"[..], b"\nG"][..],
+        &[b"\r"],
+        &[b"\r\n", b"\r", b"\n"],
+        &[b"\r", b"\n\r", b"\nGET "],
+    ] {
+        let mut held = server.open().await;
+        in_pieces(&mut held, pieces).await;
+        assert_eq!(rest(&mut held).await, "", "{pieces:?}");
+        // The one slot is free again, and an honest empty line that was cut does no harm.
+        let mut next = server.open().await;
+        in_pieces(&mut next, &[b"\r", b"\n", GET_ME]).await;
+        timeout(Duration::from_secs(5), until_contains(&mut next, "\r\n\r\nme"))
+            .await
+            .expect("an answer");
+        drop(next);
+    }
+}
+
+#[tokio::test]
+async fn f06_the_first_head_has_its_time_once_not_twice() {
+    let server = Server::start(Limits { headers_within: Duration::from_secs(2), ..limits() }).await;
+    let started = Instant::now();
+    let mut late = server.open().await;
+    sleep(Duration::from_millis(1500)).await;
+    late.write_all(b"GET").await.unwrap();
+    assert_eq!(rest(&mut late).await, "");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn f06_a_client_that_sent_one_more_byte_and_left_ends_its_stream() {
+    let server = Server::start(limits()).await;
+    let mut gone = server.open().await;
+    gone.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    until_contains(&mut gone, "\r\n\r\n").await;
+    gone.write_all(b"x").await.unwrap();
+    // It still reads, so that no write fails.
+    gone.shutdown().await.unwrap();
+    rest(&mut gone).await;
+}
+
 #[tokio::test]
 async fn f06_an_address_with_all_its_connections_is_refused_without_an_answer() {
     let server = Server::start(Limits { connections_of_one: 3, ..limits() }).await;
