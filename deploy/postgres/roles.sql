@@ -36,21 +36,23 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, latchkey_gateway, latchke
 -- Every service waits for the schema's version, and holds the run-time blocks.
 GRANT SELECT ON _sqlx_migrations, blocks TO latchkey_gateway, latchkey_otp_worker, latchkey_sms_worker;
 
--- The gateway owns accounts: every table but the ledger of messages, the audit and the list of migrations.
+-- The gateway owns accounts: every table but the ledger of messages, the audit with its renames, and the list of migrations.
 DO $$
 DECLARE
     of_accounts text;
 BEGIN
     FOR of_accounts IN
         SELECT tablename FROM pg_tables
-         WHERE schemaname = 'public' AND tablename NOT LIKE 'sms\_%' AND tablename NOT IN ('audit', '_sqlx_migrations')
+         WHERE schemaname = 'public' AND tablename NOT LIKE 'sms\_%'
+           AND tablename NOT IN ('audit', 'audit_renames', '_sqlx_migrations')
     LOOP
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO latchkey_gateway', of_accounts);
     END LOOP;
 END $$;
--- It adds to the audit. Deleting an account puts a pseudonym in the place of its id, which a trigger guards: no login of
--- a service owns the table, so none can disable that trigger.
-GRANT SELECT, INSERT, UPDATE (actor, subject) ON audit TO latchkey_gateway;
+-- It adds to the audit, and changes nothing there. Deleting an account puts a pseudonym in the place of its id: a function
+-- does both, with its owner's rights. No login of a service owns the table, so none can disable its triggers.
+GRANT SELECT, INSERT ON audit TO latchkey_gateway;
+GRANT EXECUTE ON FUNCTION latchkey_delete_user(UUID, TEXT) TO latchkey_gateway;
 -- Deleting an account erases its phone from the ledger, and nothing else there is the gateway's.
 GRANT SELECT (phone_number), UPDATE (phone_number) ON sms_ledger TO latchkey_gateway;
 

@@ -206,11 +206,54 @@ mod on_the_engines {
         rabbit_refuses(&urls).await;
     }
 
-    async fn refused_by_postgres(engines: &EngineSet, sql: &'static str) {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f25_the_gateways_login_rewrites_no_actor_of_the_audit() {
+        const FREE: &str = "5f0c1d2e3a4b59687786958493a2b1c0";
+        let (system, urls) = start().await;
+        let (api, phone) = (system.api(), new_phone());
+        let signed_in = api.sign_in(&phone).await;
+        let user = signed_in["user"]["id"].as_str().unwrap();
+        let call = |user: &str, name: &str| {
+            sqlx::AssertSqlSafe(format!("SELECT latchkey_delete_user('{user}', '{name}')"))
+        };
+        for sql in [
+            "INSERT INTO audit_renames (name, pseudonym) SELECT actor, 'someone' FROM audit LIMIT 1",
+            "UPDATE audit SET actor = 'someone'",
+            "UPDATE audit SET subject = 'someone'",
+        ] {
+            refused_by_postgres(&urls["gateway"], sql).await;
+        }
+        let nobody = "00000000-0000-7000-8000-000000000000";
+        refused_by_postgres(&urls["gateway"], call(nobody, FREE)).await;
+        for name in ["operator", user] {
+            refused_by_postgres(&urls["gateway"], call(user, name)).await;
+        }
+        for service in ["otp-worker", "sms-worker"] {
+            refused_by_postgres(&urls[service], call(user, FREE)).await;
+        }
+        api.me(signed_in["access"].as_str().unwrap()).await.expect(200);
+        let access = signed_in["access"].as_str().unwrap();
+        api.signed_in(Method::DELETE, "/v1/me", access, None).await.expect(204);
+        let owner = &system.engines.as_ref().unwrap().database_url;
+        let mut connection = sqlx::PgConnection::connect(owner).await.unwrap();
+        let sql = "SELECT subject FROM audit WHERE act = 'user_deleted' AND actor = subject";
+        let pseudonym: String = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+        let sql = "SELECT COUNT(*) FROM audit WHERE actor = $1 OR subject = $1";
+        let named: i64 =
+            sqlx::query_scalar(sql).bind(user).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(named, 0);
+        // A pseudonym belongs to one account.
+        let other = api.sign_in(&new_phone()).await["user"]["id"].as_str().unwrap().to_owned();
+        refused_by_postgres(&urls["gateway"], call(&other, &pseudonym)).await;
+        system.stop().await;
+    }
+
+    async fn refused_by_postgres(engines: &EngineSet, sql: impl sqlx::SqlSafeStr) {
+        let sql = sql.into_sql_str();
         let mut connection = sqlx::PgConnection::connect(&engines.database_url).await.unwrap();
-        let error = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap_err();
+        let error = sqlx::raw_sql(sql.clone()).execute(&mut connection).await.unwrap_err();
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error}");
+        assert_eq!(code.as_deref(), Some("42501"), "{}: {error}", sql.as_str());
     }
 
     async fn redis_refuses(system: &System, urls: &Urls) {

@@ -34,7 +34,8 @@ pub(super) async fn write(
     work.run(sql, args![now, actor, act, subject, detail]).await.map(drop)
 }
 
-/// Replaces a deleted account's id by a pseudonym in every entry: the only change that the triggers allow.
+/// Replaces a deleted account's id by a pseudonym in every entry: the only change that the triggers allow. For SQLite;
+/// PostgreSQL has a function.
 pub(super) async fn rename(
     work: &mut Work,
     name: &str,

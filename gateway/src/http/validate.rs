@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use icu_properties::props::{DefaultIgnorableCodePoint, Script};
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, Script};
 use icu_properties::{CodePointMapData, CodePointSetData};
 use oxilangtag::LanguageTag;
 use passwords::rules::Weakness;
@@ -45,7 +45,7 @@ pub fn name(text: &str) -> Result<(), Fault> {
         ));
     }
     let is_refused = |c: char| {
-        c.is_control() || is_bidi(c) || matches!(c, '\u{2028}' | '\u{2029}' | BRAILLE_BLANK)
+        c.is_control() || is_bidi(c) || matches!(c, '\u{2028}' | '\u{2029}') || BLANK.contains(&c)
     };
     if text.chars().any(is_refused) || has_ignorable(text) {
         return Err(Fault::new(
@@ -56,8 +56,9 @@ pub fn name(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The braille pattern without dots: a symbol by its properties, and blank.
-const BRAILLE_BLANK: char = '\u{2800}';
+/// Symbols by their properties, which show nothing or stand for something else: the braille pattern without dots, the
+/// object replacement character, the musical null notehead.
+const BLANK: [char; 3] = ['\u{2800}', '\u{fffc}', '\u{1d159}'];
 
 /// The scripts whose words are written with joiners: Persian separates letters by U+200C, and Indic scripts choose the
 /// form of a cluster by either (Unicode, section 23.2).
@@ -80,15 +81,18 @@ const JOINED: [Script; 16] = [
     Script::Myanmar,
 ];
 
-/// Whether a text has a character of Unicode's `Default_Ignorable_Code_Point` that shows nothing where it stands.
+/// Whether a text has a character of Unicode's `Default_Ignorable_Code_Point` that shows nothing where it stands, or a
+/// format character (`General_Category` Cf), such as those of interlinear annotations.
 /// Allowed are a joiner between two characters of one of the [`JOINED`] scripts, and an ideographic variation selector
 /// after an ideograph: some Japanese names are registered with one.
 fn has_ignorable(text: &str) -> bool {
     let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+    let category = CodePointMapData::<GeneralCategory>::new();
     let script = CodePointMapData::<Script>::new();
+    let is_refused = |c| ignorable.contains(c) || category.get(c) == GeneralCategory::Format;
     let chars: Vec<char> = text.chars().collect();
     let of = |at: Option<usize>| at.and_then(|at| chars.get(at)).map(|&c| script.get(c));
-    chars.iter().enumerate().filter(|&(_, &c)| ignorable.contains(c)).any(|(at, c)| {
+    chars.iter().enumerate().filter(|&(_, &c)| is_refused(c)).any(|(at, c)| {
         let (before, after) = (of(at.checked_sub(1)), of(Some(at + 1)));
         !match c {
             '\u{200c}' | '\u{200d}' => {
@@ -191,6 +195,12 @@ mod tests {
             "\u{115f}\u{1160}".to_owned(),
             "Ada\u{180e}".to_owned(),
             "Ada\u{e0100}".to_owned(),
+            "Ada\u{fff9}b\u{fffa}".to_owned(),
+            "Ada\u{fffb}".to_owned(),
+            "\u{fffc}".to_owned(),
+            "\u{1d159}".to_owned(),
+            "\u{13430}".to_owned(),
+            "\u{6dd}".to_owned(),
             "\u{9089}\u{e0100}\u{e0101}".to_owned(),
             format!("A{zwj}da"),
             format!("{zwnj}"),

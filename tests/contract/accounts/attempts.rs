@@ -8,7 +8,7 @@ use domain::ids::UserId;
 use futures::future::join_all;
 
 use super::contract;
-use super::fixture::{AccountsFixture, DAY, LIMITS, Phone, Raw, signed_in};
+use super::fixture::{AccountsFixture, DAY, GONE, LIMITS, Phone, Raw, signed_in};
 
 contract!(
     p4_the_throttle_judges_every_attempt_alike,
@@ -467,7 +467,7 @@ async fn f12_an_owner_is_told_of_a_lock_once_a_week(fixture: AccountsFixture) {
     tell().await;
     assert_eq!(texts().await, 1);
     fixture.advance(8 * DAY);
-    fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()).await.unwrap();
+    fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap();
     fixture.events().await;
     tell().await;
     assert_eq!(texts().await, 0, "nobody is left to be told");
@@ -606,7 +606,7 @@ async fn p4_a_device_is_known_only_while_its_account_has_the_phone(fixture: Acco
             Err(Denied::Throttled(Throttle::Locked { .. }))
         ));
     }
-    fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()).await.unwrap();
+    fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap();
     assert!(matches!(
         fixture.attempt(phone.known(user.id), None).await,
         Err(Throttle::Locked { .. })
@@ -619,7 +619,7 @@ async fn p4_only_a_success_resets_the_consecutive_failures(fixture: AccountsFixt
     for _ in 0..3 {
         fixture.attempt(phone.stranger(), Some(fixture.code())).await.unwrap();
     }
-    fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()).await.unwrap();
+    fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap();
     fixture.db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();
     let fourth = Ok(Counted { failures: 4, code_failures: 1, by_device: false, locked: false });
     assert_eq!(fixture.attempt(phone.stranger(), Some(fixture.code())).await, fourth);

@@ -13,7 +13,7 @@ use testkit::PATIENCE;
 use testkit::http::ANSWERED_WITHIN;
 
 use super::contract;
-use super::fixture::{AccountsFixture, LIMITS, Phone};
+use super::fixture::{AccountsFixture, GONE, LIMITS, Phone};
 
 contract!(
     p12_a_locked_database_is_away_in_time_and_recovers,
@@ -77,7 +77,7 @@ async fn p12_a_locked_database_is_away_in_time_and_recovers(fixture: AccountsFix
             LIMITS,
             fixture.now()
         ),
-        fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()),
+        fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()),
     );
     // What a sign-in takes without a lock is the load of the machine.
     let (took, allowed) = (start.elapsed(), ANSWERED_WITHIN + 3 * usual);

@@ -21,6 +21,8 @@ use testkit::engines::Engines;
 
 pub const LIMITS: AttemptLimits =
     AttemptLimits { attempts: 5, max_failures: 100, failure_reset_secs: 86_400 };
+/// The pseudonym of a deleted account.
+pub const GONE: &str = "5f0c1d2e3a4b59687786958493a2b1c0";
 pub const DAY: i64 = 86_400;
 pub const IDLE: i64 = 30 * DAY;
 pub const MAX: i64 = 180 * DAY;

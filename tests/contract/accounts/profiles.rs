@@ -10,7 +10,7 @@ use domain::ids::{EventId, SessionId, UserId};
 use domain::keys::Keys;
 
 use super::contract;
-use super::fixture::{AccountsFixture, DAY, LIMITS, Phone, signed_in};
+use super::fixture::{AccountsFixture, DAY, GONE, LIMITS, Phone, signed_in};
 
 contract!(
     f14_a_profile_update_writes_only_what_changes,
@@ -211,12 +211,7 @@ async fn a_changed_number_is_not_restored_when_it_is_taken_or_too_late(fixture: 
     let (next, _) = fixture.signed_in(&old).await;
     assert_eq!(undo().await.unwrap(), UndoOutcome::Taken);
     assert!(
-        fixture
-            .db
-            .accounts
-            .delete(next.id, "pseudonym-3", &[], None, "cli", fixture.now())
-            .await
-            .unwrap()
+        fixture.db.accounts.delete(next.id, GONE, &[], None, "cli", fixture.now()).await.unwrap()
     );
     fixture.advance(UNDO_SECS);
     assert!(fixture.db.accounts.replaced_phones(user.id, fixture.now()).await.unwrap().is_empty());
@@ -237,20 +232,10 @@ async fn a_deleted_account_leaves_no_number_behind(fixture: AccountsFixture) {
     fixture.events().await;
     let own = user.id.to_string();
     assert!(
-        fixture
-            .db
-            .accounts
-            .delete(user.id, "pseudonym-1", &[], None, &own, fixture.now())
-            .await
-            .unwrap()
+        fixture.db.accounts.delete(user.id, GONE, &[], None, &own, fixture.now()).await.unwrap()
     );
     assert!(
-        !fixture
-            .db
-            .accounts
-            .delete(user.id, "pseudonym-1", &[], None, &own, fixture.now())
-            .await
-            .unwrap()
+        !fixture.db.accounts.delete(user.id, GONE, &[], None, &own, fixture.now()).await.unwrap()
     );
     for session in [mine, other] {
         assert!(fixture.db.sessions.live(session.id, fixture.now()).await.unwrap().is_none());
@@ -259,9 +244,9 @@ async fn a_deleted_account_leaves_no_number_behind(fixture: AccountsFixture) {
     assert!(fixture.db.accounts.password_of(&phone.number).await.unwrap().stored.is_none());
     let kinds = fixture.kinds().await;
     assert_eq!(kinds, ["session.ended.v1", "session.ended.v1", "user.deleted.v1"]);
-    let lines = fixture.db.audit.page(Some("pseudonym-1"), None, 10).await.unwrap();
+    let lines = fixture.db.audit.page(Some(GONE), None, 10).await.unwrap();
     assert_eq!((lines.len(), lines[0].act.as_str()), (7, "user_deleted"));
-    assert!(lines.iter().all(|line| line.actor == "pseudonym-1"), "nor in earlier entries");
+    assert!(lines.iter().all(|line| line.actor == GONE), "nor in earlier entries");
     assert!(fixture.db.audit.page(Some(&own), None, 10).await.unwrap().is_empty());
     assert_eq!(fixture.raw().await.number("SELECT COUNT(*) FROM audit_renames").await, 0);
     let (again, _) = fixture.signed_in(&phone).await;
@@ -289,12 +274,7 @@ async fn deletion_withdraws_texts_that_the_broker_has_not_taken(fixture: Account
         users.push(user.id);
     }
     assert!(
-        fixture
-            .db
-            .accounts
-            .delete(users[0], "pseudonym-3", &[], None, "cli", fixture.now())
-            .await
-            .unwrap()
+        fixture.db.accounts.delete(users[0], GONE, &[], None, "cli", fixture.now()).await.unwrap()
     );
     let events = fixture.events().await;
     let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == "sms.requested.v2").collect();
@@ -322,16 +302,11 @@ async fn deletion_erases_the_number_from_the_ledger(fixture: AccountsFixture) {
         raw.run(&sql).await.unwrap();
     }
     assert!(
-        fixture
-            .db
-            .accounts
-            .delete(user.id, "pseudonym-2", &[], None, "cli", fixture.now())
-            .await
-            .unwrap()
+        fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap()
     );
     let count = "SELECT COUNT(*) FROM sms_ledger WHERE phone_number IS NULL";
     assert_eq!(raw.number(count).await, 2);
-    let lines = fixture.db.audit.page(Some("pseudonym-2"), None, 10).await.unwrap();
+    let lines = fixture.db.audit.page(Some(GONE), None, 10).await.unwrap();
     assert_eq!(lines[0].actor, "cli");
 }
 
@@ -373,7 +348,7 @@ async fn f15_an_owner_is_told_of_three_changes_a_day_and_of_the_deletion(fixture
     set(Some("3"), None).await;
     let gone = notice(true);
     let deleted =
-        fixture.db.accounts.delete(user.id, "gone", &[], Some(&gone), "cli", fixture.now()).await;
+        fixture.db.accounts.delete(user.id, GONE, &[], Some(&gone), "cli", fixture.now()).await;
     assert!(deleted.unwrap());
     let events = fixture.events().await;
     let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == text).collect();

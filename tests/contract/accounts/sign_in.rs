@@ -6,7 +6,7 @@ use domain::ids::RequestId;
 use futures::future::join_all;
 
 use super::contract;
-use super::fixture::{AccountsFixture, DAY, LIMITS, Phone, signed_in, token};
+use super::fixture::{AccountsFixture, DAY, GONE, LIMITS, Phone, signed_in, token};
 
 contract!(
     the_first_sign_in_creates_the_account_and_the_next_one_finds_it,
@@ -73,7 +73,7 @@ async fn p3_a_code_stays_used_after_its_account_is_deleted(fixture: AccountsFixt
         fixture
             .db
             .accounts
-            .delete(user.id, "gone", &[], None, &user.id.to_string(), fixture.now())
+            .delete(user.id, GONE, &[], None, &user.id.to_string(), fixture.now())
             .await
             .unwrap()
     );
