@@ -5,7 +5,7 @@ use accounts::{AttemptKind, Counted, Denied, FUNCTIONS, UsedCode};
 use domain::ids::{EventId, SessionId, UserId};
 use sqlx::PgConnection;
 
-use super::fixture::{AccountsFixture, LIMITS, Phone, Raw, signed_in};
+use super::fixture::{AccountsFixture, GONE, LIMITS, Phone, Raw, signed_in};
 
 /// A database that only the migrations of the former version have made, and a connection of such a gateway.
 async fn former() -> (AccountsFixture, PgConnection) {
@@ -105,4 +105,31 @@ async fn a_function_is_replaced_when_its_text_is_another_and_else_stays_on_the_e
     pool.migrate(FUNCTIONS).await.unwrap();
     assert_ne!(version().await, first);
     fixture.signed_in(&Phone::new()).await;
+}
+
+/// The former gateway owns the tables, and takes the steps of a deletion itself.
+#[tokio::test]
+async fn f25_gateways_of_two_versions_delete_accounts_on_the_engines() {
+    let (fixture, mut gateway) = former().await;
+    fixture.db.pool.migrate(FUNCTIONS).await.unwrap();
+    let (by_former, _) = fixture.signed_in(&Phone::new()).await;
+    let (by_new, _) = fixture.signed_in(&Phone::new()).await;
+    let id = by_former.id;
+    let sql = format!(
+        "BEGIN; DELETE FROM users WHERE id = '{id}';
+         INSERT INTO audit_renames (name, pseudonym) VALUES ('{id}', 'former');
+         UPDATE audit SET actor = CASE WHEN actor = '{id}' THEN 'former' ELSE actor END,
+             subject = CASE WHEN subject = '{id}' THEN 'former' ELSE subject END
+             WHERE actor = '{id}' OR subject = '{id}';
+         DELETE FROM audit_renames WHERE name = '{id}'; COMMIT"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut gateway).await.unwrap();
+    let (accounts, now) = (&fixture.db.accounts, fixture.now());
+    assert!(accounts.delete(by_new.id, GONE, &[], None, "cli", now).await.unwrap());
+    for (user, pseudonym) in [(id, "former"), (by_new.id, GONE)] {
+        let of =
+            async |name: &str| fixture.db.audit.page(Some(name), None, 10).await.unwrap().len();
+        assert_eq!(of(&user.to_string()).await, 0);
+        assert!(of(pseudonym).await > 0);
+    }
 }
