@@ -5,6 +5,7 @@ mod on_the_engines {
     use std::collections::BTreeMap;
     use std::fs;
     use std::process::Command;
+    use std::sync::{Mutex, PoisonError};
 
     use deadpool_redis::redis;
     use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
@@ -51,6 +52,8 @@ mod on_the_engines {
     }
 
     fn make_roles(database_url: &str) {
+        // Roles belong to the whole server, which the tests share: two scripts at once refuse each other's changes.
+        static ROLES: Mutex<()> = Mutex::new(());
         let mut psql =
             Command::new(find_program("psql", &["/usr/lib/postgresql"], "postgresql-client"));
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/roles.sql");
@@ -60,7 +63,9 @@ mod on_the_engines {
                 format!("POSTGRES_{}_PASSWORD", service.to_uppercase().replace('-', "_"));
             psql.env(variable, password("POSTGRES", service));
         }
+        let turn = ROLES.lock().unwrap_or_else(PoisonError::into_inner);
         let output = psql.output().expect("run psql");
+        drop(turn);
         assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     }
 
