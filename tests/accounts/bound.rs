@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::client_key::ClientKey;
 use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
-use testkit::http::{Answer, new_phone, wrong};
+use testkit::http::{Answer, INBOX_TOKEN, new_phone, wrong};
 use testkit::system::{Side, System};
 
 both_sides!(
@@ -195,7 +195,11 @@ async fn a_sign_in_with_a_bad_proof_costs_no_attempt(side: Side) {
 
 async fn a_proof_must_name_the_public_url_of_the_service(side: Side) {
     const PUBLIC: &str = "https://id.example.test/auth";
-    let system = System::start(side, &[("LATCHKEY_PUBLIC_URL", PUBLIC)]).await;
+    let system = System::start(
+        side,
+        &[("LATCHKEY_PUBLIC_URL", PUBLIC), ("LATCHKEY_INBOX_TOKEN", INBOX_TOKEN)],
+    )
+    .await;
     let api = system.api();
     let key = ClientKey::new(&domain::clock::Clock::system());
     let phone = new_phone();

@@ -2,11 +2,11 @@
 //! No error contains a secret.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use domain::phone::E164;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use url::{Host, Url};
 
 use super::countries::is_country;
@@ -36,13 +36,24 @@ fn list<T, L: FromIterator<T>>(
         .collect()
 }
 
-/// Parses networks in CIDR notation; a single address becomes a network of one.
+/// Parses networks in CIDR notation; a single address becomes a network of one. IPv4 addresses written as IPv6 ones
+/// (RFC 4291, section 2.5.5.2) become IPv4, as those of clients do.
 pub(super) fn networks(text: &str) -> Parsed<Vec<IpNet>> {
     list(text, "network", |part| {
         let net = part.parse::<IpNet>().map(|net| net.trunc());
-        net.ok().or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from))
+        let net = net.ok().or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from))?;
+        let IpNet::V6(v6) = net else { return Some(net) };
+        match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(V4_MAPPED.prefix_len())) {
+            (Some(v4), Some(width)) => IpNet::new(v4.into(), width).ok(),
+            // It would hold no IPv4 client, although it looks as if it did. `/0` has a refusal of its own.
+            _ if v6.prefix_len() > 0 && v6.contains(&V4_MAPPED) => None,
+            _ => Some(net),
+        }
     })
 }
+
+/// `::ffff:0:0/96`.
+const V4_MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 
 pub(super) fn country(text: &str) -> Parsed<String> {
     country_code(text).ok_or_else(String::new)
@@ -204,6 +215,24 @@ pub(super) fn filters(text: &str) -> Parsed<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f01_a_v4_network_written_as_v6_is_that_v4_network() {
+        for (text, wanted) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:192.0.2.7/128", "192.0.2.7/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(networks(text).unwrap(), [wanted.parse::<IpNet>().unwrap()], "{text}");
+        }
+        for text in ["::/64", "::/80", "::ffff:0:0/95", "::ffff:10.0.0.1/48", "::/1"] {
+            assert!(networks(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn networks_are_truncated_to_their_prefix_and_addresses_are_kept_whole() {

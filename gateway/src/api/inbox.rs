@@ -1,9 +1,7 @@
 //! `GET /inbox/messages`: the messages that the `inbox` provider stored. Development and tests only.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::extract::{Query, Request, State};
 use serde::{Deserialize, Serialize};
 use store::inbox::KeptMessage;
 
@@ -26,11 +24,12 @@ pub(crate) struct MessageView {
 
 pub(crate) async fn messages(
     State(app): State<App>,
-    headers: HeaderMap,
-    of: Result<Query<Of>, QueryRejection>,
+    request: Request,
 ) -> Result<Json<Vec<MessageView>>, ApiError> {
+    let (asked, _) = request.into_parts();
+    let of = Query::<Of>::try_from_uri(&asked.uri);
     let in_query = of.as_ref().ok().and_then(|Query(of)| of.token.as_deref());
-    app.inbox_access.check(&headers, in_query)?;
+    app.inbox_access.check(&asked, in_query)?;
     let Query(of) =
         of.map_err(|_| ApiError::field("phone_number", "invalid", "Send this parameter once."))?;
     // In a query, `+` decodes to a space, and people forget to escape it.

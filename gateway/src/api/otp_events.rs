@@ -16,7 +16,7 @@ use store::Watch;
 use crate::api::otp::view;
 use crate::app::App;
 use crate::http::client_ip::ClientIp;
-use crate::http::error::ApiError;
+use crate::http::error::{AlreadyLogged, ApiError};
 use crate::http::path_params::PathId;
 use crate::http::stream_limits::StreamPermit;
 
@@ -40,7 +40,7 @@ pub(crate) async fn stream(
     let permit = app
         .streams
         .enter(request, client)
-        .ok_or_else(|| ApiError::unavailable(anyhow::anyhow!("too many event streams are open")))?;
+        .ok_or_else(|| ApiError::unavailable(AlreadyLogged("too many event streams are open")))?;
     // Watch before reading, so that no change in between is missed.
     let watch = app.statuses.watch(request);
     let found = app.statuses.get(request).await?.ok_or(ApiError::NotFound)?;

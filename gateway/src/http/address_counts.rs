@@ -11,18 +11,22 @@ pub(crate) struct AddressCounts(HashMap<String, usize>);
 impl AddressCounts {
     /// Counts one more for this address, unless it or a range around it has what it may: `most`, and as many times that
     /// as the range allows.
-    pub(crate) fn enter(&mut self, ip: ClientIp, most: usize) -> bool {
-        let ranges = ip.limit_ranges();
-        let has_room = ranges.iter().all(|(range, times)| {
+    ///
+    /// # Errors
+    /// The narrowest range that is full.
+    pub(crate) fn enter(&mut self, ip: ClientIp, most: usize) -> Result<(), String> {
+        let mut ranges = ip.limit_ranges();
+        let full = ranges.iter().position(|(range, times)| {
             let most = most.saturating_mul(usize::try_from(*times).unwrap_or(usize::MAX));
-            self.0.get(range).copied().unwrap_or_default() < most
+            self.0.get(range).copied().unwrap_or_default() >= most
         });
-        if has_room {
-            for (range, _) in ranges {
-                *self.0.entry(range).or_default() += 1;
-            }
+        if let Some(full) = full {
+            return Err(ranges.swap_remove(full).0);
         }
-        has_room
+        for (range, _) in ranges {
+            *self.0.entry(range).or_default() += 1;
+        }
+        Ok(())
     }
 
     /// Takes back one that [`AddressCounts::enter`] counted.
@@ -48,7 +52,8 @@ mod tests {
     use super::*;
 
     fn entered(counts: &mut AddressCounts, ips: impl IntoIterator<Item = String>) -> usize {
-        ips.into_iter().filter(|ip| counts.enter(ClientIp::new(ip.parse().unwrap()), 4)).count()
+        let enter = |ip: &String| counts.enter(ClientIp::new(ip.parse().unwrap()), 4).is_ok();
+        ips.into_iter().filter(enter).count()
     }
 
     #[test]
@@ -74,8 +79,9 @@ mod tests {
     fn what_leaves_makes_room() {
         let mut counts = AddressCounts::default();
         let ip = ClientIp::new("2001:db8::1".parse().unwrap());
-        assert!(counts.enter(ip, 1) && !counts.enter(ip, 1));
+        assert_eq!(counts.enter(ip, 1), Ok(()));
+        assert_eq!(counts.enter(ip, 1), Err("2001:db8::/64".to_owned()));
         counts.leave(ip);
-        assert!(counts.is_empty() && counts.enter(ip, 1));
+        assert!(counts.is_empty() && counts.enter(ip, 1).is_ok());
     }
 }

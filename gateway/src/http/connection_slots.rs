@@ -1,18 +1,16 @@
 //! Who may hold a connection: how many there are, how many of one address, and which one makes room for another
 //! (contract, ruling 45).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::http::address_counts::AddressCounts;
 use crate::http::client_ip::{ClientIp, TrustedProxies};
 use crate::http::connection_limits::Limits;
-
-const WARN_EVERY: Duration = Duration::from_mins(1);
+use crate::http::rare_line::RareLine;
 
 /// The slots for connections of one listener. Clones share them.
 #[derive(Clone, Debug)]
@@ -24,15 +22,28 @@ pub(crate) struct Slots {
     held: Arc<Mutex<Held>>,
 }
 
+type SlotId = u64;
+type IdleId = u64;
+
+/// An idle connection, and how to tell it to close.
+#[derive(Debug)]
+struct Waiting {
+    slot: SlotId,
+    close: Arc<Notify>,
+}
+
 #[derive(Debug, Default)]
 struct Held {
     of: AddressCounts,
+    /// The addresses of the connections that are counted.
+    counted: HashMap<SlotId, ClientIp>,
     /// The connections between two requests, the longest idle first.
-    idle: BTreeMap<u64, Arc<Notify>>,
-    /// How many times a connection became idle.
-    idled: u64,
-    /// When a refused address was last logged.
-    warned: Option<Instant>,
+    idle: BTreeMap<IdleId, Waiting>,
+    /// Those of them that are counted, by the ranges that count them.
+    idle_of: HashMap<String, BTreeSet<IdleId>>,
+    /// The last number given to a connection, or to the beginning of an idle time.
+    last: u64,
+    warning: RareLine,
 }
 
 impl Slots {
@@ -53,33 +64,29 @@ impl Slots {
     /// Waits for a free slot. From three quarters on, each new connection closes one that is idle.
     pub(crate) async fn free(&self) -> OwnedSemaphorePermit {
         if self.free.available_permits() <= self.all / 4 {
-            self.held().close_one_idle();
+            self.held().close_the_longest_idle(None);
         }
         self.free.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Takes the slot for a connection from this address; `None` if the address holds as many as it may. A trusted
-    /// proxy may hold any number: they are its clients'.
+    /// Takes the slot for a connection from this address. Where the address, or a network around it, holds as many as
+    /// it may, its longest idle one is closed for it; `None` if none is idle. A trusted proxy may hold any number: they
+    /// are its clients'.
     pub(crate) fn enter(&self, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Slot> {
         let counted = (!self.proxies.trusts(peer)).then(|| ClientIp::new(peer));
-        if let Some(peer) = counted
-            && !self.held().of.enter(peer, self.of_one)
-        {
+        let id = self.held().enter(counted, self.of_one);
+        if id.is_none() {
             metrics::counter!("latchkey_connections_refused_total").increment(1);
-            self.warn_of(peer);
-            return None;
+            self.warn_of(ClientIp::new(peer));
         }
-        Some(Slot { slots: self.clone(), counted, _permit: permit })
+        Some(Slot { slots: self.clone(), id: id?, _permit: permit })
     }
 }
 
 impl Slots {
-    /// One line a minute: an operator who forgot to name a proxy must learn why its clients are refused.
+    /// An operator who forgot to name a proxy must learn why its clients are refused.
     fn warn_of(&self, peer: ClientIp) {
-        let mut held = self.held();
-        if held.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
-            held.warned = Some(Instant::now());
-            drop(held);
+        if self.held().warning.is_due() {
             tracing::warn!(
                 address = %peer.cut(),
                 most = self.of_one,
@@ -90,9 +97,61 @@ impl Slots {
 }
 
 impl Held {
-    fn close_one_idle(&mut self) {
-        if let Some((_, close)) = self.idle.pop_first() {
-            close.notify_one();
+    fn enter(&mut self, counted: Option<ClientIp>, most: usize) -> Option<SlotId> {
+        self.last += 1;
+        if let Some(ip) = counted {
+            if let Err(full) = self.of.enter(ip, most) {
+                self.close_the_longest_idle(Some(&full));
+                self.of.enter(ip, most).ok()?;
+            }
+            self.counted.insert(self.last, ip);
+        }
+        Some(self.last)
+    }
+
+    /// Closes the longest idle connection, of this range if one is given. It is counted no longer.
+    fn close_the_longest_idle(&mut self, of: Option<&str>) {
+        let longest = match of {
+            Some(range) => self.idle_of.get(range).and_then(BTreeSet::first).copied(),
+            None => self.idle.keys().next().copied(),
+        };
+        if let Some(waiting) = longest.and_then(|id| self.end_idle(id)) {
+            self.leave(waiting.slot);
+            waiting.close.notify_one();
+        }
+    }
+
+    fn begin_idle(&mut self, slot: SlotId, close: Arc<Notify>) -> IdleId {
+        self.last += 1;
+        for range in self.ranges_of(slot) {
+            self.idle_of.entry(range).or_default().insert(self.last);
+        }
+        self.idle.insert(self.last, Waiting { slot, close });
+        self.last
+    }
+
+    /// `None` if the connection was told to close before.
+    fn end_idle(&mut self, id: IdleId) -> Option<Waiting> {
+        let waiting = self.idle.remove(&id)?;
+        for range in self.ranges_of(waiting.slot) {
+            if let Some(ids) = self.idle_of.get_mut(&range) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.idle_of.remove(&range);
+                }
+            }
+        }
+        Some(waiting)
+    }
+
+    fn ranges_of(&self, slot: SlotId) -> impl Iterator<Item = String> + use<> {
+        let ranges = self.counted.get(&slot).map(|ip| ip.limit_ranges());
+        ranges.into_iter().flatten().map(|(range, _)| range)
+    }
+
+    fn leave(&mut self, slot: SlotId) {
+        if let Some(ip) = self.counted.remove(&slot) {
+            self.of.leave(ip);
         }
     }
 }
@@ -101,8 +160,7 @@ impl Held {
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Slots,
-    /// The address, if it was counted.
-    counted: Option<ClientIp>,
+    id: SlotId,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -111,12 +169,10 @@ impl Slot {
     pub(crate) fn idle(&self) -> Idle {
         let close = Arc::<Notify>::default();
         let mut held = self.slots.held();
-        let id = held.idled;
-        held.idled += 1;
-        held.idle.insert(id, close.clone());
+        let id = held.begin_idle(self.id, close.clone());
         // Others may wait for this very slot.
         if self.slots.free.available_permits() == 0 {
-            held.close_one_idle();
+            held.close_the_longest_idle(None);
         }
         drop(held);
         Idle { slots: self.slots.clone(), id, close }
@@ -125,9 +181,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(ip) = self.counted {
-            self.slots.held().of.leave(ip);
-        }
+        self.slots.held().leave(self.id);
     }
 }
 
@@ -144,11 +198,17 @@ impl Idle {
     pub(crate) async fn must_close(&self) {
         self.close.notified().await;
     }
+
+    /// Ends the idle time. `false` if the connection must close although its next request has begun: another one has
+    /// its place.
+    pub(crate) fn resume(self) -> bool {
+        self.slots.held().end_idle(self.id).is_some()
+    }
 }
 
 impl Drop for Idle {
     fn drop(&mut self) {
-        self.slots.held().idle.remove(&self.id);
+        self.slots.held().end_idle(self.id);
     }
 }
 
@@ -183,6 +243,36 @@ mod tests {
         for _ in 0..50 {
             held.push(entered(&slots, "10.0.0.1").await.unwrap());
         }
+    }
+
+    #[tokio::test]
+    async fn f06_an_addresss_own_longest_idle_connection_makes_room_for_its_next() {
+        let slots = slots(100, 3);
+        let mut held = Vec::new();
+        for n in [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5] {
+            held.push(entered(&slots, &format!("192.0.2.{n}")).await.unwrap());
+        }
+        let other = entered(&slots, "192.0.3.1").await.unwrap();
+        let (others, proxys) = (other.idle(), entered(&slots, "10.0.0.1").await.unwrap());
+        let (second, first, proxys) = (held[1].idle(), held[0].idle(), proxys.idle());
+        held.push(entered(&slots, "192.0.2.1").await.expect("an idle one makes room"));
+        assert!(second.must_close().now_or_never().is_some(), "the longest idle one");
+        assert!(!second.resume(), "also if its next request has just begun");
+        assert!(first.must_close().now_or_never().is_none());
+        // Its slot may be free before or after its end: it was given up once.
+        drop(held.remove(1));
+        assert!(first.resume());
+        assert!(entered(&slots, "192.0.2.1").await.is_none(), "all three are busy");
+        // The network around the addresses is full next, and the idle ones in it make room.
+        held.push(entered(&slots, "192.0.2.5").await.unwrap());
+        assert!(entered(&slots, "192.0.2.9").await.is_none());
+        let idle = held[5].idle();
+        held.push(entered(&slots, "192.0.2.9").await.expect("its network's idle one makes room"));
+        assert!(!idle.resume() && others.resume() && proxys.resume());
+        drop((held, other));
+        let left = slots.held();
+        assert!(left.of.is_empty() && left.counted.is_empty());
+        assert!(left.idle.is_empty() && left.idle_of.is_empty());
     }
 
     #[tokio::test]

@@ -90,7 +90,7 @@ errors! {
     InboxTokenNotValid: UNAUTHORIZED, "token_not_valid", "The inbox needs its token",
         "Send the token that the gateway printed at start, or LATCHKEY_INBOX_TOKEN, as `Authorization: Bearer` or `?token=`.";
     HostNotAllowed: FORBIDDEN, "host_not_allowed", "The host is not allowed",
-        "Open the inbox under a name of this machine, such as http://127.0.0.1 or http://localhost.";
+        "Open the inbox under a name of this machine, such as http://127.0.0.1 or http://localhost, and not through a proxy; or set LATCHKEY_INBOX_TOKEN.";
     RefreshReused: UNAUTHORIZED, "refresh_reused", "The refresh token was used before",
         "This refresh token was already replaced, so its session has ended; sign in again.";
     SessionRevoked: UNAUTHORIZED, "session_revoked", "The session has ended", "Sign in again.";
@@ -132,6 +132,11 @@ errors! {
     Unavailable { cause: anyhow::Error, retry_after: Option<u64> }: SERVICE_UNAVAILABLE, "temporarily_unavailable",
         "Temporarily unavailable", "Wait `retry_after` seconds, then repeat the call with the same Idempotency-Key.";
 }
+
+/// A cause of 503 that is logged where it is found, as often as is useful, and not with each answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct AlreadyLogged(pub(crate) &'static str);
 
 impl ApiError {
     /// An error in one field.

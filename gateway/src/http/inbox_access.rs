@@ -4,50 +4,81 @@ use std::net::IpAddr;
 
 use domain::keys::is_same_secret;
 use domain::rng;
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, HOST};
+use http::Version;
+use http::header::{AUTHORIZATION, FORWARDED, HOST, HeaderName, VIA};
+use http::request::Parts;
 use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 
 use crate::http::error::ApiError;
 
 /// What a reader of the inbox must show.
 #[derive(Debug)]
 pub(crate) enum InboxAccess {
-    /// On loopback: a `Host` that names loopback. A page of the web whose name was pointed at loopback (DNS rebinding)
-    /// sends its own name.
+    /// On loopback: a `Host` that names loopback, and no sign of a proxy. A page of the web whose name was pointed at
+    /// loopback (DNS rebinding) sends its own name; a proxy on this machine brings requests from elsewhere.
     LoopbackHost,
     /// Elsewhere: this token.
     Token(SecretString),
 }
 
 impl InboxAccess {
-    /// The rule for a gateway that listens on this address. The second is whether the token was made here, and must be
-    /// shown to the operator.
-    pub fn new(configured: Option<&SecretString>, address: IpAddr) -> (Self, bool) {
+    /// The rule for a gateway that listens on this address and is reached at this URL. The second is whether the token
+    /// was made here, and must be shown to the operator.
+    pub fn new(
+        configured: Option<&SecretString>,
+        address: IpAddr,
+        public_url: Option<&Url>,
+    ) -> (Self, bool) {
+        let reached_here = public_url.is_none_or(|url| url.host_str().is_some_and(names_loopback));
         match configured {
             Some(token) => (Self::Token(token.clone()), false),
-            None if address.to_canonical().is_loopback() => (Self::LoopbackHost, false),
+            None if address.to_canonical().is_loopback() && reached_here => {
+                (Self::LoopbackHost, false)
+            }
             None => (Self::Token(SecretString::from(hex::encode(rng::bytes::<16>()))), true),
         }
     }
 
     /// # Errors
     /// 401 or 403 when the reader does not show it. `in_query`: the token of a browser, which sends no header.
-    pub fn check(&self, headers: &HeaderMap, in_query: Option<&str>) -> Result<(), ApiError> {
+    pub fn check(&self, request: &Parts, in_query: Option<&str>) -> Result<(), ApiError> {
         match self {
             Self::LoopbackHost => {
-                let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-                let is_ours = host.is_some_and(names_loopback);
-                if is_ours { Ok(()) } else { Err(ApiError::HostNotAllowed) }
+                let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+                let target = request.uri.authority().map(http::uri::Authority::as_str);
+                let is_ours = host.is_some_and(names_loopback) && target.is_none_or(names_loopback);
+                if is_ours && !is_by_proxy(request) {
+                    Ok(())
+                } else {
+                    Err(ApiError::HostNotAllowed)
+                }
             }
             Self::Token(token) => {
-                let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+                let header =
+                    request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
                 let given = header.and_then(bearer).or(in_query).unwrap_or_default();
                 let is_right = is_same_secret(given, token.expose_secret());
                 if is_right { Ok(()) } else { Err(ApiError::InboxTokenNotValid) }
             }
         }
     }
+}
+
+/// Whether the request shows that a proxy brought it: by a header that names the client, or by HTTP/1.0, which nginx
+/// speaks to what is behind it unless told otherwise.
+fn is_by_proxy(request: &Parts) -> bool {
+    const NAMES: [HeaderName; 6] = [
+        VIA,
+        FORWARDED,
+        HeaderName::from_static("x-real-ip"),
+        HeaderName::from_static("cf-connecting-ip"),
+        HeaderName::from_static("true-client-ip"),
+        HeaderName::from_static("fly-client-ip"),
+    ];
+    let is_proxys =
+        |name: &HeaderName| name.as_str().starts_with("x-forwarded-") || NAMES.contains(name);
+    request.version < Version::HTTP_11 || request.headers.keys().any(is_proxys)
 }
 
 fn bearer(header: &str) -> Option<&str> {
@@ -75,17 +106,65 @@ fn is_port(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
-    fn with(name: http::HeaderName, value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    fn asked(target: &str, headers: &[(HeaderName, &str)]) -> Parts {
+        let request = http::Request::builder().uri(target);
+        let request = headers.iter().fold(request, |it, (name, value)| it.header(name, *value));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn with(name: HeaderName, value: &str) -> Parts {
+        asked("/", &[(name, value)])
+    }
+
+    fn on_loopback() -> InboxAccess {
+        InboxAccess::new(None, "127.0.0.1".parse().unwrap(), None).0
+    }
+
+    #[test]
+    fn f17_a_proxy_on_this_machine_opens_the_inbox_to_nobody() {
+        let access = on_loopback();
+        let host = (HOST, "127.0.0.1:8080");
+        for name in ["via", "forwarded", "x-forwarded-for", "X-Forwarded-Proto", "x-real-ip"] {
+            let named = (HeaderName::from_bytes(name.as_bytes()).unwrap(), "127.0.0.1");
+            let refused = access.check(&asked("/", &[host.clone(), named]), None);
+            assert!(matches!(refused, Err(ApiError::HostNotAllowed)), "{name}");
+        }
+        let mut old = asked("/", &[host.clone()]);
+        old.version = Version::HTTP_10;
+        assert!(access.check(&old, None).is_err(), "HTTP/1.0");
+        for (target, is_ours) in [
+            ("http://127.0.0.1:8080/inbox/messages", true),
+            ("http://localhost/inbox/messages", true),
+            ("http://evil.example/inbox/messages", false),
+        ] {
+            let answer = access.check(&asked(target, &[host.clone()]), None);
+            assert_eq!(answer.is_ok(), is_ours, "{target}");
+        }
+    }
+
+    #[test]
+    fn f17_a_gateway_that_is_reached_under_another_name_asks_for_the_token_on_loopback_too() {
+        for (url, needs_token) in [
+            ("https://auth.example.com", true),
+            ("http://192.0.2.1:8080", true),
+            ("http://localhost.example.com", true),
+            ("http://localhost:8080", false),
+            ("http://127.0.0.1:8080/base", false),
+            ("http://[::1]:8080", false),
+        ] {
+            let url = Url::parse(url).unwrap();
+            let (access, is_made) =
+                InboxAccess::new(None, "127.0.0.1".parse().unwrap(), Some(&url));
+            assert_eq!(matches!(access, InboxAccess::Token(_)), needs_token, "{url}");
+            assert_eq!(is_made, needs_token);
+        }
     }
 
     #[test]
     fn f17_on_loopback_only_a_name_of_loopback_reads_the_inbox() {
-        let (access, _) = InboxAccess::new(None, "127.0.0.1".parse().unwrap());
+        let access = on_loopback();
         for host in
             ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.1.2.3", "[::1]:80", "[::1]"]
         {
@@ -104,19 +183,19 @@ mod tests {
             let refused = access.check(&with(HOST, host), None);
             assert!(matches!(refused, Err(ApiError::HostNotAllowed)), "{host}");
         }
-        assert!(access.check(&HeaderMap::new(), None).is_err());
+        assert!(access.check(&asked("/", &[]), None).is_err());
     }
 
     #[test]
     fn f17_elsewhere_only_the_token_reads_the_inbox() {
         for address in ["0.0.0.0", "192.0.2.1", "::"] {
-            let (access, is_made) = InboxAccess::new(None, address.parse().unwrap());
+            let (access, is_made) = InboxAccess::new(None, address.parse().unwrap(), None);
             let InboxAccess::Token(token) = &access else { panic!("{address} needs no token") };
             assert!(is_made && token.expose_secret().len() == 32);
             let token = token.expose_secret();
             let header = with(AUTHORIZATION, &format!("Bearer {token}"));
             assert!(access.check(&header, None).is_ok());
-            assert!(access.check(&HeaderMap::new(), Some(token)).is_ok());
+            assert!(access.check(&asked("/", &[]), Some(token)).is_ok());
             for wrong in ["", "Bearer", "Bearer ", "Bearer x", &format!("Basic {token}"), token] {
                 let refused = access.check(&with(AUTHORIZATION, wrong), None);
                 assert!(matches!(refused, Err(ApiError::InboxTokenNotValid)), "{wrong}");
@@ -124,7 +203,7 @@ mod tests {
             assert!(access.check(&with(HOST, "127.0.0.1"), Some(&token[1..])).is_err());
         }
         let set = SecretString::from("a-token-of-the-operator");
-        let (access, is_made) = InboxAccess::new(Some(&set), "127.0.0.1".parse().unwrap());
+        let (access, is_made) = InboxAccess::new(Some(&set), "127.0.0.1".parse().unwrap(), None);
         assert!(!is_made && access.check(&with(HOST, "127.0.0.1"), None).is_err());
     }
 }

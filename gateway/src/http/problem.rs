@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
 use crate::dpop::proof::Flaw;
-use crate::http::error::{ApiError, FieldError, MOST_ERRORS};
+use crate::http::error::{AlreadyLogged, ApiError, FieldError, MOST_ERRORS};
 
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -138,7 +138,7 @@ impl ApiError {
             Self::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "request failed");
             }
-            Self::Unavailable { cause, .. } => {
+            Self::Unavailable { cause, .. } if !cause.is::<AlreadyLogged>() => {
                 tracing::warn!(error = format!("{cause:#}"), "request not served");
             }
             _ => {}

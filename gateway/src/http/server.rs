@@ -132,7 +132,9 @@ async fn connection<S>(
             () = must_close(idle.as_ref()) => return,
             () = stop.cancelled() => return,
         }
-        drop(idle.take());
+        if idle.take().is_some_and(|idle| !idle.resume()) {
+            return;
+        }
         let whole_by = whole_by.take().unwrap_or_else(|| Instant::now() + limits.headers_within);
         if timeout_at(whole_by, socket.head()).await != Ok(true) {
             return;

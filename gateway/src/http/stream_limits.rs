@@ -7,6 +7,7 @@ use domain::ids::RequestId;
 
 use crate::http::address_counts::AddressCounts;
 use crate::http::client_ip::ClientIp;
+use crate::http::rare_line::RareLine;
 
 /// Maximum for one request: a device has one or two, and a client that opens more must not use up all slots.
 const MOST_OF_ONE: usize = 8;
@@ -25,6 +26,7 @@ struct Open {
     all: usize,
     of: HashMap<RequestId, usize>,
     by: AddressCounts,
+    warning: RareLine,
 }
 
 /// A stream's slot, free again when it is dropped.
@@ -46,7 +48,8 @@ impl Streams {
         let mut open = self.lock();
         let of_one = open.of.get(&request).copied().unwrap_or_default();
         let has_room = open.all < self.most && of_one < MOST_OF_ONE;
-        if !has_room || !open.by.enter(client, MOST_OF_AN_ADDRESS) {
+        if !has_room || open.by.enter(client, MOST_OF_AN_ADDRESS).is_err() {
+            open.refused(client);
             return None;
         }
         open.all += 1;
@@ -56,6 +59,19 @@ impl Streams {
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn refused(&mut self, client: ClientIp) {
+        metrics::counter!("latchkey_event_streams_refused_total").increment(1);
+        if self.warning.is_due() {
+            tracing::warn!(
+                address = %client.cut(),
+                open = self.all,
+                "an event stream is refused: its request, its address or this process has as many as it may"
+            );
+        }
     }
 }
 

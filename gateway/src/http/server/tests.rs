@@ -390,16 +390,36 @@ async fn f06_an_address_with_all_its_connections_is_refused_without_an_answer() 
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut stream = server.open().await;
-        stream.write_all(GET_ME).await.unwrap();
-        until_contains(&mut stream, "\r\n\r\nme").await;
+        stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        until_contains(&mut stream, "\r\n\r\n").await;
         held.push(stream);
     }
     let mut refused = server.open().await;
     // The server may have closed it already.
     let _ = refused.write_all(GET_ME).await;
     assert_eq!(rest(&mut refused).await, "");
-    held[0].write_all(GET_ME).await.unwrap();
-    until_contains(&mut held[0], "\r\n\r\nme").await;
+    until_contains(&mut held[0], "tick").await;
+}
+
+#[tokio::test]
+async fn f06_an_address_whose_connections_are_idle_is_still_served() {
+    let limits = Limits { connections_of_one: 3, idle_within: Duration::from_mins(1), ..limits() };
+    let server = Server::start(limits).await;
+    let mut held = Vec::new();
+    let started = Instant::now();
+    while held.len() < 9 {
+        let mut stream = server.open().await;
+        // The server may have closed it already: a client can have its answer before the connection counts as idle.
+        let _ = stream.write_all(GET_ME).await;
+        let mut answer = [0; 1024];
+        if stream.read(&mut answer).await.is_ok_and(|count| count > 0) {
+            held.push(stream);
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "no idle connection made room");
+    }
+    assert_eq!(rest(&mut held[0]).await, "", "the longest idle one is closed");
+    held[8].write_all(GET_ME).await.unwrap();
+    until_contains(&mut held[8], "\r\n\r\nme").await;
 }
 
 #[tokio::test]
