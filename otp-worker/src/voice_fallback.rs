@@ -139,6 +139,7 @@ impl OtpWorker {
             guard: self.config.pumping_guard,
             asker: "",
             known_device: None,
+            device: None,
             proven_passes: false,
         }
     }

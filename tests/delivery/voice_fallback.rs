@@ -99,6 +99,7 @@ impl RunningOtpWorker {
             guard: self.config.pumping_guard,
             asker: "",
             known_device: None,
+            device: None,
             proven_passes: true,
         };
         match self.engines.store.codes().admit(&admit).await.unwrap() {

@@ -21,6 +21,7 @@ use testkit::system::Side;
 everywhere!(
     w2_the_same_key_gets_the_same_request_and_one_text,
     p9_a_login_repeated_with_its_key_gives_the_same_session,
+    f04_a_login_repeated_with_its_key_is_one_known_device,
     p9_logins_at_once_with_one_key_are_one_session,
     p9_a_login_with_another_device_token_is_another_body,
     p9_w3_the_last_refresh_may_be_repeated_and_an_older_one_ends_the_session,
@@ -86,6 +87,18 @@ async fn p9_a_login_repeated_with_its_key_gives_the_same_session(place: Place) {
     let late = login_with(one, &phone, &code, "try").await;
     late.problem(401, "otp_incorrect");
     one.me(&refreshed.text("access")).await.expect(200);
+}
+
+/// Each known device has attempts of its own: one sign-in must not make many.
+async fn f04_a_login_repeated_with_its_key_is_one_known_device(place: Place) {
+    let (_system, apis) = place.open(&[]).await;
+    let phone = new_phone();
+    let code = apis[0].fresh_code(&phone).await;
+    let first = login_with(&apis[0], &phone, &code, "try").await.expect(200);
+    for n in 1..=5 {
+        let again = login_with(&apis[n % apis.len()], &phone, &code, "try").await.expect(200);
+        assert_eq!(again.text("device_token"), first.text("device_token"));
+    }
 }
 
 async fn p9_logins_at_once_with_one_key_are_one_session(place: Place) {

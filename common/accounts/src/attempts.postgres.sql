@@ -9,7 +9,7 @@ DECLARE
     opened  text;
 BEGIN
     SELECT * INTO attempt FROM jsonb_to_record(doc) AS a (
-        phone_key text, kind text, device_key text, device_window_ms bigint, now bigint,
+        phone_key text, kind text, known_device uuid, device_key text, device_window_ms bigint, now bigint,
         free_failures bigint, lock_at bigint, code_id uuid, code_expires_at bigint);
     -- Written to, the row is locked at once, or made anew where a sign-in has just deleted it. If it were only looked
     -- for, a failure that waits behind a sign-in would be counted in no row.
@@ -24,11 +24,14 @@ BEGIN
         RETURN;
     END IF;
     failed := failed + 1;
-    UPDATE guesses g SET failures = failed, last_judged_at = attempt.now
+    -- A known device does not put off the end of a lock.
+    UPDATE guesses g SET failures = failed,
+           last_judged_at = CASE WHEN opened = 'known_device' THEN g.last_judged_at ELSE attempt.now END
      WHERE g.phone_key = attempt.phone_key AND g.kind = attempt.kind;
     IF by_device THEN
         INSERT INTO device_guesses AS d (device, scope, failures, expires_at)
-            VALUES (attempt.device_key, attempt.kind, 1, attempt.now + attempt.device_window_ms)
+            VALUES (attempt.device_key, attempt.kind, 1, attempt.now + attempt.device_window_ms),
+                   (attempt.known_device::text, attempt.kind, 1, attempt.now + attempt.device_window_ms)
             ON CONFLICT (device, scope) DO UPDATE SET
                 failures = CASE WHEN d.expires_at <= attempt.now THEN 1 ELSE d.failures + 1 END,
                 expires_at = CASE WHEN d.expires_at <= attempt.now THEN EXCLUDED.expires_at ELSE d.expires_at END;
@@ -51,6 +54,12 @@ BEGIN
             VALUES (attempt.device_key, attempt.code_id::text, 1, attempt.code_expires_at)
             ON CONFLICT (device, scope) DO UPDATE SET failures = d.failures + 1
             RETURNING d.failures INTO code_failed;
+        IF code_failed = 1 THEN
+            -- One more device at this code.
+            INSERT INTO device_guesses AS d (device, scope, failures, expires_at)
+                VALUES (attempt.known_device::text, attempt.code_id::text, 1, attempt.code_expires_at)
+                ON CONFLICT (device, scope) DO UPDATE SET failures = d.failures + 1;
+        END IF;
     ELSE
         INSERT INTO code_guesses AS c (code_id, failures, expires_at)
             VALUES (attempt.code_id, 1, attempt.code_expires_at)

@@ -47,7 +47,7 @@ impl Attempts {
         limits: AttemptLimits,
         now: Timestamp,
     ) -> Result<Result<Counted, Throttle>, EngineError> {
-        let attempt = Attempt::new(claimant, kind, limits, now);
+        let attempt = Attempt::new(claimant, kind, limits, now).at_code(code.map(|(id, _)| id));
         let mut failed = FailedAttempt {
             attempt,
             code_id: code.map(|(id, _)| id),
@@ -105,18 +105,20 @@ impl Attempts {
     }
 
     /// Whether the attempt comes from a known device that has a budget left: it is judged whatever others did, and
-    /// counted apart (contract, ruling 39). Counts nothing, and asks nothing for an unknown device.
+    /// counted apart (contract, ruling 39). Counts nothing, and asks nothing for an unknown device. `code`: the code that
+    /// it is at, if that is known.
     pub async fn is_by_known_device(
         &self,
         claimant: Claimant<'_>,
         kind: AttemptKind,
+        code: Option<CodeId>,
         limits: AttemptLimits,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         if claimant.known_device.is_none() {
             return Ok(false);
         }
-        let attempt = Attempt::new(claimant, kind, limits, now);
+        let attempt = Attempt::new(claimant, kind, limits, now).at_code(code);
         let steps = async |work: &mut Work| throttle::by_device(work, &attempt).await;
         self.pool.read("read the failed attempts of a device", steps).await
     }
@@ -192,21 +194,32 @@ async fn record_failure(
     let failures = failures + 1;
     let sql =
         "INSERT INTO guesses (phone_key, kind, failures, last_judged_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (phone_key, kind) DO UPDATE SET failures = $3, last_judged_at = $4";
-    work.run(sql, args![attempt.phone_key, attempt.kind, failures, attempt.now]).await?;
+         ON CONFLICT (phone_key, kind) DO UPDATE SET failures = $3,
+             last_judged_at = CASE WHEN $5 = 1 THEN guesses.last_judged_at ELSE $4 END";
+    // A known device does not put off the end of a lock.
+    let at_lock = i64::from(opened == Some(Opened::KnownDevice));
+    work.run(sql, args![attempt.phone_key, attempt.kind, failures, attempt.now, at_lock]).await?;
     let mut code_failures = 0;
-    let device = attempt.device_key.filter(|_| by_device);
-    if let Some(device) = device {
+    let device = attempt.device_key.zip(attempt.known_device).filter(|_| by_device);
+    if let Some((device, user)) = device {
         let ends = attempt.now.plus_ms(attempt.device_window_ms).ms();
-        count_of_device(work, device, attempt.kind, ends, attempt.now).await?;
+        for device in [device, &throttle::all_devices_of(user)] {
+            count_of_device(work, device, attempt.kind, ends, attempt.now).await?;
+        }
     }
     match (*code_id, device) {
         (None, _) => {}
-        (Some(code), Some(device)) => {
+        (Some(code), Some((device, user))) => {
             let ends = code_expires_at.unwrap_or_default();
             // A code is counted for as long as the row is there: nothing is accepted after its expiry anyway.
             let since = Timestamp::from_ms(0);
-            code_failures = count_of_device(work, device, &code.to_string(), ends, since).await?;
+            let scope = code.to_string();
+            code_failures = count_of_device(work, device, &scope, ends, since).await?;
+            if code_failures == 1 {
+                // One more device at this code.
+                let all = throttle::all_devices_of(user);
+                count_of_device(work, &all, &scope, ends, since).await?;
+            }
         }
         (Some(code), None) => {
             let sql = "INSERT INTO code_guesses (code_id, failures, expires_at) VALUES ($1, 1, $2)

@@ -3,7 +3,7 @@
 use super::notice::{About, OwnerNotice};
 use super::outbox::{self, Prepared};
 use super::sessions::{self, Ending};
-use super::{Accounts, audit, notice, users};
+use super::{Accounts, audit, notice, throttle, users};
 use domain::engine_error::EngineError;
 use domain::event::UserDeleted;
 use domain::ids::UserId;
@@ -45,6 +45,8 @@ impl Accounts {
                     None => None,
                 };
                 delete_row(work, id, pseudonym).await?;
+                let sql = "DELETE FROM device_guesses WHERE device = $1";
+                work.run(sql, args![throttle::all_devices_of(id).as_str()]).await?;
                 erase::phone(work, &phone_number).await?;
                 for number in former {
                     erase::phone(work, number).await?;

@@ -96,10 +96,13 @@ impl Accounts {
                 let sql = "SELECT 1 AS told FROM audit WHERE subject = $1 AND act = 'lock_told' AND at > $2";
                 let since = now.plus_secs(-LOCK_TOLD_SECS);
                 let told = work.optional(sql, args![phone.as_str(), since]).await?;
-                if !is_there || told.is_some() {
+                // Only a lock that a text was sent of counts as told.
+                if !is_there || told.is_some()
+                    || !count(work, notice, About::Password, now).await?
+                {
                     return Ok(());
                 }
-                write(work, user, Some(notice), About::Password, now).await?;
+                notice.event.write_for(work, user, now).await?;
                 audit::write(work, now, "system", "lock_told", phone.as_str(), "{}").await
             })
             .await

@@ -35,6 +35,7 @@ pub(super) async fn redeem(
     attempt: &Attempt<'_>,
     code: UsedCode,
 ) -> Result<Result<Judged, Denied>, sqlx::Error> {
+    let attempt = &attempt.at_code(Some(code.id));
     let judged = match throttle::check_locked(work, attempt).await? {
         Ok(judged) => judged,
         Err(throttle) => return Ok(Err(Denied::Throttled(throttle))),

@@ -44,25 +44,23 @@ macro_rules! expired {
     };
 }
 
-/// Removes the oldest counts of phones that were judged before `$1`: all, or those of few failures, which start anew
-/// earlier (`FREE_FAILURES` of the throttle).
-macro_rules! expired_guesses {
-    ($few:literal) => {
-        concat!(
-            "DELETE FROM guesses WHERE last_judged_at < $1",
-            $few,
-            " AND phone_key IN (SELECT phone_key FROM guesses WHERE last_judged_at < $1",
-            $few,
-            " ORDER BY last_judged_at LIMIT $2)"
-        )
-    };
-}
+/// Removes the oldest counts of phones that were judged before `$1`, of fewer failures than `$3`. The conditions are
+/// checked again on the row itself: a failed attempt may just have been counted.
+const EXPIRED_GUESSES: &str = "DELETE FROM guesses WHERE last_judged_at < $1 AND failures < $3 AND phone_key IN (
+         SELECT phone_key FROM guesses WHERE last_judged_at < $1 AND failures < $3 ORDER BY last_judged_at LIMIT $2)";
 
 /// How many rows a sweep removed, and whether there may be more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     pub removed: u64,
     pub more: bool,
+}
+
+impl Swept {
+    fn add(&mut self, removed: u64) {
+        self.removed += removed;
+        self.more |= removed >= u64::from(BATCH);
+    }
 }
 
 impl Sweeper {
@@ -93,14 +91,9 @@ impl Sweeper {
             before,
         )
         .await?;
-        if limits.failure_reset_secs > 0 {
-            // The conditions are checked again on the row itself: a failed attempt may just have been counted.
-            for (sql, age_ms) in [
-                (expired_guesses!(" AND failures < 10"), limits.reset_ms()),
-                (expired_guesses!(""), limits.forgotten_ms()),
-            ] {
-                self.sweep_one(&mut swept, sql, before.plus_ms(-age_ms)).await?;
-            }
+        for (few, age_ms) in limits.expired() {
+            let args = args![before.plus_ms(-age_ms), BATCH, few];
+            swept.add(self.pool.run("sweep", EXPIRED_GUESSES, args).await?);
         }
         // Last, because it writes the most, and the removals above must not wait for it.
         let expired_before = now.plus_ms(-EXPIRED_MARGIN_MS);
@@ -120,9 +113,7 @@ impl Sweeper {
         sql: &'static str,
         before: Timestamp,
     ) -> Result<(), EngineError> {
-        let removed = self.pool.run("sweep", sql, args![before, BATCH]).await?;
-        swept.removed += removed;
-        swept.more |= removed >= u64::from(BATCH);
+        swept.add(self.pool.run("sweep", sql, args![before, BATCH]).await?);
         Ok(())
     }
 }

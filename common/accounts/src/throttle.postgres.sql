@@ -1,6 +1,6 @@
 -- Whether an attempt on a phone may be judged now, how many failures in a row it has, whether it counts for a known
--- device, and what ended a lock: `judge` of throttle.rs, where the rule and its numbers are told. `doc` is the struct `Attempt`, alone or in a
--- larger document.
+-- device, and what ended a lock: `judge` of throttle.rs, where the rule and its numbers are told. `doc` is the struct
+-- `Attempt`, alone or in a larger document, whose `code_id` is the code that the attempt is at.
 -- Locks the count, so that parallel attempts are judged one after the other.
 CREATE OR REPLACE FUNCTION latchkey_throttle_3(
     doc jsonb, OUT verdict text, OUT until_ms bigint, OUT failed bigint, OUT by_device boolean, OUT opened text
@@ -13,6 +13,7 @@ DECLARE
 BEGIN
     SELECT * INTO attempt FROM jsonb_to_record(doc) AS a (
         phone_number text, phone_key text, kind text, known_device uuid, device_key text, device_failures bigint,
+        devices_failures bigint, code_devices bigint, code_id uuid,
         now bigint, free_failures bigint, first_wait_ms bigint, longest_wait_ms bigint,
         lock_at bigint, reset_ms bigint, most_after_reset bigint, forgotten_ms bigint);
     verdict := 'open';
@@ -21,8 +22,14 @@ BEGIN
     by_device := attempt.known_device IS NOT NULL AND EXISTS (
         SELECT 1 FROM users u WHERE u.id = attempt.known_device AND u.phone_number = attempt.phone_number
     ) AND NOT EXISTS (
-        SELECT 1 FROM device_guesses d WHERE d.device = attempt.device_key AND d.scope = attempt.kind
-           AND d.expires_at > attempt.now AND d.failures >= attempt.device_failures);
+        SELECT 1 FROM device_guesses d WHERE d.scope = attempt.kind AND d.expires_at > attempt.now
+           AND (d.device = attempt.device_key AND d.failures >= attempt.device_failures
+             OR d.device = attempt.known_device::text AND d.failures >= attempt.devices_failures)
+    ) AND NOT EXISTS (
+        SELECT 1 FROM device_guesses d WHERE d.device = attempt.known_device::text
+           AND d.scope = attempt.code_id::text AND d.failures >= attempt.code_devices
+           AND NOT EXISTS (SELECT 1 FROM device_guesses own
+                            WHERE own.device = attempt.device_key AND own.scope = attempt.code_id::text));
     IF failed IS NULL THEN
         failed := 0;
         RETURN;

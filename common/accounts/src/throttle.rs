@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::document;
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
+use domain::limits::DEVICES_AT_A_CODE;
 use domain::phone::E164;
 use domain::string_enum;
 use domain::timestamp::Timestamp;
@@ -60,6 +61,8 @@ const FORGOTTEN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 const KNOWN_DEVICE_SHARE: i64 = 10;
 /// A known device's own failures in a window, by kind: within these it is judged whatever others did (ruling 39).
 const DEVICE_FAILURES: i64 = 10;
+/// The failures of all known devices of a phone in a window, by kind: one account has any number of devices.
+const DEVICES_FAILURES: i64 = 30;
 /// The window begins with its first failure.
 const DEVICE_WINDOW_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -86,8 +89,18 @@ impl AttemptLimits {
     }
 
     /// The age at which every count is forgotten.
-    pub(super) fn forgotten_ms(self) -> i64 {
+    fn forgotten_ms(self) -> i64 {
         FORGOTTEN_MS.max(self.reset_ms())
+    }
+
+    /// The counts that are over, as failures that they stay below and their age in milliseconds. Without a reset a few
+    /// failures alone are, so that not every number that was ever mistyped at is kept for ever; no lock ever is.
+    pub(super) fn expired(self) -> Vec<(i64, i64)> {
+        if self.failure_reset_secs > 0 {
+            vec![(FREE_FAILURES, self.reset_ms()), (i64::MAX, self.forgotten_ms())]
+        } else {
+            vec![(FREE_FAILURES.min(self.lock_at()), FORGOTTEN_MS)]
+        }
     }
 }
 
@@ -130,7 +143,13 @@ pub(super) struct Attempt<'a> {
     pub known_device: Option<UserId>,
     pub device_key: Option<&'a str>,
     device_failures: i64,
+    devices_failures: i64,
+    /// The most known devices that are counted apart at one code.
+    code_devices: u32,
     pub device_window_ms: i64,
+    /// The code that the attempt is at. The functions know it as `code_id` of the larger document.
+    #[serde(skip)]
+    code: Option<CodeId>,
     #[serde(serialize_with = "document::ms")]
     pub now: Timestamp,
     pub free_failures: i64,
@@ -162,6 +181,9 @@ impl<'a> Attempt<'a> {
             known_device: claimant.known_device.map(|device| device.user),
             device_key: claimant.known_device.map(|device| device.key),
             device_failures: DEVICE_FAILURES,
+            devices_failures: DEVICES_FAILURES,
+            code_devices: DEVICES_AT_A_CODE,
+            code: None,
             device_window_ms: DEVICE_WINDOW_MS,
             now,
             free_failures: FREE_FAILURES,
@@ -173,6 +195,10 @@ impl<'a> Attempt<'a> {
             forgotten_ms: limits.forgotten_ms(),
             code_attempts: limits.attempts,
         }
+    }
+
+    pub(super) fn at_code(self, code: Option<CodeId>) -> Self {
+        Self { code, ..self }
     }
 }
 
@@ -231,22 +257,39 @@ pub(super) fn judge(
     Ok(Judged { failures: past.failures, by_device, opened: None })
 }
 
-/// Whether the attempt comes from a known device that has a budget left. No query for any other.
+/// Whether the attempt comes from a known device that has a budget left, of its own and of all devices of the phone, and
+/// at this code. No query for any other.
 pub(super) async fn by_device(work: &mut Work, attempt: &Attempt<'_>) -> Result<bool, sqlx::Error> {
     let (Some(user), Some(device)) = (attempt.known_device, attempt.device_key) else {
         return Ok(false);
     };
-    let sql = "SELECT 1 AS known FROM users WHERE id = $1 AND phone_number = $2 AND NOT EXISTS (
-             SELECT 1 FROM device_guesses WHERE device = $3 AND scope = $4 AND expires_at > $5 AND failures >= $6)";
+    let sql = "SELECT 1 AS known FROM users WHERE id = $1 AND phone_number = $2
+         AND NOT EXISTS (SELECT 1 FROM device_guesses WHERE scope = $5 AND expires_at > $6
+             AND (device = $3 AND failures >= $7 OR device = $4 AND failures >= $8))
+         AND NOT EXISTS (SELECT 1 FROM device_guesses WHERE device = $4 AND scope = $9 AND failures >= $10
+             AND NOT EXISTS (SELECT 1 FROM device_guesses WHERE device = $3 AND scope = $9))";
+    let all = all_devices_of(user);
+    // No scope is empty: without a code the last condition is met.
+    let code = attempt.code.map_or_else(String::new, |code| code.to_string());
     let args = args![
         user,
         attempt.phone_number,
         device,
+        all.as_str(),
         attempt.kind,
         attempt.now,
-        attempt.device_failures
+        attempt.device_failures,
+        attempt.devices_failures,
+        code.as_str(),
+        attempt.code_devices
     ];
     Ok(work.optional(sql, args).await?.is_some())
+}
+
+/// The name that the failures of all known devices of an account are counted under: of each kind; and at a code, how many
+/// of the devices failed.
+pub(super) fn all_devices_of(user: UserId) -> String {
+    user.to_string()
 }
 
 /// Copies a phone's count from the key that it had under the previous secret, so that a rotation forgets no failures

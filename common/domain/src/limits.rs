@@ -33,3 +33,7 @@ impl Limits {
         logins_per_ip_minute: 0,
     };
 }
+
+/// The most known devices of a phone whose attempts at one code are counted apart from everybody else's (contract,
+/// ruling 39): whoever holds more of them has no more attempts.
+pub const DEVICES_AT_A_CODE: u32 = 3;

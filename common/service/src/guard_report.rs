@@ -173,6 +173,7 @@ mod tests {
                 guard: PumpingGuard::Enforce,
                 asker: "",
                 known_device: None,
+                device: None,
                 proven_passes: true,
             };
             let answer = engines.store.codes().admit(&admit).await.unwrap();

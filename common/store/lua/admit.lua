@@ -67,15 +67,19 @@ local function pass_by_trust()
   return by_phone
 end
 
-local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'tries', 'used', 'right')
+local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'tries', 'used', 'right', 'd:' .. (call.device or ''), 'devices')
 local expires = tonumber(code[2] or '0')
 local live = code[1] and expires > now and code[4] ~= '1'
 -- A correct check may have used the code without a confirmed outcome (W6): no request joins it, and a new code replaces
 -- it.
 local perhaps_used = live and tonumber(code[5] or '0') > 0
 if call.only_code and (not live or perhaps_used or code[1] ~= call.only_code) then return { 'gone' } end
-if live and not perhaps_used and tonumber(code[3] or '0') >= attempts and not pass_by_device() then
-  return { 'exhausted', int(expires - now) }
+if live and not perhaps_used then
+  -- A known device whose attempts are counted apart joins a code that strangers exhausted, but none that it exhausted.
+  local own = call.device and (code[6] or tonumber(code[7] or '0') < call.devices and '0')
+  local refused = tonumber(code[3] or '0') >= attempts
+  if own then refused = tonumber(own) >= attempts or refused and not pass_by_device() end
+  if refused then return { 'exhausted', int(expires - now) } end
 end
 
 local cool = redis.call('HMGET', KEYS[2], 'until', 'unanswered', 'since')

@@ -7,8 +7,13 @@ local wait = count_login(2, call.addresses, now, call.member)
 if wait then return { 'limited', int(wait) } end
 
 local named = call.request_id or ''
--- A known device's attempts at a code are counted apart from everybody else's.
-local counter = call.device and 'd:' .. call.device or 'tries'
+-- The attempts of a few known devices at a code are counted apart from everybody else's.
+local counter, is_new = 'tries', false
+if call.device then
+  local own = redis.call('HMGET', KEYS[1], 'd:' .. call.device, 'devices')
+  is_new = not own[1] and tonumber(own[2] or '0') < call.devices
+  if own[1] or is_new then counter = 'd:' .. call.device end
+end
 local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'digest', 'channel', 'r:' .. named, 'was:' .. named, counter)
 local unexpired = code[1] and tonumber(code[2]) > now
 local live = unexpired and code[3] ~= '1'
@@ -22,6 +27,7 @@ if call.request_id and not (live and code[6] or unexpired and not live and code[
 end
 
 if live then
+  if is_new then redis.call('HINCRBY', KEYS[1], 'devices', 1) end
   local tries = redis.call('HINCRBY', KEYS[1], counter, 1)
   if tries > attempts then
     redis.call('HSET', KEYS[1], counter, attempts)

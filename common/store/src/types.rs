@@ -84,6 +84,9 @@ pub struct Admit<'a> {
     /// The user of the known device that asks: it has a budget of its own (contract, ruling 39).
     #[serde(skip)]
     pub known_device: Option<UserId>,
+    /// The name that its attempts are counted under: a code without attempts for it is not sent to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<&'a str>,
     /// Whether a phone that verified lately passes the nets by a budget of its own (contract, ruling 36).
     pub proven_passes: bool,
 }

@@ -109,7 +109,7 @@ impl Login {
     ) -> Result<LiveSession, ApiError> {
         let Self { claimed, code, request_id, .. } = self;
         let now = app.engines.clock.now();
-        let device = claimed.counted_device(app, AttemptKind::Code, now).await?;
+        let device = claimed.counted_device(app, AttemptKind::Code, None, now).await?;
         let scope = Scope::Login;
         let check = CodeCheck { app, claimed, scope, code, request_id: *request_id, device };
         let outcome = check
@@ -168,8 +168,8 @@ fn method(channel: Channel) -> Method {
 
 fn answer(app: &App, phone: &Phone, live: LiveSession) -> Result<LoginView, ApiError> {
     let LiveSession { session, user } = live;
-    let now = app.engines.clock.now();
-    let device_token = device_token::issue(&app.engines.keys, user.id, phone, now)?;
+    // One login makes one device, however often it is answered: each has a budget of its own.
+    let device_token = device_token::issue(&app.engines.keys, user.id, phone, session.created_at)?;
     let tokens = app.pair(&session)?;
     Ok(LoginView { tokens, user: UserView::of(user, phone.e164().clone()), device_token })
 }

@@ -13,12 +13,12 @@ use store::{RequestStatus, Scope};
 
 use crate::app::App;
 use crate::codes::caller::Caller;
+use crate::codes::claimed_phone::Device;
 use crate::codes::request::{NewCodeRequest, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
 use crate::http::validate;
-use crate::tokens::device_token;
 
 /// Requests a code. The answer is the same whether or not the phone has an account (P6).
 pub(crate) async fn request(
@@ -31,10 +31,9 @@ pub(crate) async fn request(
     let channel = fields.optional_parsed("channel", "Send `sms` or `voice`.");
     let device_token = fields.optional_string("device_token");
     fields.finish()?;
-    let (phone, now) = (app.phone(&writing)?, app.engines.clock.now());
+    let phone = app.phone(&writing)?;
     // Checked by its signature alone: no account is looked up (P6).
-    let known_device =
-        device_token.and_then(|token| device_token::check(&app.engines.keys, &token, &phone, now));
+    let known_device = Device::by_token(&app, &phone, device_token.as_deref());
     let wanted = NewCodeRequest {
         phone,
         scope: Scope::Login,

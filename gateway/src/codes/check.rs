@@ -179,7 +179,9 @@ impl CodeCheck<'_> {
         let exhausted = async {
             // The budget of a known device may have run out since it was read: then everybody's count decides.
             let device = match self.device {
-                Some(_) => claimed.counted_device(self.app, AttemptKind::Code, now).await?,
+                Some(_) => {
+                    claimed.counted_device(self.app, AttemptKind::Code, Some(code), now).await?
+                }
                 None => None,
             };
             let limits = self.app.attempt_limits();

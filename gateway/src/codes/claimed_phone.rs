@@ -2,7 +2,7 @@
 
 use accounts::{AttemptKind, Claimant, KnownDevice};
 use domain::engine_error::EngineError;
-use domain::ids::{SessionId, UserId};
+use domain::ids::{CodeId, SessionId, UserId};
 use domain::keys::PhoneKey;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
@@ -20,8 +20,8 @@ pub(crate) struct ClaimedPhone {
 
 /// As [`KnownDevice`].
 pub(crate) struct Device {
-    user: UserId,
-    key: String,
+    pub user: UserId,
+    pub key: String,
 }
 
 impl Device {
@@ -54,15 +54,17 @@ impl ClaimedPhone {
         }
     }
 
-    /// The name of the known device that an attempt is counted for, while it has a budget left (contract, ruling 39).
+    /// The name of the known device that an attempt is counted for, while it has a budget left (contract, ruling 39);
+    /// `code` as in [`accounts::Attempts::is_by_known_device`].
     pub async fn counted_device(
         &self,
         app: &App,
         kind: AttemptKind,
+        code: Option<CodeId>,
         now: Timestamp,
     ) -> Result<Option<&str>, EngineError> {
         let (claimant, limits) = (self.claimant(), app.attempt_limits());
-        let counted = app.attempts.is_by_known_device(claimant, kind, limits, now).await?;
+        let counted = app.attempts.is_by_known_device(claimant, kind, code, limits, now).await?;
         Ok(self.device.as_ref().filter(|_| counted).map(|device| device.key.as_str()))
     }
 }

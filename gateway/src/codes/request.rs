@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use bus::PublishError;
 use config::UnknownPhone;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, Profile, Recipient};
-use domain::ids::{CodeId, RequestId, UserId};
+use domain::ids::{CodeId, RequestId};
 use domain::keys::PhoneKey;
 use domain::limits::Limits;
 use domain::phone::{E164, Phone};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::codes::caller::Caller;
+use crate::codes::claimed_phone::Device;
 use crate::codes::refusals::limited;
 use crate::http::error::ApiError;
 use crate::http::request_timeout::ANSWER_WITHIN;
@@ -32,8 +33,8 @@ pub(crate) struct NewCodeRequest {
     pub profile: Option<Profile>,
     pub locale: Option<String>,
     pub channel: Channel,
-    /// The user of the known device that asks (contract, ruling 39).
-    pub known_device: Option<UserId>,
+    /// The known device that asks (contract, ruling 39).
+    pub known_device: Option<Device>,
 }
 
 /// The answer to an accepted code request: `request` in the contract.
@@ -115,7 +116,8 @@ impl NewCodeRequest {
             limits: if is_test { &Limits::OF_A_TEST_NUMBER } else { &config.limits },
             guard: if is_test { PumpingGuard::Off } else { config.pumping_guard },
             asker,
-            known_device: self.known_device,
+            known_device: self.known_device.as_ref().map(|device| device.user),
+            device: self.known_device.as_ref().map(|device| device.key.as_str()),
             // In silent mode it would tell who has an account (P6).
             proven_passes: config.unknown_phone != UnknownPhone::Silent,
         }
@@ -123,8 +125,8 @@ impl NewCodeRequest {
 
     /// Who asks: the known device, or the address. A short digest, kept for as long as the request's status.
     fn asker(&self, app: &App, caller: &Caller) -> String {
-        let asker = match self.known_device {
-            Some(user) => format!("device {user}"),
+        let asker = match &self.known_device {
+            Some(device) => format!("device {}", device.user),
             None => caller.ip.limit_key(),
         };
         app.engines.keys.index("asker", &asker)[..16].to_owned()

@@ -20,10 +20,10 @@ const AHEAD_MS: i64 = 5 * 60 * 1000;
 /// Our tokens have 110 characters.
 const MAX_LENGTH: usize = 160;
 
-/// Issues a token for a device on which this user signed in with this phone, now.
-pub fn issue(keys: &Keys, user: UserId, phone: &Phone, now: Timestamp) -> anyhow::Result<String> {
+/// Issues a token for a device on which this user signed in with this phone, then. One sign-in has one token.
+pub fn issue(keys: &Keys, user: UserId, phone: &Phone, at: Timestamp) -> anyhow::Result<String> {
     let key = &keys.device().context("make a device token")?.current;
-    let (user, at) = (user.to_string(), now.ms().to_string());
+    let (user, at) = (user.to_string(), at.ms().to_string());
     let tag = key.tag(&parts(&user, phone.e164().expose(), &at));
     Ok(format!("{PREFIX}.{user}.{at}.{}", URL_SAFE_NO_PAD.encode(tag)))
 }

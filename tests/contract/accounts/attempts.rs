@@ -24,6 +24,11 @@ contract!(
     f04_a_known_device_has_ten_failures_a_day_of_its_own,
     f04_of_sixty_attempts_at_once_by_a_known_device_ten_are_judged,
     f04_attempts_of_a_known_device_at_a_code_are_counted_apart,
+    f04_all_known_devices_of_a_phone_have_thirty_failures_a_day,
+    f04_three_known_devices_are_counted_apart_at_a_code,
+    f04_a_known_device_does_not_put_off_the_end_of_a_lock,
+    f12_a_lock_that_no_text_told_of_is_told_later,
+    f12_without_a_reset_a_few_failures_are_swept_and_no_lock,
     p4_a_device_is_known_only_while_its_account_has_the_phone,
     p4_only_a_success_resets_the_consecutive_failures,
     p4_codes_and_passwords_have_separate_counts,
@@ -195,7 +200,8 @@ async fn p4_an_attempt_is_throttled_alike_where_it_is_asked_for_and_where_it_is_
                     if known { phone.device(user.id, &device) } else { phone.stranger() };
                 let (key, at) = (&phone.key, now.plus_ms(-ago_ms).ms());
                 let set = format!(
-                    "INSERT INTO guesses VALUES ('{key}', 'code', {failures}, {at})
+                    "DELETE FROM device_guesses;
+                     INSERT INTO guesses VALUES ('{key}', 'code', {failures}, {at})
                      ON CONFLICT (phone_key, kind) DO UPDATE SET failures = {failures}, last_judged_at = {at}"
                 );
                 raw.run(&set).await.unwrap();
@@ -589,6 +595,128 @@ async fn f04_attempts_of_a_known_device_at_a_code_are_counted_apart(fixture: Acc
     }
     assert!(!is_exhausted(code, None).await);
     signed_in(sign_in(code, phone.stranger()).await);
+}
+
+async fn f04_all_known_devices_of_a_phone_have_thirty_failures_a_day(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, _) = fixture.signed_in(&phone).await;
+    fixture.set_failures(&phone, 95, 0).await;
+    let devices: Vec<_> = (0..60).map(|n| format!("device {n}")).collect();
+    let judged = async |kind| {
+        let mut judged = 0;
+        for device in &devices {
+            let device = phone.device(user.id, device);
+            judged += u32::from(fail(&fixture, device, kind).await.is_ok());
+        }
+        judged
+    };
+    assert_eq!(judged(AttemptKind::Code).await, 30);
+    let one = phone.device(user.id, "device 0");
+    let throttle = fixture.db.attempts.throttle(one, AttemptKind::Code, LIMITS, fixture.now());
+    assert!(matches!(throttle.await.unwrap(), Some(Throttle::Locked { .. })));
+    let sign_in = SignIn { claimant: one, ..fixture.new_sign_in(&phone, fixture.code()) };
+    let refused = fixture.db.accounts.sign_in(sign_in).await.unwrap();
+    assert!(matches!(refused, Err(Denied::Throttled(Throttle::Locked { .. }))), "{refused:?}");
+    // Passwords have a budget of their own, and so has the next day.
+    let (key, at) = (&phone.key, fixture.now().ms());
+    let sql = format!("INSERT INTO guesses VALUES ('{key}', 'password', 95, {at})");
+    fixture.raw().await.run(&sql).await.unwrap();
+    assert_eq!(judged(AttemptKind::Password).await, 30);
+    fixture.advance(DAY + 60);
+    assert_eq!(judged(AttemptKind::Code).await, 30);
+    // Nothing keeps the id of a deleted account.
+    fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()).await.unwrap();
+    let left = format!("SELECT count(*) FROM device_guesses WHERE device = '{}'", user.id);
+    assert_eq!(fixture.raw().await.number(&left).await, 0);
+}
+
+async fn f04_three_known_devices_are_counted_apart_at_a_code(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, _) = fixture.signed_in(&phone).await;
+    let attempts = &fixture.db.attempts;
+    let code = fixture.code();
+    for _ in 0..5 {
+        fixture.attempt(phone.stranger(), Some(code)).await.unwrap();
+    }
+    for device in ["one", "two", "three"] {
+        let counted = fixture.attempt(phone.device(user.id, device), Some(code)).await.unwrap();
+        assert_eq!((counted.code_failures, counted.by_device), (1, true), "{device}");
+    }
+    let is_known = async |device, code: Option<accounts::UsedCode>| {
+        let (claimant, kind) = (phone.device(user.id, device), AttemptKind::Code);
+        let code = code.map(|code| code.id);
+        attempts.is_by_known_device(claimant, kind, code, LIMITS, fixture.now()).await.unwrap()
+    };
+    assert!(is_known("three", Some(code)).await && !is_known("four", Some(code)).await);
+    assert!(is_known("four", Some(fixture.code())).await && is_known("four", None).await);
+    // The next device is as anybody, whose attempts are exhausted.
+    let four = phone.device(user.id, "four");
+    let counted = fixture.attempt(four, Some(code)).await.unwrap();
+    assert_eq!((counted.code_failures, counted.by_device), (6, false));
+    fixture.advance(60);
+    let sign_in = async |claimant| {
+        let sign_in = SignIn { claimant, ..fixture.new_sign_in(&phone, code) };
+        fixture.db.accounts.sign_in(sign_in).await.unwrap()
+    };
+    assert_eq!(sign_in(four).await, Err(Denied::CodeUsed));
+    signed_in(sign_in(phone.device(user.id, "two")).await);
+}
+
+async fn f04_a_known_device_does_not_put_off_the_end_of_a_lock(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, _) = fixture.signed_in(&phone).await;
+    fixture.set_failures(&phone, 90, 0).await;
+    fixture.advance(DAY - 60);
+    let counted = fixture.attempt(phone.known(user.id), None).await.unwrap();
+    assert_eq!((counted.failures, counted.by_device), (91, true));
+    assert!(fixture.attempt(phone.stranger(), None).await.is_err());
+    fixture.advance(60);
+    let opened = fixture.attempt(phone.stranger(), None).await.unwrap();
+    assert_eq!((opened.failures, opened.by_device), (81, false));
+}
+
+async fn f12_a_lock_that_no_text_told_of_is_told_later(fixture: AccountsFixture) {
+    let phones = [(); 4].map(|()| Phone::new());
+    let (user, _) = fixture.signed_in(&phones[0]).await;
+    let keys = domain::keys::Keys::from_secret(b"a secret of at least 32 bytes, for tests", None);
+    let to = domain::phone::Phone::from(phones[0].number.clone());
+    let tell = async |phone: &Phone| {
+        let text = "Locked.".to_owned();
+        let notice = accounts::notice::prepare(&keys, &fixture.clock, &to, text, false).unwrap();
+        let now = fixture.now();
+        fixture.db.accounts.tell_of_lock(user.id, &phone.key, &notice, now).await.unwrap();
+    };
+    let texts = async || {
+        let kinds = fixture.kinds().await;
+        kinds.iter().filter(|kind| kind.starts_with("sms.requested.")).count()
+    };
+    // The three texts of the day are used up.
+    for phone in &phones {
+        tell(phone).await;
+    }
+    assert_eq!(texts().await, 3);
+    fixture.advance(DAY + 60);
+    tell(&phones[3]).await;
+    assert_eq!(texts().await, 1);
+    tell(&phones[3]).await;
+    assert_eq!(texts().await, 0, "once a week");
+}
+
+async fn f12_without_a_reset_a_few_failures_are_swept_and_no_lock(fixture: AccountsFixture) {
+    let sweep = async |max_failures, failures, days| {
+        let limits = AttemptLimits { max_failures, failure_reset_secs: 0, ..LIMITS };
+        let phone = Phone::new();
+        fixture.set_failures(&phone, failures, days * DAY).await;
+        fixture.db.sweeper.sweep(limits, fixture.now()).await.unwrap();
+        let left = format!("SELECT count(*) FROM guesses WHERE phone_key = '{}'", phone.key);
+        fixture.raw().await.number(&left).await == 0
+    };
+    // A day is the sweep's margin.
+    assert!(sweep(100, 9, 32).await);
+    assert!(!sweep(100, 9, 30).await);
+    assert!(!sweep(100, 10, 400).await && !sweep(100, 90, 400).await);
+    assert!(!sweep(9, 9, 400).await && !sweep(10, 9, 400).await, "a lock stays");
+    assert!(sweep(9, 8, 32).await);
 }
 
 async fn p4_a_device_is_known_only_while_its_account_has_the_phone(fixture: AccountsFixture) {

@@ -109,6 +109,7 @@ impl CodesFixture {
             guard: PumpingGuard::Record,
             asker: "an asker",
             known_device: None,
+            device: None,
             proven_passes: true,
         }
     }
@@ -229,6 +230,7 @@ on_both!(
     p4_a_correct_check_that_was_refused_counts_as_failed,
     p4_a_code_exhausted_in_the_database_is_exhausted,
     f04_a_known_device_has_attempts_of_its_own_at_a_code,
+    f04_three_known_devices_have_attempts_of_their_own_at_a_code,
     f04_of_two_hundred_checks_at_once_by_a_known_device_five_are_compared,
     p4_attempts_without_a_code_look_alike_and_block_no_request,
     p5_a_resend_gives_the_same_code_and_moves_no_expiry,
@@ -255,6 +257,7 @@ on_both!(
     f04_a_known_device_requests_three_a_day_beyond_what_strangers_used_up,
     f04_a_known_device_waits_for_its_own_cooldown_only,
     f04_a_known_device_joins_a_code_that_strangers_exhausted,
+    f04_a_known_device_is_not_sent_a_code_that_it_exhausted,
     f09_a_sign_in_shortens_the_waits_of_its_own_asker_only,
     f11_a_phone_that_verified_passes_the_budgets_of_country_and_prefix,
     a_refused_request_counts_nothing,
@@ -558,6 +561,38 @@ async fn f04_a_known_device_has_attempts_of_its_own_at_a_code(fixture: CodesFixt
     let closing = Closing::UsedByDevice(Some(next.request));
     codes.close(&fixture.phone, Scope::Login, next.code, closing, PLACE).await.unwrap();
     assert_eq!(fixture.left_after("000000").await, Some(3));
+}
+
+async fn f04_three_known_devices_have_attempts_of_their_own_at_a_code(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    let codes = fixture.store.codes();
+    let devices: Vec<_> = (0..60).map(|n| format!("device {n}")).collect();
+    let mut compared = 0;
+    for device in &devices {
+        for _ in 0..=ATTEMPTS {
+            let check = Verify { device: Some(device), ..fixture.verify("000000") };
+            let judged = codes.verify(&check).await.unwrap();
+            compared += u32::from(matches!(judged, CheckOutcome::Wrong { .. }));
+        }
+    }
+    // Three devices', and everybody's.
+    assert_eq!(compared, 4 * ATTEMPTS);
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Exhausted { .. }));
+    // A refund and an end of a device that is not counted apart concern everybody's attempts.
+    let (device, refund) = (Some("device 40"), Refund::CodeCheck(asked.code));
+    codes.refund(&fixture.phone, Scope::Login, refund, device).await.unwrap();
+    assert_eq!(fixture.left_after("000000").await, Some(0));
+    codes.refund(&fixture.phone, Scope::Login, refund, device).await.unwrap();
+    codes.mark_exhausted(&fixture.phone, Scope::Login, asked.code, ATTEMPTS, device).await.unwrap();
+    assert!(matches!(fixture.attempt("123456").await, CheckOutcome::Exhausted { .. }));
+    // The next code has room for three again.
+    fixture.pass(300);
+    let next = fixture.code_request().await;
+    fixture.issue(&next, "123456").await;
+    let check = Verify { device: Some("device 59"), ..fixture.verify("000000") };
+    codes.verify(&check).await.unwrap();
+    assert_eq!(fixture.left_after("000000").await, Some(4));
 }
 
 async fn f04_of_two_hundred_checks_at_once_by_a_known_device_five_are_compared(
@@ -1137,7 +1172,8 @@ async fn f04_a_known_device_joins_a_code_that_strangers_exhausted(fixture: Codes
     }
     let owner = UserId::new(&fixture.clock);
     let exhausted = async |device: Option<UserId>| {
-        let admit = Admit { known_device: device, ..fixture.admit() };
+        let key = device.map(|_| "a device");
+        let admit = Admit { known_device: device, device: key, ..fixture.admit() };
         match fixture.store.codes().admit(&admit).await.unwrap() {
             Admission::Exhausted { .. } => true,
             Admission::Admitted(Admitted { code_id, .. }) => {
@@ -1152,6 +1188,31 @@ async fn f04_a_known_device_joins_a_code_that_strangers_exhausted(fixture: Codes
         assert!(!exhausted(Some(owner)).await);
     }
     assert!(exhausted(Some(owner)).await, "three a day");
+}
+
+async fn f04_a_known_device_is_not_sent_a_code_that_it_exhausted(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    fixture.issue(&asked, "123456").await;
+    let owner = Some(UserId::new(&fixture.clock));
+    let is_sent = async |device: &'static str| {
+        let admit = Admit { known_device: owner, device: Some(device), ..fixture.admit() };
+        match fixture.store.codes().admit(&admit).await.unwrap() {
+            Admission::Exhausted { .. } => false,
+            Admission::Admitted(_) => true,
+            other => panic!("{other:?}"),
+        }
+    };
+    for n in 0..ATTEMPTS {
+        assert!(is_sent("mine").await, "{n} attempts");
+        let check = Verify { device: Some("mine"), ..fixture.verify("000000") };
+        fixture.store.codes().verify(&check).await.unwrap();
+    }
+    assert!(!is_sent("mine").await);
+    // Nobody else's attempts are used.
+    assert!(is_sent("other").await);
+    fixture.code_request().await;
+    fixture.pass(300);
+    assert!(is_sent("mine").await, "the next code");
 }
 
 async fn f09_a_sign_in_shortens_the_waits_of_its_own_asker_only(mut fixture: CodesFixture) {

@@ -150,6 +150,7 @@ impl GuardFixture {
             guard: self.mode,
             asker: "",
             known_device: None,
+            device: None,
             proven_passes: true,
         }
     }

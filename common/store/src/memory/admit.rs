@@ -121,9 +121,13 @@ impl State {
         if code_request.only_code.is_some_and(|only| live.is_none_or(|code| code.id != only)) {
             return Some(Admission::Gone);
         }
-        let exhausted = live.filter(|code| code.tries >= code_request.attempts)?;
-        (!passes.by_device())
-            .then(|| Admission::Exhausted { retry_after: secs_up(exhausted.expires - now) })
+        let live = live?;
+        let is_exhausted = |tries: u32| tries >= code_request.attempts;
+        let refused = match live.own_tries(code_request.device) {
+            Some(own) => is_exhausted(own) || (is_exhausted(live.tries) && !passes.by_device()),
+            None => is_exhausted(live.tries),
+        };
+        refused.then(|| Admission::Exhausted { retry_after: secs_up(live.expires - now) })
     }
 
     /// Counts the request if no limit refuses it. Returns the time from which the next one is accepted, and what the

@@ -123,9 +123,10 @@ impl Memory {
         if let Some(code) =
             state.codes.get_mut(&(phone.clone(), scope)).filter(|code| code.id == id)
         {
+            let is_apart = code.own_tries(device).is_some();
             let tries = code.tries_of(device);
             *tries = attempts.max(*tries);
-            if device.is_none() {
+            if !is_apart {
                 code.right = 0;
             }
         }

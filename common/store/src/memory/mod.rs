@@ -16,6 +16,7 @@ use super::{FAILURE_FORGET_MS, FAILURE_WINDOW_MS};
 use domain::clock::Clock;
 use domain::ids::{CodeId, MessageId, RequestId, UserId};
 use domain::keys::PhoneKey;
+use domain::limits::DEVICES_AT_A_CODE;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, Reason, Status};
 use guard::{Change, Counted, Delta, Destination, Net, Nets, Observation, minute_of};
@@ -119,9 +120,15 @@ impl Code {
         self.expires > now && !self.used
     }
 
+    /// The attempts that this known device made, if they are counted apart.
+    fn own_tries(&self, device: Option<&str>) -> Option<u32> {
+        let has_room = self.device_tries.len() < DEVICES_AT_A_CODE as usize;
+        self.device_tries.get(device?).copied().or(has_room.then_some(0))
+    }
+
     /// The count of this known device's attempts, or of everybody else's.
     fn tries_of(&mut self, device: Option<&str>) -> &mut u32 {
-        match device {
+        match device.filter(|_| self.own_tries(device).is_some()) {
             Some(device) => self.device_tries.entry(device.to_owned()).or_default(),
             None => &mut self.tries,
         }

@@ -11,6 +11,7 @@ use super::keys::{Proven, REQUEST, admission_keys, idempotency_key};
 use crate::types::{Admission, Admit, Admitted, RequestNote, as_text};
 use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, PASSES_A_DAY, STATUS_KEPT_MS};
 use domain::engine_error::EngineError;
+use domain::limits::DEVICES_AT_A_CODE;
 use guard::Rule;
 
 static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "longest", "proven", "admit");
@@ -26,6 +27,7 @@ struct AdmitCall<'a> {
     note: RequestNote,
     rule: &'a Rule,
     known_device: bool,
+    devices: u32,
     passes: u64,
     proven: Proven,
     cooldown_cap_ms: i64,
@@ -55,6 +57,7 @@ impl Redis {
             note: code_request.note(),
             rule: &guard.rule,
             known_device: code_request.known_device.is_some(),
+            devices: DEVICES_AT_A_CODE,
             passes: PASSES_A_DAY,
             proven: Proven::of(code_request.phone),
             cooldown_cap_ms: COOLDOWN_CAP_MS,

@@ -16,6 +16,7 @@ use crate::types::{CheckOutcome, Closing, Issue, Issued, Matched, Refund, Scope,
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::PhoneKey;
+use domain::limits::DEVICES_AT_A_CODE;
 use domain::vocabulary::Channel;
 use guard::{Destination, Rule};
 
@@ -39,6 +40,8 @@ struct IssueCall<'a> {
 struct VerifyCall<'a> {
     #[serde(flatten)]
     check: &'a Verify<'a>,
+    /// The most known devices whose attempts are counted apart.
+    devices: u32,
     /// Distinguishes this login from others of its millisecond.
     member: String,
 }
@@ -87,7 +90,8 @@ impl Redis {
         let mut call = VERIFY.key(code_key(check.phone, check.scope));
         call.key(uncoded_key(check.phone, check.scope));
         add_login_keys(&mut call, check.addresses);
-        let answer = Answer(self.script_with(call, &VerifyCall { check, member: unique() }).await?);
+        let document = VerifyCall { check, devices: DEVICES_AT_A_CODE, member: unique() };
+        let answer = Answer(self.script_with(call, &document).await?);
         let code = || answer.word(1).map(|id| (!id.is_empty()).then_some(id));
         Ok(match answer.word(0)? {
             "right" => CheckOutcome::Matched(Matched {
