@@ -3,11 +3,12 @@
 //! The event waits in the broker. When it is due, the call is a code request like any other: the same operation admits
 //! it, against the budgets of phone, country, prefix and world and under the pumping guard; it joins the current code
 //! and goes to sms-worker with its own message id. Only cooldown and address limits do not count: they concern the
-//! requester, and a call has none.
+//! requester, and a call has none. In silent mode the phone's budgets do not count either.
 
 use std::time::Duration;
 
 use bus::consumer::Failure;
+use config::UnknownPhone;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, OtpTexted, Recipient};
 use domain::limits::Limits;
 use domain::phone::Phone;
@@ -100,7 +101,12 @@ impl OtpWorker {
     /// longer this one, or the code had its call.
     async fn admit_call(&self, slot: &Slot<'_>) -> Result<bool, Failure> {
         let call = slot.code_request;
-        let limits = Limits { resend_cooldown_secs: 0, ..self.config.limits.clone() };
+        let mut limits = Limits { resend_cooldown_secs: 0, ..self.config.limits.clone() };
+        if self.config.unknown_phone == UnknownPhone::Silent {
+            // A known phone's text is confirmed, and no call follows; an unknown one's never is. What the call counted in
+            // would tell a requester which (P6).
+            (limits.sends_per_phone_hour, limits.sends_per_phone_day) = (0, 0);
+        }
         let admit = self.as_code_request(slot, &limits);
         match self.codes.admit(&admit).await? {
             Admission::Admitted { .. } => Ok(true),

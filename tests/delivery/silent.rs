@@ -7,14 +7,14 @@ use config::UnknownOutcome;
 use domain::event::{Envelope, OtpRequested, SmsRequested};
 use domain::ids::{RequestId, UserId};
 use domain::phone::Phone;
-use domain::vocabulary::{Channel, Status};
+use domain::vocabulary::{Channel, Limit, Status};
 use fake_twilio::{Reply, ScriptedProvider};
 use futures::FutureExt as _;
 use serde_json::Value;
 
 use bus::Settlement;
 
-use super::voice_fallback::{RunningOtpWorker, TTL_MS};
+use super::voice_fallback::{ON, RunningOtpWorker, TTL_MS};
 use super::worker::{Delivery, PHONE, twilio};
 use testkit::{PATIENCE, eventually};
 
@@ -66,6 +66,28 @@ async fn f08_an_unknown_phones_request_goes_the_same_way_through_the_broker() {
         text.settle(Settlement::Ack).await.unwrap();
     }
     assert_eq!(seen[0], seen[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f08_a_call_that_follows_a_text_costs_the_phone_nothing_in_silent_mode() {
+    let budget = ("LATCHKEY_SENDS_PER_PHONE_HOUR", "2");
+    let mut worker =
+        RunningOtpWorker::start(&[("LATCHKEY_UNKNOWN_PHONE", "silent"), ON, budget]).await;
+    let [unknown, known, last] = ["+989120000041", "+989120000042", "+989120000043"];
+    for phone in [known, last] {
+        create_account(&worker, phone).await;
+    }
+    worker.texted(unknown).await;
+    worker.texted(known).await;
+    worker.until_called(&[known]).await;
+    // Requested when the others were due, and called 20 s later: the call for the unknown phone was judged by then.
+    worker.texted(last).await;
+    worker.until_called(&[last]).await;
+    for phone in [unknown, known] {
+        assert!(worker.admit(phone, Channel::Sms, TTL_MS).await.is_ok(), "the second of {phone}");
+        let third = worker.admit(phone, Channel::Sms, TTL_MS).await;
+        assert_eq!(third.err(), Some(Limit::PhoneHour));
+    }
 }
 
 #[tokio::test]

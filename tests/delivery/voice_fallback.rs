@@ -41,7 +41,7 @@ pub(super) struct RunningOtpWorker {
 
 /// A job that sms-worker received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Job {
+pub(super) struct Job {
     phone: String,
     channel: Channel,
     digits: String,
@@ -138,7 +138,7 @@ impl RunningOtpWorker {
     }
 
     /// Requests a code, and takes the text that follows.
-    async fn texted(&mut self, phone: &str) -> (Requested, Job) {
+    pub async fn texted(&mut self, phone: &str) -> (Requested, Job) {
         let asked = self.admit(phone, Channel::Sms, TTL_MS).await.unwrap();
         self.publish::<OtpRequested>(&asked).await;
         let job = self.job().await;
@@ -159,7 +159,7 @@ impl RunningOtpWorker {
     }
 
     /// Advances the clock until every one of these phones has a call, in any order; returns all jobs until then.
-    async fn until_called(&mut self, phones: &[&str]) -> Vec<Job> {
+    pub async fn until_called(&mut self, phones: &[&str]) -> Vec<Job> {
         let mut jobs = Vec::new();
         for _ in 0..140 {
             self.engines.clock.advance(STEP);
@@ -194,7 +194,7 @@ fn called(jobs: &[Job]) -> Vec<&str> {
     jobs.iter().filter(|job| job.channel == Channel::Voice).map(|job| job.phone.as_str()).collect()
 }
 
-const ON: (&str, &str) = ("LATCHKEY_VOICE_FALLBACK_SECS", "20");
+pub(super) const ON: (&str, &str) = ("LATCHKEY_VOICE_FALLBACK_SECS", "20");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p2_only_an_unconfirmed_text_is_followed_by_a_call_and_only_by_one() {
