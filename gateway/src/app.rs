@@ -13,7 +13,8 @@ use secrecy::ExposeSecret as _;
 use service::blocklist::Blocklist;
 use service::connections::Connections;
 use store::{
-    AddressLimit, Codes, Inbox, Limits, LoginAddresses, PhoneChanges, ReplayGuard, Statuses,
+    AddressLimit, Codes, FailureRange, Inbox, Limits, LoginAddresses, PhoneChanges, ReplayGuard,
+    Statuses,
 };
 use texts::{Notice, Texts};
 use tokio::sync::Notify;
@@ -93,15 +94,23 @@ impl App {
         counted.collect()
     }
 
-    /// Where a login by an address counts (contract, rulings 35 and 41). Without the limit of the address nothing waits.
-    pub(crate) fn login_addresses(&self, ip: ClientIp) -> LoginAddresses {
+    /// Where a login by an address counts (contract, rulings 35 and 41). Without the limit of the address nothing waits, and
+    /// a known device waits for its address alone, not for what failed in its network.
+    pub(crate) fn login_addresses(&self, ip: ClientIp, by_known_device: bool) -> LoginAddresses {
+        let failures = if by_known_device { Vec::new() } else { self.failure_ranges(ip) };
+        let limit = self.config.limits.logins_per_ip_minute;
+        LoginAddresses { logins: self.addresses(ip, limit), failures }
+    }
+
+    /// Where a failed attempt counts, narrowest first (contract, ruling 41).
+    pub(crate) fn failure_ranges(&self, ip: ClientIp) -> Vec<FailureRange> {
         let limit = self.config.limits.logins_per_ip_minute;
         let ranges = ip.failure_ranges().into_iter().filter(|_| limit > 0);
-        let failures = ranges.map(|(range, times)| {
+        let failures = ranges.map(|(range, times, networks)| {
             let key = self.engines.keys.index("failures", &range);
-            AddressLimit { key, most: FAILED_PHONES.saturating_mul(times) }
+            FailureRange { key, most: FAILED_PHONES.saturating_mul(times), networks }
         });
-        LoginAddresses { logins: self.addresses(ip, limit), failures: failures.collect() }
+        failures.collect()
     }
 
     /// Issues a session's tokens. A refresh is not a new sign-in: `auth_time` stays the session's start.

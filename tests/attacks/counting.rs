@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::guessing::{attempt, spent_until_its_expiry};
 use super::pumping::{counted, metrics_of_gateways};
@@ -116,16 +116,25 @@ async fn f12_guessing_at_many_phones_makes_the_network_wait_and_is_reported(side
     let system = system(side, &settings).await;
     let apis = both(&system);
     let (phone, device) = (new_phone(), new_phone());
-    apis[0].sign_in(&device).await;
+    let token = apis[0].sign_in(&device).await["device_token"].clone();
     let code = apis[0].fresh_code(&phone).await;
     let from = async |n: usize, address: &str, phone: &str, code: &str| {
         let body = json!({ "phone_number": phone, "otp": code });
         apis[n % 2].post_with("/v1/login", body, &[("x-forwarded-for", address)]).await
     };
-    // Each attempt is at another phone and comes from another address of one network.
-    for n in 0..51 {
+    let guess = async |n: usize, address: &str| {
+        let phone = new_phone();
+        apis[n % 2].otp(&phone).await.expect(202);
+        from(n, address, &phone, "000000").await.problem(401, "otp_incorrect");
+    };
+    // At numbers without a code no guess is right: it counts for nothing, and shuts nobody's network.
+    for n in 0..60 {
         let address = format!("198.51.100.{n}");
         from(n, &address, &new_phone(), "000000").await.problem(401, "otp_incorrect");
+    }
+    // Each attempt is at another phone and comes from another address of one network.
+    for n in 0..51 {
+        guess(n, &format!("198.51.100.{n}")).await;
     }
     for n in 0..2 {
         let refused = from(n, "198.51.100.99", &phone, &code).await;
@@ -134,13 +143,22 @@ async fn f12_guessing_at_many_phones_makes_the_network_wait_and_is_reported(side
         assert!((1..=60).contains(&refused["retry_after"].as_u64().unwrap()));
     }
     from(0, "198.51.101.99", &phone, &code).await.expect(200);
+    // A known device in this network is judged.
+    let by = async |path: &str, field: &str, token: Option<&Value>| {
+        let mut body = json!({ "phone_number": device, field: "000000" });
+        if let Some(token) = token {
+            body["device_token"] = token.clone();
+        }
+        apis[0].post_with(path, body, &[("x-forwarded-for", "198.51.100.99")]).await
+    };
+    by("/v1/token", "password", None).await.problem(429, "too_many_requests");
+    by("/v1/token", "password", Some(&token)).await.problem(401, "invalid_credentials");
+    by("/v1/login", "otp", None).await.problem(429, "too_many_requests");
+    by("/v1/login", "otp", Some(&token)).await.problem(401, "otp_incorrect");
     // Spread over networks the attempts are served, and reported.
     let attempts = (0..449).map(|n| {
-        let from = &from;
-        async move {
-            let address = format!("10.{}.{}.1", n / 200, n % 200);
-            from(n, &address, &new_phone(), "000000").await.problem(401, "otp_incorrect");
-        }
+        let guess = &guess;
+        async move { guess(n, &format!("10.{}.{}.1", n / 200, n % 200)).await }
     });
     futures::stream::iter(attempts).buffer_unordered(16).collect::<Vec<()>>().await;
     eventually("the report", testkit::PATIENCE, async || {

@@ -18,6 +18,7 @@ both_sides!(
     p6_in_silent_mode_a_request_reveals_nothing,
     p6_a_requester_does_not_learn_that_another_signed_in,
     f09_the_wait_for_the_next_code_does_not_tell_that_another_signed_in,
+    f09_a_sign_in_that_names_no_request_shortens_no_strangers_wait,
     f10_a_name_is_planted_on_no_other_persons_number,
 );
 
@@ -191,6 +192,28 @@ async fn f09_the_wait_for_the_next_code_does_not_tell_that_another_signed_in(sid
     }
     assert_eq!(told[0], told[1]);
     assert_eq!(told[0], [30, 120, 240]);
+}
+
+/// The newest request is the stranger's: it becomes `verified`, but its asker is not the one who signed in.
+async fn f09_a_sign_in_that_names_no_request_shortens_no_strangers_wait(side: Side) {
+    let settings =
+        [("LATCHKEY_RESEND_COOLDOWN_SECS", "30"), ("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32")];
+    let latchkey = InProcessLatchkey::start_with(side, 1, &settings).await;
+    let (api, phone) = (latchkey.api(), new_phone());
+    let from = async |address: &str, path: &str, body: Value| {
+        api.post_with(path, body, &[("x-forwarded-for", address)]).await
+    };
+    let ask = async |address: &str| {
+        let answer = from(address, "/v1/otp", json!({ "phone_number": phone })).await.expect(202);
+        let wait = answer.body["resend_in"].as_u64().unwrap();
+        latchkey.advance(wait);
+        wait
+    };
+    assert_eq!((ask("198.51.100.1").await, ask("192.0.2.1").await), (30, 60));
+    let login = json!({ "phone_number": phone, "otp": api.code(&phone, 2).await });
+    from("198.51.100.1", "/v1/login", login).await.expect(200);
+    assert_eq!(ask("192.0.2.1").await, 120, "as if nobody had signed in");
+    assert_eq!(ask("198.51.100.1").await, 60, "one stranger asked since");
 }
 
 async fn f10_a_name_is_planted_on_no_other_persons_number(side: Side) {

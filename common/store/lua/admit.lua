@@ -1,12 +1,12 @@
 -- Checks a request against every limit; if none refuses, counts it and joins it to the live code or opens a slot for
 -- one.
 -- KEYS: code, cooldown, sends, idempotency, country, prefix, world, request, open requests, first answers, the guard's
--- nets of prefix and country, the budgets of the known device and of the proven phone, what the asker was forgiven, and
--- last the sends of each range of the address
+-- nets of prefix and country, the budgets of the known device and of the proven phone, what the asker was forgiven, the
+-- budget that all known devices of the phone share, and last the sends of each range of the address
 -- ARGV: an AdmitCall
 local call = cjson.decode(ARGV[1])
 local request, attempts, key_given, limits = call.request_id, call.attempts, call.idempotency, call.limits
-local cooldown, addresses, ADDRESS = limits.resend_cooldown_secs * 1000, call.addresses, 15
+local cooldown, addresses, ADDRESS = limits.resend_cooldown_secs * 1000, call.addresses, 16
 local phone_hour, phone_day = limits.sends_per_phone_hour, limits.sends_per_phone_day
 local windows = {
   { KEYS[6], 'prefix', limits.sends_per_prefix_hour, limits.sends_per_prefix_day },
@@ -55,7 +55,10 @@ end
 
 -- Budgets of its own by which a request passes limits that others used up: the known device's, and for the nets that
 -- count many phones also the proven phone's. One request costs a budget once, whatever it passes.
-local device_passes = call.known_device and not window(KEYS[13], 'day', DAY, call.passes)
+local function device_left()
+  return not window(KEYS[13], 'day', DAY, call.passes) and not window(KEYS[16], 'day', DAY, call.phone_passes)
+end
+local device_passes = call.known_device and device_left()
 local by_device, by_phone = false, false
 local function pass_by_device()
   by_device = by_device or device_passes
@@ -126,12 +129,15 @@ if cooldown > 0 then
   redis.call('HSET', KEYS[2], 'until', int(resend), 'unanswered', unanswered + 1, 'since', int(since), 'before', cool[1] or '0')
   redis.call('PEXPIRE', KEYS[2], DAY)
 end
-if by_device then count(KEYS[13], 'day', DAY) end
+if by_device then
+  count(KEYS[13], 'day', DAY)
+  count(KEYS[16], 'day', DAY)
+end
 if by_phone then count(KEYS[14], 'day', DAY) end
 if call.known_device then
   redis.call('HSET', KEYS[13], 'last', int(now))
   redis.call('PEXPIRE', KEYS[13], DAY)
-  if not window(KEYS[13], 'day', DAY, call.passes) then resend = math.min(resend, now + cooldown) end
+  if device_left() then resend = math.min(resend, now + cooldown) end
 end
 if phone_hour + phone_day > 0 then
   redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now - DAY))

@@ -7,12 +7,16 @@ if call.proven then prove(call.proven, now) end
 local verified = call.verified and call.request_keys .. call.verified
 if verified and redis.call('EXISTS', verified) == 1 then
   raise(verified, call.verified, 'verified', 5, '', now)
-  -- Only the asker of this request is forgiven what it asked before.
-  local asker, cool = redis.call('HGET', verified, 'asker'), redis.call('HMGET', KEYS[2], 'unanswered', 'since')
-  if asker and asker ~= '' and cool[2] then
-    local kept = call.forgiven_keys .. asker
-    redis.call('HSET', kept, 'since', cool[2], 'forgiven', cool[1])
-    redis.call('PEXPIRE', kept, 86400000)
+  -- Who signed in is forgiven what it asked before: by its own names, and as the asker of the request that it named. A
+  -- request that it did not name may be a stranger's.
+  local forgiven, cool = call.askers, redis.call('HMGET', KEYS[2], 'unanswered', 'since')
+  if call.named then forgiven[#forgiven + 1] = redis.call('HGET', verified, 'asker') or '' end
+  for _, asker in ipairs(forgiven) do
+    if asker ~= '' and cool[2] then
+      local kept = call.forgiven_keys .. asker
+      redis.call('HSET', kept, 'since', cool[2], 'forgiven', cool[1])
+      redis.call('PEXPIRE', kept, 86400000)
+    end
   end
 end
 local code = redis.call('HMGET', KEYS[1], 'id', 'used', 'tries', 'exp', 'guard')

@@ -1,16 +1,24 @@
 -- Counts a failed attempt at a phone in each range of its address, and over all.
--- KEYS: failures and phones over all; then the wait and the phones of each range. ARGV: a FailureCall
+-- KEYS: failures and phones over all; then the wait, the phones and the narrowest networks of each range.
+-- ARGV: a FailureCall
 -- Returns the failures and phones over all once a window, when they become suspicious.
 local call = cjson.decode(ARGV[1])
 local now = now_ms(call.ahead_ms)
 for i, range in ipairs(call.ranges) do
-  local wait, phones = KEYS[1 + 2 * i], KEYS[2 + 2 * i]
-  redis.call('ZREMRANGEBYSCORE', phones, '-inf', int(now - call.window_ms))
-  redis.call('ZADD', phones, int(now), call.phone)
-  redis.call('PEXPIRE', phones, call.window_ms)
+  local wait, phones, networks = KEYS[3 * i], KEYS[3 * i + 1], KEYS[3 * i + 2]
+  local function young(key, member)
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - call.window_ms))
+    redis.call('ZADD', key, int(now), member)
+    redis.call('PEXPIRE', key, call.window_ms)
+    return redis.call('ZCARD', key)
+  end
+  local is_full = young(phones, call.phone) > range.most
+  is_full = young(networks, call.network) >= range.networks and is_full
   local at = redis.call('HMGET', wait, 'until', 'level')
   local till, level = tonumber(at[1] or '0'), tonumber(at[2] or '0')
-  if redis.call('ZCARD', phones) > range.most and till <= now then
+  if is_full and till <= now then
+    -- The next wait takes as many phones again.
+    redis.call('DEL', phones, networks)
     if till + call.forget_ms <= now then level = 0 end
     redis.call('HSET', wait, 'until', int(now + math.min(call.wait_ms * 2 ^ math.min(level, 30), call.wait_cap_ms)), 'level', level + 1)
     redis.call('PEXPIRE', wait, call.wait_cap_ms + call.forget_ms)

@@ -23,7 +23,7 @@ if limits.resend_cooldown_secs > 0 then
   end
 end
 redis.call('ZREM', KEYS[3], request)
-for i in ipairs(call.addresses) do redis.call('ZREM', KEYS[15 + i], request) end
+for i in ipairs(call.addresses) do redis.call('ZREM', KEYS[16 + i], request) end
 local function uncount(key, field)
   if tonumber(redis.call('HGET', key, field) or '0') > 0 then redis.call('HINCRBY', key, field, -1) end
 end
@@ -33,7 +33,10 @@ for _, w in ipairs({ { KEYS[6], limits.sends_per_prefix_hour, limits.sends_per_p
   if w[3] > 0 then uncount(w[1], 'day:sends') end
 end
 local passed = redis.call('HGET', KEYS[8], 'passed') or ''
-if string.find(passed, 'd') then uncount(KEYS[13], 'day:sends') end
+if string.find(passed, 'd') then
+  uncount(KEYS[13], 'day:sends')
+  uncount(KEYS[16], 'day:sends')
+end
 if string.find(passed, 'p') then uncount(KEYS[14], 'day:sends') end
 if call.known_device then redis.call('HDEL', KEYS[13], 'last') end
 local minute, marks = string.match(redis.call('HGET', KEYS[8], 'guard') or '', '^(%d+) (%a*)$')

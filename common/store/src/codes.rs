@@ -22,14 +22,14 @@ impl Codes {
 
     /// Closes a used code: nothing is accepted by it any more (P5), its unsent messages become unwanted, and the
     /// request that it answered becomes verified. Further checks see as many attempts left as before, so they do not
-    /// reveal that the code was used. The asker of the answered request is forgiven what it asked before, the phone counts
+    /// reveal that the code was used. Who signed in is forgiven what it asked before (see [`Answered`](crate::Answered)), the phone counts
     /// as proven, and the send as converted for the pumping guard's nets at `destination`.
     pub async fn close(
         &self,
         phone: &PhoneKey,
         scope: Scope,
         code: CodeId,
-        closing: Closing,
+        closing: Closing<'_>,
         destination: Destination<'_>,
     ) -> Result<(), EngineError> {
         let guard = &self.0.guard;

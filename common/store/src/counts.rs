@@ -1,6 +1,6 @@
 //! Counts beside the codes: logins per address, writes of the signed-in, different bodies under one key, one-time keys, starts of a message.
 
-use crate::types::{AddressLimit, LoginAddresses, SuspiciousFailures};
+use crate::types::{FailureRange, LoginAddresses, SuspiciousFailures};
 use crate::{CrashCounts, Limits, ReplayGuard};
 use domain::engine_error::EngineError;
 use domain::keys::PhoneKey;
@@ -15,9 +15,9 @@ operations! { Limits {
     /// Counts a login in the ranges of its address. Returns the wait, and counts nothing, if it exceeds one of them.
     fn count_login(addresses: &LoginAddresses) -> Option<u64> => count_login;
 
-    /// Counts a failed attempt at a phone in the wider ranges of its address, and over all. Once a window it returns
+    /// Counts a failed attempt at a phone in the wider ranges of its address, narrowest first, and over all. Once a window it returns
     /// what is suspicious over all.
-    fn note_failure(ranges: &[AddressLimit], phone: &PhoneKey) -> Option<SuspiciousFailures> => note_failure;
+    fn note_failure(ranges: &[FailureRange], phone: &PhoneKey) -> Option<SuspiciousFailures> => note_failure;
 
     /// Counts a write of a signed-in caller, of this kind, in a sliding minute. The writer is a session's or an account's id. Returns the wait in seconds if it
     /// exceeds `most`; then nothing is counted.

@@ -46,9 +46,9 @@ pub use self::counts::DISTINCT_KEPT_SECS;
 pub use self::inbox::KeptText;
 pub use self::statuses::{RequestStatus, Sweep, Swept};
 pub use self::types::{
-    AddressLimit, Admission, Admit, Admitted, CheckOutcome, Closing, FAILURE_WINDOW_SECS,
-    Idempotency, Issue, Issued, LoginAddresses, Matched, NewCode, Refund, RequestNote,
-    SUSPICIOUS_PHONES, Scope, SuspiciousFailures, Verify,
+    AddressLimit, Admission, Admit, Admitted, Answered, CheckOutcome, Closing, FAILURE_WINDOW_SECS,
+    FailureRange, Idempotency, Issue, Issued, LoginAddresses, Matched, NewCode, Refund,
+    RequestNote, SUSPICIOUS_PHONES, Scope, SuspiciousFailures, Verify,
 };
 pub use self::watchers::Watch;
 
@@ -69,6 +69,9 @@ const COOLDOWN_CAP_MS: i64 = 600_000;
 /// How many requests a day a known device, and a phone that verified lately, may make beyond limits that others used up
 /// (contract, rulings 36 and 39).
 const PASSES_A_DAY: u64 = 3;
+/// How many the known devices of one phone may make together: an account that is made anew is a new user, and its
+/// devices have a new budget (contract, ruling 39).
+const DEVICE_PASSES_A_PHONE_DAY: u64 = 6;
 /// A verification is remembered until the end of the third such span after it: 90 to 120 days (contract, ruling 36).
 const PROVEN_EPOCH_MS: i64 = 30 * 86_400_000;
 

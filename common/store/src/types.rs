@@ -121,9 +121,18 @@ pub struct AddressLimit {
 pub struct LoginAddresses {
     /// The ranges of the address, with the logins a minute.
     pub logins: Vec<AddressLimit>,
-    /// Wider ranges, with the phones at which attempts may fail in [`FAILURE_WINDOW_SECS`]; past them the range waits
-    /// (contract, ruling 41).
-    pub failures: Vec<AddressLimit>,
+    /// Wider ranges in which failures count, narrowest first (contract, ruling 41).
+    pub failures: Vec<FailureRange>,
+}
+
+/// A range of addresses that waits when attempts from it failed at more than `most` phones, and from at least `networks`
+/// of its narrowest ranges, within [`FAILURE_WINDOW_SECS`] (contract, ruling 41).
+#[derive(Clone, Debug, Serialize)]
+pub struct FailureRange {
+    #[serde(skip)]
+    pub key: String,
+    pub most: u64,
+    pub networks: u64,
 }
 
 /// The span over which failed attempts at different phones count (contract, ruling 41).
@@ -309,23 +318,45 @@ pub struct Matched {
     pub channel: Channel,
 }
 
+/// The request that a sign-in answered, and whom it forgives the cooldown's doubling (contract, ruling 46).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered<'a> {
+    pub request: RequestId,
+    /// Whether the sign-in named the request: then the request's asker is forgiven. Otherwise it is the newest one, which
+    /// may be a stranger's.
+    pub named: bool,
+    /// Who signed in, by the names of [`Admit::asker`]: forgiven in any case.
+    pub askers: &'a [String],
+}
+
+impl Answered<'_> {
+    pub const fn named(request: RequestId) -> Self {
+        Self { request, named: true, askers: &[] }
+    }
+}
+
 /// Why a code is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
+pub enum Closing<'a> {
     /// A correct check used it, and answered this request.
-    Used(Option<RequestId>),
+    Used(Option<Answered<'a>>),
     /// The same by a known device, whose attempts are counted apart.
-    UsedByDevice(Option<RequestId>),
+    UsedByDevice(Option<Answered<'a>>),
     /// A correct check was refused because the code had been used before: it counts as failed.
     Refused,
 }
 
-impl Closing {
-    pub(super) const fn verified(self) -> Option<RequestId> {
+impl<'a> Closing<'a> {
+    pub(super) const fn verified(self) -> Option<Answered<'a>> {
         match self {
             Self::Used(verified) | Self::UsedByDevice(verified) => verified,
             Self::Refused => None,
         }
+    }
+
+    /// Whether the code's owner proved that the phone is theirs.
+    pub(super) const fn proves_phone(self) -> bool {
+        matches!(self, Self::Used(_) | Self::UsedByDevice(_))
     }
 
     /// How many of the attempts that everybody shares were no failure.

@@ -55,7 +55,7 @@ pub(crate) async fn login(
     JsonBody(fields): JsonBody,
 ) -> Result<Json<LoginView>, ApiError> {
     let login = Login::read(&app, fields, jkt)?;
-    let repeated = RepeatedLogin::of(&app, &caller, &login.claimed.key, &login.body());
+    let repeated = RepeatedLogin::of(&app, &caller, &login.claimed, &login.body());
     let live = match repeated {
         Some(repeated) => {
             repeated.session(async |key| login.sign_in(&app, &caller, Some(key)).await).await

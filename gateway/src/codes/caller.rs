@@ -4,7 +4,7 @@ use accounts::{Method, NewSession};
 use anyhow::Context as _;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use domain::ids::SessionId;
+use domain::ids::{SessionId, UserId};
 use domain::trace_context::TraceContext;
 use domain::vocabulary::Limit;
 
@@ -43,15 +43,26 @@ impl FromRequestParts<App> for Caller {
 }
 
 impl Caller {
-    /// Counts a login against the caller's address.
+    /// Counts a login against the caller's address; `by_known_device` as in [`App::login_addresses`].
     ///
     /// # Errors
     /// 429 if the address made too many in this minute, 503 while Redis is away.
-    pub async fn count_login(&self, app: &App) -> Result<(), ApiError> {
-        match app.limits.count_login(&app.login_addresses(self.ip)).await? {
+    pub async fn count_login(&self, app: &App, by_known_device: bool) -> Result<(), ApiError> {
+        let addresses = app.login_addresses(self.ip, by_known_device);
+        match app.limits.count_login(&addresses).await? {
             Some(wait) => Err(limited(Limit::LoginsIp, wait.max(1))),
             None => Ok(()),
         }
+    }
+
+    /// Who asks for a code or signs in: the known device of this user, or else the address. A short digest, kept for as
+    /// long as the request's status.
+    pub fn asker(&self, app: &App, known_device: Option<UserId>) -> String {
+        let asker = match known_device {
+            Some(user) => format!("device {user}"),
+            None => self.ip.limit_key(),
+        };
+        app.engines.keys.index("asker", &asker)[..16].to_owned()
     }
 
     /// A session for the caller's device, bound to the client's key with the thumbprint `jkt`.

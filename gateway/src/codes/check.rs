@@ -8,7 +8,7 @@ use domain::ids::{CodeId, RequestId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Limit;
 use guard::Destination;
-use store::{CheckOutcome, Closing, Matched, Refund, Scope, Verify};
+use store::{Answered, CheckOutcome, Closing, Matched, Refund, Scope, Verify};
 
 use crate::app::App;
 use crate::codes::caller::Caller;
@@ -51,9 +51,13 @@ impl CodeCheck<'_> {
         let code = matched.code.code_id;
         match exchange(&matched).await {
             Ok(Ok(Redeemed { outcome, verified })) => {
+                let askers = self.askers(caller);
+                // The requests of a change of phone are its user's own.
+                let named = self.request_id.is_some() || self.scope != Scope::Login;
+                let answered = verified.map(|request| Answered { request, named, askers: &askers });
                 let closing = match self.device {
-                    Some(_) => Closing::UsedByDevice(verified),
-                    None => Closing::Used(verified),
+                    Some(_) => Closing::UsedByDevice(answered),
+                    None => Closing::Used(answered),
                 };
                 self.close(code, closing).await;
                 Ok(outcome)
@@ -72,6 +76,12 @@ impl CodeCheck<'_> {
         }
     }
 
+    /// The caller, by the names under which it may have asked for the code.
+    fn askers(&self, caller: &Caller) -> Vec<String> {
+        let device = self.claimed.known_user().map(Some);
+        device.into_iter().chain([None]).map(|known| caller.asker(self.app, known)).collect()
+    }
+
     /// Counts the attempt in Redis and compares the code.
     async fn verify(&self, caller: &Caller) -> Result<MatchedCode, ApiError> {
         let (config, engines) = (&self.app.config, &self.app.engines);
@@ -87,13 +97,16 @@ impl CodeCheck<'_> {
             attempts: config.otp.attempts,
             device: self.device,
             ttl_ms: config.otp.ttl_secs * 1000,
-            addresses: &self.app.login_addresses(caller.ip),
+            addresses: &self.app.login_addresses(caller.ip, self.claimed.known_user().is_some()),
         };
         match self.app.codes.verify(&verify).await? {
             CheckOutcome::Matched(code) => Ok(MatchedCode { code, named: self.request_id }),
             CheckOutcome::Wrong { code, now, attempts_left } => {
                 let refused = self.wrong(code, attempts_left, now).await;
-                note_failure(self.app, caller, &self.claimed.key, &refused).await;
+                // A guess at a phone without a live code could never be right, and costs an attacker no text.
+                if code.is_some() {
+                    note_failure(self.app, caller, &self.claimed.key, &refused).await;
+                }
                 Err(refused)
             }
             CheckOutcome::Foreign { attempts_left, .. } => {
@@ -242,7 +255,7 @@ impl CodeCheck<'_> {
     }
 
     /// Closes the code in Redis. The fence in the database already decides; this saves later attempts the query.
-    async fn close(&self, code: CodeId, closing: Closing) {
+    async fn close(&self, code: CodeId, closing: Closing<'_>) {
         let ClaimedPhone { phone, key, .. } = self.claimed;
         let destination =
             Destination { country: phone.region(), operator_prefix: phone.operator_prefix() };

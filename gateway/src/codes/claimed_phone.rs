@@ -45,6 +45,11 @@ impl ClaimedPhone {
         Self { phone, key, former_key, device }
     }
 
+    /// The user of the known device, whatever is left of its budgets.
+    pub fn known_user(&self) -> Option<UserId> {
+        self.device.as_ref().map(|device| device.user)
+    }
+
     pub fn claimant(&self) -> Claimant<'_> {
         Claimant {
             phone_number: self.phone.e164(),

@@ -13,7 +13,7 @@ pub(crate) async fn note_failure(app: &App, caller: &Caller, phone: &PhoneKey, a
     if !matches!(answer, ApiError::OtpIncorrect { .. } | ApiError::InvalidCredentials) {
         return;
     }
-    match app.limits.note_failure(&app.login_addresses(caller.ip).failures, phone).await {
+    match app.limits.note_failure(&app.failure_ranges(caller.ip), phone).await {
         Ok(None) => {}
         // In a task of its own: the answer must not wait for the broker.
         Ok(Some(found)) => drop(tokio::spawn(report(app.clone(), found))),

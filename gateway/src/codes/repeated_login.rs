@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use accounts::{LiveSession, LoginKey, LoginReplay};
-use domain::keys::PhoneKey;
 use domain::vocabulary::Limit;
 
 use crate::app::App;
 use crate::codes::caller::Caller;
+use crate::codes::claimed_phone::ClaimedPhone;
 use crate::codes::refusals::limited;
 use crate::http::error::ApiError;
 
@@ -21,15 +21,23 @@ pub(crate) struct RepeatedLogin<'a> {
     caller: &'a Caller,
     key_hash: String,
     body_hash: String,
+    by_known_device: bool,
 }
 
 impl<'a> RepeatedLogin<'a> {
     /// `None` without a key. `body` is what a retry must match.
-    pub fn of(app: &'a App, caller: &'a Caller, phone_key: &PhoneKey, body: &str) -> Option<Self> {
+    pub fn of(
+        app: &'a App,
+        caller: &'a Caller,
+        claimed: &ClaimedPhone,
+        body: &str,
+    ) -> Option<Self> {
         let key = caller.idempotency.as_ref()?;
         let keys = &app.engines.keys;
-        let key_hash = keys.index("login", &format!("{phone_key} {}", key.as_str()));
-        Some(Self { app, caller, key_hash, body_hash: keys.index("login body", body) })
+        let key_hash = keys.index("login", &format!("{} {}", claimed.key, key.as_str()));
+        let by_known_device = claimed.known_user().is_some();
+        let body_hash = keys.index("login body", body);
+        Some(Self { app, caller, key_hash, body_hash, by_known_device })
     }
 
     /// The session of the first login with this key, or else the one that `sign_in` starts under it.
@@ -38,7 +46,7 @@ impl<'a> RepeatedLogin<'a> {
         sign_in: impl AsyncFnOnce(LoginKey<'_>) -> Result<LiveSession, ApiError>,
     ) -> Result<LiveSession, ApiError> {
         if let Some(first) = self.first().await? {
-            self.caller.count_login(self.app).await?;
+            self.caller.count_login(self.app, self.by_known_device).await?;
             if let Some(live) = self.session_of(first).await? {
                 return Ok(live);
             }

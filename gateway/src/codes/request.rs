@@ -59,7 +59,7 @@ pub(crate) async fn request_code<E: CarriesCodeRequest>(
     refuse_if_blocked(app, caller, &wanted.phone)?;
     let phone_key = app.engines.keys.phone_key(&wanted.phone);
     let addresses = app.addresses(caller.ip, app.config.limits.sends_per_ip_hour);
-    let asker = wanted.asker(app, caller);
+    let asker = caller.asker(app, wanted.known_device.as_ref().map(|device| device.user));
     let admit = wanted.admit(app, caller, &phone_key, &addresses, &asker);
     let (first, is_new) = admitted(app, &admit).await?;
     if !first.published {
@@ -121,15 +121,6 @@ impl NewCodeRequest {
             // In silent mode it would tell who has an account (P6).
             proven_passes: config.unknown_phone != UnknownPhone::Silent,
         }
-    }
-
-    /// Who asks: the known device, or the address. A short digest, kept for as long as the request's status.
-    fn asker(&self, app: &App, caller: &Caller) -> String {
-        let asker = match &self.known_device {
-            Some(device) => format!("device {}", device.user),
-            None => caller.ip.limit_key(),
-        };
-        app.engines.keys.index("asker", &asker)[..16].to_owned()
     }
 
     /// The body as parsed: the same number written differently is the same body.

@@ -120,9 +120,10 @@ impl ClientIp {
         }
     }
 
-    /// The wider ranges in which failed attempts at different phones count, and how many times the figure each allows
+    /// The wider ranges in which failed attempts at different phones count, and how many times the figure each allows.
+    /// The wider one waits only for failures from some of the narrower ones: few networks must not shut a carrier's
     /// (contract, ruling 41).
-    pub fn failure_ranges(self) -> [(String, u64); 2] {
+    pub fn failure_ranges(self) -> [(String, u64, u64); 2] {
         let range = |bits| match self.0 {
             IpAddr::V4(ip) => {
                 Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - bits))).to_string()
@@ -130,7 +131,8 @@ impl ClientIp {
             IpAddr::V6(ip) => kept(ip, bits).to_string(),
         };
         let [own, wider] = if self.0.is_ipv4() { [24, 16] } else { [48, 32] };
-        [(own, 1), (wider, 5)].map(|(bits, times)| (format!("{}/{bits}", range(bits)), times))
+        [(own, 1, 1), (wider, 5, 10)]
+            .map(|(bits, times, networks)| (format!("{}/{bits}", range(bits)), times, networks))
     }
 
     /// The address that sessions store and show, cut to /24, or /48 for IPv6. It identifies a place, not a person.
@@ -361,11 +363,14 @@ mod tests {
     #[test]
     fn f12_failures_count_in_two_wide_ranges() {
         let ranges = |text: &str| ClientIp::new(text.parse().unwrap()).failure_ranges();
-        let named = |range: &str, times| (range.to_owned(), times);
-        assert_eq!(ranges("203.0.113.9"), [named("203.0.113.0/24", 1), named("203.0.0.0/16", 5)]);
+        let named = |range: &str, times, networks| (range.to_owned(), times, networks);
+        assert_eq!(
+            ranges("203.0.113.9"),
+            [named("203.0.113.0/24", 1, 1), named("203.0.0.0/16", 5, 10)]
+        );
         assert_eq!(
             ranges("2001:db8:1:2f3:4::"),
-            [named("2001:db8:1::/48", 1), named("2001:db8::/32", 5)]
+            [named("2001:db8:1::/48", 1, 1), named("2001:db8::/32", 5, 10)]
         );
     }
 

@@ -13,9 +13,9 @@ use domain::vocabulary::{Channel, Limit, PumpingGuard, Status};
 use guard::Destination;
 use secrecy::{ExposeSecret as _, SecretString};
 use store::{
-    AddressLimit, Admission, Admit, Admitted, CheckOutcome, Closing, FAILURE_WINDOW_SECS,
-    Idempotency, Issue, Issued, KeptText, LoginAddresses, Matched, NewCode, Refund, RequestNote,
-    SUSPICIOUS_PHONES, Scope, Store, SuspiciousFailures, Verify,
+    AddressLimit, Admission, Admit, Admitted, Answered, CheckOutcome, Closing, FAILURE_WINDOW_SECS,
+    FailureRange, Idempotency, Issue, Issued, KeptText, LoginAddresses, Matched, NewCode, Refund,
+    RequestNote, SUSPICIOUS_PHONES, Scope, Store, SuspiciousFailures, Verify,
 };
 
 use testkit::engines::Engines;
@@ -175,7 +175,7 @@ impl CodesFixture {
 
     /// Closes the code as used by a sign-in for this request.
     async fn sign_in(&self, asked: &Requested) {
-        let closing = Closing::Used(Some(asked.request));
+        let closing = Closing::Used(Some(Answered::named(asked.request)));
         let codes = self.store.codes();
         codes.close(&self.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
     }
@@ -249,17 +249,21 @@ on_both!(
     f02_a_request_counts_in_every_range_of_its_address,
     f02_a_login_counts_in_every_range_of_its_address,
     f12_a_range_in_which_many_phones_failed_waits_and_longer_each_time,
+    f12_few_networks_do_not_shut_the_wider_range_around_them,
     f12_failures_at_many_phones_from_anywhere_are_reported_once_a_window,
     limits_of_prefix_country_and_world_are_named_in_the_refusal,
     logins_of_an_address_slide,
     f14_writes_of_a_session_slide,
     f18_a_test_number_has_the_limit_of_the_address_and_one_of_its_own,
     f04_a_known_device_requests_three_a_day_beyond_what_strangers_used_up,
+    f04_the_known_devices_of_one_phone_request_six_a_day_together,
     f04_a_known_device_waits_for_its_own_cooldown_only,
     f04_a_known_device_joins_a_code_that_strangers_exhausted,
     f04_a_known_device_is_not_sent_a_code_that_it_exhausted,
     f09_a_sign_in_shortens_the_waits_of_its_own_asker_only,
+    f09_a_sign_in_that_names_no_request_forgives_no_stranger,
     f11_a_phone_that_verified_passes_the_budgets_of_country_and_prefix,
+    f11_a_sign_in_by_a_known_device_proves_the_phone_too,
     a_refused_request_counts_nothing,
     a_withdrawn_request_leaves_no_trace,
     p13_the_slot_of_withdrawn_requests_goes_with_the_last_unless_a_code_was_issued,
@@ -291,7 +295,13 @@ async fn p3_a_code_is_right_only_until_it_is_closed(fixture: CodesFixture) {
     fixture
         .store
         .codes()
-        .close(&fixture.phone, Scope::Login, code_id, Closing::Used(Some(asked.request)), PLACE)
+        .close(
+            &fixture.phone,
+            Scope::Login,
+            code_id,
+            Closing::Used(Some(Answered::named(asked.request))),
+            PLACE,
+        )
         .await
         .unwrap();
     assert_eq!(fixture.left_after("123456").await, Some(4), "a used code counts as none");
@@ -549,7 +559,7 @@ async fn f04_a_known_device_has_attempts_of_its_own_at_a_code(fixture: CodesFixt
     assert!(matches!(attempt("123456", "other").await, CheckOutcome::Exhausted { .. }));
     assert_eq!(left(attempt("123456", "third").await), Some(4));
     // A stranger's view of the count does not change when a known device uses the code.
-    let closing = Closing::UsedByDevice(Some(asked.request));
+    let closing = Closing::UsedByDevice(Some(Answered::named(asked.request)));
     codes.close(&fixture.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
     assert!(matches!(fixture.attempt("000000").await, CheckOutcome::Exhausted { .. }));
     fixture.pass(300);
@@ -558,7 +568,7 @@ async fn f04_a_known_device_has_attempts_of_its_own_at_a_code(fixture: CodesFixt
     fixture.issue(&next, "123456").await;
     assert_eq!(left(attempt("000000", "mine").await), Some(4));
     assert_eq!(fixture.left_after("000000").await, Some(4));
-    let closing = Closing::UsedByDevice(Some(next.request));
+    let closing = Closing::UsedByDevice(Some(Answered::named(next.request)));
     codes.close(&fixture.phone, Scope::Login, next.code, closing, PLACE).await.unwrap();
     assert_eq!(fixture.left_after("000000").await, Some(3));
 }
@@ -651,7 +661,13 @@ async fn p5_a_used_code_sends_no_text(fixture: CodesFixture) {
     fixture
         .store
         .codes()
-        .close(&fixture.phone, Scope::Login, first.code, Closing::Used(Some(first.request)), PLACE)
+        .close(
+            &fixture.phone,
+            Scope::Login,
+            first.code,
+            Closing::Used(Some(Answered::named(first.request))),
+            PLACE,
+        )
         .await
         .unwrap();
     assert_eq!(fixture.issue(&late, "999999").await, Issued::Used);
@@ -920,47 +936,77 @@ async fn f02_a_login_counts_in_every_range_of_its_address(fixture: CodesFixture)
 
 async fn f12_a_range_in_which_many_phones_failed_waits_and_longer_each_time(fixture: CodesFixture) {
     let phone = |n: u32| fixture.keys.phone_key(&Phone::trusted(&format!("+98912{n:07}")).unwrap());
-    let ranges = [range("a network", 3), range("a wider one", 5)];
+    let network = [failures("a network", 3, 1)];
     let limits = fixture.store.limits();
-    let fail = async |n: u32| {
-        assert_eq!(limits.note_failure(&ranges, &phone(n)).await.unwrap(), None);
+    let fail = async |phones: std::ops::Range<u32>| {
+        for n in phones {
+            assert_eq!(limits.note_failure(&network, &phone(n)).await.unwrap(), None);
+        }
     };
-    let wait = async |range: &AddressLimit| {
+    let wait = async |range: &FailureRange| {
         let addresses = LoginAddresses { failures: vec![range.clone()], ..Default::default() };
         limits.count_login(&addresses).await.unwrap()
     };
     for _ in 0..5 {
-        for n in 0..3 {
-            fail(n).await;
-        }
+        fail(0..3).await;
     }
-    assert_eq!(wait(&ranges[0]).await, None, "one phone counts once");
-    for (n, longer) in [(3, 60), (4, 120), (0, 240)] {
-        fail(n).await;
-        let told = wait(&ranges[0]).await.expect("a fourth phone");
+    assert_eq!(wait(&network[0]).await, None, "one phone counts once");
+    for longer in [60, 120, 240] {
+        fail(3..4).await;
+        let told = wait(&network[0]).await.expect("a fourth phone");
         assert!((longer - 1..=longer).contains(&told), "{told} of {longer}");
         let attempt = Verify {
-            addresses: &LoginAddresses { failures: ranges.to_vec(), ..Default::default() },
+            addresses: &LoginAddresses { failures: network.to_vec(), ..Default::default() },
             ..fixture.verify("000000")
         };
         let refused = fixture.store.codes().verify(&attempt).await.unwrap();
         assert!(matches!(refused, CheckOutcome::Limited { .. }), "{refused:?}");
-        assert_eq!(wait(&ranges[1]).await, None, "the wider range has room");
         fixture.pass(told);
+        // The next wait takes as many phones again.
+        fail(0..3).await;
+        assert_eq!(wait(&network[0]).await, None);
     }
-    assert_eq!(wait(&ranges[0]).await, None);
-    fail(5).await;
-    assert!(wait(&ranges[1]).await.is_some(), "six phones");
-    assert_eq!(wait(&range("another network", 3)).await, None);
+    assert_eq!(wait(&failures("another network", 3, 1)).await, None);
     // Phones that failed ten minutes ago do not count, and after a day the wait is short again.
     fixture.pass(3600);
-    fail(0).await;
-    assert_eq!(wait(&ranges[0]).await, None);
+    fail(0..1).await;
+    assert_eq!(wait(&network[0]).await, None);
     fixture.pass(86_400);
-    for n in 0..4 {
-        fail(n).await;
+    fail(0..4).await;
+    assert!(wait(&network[0]).await.is_some_and(|wait| wait <= 60));
+}
+
+async fn f12_few_networks_do_not_shut_the_wider_range_around_them(fixture: CodesFixture) {
+    let limits = fixture.store.limits();
+    let wider = failures("a carrier", 5, 4);
+    let fail = async |network: u32, phones: std::ops::Range<u32>| {
+        let ranges = [failures(&format!("network {network}"), 1000, 1), wider.clone()];
+        for n in phones {
+            let phone = Phone::trusted(&format!("+98912{n:07}")).unwrap();
+            let phone = fixture.keys.phone_key(&phone);
+            assert_eq!(limits.note_failure(&ranges, &phone).await.unwrap(), None);
+        }
+    };
+    let wait = async || {
+        let addresses = LoginAddresses { failures: vec![wider.clone()], ..Default::default() };
+        limits.count_login(&addresses).await.unwrap()
+    };
+    for network in 0..3 {
+        fail(network, 20 * network..20 * network + 20).await;
+        assert_eq!(wait().await, None, "sixty phones, but three networks");
     }
-    assert!(wait(&ranges[0]).await.is_some_and(|wait| wait <= 60));
+    fixture.pass(FAILURE_WINDOW_SECS);
+    for network in 3..6 {
+        fail(network, 0..4).await;
+    }
+    assert_eq!(wait().await, None, "only networks of these ten minutes count");
+    fail(6, 0..4).await;
+    assert_eq!(wait().await, None, "four networks, but four phones");
+    fail(6, 4..6).await;
+    let told = wait().await.expect("six phones of four networks");
+    fixture.pass(told);
+    fail(6, 6..20).await;
+    assert_eq!(wait().await, None, "networks count anew after a wait");
 }
 
 async fn f12_failures_at_many_phones_from_anywhere_are_reported_once_a_window(
@@ -970,7 +1016,7 @@ async fn f12_failures_at_many_phones_from_anywhere_are_reported_once_a_window(
     let fail = async |n: u64| {
         let phone = Phone::trusted(&format!("+98912{n:07}")).unwrap();
         let phone = fixture.keys.phone_key(&phone);
-        limits.note_failure(&[range(&n.to_string(), 50)], &phone).await.unwrap()
+        limits.note_failure(&[failures(&n.to_string(), 50, 1)], &phone).await.unwrap()
     };
     for _ in 0..2 {
         for n in 0..SUSPICIOUS_PHONES - 1 {
@@ -989,6 +1035,10 @@ async fn f12_failures_at_many_phones_from_anywhere_are_reported_once_a_window(
 fn logins(ranges: &[(&str, u64)]) -> LoginAddresses {
     let logins = ranges.iter().map(|(key, most)| range(key, *most)).collect();
     LoginAddresses { logins, failures: Vec::new() }
+}
+
+fn failures(key: &str, most: u64, networks: u64) -> FailureRange {
+    FailureRange { key: key.to_owned(), most, networks }
 }
 
 fn range(key: &str, most: u64) -> AddressLimit {
@@ -1138,6 +1188,35 @@ async fn f04_a_known_device_requests_three_a_day_beyond_what_strangers_used_up(
     assert_eq!(refused, Some(Limit::IpHour));
 }
 
+/// An account that is deleted and made anew has another user on the same number, and its devices another budget.
+async fn f04_the_known_devices_of_one_phone_request_six_a_day_together(mut fixture: CodesFixture) {
+    fixture.limits.sends_per_phone_day = 1;
+    let ask = async |device: Option<UserId>| {
+        let admit = Admit { known_device: device, ..fixture.admit() };
+        fixture.refusal(&admit).await.map(|(limit, _)| limit)
+    };
+    let user = || Some(UserId::new(&fixture.clock));
+    for _ in 0..2 {
+        assert_eq!(ask(None).await, None);
+        for _ in 0..6 {
+            assert_eq!(ask(user()).await, None);
+        }
+        assert_eq!(ask(user()).await, Some(Limit::PhoneDay), "six a day");
+        assert_eq!(ask(user()).await, Some(Limit::PhoneDay));
+        fixture.store.codes().forget(&fixture.phone, user().unwrap()).await.unwrap();
+        assert_eq!(ask(user()).await, Some(Limit::PhoneDay), "a deletion gives none back");
+        fixture.pass(86_400);
+    }
+    assert_eq!(ask(None).await, None);
+    let withdrawn = Admit { known_device: user(), ..fixture.admit() };
+    assert_eq!(fixture.refusal(&withdrawn).await, None);
+    fixture.store.codes().withdraw(&withdrawn).await.unwrap();
+    for _ in 0..6 {
+        assert_eq!(ask(user()).await, None, "what is withdrawn costs nothing");
+    }
+    assert_eq!(ask(user()).await, Some(Limit::PhoneDay));
+}
+
 async fn f04_a_known_device_waits_for_its_own_cooldown_only(mut fixture: CodesFixture) {
     fixture.limits.resend_cooldown_secs = 30;
     let owner = UserId::new(&fixture.clock);
@@ -1238,6 +1317,42 @@ async fn f09_a_sign_in_shortens_the_waits_of_its_own_asker_only(mut fixture: Cod
     // A day after the first one the count begins anew.
     fixture.pass(86_400);
     assert_eq!((ask("a stranger").await.0, ask("the owner").await.0), (30, 60));
+}
+
+async fn f09_a_sign_in_that_names_no_request_forgives_no_stranger(mut fixture: CodesFixture) {
+    fixture.limits.resend_cooldown_secs = 30;
+    let ask = async |asker: &str| {
+        let admit = Admit { asker, ..fixture.admit() };
+        let Admission::Admitted(Admitted { code_id: code, now, expires_at, resend_at, .. }) =
+            fixture.store.codes().admit(&admit).await.unwrap()
+        else {
+            panic!("admitted")
+        };
+        let wait = resend_at.secs_from(now);
+        fixture.pass(wait);
+        (wait, Requested { request: admit.request_id, code, expires_at })
+    };
+    assert_eq!(ask("the owner").await.0, 30);
+    let (wait, newest) = ask("a stranger").await;
+    assert_eq!(wait, 60);
+    let askers = ["a device".to_owned(), "the owner".to_owned()];
+    let answered = Answered { request: newest.request, named: false, askers: &askers };
+    let (codes, closing) = (fixture.store.codes(), Closing::UsedByDevice(Some(answered)));
+    codes.close(&fixture.phone, Scope::Login, newest.code, closing, PLACE).await.unwrap();
+    assert_eq!(ask("a stranger").await.0, 120, "as if nobody had signed in");
+    assert_eq!(ask("the owner").await.0, 60, "one stranger asked since");
+    assert_eq!(ask("a device").await.0, 120, "two others asked since");
+}
+
+async fn f11_a_sign_in_by_a_known_device_proves_the_phone_too(mut fixture: CodesFixture) {
+    fixture.limits.sends_per_prefix_day = 1;
+    let asked = fixture.code_request().await;
+    let refused = async || fixture.refusal(&fixture.admit()).await.map(|(limit, _)| limit);
+    assert_eq!(refused().await, Some(Limit::PrefixDay));
+    let closing = Closing::UsedByDevice(Some(Answered::named(asked.request)));
+    let codes = fixture.store.codes();
+    codes.close(&fixture.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
+    assert_eq!(refused().await, None, "it verified");
 }
 
 async fn f11_a_phone_that_verified_passes_the_budgets_of_country_and_prefix(
@@ -1688,7 +1803,7 @@ mod in_redis {
                 .await
                 .unwrap();
             store.statuses().advance(asked.request, Status::Sent, None, expires_at).await.unwrap();
-            let (closing, code) = (Closing::Used(Some(asked.request)), asked.code);
+            let (closing, code) = (Closing::Used(Some(Answered::named(asked.request))), asked.code);
             store.codes().close(&fixture.phone, Scope::Login, code, closing, PLACE).await.unwrap();
             let message_id = domain::ids::MessageId::new(&fixture.clock);
             let text = KeptText { message_id, phone: fixture.phone.clone(), sealed: "text".into() };
@@ -1696,7 +1811,7 @@ mod in_redis {
             store.crash_counts().count("a message").await.unwrap();
             store.limits().count_distinct("a key", "a member", 5).await.unwrap();
             store.replay_guard().first_time("a proof", 130).await.unwrap();
-            let network = [range("its network", 0)];
+            let network = [failures("its network", 0, 1)];
             assert_eq!(store.limits().note_failure(&network, &fixture.phone).await.unwrap(), None);
             store.phone_changes().note(user, "sealed", 1000).await.unwrap();
         };

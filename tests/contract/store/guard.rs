@@ -14,7 +14,7 @@ use guard::{Destination, Finding, Kind, Replay, Report, Rule, State, Tally};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use sql::Pool;
-use store::{AddressLimit, Admission, Admit, Closing, Idempotency, Scope, Store};
+use store::{AddressLimit, Admission, Admit, Answered, Closing, Idempotency, Scope, Store};
 use testkit::engines::Engines;
 
 use super::no_limits;
@@ -179,7 +179,7 @@ impl GuardFixture {
     }
 
     async fn close(&self, requester: &Requester) {
-        let closing = Closing::Used(Some(requester.request));
+        let closing = Closing::Used(Some(Answered::named(requester.request)));
         self.store
             .codes()
             .close(&requester.phone, Scope::Login, requester.code, closing, requester.destination())

@@ -1,7 +1,9 @@
 //! Codes: issued, checked, closed, forgotten.
 
 use super::{Code, Memory, State, UncodedAttempts, observation};
-use crate::types::{CheckOutcome, Closing, Issue, Issued, Matched, Refund, Scope, Verify};
+use crate::types::{
+    Answered, CheckOutcome, Closing, Issue, Issued, Matched, Refund, Scope, Verify,
+};
 use crate::{Guard, secs_up};
 use domain::ids::{CodeId, UserId};
 use domain::keys::PhoneKey;
@@ -137,26 +139,20 @@ impl Memory {
         phone: &PhoneKey,
         scope: Scope,
         id: CodeId,
-        closing: Closing,
+        closing: Closing<'_>,
         destination: Destination<'_>,
         guard: &Guard,
     ) {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        if matches!(closing, Closing::Used(_)) {
+        if closing.proves_phone() {
             state.prove(phone, now);
         }
-        // Only the asker of this request is forgiven what it asked before.
-        let verified = closing.verified().and_then(|request| state.requests.get(&request));
-        let asker = verified.map(|request| request.asker.clone()).filter(|asker| !asker.is_empty());
-        let cool = state.cools.get(phone).map(|cool| (cool.unanswered, cool.since));
-        if let Some((asker, counted)) = asker.zip(cool) {
-            state.forgiven.insert((phone.clone(), asker), counted);
-        }
-        if let Some(request) = closing.verified()
-            && state.advance_status(request, Status::Verified, None, now)
-        {
-            self.watchers.wake(request);
+        if let Some(answered) = closing.verified() {
+            state.forgive(phone, answered);
+            if state.advance_status(answered.request, Status::Verified, None, now) {
+                self.watchers.wake(answered.request);
+            }
         }
         let Some(code) = state.codes.get_mut(&(phone.clone(), scope)).filter(|code| code.id == id)
         else {
@@ -205,6 +201,17 @@ impl Memory {
 }
 
 impl State {
+    /// Forgives whoever signed in what it asked before. A request that was not named may be a stranger's.
+    fn forgive(&mut self, phone: &PhoneKey, answered: Answered<'_>) {
+        let Some(request) = self.requests.get(&answered.request) else { return };
+        let Some(cool) = self.cools.get(phone) else { return };
+        let of_named = answered.named.then_some(&request.asker);
+        for asker in answered.askers.iter().chain(of_named).filter(|asker| !asker.is_empty()) {
+            let counted = (cool.unanswered, cool.since);
+            self.forgiven.insert((phone.clone(), asker.clone()), counted);
+        }
+    }
+
     /// The attempts left at a check that names a request of another phone or scope, or of none.
     fn foreign(&self, slot: &(PhoneKey, Scope), check: &Verify<'_>, now: i64) -> Option<u32> {
         let named = check.request_id?;

@@ -2,7 +2,7 @@
 
 use super::{AllFailures, MINUTE, Memory, State};
 use crate::counts::STARTS_KEPT_MS;
-use crate::types::{AddressLimit, LoginAddresses, SuspiciousFailures};
+use crate::types::{AddressLimit, FailureRange, LoginAddresses, SuspiciousFailures};
 use crate::{
     DISTINCT_KEPT_SECS, FAILURE_FORGET_MS, FAILURE_WAIT_CAP_MS, FAILURE_WAIT_MS, FAILURE_WINDOW_MS,
     SUSPICIOUS_PHONES, secs_up,
@@ -31,7 +31,7 @@ impl Memory {
 
     pub fn note_failure(
         &self,
-        ranges: &[AddressLimit],
+        ranges: &[FailureRange],
         phone: &PhoneKey,
     ) -> Option<SuspiciousFailures> {
         let now = self.clock.now_ms();
@@ -40,7 +40,14 @@ impl Memory {
             let failed = state.failures.entry(range.key.clone()).or_default();
             failed.phones.retain(|_, at| *at > now - FAILURE_WINDOW_MS);
             failed.phones.insert(phone.clone(), now);
-            if failed.phones.len() as u64 > range.most && failed.until <= now {
+            failed.networks.retain(|_, at| *at > now - FAILURE_WINDOW_MS);
+            failed.networks.insert(ranges[0].key.clone(), now);
+            let is_full = failed.phones.len() as u64 > range.most
+                && failed.networks.len() as u64 >= range.networks;
+            if is_full && failed.until <= now {
+                // The next wait takes as many phones again.
+                failed.phones.clear();
+                failed.networks.clear();
                 if failed.until + FAILURE_FORGET_MS <= now {
                     failed.level = 0;
                 }

@@ -162,10 +162,12 @@ struct Cooldown {
     at: i64,
 }
 
-/// Failed attempts in a range of addresses: the phones, when each failed last, and the wait.
+/// Failed attempts in a range of addresses: the phones and the narrowest ranges, with the time of the last one of each, and
+/// the wait.
 #[derive(Default)]
 struct Failures {
     phones: HashMap<PhoneKey, i64>,
+    networks: HashMap<String, i64>,
     until: i64,
     level: u32,
 }

@@ -3,7 +3,7 @@
 
 use super::{DAY, State, Window};
 use crate::types::Admit;
-use crate::{PASSES_A_DAY, PROVEN_EPOCH_MS};
+use crate::{DEVICE_PASSES_A_PHONE_DAY, PASSES_A_DAY, PROVEN_EPOCH_MS};
 use domain::keys::PhoneKey;
 use domain::vocabulary::Limit;
 
@@ -38,16 +38,18 @@ impl Passes {
 
 impl State {
     pub(super) fn passes(&self, code_request: &Admit<'_>, now: i64) -> Passes {
-        let left = |key: &str| {
-            let window = self.windows.get(&(Limit::PhoneDay, key.to_owned()));
-            window.is_none_or(|window| window.start + DAY <= now || window.sends < PASSES_A_DAY)
+        let left = |key: String, most: u64| {
+            let window = self.windows.get(&(Limit::PhoneDay, key));
+            window.is_none_or(|window| window.start + DAY <= now || window.sends < most)
         };
-        let is_proven = self.proven.get(code_request.phone).is_some_and(|at| is_recent(*at, now));
+        let phone = code_request.phone;
+        let is_proven = self.proven.get(phone).is_some_and(|at| is_recent(*at, now));
         Passes {
-            has_device: device_budget(code_request).is_some_and(|key| left(&key)),
+            has_device: device_budget(code_request).is_some_and(|key| left(key, PASSES_A_DAY))
+                && left(devices_budget(phone), DEVICE_PASSES_A_PHONE_DAY),
             has_phone: code_request.proven_passes
                 && is_proven
-                && left(&phone_budget(code_request.phone)),
+                && left(phone_budget(phone), PASSES_A_DAY),
             used: Passed::default(),
         }
     }
@@ -97,11 +99,18 @@ pub(super) fn is_recent(epoch: i64, now: i64) -> bool {
 
 fn budgets(code_request: &Admit<'_>, passed: Passed) -> impl Iterator<Item = String> {
     let device = device_budget(code_request).filter(|_| passed.device);
-    device.into_iter().chain(passed.phone.then(|| phone_budget(code_request.phone)))
+    let phone = code_request.phone;
+    let devices = passed.device.then(|| devices_budget(phone));
+    device.into_iter().chain(devices).chain(passed.phone.then(|| phone_budget(phone)))
 }
 
 fn device_budget(code_request: &Admit<'_>) -> Option<String> {
     code_request.known_device.map(|user| format!("device {} {user}", code_request.phone))
+}
+
+/// What all known devices of a phone share: their accounts come and go.
+fn devices_budget(phone: &PhoneKey) -> String {
+    format!("devices {phone}")
 }
 
 fn phone_budget(phone: &PhoneKey) -> String {

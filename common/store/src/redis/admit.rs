@@ -9,7 +9,9 @@ use super::Redis;
 use super::answer::{Answer, odd};
 use super::keys::{Proven, REQUEST, admission_keys, idempotency_key};
 use crate::types::{Admission, Admit, Admitted, RequestNote, as_text};
-use crate::{COOLDOWN_CAP_MS, Guard, IDEMPOTENCY_MS, PASSES_A_DAY, STATUS_KEPT_MS};
+use crate::{
+    COOLDOWN_CAP_MS, DEVICE_PASSES_A_PHONE_DAY, Guard, IDEMPOTENCY_MS, PASSES_A_DAY, STATUS_KEPT_MS,
+};
 use domain::engine_error::EngineError;
 use domain::limits::DEVICES_AT_A_CODE;
 use guard::Rule;
@@ -29,6 +31,8 @@ struct AdmitCall<'a> {
     known_device: bool,
     devices: u32,
     passes: u64,
+    /// The same for all known devices of the phone together.
+    phone_passes: u64,
     proven: Proven,
     cooldown_cap_ms: i64,
     status_kept_ms: i64,
@@ -59,6 +63,7 @@ impl Redis {
             known_device: code_request.known_device.is_some(),
             devices: DEVICES_AT_A_CODE,
             passes: PASSES_A_DAY,
+            phone_passes: DEVICE_PASSES_A_PHONE_DAY,
             proven: Proven::of(code_request.phone),
             cooldown_cap_ms: COOLDOWN_CAP_MS,
             status_kept_ms: STATUS_KEPT_MS,

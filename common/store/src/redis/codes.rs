@@ -52,6 +52,9 @@ struct CloseCall<'a> {
     code_id: CodeId,
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<RequestId>,
+    /// Whom the sign-in forgives, as in [`Answered`](crate::types::Answered).
+    named: bool,
+    askers: &'a [String],
     /// How many of the code's attempts were no failure.
     successes: u32,
     rule: &'a Rule,
@@ -161,7 +164,7 @@ impl Redis {
         phone: &PhoneKey,
         scope: Scope,
         code: CodeId,
-        closing: Closing,
+        closing: Closing<'_>,
         destination: Destination<'_>,
         guard: &Guard,
     ) -> Result<(), EngineError> {
@@ -170,12 +173,15 @@ impl Redis {
             .key(uncoded_key(phone, scope))
             .key(net_key("p", destination.operator_prefix))
             .key(net_key("c", destination.country));
+        let answered = closing.verified();
         let document = CloseCall {
             code_id: code,
-            verified: closing.verified(),
+            verified: answered.map(|answered| answered.request),
+            named: answered.is_some_and(|answered| answered.named),
+            askers: answered.map_or(&[], |answered| answered.askers),
             successes: closing.successes(),
             rule: &guard.rule,
-            proven: matches!(closing, Closing::Used(_)).then(|| Proven::of(phone)),
+            proven: closing.proves_phone().then(|| Proven::of(phone)),
             request_keys: REQUEST,
             forgiven_keys: forgiven_keys(phone),
         };

@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::keys::{add_login_keys, failures_key, writes_key};
 use super::{Redis, unique};
 use crate::counts::STARTS_KEPT_MS;
-use crate::types::{AddressLimit, LoginAddresses, SuspiciousFailures};
+use crate::types::{FailureRange, LoginAddresses, SuspiciousFailures};
 use crate::{
     DISTINCT_KEPT_SECS, FAILURE_FORGET_MS, FAILURE_WAIT_CAP_MS, FAILURE_WAIT_MS, FAILURE_WINDOW_MS,
     SUSPICIOUS_PHONES, secs_up,
@@ -36,7 +36,9 @@ struct CountLoginCall<'a> {
 /// What `note_failure.lua` reads.
 #[derive(Serialize)]
 struct FailureCall<'a> {
-    ranges: &'a [AddressLimit],
+    ranges: &'a [FailureRange],
+    /// The narrowest of the ranges.
+    network: &'a str,
     /// Half of the phone's key tells phones apart.
     phone: &'a str,
     window_ms: i64,
@@ -75,16 +77,18 @@ impl Redis {
 
     pub async fn note_failure(
         &self,
-        ranges: &[AddressLimit],
+        ranges: &[FailureRange],
         phone: &PhoneKey,
     ) -> Result<Option<SuspiciousFailures>, EngineError> {
         let mut call = NOTE_FAILURE.key("lk:failures");
         call.key("lk:failures:phones");
         for range in ranges {
-            call.key(failures_key(&range.key)).key(format!("{}:phones", failures_key(&range.key)));
+            let wait = failures_key(&range.key);
+            call.key(&wait).key(format!("{wait}:phones")).key(format!("{wait}:networks"));
         }
         let document = FailureCall {
             ranges,
+            network: ranges.first().map_or("", |range| &range.key),
             phone: &phone.as_str()[..16],
             window_ms: FAILURE_WINDOW_MS,
             wait_ms: FAILURE_WAIT_MS,

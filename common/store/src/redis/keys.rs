@@ -32,7 +32,8 @@ pub(super) fn admission_keys<'s>(
         .key(net_key("c", code_request.country))
         .key(device_key(code_request))
         .key(format!("lk:{{{}}}:proven", code_request.phone))
-        .key(format!("{}{}", forgiven_keys(code_request.phone), code_request.asker));
+        .key(format!("{}{}", forgiven_keys(code_request.phone), code_request.asker))
+        .key(format!("lk:{{{}}}:devices", code_request.phone));
     for address in code_request.addresses {
         call.key(format!("lk:ip:{}:sends", address.key));
     }

@@ -195,7 +195,7 @@ async fn sign_in_as(
     password: Password,
     jkt: Option<&str>,
 ) -> Result<TokenPair, ApiError> {
-    caller.count_login(app).await?;
+    caller.count_login(app, claimed.known_user().is_some()).await?;
     let claimant = claimed.claimant();
     let now = app.engines.clock.now();
     refuse_if_closed(app, claimant, now).await?;

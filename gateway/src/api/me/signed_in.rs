@@ -89,7 +89,8 @@ impl SignedIn {
     pub async fn count_password_write(&self, app: &App, caller: &Caller) -> Result<(), ApiError> {
         let session = self.session.id.uuid();
         count_write(app, session, "password", PASSWORD_WRITES_PER_SESSION_MINUTE).await?;
-        caller.count_login(app).await
+        // The session counts as a known device.
+        caller.count_login(app, true).await
     }
 
     /// Counts a change of the profile. All sessions of the account without a fresh sign-in share one count, because a
