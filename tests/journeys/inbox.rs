@@ -12,6 +12,7 @@ use testkit::{both_sides, in_time};
 
 both_sides!(
     f17_a_page_of_the_web_cannot_read_the_inbox_on_loopback,
+    f17_a_proxy_on_this_machine_does_not_open_the_inbox,
     f17_on_other_addresses_the_inbox_needs_its_token,
 );
 
@@ -31,6 +32,22 @@ async fn f17_a_page_of_the_web_cannot_read_the_inbox_on_loopback(side: Side) {
         let texts = inbox(&api, &phone, "", &[("host", host)]).await.expect(200).body;
         assert_eq!(texts.as_array().map(Vec::len), Some(1));
     }
+}
+
+async fn f17_a_proxy_on_this_machine_does_not_open_the_inbox(side: Side) {
+    let proxy = [("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32")];
+    let system = System::start(side, &proxy).await;
+    let (api, phone) = (system.api(), new_phone());
+    api.sign_in(&phone).await;
+    for name in ["via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"] {
+        let through = [("host", "127.0.0.1:8080"), (name, "198.51.100.7")];
+        inbox(&api, &phone, "", &through).await.problem(403, "host_not_allowed");
+    }
+    inbox(&api, &phone, "", &[]).await.expect(200);
+
+    let public = [("LATCHKEY_PUBLIC_URL", "http://auth.example.test")];
+    let system = System::start(Side::Embedded, &public).await;
+    inbox(&system.api(), &phone, "", &[]).await.problem(401, "token_not_valid");
 }
 
 async fn f17_on_other_addresses_the_inbox_needs_its_token(side: Side) {
