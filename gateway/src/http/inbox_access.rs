@@ -131,7 +131,7 @@ mod tests {
             let refused = access.check(&asked("/", &[host.clone(), named]), None);
             assert!(matches!(refused, Err(ApiError::HostNotAllowed)), "{name}");
         }
-        let mut old = asked("/", &[host.clone()]);
+        let mut old = asked("/", std::slice::from_ref(&host));
         old.version = Version::HTTP_10;
         assert!(access.check(&old, None).is_err(), "HTTP/1.0");
         for (target, is_ours) in [
@@ -139,7 +139,7 @@ mod tests {
             ("http://localhost/inbox/messages", true),
             ("http://evil.example/inbox/messages", false),
         ] {
-            let answer = access.check(&asked(target, &[host.clone()]), None);
+            let answer = access.check(&asked(target, std::slice::from_ref(&host)), None);
             assert_eq!(answer.is_ok(), is_ours, "{target}");
         }
     }
