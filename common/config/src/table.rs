@@ -149,7 +149,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
         setting("LATCHKEY_CONNECTIONS_PER_IP", Value("100"), LIMIT,
             "Open connections from one IPv4 address or IPv6 /64, and 3 to 10 times as many from the networks around it; those of trusted proxies are not counted."),
         setting("LATCHKEY_INBOX_TOKEN", Derived("generated and printed at start where the inbox needs one"), Shape("16 or more visible ASCII characters without spaces"),
-            "What opens the development inbox on an address other than loopback, and where LATCHKEY_PUBLIC_URL names another host, as `Authorization: Bearer` or `?token=`; if set, it is required on loopback as well.").secret(),
+            "What opens the development inbox on an address other than loopback, as `Authorization: Bearer` or `?token=`; if set, it is required on loopback as well.").secret(),
         setting("LATCHKEY_CORS_ORIGINS", Nothing, Shape("comma-separated origins, such as `https://app.example.com`; no `*`, no `null`, no path; no `http://` in production"),
             "The web origins whose scripts may call the API; if unset, none may."),
     ]),

@@ -625,7 +625,7 @@ async fn f04_all_known_devices_of_a_phone_have_thirty_failures_a_day(fixture: Ac
     fixture.advance(DAY + 60);
     assert_eq!(judged(AttemptKind::Code).await, 30);
     // Nothing keeps the id of a deleted account.
-    fixture.db.accounts.delete(user.id, "gone", &[], None, "cli", fixture.now()).await.unwrap();
+    fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap();
     let left = format!("SELECT count(*) FROM device_guesses WHERE device = '{}'", user.id);
     assert_eq!(fixture.raw().await.number(&left).await, 0);
 }
