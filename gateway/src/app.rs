@@ -219,8 +219,7 @@ fn has_inbox(config: &Config) -> bool {
 
 /// Prints a token that was made here: whoever starts the gateway must learn it, and the log must not.
 fn inbox_access(config: &Config, address: SocketAddr) -> InboxAccess {
-    let (access, is_made) =
-        InboxAccess::new(config.inbox_token.as_ref(), address.ip());
+    let (access, is_made) = InboxAccess::new(config.inbox_token.as_ref(), address.ip());
     if let (InboxAccess::Token(token), true, true) = (&access, is_made, has_inbox(config)) {
         println!(
             "The inbox is open to other machines, with this token (LATCHKEY_INBOX_TOKEN sets another): \
