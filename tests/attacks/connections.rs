@@ -1,6 +1,7 @@
 //! What clients may hold: connections, unfinished heads, descriptors, event streams.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -106,22 +107,24 @@ async fn f06_three_thousand_unfinished_heads_cost_little_and_keep_nobody_waiting
         if begun.elapsed() > HEAD_WITHIN {
             break;
         }
-        let mut stream = match used.next() {
-            Some(stream) if n % 4 == 0 => stream,
-            _ => connect(&from(n), &api).await,
+        let reused = if n % 4 == 0 { used.next() } else { None };
+        let mut stream = match reused {
+            Some(stream) => stream,
+            None => connect(&from(n), &api).await,
         };
         // Those that idled for too long are closed.
         if stream.write_all(head.as_bytes()).await.is_ok() {
             held.push(stream);
         }
     }
+    let is_open = |stream: &&TcpStream| matches!(stream.try_read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+    let count = held.iter().filter(is_open).count();
     for _ in 0..5 {
         let phone = new_phone();
         api.in_time_beside(&unattacked, "meanwhile", api.otp(&phone)).await.expect(202);
     }
     let peak = peak_memory(&attacked.processes[0]);
     assert!(peak < 256 << 20, "{} MiB", peak >> 20);
-    let count = held.len();
     assert!(count >= 500, "only {count} unfinished heads at once: allow more open files, or time");
     let each = peak.saturating_sub(before) / count;
     println!("{each} bytes for each of {count} unfinished heads");

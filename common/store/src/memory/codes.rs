@@ -221,10 +221,7 @@ impl State {
         }
         let uncoded = self.uncoded.get(slot).filter(|uncoded| uncoded.until > now);
         let counted = match code.filter(|code| code.is_live(now)) {
-            Some(code) => match check.device {
-                Some(device) => code.device_tries.get(device).copied().unwrap_or_default(),
-                None => code.tries,
-            },
+            Some(code) => code.own_tries(check.device).unwrap_or(code.tries),
             None => uncoded.map_or(0, |uncoded| uncoded.attempts),
         };
         Some(check.attempts.saturating_sub(counted))

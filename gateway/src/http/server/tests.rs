@@ -351,25 +351,34 @@ async fn f06_half_an_empty_line_holds_no_connection() {
         let mut held = server.open().await;
         in_pieces(&mut held, pieces).await;
         assert_eq!(rest(&mut held).await, "", "{pieces:?}");
-        // The one slot is free again, and an honest empty line that was cut does no harm.
         let mut next = server.open().await;
-        in_pieces(&mut next, &[b"\r", b"\n", GET_ME]).await;
+        next.write_all(GET_ME).await.unwrap();
         timeout(Duration::from_secs(5), until_contains(&mut next, "\r\n\r\nme"))
             .await
-            .expect("an answer");
+            .expect("the one slot is free again");
         drop(next);
     }
 }
 
 #[tokio::test]
+async fn f06_an_honest_empty_line_that_was_cut_does_no_harm() {
+    let patient = Limits { headers_within: Duration::from_secs(30), ..limits() };
+    let server = Server::start(patient).await;
+    let mut stream = server.open().await;
+    in_pieces(&mut stream, &[b"\r", b"\n", GET_ME]).await;
+    timeout(Duration::from_secs(20), until_contains(&mut stream, "\r\n\r\nme"))
+        .await
+        .expect("an answer");
+}
+
+#[tokio::test]
 async fn f06_the_first_head_has_its_time_once_not_twice() {
-    let server = Server::start(Limits { headers_within: Duration::from_secs(2), ..limits() }).await;
-    let started = Instant::now();
+    let server = Server::start(Limits { headers_within: Duration::from_secs(6), ..limits() }).await;
     let mut late = server.open().await;
-    sleep(Duration::from_millis(1500)).await;
+    sleep(Duration::from_secs(5)).await;
     late.write_all(b"GET").await.unwrap();
+    // It closes a second later. With the time twice it would close after six, and this waits for five.
     assert_eq!(rest(&mut late).await, "");
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
