@@ -288,6 +288,8 @@ mod on_the_engines {
         let mut private = Rabbit::start(Keeps::Everything).await;
         let url = private.vhost().await;
         declare(&url, "mark").await;
+        // What it declared a moment ago is not on disk yet, and a kill would take it along.
+        private.eval("mnesia:sync_log().").await;
         private.restart().await;
         // The listener may open before the last vhost is up.
         let length =
