@@ -18,11 +18,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What applies to a test number beside the limit of the address: it sends no text, but a known number must not fill
-    /// the store (contract, ruling 48).
-    pub const OF_A_TEST_NUMBER: Self = Self {
+    /// Every limit is off.
+    pub const NONE: Self = Self {
         resend_cooldown_secs: 0,
-        sends_per_phone_hour: 100,
+        sends_per_phone_hour: 0,
         sends_per_phone_day: 0,
         sends_per_ip_hour: 0,
         sends_per_country_hour: 0,
@@ -32,6 +31,10 @@ impl Limits {
         sends_global_day: 0,
         logins_per_ip_minute: 0,
     };
+
+    /// What applies to a test number beside the limit of the address: it sends no text, but a known number must not fill
+    /// the store (contract, ruling 48).
+    pub const OF_A_TEST_NUMBER: Self = Self { sends_per_phone_hour: 100, ..Self::NONE };
 }
 
 /// The most known devices of a phone whose attempts at one code are counted apart from everybody else's (contract,

@@ -20,8 +20,6 @@ use store::{
 
 use testkit::engines::Engines;
 
-use super::no_limits;
-
 pub(crate) const TTL_MS: i64 = 300_000;
 pub(crate) const ATTEMPTS: u32 = 5;
 pub(crate) const PLACE: Destination<'static> =
@@ -82,7 +80,7 @@ impl CodesFixture {
             clock,
             keys,
             phone,
-            limits: no_limits(),
+            limits: Limits::NONE,
             addresses: Vec::new(),
             logins: LoginAddresses::default(),
             url,
@@ -1133,7 +1131,7 @@ async fn f18_a_test_number_has_the_limit_of_the_address_and_one_of_its_own(
     fixture.pass(3600);
     fixture.code_request().await;
     // It counts in nothing that other numbers share, and neither does its withdrawal.
-    let others = Limits { sends_per_country_hour: 1, sends_global_day: 1, ..no_limits() };
+    let others = Limits { sends_per_country_hour: 1, sends_global_day: 1, ..Limits::NONE };
     let phone = fixture.keys.phone_key(&Phone::trusted("+989351234567").unwrap());
     let other = Admit { phone: &phone, limits: &others, addresses: &[], ..fixture.admit() };
     assert_eq!(fixture.refusal(&other).await, None);
@@ -1294,19 +1292,22 @@ async fn f04_a_known_device_is_not_sent_a_code_that_it_exhausted(fixture: CodesF
     assert!(is_sent("mine").await, "the next code");
 }
 
+/// A request by this asker, once the wait that it leads to is over: that wait in seconds, and the request.
+async fn ask_and_wait(fixture: &CodesFixture, asker: &str) -> (u64, Requested) {
+    let admit = Admit { asker, ..fixture.admit() };
+    let Admission::Admitted(Admitted { code_id: code, now, expires_at, resend_at, .. }) =
+        fixture.store.codes().admit(&admit).await.unwrap()
+    else {
+        panic!("admitted")
+    };
+    let wait = resend_at.secs_from(now);
+    fixture.pass(wait);
+    (wait, Requested { request: admit.request_id, code, expires_at })
+}
+
 async fn f09_a_sign_in_shortens_the_waits_of_its_own_asker_only(mut fixture: CodesFixture) {
     fixture.limits.resend_cooldown_secs = 30;
-    let ask = async |asker: &str| {
-        let admit = Admit { asker, ..fixture.admit() };
-        let Admission::Admitted(Admitted { code_id: code, now, expires_at, resend_at, .. }) =
-            fixture.store.codes().admit(&admit).await.unwrap()
-        else {
-            panic!("admitted")
-        };
-        let wait = resend_at.secs_from(now);
-        fixture.pass(wait);
-        (wait, Requested { request: admit.request_id, code, expires_at })
-    };
+    let ask = async |asker: &str| ask_and_wait(&fixture, asker).await;
     assert_eq!((ask("a stranger").await.0, ask("a stranger").await.0), (30, 60));
     let (wait, owners) = ask("the owner").await;
     assert_eq!(wait, 120);
@@ -1321,17 +1322,7 @@ async fn f09_a_sign_in_shortens_the_waits_of_its_own_asker_only(mut fixture: Cod
 
 async fn f09_a_sign_in_that_names_no_request_forgives_no_stranger(mut fixture: CodesFixture) {
     fixture.limits.resend_cooldown_secs = 30;
-    let ask = async |asker: &str| {
-        let admit = Admit { asker, ..fixture.admit() };
-        let Admission::Admitted(Admitted { code_id: code, now, expires_at, resend_at, .. }) =
-            fixture.store.codes().admit(&admit).await.unwrap()
-        else {
-            panic!("admitted")
-        };
-        let wait = resend_at.secs_from(now);
-        fixture.pass(wait);
-        (wait, Requested { request: admit.request_id, code, expires_at })
-    };
+    let ask = async |asker: &str| ask_and_wait(&fixture, asker).await;
     assert_eq!(ask("the owner").await.0, 30);
     let (wait, newest) = ask("a stranger").await;
     assert_eq!(wait, 60);
@@ -1383,7 +1374,7 @@ async fn f11_a_phone_that_verified_passes_the_budgets_of_country_and_prefix(
     let device = Admit { known_device: owner, ..fixture.admit() };
     assert_eq!(ask(device).await, Some(Limit::PrefixDay));
     // The net of all phones holds for everybody.
-    let world = Limits { sends_global_day: 1, ..no_limits() };
+    let world = Limits { sends_global_day: 1, ..Limits::NONE };
     fixture.pass(86_400);
     assert_eq!(ask(Admit { limits: &world, ..fixture.admit() }).await, None);
     let device = Admit { limits: &world, known_device: owner, ..fixture.admit() };
@@ -1435,7 +1426,7 @@ async fn a_withdrawn_request_leaves_no_trace(mut fixture: CodesFixture) {
         sends_per_country_hour: 1,
         sends_per_prefix_day: 1,
         sends_global_day: 1,
-        ..no_limits()
+        ..Limits::NONE
     };
     fixture.addresses = vec![range("an address", 1)];
     let admit = Admit {
@@ -1772,7 +1763,7 @@ mod in_redis {
             sends_per_prefix_hour: 10,
             sends_per_country_day: 10,
             sends_global_day: 10,
-            ..no_limits()
+            ..Limits::NONE
         };
         fixture.addresses = vec![range("an address", 9), range("its network", 45)];
         fixture.logins = logins(&[("an address", 9), ("its network", 45)]);

@@ -17,8 +17,6 @@ use sql::Pool;
 use store::{AddressLimit, Admission, Admit, Answered, Closing, Idempotency, Scope, Store};
 use testkit::engines::Engines;
 
-use super::no_limits;
-
 const MINUTE: u64 = 60;
 
 /// Runs each test on both stores.
@@ -110,7 +108,7 @@ impl GuardFixture {
             store,
             clock,
             keys,
-            limits: no_limits(),
+            limits: Limits::NONE,
             addresses: Vec::new(),
             mode: PumpingGuard::Enforce,
             next: 0.into(),
