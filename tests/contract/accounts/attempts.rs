@@ -448,21 +448,26 @@ async fn f13_the_end_of_a_lock_is_told_for_passwords_too(fixture: AccountsFixtur
     assert_eq!(events[0].1["user_id"], user.id.to_string());
 }
 
+/// How many texts the outbox got since it was last read.
+async fn texts_since(fixture: &AccountsFixture) -> usize {
+    let kinds = fixture.kinds().await;
+    kinds.iter().filter(|kind| kind.starts_with("sms.requested.")).count()
+}
+
+/// Tells the owner of a lock of `phone`, by a text to the number of `to`.
+async fn tell_of_lock(fixture: &AccountsFixture, user: UserId, phone: &Phone, to: &Phone) {
+    let keys = domain::keys::Keys::from_secret(b"a secret of at least 32 bytes, for tests", None);
+    let (to, text) = (domain::phone::Phone::from(to.number.clone()), "Locked.".to_owned());
+    let notice = accounts::notice::prepare(&keys, &fixture.clock, &to, text, false).unwrap();
+    let now = fixture.now();
+    fixture.db.accounts.tell_of_lock(user, &phone.key, &notice, now).await.unwrap();
+}
+
 async fn f12_an_owner_is_told_of_a_lock_once_a_week(fixture: AccountsFixture) {
     let phone = Phone::new();
     let (user, _) = fixture.signed_in(&phone).await;
-    let keys = domain::keys::Keys::from_secret(b"a secret of at least 32 bytes, for tests", None);
-    let tell = async || {
-        let to = domain::phone::Phone::from(phone.number.clone());
-        let text = "Locked.".to_owned();
-        let notice = accounts::notice::prepare(&keys, &fixture.clock, &to, text, false).unwrap();
-        let now = fixture.now();
-        fixture.db.accounts.tell_of_lock(user.id, &phone.key, &notice, now).await.unwrap();
-    };
-    let texts = async || {
-        let kinds = fixture.kinds().await;
-        kinds.iter().filter(|kind| kind.starts_with("sms.requested.")).count()
-    };
+    let tell = async || tell_of_lock(&fixture, user.id, &phone, &phone).await;
+    let texts = async || texts_since(&fixture).await;
     fixture.events().await;
     for _ in 0..3 {
         tell().await;
@@ -678,18 +683,8 @@ async fn f04_a_known_device_does_not_put_off_the_end_of_a_lock(fixture: Accounts
 async fn f12_a_lock_that_no_text_told_of_is_told_later(fixture: AccountsFixture) {
     let phones = [(); 4].map(|()| Phone::new());
     let (user, _) = fixture.signed_in(&phones[0]).await;
-    let keys = domain::keys::Keys::from_secret(b"a secret of at least 32 bytes, for tests", None);
-    let to = domain::phone::Phone::from(phones[0].number.clone());
-    let tell = async |phone: &Phone| {
-        let text = "Locked.".to_owned();
-        let notice = accounts::notice::prepare(&keys, &fixture.clock, &to, text, false).unwrap();
-        let now = fixture.now();
-        fixture.db.accounts.tell_of_lock(user.id, &phone.key, &notice, now).await.unwrap();
-    };
-    let texts = async || {
-        let kinds = fixture.kinds().await;
-        kinds.iter().filter(|kind| kind.starts_with("sms.requested.")).count()
-    };
+    let tell = async |phone: &Phone| tell_of_lock(&fixture, user.id, phone, &phones[0]).await;
+    let texts = async || texts_since(&fixture).await;
     // The three texts of the day are used up.
     for phone in &phones {
         tell(phone).await;
