@@ -19,12 +19,14 @@ if verified and redis.call('EXISTS', verified) == 1 then
     end
   end
 end
-local code = redis.call('HMGET', KEYS[1], 'id', 'used', 'tries', 'exp', 'guard')
+local code = redis.call('HMGET', KEYS[1], 'id', 'used', 'tries', 'exp', 'guard', 'd:' .. (call.device or ''))
 if code[1] ~= call.code_id or code[2] == '1' then return {} end
 redis.call('HSET', KEYS[1], 'used', 1)
 -- A stranger's count of attempts continues, so it does not reveal that the code was used.
 if tonumber(redis.call('HGET', KEYS[3], 'until') or '0') <= tonumber(code[4]) and tonumber(code[4]) > now then
-  redis.call('HSET', KEYS[3], 'guesses', math.max(tonumber(code[3] or '0') - call.successes, 0), 'until', code[4])
+  -- A success was counted where `verify` counted it: a device that was not counted apart has no field.
+  local successes = code[6] and 0 or call.successes
+  redis.call('HSET', KEYS[3], 'guesses', math.max(tonumber(code[3] or '0') - successes, 0), 'until', code[4])
   redis.call('PEXPIRE', KEYS[3], math.ceil(code[4] - now))
 end
 redis.call('HDEL', KEYS[1], 'digest', 'sealed', 'guard')

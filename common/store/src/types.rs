@@ -340,8 +340,9 @@ impl Answered<'_> {
 pub enum Closing<'a> {
     /// A correct check used it, and answered this request.
     Used(Option<Answered<'a>>),
-    /// The same by a known device, whose attempts are counted apart.
-    UsedByDevice(Option<Answered<'a>>),
+    /// The same by this known device, named as in [`Verify::device`]. Whether its attempts are counted apart from
+    /// everybody else's, the code's own counts tell.
+    UsedByDevice(&'a str, Option<Answered<'a>>),
     /// A correct check was refused because the code had been used before: it counts as failed.
     Refused,
 }
@@ -349,21 +350,29 @@ pub enum Closing<'a> {
 impl<'a> Closing<'a> {
     pub(super) const fn verified(self) -> Option<Answered<'a>> {
         match self {
-            Self::Used(verified) | Self::UsedByDevice(verified) => verified,
+            Self::Used(verified) | Self::UsedByDevice(_, verified) => verified,
             Self::Refused => None,
         }
     }
 
     /// Whether the code's owner proved that the phone is theirs.
     pub(super) const fn proves_phone(self) -> bool {
-        matches!(self, Self::Used(_) | Self::UsedByDevice(_))
+        !matches!(self, Self::Refused)
     }
 
-    /// How many of the attempts that everybody shares were no failure.
+    /// How many of the code's attempts were no failure.
     pub(super) const fn successes(self) -> u32 {
         match self {
-            Self::Used(_) => 1,
-            Self::UsedByDevice(_) | Self::Refused => 0,
+            Self::Used(_) | Self::UsedByDevice(..) => 1,
+            Self::Refused => 0,
+        }
+    }
+
+    /// The known device that used the code.
+    pub(super) const fn device(self) -> Option<&'a str> {
+        match self {
+            Self::UsedByDevice(device, _) => Some(device),
+            Self::Used(_) | Self::Refused => None,
         }
     }
 }

@@ -56,7 +56,7 @@ impl CodeCheck<'_> {
                 let named = self.request_id.is_some() || self.scope != Scope::Login;
                 let answered = verified.map(|request| Answered { request, named, askers: &askers });
                 let closing = match self.device {
-                    Some(_) => Closing::UsedByDevice(answered),
+                    Some(device) => Closing::UsedByDevice(device, answered),
                     None => Closing::Used(answered),
                 };
                 self.close(code, closing).await;

@@ -229,6 +229,7 @@ on_both!(
     p4_a_code_exhausted_in_the_database_is_exhausted,
     f04_a_known_device_has_attempts_of_its_own_at_a_code,
     f04_three_known_devices_have_attempts_of_their_own_at_a_code,
+    f04_the_strangers_count_does_not_show_which_device_used_the_code,
     f04_of_two_hundred_checks_at_once_by_a_known_device_five_are_compared,
     p4_attempts_without_a_code_look_alike_and_block_no_request,
     p5_a_resend_gives_the_same_code_and_moves_no_expiry,
@@ -557,7 +558,7 @@ async fn f04_a_known_device_has_attempts_of_its_own_at_a_code(fixture: CodesFixt
     assert!(matches!(attempt("123456", "other").await, CheckOutcome::Exhausted { .. }));
     assert_eq!(left(attempt("123456", "third").await), Some(4));
     // A stranger's view of the count does not change when a known device uses the code.
-    let closing = Closing::UsedByDevice(Some(Answered::named(asked.request)));
+    let closing = Closing::UsedByDevice("mine", Some(Answered::named(asked.request)));
     codes.close(&fixture.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
     assert!(matches!(fixture.attempt("000000").await, CheckOutcome::Exhausted { .. }));
     fixture.pass(300);
@@ -566,7 +567,7 @@ async fn f04_a_known_device_has_attempts_of_its_own_at_a_code(fixture: CodesFixt
     fixture.issue(&next, "123456").await;
     assert_eq!(left(attempt("000000", "mine").await), Some(4));
     assert_eq!(fixture.left_after("000000").await, Some(4));
-    let closing = Closing::UsedByDevice(Some(Answered::named(next.request)));
+    let closing = Closing::UsedByDevice("mine", Some(Answered::named(next.request)));
     codes.close(&fixture.phone, Scope::Login, next.code, closing, PLACE).await.unwrap();
     assert_eq!(fixture.left_after("000000").await, Some(3));
 }
@@ -601,6 +602,33 @@ async fn f04_three_known_devices_have_attempts_of_their_own_at_a_code(fixture: C
     let check = Verify { device: Some("device 59"), ..fixture.verify("000000") };
     codes.verify(&check).await.unwrap();
     assert_eq!(fixture.left_after("000000").await, Some(4));
+}
+
+async fn f04_the_strangers_count_does_not_show_which_device_used_the_code(fixture: CodesFixture) {
+    let codes = fixture.store.codes();
+    // The last one's attempts are not counted apart any more.
+    let devices = ["first", "second", "third", "fourth"];
+    for (winner, by) in [(devices[0], 0), (devices[2], 0), (devices[3], 1)] {
+        let asked = fixture.code_request().await;
+        fixture.issue(&asked, "123456").await;
+        assert_eq!(fixture.left_after("000000").await, Some(4));
+        for device in &devices[..3] {
+            let check = Verify { device: Some(device), ..fixture.verify("000000") };
+            assert!(matches!(codes.verify(&check).await.unwrap(), CheckOutcome::Wrong { .. }));
+        }
+        let check = Verify { device: Some(winner), ..fixture.verify("123456") };
+        let judged = codes.verify(&check).await.unwrap();
+        assert!(
+            matches!(judged, CheckOutcome::Matched(Matched { attempts_left: 3, .. })),
+            "{judged:?}"
+        );
+        // While nobody knows the outcome the count holds the attempt, if it is everybody's.
+        assert_eq!(fixture.left_after("000000").await, Some(3 - by), "{winner}");
+        let closing = Closing::UsedByDevice(winner, Some(Answered::named(asked.request)));
+        codes.close(&fixture.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
+        assert_eq!(fixture.left_after("000000").await, Some(2), "{winner}");
+        fixture.pass(301);
+    }
 }
 
 async fn f04_of_two_hundred_checks_at_once_by_a_known_device_five_are_compared(
@@ -1328,7 +1356,8 @@ async fn f09_a_sign_in_that_names_no_request_forgives_no_stranger(mut fixture: C
     assert_eq!(wait, 60);
     let askers = ["a device".to_owned(), "the owner".to_owned()];
     let answered = Answered { request: newest.request, named: false, askers: &askers };
-    let (codes, closing) = (fixture.store.codes(), Closing::UsedByDevice(Some(answered)));
+    let (codes, closing) =
+        (fixture.store.codes(), Closing::UsedByDevice("a device", Some(answered)));
     codes.close(&fixture.phone, Scope::Login, newest.code, closing, PLACE).await.unwrap();
     assert_eq!(ask("a stranger").await.0, 120, "as if nobody had signed in");
     assert_eq!(ask("the owner").await.0, 60, "one stranger asked since");
@@ -1340,7 +1369,7 @@ async fn f11_a_sign_in_by_a_known_device_proves_the_phone_too(mut fixture: Codes
     let asked = fixture.code_request().await;
     let refused = async || fixture.refusal(&fixture.admit()).await.map(|(limit, _)| limit);
     assert_eq!(refused().await, Some(Limit::PrefixDay));
-    let closing = Closing::UsedByDevice(Some(Answered::named(asked.request)));
+    let closing = Closing::UsedByDevice("a device", Some(Answered::named(asked.request)));
     let codes = fixture.store.codes();
     codes.close(&fixture.phone, Scope::Login, asked.code, closing, PLACE).await.unwrap();
     assert_eq!(refused().await, None, "it verified");

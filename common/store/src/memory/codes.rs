@@ -99,7 +99,7 @@ impl Memory {
         match refund {
             Refund::CodeCheck(id) | Refund::Unused(id) => {
                 if let Some(code) = state.codes.get_mut(&slot).filter(|code| code.id == id) {
-                    let tries = code.tries_of(device);
+                    let tries = code.counted_tries(device);
                     *tries = tries.saturating_sub(1);
                     let unused = matches!(refund, Refund::Unused(_));
                     code.right = code.right.saturating_sub(u32::from(unused));
@@ -125,8 +125,8 @@ impl Memory {
         if let Some(code) =
             state.codes.get_mut(&(phone.clone(), scope)).filter(|code| code.id == id)
         {
-            let is_apart = code.own_tries(device).is_some();
-            let tries = code.tries_of(device);
+            let is_apart = code.is_counted_apart(device);
+            let tries = code.counted_tries(device);
             *tries = attempts.max(*tries);
             if !is_apart {
                 code.right = 0;
@@ -165,7 +165,10 @@ impl Memory {
         code.digest = None;
         code.sealed = None;
         let proves = code.guard.take();
-        let (wrong, until) = (code.tries.saturating_sub(closing.successes()), code.expires);
+        // A success was counted where `verify` counted it.
+        let successes =
+            if code.is_counted_apart(closing.device()) { 0 } else { closing.successes() };
+        let (wrong, until) = (code.tries.saturating_sub(successes), code.expires);
         let code_requests = std::mem::take(&mut code.requests);
         // Whoever names one of them sees attempts counted as before, until the expiry.
         code.former_requests = code_requests.iter().map(|(request, _)| *request).collect();

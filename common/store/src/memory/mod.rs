@@ -134,6 +134,19 @@ impl Code {
         }
     }
 
+    /// Whether an earlier check of this known device was counted apart. A device whose check was not has no count.
+    fn is_counted_apart(&self, device: Option<&str>) -> bool {
+        device.is_some_and(|device| self.device_tries.contains_key(device))
+    }
+
+    /// The count that an earlier check by this known device, or by somebody else, took.
+    fn counted_tries(&mut self, device: Option<&str>) -> &mut u32 {
+        match device.and_then(|device| self.device_tries.get_mut(device)) {
+            Some(own) => own,
+            None => &mut self.tries,
+        }
+    }
+
     /// Whether the request asked for this code, and the code has not expired.
     fn is_asked_by(&self, request: RequestId, now: i64) -> bool {
         let asked = self.requests.iter().any(|(id, _)| *id == request)

@@ -57,6 +57,9 @@ struct CloseCall<'a> {
     askers: &'a [String],
     /// How many of the code's attempts were no failure.
     successes: u32,
+    /// The known device that made them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'a str>,
     rule: &'a Rule,
     /// Set if the phone is proven by this.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,6 +183,7 @@ impl Redis {
             named: answered.is_some_and(|answered| answered.named),
             askers: answered.map_or(&[], |answered| answered.askers),
             successes: closing.successes(),
+            device: closing.device(),
             rule: &guard.rule,
             proven: closing.proves_phone().then(|| Proven::of(phone)),
             request_keys: REQUEST,
