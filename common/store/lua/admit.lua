@@ -26,15 +26,6 @@ if key_given then
   end
 end
 
--- The wait until fewer than `most` members of a sorted set are younger than `span`.
-local function sliding(key, span, most)
-  if most == 0 then return nil end
-  local from = '(' .. int(now - span)
-  local count = redis.call('ZCOUNT', key, from, '+inf')
-  if count < most then return nil end
-  local oldest = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', count - most, 1)
-  return oldest[2] + span - now
-end
 -- The wait until a full window, which began with its first send, is over.
 local function window(key, field, span, most)
   if most == 0 then return nil end
@@ -94,9 +85,10 @@ if cooldown > 0 and waits > 0 then
   pass_by_device()
 end
 local function never() return false end
-local refused = { { 'phone_hour', sliding(KEYS[3], HOUR, phone_hour), pass_by_device },
-  { 'phone_day', sliding(KEYS[3], DAY, phone_day), pass_by_device },
-  { 'ip_hour', longest(addresses, function(i, address) return sliding(KEYS[ADDRESS + i], HOUR, address.most) end), never } }
+local function of_address(i, address) return sliding_wait(KEYS[ADDRESS + i], HOUR, address.most, now) end
+local refused = { { 'phone_hour', sliding_wait(KEYS[3], HOUR, phone_hour, now), pass_by_device },
+  { 'phone_day', sliding_wait(KEYS[3], DAY, phone_day, now), pass_by_device },
+  { 'ip_hour', longest(addresses, of_address), never } }
 for _, w in ipairs(windows) do
   local passes = w[2] == 'global' and never or pass_by_trust
   refused[#refused + 1] = { w[2] .. '_hour', window(w[1], 'hour', HOUR, w[3]), passes }
@@ -139,17 +131,8 @@ if call.known_device then
   redis.call('PEXPIRE', KEYS[13], DAY)
   if device_left() then resend = math.min(resend, now + cooldown) end
 end
-if phone_hour + phone_day > 0 then
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now - DAY))
-  redis.call('ZADD', KEYS[3], int(now), request)
-  redis.call('PEXPIRE', KEYS[3], DAY)
-end
-for i in ipairs(addresses) do
-  local key = KEYS[ADDRESS + i]
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - HOUR))
-  redis.call('ZADD', key, int(now), request)
-  redis.call('PEXPIRE', key, HOUR)
-end
+if phone_hour + phone_day > 0 then sliding_add(KEYS[3], DAY, request, now) end
+for i in ipairs(addresses) do sliding_add(KEYS[ADDRESS + i], HOUR, request, now) end
 for _, w in ipairs(windows) do
   if w[3] > 0 then count(w[1], 'hour', HOUR) end
   if w[4] > 0 then count(w[1], 'day', DAY) end

@@ -3,22 +3,13 @@
 -- logins of each range, then the waits.
 local function count_login(before, addresses, now, member)
   local MINUTE, waits = 60000, before + #addresses.logins
-  local function full(i, address)
-    local key = KEYS[before + i]
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - MINUTE))
-    local count = redis.call('ZCARD', key)
-    if count < address.most then return nil end
-    return redis.call('ZRANGE', key, count - address.most, count - address.most, 'WITHSCORES')[2] + MINUTE - now
-  end
+  local function full(i, address) return sliding_wait(KEYS[before + i], MINUTE, address.most, now) end
   local function waiting(i)
     local till = tonumber(redis.call('HGET', KEYS[waits + i], 'until') or '0')
     return till > now and till - now or nil
   end
   local of_logins, of_failures = longest(addresses.logins, full), longest(addresses.failures, waiting)
   if of_logins or of_failures then return math.max(of_logins or 0, of_failures or 0) end
-  for i in ipairs(addresses.logins) do
-    redis.call('ZADD', KEYS[before + i], int(now), member)
-    redis.call('PEXPIRE', KEYS[before + i], MINUTE)
-  end
+  for i in ipairs(addresses.logins) do sliding_add(KEYS[before + i], MINUTE, member, now) end
   return nil
 end

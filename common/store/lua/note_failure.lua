@@ -7,9 +7,7 @@ local now = now_ms(call.ahead_ms)
 for i, range in ipairs(call.ranges) do
   local wait, phones, networks = KEYS[3 * i], KEYS[3 * i + 1], KEYS[3 * i + 2]
   local function young(key, member)
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - call.window_ms))
-    redis.call('ZADD', key, int(now), member)
-    redis.call('PEXPIRE', key, call.window_ms)
+    sliding_add(key, call.window_ms, member, now)
     return redis.call('ZCARD', key)
   end
   local is_full = young(phones, call.phone) > range.most

@@ -208,7 +208,7 @@ impl State {
         let addresses = code_request.addresses.iter().map(ip_sends);
         for key in std::iter::once(phone_sends(code_request)).chain(addresses) {
             if let Some(sends) = self.sends.get_mut(&key) {
-                sends.retain(|(_, request)| *request != code_request.request_id);
+                sends.remove(&code_request.request_id);
             }
         }
         for (limit, key, _, most) in windows(code_request) {
@@ -270,16 +270,7 @@ impl State {
             }
             passes.by_device();
         }
-        let sliding = |key: &str, span: i64, most: u64| {
-            let sends = self.sends.get(key)?;
-            let young = || sends.iter().filter(|(at, _)| *at > now - span);
-            let count = young().count() as u64;
-            if most == 0 || count < most {
-                return None;
-            }
-            let leaves = young().nth(usize::try_from(count - most).unwrap_or_default())?;
-            Some(leaves.0 + span - now)
-        };
+        let sliding = |key: &str, span: i64, most: u64| self.sends.get(key)?.wait(span, most, now);
         let phone = phone_sends(code_request);
         let addresses = code_request.addresses.iter();
         [
@@ -309,12 +300,12 @@ impl State {
     /// Counts an admitted request. Returns the time from which the next one is accepted.
     fn count(&mut self, code_request: &Admit<'_>, now: i64) -> i64 {
         let limits = code_request.limits;
-        let send = (now, code_request.request_id);
+        let request = code_request.request_id;
         if limits.sends_per_phone_hour + limits.sends_per_phone_day > 0 {
-            self.sends.entry(phone_sends(code_request)).or_default().push_back(send);
+            self.sends.entry(phone_sends(code_request)).or_default().add(DAY, request, now);
         }
         for address in code_request.addresses {
-            self.sends.entry(ip_sends(address)).or_default().push_back(send);
+            self.sends.entry(ip_sends(address)).or_default().add(HOUR, request, now);
         }
         for (limit, key, span, most) in windows(code_request) {
             if most == 0 {

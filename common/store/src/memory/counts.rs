@@ -19,14 +19,11 @@ impl Memory {
         let now = self.clock.now_ms();
         let mut state = self.lock();
         let writes = state.writes.entry((writer, kind.to_owned())).or_default();
-        writes.retain(|at| *at > now - MINUTE);
-        if (writes.len() as u64) < most {
-            writes.push_back(now);
-            return None;
+        let wait = writes.wait(MINUTE, most, now);
+        if wait.is_none() {
+            writes.add(MINUTE, (), now);
         }
-        // The lowest count that leaves room again.
-        let leaves = writes.get(writes.len() - usize::try_from(most).unwrap_or_default());
-        Some(secs_up(leaves.copied().unwrap_or(now) + MINUTE - now))
+        wait.map(secs_up)
     }
 
     pub fn note_failure(
@@ -123,10 +120,7 @@ impl Memory {
 impl State {
     pub(super) fn count_login(&mut self, addresses: &LoginAddresses, now: i64) -> Option<i64> {
         let wait = |AddressLimit { key, most }: &AddressLimit| {
-            let logins = self.logins.get(key)?;
-            let young = || logins.iter().filter(|at| **at > now - MINUTE);
-            let beyond = (young().count() as u64).checked_sub(*most)?;
-            Some(young().nth(usize::try_from(beyond).ok()?)? + MINUTE - now)
+            self.logins.get(key)?.wait(MINUTE, *most, now)
         };
         let of_failures = addresses.failures.iter().filter_map(|range| {
             Some(self.failures.get(&range.key)?.until - now).filter(|wait| *wait > 0)
@@ -134,9 +128,7 @@ impl State {
         let wait = addresses.logins.iter().filter_map(wait).chain(of_failures).max();
         if wait.is_none() {
             for address in &addresses.logins {
-                let logins = self.logins.entry(address.key.clone()).or_default();
-                logins.retain(|at| *at > now - MINUTE);
-                logins.push_back(now);
+                self.logins.entry(address.key.clone()).or_default().add(MINUTE, (), now);
             }
         }
         wait

@@ -5,11 +5,13 @@ mod codes;
 mod counts;
 mod passes;
 mod requests;
+mod sliding;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::passes::Passed;
+use self::sliding::Sliding;
 use super::types::{Admitted, RequestNote, Scope};
 use super::watchers::StatusWatchers;
 use super::{FAILURE_FORGET_MS, FAILURE_WINDOW_MS};
@@ -49,13 +51,13 @@ struct State {
     /// The 30-day span in which a phone verified last.
     proven: HashMap<PhoneKey, i64>,
     idempotency: HashMap<FirstKey, First>,
-    /// Sends by phone and by address, in order of time.
-    sends: HashMap<String, VecDeque<(i64, RequestId)>>,
+    /// Sends by phone and by address.
+    sends: HashMap<String, Sliding<RequestId>>,
     /// Sends by country, by prefix and in total, in windows that begin with their first send.
     windows: HashMap<(Limit, String), Window>,
-    logins: HashMap<String, VecDeque<i64>>,
+    logins: HashMap<String, Sliding>,
     /// The writes of a session or an account in the last minute, by kind.
-    writes: HashMap<(Uuid, String), VecDeque<i64>>,
+    writes: HashMap<(Uuid, String), Sliding>,
     /// Failed attempts by range of addresses, and over all.
     failures: HashMap<String, Failures>,
     failed: AllFailures,

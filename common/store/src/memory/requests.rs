@@ -156,13 +156,10 @@ impl State {
         self.distinct.retain(|_, (until, _)| *until > now);
         self.once.retain(|_, until| *until > now);
         self.starts.retain(|_, (at, _)| *at + STARTS_KEPT_MS > now);
-        for sends in self.sends.values_mut() {
-            sends.retain(|(at, _)| *at > now - DAY);
-        }
-        self.sends.retain(|_, sends| !sends.is_empty());
+        self.sends.retain(|_, sends| !sends.is_over(DAY, now));
         self.windows.retain(|_, window| window.start + DAY > now);
-        self.logins.retain(|_, logins| logins.back().is_some_and(|at| *at > now - MINUTE));
-        self.writes.retain(|_, writes| writes.back().is_some_and(|at| *at > now - MINUTE));
+        self.logins.retain(|_, logins| !logins.is_over(MINUTE, now));
+        self.writes.retain(|_, writes| !writes.is_over(MINUTE, now));
         self.failures.retain(|_, failed| failed.is_kept(now));
         for texts in self.texts.values_mut() {
             texts.retain(|_, (at, _)| *at + TEXT_KEPT_MS > now);

@@ -16,7 +16,8 @@ use domain::engine_error::EngineError;
 use domain::limits::DEVICES_AT_A_CODE;
 use guard::Rule;
 
-static ADMIT: LazyLock<Script> = script!("time", "guard", "unwant", "longest", "proven", "admit");
+static ADMIT: LazyLock<Script> =
+    script!("time", "sliding", "longest", "guard", "unwant", "proven", "admit");
 static WITHDRAW: LazyLock<Script> = script!("time", "guard", "withdraw");
 static PUBLISHED: LazyLock<Script> = script!("published");
 

@@ -21,7 +21,7 @@ use domain::vocabulary::Channel;
 use guard::{Destination, Rule};
 
 static ISSUE: LazyLock<Script> = script!("time", "issue");
-static VERIFY: LazyLock<Script> = script!("time", "longest", "logins", "verify");
+static VERIFY: LazyLock<Script> = script!("time", "sliding", "longest", "logins", "verify");
 static REFUND: LazyLock<Script> = script!("refund");
 static MARK_EXHAUSTED: LazyLock<Script> = script!("mark_exhausted");
 static CLOSE: LazyLock<Script> = script!("time", "raise", "guard", "unwant", "proven", "close");

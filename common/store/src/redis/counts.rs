@@ -18,9 +18,10 @@ use domain::engine_error::EngineError;
 use domain::keys::PhoneKey;
 use uuid::Uuid;
 
-static COUNT_LOGIN: LazyLock<Script> = script!("time", "longest", "logins", "count_login");
-static COUNT_WRITE: LazyLock<Script> = script!("time", "count_write");
-static NOTE_FAILURE: LazyLock<Script> = script!("time", "note_failure");
+static COUNT_LOGIN: LazyLock<Script> =
+    script!("time", "sliding", "longest", "logins", "count_login");
+static COUNT_WRITE: LazyLock<Script> = script!("time", "sliding", "count_write");
+static NOTE_FAILURE: LazyLock<Script> = script!("time", "sliding", "note_failure");
 static COUNT_DISTINCT: LazyLock<Script> = script!("count_distinct");
 static FIRST_TIME: LazyLock<Script> = script!("time", "first_time");
 static COUNT_START: LazyLock<Script> = script!("count_start");
