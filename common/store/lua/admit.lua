@@ -1,27 +1,24 @@
 -- Checks a request against every limit; if none refuses, counts it and joins it to the live code or opens a slot for
 -- one.
--- KEYS: code, cooldown, sends, idempotency, country, prefix, world, request, open requests, first answers, the guard's
--- nets of prefix and country, the budgets of the known device and of the proven phone, what the asker was forgiven, the
--- budget that all known devices of the phone share, and last the sends of each range of the address
--- ARGV: an AdmitCall
+-- KEYS: as in admission_keys.lua. ARGV: an AdmitCall
 local call = cjson.decode(ARGV[1])
 local request, attempts, key_given, limits = call.request_id, call.attempts, call.idempotency, call.limits
-local cooldown, addresses, ADDRESS = limits.resend_cooldown_secs * 1000, call.addresses, 16
+local cooldown, addresses = limits.resend_cooldown_secs * 1000, call.addresses
 local phone_hour, phone_day = limits.sends_per_phone_hour, limits.sends_per_phone_day
 local windows = {
-  { KEYS[6], 'prefix', limits.sends_per_prefix_hour, limits.sends_per_prefix_day },
-  { KEYS[5], 'country', limits.sends_per_country_hour, limits.sends_per_country_day },
-  { KEYS[7], 'global', 0, limits.sends_global_day },
+  { prefix_key, 'prefix', limits.sends_per_prefix_hour, limits.sends_per_prefix_day },
+  { country_key, 'country', limits.sends_per_country_hour, limits.sends_per_country_day },
+  { world_key, 'global', 0, limits.sends_global_day },
 }
 local HOUR, DAY = 3600000, 86400000
 local now = now_ms(call.ahead_ms)
 
 if key_given then
-  local first = redis.call('HMGET', KEYS[4], 'body', 'request', 'code', 'channel', 'expires', 'resend', 'published')
+  local first = redis.call('HMGET', first_key, 'body', 'request', 'code', 'channel', 'expires', 'resend', 'published')
   if first[1] then
     if first[1] ~= key_given.body then return { 'reused' } end
     -- The caller of this replay may publish the same request: from now on the first caller alone must not withdraw it.
-    redis.call('HINCRBY', KEYS[4], 'replays', 1)
+    redis.call('HINCRBY', first_key, 'replays', 1)
     return { 'replayed', first[2], first[3], first[4], int(now), first[5], first[6], first[7] }
   end
 end
@@ -47,7 +44,7 @@ end
 -- Budgets of its own by which a request passes limits that others used up: the known device's, and for the nets that
 -- count many phones also the proven phone's. One request costs a budget once, whatever it passes.
 local function device_left()
-  return not window(KEYS[13], 'day', DAY, call.passes) and not window(KEYS[16], 'day', DAY, call.phone_passes)
+  return not window(device_key, 'day', DAY, call.passes) and not window(devices_key, 'day', DAY, call.phone_passes)
 end
 local device_passes = call.known_device and device_left()
 local by_device, by_phone = false, false
@@ -57,11 +54,11 @@ local function pass_by_device()
 end
 local function pass_by_trust()
   if pass_by_device() then return true end
-  by_phone = by_phone or call.proven_passes and not window(KEYS[14], 'day', DAY, call.passes) and is_proven(call.proven, now)
+  by_phone = by_phone or call.proven_passes and not window(proven_key, 'day', DAY, call.passes) and is_proven(call.proven, now)
   return by_phone
 end
 
-local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'tries', 'used', 'right', 'd:' .. (call.device or ''), 'devices')
+local code = redis.call('HMGET', code_key, 'id', 'exp', 'tries', 'used', 'right', 'd:' .. (call.device or ''), 'devices')
 local expires = tonumber(code[2] or '0')
 local live = code[1] and expires > now and code[4] ~= '1'
 -- A correct check may have used the code without a confirmed outcome (W6): no request joins it, and a new code replaces
@@ -76,18 +73,18 @@ if live and not perhaps_used then
   if refused then return { 'exhausted', int(expires - now) } end
 end
 
-local cool = redis.call('HMGET', KEYS[2], 'until', 'unanswered', 'since')
+local cool = redis.call('HMGET', cooldown_key, 'until', 'unanswered', 'since')
 local waits = tonumber(cool[1] or '0') - now
 if cooldown > 0 and waits > 0 then
-  local last = device_passes and tonumber(redis.call('HGET', KEYS[13], 'last') or '0')
+  local last = device_passes and tonumber(redis.call('HGET', device_key, 'last') or '0')
   local own = last and last + cooldown - now or waits
   if own > 0 then return { 'limited', 'cooldown', int(math.min(own, waits)) } end
   pass_by_device()
 end
 local function never() return false end
-local function of_address(i, address) return sliding_wait(KEYS[ADDRESS + i], HOUR, address.most, now) end
-local refused = { { 'phone_hour', sliding_wait(KEYS[3], HOUR, phone_hour, now), pass_by_device },
-  { 'phone_day', sliding_wait(KEYS[3], DAY, phone_day, now), pass_by_device },
+local function of_address(i, address) return sliding_wait(address_key(i), HOUR, address.most, now) end
+local refused = { { 'phone_hour', sliding_wait(sends_key, HOUR, phone_hour, now), pass_by_device },
+  { 'phone_day', sliding_wait(sends_key, DAY, phone_day, now), pass_by_device },
   { 'ip_hour', longest(addresses, of_address), never } }
 for _, w in ipairs(windows) do
   local passes = w[2] == 'global' and never or pass_by_trust
@@ -102,7 +99,7 @@ end
 local marks, noted = nil, {}
 if call.guard ~= 'off' then
   local blocked
-  blocked, marks, noted = guard_judge(guard_nets(KEYS[11], KEYS[12], call.rule, now))
+  blocked, marks, noted = guard_judge(guard_nets(prefix_net_key, country_net_key, call.rule, now))
   if blocked and call.guard == 'enforce' then
     if not pass_by_trust() then return append({ 'limited', 'blocked', int(blocked) }, noted) end
     noted[4] = '0'
@@ -115,24 +112,24 @@ if cooldown > 0 then
   -- it.
   local unanswered, since = tonumber(cool[2] or '0'), tonumber(cool[3] or int(now))
   if since + DAY <= now then unanswered, since = 0, now end
-  local kept = redis.call('HMGET', KEYS[15], 'since', 'forgiven')
+  local kept = redis.call('HMGET', forgiven_key, 'since', 'forgiven')
   local rungs = math.max(unanswered - (kept[1] == int(since) and tonumber(kept[2]) or 0), 0)
   resend = now + math.min(cooldown * 2 ^ math.min(rungs, 30), math.max(call.cooldown_cap_ms, cooldown))
-  redis.call('HSET', KEYS[2], 'until', int(resend), 'unanswered', unanswered + 1, 'since', int(since), 'before', cool[1] or '0')
-  redis.call('PEXPIRE', KEYS[2], DAY)
+  redis.call('HSET', cooldown_key, 'until', int(resend), 'unanswered', unanswered + 1, 'since', int(since), 'before', cool[1] or '0')
+  redis.call('PEXPIRE', cooldown_key, DAY)
 end
 if by_device then
-  count(KEYS[13], 'day', DAY)
-  count(KEYS[16], 'day', DAY)
+  count(device_key, 'day', DAY)
+  count(devices_key, 'day', DAY)
 end
-if by_phone then count(KEYS[14], 'day', DAY) end
+if by_phone then count(proven_key, 'day', DAY) end
 if call.known_device then
-  redis.call('HSET', KEYS[13], 'last', int(now))
-  redis.call('PEXPIRE', KEYS[13], DAY)
+  redis.call('HSET', device_key, 'last', int(now))
+  redis.call('PEXPIRE', device_key, DAY)
   if device_left() then resend = math.min(resend, now + cooldown) end
 end
-if phone_hour + phone_day > 0 then sliding_add(KEYS[3], DAY, request, now) end
-for i in ipairs(addresses) do sliding_add(KEYS[ADDRESS + i], HOUR, request, now) end
+if phone_hour + phone_day > 0 then sliding_add(sends_key, DAY, request, now) end
+for i in ipairs(addresses) do sliding_add(address_key(i), HOUR, request, now) end
 for _, w in ipairs(windows) do
   if w[3] > 0 then count(w[1], 'hour', HOUR) end
   if w[4] > 0 then count(w[1], 'day', DAY) end
@@ -140,33 +137,33 @@ end
 
 local id = code[1]
 if not live or perhaps_used then
-  if perhaps_used then unwant(KEYS[1], call.request_keys) end
+  if perhaps_used then unwant(code_key, call.request_keys) end
   id, expires = call.new_code_id, now + call.ttl_ms
-  redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 0, 'channel', call.channel)
-  redis.call('PEXPIRE', KEYS[1], call.ttl_ms + 60000)
+  redis.call('DEL', code_key)
+  redis.call('HSET', code_key, 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 0, 'channel', call.channel)
+  redis.call('PEXPIRE', code_key, call.ttl_ms + 60000)
 end
-local turn = redis.call('HINCRBY', KEYS[1], 'asks', 1)
-redis.call('HSET', KEYS[1], 'r:' .. request, turn .. ' ' .. call.note)
+local turn = redis.call('HINCRBY', code_key, 'asks', 1)
+redis.call('HSET', code_key, 'r:' .. request, turn .. ' ' .. call.note)
 if marks then
   -- Which nets the code's verification will count in: `-` that it was sent, `p` and `c` for the nets that counted it.
-  local before = redis.call('HGET', KEYS[1], 'guard') or ''
+  local before = redis.call('HGET', code_key, 'guard') or ''
   local function counts(letters) return string.find(before .. marks, letters) end
-  redis.call('HSET', KEYS[1], 'guard', '-' .. (counts('[pP]') and 'p' or '') .. (counts('[cC]') and 'c' or ''))
+  redis.call('HSET', code_key, 'guard', '-' .. (counts('[pP]') and 'p' or '') .. (counts('[cC]') and 'c' or ''))
 end
 
-redis.call('HSET', KEYS[8], 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', call.channel,
+redis.call('HSET', request_key, 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', call.channel,
   'asker', call.asker, 'passed', (by_device and 'd' or '') .. (by_phone and 'p' or ''))
-if marks then redis.call('HSET', KEYS[8], 'guard', noted[1] .. ' ' .. marks) end
-redis.call('PEXPIRE', KEYS[8], math.ceil(expires - now) + call.status_kept_ms)
-redis.call('ZADD', KEYS[9], int(expires), request)
-redis.call('PEXPIRE', KEYS[9], DAY)
+if marks then redis.call('HSET', request_key, 'guard', noted[1] .. ' ' .. marks) end
+redis.call('PEXPIRE', request_key, math.ceil(expires - now) + call.status_kept_ms)
+redis.call('ZADD', open_key, int(expires), request)
+redis.call('PEXPIRE', open_key, DAY)
 
 if key_given then
-  redis.call('HSET', KEYS[4], 'body', key_given.body, 'request', request, 'code', id, 'channel', call.channel, 'expires', int(expires),
+  redis.call('HSET', first_key, 'body', key_given.body, 'request', request, 'code', id, 'channel', call.channel, 'expires', int(expires),
     'resend', int(resend), 'published', 0)
-  redis.call('PEXPIRE', KEYS[4], call.idempotency_kept_ms)
-  redis.call('SADD', KEYS[10], KEYS[4])
-  redis.call('PEXPIRE', KEYS[10], call.idempotency_kept_ms)
+  redis.call('PEXPIRE', first_key, call.idempotency_kept_ms)
+  redis.call('SADD', firsts_key, first_key)
+  redis.call('PEXPIRE', firsts_key, call.idempotency_kept_ms)
 end
 return append({ 'admitted', id, int(now), int(expires), int(resend) }, noted)

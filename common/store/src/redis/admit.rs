@@ -17,8 +17,8 @@ use domain::limits::DEVICES_AT_A_CODE;
 use guard::Rule;
 
 static ADMIT: LazyLock<Script> =
-    script!("time", "sliding", "longest", "guard", "unwant", "proven", "admit");
-static WITHDRAW: LazyLock<Script> = script!("time", "guard", "withdraw");
+    script!("time", "sliding", "longest", "guard", "unwant", "proven", "admission_keys", "admit");
+static WITHDRAW: LazyLock<Script> = script!("time", "guard", "admission_keys", "withdraw");
 static PUBLISHED: LazyLock<Script> = script!("published");
 
 /// What `admit.lua` reads.

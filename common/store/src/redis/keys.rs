@@ -14,6 +14,7 @@ pub(super) const OPEN: &str = "lk:open";
 pub(super) const REQUEST: &str = "lk:req:";
 const PROVEN: &str = "lk:proven:";
 
+/// The keys of `admission_keys.lua`, in its order.
 pub(super) fn admission_keys<'s>(
     script: &'s Script,
     code_request: &Admit<'_>,
