@@ -1,11 +1,11 @@
 //! A user's sessions: the list, ending them, the cap, and that an end takes effect at once.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
-use testkit::http::{Api, new_phone};
+use testkit::http::{Api, new_phone, wrong};
 use testkit::system::Side;
 
 both_sides!(
@@ -13,6 +13,7 @@ both_sides!(
     the_other_sessions_end_and_the_current_one_stays,
     the_51st_session_ends_the_least_recently_seen_one,
     another_users_session_looks_nonexistent,
+    f04_a_device_whose_session_its_owner_ended_is_as_anybody,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -109,4 +110,64 @@ async fn another_users_session_looks_nonexistent(side: Side) {
     api.me(&text(&theirs, "access")).await.expect(200);
     let path = format!("/v1/me?access_token={access}");
     api.get(&path).await.problem(401, "token_not_valid");
+}
+
+async fn f04_a_device_whose_session_its_owner_ended_is_as_anybody(side: Side) {
+    const PASSWORD: &str = "vq7 blue kite 9 over the lake";
+    let settings = [("LATCHKEY_OTP_MAX_FAILURES", "10"), ("LATCHKEY_FAILURE_RESET_SECS", "0")];
+    let latchkey = InProcessLatchkey::start_with(side, 2, &settings).await;
+    let (one, other) = (latchkey.api_of(0), latchkey.api_of(1));
+    let phone = new_phone();
+    let sign_in = async || {
+        latchkey.advance(1);
+        one.sign_in(&phone).await
+    };
+    let password = async |password: &str, device: &Value| {
+        let device = device["device_token"].as_str().unwrap_or_default();
+        let body = json!({ "phone_number": phone, "password": password, "device_token": device });
+        other.post("/v1/token", body).await
+    };
+    // Whether the lock that strangers caused is none for this device.
+    let is_known = async |device: &Value| {
+        let answer = password("a wrong one, of some length", device).await;
+        assert!([401, 429].contains(&answer.status), "{answer:?}");
+        answer.status == 401
+    };
+    let first = sign_in().await;
+    let body = Some(json!({ "password": PASSWORD }));
+    let access = text(&first, "access");
+    one.signed_in(Method::PUT, "/v1/me/password", &access, body).await.expect(204);
+    let (lost, idle, mine) = (sign_in().await, sign_in().await, sign_in().await);
+    for _ in 0..9 {
+        assert!(is_known(&Value::Null).await, "judged until the lock");
+    }
+    assert!(!is_known(&Value::Null).await);
+    one.blacklist(&text(&first, "refresh")).await.expect(200);
+    for device in [&first, &lost, &idle, &mine] {
+        assert!(is_known(device).await, "a logout ends no device");
+    }
+
+    let access = text(&mine, "access");
+    let own = listed(&one, &text(&lost, "access")).await;
+    let id = text(own.iter().find(|session| session["current"] == true).unwrap(), "id");
+    assert_eq!(end(&one, &access, &id).await, 204);
+    for (device, known) in [(&first, true), (&lost, false), (&idle, true), (&mine, true)] {
+        assert_eq!(is_known(device).await, known);
+    }
+    one.signed_in(Method::DELETE, "/v1/me/sessions", &access, None).await.expect(204);
+    for (device, known) in [(&first, false), (&lost, false), (&idle, false), (&mine, true)] {
+        assert_eq!(is_known(device).await, known);
+    }
+    // Codes alike; a new sign-in is a new device.
+    let code = one.fresh_code(&phone).await;
+    for n in 1..=5 {
+        one.login(&phone, &wrong(&code, n)).await.problem(401, "otp_incorrect");
+    }
+    for (device, status) in [(&idle, 429), (&mine, 200)] {
+        let token = &device["device_token"];
+        let body = json!({ "phone_number": phone, "otp": code, "device_token": token });
+        assert_eq!(other.post("/v1/login", body).await.status, status);
+    }
+    assert!(is_known(&sign_in().await).await);
+    password(PASSWORD, &mine).await.expect(200);
 }

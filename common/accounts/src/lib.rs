@@ -20,6 +20,7 @@ mod attempts;
 mod audit;
 mod blocks;
 mod deletion;
+mod device_ends;
 mod document;
 pub mod former_phone;
 mod guard_history;

@@ -67,7 +67,7 @@ impl Accounts {
     }
 
     /// Restores the number that the change `id` replaced. Whoever made the change may be signed in and may have set a
-    /// password: all sessions end and the password is removed.
+    /// password: all sessions end, no device is known any more, and the password is removed.
     pub async fn undo_phone(
         &self,
         user: UserId,
@@ -99,7 +99,7 @@ impl Accounts {
                 return Ok(UndoOutcome::Taken);
             }
             let changed = users::user(&row?)?;
-            let all = Ending::all("phone_change_undone");
+            let all = Ending::all("phone_change_undone").with_devices();
             sessions::end(work, user, all, Some(actor), now).await?;
             let name = user.to_string();
             audit::write(work, now, actor, "phone_change_undone", &name, "{}").await?;

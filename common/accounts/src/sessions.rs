@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::outbox::Prepared;
 use super::users::{self, User, user_columns};
-use super::{Sessions, audit};
+use super::{Sessions, audit, device_ends};
 use domain::engine_error::EngineError;
 use domain::event::SessionEnded;
 use domain::ids::{SessionId, UserId};
@@ -93,11 +93,13 @@ pub(super) struct Ending<'a> {
     but: Option<SessionId>,
     method: Option<Method>,
     reason: &'a str,
+    /// Whether the tokens of their devices end, too.
+    with_devices: bool,
 }
 
 impl<'a> Ending<'a> {
     pub(super) const fn all(reason: &'a str) -> Self {
-        Self { only: None, but: None, method: None, reason }
+        Self { only: None, but: None, method: None, reason, with_devices: false }
     }
 
     pub(super) const fn started_by(method: Method, reason: &'a str) -> Self {
@@ -110,6 +112,12 @@ impl<'a> Ending<'a> {
 
     pub(super) const fn others(but: SessionId, reason: &'a str) -> Self {
         Self { but: Some(but), ..Self::all(reason) }
+    }
+
+    /// Ends the tokens of the devices, too: of the one session, or of all the account's sign-ins but the kept session's,
+    /// whether their sessions are live or not (contract, ruling 39).
+    pub(super) const fn with_devices(self) -> Self {
+        Self { with_devices: true, ..self }
     }
 }
 
@@ -158,17 +166,24 @@ pub(super) async fn end(
     let sql = "UPDATE sessions SET ended_at = $2, ended_reason = $3
              WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
                AND ($4 IS NULL OR id = $4) AND ($5 IS NULL OR id <> $5) AND ($6 IS NULL OR method = $6)
-             RETURNING id";
+             RETURNING id, created_at";
     let method = ending.method.map(Method::as_str);
     let rows =
         work.rows(sql, args![user, now, ending.reason, ending.only, ending.but, method]).await?;
     let mut ended = Vec::with_capacity(rows.len());
+    let mut signed_in_at = Vec::with_capacity(rows.len());
     for row in &rows {
+        signed_in_at.push(row.time("created_at")?);
         let session_id = SessionId::from_uuid(row.get("id")?);
         let reason = ending.reason.to_owned();
         let event = SessionEnded { session_id, user_id: user, ended_at: now, reason };
         Prepared::of(now, None, event)?.write(work, now).await?;
         ended.push(session_id);
+    }
+    if ending.with_devices && ending.only.is_some() {
+        device_ends::end_of(work, user, &signed_in_at).await?;
+    } else if ending.with_devices {
+        device_ends::end_all(work, user, ending.but, now).await?;
     }
     if !ended.is_empty() {
         let detail = json!({ "reason": ending.reason, "sessions": ended }).to_string();
@@ -288,7 +303,7 @@ impl Sessions {
         self.pool.rows("list sessions", sql, args![user, now], session).await
     }
 
-    /// Ends one session of this account. Returns whether it existed and was live.
+    /// Ends one session of this account; its device stays known. Returns whether it existed and was live.
     pub async fn end(
         &self,
         user: UserId,
@@ -300,7 +315,20 @@ impl Sessions {
         Ok(ended > 0)
     }
 
-    /// Ends all sessions of this account but one. Returns how many were live.
+    /// The same, and the device of that session is known no more (contract, ruling 39).
+    pub async fn end_with_device(
+        &self,
+        user: UserId,
+        id: SessionId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let ending = Ending::one(id, reason).with_devices();
+        Ok(self.end_sessions(user, ending, None, now).await? > 0)
+    }
+
+    /// Ends all sessions of this account but one, and knows no device any more but that session's (contract, ruling 39).
+    /// Returns how many were live.
     pub async fn end_others(
         &self,
         user: UserId,
@@ -308,7 +336,8 @@ impl Sessions {
         reason: &str,
         now: Timestamp,
     ) -> Result<u64, EngineError> {
-        self.end_sessions(user, Ending::others(keep, reason), None, now).await
+        let ending = Ending::others(keep, reason).with_devices();
+        self.end_sessions(user, ending, None, now).await
     }
 
     async fn end_sessions(

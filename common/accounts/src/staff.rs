@@ -65,7 +65,7 @@ impl Accounts {
         self.pool.rows("list staff", sql, &[], users::user).await
     }
 
-    /// Blocks an account and ends its sessions. Returns whether it existed and was not blocked.
+    /// Blocks an account, ends its sessions and knows its devices no more. Returns whether it existed and was not blocked.
     pub async fn block(
         &self,
         user: UserId,
@@ -78,7 +78,8 @@ impl Accounts {
                  WHERE id = $1 AND blocked_at IS NULL";
             let blocked = work.run(sql, args![user, now, actor, reason]).await?;
             if blocked > 0 {
-                sessions::end(work, user, Ending::all("account_blocked"), Some(actor), now).await?;
+                let all = Ending::all("account_blocked").with_devices();
+                sessions::end(work, user, all, Some(actor), now).await?;
                 let detail = json!({ "reason": reason }).to_string();
                 audit::write(work, now, actor, "user_blocked", &user.to_string(), &detail).await?;
             }

@@ -3,6 +3,7 @@
 use super::throttle::AttemptLimits;
 use super::{Sessions, Sweeper};
 use domain::engine_error::EngineError;
+use domain::limits::DEVICE_TOKEN_LIFE_MS;
 use domain::timestamp::Timestamp;
 use sql::args;
 
@@ -65,9 +66,8 @@ impl Swept {
 
 impl Sweeper {
     /// Removes a batch of expired rows: used codes, counts of codes, of devices, and of phones that would restart anyway,
-    /// login keys, published events, sessions, replaced numbers that can no longer be restored, counted notices. Then
-    /// ends a batch of expired
-    /// sessions.
+    /// login keys, published events, sessions, replaced numbers that can no longer be restored, counted notices, ends of
+    /// device tokens whose year is over. Then ends a batch of expired sessions.
     pub async fn sweep(&self, limits: AttemptLimits, now: Timestamp) -> Result<Swept, EngineError> {
         let before = now.plus_ms(-MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
@@ -89,6 +89,13 @@ impl Sweeper {
             "DELETE FROM device_guesses WHERE expires_at < $1 AND device IN (
                  SELECT device FROM device_guesses WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
             before,
+        )
+        .await?;
+        self.sweep_one(
+            &mut swept,
+            "DELETE FROM device_ends WHERE issued_until < $1 AND user_id IN (
+                 SELECT user_id FROM device_ends WHERE issued_until < $1 ORDER BY issued_until LIMIT $2)",
+            before.plus_ms(-DEVICE_TOKEN_LIFE_MS),
         )
         .await?;
         for (few, age_ms) in limits.expired() {

@@ -37,6 +37,9 @@ impl Limits {
     pub const OF_A_TEST_NUMBER: Self = Self { sends_per_phone_hour: 100, ..Self::NONE };
 }
 
+/// How long a device token is good, in milliseconds: a year (contract, ruling 33).
+pub const DEVICE_TOKEN_LIFE_MS: i64 = 365 * 24 * 60 * 60 * 1000;
+
 /// The most known devices of a phone whose attempts at one code are counted apart from everybody else's (contract,
 /// ruling 39): whoever holds more of them has no more attempts.
 pub const DEVICES_AT_A_CODE: u32 = 3;

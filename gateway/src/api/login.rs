@@ -54,7 +54,7 @@ pub(crate) async fn login(
     ProvenKey(jkt): ProvenKey,
     JsonBody(fields): JsonBody,
 ) -> Result<Json<LoginView>, ApiError> {
-    let login = Login::read(&app, fields, jkt)?;
+    let login = Login::read(&app, fields, jkt).await?;
     let repeated = RepeatedLogin::of(&app, &caller, &login.claimed, &login.body());
     let live = match repeated {
         Some(repeated) => {
@@ -67,7 +67,7 @@ pub(crate) async fn login(
 }
 
 impl Login {
-    fn read(app: &App, mut fields: Fields, jkt: Option<String>) -> Result<Self, ApiError> {
+    async fn read(app: &App, mut fields: Fields, jkt: Option<String>) -> Result<Self, ApiError> {
         let writing = fields.string("phone_number");
         let length = app.config.otp.length;
         let digits =
@@ -84,7 +84,7 @@ impl Login {
         let phone = app.phone(&writing)?;
         let code = Code::parse(&digits, length)
             .ok_or_else(|| ApiError::field("otp", "invalid", "This is not a code."))?;
-        let device = Device::by_token(app, &phone, device_token.as_deref());
+        let device = Device::by_token(app, &phone, device_token.as_deref()).await?;
         let claimed = ClaimedPhone::new(app, phone, device);
         Ok(Self { claimed, code, request_id, device_token, jkt })
     }

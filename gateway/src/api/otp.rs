@@ -33,7 +33,7 @@ pub(crate) async fn request(
     fields.finish()?;
     let phone = app.phone(&writing)?;
     // Checked by its signature alone: no account is looked up (P6).
-    let known_device = Device::by_token(&app, &phone, device_token.as_deref());
+    let known_device = Device::by_signature(&app, &phone, device_token.as_deref());
     let wanted = NewCodeRequest {
         phone,
         scope: Scope::Login,

@@ -25,11 +25,31 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// The device of a token that is good for this phone; a wrong or old token counts as none.
-    pub fn by_token(app: &App, phone: &Phone, token: Option<&str>) -> Option<Self> {
+    /// The device of a token that is good for this phone; a wrong or old token counts as none. Asks no database, so a
+    /// token that was ended counts as good.
+    pub fn by_signature(app: &App, phone: &Phone, token: Option<&str>) -> Option<Self> {
+        Self::signed(app, phone, token).map(|(device, _)| device)
+    }
+
+    /// The same, but a token that was ended counts as none, too (contract, ruling 39).
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn by_token(
+        app: &App,
+        phone: &Phone,
+        token: Option<&str>,
+    ) -> Result<Option<Self>, EngineError> {
+        let Some((device, at)) = Self::signed(app, phone, token) else { return Ok(None) };
+        let ended = app.sessions.device_is_ended(device.user, at).await?;
+        Ok((!ended).then_some(device))
+    }
+
+    /// The device, and the time of the sign-in that made its token.
+    fn signed(app: &App, phone: &Phone, token: Option<&str>) -> Option<(Self, Timestamp)> {
         let (token, now) = (token?, app.engines.clock.now());
-        let user = device_token::check(&app.engines.keys, token, phone, now)?;
-        Some(Self { user, key: device_token::counted_as(token) })
+        let (user, at) = device_token::check(&app.engines.keys, token, phone, now)?;
+        Some((Self { user, key: device_token::counted_as(token) }, at))
     }
 
     /// The device of a live session of the phone's account.

@@ -7,14 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::ids::UserId;
 use domain::keys::{Keys, MacKey};
+use domain::limits::DEVICE_TOKEN_LIFE_MS;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 
 const PREFIX: &str = "dt2";
 /// Tokens that name the phone by its key, and so by two keys of one secret: accepted until the last one is a year old.
 const PREFIX_BY_KEY: &str = "dt1";
-/// One year (contract, ruling 33).
-const LIFE_MS: i64 = 365 * 24 * 60 * 60 * 1000;
 /// How far ahead another gateway's clock may be.
 const AHEAD_MS: i64 = 5 * 60 * 1000;
 /// Our tokens have 110 characters.
@@ -28,9 +27,14 @@ pub fn issue(keys: &Keys, user: UserId, phone: &Phone, at: Timestamp) -> anyhow:
     Ok(format!("{PREFIX}.{user}.{at}.{}", URL_SAFE_NO_PAD.encode(tag)))
 }
 
-/// Returns the device's user if the token is ours, for this phone, and less than a year old. A wrong or old token
-/// counts as no token.
-pub fn check(keys: &Keys, token: &str, phone: &Phone, now: Timestamp) -> Option<UserId> {
+/// Returns the device's user, and the time of the sign-in that made the token, if it is ours, for this phone, and less
+/// than a year old. A wrong or old token counts as no token.
+pub fn check(
+    keys: &Keys,
+    token: &str,
+    phone: &Phone,
+    now: Timestamp,
+) -> Option<(UserId, Timestamp)> {
     if token.len() > MAX_LENGTH {
         return None;
     }
@@ -54,8 +58,12 @@ pub fn check(keys: &Keys, token: &str, phone: &Phone, now: Timestamp) -> Option<
     if !ours(&device.current, &named_now) && !before.is_some_and(|(key, phone)| ours(key, &phone)) {
         return None;
     }
-    let age = now.ms().checked_sub(at.parse().ok()?)?;
-    (-AHEAD_MS..LIFE_MS).contains(&age).then(|| user.parse().ok())?
+    let at: i64 = at.parse().ok()?;
+    let age = now.ms().checked_sub(at)?;
+    if !(-AHEAD_MS..DEVICE_TOKEN_LIFE_MS).contains(&age) {
+        return None;
+    }
+    Some((user.parse().ok()?, Timestamp::from_ms(at)))
 }
 
 /// The name that a device's failures are counted under. A token has one spelling and 256 bits that nobody can guess, so
@@ -94,9 +102,11 @@ mod tests {
         let (user, phone, now) = (UserId::new(&clock), number("+989121234567"), clock.now());
         let token = issue(&keys, user, &phone, now).unwrap();
         assert!(token.len() <= MAX_LENGTH);
-        assert_eq!(check(&keys, &token, &phone, now), Some(user));
-        assert_eq!(check(&keys, &token, &phone, now.plus_ms(LIFE_MS - 1)), Some(user));
-        assert_eq!(check(&keys, &token, &phone, now.plus_ms(LIFE_MS)), None, "a year is over");
+        let known = Some((user, now));
+        assert_eq!(check(&keys, &token, &phone, now), known);
+        assert_eq!(check(&keys, &token, &phone, now.plus_ms(DEVICE_TOKEN_LIFE_MS - 1)), known);
+        let after = now.plus_ms(DEVICE_TOKEN_LIFE_MS);
+        assert_eq!(check(&keys, &token, &phone, after), None, "a year is over");
         assert_eq!(check(&keys, &token, &phone, now.plus_ms(-AHEAD_MS - 1)), None, "in the future");
         assert_eq!(check(&keys, &token, &number("+989121234568"), now), None, "another phone's");
     }
@@ -110,8 +120,8 @@ mod tests {
         for token in
             [issue(&before, user, &owned, now).unwrap(), by_key(&before, user, &owned, now)]
         {
-            assert_eq!(check(&before, &token, &owned, now), Some(user));
-            assert_eq!(check(&rotated, &token, &owned, now), Some(user), "{token}");
+            assert_eq!(check(&before, &token, &owned, now), Some((user, now)));
+            assert_eq!(check(&rotated, &token, &owned, now), Some((user, now)), "{token}");
             assert_eq!(check(&rotated, &token, &number("+989121234568"), now), None);
             assert_eq!(check(&Keys::from_secret(SECRET, None), &token, &owned, now), None);
         }

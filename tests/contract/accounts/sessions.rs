@@ -1,13 +1,17 @@
 //! Lists of sessions, and their ends.
 
 use super::contract;
-use super::fixture::{AccountsFixture, DAY, GRACE, IDLE, LIMITS, MAX, Phone, token};
+use super::fixture::{AccountsFixture, DAY, GONE, GRACE, IDLE, LIMITS, MAX, Phone, token};
+use accounts::Session;
 
 contract!(
     a_list_holds_the_live_sessions_of_its_account,
     one_session_is_ended_by_its_own_account_only,
     the_other_sessions_end_with_an_event_each,
     an_expired_session_ends_at_its_expiry_with_an_event,
+    f04_a_device_token_ends_with_the_session_that_its_owner_ends,
+    f04_all_other_device_tokens_end_with_the_other_sessions,
+    f04_ends_of_device_tokens_go_after_their_year_and_with_their_account,
 );
 
 async fn a_list_holds_the_live_sessions_of_its_account(fixture: AccountsFixture) {
@@ -97,4 +101,90 @@ async fn an_expired_session_ends_at_its_expiry_with_an_event(fixture: AccountsFi
             fixture.db.sessions.refresh(token(session.id, generation), GRACE, IDLE, swept_at).await;
         assert_eq!(refreshed.unwrap(), accounts::RefreshOutcome::Ended);
     }
+}
+
+/// Whether the device tokens of these sign-ins were ended.
+async fn ended<const N: usize>(fixture: &AccountsFixture, of: [&Session; N]) -> [bool; N] {
+    let mut ended = [false; N];
+    for (ended, session) in ended.iter_mut().zip(of) {
+        let sessions = &fixture.db.sessions;
+        *ended = sessions.device_is_ended(session.user_id, session.created_at).await.unwrap();
+    }
+    ended
+}
+
+/// Signs in this many times, a second apart.
+async fn sign_ins<const N: usize>(fixture: &AccountsFixture, phone: &Phone) -> [Session; N] {
+    let mut sessions = Vec::new();
+    for _ in 0..N {
+        fixture.advance(1);
+        sessions.push(fixture.signed_in(phone).await.1);
+    }
+    sessions.try_into().unwrap()
+}
+
+async fn f04_a_device_token_ends_with_the_session_that_its_owner_ends(fixture: AccountsFixture) {
+    let (phone, other) = (Phone::new(), Phone::new());
+    let [first, second, third] = sign_ins(&fixture, &phone).await;
+    // Somebody else's of the same moment.
+    let (_, strangers) = fixture.signed_in(&other).await;
+    let (db, user) = (&fixture.db, first.user_id);
+    assert!(db.sessions.end(user, first.id, "logout", fixture.now()).await.unwrap());
+    assert_eq!(ended(&fixture, [&first, &second, &third]).await, [false; 3], "a logout ends none");
+    for id in [first.id, strangers.id] {
+        let now = fixture.now();
+        assert!(!db.sessions.end_with_device(user, id, "ended_by_user", now).await.unwrap());
+    }
+    let now = fixture.now();
+    assert!(db.sessions.end_with_device(user, third.id, "ended_by_user", now).await.unwrap());
+    let all = [&first, &second, &third, &strangers];
+    assert_eq!(ended(&fixture, all).await, [false, false, true, false]);
+}
+
+async fn f04_all_other_device_tokens_end_with_the_other_sessions(fixture: AccountsFixture) {
+    let (phone, db) = (Phone::new(), &fixture.db);
+    let [gone, live, mine] = sign_ins(&fixture, &phone).await;
+    let user = mine.user_id;
+    let (_, strangers) = fixture.signed_in(&Phone::new()).await;
+    assert!(db.sessions.end(user, gone.id, "logout", fixture.now()).await.unwrap());
+    db.sessions.end_others(user, mine.id, "ended_by_user", fixture.now()).await.unwrap();
+    // Also of a session that was over before.
+    let all = [&gone, &live, &mine, &strangers];
+    assert_eq!(ended(&fixture, all).await, [true, true, false, false]);
+    let [next, last] = sign_ins(&fixture, &phone).await;
+    assert_eq!(ended(&fixture, [&next, &last]).await, [false; 2], "a new sign-in is a new device");
+    db.sessions.end_others(user, next.id, "ended_by_user", fixture.now()).await.unwrap();
+    let all = [&gone, &live, &mine, &next, &last];
+    assert_eq!(ended(&fixture, all).await, [true, true, true, false, true]);
+    let kept = "SELECT count(*) FROM device_ends";
+    assert_eq!(fixture.raw().await.number(kept).await, 2, "later spans hold the earlier ones");
+    // A clock that is behind the one that dated the sign-ins ends them all the same.
+    let now = fixture.now().plus_secs(-5);
+    assert!(db.accounts.block(user, "a thief", "staff:1", now).await.unwrap());
+    assert_eq!(ended(&fixture, all).await, [true; 5]);
+    assert!(db.accounts.unblock(user, "staff:1", fixture.now()).await.unwrap());
+    let [after] = sign_ins(&fixture, &phone).await;
+    assert_eq!(ended(&fixture, [&after, &strangers]).await, [false; 2]);
+}
+
+async fn f04_ends_of_device_tokens_go_after_their_year_and_with_their_account(
+    fixture: AccountsFixture,
+) {
+    let (kept, db) = ("SELECT count(*) FROM device_ends", &fixture.db);
+    let [one, another] = [Phone::new(), Phone::new()];
+    for phone in [&one, &another] {
+        let [first, mine] = sign_ins(&fixture, phone).await;
+        let (user, now) = (mine.user_id, fixture.now());
+        assert!(db.sessions.end_with_device(user, first.id, "ended_by_user", now).await.unwrap());
+    }
+    assert_eq!(fixture.raw().await.number(kept).await, 2);
+    let (user, _) = fixture.signed_in(&one).await;
+    assert!(db.accounts.delete(user.id, GONE, &[], None, "staff:1", fixture.now()).await.unwrap());
+    assert_eq!(fixture.raw().await.number(kept).await, 1);
+    fixture.advance(365 * DAY);
+    db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();
+    assert_eq!(fixture.raw().await.number(kept).await, 1, "clocks may differ");
+    fixture.advance(2 * DAY);
+    db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();
+    assert_eq!(fixture.raw().await.number(kept).await, 0);
 }

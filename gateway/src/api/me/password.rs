@@ -181,7 +181,7 @@ pub(crate) async fn sign_in(
     let device_token = fields.optional_string("device_token");
     fields.finish()?;
     let phone = app.phone(&writing)?;
-    let device = Device::by_token(&app, &phone, device_token.as_deref());
+    let device = Device::by_token(&app, &phone, device_token.as_deref()).await?;
     let claimed = ClaimedPhone::new(&app, phone, device);
     let password = Password::new(password);
     let signed_in = sign_in_as(&app, &caller, &claimed, password, jkt.as_deref()).await;

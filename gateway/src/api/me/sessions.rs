@@ -41,24 +41,24 @@ pub(crate) async fn list(
 }
 
 /// Ends one session; ending the current one is a logout, and any other one requires a fresh sign-in, like
-/// [`end_others`]. Another user's session is answered like an unknown one.
+/// [`end_others`]. A logout leaves the device known, an end by another session does not. Another user's session is
+/// answered like an unknown one.
 pub(crate) async fn end(
     State(app): State<App>,
     signed_in: SignedIn,
     PathId(id): PathId<SessionId>,
 ) -> Result<StatusCode, ApiError> {
-    let now = app.engines.clock.now();
-    let reason = if id == signed_in.session.id {
-        "logout"
+    let (user, now) = (signed_in.user.id, app.engines.clock.now());
+    let ended = if id == signed_in.session.id {
+        app.sessions.end(user, id, "logout", now).await?
     } else {
         signed_in.require_fresh(now)?;
-        "ended_by_user"
+        app.sessions.end_with_device(user, id, "ended_by_user", now).await?
     };
-    let ended = app.sessions.end(signed_in.user.id, id, reason, now).await?;
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
 }
 
-/// Ends all other sessions. It requires a fresh sign-in: a thief must not shut the owner out (contract, ruling 37).
+/// Ends all other sessions, and the tokens of all other devices. It requires a fresh sign-in: a thief must not shut the owner out (contract, ruling 37).
 pub(crate) async fn end_others(
     State(app): State<App>,
     signed_in: SignedIn,
