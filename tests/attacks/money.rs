@@ -33,6 +33,7 @@ both_sides!(
     f18_a_test_number_cannot_fill_the_store,
     f04_a_known_device_is_sent_codes_after_strangers_used_up_the_budget,
     one_key_gives_one_text,
+    f27_calls_can_be_switched_off,
 );
 
 fn accepted(answers: &[Answer]) -> usize {
@@ -496,4 +497,23 @@ async fn one_key_gives_one_text(side: Side) {
     let after = apis[1].post_with("/v1/otp", body, &key).await.expect(202);
     assert_eq!(after.text("request_id"), requests[0], "also after login");
     assert_eq!(apis[0].messages(phone).await.len(), 1);
+}
+
+async fn f27_calls_can_be_switched_off(side: Side) {
+    let system = system(side, &[("LATCHKEY_VOICE", "false")]).await;
+    let [api, other] = both(&system);
+    let phone = &new_phone();
+    let sign_up = json!({
+        "phone_number": phone, "first_name": "Ada", "last_name": "Love", "channel": "voice"
+    });
+    for refused in [voice(&api, phone).await, other.post("/v1/signup", sign_up).await] {
+        let errors = &refused.problem(400, "invalid_request")["errors"];
+        assert_eq!(errors[0]["field"], "channel");
+        assert_eq!(errors[0]["code"], "not_offered");
+    }
+    let accepted = api.otp(phone).await.expect(202).text("request_id");
+    let status = other.status(&accepted).await.expect(200);
+    assert_eq!(status.body["next_channels"], json!([]));
+    let code = api.code(phone, 1).await;
+    api.login(phone, &code).await.expect(200);
 }

@@ -325,7 +325,7 @@ fn notices(r: &mut Reader) -> bool {
     r.read("LATCHKEY_NOTICES", parse).unwrap_or(true)
 }
 
-fn flag(r: &mut Reader, name: &'static str) -> bool {
+pub(super) fn flag(r: &mut Reader, name: &'static str) -> bool {
     let parse = |text: &str| match text {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::build::flag;
 use super::case::{Case, refuse_plain_http, refuse_sample};
 use super::parse::{self, Parsed};
 use super::reader::Reader;
@@ -28,6 +29,7 @@ pub(super) fn texts(r: &mut Reader, case: Case) -> Texts {
 
 pub(super) fn sms(r: &mut Reader, case: Case) -> Sms {
     const ROUTES: &str = "LATCHKEY_SMS_ROUTES";
+    const FALLBACK: &str = "LATCHKEY_VOICE_FALLBACK_SECS";
     let routes = match r.read(ROUTES, Routes::parse) {
         Some(routes) => routes,
         None if case.embedded => {
@@ -45,12 +47,17 @@ pub(super) fn sms(r: &mut Reader, case: Case) -> Sms {
             r.refuse(ROUTES, &format!("the provider `{provider}` is for development only"));
         }
     }
+    let (voice, voice_fallback_secs) = (flag(r, "LATCHKEY_VOICE"), r.number(FALLBACK));
+    if !voice && voice_fallback_secs > 0 {
+        r.refuse(FALLBACK, "set it to 0: LATCHKEY_VOICE switches calls off");
+    }
     Sms {
         twilio: twilio(r, case, routes.names(ProviderName::Twilio)),
         http: http_provider(r, case, routes.names(ProviderName::Http)),
         routes,
         unknown_outcome: r.word("LATCHKEY_UNKNOWN_OUTCOME").unwrap_or(UnknownOutcome::Resend),
-        voice_fallback_secs: r.number("LATCHKEY_VOICE_FALLBACK_SECS"),
+        voice,
+        voice_fallback_secs,
     }
 }
 

@@ -161,6 +161,8 @@ pub struct Sms {
     pub twilio: Option<TwilioAccount>,
     pub http: Option<HttpProvider>,
     pub unknown_outcome: UnknownOutcome,
+    /// Whether a client may request a call (contract, ruling 58).
+    pub voice: bool,
     /// If no delivery receipt arrives within this time, a call reads out the code; 0: never.
     pub voice_fallback_secs: i64,
 }

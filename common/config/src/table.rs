@@ -233,6 +233,8 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "The providers that send messages; the longest matching prefix decides; sms-worker needs it unless embedded."),
         setting("LATCHKEY_UNKNOWN_OUTCOME", Value("resend"), Words(&["resend", "wait"]),
             "What to do if a provider may or may not have accepted a message: send it again through another provider, or wait."),
+        setting("LATCHKEY_VOICE", Value("true"), Words(&["true", "false", "1", "0"]),
+            "Whether a client may request a call that reads out the code; a call costs more than a message."),
         setting("LATCHKEY_VOICE_FALLBACK_SECS", Value("0"), Allowed::Number { low: 10, high: 120, zero: Some("off") },
             "After this long without a delivery receipt or a sign-in, a call reads out the code once; the call counts as a message."),
         setting("TWILIO_ACCOUNT_SID", Nothing, Shape("`AC` and 32 hexadecimal digits"),

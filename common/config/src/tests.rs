@@ -155,6 +155,7 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("LATCHKEY_JWT_ACTIVE_KID", "../../etc/passwd", &[]),
     ("LATCHKEY_REFRESH_MAX_SECS", "3600", &[("LATCHKEY_REFRESH_IDLE_SECS", "3601")]),
     ("LATCHKEY_DPOP_NONCE", "maybe", &[]),
+    ("LATCHKEY_VOICE", "off", &[]),
     ("LATCHKEY_NOTICES", "maybe", &[]),
     ("LATCHKEY_OTP_LENGTH", "six", &[]),
     ("LATCHKEY_OTP_LENGTH", "+6", &[]),
@@ -278,6 +279,7 @@ fn every_word_of_a_setting_is_accepted() {
         }
     }
     assert!(load(&[("LATCHKEY_STRICT_BINDING", "1")]).unwrap().strict_binding);
+    assert!(load(&[]).unwrap().sms.voice && !load(&[("LATCHKEY_VOICE", "0")]).unwrap().sms.voice);
     assert_eq!(
         load(&[("LATCHKEY_UNKNOWN_PHONE", "silent")]).unwrap().unknown_phone,
         UnknownPhone::Silent
@@ -549,6 +551,15 @@ fn f02_production_bounds_its_costs_unless_it_says_unlimited() {
     given.insert("LATCHKEY_VOICE_FALLBACK_SECS".to_owned(), "30".to_owned());
     Config::from_map(Role::SmsWorker, &given).unwrap();
     refused(Role::OtpWorker, &given, &["LATCHKEY_SENDS_GLOBAL_DAY"]);
+}
+
+#[test]
+fn f27_a_voice_fallback_needs_calls() {
+    const FALLBACK: &str = "LATCHKEY_VOICE_FALLBACK_SECS";
+    let given = |seconds| variables(&[("LATCHKEY_VOICE", "false"), (FALLBACK, seconds)]);
+    let text = refused(Role::AllInOne, &given("30"), &[FALLBACK]);
+    assert!(text.contains("LATCHKEY_VOICE"), "{text}");
+    assert_eq!(Config::from_map(Role::AllInOne, &given("0")).unwrap().sms.voice_fallback_secs, 0);
 }
 
 #[test]

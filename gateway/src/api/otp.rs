@@ -14,7 +14,7 @@ use store::{RequestStatus, Scope};
 use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::Device;
-use crate::codes::request::{NewCodeRequest, request_code};
+use crate::codes::request::{NewCodeRequest, read_channel, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
@@ -28,7 +28,7 @@ pub(crate) async fn request(
 ) -> Result<Response, ApiError> {
     let writing = fields.string("phone_number");
     let locale = fields.optional_checked("locale", validate::locale);
-    let channel = fields.optional_parsed("channel", "Send `sms` or `voice`.");
+    let channel = read_channel(&app, &mut fields);
     let device_token = fields.optional_string("device_token");
     fields.finish()?;
     let phone = app.phone(&writing)?;
@@ -40,7 +40,7 @@ pub(crate) async fn request(
         route: "otp",
         profile: None,
         locale,
-        channel: channel.unwrap_or(Channel::Sms),
+        channel,
         known_device,
     };
     request_code::<OtpRequested>(&app, &caller, wanted).await
@@ -89,7 +89,7 @@ pub(crate) fn view(app: &App, request_id: RequestId, found: RequestStatus) -> St
         is_last = true;
     }
     let next_channels = match channel {
-        Channel::Sms if status != Status::Verified => vec![Channel::Voice],
+        Channel::Sms if app.config.sms.voice && status != Status::Verified => vec![Channel::Voice],
         _ => Vec::new(),
     };
     StatusView { request_id, status, updated_at, expires_at, reason, next_channels, is_last }

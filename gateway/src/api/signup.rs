@@ -3,12 +3,11 @@
 use axum::extract::State;
 use axum::response::Response;
 use domain::event::{Profile, UserSignedUp};
-use domain::vocabulary::Channel;
 use store::Scope;
 
 use crate::app::App;
 use crate::codes::caller::Caller;
-use crate::codes::request::{NewCodeRequest, request_code};
+use crate::codes::request::{NewCodeRequest, read_channel, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
@@ -23,7 +22,7 @@ pub(crate) async fn signup(
     let first_name = fields.checked("first_name", validate::name);
     let last_name = fields.checked("last_name", validate::name);
     let locale = fields.optional_checked("locale", validate::locale);
-    let channel = fields.optional_parsed("channel", "Send `sms` or `voice`.");
+    let channel = read_channel(&app, &mut fields);
     fields.finish()?;
     let wanted = NewCodeRequest {
         phone: app.phone(&writing)?,
@@ -31,7 +30,7 @@ pub(crate) async fn signup(
         route: "signup",
         profile: Some(Profile { first_name, last_name }),
         locale,
-        channel: channel.unwrap_or(Channel::Sms),
+        channel,
         known_device: None,
     };
     request_code::<UserSignedUp>(&app, &caller, wanted).await

@@ -23,6 +23,7 @@ use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::Device;
 use crate::codes::refusals::limited;
 use crate::http::error::ApiError;
+use crate::http::fields::Fields;
 use crate::http::request_timeout::ANSWER_WITHIN;
 
 /// A code request before admission.
@@ -35,6 +36,16 @@ pub(crate) struct NewCodeRequest {
     pub channel: Channel,
     /// The known device that asks (contract, ruling 39).
     pub known_device: Option<Device>,
+}
+
+/// Reads `channel`, and refuses a call where the operator has switched calls off (contract, ruling 58).
+pub(crate) fn read_channel(app: &App, fields: &mut Fields) -> Channel {
+    let channel = fields.optional_parsed("channel", "Send `sms` or `voice`.");
+    if channel == Some(Channel::Voice) && !app.config.sms.voice {
+        let detail = "This service makes no calls: send `sms`, or leave the field out.";
+        fields.refuse("channel", "not_offered", detail);
+    }
+    channel.unwrap_or(Channel::Sms)
 }
 
 /// The answer to an accepted code request: `request` in the contract.
