@@ -27,6 +27,7 @@ both_sides!(
     f04_attempts_that_name_a_foreign_request_cost_the_owner_nothing,
     p3_with_strict_binding_only_the_original_request_signs_in,
     p4_a_guessable_key_gives_no_free_attempts,
+    f22_a_guessed_key_takes_no_repetition_from_a_known_device,
     p6_attempts_left_do_not_reveal_that_the_code_was_used,
     p4_attempts_of_a_client_that_hangs_up_are_still_counted,
 );
@@ -408,6 +409,26 @@ async fn p4_a_guessable_key_gives_no_free_attempts(side: Side) {
         *statuses.entry(answer.status).or_default() += 1;
     }
     assert_eq!(statuses, BTreeMap::from([(422, 4), (429, 16)]));
+}
+
+async fn f22_a_guessed_key_takes_no_repetition_from_a_known_device(side: Side) {
+    let system = system(side, &[]).await;
+    let apis = both(&system);
+    let phone = &new_phone();
+    let device = apis[0].sign_in(phone).await["device_token"].clone();
+    let code = &apis[0].fresh_code(phone).await;
+    let login = async |api: &Api, body: Value| {
+        api.post_with("/v1/login", body, &[("idempotency-key", "1")]).await
+    };
+    let own = json!({ "phone_number": phone, "otp": code, "device_token": device });
+    let first = login(&apis[0], own.clone()).await.expect(200);
+    for n in 1..=6 {
+        let attempt = json!({ "phone_number": phone, "otp": wrong(code, n) });
+        let refused = login(&apis[1], attempt).await.status;
+        assert_eq!(refused, if n <= 5 { 422 } else { 429 }, "{n}");
+    }
+    let again = login(&apis[1], own).await.expect(200);
+    assert_eq!(again.body["device_token"], first.body["device_token"], "the same sign-in");
 }
 
 async fn p6_attempts_left_do_not_reveal_that_the_code_was_used(side: Side) {

@@ -21,7 +21,8 @@ pub(crate) struct RepeatedLogin<'a> {
     caller: &'a Caller,
     key_hash: String,
     body_hash: String,
-    by_known_device: bool,
+    /// The name of the known device, as its failures are counted.
+    device: Option<&'a str>,
 }
 
 impl<'a> RepeatedLogin<'a> {
@@ -29,15 +30,15 @@ impl<'a> RepeatedLogin<'a> {
     pub fn of(
         app: &'a App,
         caller: &'a Caller,
-        claimed: &ClaimedPhone,
+        claimed: &'a ClaimedPhone,
         body: &str,
     ) -> Option<Self> {
         let key = caller.idempotency.as_ref()?;
         let keys = &app.engines.keys;
         let key_hash = keys.index("login", &format!("{} {}", claimed.key, key.as_str()));
-        let by_known_device = claimed.known_user().is_some();
+        let device = claimed.claimant().known_device.map(|device| device.key);
         let body_hash = keys.index("login body", body);
-        Some(Self { app, caller, key_hash, body_hash, by_known_device })
+        Some(Self { app, caller, key_hash, body_hash, device })
     }
 
     /// The session of the first login with this key, or else the one that `sign_in` starts under it.
@@ -46,7 +47,7 @@ impl<'a> RepeatedLogin<'a> {
         sign_in: impl AsyncFnOnce(LoginKey<'_>) -> Result<LiveSession, ApiError>,
     ) -> Result<LiveSession, ApiError> {
         if let Some(first) = self.first().await? {
-            self.caller.count_login(self.app, self.by_known_device).await?;
+            self.caller.count_login(self.app, self.device.is_some()).await?;
             if let Some(live) = self.session_of(first).await? {
                 return Ok(live);
             }
@@ -88,10 +89,11 @@ impl<'a> RepeatedLogin<'a> {
     /// The first login's session, unless it was refreshed or has ended since.
     ///
     /// Clients choose the key, and some choose one that others can guess. So a retry is counted like an attempt before
-    /// its code is compared; otherwise 30 seconds of answers would reveal the code (P4). The same body counts once.
+    /// its code is compared; otherwise 30 seconds of answers would reveal the code (P4). The same body counts once, and a
+    /// known device apart: else five bodies under its key would take its repetition away (contract, ruling 39).
     async fn session_of(&self, first: LoginReplay) -> Result<Option<LiveSession>, ApiError> {
-        let Self { app, key_hash, body_hash, .. } = self;
-        let tried = format!("{key_hash} {}", first.body_hash);
+        let Self { app, key_hash, body_hash, device, .. } = self;
+        let tried = format!("{key_hash} {} {}", first.body_hash, device.unwrap_or_default());
         let tried = app.engines.keys.index("login repeated", &tried);
         if !app.limits.count_distinct(&tried, body_hash, app.config.otp.attempts).await? {
             return Err(limited(Limit::Attempts, store::DISTINCT_KEPT_SECS));
