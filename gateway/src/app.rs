@@ -1,6 +1,7 @@
 //! State shared by all routes.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use accounts::notice::OwnerNotice;
@@ -33,9 +34,13 @@ use crate::tokens::pair::{self, Grant, TokenPair, Tokens};
 /// The phones at which attempts from a /24 or /48 may fail in ten minutes (contract, ruling 41).
 const FAILED_PHONES: u64 = 50;
 
-/// The state that every route uses. Cheap to clone.
+/// The state that every route uses. Cheap to clone: each layer and route that a request passes has a clone of its own,
+/// and a request that waits for its body keeps them all.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Shared>);
+
+/// What the clones of an [`App`] share.
+pub struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) engines: Connections,
     pub(crate) codes: Codes,
@@ -63,6 +68,14 @@ pub struct App {
     pub(crate) outbox_filled: Arc<Notify>,
     /// Cancelled when the process stops; ends endless waits.
     pub(crate) stop: CancellationToken,
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl App {
@@ -164,7 +177,7 @@ impl App {
         };
         let tokens = Tokens::new(settings, keys.clone(), &engines.keys, engines.clock.clone())?;
         let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
-        Ok(Self {
+        Ok(Self(Arc::new(Shared {
             codes: engines.store.codes(),
             statuses: engines.store.statuses(),
             limits: engines.store.limits(),
@@ -190,7 +203,7 @@ impl App {
             stop,
             config: config.clone(),
             engines,
-        })
+        })))
     }
 
     pub(crate) fn trusted_proxies(&self) -> TrustedProxies {

@@ -11,6 +11,14 @@ use crate::api::{inbox, login, me, otp, otp_events, signup, token, twilio_webhoo
 use crate::app::App;
 use crate::dpop::nonce;
 
+/// A handler that exists only once its body has arrived: while it is waited for, the request needs no room for what the
+/// handler will need.
+macro_rules! late {
+    ($handler:path, $($part:ident),+) => {
+        |$($part),+| Box::pin($handler($($part),+))
+    };
+}
+
 /// Serves the public keys. Caches may keep them for a while: a new key is listed before it signs (contract, ruling 24).
 async fn jwks_document(State(app): State<App>) -> impl IntoResponse {
     let headers =
@@ -21,23 +29,37 @@ async fn jwks_document(State(app): State<App>) -> impl IntoResponse {
 /// The routes, without what all answers share: [`crate::middleware::finish`] adds that.
 pub(crate) fn routes(app: App) -> Router {
     let mut router = Router::new()
-        .route("/v1/signup", post(signup::signup))
-        .route("/v1/otp", post(otp::request))
+        .route("/v1/signup", post(late!(signup::signup, app, caller, body)))
+        .route("/v1/otp", post(late!(otp::request, app, caller, body)))
         .route("/v1/otp/{request_id}", get(otp::status))
         .route("/v1/otp/{request_id}/events", get(otp_events::stream))
-        .route("/v1/login", post(login::login))
-        .route("/v1/token", post(me::password::sign_in))
-        .route("/v1/token/refresh", post(token::refresh))
-        .route("/v1/token/verify", post(token::verify))
-        .route("/v1/token/blacklist", post(token::blacklist))
+        .route("/v1/login", post(late!(login::login, app, caller, key, body)))
+        .route("/v1/token", post(late!(me::password::sign_in, app, caller, key, body)))
+        .route("/v1/token/refresh", post(late!(token::refresh, app, key, body)))
+        .route("/v1/token/verify", post(late!(token::verify, app, body)))
+        .route("/v1/token/blacklist", post(late!(token::blacklist, app, key, body)))
         .route(
             "/v1/me",
-            get(me::profile::read).patch(me::profile::change).delete(me::profile::delete),
+            get(me::profile::read)
+                .patch(late!(me::profile::change, app, signed_in, body))
+                .delete(me::profile::delete),
         )
-        .route("/v1/me/password", put(me::password::set).delete(me::password::remove))
+        .route(
+            "/v1/me/password",
+            put(late!(me::password::set, app, signed_in, caller, body)).delete(late!(
+                me::password::remove,
+                app,
+                signed_in,
+                caller,
+                body
+            )),
+        )
         .route("/v1/me/activity", get(me::activity::list))
-        .route("/v1/me/phone", post(me::phone::request))
-        .route("/v1/me/phone/confirm", post(me::phone::confirm))
+        .route("/v1/me/phone", post(late!(me::phone::request, app, signed_in, caller, body)))
+        .route(
+            "/v1/me/phone/confirm",
+            post(late!(me::phone::confirm, app, signed_in, caller, body)),
+        )
         .route("/v1/me/sessions", get(me::sessions::list).delete(me::sessions::end_others))
         .route("/v1/me/sessions/{session_id}", delete(me::sessions::end))
         .route("/.well-known/jwks.json", get(jwks_document))

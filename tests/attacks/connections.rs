@@ -22,6 +22,7 @@ both_sides!(
     f06_three_thousand_unfinished_heads_cost_little_and_keep_nobody_waiting,
     f06_one_client_with_all_the_sockets_it_can_have_shuts_nobody_out,
     f06_an_address_holds_its_share_of_connections_and_a_trusted_proxy_any_number,
+    f06_bodies_that_never_end_shut_nobody_out_who_sends_a_whole_one,
     f02_a_clients_event_streams_are_limited_whatever_the_connection,
 );
 
@@ -29,6 +30,8 @@ both_sides!(
 const HEAD_WITHIN: Duration = Duration::from_secs(8);
 
 const KEYS: &str = "GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n";
+
+const OTP: &str = "POST /v1/otp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
 
 /// Connects from this address of the loopback network; nobody answers a refused connection.
 async fn connect(from: &str, api: &Api) -> TcpStream {
@@ -197,6 +200,93 @@ async fn f06_an_address_holds_its_share_of_connections_and_a_trusted_proxy_any_n
         (served("127.0.1.1", &api, 1).await.len() == 1).then_some(())
     })
     .await;
+}
+
+/// What is answered until the connection is closed.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an end").unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A code request whose body of this length is still to come, by a client that a proxy may name. It waits in a slot: by
+/// then the gateway has asked for the body. `None` if it is refused.
+async fn waiting(from: &str, client: Option<&str>, api: &Api, length: usize) -> Option<TcpStream> {
+    let named = client.map(|client| format!("X-Forwarded-For: {client}\r\n")).unwrap_or_default();
+    let head = format!("{OTP}{named}Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n");
+    let mut stream = connect(from, api).await;
+    let mut answer = exchange(&mut stream, &head).await;
+    if answer.starts_with("HTTP/1.1 100 ") {
+        return Some(stream);
+    }
+    answer.push_str(&rest(&mut stream).await);
+    let answer = answer.to_lowercase();
+    for part in ["http/1.1 503 ", "retry-after: ", "connection: close", "temporarily_unavailable"] {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+    None
+}
+
+async fn f06_bodies_that_never_end_shut_nobody_out_who_sends_a_whole_one(side: Side) {
+    let proxy = ("LATCHKEY_TRUSTED_PROXIES", "127.0.2.1/32");
+    let system = system(side, &[("LATCHKEY_CONNECTIONS_PER_IP", "100"), proxy]).await;
+    let (home, mut env) = (Folder::new("few-bodies"), system.env.clone());
+    env.insert("LATCHKEY_DATA_DIR".to_owned(), home.join("data").display().to_string());
+    let binary = if side == Side::Embedded { Binary::Latchkey } else { Binary::Gateway };
+    // 128 connections, and so 64 waiting bodies: 4 of an address.
+    let mut process = Process::start_with_open_files(binary, home.path(), &env, 256);
+    process.ready().await;
+    let api = Api::new(process.url.as_ref().unwrap());
+    let body = json!({ "phone_number": new_phone() }).to_string();
+    let whole = format!("{OTP}Content-Length: {}\r\n\r\n{body}", body.len());
+    let one_more = async |from: &str, client| waiting(from, client, &api, body.len()).await;
+    // Directly, and behind the proxy, whose own connections count for nobody.
+    let mut held = Vec::new();
+    for (from, client) in [("127.0.7.1", None), ("127.0.2.1", Some("198.51.100.1"))] {
+        for _ in 0..4 {
+            held.push(one_more(from, client).await.expect("an address's share"));
+        }
+        assert!(one_more(from, client).await.is_none(), "more than its share: {from} {client:?}");
+    }
+    // Each next address has its share until all slots are taken.
+    for n in 0.. {
+        let Some(stream) = one_more(&format!("127.0.{}.1", 10 + n / 4), None).await else { break };
+        held.push(stream);
+    }
+    assert!(held.len() >= 64, "{} waiting bodies", held.len());
+    let answer = exchange(&mut connect("127.0.9.1", &api).await, &whole).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    // A body's end frees its slot, as does a client that leaves; and in the end time does.
+    let mut last = held.pop().unwrap();
+    let answer = exchange(&mut last, &body).await;
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    drop(held.pop());
+    for _ in 0..2 {
+        let found = eventually("a slot that was given back", PATIENCE, async || {
+            one_more("127.0.9.1", None).await
+        });
+        held.push(found.await);
+    }
+    for mut stream in held {
+        let answer = rest(&mut stream).await;
+        assert!(answer.contains("too_slow"), "{answer}");
+    }
+    eventually("as many slots as at first", PATIENCE, async || {
+        let mut own = Vec::new();
+        while let Some(stream) = one_more("127.0.9.1", None).await {
+            own.push(stream);
+        }
+        (own.len() == 4).then_some(())
+    })
+    .await;
+    let refused = "latchkey_bodies_refused_total ";
+    let metrics = Api::new(&process.ops_url).get("/metrics").await.expect(200);
+    let metrics = metrics.body.as_str().unwrap().to_owned();
+    let count = metrics.lines().find_map(|line| line.strip_prefix(refused)).unwrap();
+    assert!(count.parse::<usize>().unwrap() >= 4, "{count}");
+    let output = process.server.output();
+    assert!(output.contains("a body is not waited for"), "{output}");
+    assert!(output.contains("127.0.7.0") && !output.contains("127.0.7.1"), "{output}");
 }
 
 async fn f02_a_clients_event_streams_are_limited_whatever_the_connection(side: Side) {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use bus::PublishError;
 use domain::event::{Envelope, SmsReceipt};
 use domain::ids::AttemptId;
@@ -52,7 +53,7 @@ pub(crate) async fn twilio_status(
     let (parts, body) = request.into_parts();
     let trace = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
     let trace = trace.and_then(TraceContext::from_header).map(|trace| trace.child().to_header());
-    let fields = read_form(&parts.headers, body).await?;
+    let fields = read_form(parts, body).await?;
     let signature = signature.ok_or(ApiError::InvalidSignature)?;
     let twilio = app.config.sms.twilio.as_ref().ok_or(ApiError::InvalidSignature)?;
     // The URL as we gave it to Twilio. The sender chooses `Host` and `X-Forwarded-*`, so they are not used.
@@ -76,9 +77,9 @@ pub(crate) async fn twilio_status(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn read_form(headers: &HeaderMap, body: Body) -> Result<Vec<(String, String)>, ApiError> {
+async fn read_form(parts: Parts, body: Body) -> Result<Vec<(String, String)>, ApiError> {
     let limits = BodyLimits { bytes: FORM_BYTES, ..BodyLimits::default() };
-    let bytes = read_body(headers, body, limits).await?;
+    let bytes = read_body(parts, body, limits).await?;
     Ok(url::form_urlencoded::parse(&bytes).into_owned().collect())
 }
 

@@ -1,16 +1,23 @@
 //! Reads a request's body and checks its media type, size and time before anything parses it.
 
+use std::mem;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures::FutureExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use http::{HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderValue};
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::http::error::ApiError;
+use crate::http::body_slots::{BodySlot, BodySlots};
+use crate::http::client_ip::ClientIp;
+use crate::http::error::{AlreadyLogged, ApiError};
 use crate::http::fields::Fields;
 
 /// Limits on a body. A request carries its own as an extension; without one the defaults apply.
@@ -68,33 +75,34 @@ impl<S: Sync> FromRequest<S> for OptionalJsonBody {
 pub async fn read(request: Request) -> Result<Bytes, ApiError> {
     let limits = request.extensions().get::<BodyLimits>().copied().unwrap_or_default();
     let (parts, body) = request.into_parts();
-    read_body(&parts.headers, body, limits).await
+    read_body(parts, body, limits).await
 }
 
 /// Like [`read`], for a route with its own limits (a webhook's form).
-pub async fn read_body(
-    headers: &HeaderMap,
-    body: Body,
-    limits: BodyLimits,
-) -> Result<Bytes, ApiError> {
+pub async fn read_body(parts: Parts, body: Body, limits: BodyLimits) -> Result<Bytes, ApiError> {
     // A client that waits for `100 Continue` has sent nothing yet; draining would make it send the body.
-    let waits = headers.contains_key(EXPECT);
-    let mut body = body;
-    let declared = declared_length(headers);
+    let waits = parts.headers.contains_key(EXPECT);
+    let declared = declared_length(&parts.headers);
+    let mut arriving = Arriving::new(&parts.extensions, body);
+    // The head's strings are parts of one buffer, which this alone may keep: it is free while the body is waited for.
+    drop(parts);
     if declared.is_some_and(|length| length > limits.bytes as u64) {
         if !waits {
-            drain(&mut body).await;
+            drain(&mut arriving).await;
         }
         return Err(ApiError::PayloadTooLarge);
     }
-    // A buffer that grows would take up to twice as much.
-    let held = BytesMut::with_capacity(declared.and_then(|it| it.try_into().ok()).unwrap_or(0));
-    match timeout(limits.within, collect(&mut body, held, limits.bytes)).await {
+    if waits && !arriving.body.is_end_stream() {
+        // Before the first read, which sends `100 Continue`.
+        arriving.take_slot().map_err(ApiError::unavailable)?;
+    }
+    match timeout(limits.within, collect(&mut arriving, limits.bytes)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Cut::TooLarge)) => {
-            drain(&mut body).await;
+            drain(&mut arriving).await;
             Err(ApiError::PayloadTooLarge)
         }
+        Ok(Err(Cut::NoSlot(cause))) => Err(ApiError::unavailable(cause)),
         Ok(Err(Cut::Broken)) => {
             Err(ApiError::body("incomplete", "The body ended early; send it again in full."))
         }
@@ -108,25 +116,123 @@ pub async fn read_body(
 enum Cut {
     TooLarge,
     Broken,
+    NoSlot(AlreadyLogged),
+}
+
+type Next = Option<Result<Frame<Bytes>, axum::Error>>;
+
+/// A body on its way. It takes a slot when it has to be waited for, and keeps it to its end.
+struct Arriving {
+    body: Body,
+    /// `None`: its server does not limit them.
+    slots: Option<BodySlots>,
+    client: ClientIp,
+    slot: Option<BodySlot>,
+}
+
+impl Arriving {
+    fn new(extensions: &Extensions, body: Body) -> Self {
+        let slots = extensions.get::<BodySlots>().cloned();
+        Self { body, slots, client: ClientIp::of(extensions), slot: None }
+    }
+
+    /// The next frame, if it has arrived.
+    async fn arrived(&mut self) -> Option<Next> {
+        let next = self.now();
+        if next.is_some() {
+            return next;
+        }
+        // The connection hands on one frame at a time, in a task that may only need its turn.
+        yield_now().await;
+        self.now()
+    }
+
+    fn now(&mut self) -> Option<Next> {
+        if self.body.is_end_stream() { Some(None) } else { self.body.frame().now_or_never() }
+    }
+
+    /// Waits for the next frame.
+    async fn wait(&mut self) -> Result<Next, Cut> {
+        self.take_slot().map_err(Cut::NoSlot)?;
+        Ok(self.body.frame().await)
+    }
+
+    fn take_slot(&mut self) -> Result<(), AlreadyLogged> {
+        if let (Some(slots), None) = (&self.slots, &self.slot) {
+            self.slot = Some(slots.enter(self.client)?);
+        }
+        Ok(())
+    }
+}
+
+/// What has arrived of a body: one frame as it came, or a copy of several.
+#[derive(Default)]
+struct Arrived {
+    frame: Bytes,
+    copied: Vec<u8>,
+}
+
+impl Arrived {
+    fn len(&self) -> usize {
+        self.frame.len() + self.copied.len()
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if self.len() == 0 {
+            self.frame = data;
+        } else {
+            self.let_go();
+            self.copy(&data);
+        }
+    }
+
+    /// Lets go of the frame: it is a part of a larger buffer, which would be kept for it.
+    fn let_go(&mut self) {
+        let frame = mem::take(&mut self.frame);
+        self.copy(&frame);
+    }
+
+    /// The buffer grows with what arrives: a promised length alone reserves nothing.
+    fn copy(&mut self, data: &[u8]) {
+        self.copied.extend_from_slice(data);
+    }
+
+    fn whole(self) -> Bytes {
+        if self.copied.is_empty() { self.frame } else { self.copied.into() }
+    }
 }
 
 /// Reads to the end and buffers at most `most` bytes and one frame.
-async fn collect(body: &mut Body, mut held: BytesMut, most: usize) -> Result<Bytes, Cut> {
-    while let Some(frame) = body.frame().await {
+async fn collect(arriving: &mut Arriving, most: usize) -> Result<Bytes, Cut> {
+    let mut arrived = Arrived::default();
+    loop {
+        let next = match arriving.arrived().await {
+            Some(next) => next,
+            None => {
+                arrived.let_go();
+                arriving.wait().await?
+            }
+        };
+        let Some(frame) = next else { return Ok(arrived.whole()) };
         // Trailers are dropped: we use none.
         let Ok(data) = frame.map_err(|_| Cut::Broken)?.into_data() else { continue };
-        if held.len() + data.len() > most {
+        if arrived.len() + data.len() > most {
             return Err(Cut::TooLarge);
         }
-        held.extend_from_slice(&data);
+        arrived.push(data);
     }
-    Ok(held.freeze())
 }
 
-async fn drain(body: &mut Body) {
+/// Without a slot it ends at once: the connection discards as much again when it closes.
+async fn drain(arriving: &mut Arriving) {
     let mut left = DRAIN.bytes;
     let away = async {
-        while let Some(Ok(frame)) = body.frame().await {
+        loop {
+            let next = match arriving.arrived().await {
+                Some(next) => Ok(next),
+                None => arriving.wait().await,
+            };
+            let Ok(Some(Ok(frame))) = next else { break };
             left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
             if left == 0 {
                 break;
@@ -173,9 +279,12 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures::channel::mpsc;
     use futures::{StreamExt as _, stream};
+    use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::http::connection_limits::Limits;
 
     fn request(kind: Option<&str>, body: impl Into<Body>) -> Request {
         let mut request = Request::new(body.into());
@@ -269,6 +378,95 @@ mod tests {
                 .unwrap_err();
         assert_eq!(started.elapsed(), Duration::from_secs(10));
         assert!(matches!(error, ApiError::InvalidRequest(errors) if errors[0].code == "too_slow"));
+    }
+
+    #[tokio::test]
+    async fn a_body_in_one_piece_is_not_copied_and_what_a_body_keeps_grows_with_what_arrives() {
+        let whole = Bytes::from(vec![b' '; 1000]);
+        let read = read(Request::new(Body::from(whole.clone()))).await.unwrap();
+        assert_eq!(read.as_ptr(), whole.as_ptr());
+        let mut arrived = Arrived::default();
+        arrived.let_go();
+        assert_eq!(arrived.copied.capacity(), 0, "nothing has arrived");
+        for _ in 0..600 {
+            arrived.push(whole.slice(..1));
+            arrived.let_go();
+        }
+        assert!(arrived.copied.capacity() < 2 * 600, "{}", arrived.copied.capacity());
+        assert_eq!(arrived.whole(), whole.slice(..600));
+    }
+
+    /// A body that is sent piece by piece, and what sends it.
+    fn sent() -> (mpsc::UnboundedSender<Result<Bytes, Infallible>>, Body) {
+        let (sender, pieces) = mpsc::unbounded();
+        (sender, Body::from_stream(pieces))
+    }
+
+    /// Reads a body of this client, as far as it comes.
+    fn reading(slots: &BodySlots, client: u8, body: Body) -> JoinHandle<Result<Bytes, ApiError>> {
+        let mut request = Request::new(body);
+        request.extensions_mut().insert(slots.clone());
+        request.extensions_mut().insert(ClientIp::new([192, 0, client, 1].into()));
+        tokio::spawn(read(request))
+    }
+
+    async fn until_taken(slots: &BodySlots, count: usize) {
+        while slots.taken() != count {
+            yield_now().await;
+        }
+    }
+
+    /// Two slots, one for each address.
+    fn two_slots() -> BodySlots {
+        BodySlots::new(&Limits { connections: 4, connections_of_one: 1, ..Limits::default() })
+    }
+
+    #[tokio::test]
+    async fn f06_a_body_takes_a_slot_only_while_it_is_waited_for() {
+        let slots = two_slots();
+        let ((first, body), (second, other)) = (sent(), sent());
+        let (held, cut) = (reading(&slots, 1, body), reading(&slots, 2, other));
+        until_taken(&slots, 2).await;
+        // What is there in whole needs none, in however many pieces it came, and neither does what came to nothing.
+        let pieces = stream::iter(0..9).map(|_| Ok::<_, Infallible>("x"));
+        for body in [Body::from("x"), Body::empty(), Body::from_stream(pieces)] {
+            reading(&slots, 1, body).await.unwrap().unwrap();
+        }
+        first.unbounded_send(Ok("{".into())).unwrap();
+        assert_eq!(slots.taken(), 2);
+        let (_unsent, body) = sent();
+        let refused = reading(&slots, 3, body).await.unwrap().unwrap_err();
+        assert_eq!((refused.status().as_u16(), refused.code()), (503, "temporarily_unavailable"));
+        first.unbounded_send(Ok("}".into())).unwrap();
+        drop(first);
+        assert_eq!(held.await.unwrap().unwrap(), "{}");
+        until_taken(&slots, 1).await;
+        // A client that leaves breaks its body off.
+        cut.abort();
+        until_taken(&slots, 0).await;
+        drop(second);
+    }
+
+    #[tokio::test]
+    async fn f06_a_client_with_its_share_of_slots_is_refused_and_another_is_not() {
+        let slots = two_slots();
+        let ((_first, body), (_second, more), (_third, other)) = (sent(), sent(), sent());
+        let _held = reading(&slots, 1, body);
+        until_taken(&slots, 1).await;
+        assert_eq!(reading(&slots, 1, more).await.unwrap().unwrap_err().status().as_u16(), 503);
+        let _other = reading(&slots, 2, other);
+        until_taken(&slots, 2).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f06_a_body_whose_time_is_over_gives_its_slot_back() {
+        let slots = two_slots();
+        let (_sender, body) = sent();
+        let late = reading(&slots, 1, body);
+        until_taken(&slots, 1).await;
+        let refused = late.await.unwrap().unwrap_err();
+        assert!(matches!(refused, ApiError::InvalidRequest(flaws) if flaws[0].code == "too_slow"));
+        assert_eq!(slots.taken(), 0);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use axum::extract::FromRequestParts;
 use config::ClientIpHeader;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{Extensions, HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use crate::http::error::ApiError;
@@ -93,6 +93,11 @@ impl ClientIp {
         Self(ip.to_canonical())
     }
 
+    /// The address that [`crate::middleware::finish`] found. A request without a socket gets the unspecified address.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().copied().unwrap_or(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    }
+
     /// The full address, for blocklists.
     pub fn ip(self) -> IpAddr {
         self.0
@@ -158,13 +163,8 @@ impl fmt::Debug for ClientIp {
 impl<S: Sync> FromRequestParts<S> for ClientIp {
     type Rejection = ApiError;
 
-    /// The address that [`crate::middleware::finish`] found. A request without a socket gets the unspecified address.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Ok(parts
-            .extensions
-            .get::<Self>()
-            .copied()
-            .unwrap_or(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+        Ok(Self::of(&parts.extensions))
     }
 }
 

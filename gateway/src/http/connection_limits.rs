@@ -19,7 +19,8 @@ pub struct Limits {
     pub stalled_within: Duration,
     /// Open at once. Further ones wait in the listener's queue.
     pub connections: usize,
-    /// Open at once from one address. Further ones are closed when they are accepted.
+    /// Open at once from one address. Further ones are closed when they are accepted. As many as `connections`: one
+    /// address may hold everything.
     pub connections_of_one: usize,
     /// Between the stop signal and the end of the last request. Under P12's 25 s.
     pub drain_within: Duration,
@@ -28,6 +29,9 @@ pub struct Limits {
 
 /// Each takes a descriptor and, while its head arrives, up to 24 KiB.
 const MOST_CONNECTIONS: usize = 10_000;
+
+/// Each costs 26 to 55 KB of resident memory, as measured with 1,000.
+const MOST_WAITING_BODIES: usize = 1_000;
 
 impl Limits {
     /// The limits of a process that may open this many files, of which connections take half at most: the rest is for
@@ -43,6 +47,18 @@ impl Limits {
     /// How many of the connections may be event streams: half, so that waiting streams never shut out sign-ins.
     pub fn streams(&self) -> usize {
         self.connections / 2
+    }
+
+    /// How many requests may wait for more of their bodies at once: half of the connections at most.
+    pub fn waiting_bodies(&self) -> usize {
+        MOST_WAITING_BODIES.min(self.connections / 2).max(2)
+    }
+
+    /// How many of them may be one address's: a sixteenth. A /48 may hold ten times as much as an address, and must not
+    /// hold all. Any number where connections are not counted by address.
+    pub fn waiting_bodies_of_one(&self) -> usize {
+        let all = self.waiting_bodies();
+        if self.connections_of_one >= self.connections { all } else { (all / 16).max(1) }
     }
 }
 
@@ -77,6 +93,21 @@ mod tests {
         ] {
             let limits = Limits::of(open_files, of_one);
             assert_eq!((limits.connections, limits.connections_of_one), wanted, "{open_files}");
+        }
+    }
+
+    #[test]
+    fn f06_bodies_wait_in_half_of_the_connections_and_one_address_in_a_sixteenth_of_those() {
+        for (open_files, of_one, wanted) in [
+            (1_048_576, 100, (1_000, 62)),
+            (1_024, 100, (256, 16)),
+            (1_024, 0, (256, 256)),
+            (256, 20, (64, 4)),
+            (1, 100, (2, 1)),
+        ] {
+            let limits = Limits::of(open_files, of_one);
+            let bodies = (limits.waiting_bodies(), limits.waiting_bodies_of_one());
+            assert_eq!(bodies, wanted, "{open_files}");
         }
     }
 }

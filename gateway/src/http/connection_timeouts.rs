@@ -59,6 +59,11 @@ impl Pace {
         self.state().read = true;
     }
 
+    /// Whether hyper has read the whole request.
+    pub(crate) fn is_read(&self) -> bool {
+        self.state().read
+    }
+
     /// Notes that the response is complete or abandoned.
     pub(crate) fn request_ended(&self) {
         self.state().answered = true;

@@ -2,6 +2,7 @@
 
 pub(crate) mod address_counts;
 pub mod body;
+pub(crate) mod body_slots;
 pub mod client_ip;
 pub mod connection_limits;
 pub(crate) mod connection_slots;

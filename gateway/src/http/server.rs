@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 
+use crate::http::body::BodyLimits;
+use crate::http::body_slots::BodySlots;
 use crate::http::client_ip::{Peer, TrustedProxies};
 use crate::http::connection_limits::Limits;
 use crate::http::connection_slots::{Idle, Slot, Slots};
@@ -33,8 +35,8 @@ use crate::http::watched_body::{WatchedBody, Watcher};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Serves until `stop`, then lets requests in progress finish. Every request carries its [`Peer`] and the limits on
-/// its body. Connections of the proxies are not counted by address.
+/// Serves until `stop`, then lets requests in progress finish. Every request carries its [`Peer`], the limits on its
+/// body and the slots of those that are waited for. Connections of the proxies are not counted by address.
 pub async fn serve<S>(
     listener: TcpListener,
     service: S,
@@ -48,6 +50,7 @@ pub async fn serve<S>(
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let slots = Slots::new(&limits, proxies);
+    let bodies = BodySlots::new(&limits);
     let mut pause = ACCEPT_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -61,9 +64,10 @@ pub async fn serve<S>(
             Ok(Some((stream, peer, slot))) => {
                 pause = ACCEPT_PAUSE;
                 let (service, stop, cut) = (service.clone(), stop.clone(), cut.clone());
+                let bodies = bodies.clone();
                 connections.spawn(async move {
                     tokio::select! {
-                        () = connection(stream, peer, &slot, service, limits, stop) => {}
+                        () = connection(stream, peer, &slot, service, limits, bodies, stop) => {}
                         () = cut.cancelled() => {}
                     }
                     drop(slot);
@@ -112,6 +116,7 @@ async fn connection<S>(
     slot: &Slot,
     service: S,
     limits: Limits,
+    bodies: BodySlots,
     stop: CancellationToken,
 ) where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -140,7 +145,9 @@ async fn connection<S>(
             return;
         }
         // Boxed: a connection that waits for its head does not hold the room for all of this.
-        if !Box::pin(one_request(&mut socket, &pace, peer, &service, limits, &stop)).await {
+        let attached = Attached { peer, limits: limits.body, slots: bodies.clone() };
+        let served = one_request(&mut socket, &pace, attached, &service, limits, &stop);
+        if !Box::pin(served).await {
             return;
         }
         idle = Some(slot.idle());
@@ -155,11 +162,18 @@ async fn must_close(idle: Option<&Idle>) {
     }
 }
 
+/// What every request carries as extensions.
+struct Attached {
+    peer: Peer,
+    limits: BodyLimits,
+    slots: BodySlots,
+}
+
 /// Serves the request whose head the socket holds. Returns whether another one may follow.
 async fn one_request<S>(
     socket: &mut RequestSocket<TcpStream>,
     pace: &Pace,
-    peer: Peer,
+    attached: Attached,
     service: &S,
     limits: Limits,
     stop: &CancellationToken,
@@ -174,12 +188,14 @@ where
         let answering = Answering(pace.clone());
         let mut request = request.map(axum::body::Body::new);
         let extensions = request.extensions_mut();
-        extensions.insert(peer);
-        extensions.insert(limits.body);
+        extensions.insert(attached.peer);
+        extensions.insert(attached.limits);
+        extensions.insert(attached.slots.clone());
         let response = service.clone().oneshot(request);
         async move {
             let mut response = response.await?;
-            if is_last {
+            // With its body unread, the next request's beginning is unknown too.
+            if is_last || !answering.0.is_read() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| WatchedBody::new(body, answering)))

@@ -80,7 +80,7 @@ type Metric = (&'static str, &'static str, &'static str);
 /// Every metric of every service (contract, section 11). A process also describes those that it has no values for, so
 /// that any ops port lists all that an operator can watch.
 #[rustfmt::skip]
-const METRICS: [Metric; 18] = [
+const METRICS: [Metric; 19] = [
     ("latchkey_http_request_seconds", "histogram", "Time to answer a request"),
     ("latchkey_otp_requests_total", "counter", "Code requests, by outcome"),
     ("latchkey_otp_verifications_total", "counter", "Code checks, by outcome"),
@@ -94,6 +94,7 @@ const METRICS: [Metric; 18] = [
     ("latchkey_attempts_suspicious_total", "counter", "Windows of ten minutes in which attempts failed at suspiciously many phones"),
     ("latchkey_connections_refused_total", "counter", "Connections refused because their address holds as many as it may"),
     ("latchkey_event_streams_refused_total", "counter", "Event streams refused because their request, address or process has as many as it may"),
+    ("latchkey_bodies_refused_total", "counter", "Requests refused because their address or process waits for as many bodies as it may"),
     ("latchkey_limited_total", "counter", "Requests refused, by limit"),
     ("latchkey_breached_passwords_total", "counter", "New passwords looked up at the service of breached ones, by outcome"),
     ("latchkey_queue_oldest_seconds", "gauge", "Age of the oldest message that a worker has in hand or has postponed, by event time"),

@@ -465,6 +465,73 @@ async fn a_dripping_body_is_400_and_does_not_hold_its_connection() {
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
 
+const POST_JSON: &str =
+    "POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n";
+
+/// A request that waits for its body in a slot: by then the server has asked for the body. `None` if it is refused.
+async fn waiting(server: &Server) -> Option<TcpStream> {
+    let mut stream = server.open().await;
+    let head = format!("{POST_JSON}Expect: 100-continue\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = until_contains(&mut stream, "\r\n\r\n").await;
+    answer.starts_with("HTTP/1.1 100 ").then_some(stream)
+}
+
+/// Waits for a free slot, and takes it.
+async fn waits_at_last(server: &Server) -> TcpStream {
+    let frees = async {
+        loop {
+            if let Some(waiting) = waiting(server).await {
+                return waiting;
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), frees).await.expect("a free slot")
+}
+
+#[tokio::test]
+async fn f06_with_all_slots_for_waiting_bodies_taken_who_sends_at_once_is_served() {
+    let patient = BodyLimits { within: Duration::from_mins(1), ..BodyLimits::default() };
+    let server = Server::start(Limits { connections: 8, body: patient, ..limits() }).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(waiting(&server).await.expect("half of the connections"));
+    }
+    for tail in ["\r\n", "Expect: 100-continue\r\n\r\n"] {
+        let answer = server.exchange(format!("{POST_JSON}{tail}").as_bytes()).await;
+        assert_eq!(problem_of(&answer), (503, "temporarily_unavailable".to_owned()), "{answer}");
+        assert!(answer.contains("\r\nretry-after: "), "{answer}");
+    }
+    let mut stream = server.open().await;
+    for _ in 0..2 {
+        stream.write_all(format!("{POST_JSON}\r\n{{}}").as_bytes()).await.unwrap();
+        let answer = until_contains(&mut stream, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    // In several pieces, all of which are there.
+    let chunked = POST_JSON.replace("Content-Length: 2", "Transfer-Encoding: chunked");
+    let answer = server.exchange(format!("{chunked}\r\n2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // A body's end frees its slot, and so does a client that leaves.
+    let mut ended = held.pop().unwrap();
+    ended.write_all(b"{}").await.unwrap();
+    let answer = until_contains(&mut ended, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    held.push(waits_at_last(&server).await);
+    drop(held.pop());
+    held.push(waits_at_last(&server).await);
+    assert!(waiting(&server).await.is_none(), "all slots are taken again");
+}
+
+#[tokio::test]
+async fn f06_a_body_that_never_ends_gives_its_slot_back() {
+    let server = Server::start(Limits { connections: 4, ..limits() }).await;
+    let mut late = waiting(&server).await.expect("a slot");
+    let answer = rest(&mut late).await;
+    assert_eq!(problem_of(&answer), (400, "invalid_request".to_owned()), "{answer}");
+    let _both = [waits_at_last(&server).await, waits_at_last(&server).await];
+}
+
 #[tokio::test]
 async fn bodies_above_the_limit_are_413_in_one_piece_or_in_chunks() {
     let server = Server::start(limits()).await;
