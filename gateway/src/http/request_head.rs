@@ -55,7 +55,15 @@ pub(crate) fn check(head: &[u8]) -> Result<BodyLength, ApiError> {
             return Err(ApiError::field("Host", "invalid", detail));
         }
     }
-    let is_chunked = !values("transfer-encoding").is_empty();
+    let is_chunked = match *values("transfer-encoding") {
+        [] => false,
+        [coding] if coding.eq_ignore_ascii_case(b"chunked") => true,
+        // hyper reads the body of any list that ends with `chunked`, and leaves the other codings in it.
+        _ => {
+            let detail = "Send the body as it is, or with `Transfer-Encoding: chunked` alone.";
+            return Err(ApiError::field("Transfer-Encoding", "unknown_coding", detail));
+        }
+    };
     match *values("content-length") {
         [] if is_chunked => Ok(BodyLength::Chunked),
         [] => Ok(BodyLength::Exactly(0)),
@@ -199,6 +207,7 @@ mod tests {
             ("content-LENGTH:3\r\n", BodyLength::Exactly(3)),
             ("X-Content-Length: 3\r\nContent-Lengths: 3\r\n", BodyLength::Exactly(0)),
             ("Transfer-Encoding: chunked\r\n", BodyLength::Chunked),
+            ("transfer-encoding:CHUNKED\r\n", BodyLength::Chunked),
         ] {
             assert_eq!(length(lines).unwrap(), wanted, "{lines}");
         }
@@ -211,6 +220,10 @@ mod tests {
             ("Content-Length: -1\r\n", "invalid"),
             ("Content-Length: 0x3\r\n", "invalid"),
             ("Content-Length:\r\n", "invalid"),
+            ("Transfer-Encoding: gzip, chunked\r\n", "unknown_coding"),
+            ("Transfer-Encoding: chunked, chunked\r\n", "unknown_coding"),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "unknown_coding"),
+            ("Transfer-Encoding:\r\n", "unknown_coding"),
             ("Content-Length: 99999999999999999999\r\n", "invalid"),
         ] {
             assert_eq!(code(&length(lines).unwrap_err()).1, wanted, "{lines}");
