@@ -325,6 +325,41 @@ mod tests {
     }
 
     #[test]
+    fn f01_what_a_client_wrote_hides_no_hop_of_a_proxy() {
+        let odd = [
+            "\u{e9}",
+            "\"",
+            "for=\"",
+            "\\",
+            "for=\"\\",
+            "a=\"b\\\"",
+            "for=\"x, for=\"",
+            ";",
+            ";;=",
+            "=\"\"\"",
+            "for=1.1.1.1;for=2.2.2.2",
+            "for=\"[::1]",
+            "a,b;c=\"d,e",
+            "\t,",
+            "for=1.1.1.1, for=\"1.1.1.1",
+        ];
+        let many = [",".repeat(4_000), "\",".repeat(4_000), "for=\"a,".repeat(1_000)];
+        for claim in odd.into_iter().chain(many.iter().map(String::as_str)) {
+            for (name, own) in [
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-for", "203.0.113.9, 10.1.1.1"),
+                ("forwarded", "for=203.0.113.9"),
+                ("forwarded", "for=\"203.0.113.9:80\";proto=https;by=\"_a, b\""),
+                ("forwarded", "for=203.0.113.9;host=\"a\\\"b,c\", for=10.1.1.1"),
+            ] {
+                let line = format!("{claim}, {own}");
+                let found = client(&proxies(name.parse().unwrap()), "10.0.0.1", &[(name, &line)]);
+                assert_eq!(found, "203.0.113.9", "{name}: {claim} before {own}");
+            }
+        }
+    }
+
+    #[test]
     fn f01_a_network_that_is_too_wide_for_proxies_is_known() {
         let nets = ["10.0.0.0/8", "8.0.0.0/7", "0.0.0.0/1", "2001::/16", "2000::/15"];
         let nets = nets.iter().map(|net| net.parse().unwrap()).collect();

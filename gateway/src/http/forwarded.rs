@@ -1,5 +1,6 @@
 //! Parses `Forwarded` (RFC 7239), `X-Forwarded-For` and headers with one address into hops, left to right as the
-//! proxies wrote them.
+//! proxies wrote them. A client writes what it likes into a line before a proxy appends to it, so what stands on the left
+//! must not change how a hop on the right is read.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,45 +9,74 @@ use http::HeaderValue;
 /// A hop's address, or `None` if it is unreadable (`unknown`, `_hidden`, garbage).
 pub type Hop = Option<IpAddr>;
 
-/// The hops of all lines. An unreadable line counts as one unreadable hop: the lines after it were added later, by a
-/// proxy nearer to us, and still count.
+/// How many commas of a line of `Forwarded` are tried. There are fewer proxies in a row, and each may cost a whole line.
+const COMMAS_MAX: usize = 64;
+
+/// The hops of all lines.
 pub fn hops<'a>(
     lines: impl IntoIterator<Item = &'a HeaderValue>,
-    read: impl Fn(&str) -> Vec<Hop>,
+    read: impl Fn(&[u8]) -> Vec<Hop>,
 ) -> Vec<Hop> {
-    lines.into_iter().flat_map(|line| line.to_str().map_or_else(|_| vec![None], &read)).collect()
+    lines.into_iter().flat_map(|line| read(line.as_bytes())).collect()
 }
 
 /// A line of `X-Forwarded-For`: addresses with or without a port, separated by commas.
-pub fn x_forwarded_for(line: &str) -> Vec<Hop> {
-    line.split(',').map(|hop| address(hop.trim_matches([' ', '\t']), true)).collect()
+pub fn x_forwarded_for(line: &[u8]) -> Vec<Hop> {
+    line.split(|byte| *byte == b',').map(|hop| address(text(hop)?, true)).collect()
 }
 
 /// A line of a header with one address, without a port.
-pub fn single(line: &str) -> Vec<Hop> {
-    vec![line.trim_matches([' ', '\t']).parse().ok()]
+pub fn single(line: &[u8]) -> Vec<Hop> {
+    vec![text(line).and_then(|line| line.parse().ok())]
 }
 
-/// A line of `Forwarded`. A line with an unclosed quote is unreadable as a whole.
-pub fn forwarded(line: &str) -> Vec<Hop> {
-    split_unquoted(line, ',')
-        .map_or_else(|| vec![None], |elements| elements.into_iter().map(element).collect())
-}
-
-/// `for=192.0.2.60;proto=http;by=203.0.113.43`
-fn element(text: &str) -> Hop {
-    let mut found = None;
-    for pair in split_unquoted(text, ';')? {
-        let (name, value) = pair.trim_matches([' ', '\t']).split_once('=')?;
-        if name.eq_ignore_ascii_case("for") && found.replace(value).is_some() {
-            // Two of them are ambiguous.
-            return None;
+/// A line of `Forwarded`, read from its end: each hop is the shortest text after a comma that is an element. So a quote
+/// that a client leaves open hides no element of a proxy. What is left of the first text that is none is one unreadable
+/// hop.
+pub fn forwarded(line: &[u8]) -> Vec<Hop> {
+    let (mut hops, mut end) = (Vec::new(), line.len());
+    let commas = line.iter().enumerate().rev().filter(|(_, byte)| **byte == b',');
+    for (comma, _) in commas.take(COMMAS_MAX) {
+        if let Some(hop) = element(&line[comma + 1..end]) {
+            hops.push(hop);
+            end = comma;
         }
     }
-    let value = found?;
-    match value.strip_prefix('"') {
-        Some(rest) => address(&unescape(rest.strip_suffix('"')?), false),
-        None => address(value, false),
+    hops.push(element(&line[..end]).flatten());
+    hops.reverse();
+    hops
+}
+
+/// `for=192.0.2.60;proto=http;by=203.0.113.43`. `None` if it is no element; an element may name no address.
+fn element(bytes: &[u8]) -> Option<Hop> {
+    let mut named = Vec::new();
+    for pair in split_unquoted(std::str::from_utf8(bytes).ok()?, ';')? {
+        let Some((name, value)) = pair.trim_matches([' ', '\t']).split_once('=') else {
+            // An empty one is allowed (RFC 7239, section 4).
+            pair.trim_matches([' ', '\t']).is_empty().then_some(())?;
+            continue;
+        };
+        let value = unquoted(value)?;
+        if name.eq_ignore_ascii_case("for") {
+            named.push(address(&value, false));
+        }
+    }
+    // Two of them are ambiguous.
+    Some(if let [hop] = *named { hop } else { None })
+}
+
+/// The value of a pair. `None` if it is neither a quoted string nor free of quotes, commas and backslashes.
+fn unquoted(value: &str) -> Option<String> {
+    let Some(quoted) = value.strip_prefix('"') else {
+        return (!value.contains(['"', ',', '\\'])).then(|| value.to_owned());
+    };
+    let (mut plain, mut chars) = (String::new(), quoted.chars());
+    loop {
+        match chars.next()? {
+            '"' => return chars.next().is_none().then_some(plain),
+            '\\' => plain.push(chars.next()?),
+            c => plain.push(c),
+        }
     }
 }
 
@@ -69,14 +99,8 @@ fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
     (!quoted).then_some(pieces)
 }
 
-fn unescape(text: &str) -> String {
-    let mut escaped = false;
-    text.chars()
-        .filter(|&c| {
-            escaped = c == '\\' && !escaped;
-            !escaped
-        })
-        .collect()
+fn text(bytes: &[u8]) -> Option<&str> {
+    Some(std::str::from_utf8(bytes).ok()?.trim_matches([' ', '\t']))
 }
 
 /// An address with or without a port. `Forwarded` writes IPv6 in brackets only; `bare_v6` also accepts it without.
