@@ -9,6 +9,8 @@ mod background;
 mod breaches;
 mod codes;
 mod dpop;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod router;
 mod run;

@@ -80,10 +80,15 @@ pub(crate) async fn twilio_status(
 async fn read_form(parts: Parts, body: Body) -> Result<Vec<(String, String)>, ApiError> {
     let limits = BodyLimits { bytes: FORM_BYTES, ..BodyLimits::default() };
     let bytes = read_body(parts, body, limits).await?;
-    Ok(url::form_urlencoded::parse(&bytes).into_owned().collect())
+    Ok(fields_of(&bytes))
 }
 
-fn public_part(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
+pub(crate) fn fields_of(form: &[u8]) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(form).into_owned().collect()
+}
+
+/// The fields that go on the bus.
+pub(crate) fn public_part(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
     fields
         .into_iter()
         .filter(|(name, _)| CARRIED.contains(&name.as_str()))
