@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use domain::vocabulary::Status;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ both_sides!(
     p6_known_unknown_blocked_and_deleted_phones_are_answered_alike,
     p6_a_blocked_account_is_reported_only_with_its_code,
     p6_in_silent_mode_a_request_reveals_nothing,
+    p6_in_silent_mode_progress_is_told_when_a_text_would_be_on_its_way,
     p6_a_requester_does_not_learn_that_another_signed_in,
     f09_the_wait_for_the_next_code_does_not_tell_that_another_signed_in,
     f09_a_sign_in_that_names_no_request_shortens_no_strangers_wait,
@@ -145,6 +147,35 @@ async fn p6_in_silent_mode_a_request_reveals_nothing(side: Side) {
         assert_eq!(refused["attempts_left"], left);
     }
     api.otp(&unknown).await.problem(429, "otp_attempts_exhausted");
+}
+
+/// The work for a text slows down what runs beside it, so nothing is told meanwhile.
+async fn p6_in_silent_mode_progress_is_told_when_a_text_would_be_on_its_way(side: Side) {
+    let settings = [("LATCHKEY_UNKNOWN_PHONE", "silent")];
+    let latchkey = InProcessLatchkey::start_with(side, 1, &settings).await;
+    let (api, known, unknown) = (latchkey.api(), new_phone(), new_phone());
+    api.signup(&known, "Known", "Here").await.expect(202);
+    let code = api.code(&known, 1).await;
+    api.login(&known, &code).await.expect(200);
+
+    let mut streams = Vec::new();
+    for phone in [&unknown, &known] {
+        let request = api.otp(phone).await.expect(202).text("request_id");
+        streams.push(super::streams::Stream::open(&api.url, &request, None).await);
+        let parsed = request.parse().unwrap();
+        eventually("its processing", testkit::PATIENCE, async || {
+            let found = latchkey.engines.store.statuses().get(parsed).await.unwrap().unwrap();
+            (found.status != Status::Accepted).then_some(())
+        })
+        .await;
+        assert_eq!(told(&api, &request).await[0].0, "accepted");
+    }
+    latchkey.advance(1);
+    for stream in streams {
+        let events = stream.read_to_end(testkit::PATIENCE).await;
+        let told: Vec<_> = events.iter().map(|event| event["status"].as_str().unwrap()).collect();
+        assert_eq!(told, ["accepted", "sent"]);
+    }
 }
 
 async fn p6_a_requester_does_not_learn_that_another_signed_in(side: Side) {

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 use store::Watch;
 
-use crate::api::otp::view;
+use crate::api::otp::{hidden_for, view};
 use crate::app::App;
 use crate::http::client_ip::ClientIp;
 use crate::http::error::{AlreadyLogged, ApiError};
@@ -54,6 +54,7 @@ pub(crate) async fn stream(
         watch,
         expires_at: found.expires_at,
         ahead_ms: 0,
+        hidden_for: Duration::ZERO,
         last_rank: last_rank.unwrap_or(-1),
         ended: false,
         _permit: permit,
@@ -70,6 +71,8 @@ struct Follower {
     expires_at: Timestamp,
     /// How far the store's clock was ahead of ours at the last read.
     ahead_ms: i64,
+    /// How long the progress was still hidden at the last read.
+    hidden_for: Duration,
     /// The last rank that was sent.
     last_rank: i8,
     ended: bool,
@@ -91,8 +94,8 @@ impl Follower {
         })
     }
 
-    /// Waits for a reason to read the status again: a change, the expiry, or a long silence. Returns `false` when the
-    /// process stops: the client reconnects to another one with its `Last-Event-ID`.
+    /// Waits for a reason to read the status again: a change, the expiry, the end of its hiding, or a long silence.
+    /// Returns `false` when the process stops: the client reconnects to another one with its `Last-Event-ID`.
     async fn woken(&mut self) -> bool {
         let expires_in = self.expires_at.plus_secs(PAST_EXPIRY_SECS);
         let now = self.app.engines.clock.now().plus_ms(self.ahead_ms);
@@ -101,6 +104,7 @@ impl Follower {
         let quiet =
             if expires_in.is_zero() { Duration::from_secs(5) } else { expires_in.min(READ_AGAIN) };
         let app = &self.app;
+        let quiet = if self.hidden_for.is_zero() { quiet } else { self.hidden_for.min(quiet) };
         tokio::select! {
             () = app.stop.cancelled() => false,
             () = self.watch.changed() => true,
@@ -110,6 +114,7 @@ impl Follower {
 
     /// The status as an event, if its rank is higher than the last one sent.
     async fn next_state(&mut self) -> Option<Event> {
+        self.hidden_for = hidden_for(&self.app, self.request);
         // If the store is away for a moment, the status is read again later; the stream just stays quiet.
         let Ok(found) = self.app.statuses.get(self.request).await else { return None };
         let Some(found) = found else {
@@ -117,7 +122,7 @@ impl Follower {
             return None;
         };
         self.ahead_ms = found.now.ms() - self.app.engines.clock.now_ms();
-        let view = view(&self.app, self.request, found);
+        let view = view(&self.app, self.request, found, self.hidden_for);
         let rank = i8::try_from(view.rank()).unwrap_or(i8::MAX);
         self.ended = view.is_last;
         if rank <= self.last_rank {
