@@ -161,7 +161,9 @@ async fn p6_in_silent_mode_progress_is_told_when_a_text_would_be_on_its_way(side
     let mut streams = Vec::new();
     for phone in [&unknown, &known] {
         let request = api.otp(phone).await.expect(202).text("request_id");
-        streams.push(super::streams::Stream::open(&api.url, &request, None).await);
+        let mut stream = super::streams::Stream::open(&api.url, &request, None).await;
+        stream.until("accepted").await;
+        streams.push(stream);
         let parsed = request.parse().unwrap();
         eventually("its processing", testkit::PATIENCE, async || {
             let found = latchkey.engines.store.statuses().get(parsed).await.unwrap().unwrap();

@@ -54,7 +54,7 @@ impl Stream {
         length > 0
     }
 
-    async fn until(&mut self, mark: &str) {
+    pub(super) async fn until(&mut self, mark: &str) {
         while !self.text.contains(mark) {
             assert!(self.more().await, "the stream ended before {mark:?}: {}", self.text);
         }

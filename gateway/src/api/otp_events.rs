@@ -107,7 +107,8 @@ impl Follower {
         let quiet = if self.hidden_for.is_zero() { quiet } else { self.hidden_for.min(quiet) };
         tokio::select! {
             () = app.stop.cancelled() => false,
-            () = self.watch.changed() => true,
+            // A hidden change is no reason: it could not be told, and only a known phone's text causes some.
+            () = self.watch.changed(), if self.hidden_for.is_zero() => true,
             () = tokio::time::sleep(quiet) => true,
         }
     }
