@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -22,7 +23,7 @@ both_sides!(
     f06_three_thousand_unfinished_heads_cost_little_and_keep_nobody_waiting,
     f06_one_client_with_all_the_sockets_it_can_have_shuts_nobody_out,
     f06_an_address_holds_its_share_of_connections_and_a_trusted_proxy_any_number,
-    f06_bodies_that_never_end_shut_nobody_out_who_sends_a_whole_one,
+    f06_bodies_that_never_end_shut_nobody_out,
     f02_a_clients_event_streams_are_limited_whatever_the_connection,
 );
 
@@ -30,6 +31,11 @@ both_sides!(
 const HEAD_WITHIN: Duration = Duration::from_secs(8);
 
 const KEYS: &str = "GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n";
+
+/// The gateway asks for a body: it has a slot then.
+const CONTINUE: &str = "HTTP/1.1 100 ";
+
+const REFUSED: &str = "HTTP/1.1 503 ";
 
 const OTP: &str = "POST /v1/otp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
 
@@ -209,25 +215,39 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A code request whose body of this length is still to come, by a client that a proxy may name. It waits in a slot: by
-/// then the gateway has asked for the body. `None` if it is refused.
-async fn waiting(from: &str, client: Option<&str>, api: &Api, length: usize) -> Option<TcpStream> {
+/// Sends the head of a code request whose body of this length is still to come, by a client that a proxy may name.
+async fn asked(from: &str, client: Option<&str>, api: &Api, length: usize) -> TcpStream {
     let named = client.map(|client| format!("X-Forwarded-For: {client}\r\n")).unwrap_or_default();
     let head = format!("{OTP}{named}Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n");
     let mut stream = connect(from, api).await;
-    let mut answer = exchange(&mut stream, &head).await;
-    if answer.starts_with("HTTP/1.1 100 ") {
-        return Some(stream);
+    // Its answer tells whether the server has closed already.
+    let _ = stream.write_all(head.as_bytes()).await;
+    stream
+}
+
+/// Whether a client like this has its share of four bodies, and no fifth. All are sent at once: a body has 10 s.
+async fn has_four(from: &str, client: Option<&str>, api: &Api, length: usize) -> bool {
+    let mut all = join_all((0..5).map(|_| asked(from, client, api, length))).await;
+    let answers = join_all(all.iter_mut().map(|stream| exchange(stream, ""))).await;
+    let mut refused = Vec::new();
+    for (stream, mut answer) in all.iter_mut().zip(answers) {
+        if !answer.starts_with(CONTINUE) {
+            answer.push_str(&rest(stream).await);
+            refused.push(answer.to_lowercase());
+        }
     }
-    answer.push_str(&rest(&mut stream).await);
-    let answer = answer.to_lowercase();
+    let [answer] = &*refused else { return false };
+    // A head that was late has no answer.
+    if answer.is_empty() {
+        return false;
+    }
     for part in ["http/1.1 503 ", "retry-after: ", "connection: close", "temporarily_unavailable"] {
         assert!(answer.contains(part), "{part}: {answer}");
     }
-    None
+    true
 }
 
-async fn f06_bodies_that_never_end_shut_nobody_out_who_sends_a_whole_one(side: Side) {
+async fn f06_bodies_that_never_end_shut_nobody_out(side: Side) {
     let proxy = ("LATCHKEY_TRUSTED_PROXIES", "127.0.2.1/32");
     let system = system(side, &[("LATCHKEY_CONNECTIONS_PER_IP", "100"), proxy]).await;
     let (home, mut env) = (Folder::new("few-bodies"), system.env.clone());
@@ -237,53 +257,46 @@ async fn f06_bodies_that_never_end_shut_nobody_out_who_sends_a_whole_one(side: S
     let mut process = Process::start_with_open_files(binary, home.path(), &env, 256);
     process.ready().await;
     let api = Api::new(process.url.as_ref().unwrap());
-    let body = json!({ "phone_number": new_phone() }).to_string();
-    let whole = format!("{OTP}Content-Length: {}\r\n\r\n{body}", body.len());
-    let one_more = async |from: &str, client| waiting(from, client, &api, body.len()).await;
-    // Directly, and behind the proxy, whose own connections count for nobody.
-    let mut held = Vec::new();
+    let new_body = || json!({ "phone_number": new_phone() }).to_string();
+    let length = new_body().len();
+    // Directly, and behind the proxy, whose own connections count for nobody. A machine that stands still for the 10 s
+    // of a head or a body gets another round, here and below.
     for (from, client) in [("127.0.7.1", None), ("127.0.2.1", Some("198.51.100.1"))] {
-        for _ in 0..4 {
-            held.push(one_more(from, client).await.expect("an address's share"));
+        eventually("four waiting bodies of an address, and no fifth", PATIENCE, async || {
+            has_four(from, client, &api, length).await.then_some(())
+        })
+        .await;
+    }
+    eventually("a late body that is served while strangers hold all slots", PATIENCE, async || {
+        // From twenty networks, each with its share: those that have waited longest make room.
+        let from = |n: usize| format!("127.0.{}.1", 10 + n / 4);
+        let mut held =
+            join_all((0..80).map(async |n| asked(&from(n), None, &api, length).await)).await;
+        let begun = join_all(held.iter_mut().map(|stream| exchange(stream, ""))).await;
+        let mut late = asked("127.0.9.1", None, &api, length).await;
+        let asks = exchange(&mut late, "").await;
+        let answer = exchange(&mut late, &new_body()).await;
+        let ends = join_all(held.iter_mut().map(rest)).await;
+        let mut made_room = 0;
+        for (begun, end) in begun.iter().zip(ends) {
+            let told = format!("{begun}{end}");
+            made_room += usize::from(told.contains("temporarily_unavailable"));
+            assert!(!told.starts_with(REFUSED), "a newcomer has a slot: {told}");
         }
-        assert!(one_more(from, client).await.is_none(), "more than its share: {from} {client:?}");
-    }
-    // Each next address has its share until all slots are taken.
-    for n in 0.. {
-        let Some(stream) = one_more(&format!("127.0.{}.1", 10 + n / 4), None).await else { break };
-        held.push(stream);
-    }
-    assert!(held.len() >= 64, "{} waiting bodies", held.len());
-    let answer = exchange(&mut connect("127.0.9.1", &api).await, &whole).await;
-    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
-    // A body's end frees its slot, as does a client that leaves; and in the end time does.
-    let mut last = held.pop().unwrap();
-    let answer = exchange(&mut last, &body).await;
-    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
-    drop(held.pop());
-    for _ in 0..2 {
-        let found = eventually("a slot that was given back", PATIENCE, async || {
-            one_more("127.0.9.1", None).await
-        });
-        held.push(found.await);
-    }
-    for mut stream in held {
-        let answer = rest(&mut stream).await;
-        assert!(answer.contains("too_slow"), "{answer}");
-    }
-    eventually("as many slots as at first", PATIENCE, async || {
-        let mut own = Vec::new();
-        while let Some(stream) = one_more("127.0.9.1", None).await {
-            own.push(stream);
-        }
-        (own.len() == 4).then_some(())
+        assert!(!asks.starts_with(REFUSED), "the last newcomer has a slot: {asks}");
+        // Of 81 bodies 64 are waited for. A slow machine sees some of the first ones end before the last begin.
+        (made_room > 0 && answer.starts_with("HTTP/1.1 202 ")).then_some(())
     })
     .await;
+    let body = new_body();
+    let whole = format!("{OTP}Content-Length: {length}\r\n\r\n{body}");
+    let answer = exchange(&mut connect("127.0.9.1", &api).await, &whole).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
     let refused = "latchkey_bodies_refused_total ";
     let metrics = Api::new(&process.ops_url).get("/metrics").await.expect(200);
     let metrics = metrics.body.as_str().unwrap().to_owned();
     let count = metrics.lines().find_map(|line| line.strip_prefix(refused)).unwrap();
-    assert!(count.parse::<usize>().unwrap() >= 4, "{count}");
+    assert!(count.parse::<usize>().unwrap() > 2, "{count}");
     let output = process.server.output();
     assert!(output.contains("a body is not waited for"), "{output}");
     assert!(output.contains("127.0.7.0") && !output.contains("127.0.7.1"), "{output}");

@@ -151,10 +151,16 @@ impl Arriving {
         if self.body.is_end_stream() { Some(None) } else { self.body.frame().now_or_never() }
     }
 
-    /// Waits for the next frame.
+    /// Waits for the next frame, unless its slot goes to another body meanwhile.
     async fn wait(&mut self) -> Result<Next, Cut> {
         self.take_slot().map_err(Cut::NoSlot)?;
-        Ok(self.body.frame().await)
+        tokio::select! {
+            biased;
+            next = self.body.frame() => Ok(next),
+            () = must_end(self.slot.as_ref()) => {
+                Err(Cut::NoSlot(AlreadyLogged("a body that waited long made room for another")))
+            }
+        }
     }
 
     fn take_slot(&mut self) -> Result<(), AlreadyLogged> {
@@ -162,6 +168,14 @@ impl Arriving {
             self.slot = Some(slots.enter(self.client)?);
         }
         Ok(())
+    }
+}
+
+/// Completes when the body must make room; never without a slot.
+async fn must_end(slot: Option<&BodySlot>) {
+    match slot {
+        Some(slot) => slot.must_end().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -434,9 +448,6 @@ mod tests {
         }
         first.unbounded_send(Ok("{".into())).unwrap();
         assert_eq!(slots.taken(), 2);
-        let (_unsent, body) = sent();
-        let refused = reading(&slots, 3, body).await.unwrap().unwrap_err();
-        assert_eq!((refused.status().as_u16(), refused.code()), (503, "temporarily_unavailable"));
         first.unbounded_send(Ok("}".into())).unwrap();
         drop(first);
         assert_eq!(held.await.unwrap().unwrap(), "{}");
@@ -445,6 +456,33 @@ mod tests {
         cut.abort();
         until_taken(&slots, 0).await;
         drop(second);
+    }
+
+    #[tokio::test]
+    async fn f06_a_newcomer_ends_the_body_that_has_waited_longest_and_no_other() {
+        let slots = two_slots();
+        let (mut senders, mut readers) = (Vec::new(), Vec::new());
+        for client in 1..=2 {
+            let (sender, body) = sent();
+            sender.unbounded_send(Ok("{".into())).unwrap();
+            senders.push(sender);
+            readers.push(reading(&slots, client, body));
+            until_taken(&slots, client.into()).await;
+        }
+        let (sender, body) = sent();
+        senders.push(sender);
+        readers.push(reading(&slots, 3, body));
+        let ended = readers.remove(0).await.unwrap().unwrap_err();
+        assert_eq!((ended.status().as_u16(), ended.code()), (503, "temporarily_unavailable"));
+        assert_eq!(slots.taken(), 2);
+        for sender in &senders[1..] {
+            sender.unbounded_send(Ok("}".into())).unwrap();
+        }
+        drop(senders);
+        for (reader, wanted) in readers.into_iter().zip(["{}", "}"]) {
+            assert_eq!(reader.await.unwrap().unwrap(), wanted);
+        }
+        assert_eq!(slots.taken(), 0);
     }
 
     #[tokio::test]

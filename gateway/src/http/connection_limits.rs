@@ -57,8 +57,8 @@ impl Limits {
     /// How many of them may be one address's: a sixteenth. A /48 may hold ten times as much as an address, and must not
     /// hold all. Any number where connections are not counted by address.
     pub fn waiting_bodies_of_one(&self) -> usize {
-        let all = self.waiting_bodies();
-        if self.connections_of_one >= self.connections { all } else { (all / 16).max(1) }
+        let is_counted = self.connections_of_one < self.connections;
+        if is_counted { (self.waiting_bodies() / 16).max(1) } else { usize::MAX }
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
         for (open_files, of_one, wanted) in [
             (1_048_576, 100, (1_000, 62)),
             (1_024, 100, (256, 16)),
-            (1_024, 0, (256, 256)),
+            (1_024, 0, (256, usize::MAX)),
             (256, 20, (64, 4)),
             (1, 100, (2, 1)),
         ] {

@@ -477,31 +477,34 @@ async fn waiting(server: &Server) -> Option<TcpStream> {
     answer.starts_with("HTTP/1.1 100 ").then_some(stream)
 }
 
-/// Waits for a free slot, and takes it.
-async fn waits_at_last(server: &Server) -> TcpStream {
-    let frees = async {
-        loop {
-            if let Some(waiting) = waiting(server).await {
-                return waiting;
-            }
-        }
-    };
-    timeout(Duration::from_secs(5), frees).await.expect("a free slot")
+/// Asserts that a request was ended because another body took its slot.
+async fn made_room(mut stream: TcpStream) {
+    let answer = rest(&mut stream).await;
+    assert_eq!(problem_of(&answer), (503, "temporarily_unavailable".to_owned()), "{answer}");
+    assert!(answer.contains("\r\nretry-after: "), "{answer}");
 }
 
 #[tokio::test]
-async fn f06_with_all_slots_for_waiting_bodies_taken_who_sends_at_once_is_served() {
-    let patient = BodyLimits { within: Duration::from_mins(1), ..BodyLimits::default() };
-    let server = Server::start(Limits { connections: 8, body: patient, ..limits() }).await;
-    let mut held = Vec::new();
-    for _ in 0..4 {
-        held.push(waiting(&server).await.expect("half of the connections"));
+async fn f06_with_all_slots_for_waiting_bodies_taken_the_longest_waiting_one_makes_room() {
+    let long = Duration::from_mins(1);
+    let body = BodyLimits { within: long, ..BodyLimits::default() };
+    let patient = Limits { headers_within: long, idle_within: long, body, ..limits() };
+    let server = Server::start(Limits { connections: 16, ..patient }).await;
+    let mut held = std::collections::VecDeque::new();
+    for _ in 0..8 {
+        held.push_back(waiting(&server).await.expect("half of the connections"));
     }
-    for tail in ["\r\n", "Expect: 100-continue\r\n\r\n"] {
-        let answer = server.exchange(format!("{POST_JSON}{tail}").as_bytes()).await;
-        assert_eq!(problem_of(&answer), (503, "temporarily_unavailable".to_owned()), "{answer}");
-        assert!(answer.contains("\r\nretry-after: "), "{answer}");
-    }
+    // One that asks first, and one whose body is just late.
+    held.push_back(waiting(&server).await.expect("a slot of another"));
+    made_room(held.pop_front().unwrap()).await;
+    let mut late = server.open().await;
+    late.write_all(format!("{POST_JSON}\r\n{{").as_bytes()).await.unwrap();
+    made_room(held.pop_front().unwrap()).await;
+    late.write_all(b"}").await.unwrap();
+    let answer = until_contains(&mut late, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    held.push_back(waiting(&server).await.expect("the slot of a body that ended"));
+    // Who sends all at once needs nobody's slot.
     let mut stream = server.open().await;
     for _ in 0..2 {
         stream.write_all(format!("{POST_JSON}\r\n{{}}").as_bytes()).await.unwrap();
@@ -512,24 +515,12 @@ async fn f06_with_all_slots_for_waiting_bodies_taken_who_sends_at_once_is_served
     let chunked = POST_JSON.replace("Content-Length: 2", "Transfer-Encoding: chunked");
     let answer = server.exchange(format!("{chunked}\r\n2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    // A body's end frees its slot, and so does a client that leaves.
-    let mut ended = held.pop().unwrap();
-    ended.write_all(b"{}").await.unwrap();
-    let answer = until_contains(&mut ended, "\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    held.push(waits_at_last(&server).await);
-    drop(held.pop());
-    held.push(waits_at_last(&server).await);
-    assert!(waiting(&server).await.is_none(), "all slots are taken again");
-}
-
-#[tokio::test]
-async fn f06_a_body_that_never_ends_gives_its_slot_back() {
-    let server = Server::start(Limits { connections: 4, ..limits() }).await;
-    let mut late = waiting(&server).await.expect("a slot");
-    let answer = rest(&mut late).await;
-    assert_eq!(problem_of(&answer), (400, "invalid_request".to_owned()), "{answer}");
-    let _both = [waits_at_last(&server).await, waits_at_last(&server).await];
+    assert_eq!(held.len(), 8);
+    for mut stream in held {
+        stream.write_all(b"{}").await.unwrap();
+        let answer = until_contains(&mut stream, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
 }
 
 #[tokio::test]
