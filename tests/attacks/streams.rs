@@ -16,6 +16,8 @@ use testkit::{PATIENCE, both_sides, eventually};
 both_sides!(
     a_stream_resumes_after_the_last_event_id_and_ends_with_the_final_status,
     one_request_has_a_limited_number_of_streams_of_its_own,
+    f06_a_stream_takes_no_body,
+    f06_a_stream_ends_with_its_client_whatever_it_sent_behind_its_request,
     p12_streams_end_when_the_process_stops,
 );
 
@@ -131,6 +133,40 @@ async fn one_request_has_a_limited_number_of_streams_of_its_own(side: Side) {
         (Stream::open(&api.url, &request, None).await.status() == 200).then_some(())
     })
     .await;
+}
+
+async fn f06_a_stream_takes_no_body(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    let request = api.otp(&new_phone()).await.expect(202).text("request_id");
+    // More than there are streams for one request.
+    for _ in 0..5 {
+        for line in ["Content-Length: 50\r\n", "Transfer-Encoding: chunked\r\n"] {
+            let refused = Stream::open_with(&api.url, &request, line).await;
+            assert_eq!(refused.status(), 400, "{line}");
+            let head = refused.text.to_lowercase();
+            assert!(head.contains("connection: close"), "{head}");
+        }
+    }
+    for line in ["", "Content-Length: 0\r\n"] {
+        assert_eq!(Stream::open_with(&api.url, &request, line).await.status(), 200, "{line:?}");
+    }
+}
+
+async fn f06_a_stream_ends_with_its_client_whatever_it_sent_behind_its_request(side: Side) {
+    let system = system(side, &[]).await;
+    let api = system.api();
+    let request = api.otp(&new_phone()).await.expect(202).text("request_id");
+    for behind in ["x".to_owned(), format!("GET /{} HTTP/1.1\r\n", "x".repeat(20 * 1024))] {
+        let mut stream = Stream::open(&api.url, &request, None).await;
+        assert_eq!(stream.status(), 200);
+        stream.socket.write_all(behind.as_bytes()).await.unwrap();
+        // It has closed its side, and still reads: no write of the server fails.
+        stream.socket.shutdown().await.unwrap();
+        let ends = async { while stream.more().await {} };
+        let ended = timeout(PATIENCE, ends).await;
+        assert!(ended.is_ok(), "{} bytes behind it, still open: {}", behind.len(), stream.text);
+    }
 }
 
 async fn p12_streams_end_when_the_process_stops(side: Side) {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -11,6 +12,7 @@ use domain::timestamp::Timestamp;
 use futures::Stream;
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
+use http_body::Body as _;
 use store::Watch;
 
 use crate::api::otp::{hidden_for, view};
@@ -31,12 +33,18 @@ const PAST_EXPIRY_SECS: i64 = 1;
 
 /// Streams each status once, in order of rank. A client that reconnects with `Last-Event-ID` gets only newer ones: the
 /// id of an event is its rank.
+///
+/// A body is refused: nobody would read it, and behind an unread one the client's end is not noticed.
 pub(crate) async fn stream(
     State(app): State<App>,
     PathId(request): PathId<RequestId>,
     client: ClientIp,
     headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, ApiError> {
+    if !body.is_end_stream() {
+        return Err(ApiError::body("not_accepted", "Send this call without a body."));
+    }
     let permit = app
         .streams
         .enter(request, client)

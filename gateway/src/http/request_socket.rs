@@ -23,6 +23,10 @@ use crate::http::request_head::{self, BodyLength};
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_millis(500);
 
+/// How long an answer is waited for once the client has sent so much behind its request that its end can no longer be
+/// seen. Twice what any answer takes (P1) but an event stream, whose client has nothing more to say.
+const UNSEEN_WITHIN: Duration = Duration::from_secs(5);
+
 /// The most bytes taken from the socket at once.
 const PIECE: usize = 4096;
 
@@ -39,8 +43,10 @@ pub(crate) struct RequestSocket<T> {
     received: Vec<u8>,
     /// How much of it was searched for the end of the head.
     searched: usize,
-    /// Whether the client has closed its side.
+    /// Whether the client has closed its side, or counts as gone.
     ended: bool,
+    /// Set while the client's end cannot be seen, because `received` is full.
+    unseen: Option<Pin<Box<Sleep>>>,
     /// What hyper may still read of the current request; `None`: everything, to the end of the connection.
     left: Option<u64>,
     /// Why the head was refused.
@@ -60,6 +66,7 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
             received: Vec::new(),
             searched: 0,
             ended: false,
+            unseen: None,
             left: Some(0),
             flaw: None,
             refusal: None,
@@ -113,6 +120,7 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
     /// Lets hyper read this much.
     fn begin(&mut self, length: Option<u64>) -> bool {
         self.searched = 0;
+        self.unseen = None;
         self.left = length;
         self.pace.request_began();
         true
@@ -169,12 +177,17 @@ impl<T: AsyncRead + Unpin> RequestSocket<T> {
 
     /// Watches whether the client goes away while its request is answered. What it sends meanwhile is kept, up to the
     /// size of a head. Ready at the end of the connection: a client that has left waits for no answer, whatever it sent
-    /// last.
+    /// last. One that sent more than is kept counts as gone after [`UNSEEN_WITHIN`].
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.received.len() < self.most && !self.ended {
             ready!(self.poll_more(context))?;
         }
-        if self.ended { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if !self.ended {
+            let unseen = self.unseen.get_or_insert_with(|| Box::pin(sleep(UNSEEN_WITHIN)));
+            ready!(unseen.as_mut().poll(context));
+            self.ended = true;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Notes that hyper has read this much of the request.
@@ -320,6 +333,7 @@ mod tests {
 
     use futures::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::{Instant, advance, timeout};
 
     use super::*;
 
@@ -395,6 +409,45 @@ mod tests {
             drop(client);
             let read = socket.read(&mut bytes).now_or_never();
             assert_eq!(read.expect("it has left").unwrap(), 0, "{last:?}");
+        }
+    }
+    #[tokio::test(start_paused = true)]
+    async fn f06_a_client_that_sent_more_than_is_kept_counts_as_gone_in_the_end() {
+        for (behind, is_seen) in [(16 * 1024 - 1, true), (16 * 1024, false), (20 * 1024, false)] {
+            let (mut client, server) = duplex(64 * 1024);
+            let mut socket = RequestSocket::new(server, 16 * 1024, Pace::new(LINGER));
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            assert!(socket.begins().await && socket.head().await);
+            let mut bytes = vec![0; 4096];
+            assert!(socket.read(&mut bytes).await.unwrap() > 0);
+            client.write_all(&vec![b'x'; behind]).await.unwrap();
+            let started = Instant::now();
+            let read = timeout(10 * UNSEEN_WITHIN, socket.read(&mut bytes)).await;
+            assert_eq!(read.is_err(), is_seen, "{behind}");
+            if let Ok(read) = read {
+                assert_eq!((read.unwrap(), started.elapsed()), (0, UNSEEN_WITHIN), "{behind}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f06_what_is_sent_behind_a_request_is_answered_in_its_turn() {
+        let (mut client, server) = duplex(64 * 1024);
+        let mut socket = RequestSocket::new(server, 16 * 1024, Pace::new(LINGER));
+        let next = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(9_000));
+        client.write_all(next.repeat(5).as_bytes()).await.unwrap();
+        let mut bytes = vec![0; 4096];
+        for turn in 0..3 {
+            assert!(socket.begins().await && socket.head().await, "{turn}");
+            let mut left = next.len();
+            while left > 0 {
+                left -= socket.read(&mut bytes).await.unwrap();
+            }
+            // The time of each answer is its own.
+            for _ in 0..2 {
+                assert!(socket.read(&mut bytes).now_or_never().is_none(), "{turn}");
+                advance(UNSEEN_WITHIN * 2 / 5).await;
+            }
         }
     }
 }
