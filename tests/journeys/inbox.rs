@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use reqwest::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use testkit::folder::{Folder, free_port};
 use testkit::http::{Answer, Api, new_phone};
 use testkit::process::{Binary, Process};
 use testkit::system::{Side, System};
-use testkit::{both_sides, in_time};
+use testkit::{PATIENCE, both_sides, in_time};
 
 both_sides!(
     f17_a_page_of_the_web_cannot_read_the_inbox_on_loopback,
+    f17_a_target_under_a_foreign_name_does_not_open_the_inbox,
     f17_a_proxy_on_this_machine_does_not_open_the_inbox,
     f17_on_other_addresses_the_inbox_needs_its_token,
 );
@@ -31,6 +35,29 @@ async fn f17_a_page_of_the_web_cannot_read_the_inbox_on_loopback(side: Side) {
     for host in ["localhost:8080", "127.0.0.1", "[::1]"] {
         let texts = inbox(&api, &phone, "", &[("host", host)]).await.expect(200).body;
         assert_eq!(texts.as_array().map(Vec::len), Some(1));
+    }
+}
+
+/// The status of the inbox at this absolute target, under a `Host` that would open it.
+async fn status_at(api: &Api, target: &str) -> u16 {
+    let address = api.url.trim_start_matches("http://");
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let head = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, socket.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+async fn f17_a_target_under_a_foreign_name_does_not_open_the_inbox(side: Side) {
+    let system = System::start(side, &[]).await;
+    let (api, phone) = (system.api(), new_phone());
+    let query = format!("phone_number=%2B{}", &phone[1..]);
+    for path in ["/inbox/messages", "/inbox/messages/"] {
+        for (name, wanted) in [("127.0.0.1", 200), ("localhost:8080", 200), ("evil.example", 403)] {
+            let target = format!("http://{name}{path}?{query}");
+            assert_eq!(status_at(&api, &target).await, wanted, "{target}");
+        }
     }
 }
 
@@ -96,7 +123,7 @@ async fn f17_the_image_without_engines_does_not_start_and_says_what_it_needs() {
     assert!(settings.contains_key("LATCHKEY_LISTEN"), "{settings:?}");
     let home = Folder::new("image");
     let mut process = Process::start(Binary::Latchkey, home.path(), &settings);
-    let ended = in_time(testkit::PATIENCE, async || process.server.ended()).await;
+    let ended = in_time(PATIENCE, async || process.server.ended()).await;
     let output = process.server.output();
     assert_eq!(ended.and_then(|status| status.code()), Some(1), "{output}");
     for name in ["DATABASE_URL", "REDIS_URL", "AMQP_URL", "LATCHKEY_SENDS_GLOBAL_DAY"] {

@@ -108,8 +108,10 @@ fn without_trailing_slash(mut request: Request) -> Request {
         Some(query) => format!("{shorter}?{query}"),
         None => shorter.to_owned(),
     };
-    // The scheme and host of an absolute form do not affect the route and are dropped here.
-    if let Ok(uri) = Uri::try_from(target) {
+    // The authority of an absolute form stays: the inbox must know under whose name it is asked.
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = target.parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
     }
     request

@@ -27,6 +27,7 @@ fn public(settings: Settings) -> Public {
         .route("/v1/me", get(async || "me").patch(async || "patched").delete(async || "gone"))
         .route("/keys", get(async || ([(CACHE_CONTROL, "public, max-age=300")], "keys")))
         .route("/panic", get(panics))
+        .route("/target", get(async |target: Uri| target.to_string()))
         .route("/ip", get(async |ip: ClientIp| ip.limit_key()))
         .route("/trace", get(async |Extension(trace): Extension<TraceContext>| trace.to_header()));
     finish(router, settings).unwrap()
@@ -72,6 +73,20 @@ async fn a_trailing_slash_is_accepted_and_only_one() {
     ] {
         let (parts, _) = send(settings(), request(method, path)).await;
         assert_eq!(parts.status, status, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn f17_a_target_loses_only_its_trailing_slash() {
+    for (path, wanted) in [
+        ("/target/", "/target"),
+        ("/target/?a=b/", "/target?a=b/"),
+        ("http://other.example:8080/target", "http://other.example:8080/target"),
+        ("http://other.example:8080/target/", "http://other.example:8080/target"),
+        ("http://other.example/target/?a=b", "http://other.example/target?a=b"),
+    ] {
+        let (parts, body) = send(settings(), request("GET", path)).await;
+        assert_eq!((parts.status.as_u16(), body.as_str()), (200, wanted), "{path}");
     }
 }
 
