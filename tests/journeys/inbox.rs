@@ -66,7 +66,21 @@ async fn f17_a_proxy_on_this_machine_does_not_open_the_inbox(side: Side) {
     let system = System::start(side, &proxy).await;
     let (api, phone) = (system.api(), new_phone());
     api.sign_in(&phone).await;
-    for name in ["via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"] {
+    for name in [
+        "via",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-original-forwarded-for",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-azure-clientip",
+        "fastly-client-ip",
+        "true-client-ip",
+        "cf-connecting-ipv6",
+        "x-envoy-external-address",
+    ] {
         let through = [("host", "127.0.0.1:8080"), (name, "198.51.100.7")];
         inbox(&api, &phone, "", &through).await.problem(403, "host_not_allowed");
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use domain::keys::is_same_secret;
 use domain::rng;
 use http::Version;
-use http::header::{AUTHORIZATION, FORWARDED, HOST, HeaderName, VIA};
+use http::header::{AUTHORIZATION, HOST, HeaderName};
 use http::request::Parts;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -57,20 +57,29 @@ impl InboxAccess {
     }
 }
 
-/// Whether the request shows that a proxy brought it: by a header that names the client, or by HTTP/1.0, which nginx
+/// Whether the request shows that a proxy brought it: by a header that only proxies send, or by HTTP/1.0, which nginx
 /// speaks to what is behind it unless told otherwise.
 fn is_by_proxy(request: &Parts) -> bool {
-    const NAMES: [HeaderName; 6] = [
-        VIA,
-        FORWARDED,
-        HeaderName::from_static("x-real-ip"),
-        HeaderName::from_static("cf-connecting-ip"),
-        HeaderName::from_static("true-client-ip"),
-        HeaderName::from_static("fly-client-ip"),
-    ];
-    let is_proxys =
-        |name: &HeaderName| name.as_str().starts_with("x-forwarded-") || NAMES.contains(name);
-    request.version < Version::HTTP_11 || request.headers.keys().any(is_proxys)
+    request.version < Version::HTTP_11 || request.headers.keys().any(is_of_a_proxy)
+}
+
+/// Whether a header's name is `Via` or `CDN-Loop`, or contains, dashes and underscores aside, `forwarded`, or a word for
+/// the client (`client`, `connecting`, `originating`, `real`, `remote`, `user`) before `ip` or `addr`, or
+/// `externaladdress` (Envoy). There are too many to list each: `CF-Connecting-IPv6`, `Fastly-Client-IP`,
+/// `X-Azure-ClientIP`, `X-Original-Forwarded-For`.
+fn is_of_a_proxy(name: &HeaderName) -> bool {
+    const CLIENT: [&str; 6] = ["client", "connecting", "originating", "real", "remote", "user"];
+    let name = name.as_str().replace(['-', '_'], "");
+    let names_address = |word: &&str| {
+        name.match_indices(*word).any(|(at, _)| {
+            let rest = &name[at + word.len()..];
+            rest.starts_with("ip") || rest.starts_with("addr")
+        })
+    };
+    matches!(&*name, "via" | "cdnloop")
+        || name.contains("forwarded")
+        || name.contains("externaladdress")
+        || CLIENT.iter().any(names_address)
 }
 
 fn bearer(header: &str) -> Option<&str> {
@@ -114,14 +123,71 @@ mod tests {
         InboxAccess::new(None, "127.0.0.1".parse().unwrap()).0
     }
 
+    const PROXYS: [&str; 29] = [
+        "Via",
+        "CDN-Loop",
+        "Forwarded",
+        "Forwarded-For",
+        "X-Forwarded",
+        "X-Forwarded-For",
+        "X_Forwarded_For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Original-Forwarded-For",
+        "X-Amzn-Forwarded-For",
+        "Client-IP",
+        "True-Client-IP",
+        "Fly-Client-IP",
+        "Fastly-Client-IP",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "X-Azure-ClientIP",
+        "WL-Proxy-Client-IP",
+        "CF-Connecting-IP",
+        "CF-Connecting-IPv6",
+        "X-Originating-IP",
+        "X-Real-IP",
+        "X-Real-Address",
+        "X-Remote-IP",
+        "X-Remote-Addr",
+        "X-Appengine-User-IP",
+        "X-ProxyUser-IP",
+        "X-Envoy-External-Address",
+    ];
+
+    /// What browsers and command-line clients send.
+    const BROWSERS: [&str; 16] = [
+        "Accept",
+        "Accept-Language",
+        "Cache-Control",
+        "Connection",
+        "Cookie",
+        "Idempotency-Key",
+        "Origin",
+        "Referer",
+        "Sec-CH-UA",
+        "Sec-CH-Viewport-Width",
+        "Sec-Fetch-User",
+        "Traceparent",
+        "Upgrade-Insecure-Requests",
+        "User-Agent",
+        "X-Request-Id",
+        "X-Requested-With",
+    ];
+
     #[test]
     fn f17_a_proxy_on_this_machine_opens_the_inbox_to_nobody() {
         let access = on_loopback();
         let host = (HOST, "127.0.0.1:8080");
-        for name in ["via", "forwarded", "x-forwarded-for", "X-Forwarded-Proto", "x-real-ip"] {
+        for name in PROXYS {
             let named = (HeaderName::from_bytes(name.as_bytes()).unwrap(), "127.0.0.1");
             let refused = access.check(&asked("/", &[host.clone(), named]), None);
             assert!(matches!(refused, Err(ApiError::HostNotAllowed)), "{name}");
+        }
+        for name in BROWSERS {
+            let named = (HeaderName::from_bytes(name.as_bytes()).unwrap(), "127.0.0.1");
+            let answer = access.check(&asked("/", &[host.clone(), named]), None);
+            assert!(answer.is_ok(), "{name}");
         }
         let mut old = asked("/", std::slice::from_ref(&host));
         old.version = Version::HTTP_10;
