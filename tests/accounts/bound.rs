@@ -17,6 +17,7 @@ both_sides!(
     clients_without_a_key_see_no_change,
     a_sign_in_with_a_bad_proof_costs_no_attempt,
     a_proof_must_name_the_public_url_of_the_service,
+    in_production_without_a_public_url_no_proof_is_accepted,
 );
 
 fn text(value: &Value, name: &str) -> String {
@@ -225,4 +226,27 @@ async fn a_proof_must_name_the_public_url_of_the_service(side: Side) {
     let proof = key.proof(&Method::POST, &format!("{PUBLIC}/v1/login"), None);
     let pair = api.post_with("/v1/login", body, &[("dpop", &proof)]).await.expect(200);
     assert_eq!(pair.text("token_type"), "DPoP");
+}
+
+async fn in_production_without_a_public_url_no_proof_is_accepted(side: Side) {
+    let mut latchkey = InProcessLatchkey::start(side, 1).await;
+    let number = latchkey.add_in_production().await;
+    let (tried, api) = (latchkey.api_of(0), latchkey.api_of(number));
+    let key = ClientKey::new(&latchkey.clock);
+    let phone = new_phone();
+    let body = json!({ "phone_number": phone, "otp": tried.fresh_code(&phone).await });
+    // Its own address, and one that a client claims with its `Host`.
+    for (url, host) in [(api.url.as_str(), None), ("http://evil.test", Some("evil.test"))] {
+        let proof = key.proof(&Method::POST, &format!("{url}/v1/login"), None);
+        let headers: Vec<_> =
+            host.map(|host| ("host", host)).into_iter().chain([("dpop", proof.as_str())]).collect();
+        refused(api.post_with("/v1/login", body.clone(), &headers).await, "`htu`");
+    }
+    // In development the address serves, and in production who proves nothing signs in as ever.
+    let proof = key.proof(&Method::POST, &format!("{}/v1/login", tried.url), None);
+    let pair = tried.post_with("/v1/login", body, &[("dpop", &proof)]).await.expect(200);
+    assert_eq!(pair.text("token_type"), "DPoP");
+    let phone = new_phone();
+    let body = json!({ "phone_number": phone, "otp": tried.fresh_code(&phone).await });
+    api.post_with("/v1/login", body, &[]).await.expect(200);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Config, Role};
+use config::{Config, Environment, Role};
 use domain::clock::Clock;
 use gateway::key_dir;
 use gateway::signing_key::Algorithm;
@@ -98,6 +98,19 @@ impl InProcessLatchkey {
         self.urls.push(format!("http://{}", listener.local_addr().unwrap()));
         let stop = self.stop.clone();
         self.tasks.spawn(gateway::serve(self.config.clone(), engines, listener, stop));
+        let number = self.urls.len() - 1;
+        self.answers(number).await;
+        number
+    }
+
+    /// Adds a gateway on the same engines in production; returns its number.
+    pub async fn add_in_production(&mut self) -> usize {
+        let mut config = (*self.config).clone();
+        config.environment = Environment::Production;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.urls.push(format!("http://{}", listener.local_addr().unwrap()));
+        let (engines, stop) = (self.engines.clone(), self.stop.clone());
+        self.tasks.spawn(gateway::serve(Arc::new(config), engines, listener, stop));
         let number = self.urls.len() - 1;
         self.answers(number).await;
         number

@@ -159,8 +159,15 @@ fn trusted_proxies(r: &mut Reader) -> Vec<IpNet> {
 fn public_url(r: &mut Reader, case: Case) -> Option<Url> {
     const NAME: &str = "LATCHKEY_PUBLIC_URL";
     let url = r.read(NAME, parse::public_url);
-    if let Some(url) = &url {
-        refuse_plain_http(r, case, NAME, url);
+    match &url {
+        Some(url) => refuse_plain_http(r, case, NAME, url),
+        None if case.production() && case.role.has_gateway() => {
+            r.warn(
+                NAME,
+                "it is not set, so no session can be bound to a key: every DPoP proof is refused",
+            );
+        }
+        None => {}
     }
     url
 }

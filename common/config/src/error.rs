@@ -11,7 +11,7 @@ pub struct Mistake {
     pub text: String,
 }
 
-/// A setting that is allowed and deserves a line at start (contract, rulings 48 and 49).
+/// A setting that is allowed and deserves a line at start (contract, rulings 48, 49 and 55).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     pub variable: &'static str,

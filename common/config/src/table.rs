@@ -141,7 +141,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
         setting("LATCHKEY_OPS_LISTEN", Derived("`127.0.0.1:9090`; otp-worker `127.0.0.1:9091`, sms-worker `127.0.0.1:9092`"), Shape("an address and port other than LATCHKEY_LISTEN"),
             "The address that serves `/livez`, `/readyz` and `/metrics`; keep it private."),
         setting("LATCHKEY_PUBLIC_URL", Nothing, Shape("an `http://` or `https://` URL without query, fragment, user or underscore in its host; `https://` in production"),
-            "The URL at which clients and providers reach the gateway: used for callbacks, their signatures, and the URLs in DPoP proofs."),
+            "The URL at which clients and providers reach the gateway: used for callbacks, their signatures, and the URLs in DPoP proofs, which production refuses without it."),
         setting("LATCHKEY_TRUSTED_PROXIES", Nothing, Shape("comma-separated networks and addresses, such as `10.0.0.0/8,192.0.2.7`"),
             "The proxies that are trusted to name the client's address, in the header LATCHKEY_CLIENT_IP_HEADER; a network of width 0 is refused."),
         setting("LATCHKEY_CLIENT_IP_HEADER", Value("x-forwarded-for"), Words(&["x-forwarded-for", "forwarded", "cf-connecting-ip", "x-real-ip", "fly-client-ip", "true-client-ip"]),

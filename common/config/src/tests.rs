@@ -602,6 +602,21 @@ fn f16_every_limit_that_is_off_is_a_warning() {
 }
 
 #[test]
+fn production_without_its_public_url_warns_that_no_proof_of_a_key_is_accepted() {
+    const NAME: &str = "LATCHKEY_PUBLIC_URL";
+    let keys_dir = Folder::new();
+    let mut given = production(&keys_dir);
+    given.remove(NAME);
+    given.retain(|name, _| !name.starts_with("TWILIO") && name != "LATCHKEY_SMS_ROUTES");
+    given.insert("LATCHKEY_ISSUER".to_owned(), "https://auth.example.test".to_owned());
+    let warns = |config: &Config| config.warnings().iter().any(|warning| warning.variable == NAME);
+    assert!(warns(&Config::from_map(Role::Gateway, &given).unwrap()));
+    assert!(!warns(&Config::from_map(Role::OtpWorker, &given).unwrap()));
+    assert!(!warns(&in_production(Role::Gateway, &[]).unwrap()));
+    assert!(!warns(&load(&[]).unwrap()));
+}
+
+#[test]
 fn f18_test_numbers_end_soon_in_production_and_belong_to_nobody() {
     const NAME: &str = "LATCHKEY_TEST_NUMBERS";
     let number = |phone: &str, days| format!("{phone}=123456@{}", days_ahead(days));

@@ -1,6 +1,7 @@
 //! The `DPoP` header (RFC 9449): a sign-in binds its session to a key of the client, and later calls prove that key.
 
 use axum::extract::FromRequestParts;
+use config::Environment;
 use http::HeaderMap;
 use http::header::HOST;
 use http::request::Parts;
@@ -84,11 +85,15 @@ fn only(headers: &HeaderMap) -> Result<Option<&str>, Flaw> {
 }
 
 /// This request's URL as the client sees it. Proxy headers are not used: behind a proxy, the configuration holds our
-/// public URL.
+/// public URL. `None` in production without one: the client's own `Host` would let in a proof that was made for another
+/// server.
 fn url(parts: &Parts, app: &App) -> Option<String> {
     let path = parts.uri.path();
     if app.config.public_url.is_some() {
         return Some(format!("{}{path}", app.public_url));
+    }
+    if app.config.environment == Environment::Production {
+        return None;
     }
     let host = parts.headers.get(HOST)?.to_str().ok()?;
     Some(format!("http://{host}{path}"))
