@@ -13,6 +13,8 @@ both_sides!(
     a_proven_number_replaces_the_old_one_which_is_notified,
     a_taken_number_is_reported_only_after_it_is_proven,
     a_stale_sign_in_changes_no_number,
+    f14_a_thiefs_session_uses_up_no_change_that_another_requested,
+    f14_the_session_that_requested_a_change_confirms_it_after_a_refresh,
     a_code_for_a_change_cannot_sign_in_and_vice_versa,
     staff_can_restore_a_changed_number,
 );
@@ -111,6 +113,48 @@ async fn a_stale_sign_in_changes_no_number(side: Side) {
     refused.problem(403, "fresh_sign_in_required");
     let fresh = api.sign_in(&phone).await;
     code_request(&api, &text(&fresh, "access"), &new_phone()).await.expect(202);
+}
+
+async fn f14_a_thiefs_session_uses_up_no_change_that_another_requested(side: Side) {
+    let latchkey = InProcessLatchkey::start(side, 2).await;
+    let (api, other) = (latchkey.api_of(0), latchkey.api_of(1));
+    // To the current number, too: a session that requested nothing is answered for that one.
+    for is_new in [true, false] {
+        let old = new_phone();
+        let wanted = if is_new { new_phone() } else { old.clone() };
+        let stolen = text(&api.sign_in(&old).await, "access");
+        let nothing = confirm(&other, &stolen, "000000").await.problem(401, "otp_incorrect");
+        let mine = text(&api.sign_in(&old).await, "access");
+        let texts = api.messages(&wanted).await.len();
+        code_request(&api, &mine, &wanted).await.expect(202);
+        let code = api.code(&wanted, texts + 1).await;
+        // One more than the attempts of a code, and the right one is no exception.
+        for by in 1..=6 {
+            let refused = confirm(&other, &stolen, &wrong(&code, by)).await;
+            assert_eq!(refused.problem(401, "otp_incorrect"), nothing, "as if none was requested");
+        }
+        confirm(&other, &stolen, &code).await.problem(401, "otp_incorrect");
+        let refused = confirm(&api, &mine, &wrong(&code, 1)).await.problem(401, "otp_incorrect");
+        assert_eq!(refused["attempts_left"], 4, "the owner's first");
+        code_request(&api, &mine, &wanted).await.expect(202);
+        let changed = confirm(&api, &mine, &code).await.expect(200).body;
+        assert_eq!(text(&changed, "phone_number"), wanted);
+        api.me(&stolen).await.problem(401, "session_revoked");
+    }
+}
+
+async fn f14_the_session_that_requested_a_change_confirms_it_after_a_refresh(side: Side) {
+    let latchkey = InProcessLatchkey::start(side, 2).await;
+    let (api, other) = (latchkey.api_of(0), latchkey.api_of(1));
+    let (phone, new) = (new_phone(), new_phone());
+    let pair = api.sign_in(&phone).await;
+    code_request(&api, &text(&pair, "access"), &new).await.expect(202);
+    let code = api.code(&new, 1).await;
+    let access = other.refresh(&text(&pair, "refresh")).await.expect(200).text("access");
+    confirm(&other, &access, &code).await.expect(200);
+    // Repeated after a lost answer: as before, a used code is a wrong one.
+    confirm(&api, &access, &code).await.problem(401, "otp_incorrect");
+    assert_eq!(text(&api.me(&access).await.expect(200).body, "phone_number"), new);
 }
 
 async fn a_code_for_a_change_cannot_sign_in_and_vice_versa(side: Side) {

@@ -1,5 +1,6 @@
 -- Forgets what an account leaves under its phone.
--- KEYS: code, attempts without a code, messages, first answers, the number that its user requested to change to.
+-- KEYS: code, attempts without a code, messages, first answers, the number that its user requested to change to,
+-- who requested that.
 -- ARGV: a ForgetCall
 local call = cjson.decode(ARGV[1])
 unwant(KEYS[1], call.request_keys)

@@ -47,8 +47,8 @@ pub use self::inbox::KeptText;
 pub use self::statuses::{RequestStatus, Sweep, Swept};
 pub use self::types::{
     AddressLimit, Admission, Admit, Admitted, Answered, CheckOutcome, Closing, FAILURE_WINDOW_SECS,
-    FailureRange, Idempotency, Issue, Issued, LoginAddresses, Matched, NewCode, Refund,
-    RequestNote, SUSPICIOUS_PHONES, Scope, SuspiciousFailures, Verify,
+    FailureRange, Idempotency, Issue, Issued, LoginAddresses, Matched, NewCode, NotedChange,
+    Refund, RequestNote, SUSPICIOUS_PHONES, Scope, SuspiciousFailures, Verify,
 };
 pub use self::watchers::Watch;
 
@@ -115,7 +115,7 @@ facets! {
     Limits = limits;
     /// Texts that are kept instead of sent.
     Inbox = inbox;
-    /// The number that each user requested to change to, sealed.
+    /// The number that each user requested to change to, sealed, and the session that requested it.
     PhoneChanges = phone_changes;
     /// Keys that are accepted once.
     ReplayGuard = replay_guard;

@@ -1,13 +1,14 @@
 //! The numbers that users requested to change to.
 
-use crate::PhoneChanges;
+use crate::{NotedChange, PhoneChanges};
 use domain::engine_error::EngineError;
-use domain::ids::UserId;
+use domain::ids::{SessionId, UserId};
 
 operations! { PhoneChanges {
-    /// Remembers the number a user requested to change to: sealed, until its code expires. The last request counts.
-    fn note(user: UserId, sealed: &str, ttl_ms: i64) -> () => note_change;
+    /// Remembers the number that a user requested to change to, and in which session: sealed, until its code expires.
+    /// The last request counts.
+    fn note(user: UserId, session: SessionId, sealed: &str, ttl_ms: i64) -> () => note_change;
 
-    /// The sealed number that a user requested to change to.
-    fn noted(user: UserId) -> Option<String> => noted_change;
+    /// What a user requested last, if it is not over.
+    fn noted(user: UserId) -> Option<NotedChange> => noted_change;
 } }

@@ -5,13 +5,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 use domain::event::Profile;
-use domain::ids::{CodeId, RequestId, UserId};
+use domain::ids::{CodeId, RequestId, SessionId, UserId};
 use domain::keys::PhoneKey;
 use domain::limits::Limits;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, PumpingGuard, Purpose};
 use guard::Destination;
+use uuid::Uuid;
 
 /// What a code opens: a sign-in, or the change of one user's number. Codes, attempts and requests of one phone are
 /// counted separately by scope (contract, ruling 3).
@@ -35,15 +36,31 @@ impl fmt::Display for Scope {
         match self {
             Self::Login => f.write_str("login"),
             // Not the id itself: these keys outlive a deleted account by some minutes.
-            Self::PhoneChange(user) => write!(f, "phone_change:{}", digest_of(*user)),
+            Self::PhoneChange(user) => write!(f, "phone_change:{}", digest_of(user.uuid())),
         }
     }
 }
 
-/// Names a user in a key. An id has 74 random bits, so it cannot be found by its digest.
-pub(super) fn digest_of(user: UserId) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, user.uuid().as_bytes());
+/// Names a user or a session in the store. An id has 74 random bits, so it cannot be found by its digest.
+pub(super) fn digest_of(id: Uuid) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, id.as_bytes());
     hex::encode(&digest.as_ref()[..16])
+}
+
+/// The number that a user requested to change to, and who requested it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotedChange {
+    /// The number, sealed.
+    pub sealed: String,
+    /// The session that requested it, as its digest. A gateway of the former version noted none.
+    pub(super) requester: Option<String>,
+}
+
+impl NotedChange {
+    /// Whether this session may confirm the change: only the one that requested it, or any session if that is unknown.
+    pub fn is_by(&self, session: SessionId) -> bool {
+        self.requester.as_ref().is_none_or(|requester| *requester == digest_of(session.uuid()))
+    }
 }
 
 /// A code request, as the gateway checks it. Serialized, it is what the scripts read beside their keys.

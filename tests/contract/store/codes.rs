@@ -276,6 +276,7 @@ on_both!(
     a_kept_text_is_kept_once,
     a_forgotten_phone_has_no_code_and_no_texts,
     p13_only_the_accounts_own_data_is_forgotten,
+    f14_a_change_of_phone_belongs_to_the_session_that_requested_it_last,
     a_forgotten_phone_keeps_its_limits,
     a_one_time_key_is_accepted_once_of_fifty_until_it_expires,
     starts_are_counted,
@@ -1720,8 +1721,9 @@ async fn a_forgotten_phone_has_no_code_and_no_texts(fixture: CodesFixture) {
 
 async fn p13_only_the_accounts_own_data_is_forgotten(fixture: CodesFixture) {
     let (leaves, other) = (UserId::new(&fixture.clock), UserId::new(&fixture.clock));
+    let session = SessionId::new(&fixture.clock);
     for user in [leaves, other] {
-        fixture.store.phone_changes().note(user, "sealed", TTL_MS).await.unwrap();
+        fixture.store.phone_changes().note(user, session, "sealed", TTL_MS).await.unwrap();
     }
     // Another user is about to change to the number.
     let change = Scope::PhoneChange(other);
@@ -1736,8 +1738,8 @@ async fn p13_only_the_accounts_own_data_is_forgotten(fixture: CodesFixture) {
     fixture.store.codes().forget(&fixture.phone, leaves).await.unwrap();
     assert_eq!(fixture.store.phone_changes().noted(leaves).await.unwrap(), None);
     assert_eq!(
-        fixture.store.phone_changes().noted(other).await.unwrap().as_deref(),
-        Some("sealed")
+        fixture.store.phone_changes().noted(other).await.unwrap().map(|noted| noted.sealed),
+        Some("sealed".to_owned())
     );
     assert!(fixture.store.statuses().is_wanted(asked.request).await.unwrap());
     let attempt = Verify { scope: change, ..fixture.verify("123456") };
@@ -1745,6 +1747,20 @@ async fn p13_only_the_accounts_own_data_is_forgotten(fixture: CodesFixture) {
         fixture.store.codes().verify(&attempt).await.unwrap(),
         CheckOutcome::Matched { .. }
     ));
+}
+
+async fn f14_a_change_of_phone_belongs_to_the_session_that_requested_it_last(
+    fixture: CodesFixture,
+) {
+    let (user, changes) = (UserId::new(&fixture.clock), fixture.store.phone_changes());
+    let [first, second] = [(); 2].map(|()| SessionId::new(&fixture.clock));
+    assert_eq!(changes.noted(user).await.unwrap(), None);
+    for (session, other, sealed) in [(first, second, "one"), (second, first, "another")] {
+        changes.note(user, session, sealed, TTL_MS).await.unwrap();
+        let noted = changes.noted(user).await.unwrap().unwrap();
+        assert_eq!(noted.sealed, sealed);
+        assert_eq!([noted.is_by(session), noted.is_by(other)], [true, false]);
+    }
 }
 
 async fn a_forgotten_phone_keeps_its_limits(mut fixture: CodesFixture) {
@@ -1833,7 +1849,8 @@ mod in_redis {
             store.replay_guard().first_time("a proof", 130).await.unwrap();
             let network = [failures("its network", 0, 1)];
             assert_eq!(store.limits().note_failure(&network, &fixture.phone).await.unwrap(), None);
-            store.phone_changes().note(user, "sealed", 1000).await.unwrap();
+            let session = SessionId::new(&fixture.clock);
+            store.phone_changes().note(user, session, "sealed", 1000).await.unwrap();
         };
         written_late().await;
         all_end(&mut redis).await;
@@ -1850,6 +1867,27 @@ mod in_redis {
             .unwrap();
         store.codes().withdraw(&keyed).await.unwrap();
         all_end(&mut redis).await;
+    }
+
+    #[tokio::test]
+    async fn a_change_of_phone_noted_by_the_former_version_belongs_to_any_session() {
+        let fixture = CodesFixture::redis().await;
+        let (user, changes) = (UserId::new(&fixture.clock), fixture.store.phone_changes());
+        let [first, second] = [(); 2].map(|()| SessionId::new(&fixture.clock));
+        changes.note(user, first, "new", TTL_MS).await.unwrap();
+        let mut redis = fixture.look().await;
+        let mut keys: Vec<String> = redis.keys("lk:change:*").await.unwrap();
+        keys.sort();
+        let [note, requester] = keys.try_into().unwrap();
+        // It reads and replaces the note alone.
+        assert_eq!(redis.get::<_, String>(&note).await.unwrap(), "new");
+        redis.pset_ex::<_, _, ()>(&note, "old", 1000).await.unwrap();
+        for _ in 0..2 {
+            let noted = changes.noted(user).await.unwrap().unwrap();
+            assert_eq!(noted.sealed, "old");
+            assert_eq!([noted.is_by(first), noted.is_by(second)], [true, true]);
+            redis.del::<_, ()>(&requester).await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::passes::Passed;
 use self::sliding::Sliding;
-use super::types::{Admitted, RequestNote, Scope};
+use super::types::{Admitted, NotedChange, RequestNote, Scope};
 use super::watchers::StatusWatchers;
 use super::{FAILURE_FORGET_MS, FAILURE_WINDOW_MS};
 use domain::clock::Clock;
@@ -68,8 +68,8 @@ struct State {
     distinct: HashMap<String, (i64, HashSet<String>)>,
     /// One-time keys, and how long each is remembered.
     once: HashMap<String, i64>,
-    /// The numbers that users requested to change to, sealed.
-    changes: HashMap<UserId, (i64, String)>,
+    /// The numbers that users requested to change to, sealed, and until when.
+    changes: HashMap<UserId, (i64, NotedChange)>,
     /// The pumping guard's nets: prefixes, countries.
     prefixes: HashMap<String, Net>,
     countries: HashMap<String, Net>,

@@ -6,7 +6,8 @@ use crate::STATUS_KEPT_MS;
 use crate::counts::STARTS_KEPT_MS;
 use crate::inbox::{KeptText, TEXT_KEPT_MS};
 use crate::statuses::{RequestStatus, Sweep, Swept};
-use domain::ids::{RequestId, UserId};
+use crate::types::{NotedChange, digest_of};
+use domain::ids::{RequestId, SessionId, UserId};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
@@ -106,18 +107,20 @@ impl Memory {
             .unwrap_or_default()
     }
 
-    pub fn note_change(&self, user: UserId, sealed: &str, ttl_ms: i64) {
+    pub fn note_change(&self, user: UserId, session: SessionId, sealed: &str, ttl_ms: i64) {
         let until = self.clock.now_ms() + ttl_ms;
-        self.lock().changes.insert(user, (until, sealed.to_owned()));
+        let requester = Some(digest_of(session.uuid()));
+        let noted = NotedChange { sealed: sealed.to_owned(), requester };
+        self.lock().changes.insert(user, (until, noted));
     }
 
-    pub fn noted_change(&self, user: UserId) -> Option<String> {
+    pub fn noted_change(&self, user: UserId) -> Option<NotedChange> {
         let now = self.clock.now_ms();
         self.lock()
             .changes
             .get(&user)
             .filter(|(until, _)| *until > now)
-            .map(|(_, sealed)| sealed.clone())
+            .map(|(_, noted)| noted.clone())
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::answer::{Answer, odd, read_code_requests};
 use super::keys::{
     Proven, REQUEST, add_login_keys, change_key, code_key, cooldown_key, forgiven_keys,
-    idempotency_first_key, inbox_key, net_key, uncoded_key,
+    idempotency_first_key, inbox_key, net_key, requester_key, uncoded_key,
 };
 use super::{Redis, unique};
 use crate::Guard;
@@ -202,7 +202,8 @@ impl Redis {
         call.key(uncoded_key(phone, Scope::Login))
             .key(inbox_key(phone))
             .key(idempotency_first_key(phone))
-            .key(change_key(user));
+            .key(change_key(user))
+            .key(requester_key(user));
         let document = ForgetCall { request_keys: REQUEST, proven: Proven::of(phone) };
         self.script_with::<i64>(call, &document).await.map(drop)
     }

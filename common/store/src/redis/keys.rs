@@ -79,12 +79,18 @@ pub(super) fn idempotency_key(code_request: &Admit<'_>) -> String {
 }
 
 pub(super) fn change_key(user: UserId) -> String {
-    format!("lk:change:{}", digest_of(user))
+    format!("lk:change:{}", digest_of(user.uuid()))
+}
+
+/// Who requested the change of [`change_key`]. A key of its own, because a gateway of the former version reads that one.
+pub(super) fn requester_key(user: UserId) -> String {
+    format!("{}:by", change_key(user))
 }
 
 /// What the known device that asks has used of its budget.
 fn device_key(code_request: &Admit<'_>) -> String {
-    let device = code_request.known_device.map_or_else(|| "none".to_owned(), digest_of);
+    let device =
+        code_request.known_device.map_or_else(|| "none".to_owned(), |user| digest_of(user.uuid()));
     format!("lk:{{{}}}:device:{device}", code_request.phone)
 }
 
@@ -126,7 +132,7 @@ pub(super) fn failures_key(range: &str) -> String {
 }
 
 pub(super) fn writes_key(writer: Uuid, kind: &str) -> String {
-    format!("lk:me:{}:{kind}", digest_of(UserId::from_uuid(writer)))
+    format!("lk:me:{}:{kind}", digest_of(writer))
 }
 
 pub(super) fn request_key(request: RequestId) -> String {

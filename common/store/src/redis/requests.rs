@@ -6,14 +6,14 @@ use deadpool_redis::redis::{self, AsyncCommands as _, Script};
 use serde::Serialize;
 
 use super::answer::{Answer, parse};
-use super::keys::{OPEN, REQUEST, change_key, inbox_key, request_key};
+use super::keys::{OPEN, REQUEST, change_key, inbox_key, request_key, requester_key};
 use super::{Redis, Time};
 use crate::STATUS_KEPT_MS;
 use crate::inbox::{KeptText, TEXT_KEPT_MS};
 use crate::statuses::{RequestStatus, Sweep, Swept};
-use crate::types::as_ms;
+use crate::types::{NotedChange, as_ms, digest_of};
 use domain::engine_error::EngineError;
-use domain::ids::{RequestId, UserId};
+use domain::ids::{RequestId, SessionId, UserId};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
@@ -114,16 +114,35 @@ impl Redis {
     pub async fn note_change(
         &self,
         user: UserId,
+        session: SessionId,
         sealed: &str,
         ttl_ms: i64,
     ) -> Result<(), EngineError> {
-        let key = change_key(user);
         let ttl_ms = u64::try_from(ttl_ms).unwrap_or_default();
-        self.run(async |mut lane| lane.pset_ex(&key, sealed, ttl_ms).await).await
+        let requester = requester(session, sealed);
+        let mut both = redis::pipe();
+        both.atomic()
+            .pset_ex(change_key(user), sealed, ttl_ms)
+            .ignore()
+            .pset_ex(requester_key(user), requester, ttl_ms)
+            .ignore();
+        self.run(async |mut lane| both.query_async(&mut lane).await).await
     }
 
-    pub async fn noted_change(&self, user: UserId) -> Result<Option<String>, EngineError> {
-        let key = change_key(user);
-        self.run(async |mut lane| lane.get(&key).await).await
+    pub async fn noted_change(&self, user: UserId) -> Result<Option<NotedChange>, EngineError> {
+        let keys = [change_key(user), requester_key(user)];
+        let (sealed, requester): (Option<String>, Option<String>) =
+            self.run(async |mut lane| lane.mget(&keys).await).await?;
+        Ok(sealed.map(|sealed| {
+            let requester = requester.as_deref().and_then(|text| text.strip_suffix(&sealed));
+            let requester = requester.map(|digest| digest.trim_end().to_owned());
+            NotedChange { sealed, requester }
+        }))
     }
+}
+
+/// The session that requested a change, with the note that it belongs to: a gateway of the former version, which replaces
+/// the note alone, leaves a requester of another note.
+fn requester(session: SessionId, sealed: &str) -> String {
+    format!("{} {sealed}", digest_of(session.uuid()))
 }

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::code::Code;
 use domain::event::OtpRequested;
+use domain::ids::RequestId;
 use domain::phone::{E164, Phone};
 use domain::seal::Sealed;
 use domain::vocabulary::Channel;
@@ -50,11 +51,12 @@ pub(crate) async fn request(
         known_device: None,
     };
     let accepted = request_code::<OtpRequested>(&app, &caller, wanted).await?;
-    app.phone_changes.note(user, sealed.as_str(), app.config.otp.ttl_secs * 1000).await?;
+    let ttl_ms = app.config.otp.ttl_secs * 1000;
+    app.phone_changes.note(user, signed_in.session.id, sealed.as_str(), ttl_ms).await?;
     Ok(accepted)
 }
 
-/// Checks the new number's code. If it is right, the number replaces the old one, the other sessions end and the old
+/// Checks the new number's code, for the session that requested it. If it is right, the number replaces the old one, the other sessions end and the old
 /// number is notified.
 pub(crate) async fn confirm(
     State(app): State<App>,
@@ -67,15 +69,23 @@ pub(crate) async fn confirm(
     fields.finish()?;
     let code = Code::parse(&digits, length)
         .ok_or_else(|| ApiError::field("otp", "invalid", "This is not a code."))?;
-    // Without a code request, the code is checked against the current number: no code was ever issued for it, so the
-    // answer is the same as for a wrong code.
-    let claimed = ClaimedPhone::new(&app, wanted_phone(&app, &signed_in).await?, None);
+    // A session that requested no change gets the answer of an attempt that names a foreign request: it could never be
+    // right, so it costs neither a code nor a phone anything, least of all what another session requested (contract,
+    // rulings 40 and 44).
+    let (phone, foreign) = match wanted_phone(&app, &signed_in).await? {
+        Some(phone) => (phone, None),
+        None => {
+            let current = signed_in.user.phone_number.clone().into();
+            (current, Some(RequestId::new(&app.engines.clock)))
+        }
+    };
+    let claimed = ClaimedPhone::new(&app, phone, None);
     let check = CodeCheck {
         app: &app,
         claimed: &claimed,
         scope: Scope::PhoneChange(signed_in.user.id),
         code: &code,
-        request_id: None,
+        request_id: foreign,
         device: None,
     };
     let outcome = check
@@ -121,15 +131,14 @@ async fn change(
     Ok(outcome.map(|outcome| Redeemed { outcome, verified: matched.answered() }))
 }
 
-async fn wanted_phone(app: &App, signed_in: &SignedIn) -> Result<Phone, ApiError> {
+/// The number that this session requested to change to, if no other session of the account requested one since.
+async fn wanted_phone(app: &App, signed_in: &SignedIn) -> Result<Option<Phone>, ApiError> {
     let user = signed_in.user.id;
-    let e164: E164 = match app.phone_changes.noted(user).await? {
-        Some(sealed) => app
-            .engines
-            .keys
-            .event
-            .open(&Sealed::from_text(sealed), &["phone change", &user.to_string()])?,
-        None => signed_in.user.phone_number.clone(),
+    let noted = app.phone_changes.noted(user).await?;
+    let Some(noted) = noted.filter(|noted| noted.is_by(signed_in.session.id)) else {
+        return Ok(None);
     };
-    Ok(e164.into())
+    let sealed = Sealed::<E164>::from_text(noted.sealed);
+    let e164 = app.engines.keys.event.open(&sealed, &["phone change", &user.to_string()])?;
+    Ok(Some(e164.into()))
 }
