@@ -22,6 +22,7 @@ both_sides!(
     f09_the_wait_for_the_next_code_does_not_tell_that_another_signed_in,
     f09_a_sign_in_that_names_no_request_shortens_no_strangers_wait,
     f10_a_name_is_planted_on_no_other_persons_number,
+    f10_a_language_is_planted_on_no_other_persons_number,
 );
 
 /// An answer without the parts that differ by chance or by phone number.
@@ -281,4 +282,42 @@ async fn f10_a_name_is_planted_on_no_other_persons_number(side: Side) {
         api.signup(&phone, "Ada", "Lovelace").await.expect(202);
     }
     assert_eq!(first_name(&phone, 2, None).await, "Ada", "all requests say the same");
+}
+
+async fn f10_a_language_is_planted_on_no_other_persons_number(side: Side) {
+    let system = system(side, &[]).await;
+    let [api, other] = both(&system);
+    let ask = async |api: &Api, phone: &str, locale: Option<&str>| {
+        let mut body = json!({ "phone_number": phone });
+        if let Some(locale) = locale {
+            body["locale"] = json!(locale);
+        }
+        api.post("/v1/otp", body).await.expect(202).text("request_id")
+    };
+    let locale = async |phone: &str, request: Option<&str>| {
+        let code = api.code(phone, 2).await;
+        let login = match request {
+            Some(request) => api.login_for(phone, &code, request).await,
+            None => api.login(phone, &code).await,
+        };
+        login.expect(200).body["user"]["locale"].as_str().unwrap().to_owned()
+    };
+    // A stranger asks for Persian, before or after the owner asks without a language or for another.
+    for (first, second) in [(Some("fa"), None), (None, Some("fa")), (Some("fr"), Some("fa"))] {
+        let phone = new_phone();
+        ask(&other, &phone, first).await;
+        ask(&api, &phone, second).await;
+        assert_eq!(locale(&phone, None).await, "en");
+    }
+    for (mine, expected) in [(Some("fr"), "fr"), (None, "en")] {
+        let phone = new_phone();
+        ask(&other, &phone, Some("fa")).await;
+        let owners = ask(&api, &phone, mine).await;
+        assert_eq!(locale(&phone, Some(&owners)).await, expected, "what is named is meant");
+    }
+    let phone = new_phone();
+    for api in [&api, &other] {
+        ask(api, &phone, Some("fr")).await;
+    }
+    assert_eq!(locale(&phone, None).await, "fr", "all requests say the same");
 }

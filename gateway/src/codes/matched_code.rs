@@ -36,23 +36,25 @@ impl MatchedCode {
             let bound = ["profile", &self.code.code_id.to_string(), &request.to_string()];
             app.engines.keys.event.open(note.profile.as_ref()?, &bound).ok()
         };
-        let meant =
-            |of: &&(RequestId, RequestNote)| self.is_meant(of.0) && !self.followed_a_text(of);
-        let mut profiles = self.code.code_requests.iter().filter(meant).map(profile);
-        let first = profiles.next()??;
-        profiles.all(|other| other.as_ref() == Some(&first)).then_some(first)
+        self.agreed(profile)
     }
 
-    /// The request's locale, or English (contract, ruling 22).
+    /// The locale for a new account, chosen like its [profile](Self::profile), or English (contract, rulings 22 and 47):
+    /// an attacker must not choose the language of the warnings to another person's number.
     pub fn locale(&self) -> String {
-        let locale = |(request, note): &(RequestId, RequestNote)| {
-            self.is_meant(*request).then(|| note.locale.clone()).flatten()
-        };
-        self.code.code_requests.iter().rev().find_map(locale).unwrap_or_else(|| "en".to_owned())
+        self.agreed(|(_, note)| note.locale.clone()).unwrap_or_else(|| "en".to_owned())
     }
 
-    /// Without a named request, all of them are meant.
-    fn is_meant(&self, request: RequestId) -> bool {
-        self.named.is_none_or(|named| named == request)
+    /// What the named request says, or, if none is named, what all requests of this code say.
+    fn agreed<T: PartialEq>(
+        &self,
+        said: impl Fn(&(RequestId, RequestNote)) -> Option<T>,
+    ) -> Option<T> {
+        let meant = |of: &&(RequestId, RequestNote)| {
+            self.named.is_none_or(|named| named == of.0) && !self.followed_a_text(of)
+        };
+        let mut all = self.code.code_requests.iter().filter(meant).map(said);
+        let first = all.next()??;
+        all.all(|other| other.as_ref() == Some(&first)).then_some(first)
     }
 }
