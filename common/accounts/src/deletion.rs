@@ -6,13 +6,35 @@ use super::sessions::{self, Ending};
 use super::{Accounts, audit, notice, throttle, users};
 use domain::engine_error::EngineError;
 use domain::event::UserDeleted;
-use domain::ids::UserId;
+use domain::ids::{SessionId, UserId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use ledger::erase;
 use sql::{Work, args};
 
+/// Who deletes an account.
+#[derive(Clone, Copy)]
+enum Deleter<'a> {
+    /// Its user, in this session, which must still be live.
+    User(SessionId),
+    Staff(&'a str),
+}
+
 impl Accounts {
+    /// Deletes the account for its user, as [`Accounts::delete`] does for staff. Returns whether it did: `false` if
+    /// `session` has ended, or the account is gone.
+    pub async fn delete_own(
+        &self,
+        id: UserId,
+        session: SessionId,
+        pseudonym: &str,
+        former: &[E164],
+        notice: Option<&OwnerNotice>,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        self.delete_by(Deleter::User(session), id, pseudonym, former, notice, now).await
+    }
+
     /// Deletes the account, its sessions, its number wherever it is stored, and messages to it that the broker has not
     /// taken yet. Returns whether it existed.
     ///
@@ -30,6 +52,18 @@ impl Accounts {
         actor: &str,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
+        self.delete_by(Deleter::Staff(actor), id, pseudonym, former, notice, now).await
+    }
+
+    async fn delete_by(
+        &self,
+        deleter: Deleter<'_>,
+        id: UserId,
+        pseudonym: &str,
+        former: &[E164],
+        notice: Option<&OwnerNotice>,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
         let deleted = self
             .pool
             .transaction("delete an account", async |work| {
@@ -37,6 +71,12 @@ impl Accounts {
                     work.undo().await?;
                     return Ok(false);
                 };
+                if let Deleter::User(session) = deleter
+                    && !sessions::lock_live(work, id, session, now).await?
+                {
+                    work.undo().await?;
+                    return Ok(false);
+                }
                 sessions::end(work, id, Ending::all("account_deleted"), None, now).await?;
                 let told = match notice {
                     Some(notice) => {
@@ -58,8 +98,10 @@ impl Accounts {
                 }
                 let gone = UserDeleted { user_id: id, deleted_at: now };
                 Prepared::of(now, None, gone)?.write(work, now).await?;
-                let own = actor == id.to_string();
-                let actor = if own { pseudonym } else { actor };
+                let actor = match deleter {
+                    Deleter::User(_) => pseudonym,
+                    Deleter::Staff(actor) => actor,
+                };
                 audit::write(work, now, actor, "user_deleted", pseudonym, "{}").await?;
                 Ok(true)
             })

@@ -49,7 +49,8 @@ pub use blocks::{Block, BlockKind};
 pub use guard_history::NetRow;
 pub use outbox::{OutboxEvent, Prepared};
 pub use passwords::{
-    PasswordChange, PasswordLook, PasswordOutcome, PasswordSignIn, StoredPassword,
+    PasswordChange, PasswordChangeDenied, PasswordLook, PasswordOutcome, PasswordSignIn,
+    StoredPassword,
 };
 pub use phone_change::{PhoneChange, PhoneChangeOutcome};
 pub use phone_undo::{ReplacedPhone, UNDO_SECS, Undo, UndoOutcome};

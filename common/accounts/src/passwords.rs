@@ -65,7 +65,7 @@ pub struct PasswordChange<'a> {
     pub hash: Option<&'a str>,
     /// The attempt that proved the password of `was`; `None` if another proof was given.
     pub attempt: Option<(Claimant<'a>, AttemptLimits)>,
-    /// The session that makes the change: the others end.
+    /// The session that makes the change, if it is still live: the others end.
     pub keep: SessionId,
     /// The notice to the owner, written only together with the change.
     pub notice: Option<&'a OwnerNotice>,
@@ -93,6 +93,15 @@ impl PasswordChange<'_> {
         let (user, detail) = (user_id.to_string(), json!({ "session": self.keep }).to_string());
         audit::write(work, now, &user, act, &user, &detail).await
     }
+}
+
+/// Why a password was not changed. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordChangeDenied {
+    /// The caller must not reveal that the current password was correct.
+    Throttled(Throttle),
+    /// The session that makes the change has ended, or its account is gone.
+    SessionEnded,
 }
 
 /// The outcome of a sign-in with a correct password that was not throttled.
@@ -166,14 +175,14 @@ impl Accounts {
     }
 
     /// Sets or removes the password and ends the other sessions. Returns whether it did: `false` if the password is no
-    /// longer the one of `was`, or the account is gone.
+    /// longer the one of `was`.
     ///
     /// A presented current password is judged like one that signs in: even a correct one must wait, the caller must not
     /// reveal that it was correct, and it resets the consecutive failures.
     pub async fn set_password(
         &self,
         change: PasswordChange<'_>,
-    ) -> Result<Result<bool, Throttle>, EngineError> {
+    ) -> Result<Result<bool, PasswordChangeDenied>, EngineError> {
         let PasswordChange { user_id, now, .. } = change;
         self.pool
             .transaction("set a password", async |work| {
@@ -186,9 +195,13 @@ impl Accounts {
                         Ok(judged) => opened = judged.opened,
                         Err(throttle) => {
                             work.undo().await?;
-                            return Ok(Err(throttle));
+                            return Ok(Err(PasswordChangeDenied::Throttled(throttle)));
                         }
                     }
+                }
+                if !sessions::lock_live(work, user_id, change.keep, now).await? {
+                    work.undo().await?;
+                    return Ok(Err(PasswordChangeDenied::SessionEnded));
                 }
                 let sql = "UPDATE users SET password_hash = $2, updated_at = $3
                      WHERE id = $1 AND COALESCE(password_hash, '') = COALESCE($4, '')";

@@ -28,7 +28,7 @@ pub struct PhoneChange<'a> {
     pub code: UsedCode,
     pub request_id: Option<RequestId>,
     pub limits: AttemptLimits,
-    /// The session that made the change: the others end.
+    /// The session that makes the change, if it is still live: the others end.
     pub keep: SessionId,
     /// The notice to the old number, written only together with the change.
     pub notice: Option<&'a OwnerNotice>,
@@ -82,6 +82,10 @@ impl Accounts {
                         return Ok(Err(denied));
                     }
                 };
+                if !sessions::lock_live(work, user_id, change.keep, now).await? {
+                    work.undo().await?;
+                    return Ok(Err(Denied::SessionEnded));
+                }
                 let name = user_id.to_string();
                 if users::is_taken(work, claimant.phone_number, user_id).await? {
                     audit::write(work, now, &name, "phone_change_refused_taken", &name, "{}")
@@ -102,7 +106,7 @@ impl Accounts {
                 }
                 let Some(user) = row?.as_ref().map(users::user).transpose()? else {
                     work.undo().await?;
-                    return Ok(Err(Denied::AccountGone));
+                    return Ok(Err(Denied::SessionEnded));
                 };
                 lock_marks::reset(work, &attempt, judged.opened).await?;
                 let others = Ending::others(change.keep, "phone_changed");

@@ -24,8 +24,8 @@ pub enum Denied {
     Throttled(Throttle),
     /// The code was used before, or its attempts are exhausted in the database.
     CodeUsed,
-    /// The account whose phone should change is gone or blocked.
-    AccountGone,
+    /// The session that changes its account's phone has ended, or the account is gone or blocked.
+    SessionEnded,
 }
 
 /// Judges an attempt with a correct code and passes the code through the fence, once. If denied, the caller undoes the

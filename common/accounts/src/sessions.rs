@@ -155,6 +155,28 @@ impl NewSession<'_> {
     }
 }
 
+/// Locks the account and this session of it until the transaction's end. Returns whether the session is live: it may
+/// have ended since the call that it makes was let in.
+pub(super) async fn lock_live(
+    work: &mut Work,
+    user: UserId,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    // The account first, like every ending.
+    if users::lock_user(work, user).await?.is_none() {
+        return Ok(false);
+    }
+    let sql = locking!(
+        work,
+        "SELECT 1 AS live FROM sessions
+             WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3",
+        " FOR UPDATE",
+        ""
+    );
+    Ok(work.optional(sql, args![id, user, now]).await?.is_some())
+}
+
 /// Ends sessions, each with its event, and with one audit entry for all. Returns how many were live.
 pub(super) async fn end(
     work: &mut Work,
@@ -315,29 +337,50 @@ impl Sessions {
         Ok(ended > 0)
     }
 
-    /// The same, and the device of that session is known no more (contract, ruling 39).
+    /// The same for another session `by`, and the device of that session is known no more (contract, ruling 39). `None`
+    /// if `by` has ended itself.
     pub async fn end_with_device(
         &self,
         user: UserId,
         id: SessionId,
+        by: SessionId,
         reason: &str,
         now: Timestamp,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<Option<bool>, EngineError> {
         let ending = Ending::one(id, reason).with_devices();
-        Ok(self.end_sessions(user, ending, None, now).await? > 0)
+        Ok(self.end_for(user, by, ending, now).await?.map(|ended| ended > 0))
     }
 
     /// Ends all sessions of this account but one, and knows no device any more but that session's (contract, ruling 39).
-    /// Returns how many were live.
+    /// Returns how many were live; `None` if `keep` has ended itself.
     pub async fn end_others(
         &self,
         user: UserId,
         keep: SessionId,
         reason: &str,
         now: Timestamp,
-    ) -> Result<u64, EngineError> {
+    ) -> Result<Option<u64>, EngineError> {
         let ending = Ending::others(keep, reason).with_devices();
-        self.end_sessions(user, ending, None, now).await
+        self.end_for(user, keep, ending, now).await
+    }
+
+    /// Ends sessions for the session `by`; `None` if that is not live.
+    async fn end_for(
+        &self,
+        user: UserId,
+        by: SessionId,
+        ending: Ending<'_>,
+        now: Timestamp,
+    ) -> Result<Option<u64>, EngineError> {
+        self.pool
+            .transaction("end sessions", async |work| {
+                if !lock_live(work, user, by, now).await? {
+                    work.undo().await?;
+                    return Ok(None);
+                }
+                end(work, user, ending, None, now).await.map(Some)
+            })
+            .await
     }
 
     async fn end_sessions(

@@ -5,10 +5,20 @@ use anyhow::Context as _;
 use accounts::notice::OwnerNotice;
 use accounts::{Accounts, User, former_phone};
 use domain::engine_error::EngineError;
+use domain::ids::SessionId;
 use domain::keys::Keys;
 use domain::phone::{E164, Phone};
 use domain::timestamp::Timestamp;
 use store::Codes;
+
+/// Who requests a deletion.
+#[derive(Clone, Copy)]
+pub enum Requester<'a> {
+    /// The user, in this session. If it has ended, nothing is deleted.
+    User(SessionId),
+    /// The name of a member of staff.
+    Staff(&'a str),
+}
 
 /// An account to delete.
 pub struct Deletion<'a> {
@@ -33,18 +43,26 @@ impl<'a> Deletion<'a> {
     }
 
     /// Deletes the account, its sessions and its numbers in the ledger, in one transaction with the event and the
-    /// audit, which then names it by a pseudonym. `notice` tells the number's owner, `actor` is the requester. Returns whether the account still existed.
+    /// audit, which then names it by a pseudonym. `notice` tells the number's owner. Returns whether the account still
+    /// existed and `by` might delete it.
     pub async fn from_database(
         &self,
         accounts: &Accounts,
         notice: Option<&OwnerNotice>,
-        actor: &str,
+        by: Requester<'_>,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         let id = self.user.id;
         let pseudonym = self.keys.index("deleted user", &id.to_string());
         let former: Vec<E164> = self.former.iter().map(|phone| phone.e164().clone()).collect();
-        accounts.delete(id, &pseudonym, &former, notice, actor, now).await
+        match by {
+            Requester::User(session) => {
+                accounts.delete_own(id, session, &pseudonym, &former, notice, now).await
+            }
+            Requester::Staff(actor) => {
+                accounts.delete(id, &pseudonym, &former, notice, actor, now).await
+            }
+        }
     }
 
     /// Deletes what the code store holds under its numbers. It runs after the database: anything left here expires

@@ -67,7 +67,7 @@ impl CodeCheck<'_> {
                 Err(throttled(throttle, matched.code.now))
             }
             Ok(Err(Denied::CodeUsed)) => Err(self.used_before(&matched).await),
-            Ok(Err(Denied::AccountGone)) => Err(ApiError::SessionRevoked),
+            Ok(Err(Denied::SessionEnded)) => Err(ApiError::SessionRevoked),
             Err(error) => {
                 // It may have been committed anyway.
                 self.refund(Refund::CodeCheck(code)).await;

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use clap::Args;
 use config::EngineSettings;
 use serde_json::json;
-use service::deletion::Deletion;
+use service::deletion::{Deletion, Requester};
 use store::Store;
 use texts::Notice;
 
@@ -31,8 +31,9 @@ impl Delete {
         let Operator { config, accounts, keys, clock, .. } = operator;
         let deletion = Deletion::of(&user, accounts, keys, clock.now()).await?;
         let notice = operator.notice(&user, Notice::AccountDeleted)?;
+        let staff = Requester::Staff(actor());
         ensure!(
-            deletion.from_database(accounts, notice.as_ref(), actor(), clock.now()).await?,
+            deletion.from_database(accounts, notice.as_ref(), staff, clock.now()).await?,
             "the account no longer exists"
         );
         let forgotten = match &config.engines {

@@ -2,7 +2,7 @@
 
 use accounts::{
     AttemptKind, AttemptLimits, Claimant, Counted, Denied, LoginOutcome, PasswordChange,
-    PasswordSignIn, PhoneChange, SignIn, Throttle,
+    PasswordChangeDenied, PasswordSignIn, PhoneChange, SignIn, Throttle,
 };
 use domain::ids::UserId;
 use futures::future::join_all;
@@ -933,7 +933,8 @@ async fn p4_a_rotation_of_the_secret_forgets_no_failure(fixture: AccountsFixture
         now: fixture.now(),
     };
     let outcome = fixture.db.accounts.set_password(change).await.unwrap();
-    assert!(matches!(outcome, Err(Throttle::Delayed { .. })));
+    let Err(PasswordChangeDenied::Throttled(throttle)) = outcome else { panic!("{outcome:?}") };
+    assert!(matches!(throttle, Throttle::Delayed { .. }));
 
     let phone = rotated(AttemptKind::Password).await;
     let sign_in = PasswordSignIn {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use accounts::{
     Accounts, AttemptKind, AttemptLimits, Attempts, Audit, Blocks, Claimant, Counted, Denied,
-    GuardHistory, KnownDevice, LoginOutcome, Method, NewSession, Outbox, PasswordChange, Presented,
-    Session, Sessions, SignIn, Sweeper, Throttle, UsedCode, User,
+    GuardHistory, KnownDevice, LoginOutcome, Method, NewSession, Outbox, PasswordChange,
+    PasswordChangeDenied, Presented, Session, Sessions, SignIn, Sweeper, Throttle, UsedCode, User,
 };
 use domain::clock::Clock;
 use domain::ids::{CodeId, SessionId, UserId};
@@ -234,7 +234,7 @@ impl AccountsFixture {
         session: &Session,
         was: Option<&str>,
         hash: &str,
-    ) -> Result<bool, Throttle> {
+    ) -> Result<bool, PasswordChangeDenied> {
         let change = PasswordChange {
             user_id: session.user_id,
             was,

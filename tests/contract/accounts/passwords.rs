@@ -1,6 +1,9 @@
 //! Passwords.
 
-use accounts::{AttemptKind, Counted, PasswordChange, PasswordOutcome, PasswordSignIn, Throttle};
+use accounts::{
+    AttemptKind, Counted, PasswordChange, PasswordChangeDenied, PasswordOutcome, PasswordSignIn,
+    Throttle,
+};
 
 use super::contract;
 use super::fixture::{AccountsFixture, LIMITS, Phone};
@@ -126,7 +129,7 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
         now,
     };
     let until = now.plus_secs(30);
-    let throttle = Err(Throttle::Delayed { until });
+    let throttle = Err(PasswordChangeDenied::Throttled(Throttle::Delayed { until }));
     assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), throttle);
     assert_eq!(
         fixture.db.accounts.password_hash(user.id).await.unwrap().as_deref(),
@@ -135,7 +138,8 @@ async fn p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failure
     // Of the checks that arrive when the wait ends, one is judged, correct or not; the others get the next wait.
     fail(until).await.unwrap().unwrap();
     let change = PasswordChange { now: until, ..change };
-    let throttle = Err(Throttle::Delayed { until: until.plus_secs(60) });
+    let until_then = until.plus_secs(60);
+    let throttle = Err(PasswordChangeDenied::Throttled(Throttle::Delayed { until: until_then }));
     assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), throttle);
     let change = PasswordChange { now: until.plus_secs(60), ..change };
     assert_eq!(fixture.db.accounts.set_password(change).await.unwrap(), Ok(true));

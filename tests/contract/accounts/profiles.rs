@@ -2,20 +2,21 @@
 
 use accounts::notice::OwnerNotice;
 use accounts::{
-    Changes, Creation, Denied, NewUser, PasswordChange, PhoneChange, PhoneChangeOutcome, Prepared,
-    Throttle, UNDO_SECS, Undo, UndoOutcome, UsedCode, User, notice,
+    Changes, Creation, Denied, NewUser, PasswordChange, PasswordChangeDenied, PhoneChange,
+    PhoneChangeOutcome, Prepared, Throttle, UNDO_SECS, Undo, UndoOutcome, UsedCode, User, notice,
 };
 use domain::event::{Envelope, UserDeleted};
 use domain::ids::{EventId, SessionId, UserId};
 use domain::keys::Keys;
 
 use super::contract;
-use super::fixture::{AccountsFixture, DAY, GONE, LIMITS, Phone, signed_in};
+use super::fixture::{AccountsFixture, DAY, GONE, IDLE, LIMITS, Phone, signed_in};
 
 contract!(
     f14_a_profile_update_writes_only_what_changes,
     p3_a_proven_number_replaces_the_old_one_and_its_code_works_once,
     a_number_of_another_account_is_taken,
+    f05_a_session_that_ended_meanwhile_changes_nothing,
     p4_a_change_of_phone_is_judged_like_a_sign_in,
     a_changed_number_is_restored_within_a_day,
     a_changed_number_is_not_restored_when_it_is_taken_or_too_late,
@@ -139,7 +140,54 @@ async fn a_number_of_another_account_is_taken(fixture: AccountsFixture) {
     ));
     let free = Phone::new();
     let gone = change(&fixture, UserId::new(&fixture.clock), mine.id, &free, fixture.code());
-    assert_eq!(fixture.db.accounts.change_phone(gone).await.unwrap(), Err(Denied::AccountGone));
+    assert_eq!(fixture.db.accounts.change_phone(gone).await.unwrap(), Err(Denied::SessionEnded));
+}
+
+/// A call is let in while its session lives; what it then does comes after the end.
+async fn f05_a_session_that_ended_meanwhile_changes_nothing(fixture: AccountsFixture) {
+    let (old, new) = (Phone::new(), Phone::new());
+    let (user, ended) = fixture.signed_in(&old).await;
+    let (_, live) = fixture.signed_in(&old).await;
+    let (db, now) = (&fixture.db, fixture.now());
+    assert!(db.sessions.end(user.id, ended.id, "ended_by_user", now).await.unwrap());
+    // Nor does a session of somebody else.
+    let (_, strangers) = fixture.signed_in(&Phone::new()).await;
+    let code = fixture.code();
+    for session in [ended.id, strangers.id] {
+        let refused = PasswordChange {
+            user_id: user.id,
+            was: None,
+            hash: Some("hash"),
+            attempt: None,
+            keep: session,
+            notice: None,
+            now,
+        };
+        let set = db.accounts.set_password(refused).await.unwrap();
+        assert_eq!(set, Err(PasswordChangeDenied::SessionEnded));
+        let asked = change(&fixture, user.id, session, &new, code);
+        let changed = db.accounts.change_phone(asked).await.unwrap();
+        assert_eq!(changed, Err(Denied::SessionEnded));
+        let deleted = db.accounts.delete_own(user.id, session, GONE, &[], None, now).await;
+        assert!(!deleted.unwrap());
+        let others = db.sessions.end_others(user.id, session, "ended_by_user", now).await;
+        assert_eq!(others.unwrap(), None);
+        let one = db.sessions.end_with_device(user.id, live.id, session, "ended_by_user", now);
+        assert_eq!(one.await.unwrap(), None);
+    }
+    assert_eq!(db.accounts.get(user.id).await.unwrap(), Some(user.clone()));
+    assert_eq!(db.accounts.password_hash(user.id).await.unwrap(), None);
+    assert!(db.sessions.live(live.id, now).await.unwrap().is_some());
+    // The code was not used.
+    let asked = change(&fixture, user.id, live.id, &new, code);
+    let changed = db.accounts.change_phone(asked).await.unwrap();
+    assert!(matches!(changed, Ok(PhoneChangeOutcome::Changed(_))), "{changed:?}");
+    fixture.advance(IDLE);
+    assert_eq!(
+        fixture.set_password(&live, None, "hash").await,
+        Err(PasswordChangeDenied::SessionEnded),
+        "its time is over"
+    );
 }
 
 async fn p4_a_change_of_phone_is_judged_like_a_sign_in(fixture: AccountsFixture) {
@@ -232,12 +280,22 @@ async fn a_deleted_account_leaves_no_number_behind(fixture: AccountsFixture) {
     fixture.events().await;
     let own = user.id.to_string();
     assert!(
-        fixture.db.accounts.delete(user.id, GONE, &[], None, &own, fixture.now()).await.unwrap()
+        fixture
+            .db
+            .accounts
+            .delete_own(user.id, mine.id, GONE, &[], None, fixture.now())
+            .await
+            .unwrap()
     );
     assert!(
-        !fixture.db.accounts.delete(user.id, GONE, &[], None, &own, fixture.now()).await.unwrap()
+        !fixture
+            .db
+            .accounts
+            .delete_own(user.id, mine.id, GONE, &[], None, fixture.now())
+            .await
+            .unwrap()
     );
-    for session in [mine, other] {
+    for session in [&mine, &other] {
         assert!(fixture.db.sessions.live(session.id, fixture.now()).await.unwrap().is_none());
     }
     assert!(fixture.db.accounts.get(user.id).await.unwrap().is_none());

@@ -47,7 +47,7 @@ async fn the_other_sessions_end_with_an_event_each(fixture: AccountsFixture) {
     let now = fixture.now();
     let ended =
         fixture.db.sessions.end_others(user.id, mine.id, "ended_by_user", now).await.unwrap();
-    assert_eq!(ended, 3);
+    assert_eq!(ended, Some(3));
     assert_eq!(fixture.kinds().await, ["session.ended.v1"; 3]);
     assert!(fixture.db.sessions.live(mine.id, now).await.unwrap().is_some());
     assert!(fixture.db.sessions.live(strangers.id, now).await.unwrap().is_some());
@@ -133,10 +133,12 @@ async fn f04_a_device_token_ends_with_the_session_that_its_owner_ends(fixture: A
     assert_eq!(ended(&fixture, [&first, &second, &third]).await, [false; 3], "a logout ends none");
     for id in [first.id, strangers.id] {
         let now = fixture.now();
-        assert!(!db.sessions.end_with_device(user, id, "ended_by_user", now).await.unwrap());
+        let one = db.sessions.end_with_device(user, id, second.id, "ended_by_user", now).await;
+        assert_eq!(one.unwrap(), Some(false));
     }
-    let now = fixture.now();
-    assert!(db.sessions.end_with_device(user, third.id, "ended_by_user", now).await.unwrap());
+    let (sessions, now) = (&db.sessions, fixture.now());
+    let one = sessions.end_with_device(user, third.id, second.id, "ended_by_user", now).await;
+    assert_eq!(one.unwrap(), Some(true));
     let all = [&first, &second, &third, &strangers];
     assert_eq!(ended(&fixture, all).await, [false, false, true, false]);
 }
@@ -175,7 +177,9 @@ async fn f04_ends_of_device_tokens_go_after_their_year_and_with_their_account(
     for phone in [&one, &another] {
         let [first, mine] = sign_ins(&fixture, phone).await;
         let (user, now) = (mine.user_id, fixture.now());
-        assert!(db.sessions.end_with_device(user, first.id, "ended_by_user", now).await.unwrap());
+        let sessions = &db.sessions;
+        let one = sessions.end_with_device(user, first.id, mine.id, "ended_by_user", now).await;
+        assert_eq!(one.unwrap(), Some(true));
     }
     assert_eq!(fixture.raw().await.number(kept).await, 2);
     let (user, _) = fixture.signed_in(&one).await;

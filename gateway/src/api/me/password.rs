@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use accounts::{
-    AttemptKind, Claimant, Method, NewSession, PasswordChange, PasswordLook, PasswordOutcome,
-    PasswordSignIn,
+    AttemptKind, Claimant, Method, NewSession, PasswordChange, PasswordChangeDenied, PasswordLook,
+    PasswordOutcome, PasswordSignIn,
 };
 use axum::Json;
 use axum::extract::State;
@@ -164,7 +164,10 @@ impl<'a> Change<'a> {
         let set = app.accounts.set_password(change).await?;
         // The owner is told at once: if someone else did this, every second counts.
         app.outbox_filled.notify_one();
-        set.map_err(|throttle| throttled(throttle, now))
+        set.map_err(|denied| match denied {
+            PasswordChangeDenied::Throttled(throttle) => throttled(throttle, now),
+            PasswordChangeDenied::SessionEnded => ApiError::SessionRevoked,
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use domain::ids::UserId;
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use serde::Serialize;
-use service::deletion::Deletion;
+use service::deletion::{Deletion, Requester};
 use texts::Notice;
 
 use crate::api::me::signed_in::SignedIn;
@@ -77,7 +77,10 @@ pub(crate) async fn delete(
     signed_in.require_fresh(now)?;
     let deletion = Deletion::of(user, &app.accounts, &engines.keys, now).await?;
     let notice = signed_in.notice(&app, Notice::AccountDeleted)?;
-    deletion.from_database(&app.accounts, notice.as_ref(), &user.id.to_string(), now).await?;
+    let by = Requester::User(signed_in.session.id);
+    if !deletion.from_database(&app.accounts, notice.as_ref(), by, now).await? {
+        return Err(ApiError::SessionRevoked);
+    }
     if let Err(error) = deletion.from_store(&app.codes).await {
         tracing::warn!(
             error = format!("{error:#}"),

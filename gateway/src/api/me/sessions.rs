@@ -53,7 +53,9 @@ pub(crate) async fn end(
         app.sessions.end(user, id, "logout", now).await?
     } else {
         signed_in.require_fresh(now)?;
-        app.sessions.end_with_device(user, id, "ended_by_user", now).await?
+        let by = signed_in.session.id;
+        let ended = app.sessions.end_with_device(user, id, by, "ended_by_user", now).await?;
+        ended.ok_or(ApiError::SessionRevoked)?
     };
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
 }
@@ -65,6 +67,6 @@ pub(crate) async fn end_others(
 ) -> Result<StatusCode, ApiError> {
     let (user, keep, now) = (signed_in.user.id, signed_in.session.id, app.engines.clock.now());
     signed_in.require_fresh(now)?;
-    app.sessions.end_others(user, keep, "ended_by_user", now).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let ended = app.sessions.end_others(user, keep, "ended_by_user", now).await?;
+    ended.map(|_| StatusCode::NO_CONTENT).ok_or(ApiError::SessionRevoked)
 }
