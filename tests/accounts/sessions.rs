@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 
 use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
-use testkit::http::{Api, new_phone, wrong};
+use testkit::http::{Api, new_phone, served, wrong};
 use testkit::system::Side;
 
 both_sides!(
     an_ended_session_is_refused_at_once_by_every_gateway,
     the_other_sessions_end_and_the_current_one_stays,
     the_51st_session_ends_the_least_recently_seen_one,
+    f05_fifty_sign_ins_by_password_end_no_session_that_a_code_started,
     another_users_session_looks_nonexistent,
     f04_a_device_whose_session_its_owner_ended_is_as_anybody,
 );
@@ -95,6 +96,36 @@ async fn the_51st_session_ends_the_least_recently_seen_one(side: Side) {
     api.me(&text(&pairs[1], "access")).await.problem(401, "session_revoked");
     for pair in [&pairs[0], &pairs[2], &pairs[49]] {
         api.me(&text(pair, "access")).await.expect(200);
+    }
+}
+
+async fn f05_fifty_sign_ins_by_password_end_no_session_that_a_code_started(side: Side) {
+    const GOOD: &str = "vq7 blue kite 9 over the lake";
+    let latchkey = InProcessLatchkey::start(side, 2).await;
+    let (api, other) = (latchkey.api_of(0), latchkey.api_of(1));
+    let phone = new_phone();
+    let access = text(&api.sign_in(&phone).await, "access");
+    let password = Some(json!({ "password": GOOD }));
+    api.signed_in(Method::PUT, "/v1/me/password", &access, password).await.expect(204);
+    let owner = [access, text(&other.sign_in(&phone).await, "access")];
+    let body = json!({ "phone_number": phone, "password": GOOD });
+    let by_password = async |api: &Api| {
+        latchkey.advance(1);
+        served(async || api.post("/v1/token", body.clone()).await).await.expect(200).text("access")
+    };
+    let first = by_password(&other).await;
+    for _ in 0..50 {
+        by_password(&other).await;
+    }
+    for access in &owner {
+        api.me(access).await.expect(200);
+    }
+    api.me(&first).await.problem(401, "session_revoked");
+    // One more of the owner's ends one more of the thief's.
+    let third = text(&api.sign_in(&phone).await, "access");
+    assert_eq!(listed(&api, &third).await.len(), 50);
+    for access in &owner {
+        other.me(access).await.expect(200);
     }
 }
 

@@ -14,7 +14,7 @@ use domain::string_enum;
 use domain::timestamp::Timestamp;
 use sql::{Row, Work, args};
 
-/// The maximum of live sessions per account; one more ends the least recently seen.
+/// The maximum of live sessions per account; one more ends one of them, see [`make_room`].
 pub(super) const MAX_PER_USER: u32 = 50;
 
 string_enum! {
@@ -215,14 +215,18 @@ pub(super) async fn end(
     Ok(ended.len() as u64)
 }
 
-/// Ends the least recently seen session if the account has the maximum. The caller holds the lock of the account's row.
+/// Ends one session if the account has the maximum: the least recently seen of those that a password started, or of all
+/// if a password started none. The caller holds the lock of the account's row.
+///
+/// A password may not end a code's sessions (contract, ruling 37), and 50 sign-ins with it must not either. The order is
+/// the same for a sign-in by code, so that an owner's does not end the owner's own sessions while a thief's are there.
 pub(super) async fn make_room(
     work: &mut Work,
     user: UserId,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     let sql = "SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
-             ORDER BY last_seen_at DESC, id DESC LIMIT 1 OFFSET $3";
+             ORDER BY method = 'pwd', last_seen_at DESC, id DESC LIMIT 1 OFFSET $3";
     let oldest = work.optional(sql, args![user, now, MAX_PER_USER - 1]).await?;
     if let Some(row) = oldest {
         let oldest = SessionId::from_uuid(row.get("id")?);

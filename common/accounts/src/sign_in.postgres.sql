@@ -56,10 +56,11 @@ BEGIN
     END IF;
 
     verdict := 'signed_in';
-    -- Sign-ins of one account queue at its row, so that the cap cannot be passed in parallel.
+    -- Sign-ins of one account queue at its row, so that the cap cannot be passed in parallel. Sessions that a password
+    -- started make room first: `make_room` of sessions.rs tells why.
     SELECT s.id INTO oldest FROM sessions s
      WHERE s.user_id = account.id AND s.ended_at IS NULL AND s.expires_at > login.now
-     ORDER BY s.last_seen_at DESC, s.id DESC OFFSET login.max_sessions - 1 LIMIT 1;
+     ORDER BY s.method = 'pwd', s.last_seen_at DESC, s.id DESC OFFSET login.max_sessions - 1 LIMIT 1;
     IF oldest IS NOT NULL THEN
         UPDATE sessions s SET ended_at = login.now, ended_reason = 'too_many_sessions' WHERE s.id = oldest;
         -- The text of this event is cut at two ids: the session's, then the account's.

@@ -15,6 +15,7 @@ contract!(
     p4_a_correct_password_waits_like_a_wrong_one,
     p4_a_correct_current_password_waits_like_a_wrong_one_and_resets_failures,
     a_changed_password_or_a_blocked_account_starts_no_session,
+    f05_sessions_of_a_password_make_room_before_those_of_a_code,
     p6_every_lookup_returns_the_highest_cost_of_imported_passwords,
 );
 
@@ -165,6 +166,51 @@ async fn a_changed_password_or_a_blocked_account_starts_no_session(fixture: Acco
         .await;
     assert_eq!(blocked.unwrap(), Ok(PasswordOutcome::Blocked));
     assert!(fixture.db.sessions.of_user(user.id, fixture.now()).await.unwrap().is_empty());
+}
+
+async fn f05_sessions_of_a_password_make_room_before_those_of_a_code(fixture: AccountsFixture) {
+    let phone = Phone::new();
+    let (user, first) = fixture.signed_in(&phone).await;
+    assert_eq!(fixture.set_password(&first, None, "hash-1").await, Ok(true));
+    let mut by_code = vec![first.id];
+    for _ in 1..48 {
+        fixture.advance(1);
+        by_code.push(fixture.signed_in(&phone).await.1.id);
+    }
+    // Starts a session a second later; returns it, and the session that it ended.
+    let next = async |with_password: bool| {
+        fixture.advance(1);
+        let before = fixture.db.sessions.of_user(user.id, fixture.now()).await.unwrap();
+        let started = if with_password {
+            let sign_in = password_sign_in(&fixture, &phone, user.id, "hash-1");
+            let outcome = fixture.db.accounts.start_password_session(sign_in).await.unwrap();
+            assert!(matches!(outcome, Ok(PasswordOutcome::SignedIn { .. })), "{outcome:?}");
+            sign_in.session.id
+        } else {
+            fixture.signed_in(&phone).await.1.id
+        };
+        let after = fixture.db.sessions.of_user(user.id, fixture.now()).await.unwrap();
+        assert!(after.len() <= 50 && after.iter().any(|session| session.id == started));
+        let mut ended = before.iter().filter(|old| after.iter().all(|new| new.id != old.id));
+        (started, ended.next().map(|session| session.id))
+    };
+    let (one, ended) = next(true).await;
+    assert_eq!(ended, None);
+    let (two, ended) = next(true).await;
+    assert_eq!(ended, None);
+    let (three, ended) = next(true).await;
+    assert_eq!(ended, Some(one), "the oldest that a password started");
+    for password_session in [two, three] {
+        let (_, ended) = next(false).await;
+        assert_eq!(ended, Some(password_session), "a code's sign-in ends no code's session either");
+    }
+    let (mut last, ended) = next(true).await;
+    assert_eq!(ended, Some(by_code[0]), "without a password's session the oldest of all");
+    for _ in 0..3 {
+        let (started, ended) = next(true).await;
+        assert_eq!(ended, Some(last), "and no other of a code after it");
+        last = started;
+    }
 }
 
 async fn p6_every_lookup_returns_the_highest_cost_of_imported_passwords(fixture: AccountsFixture) {
