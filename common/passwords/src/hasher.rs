@@ -1,8 +1,6 @@
 //! Hashes and checks passwords: Argon2id behind a bounded pool, with the same work for every account.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -12,12 +10,12 @@ use argon2::{
     Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version,
 };
 use domain::rng;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::django;
 use crate::rules::{self, Known, Weakness};
+use crate::turns::{Requester, Turns};
 
 /// OWASP's second choice for Argon2id, and the contract's (section 9): 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
@@ -26,8 +24,6 @@ const LANES: u32 = 1;
 
 /// Callers above this number are refused: 64 hashes take about a second on two cores.
 const WAITING_MAX: usize = 64;
-/// One address may take one in this many of the waiting places, so that it cannot take them from all others.
-const SHARE: usize = 8;
 /// The longest wait: an answer must come within P12's 2.5 s.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -67,25 +63,20 @@ pub enum PasswordCheck {
 /// Why a password was not checked.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// The pool's queue is full, or the address waits for enough already.
+    /// The pool's queue is full, or the requester's share of it is, or its turn did not come in time.
     #[error("too many passwords wait to be checked")]
     Busy,
     #[error("{0:#}")]
     Broken(anyhow::Error),
 }
 
-/// The pool. Each hash takes 19 MiB and a core for about 20 ms: as many run as there are cores, off the threads that
-/// answer other requests.
+/// The pool. Each hash takes 19 MiB and a core for about 20 ms: as many run as there are cores, and one more that is kept
+/// for known devices, off the threads that answer other requests.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     jobs: mpsc::Sender<Job>,
-    slots: Arc<Semaphore>,
-    waiting: Arc<Mutex<Waiting>>,
-    waiting_max: usize,
+    turns: Turns,
 }
-
-/// The callers that wait, by address.
-type Waiting = HashMap<IpAddr, usize>;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -97,31 +88,35 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// A pool that runs `slots` jobs at once, while at most `waiting_max` callers wait, and an eighth of them for one
-    /// address.
+    /// A pool that runs `slots` jobs at once and one more for known devices, while at most `waiting_max` callers wait.
+    /// Networks and known devices have shares of both (contract, ruling 44).
     pub fn with_slots(slots: usize, waiting_max: usize) -> Self {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..slots {
+        for _ in 0..=slots {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || work_off(&queue));
         }
-        Self { jobs, slots: Arc::new(Semaphore::new(slots)), waiting: Arc::default(), waiting_max }
+        Self { jobs, turns: Turns::new(slots, waiting_max) }
     }
 
-    /// Hashes a password for storage, as a PHC string. `address` is the client's, whose share of the pool it takes.
-    pub async fn hash(&self, address: IpAddr, password: Password) -> Result<String, PasswordError> {
-        self.run(address, move || hash(&password)).await
+    /// Hashes a password for storage, as a PHC string, within the requester's share of the pool.
+    pub async fn hash(
+        &self,
+        requester: Requester,
+        password: Password,
+    ) -> Result<String, PasswordError> {
+        self.run(requester, move || hash(&password)).await
     }
 
     /// Hashes a new password like [`Passwords::hash`], unless it is easily guessed.
     pub async fn hash_new(
         &self,
-        address: IpAddr,
+        requester: Requester,
         password: Password,
         known: Known,
     ) -> Result<Result<String, Weakness>, PasswordError> {
-        self.run(address, move || {
+        self.run(requester, move || {
             Ok(match rules::check_guesses(password.expose(), &known) {
                 Ok(()) => Ok(hash(&password)?),
                 Err(weakness) => Err(weakness),
@@ -137,12 +132,12 @@ impl Passwords {
     /// both kinds of work, so that its time reveals neither that there is an account nor that it was imported (P6).
     pub async fn verify(
         &self,
-        address: IpAddr,
+        requester: Requester,
         password: Password,
         kept: Option<String>,
         imported_iterations: u32,
     ) -> Result<PasswordCheck, PasswordError> {
-        self.run(address, move || {
+        self.run(requester, move || {
             judge(&password, kept.as_deref(), imported_iterations).map(|(verdict, _)| verdict)
         })
         .await
@@ -150,14 +145,14 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
-        address: IpAddr,
+        requester: Requester,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let permit = self.permit(address).await?;
+        let slot = self.turns.slot(requester, WAIT_MAX).await.ok_or(PasswordError::Busy)?;
         let (result, done) = oneshot::channel();
         let job = Box::new(move || {
             // Held until the work is over, even if the caller went away: the memory is in use until then.
-            let _permit = permit;
+            let _slot = slot;
             // The receiver may be gone.
             let _ = result.send(work());
         });
@@ -165,18 +160,6 @@ impl Passwords {
             .send(job)
             .map_err(|_| PasswordError::Broken(anyhow!("no hashing thread is left")))?;
         done.await.context("hash on a pool thread").flatten().map_err(PasswordError::Broken)
-    }
-
-    async fn permit(&self, address: IpAddr) -> Result<OwnedSemaphorePermit, PasswordError> {
-        if let Ok(permit) = self.slots.clone().try_acquire_owned() {
-            return Ok(permit);
-        }
-        let _waits = Waits::enter(&self.waiting, unit(address), self.waiting_max)
-            .ok_or(PasswordError::Busy)?;
-        match timeout(WAIT_MAX, self.slots.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(PasswordError::Busy),
-        }
     }
 }
 
@@ -188,45 +171,6 @@ fn work_off(queue: &Mutex<mpsc::Receiver<Job>>) {
         let Ok(job) = job else { return };
         // The hook has reported a panic; the caller sees its channel closed, and the thread lives on.
         let _ = catch_unwind(AssertUnwindSafe(job));
-    }
-}
-
-/// The addresses that share one share: an IPv4 address, or the /64 of one IPv6 subscriber.
-fn unit(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
-/// A waiting caller. Dropping it lowers the counts, however the wait ends.
-struct Waits<'a> {
-    waiting: &'a Mutex<Waiting>,
-    address: IpAddr,
-}
-
-impl<'a> Waits<'a> {
-    fn enter(waiting: &'a Mutex<Waiting>, address: IpAddr, most: usize) -> Option<Self> {
-        let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = counts.values().sum();
-        let own = counts.get(&address).copied().unwrap_or_default();
-        if all >= most || own >= most.div_ceil(SHARE) {
-            return None;
-        }
-        counts.insert(address, own + 1);
-        Some(Self { waiting, address })
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = counts.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
-                counts.remove(&self.address);
-            }
-        }
     }
 }
 
@@ -301,14 +245,17 @@ fn is_current(hash: &PasswordHash) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use futures::future::join_all;
+    use futures::FutureExt as _;
 
     use super::*;
+    use crate::turns::Turn;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1));
-
-    fn waiting(pool: &Passwords) -> usize {
-        pool.waiting.lock().unwrap().len()
+    fn here() -> Requester {
+        let ranges = [("203.0.113.1", 1), ("203.0.113.0/24", 5)];
+        Requester {
+            ranges: ranges.map(|(range, times)| (range.to_owned(), times)).into(),
+            known: None,
+        }
     }
 
     fn password(text: &str) -> Password {
@@ -319,7 +266,7 @@ mod tests {
     async fn a_password_is_judged_by_its_hash_exactly_as_received() {
         let pool = Passwords::default();
         let composed = "\u{dc}berraschung im Caf\u{e9}";
-        let kept = pool.hash(HERE, password(composed)).await.unwrap();
+        let kept = pool.hash(here(), password(composed)).await.unwrap();
         assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
         for (text, verdict) in [
             (composed, PasswordCheck::Right),
@@ -328,12 +275,12 @@ mod tests {
             ("", PasswordCheck::Wrong),
         ] {
             assert_eq!(
-                pool.verify(HERE, password(text), Some(kept.clone()), 0).await.unwrap(),
+                pool.verify(here(), password(text), Some(kept.clone()), 0).await.unwrap(),
                 verdict,
                 "{text}"
             );
         }
-        assert_ne!(pool.hash(HERE, password(composed)).await.unwrap(), kept, "a salt of its own");
+        assert_ne!(pool.hash(here(), password(composed)).await.unwrap(), kept, "a salt of its own");
         assert_eq!(format!("{:?}", password(composed)), "Password(..)");
     }
 
@@ -343,7 +290,7 @@ mod tests {
         assert!(is_current(&hash), "the same cost as a real one");
         for text in ["", "password", NOBODYS] {
             assert_eq!(
-                Passwords::default().verify(HERE, password(text), None, 0).await.unwrap(),
+                Passwords::default().verify(here(), password(text), None, 0).await.unwrap(),
                 PasswordCheck::Wrong
             );
         }
@@ -359,7 +306,7 @@ mod tests {
         const MOST: u32 = 2_000;
         let pool = Passwords::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let hash = runtime.block_on(pool.hash(HERE, password("another"))).unwrap();
+        let hash = runtime.block_on(pool.hash(here(), password("another"))).unwrap();
         let work = |kept: &Option<String>, most: u32| {
             let (verdict, work) = judge(&password("not it"), kept.as_deref(), most).unwrap();
             assert_eq!(verdict, PasswordCheck::Wrong);
@@ -382,7 +329,7 @@ mod tests {
                 ("vq7 blue kite 9", PasswordCheck::RightButOld),
                 ("vq7 blue kite 8", PasswordCheck::Wrong),
             ] {
-                let judged = pool.verify(HERE, password(text), Some(kept.to_owned()), most).await;
+                let judged = pool.verify(here(), password(text), Some(kept.to_owned()), most).await;
                 assert_eq!(judged.unwrap(), verdict, "{text} {most}");
             }
         }
@@ -395,52 +342,48 @@ mod tests {
         let kept = weak.hash_password_with_salt(b"vq7 blue kite 9", &[7; 16]).unwrap().to_string();
         let pool = Passwords::default();
         let judged =
-            pool.verify(HERE, password("vq7 blue kite 9"), Some(kept.clone()), 0).await.unwrap();
+            pool.verify(here(), password("vq7 blue kite 9"), Some(kept.clone()), 0).await.unwrap();
         assert_eq!(judged, PasswordCheck::RightButOld);
         assert_eq!(
-            pool.verify(HERE, password("vq7"), Some(kept), 0).await.unwrap(),
+            pool.verify(here(), password("vq7"), Some(kept), 0).await.unwrap(),
             PasswordCheck::Wrong
         );
-        assert!(pool.verify(HERE, password("x"), Some("nonsense".to_owned()), 0).await.is_err());
+        assert!(pool.verify(here(), password("x"), Some("nonsense".to_owned()), 0).await.is_err());
     }
 
     #[tokio::test]
     async fn p4_of_200_at_once_a_few_run_a_few_wait_and_the_rest_are_refused() {
         let pool = Passwords::with_slots(2, 4);
-        let all = (0..200).map(|_| pool.verify(HERE, password("x"), None, 0));
-        let verdicts = join_all(all).await;
-        let judged = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
-        assert!((2..=6).contains(&judged), "{judged} were judged");
-        let error = verdicts.into_iter().find_map(Result::err).unwrap();
-        assert!(matches!(error, PasswordError::Busy), "{error}");
-        assert_eq!(waiting(&pool), 0, "no caller that left is counted");
-        assert_eq!(
-            pool.verify(HERE, password("x"), None, 0).await.unwrap(),
-            PasswordCheck::Wrong,
-            "open again"
-        );
+        let Some(Turn::Now(running)) = pool.turns.ask(here()) else { panic!("no slot") };
+        let mut all: Vec<_> =
+            (0..200).map(|_| Box::pin(pool.verify(here(), password("x"), None, 0))).collect();
+        let at_once: Vec<_> = all.iter_mut().map(|one| one.as_mut().now_or_never()).collect();
+        assert!(at_once[0].is_none(), "it waits");
+        for refused in &at_once[1..] {
+            assert!(matches!(refused, Some(Err(PasswordError::Busy))), "{refused:?}");
+        }
+        drop(running);
+        assert_eq!(all.swap_remove(0).await.unwrap(), PasswordCheck::Wrong, "its turn has come");
+        let again = pool.verify(here(), password("x"), None, 0).await;
+        assert_eq!(again.unwrap(), PasswordCheck::Wrong, "open again");
     }
 
-    #[test]
-    fn f07_one_address_takes_only_its_share_of_the_waiting_places() {
-        let pool = Passwords::with_slots(1, 16);
-        let enter = |address: &str| {
-            Waits::enter(&pool.waiting, unit(address.parse().unwrap()), pool.waiting_max)
-        };
-        let v4 = [enter("203.0.113.9"), enter("::ffff:203.0.113.9")];
-        assert!(v4.iter().all(Option::is_some), "an eighth of the places");
-        assert!(enter("203.0.113.9").is_none());
-        let v6 = [enter("2001:db8::1"), enter("2001:db8::ffff:0:0:2")];
-        assert!(v6.iter().all(Option::is_some));
-        assert!(enter("2001:db8::3").is_none(), "a /64 is one subscriber");
-        let others: Vec<_> =
-            (0..12).map(|n| enter(&format!("198.51.100.{n}")).expect("a free place")).collect();
-        assert!(enter("198.51.100.99").is_none(), "all places are taken");
-        drop(others);
-        drop(v4);
-        assert!(enter("203.0.113.9").is_some(), "a place is free again");
-        drop(v6);
-        assert_eq!(waiting(&pool), 0);
+    #[tokio::test]
+    async fn f07_a_known_device_is_served_while_strangers_take_all_the_slots() {
+        let pool = Passwords::with_slots(2, 4);
+        // Slots that end with the test: no hash takes that long.
+        let strangers = ["203.0.113.0/24", "198.51.100.0/24"]
+            .map(|network| Requester { ranges: vec![(network.to_owned(), 5)], known: None });
+        let [one, other] = strangers.map(|stranger| pool.turns.ask(stranger));
+        assert!(matches!((&one, &other), (Some(Turn::Now(_)), Some(Turn::Now(_)))));
+        let device = Requester { known: Some("ada".to_owned()), ..here() };
+        for _ in 0..2 {
+            let verdict = pool.verify(device.clone(), password("x"), None, 0).await;
+            assert_eq!(verdict.unwrap(), PasswordCheck::Wrong);
+        }
+        tokio::time::pause();
+        let refused = pool.verify(here(), password("x"), None, 0).await;
+        assert!(matches!(refused, Err(PasswordError::Busy)), "a stranger waits in vain");
     }
 
     #[tokio::test]
@@ -449,14 +392,15 @@ mod tests {
         for _ in 0..3 {
             let caller = tokio::spawn({
                 let pool = pool.clone();
-                async move { pool.verify(HERE, password("x"), None, 0).await }
+                async move { pool.verify(here(), password("x"), None, 0).await }
             });
             tokio::task::yield_now().await;
             caller.abort();
             let _ = caller.await;
         }
-        let permit = timeout(Duration::from_secs(20), pool.slots.acquire()).await;
-        assert!(permit.is_ok(), "the slot is free again");
-        assert_eq!(waiting(&pool), 0);
+        let slot = pool.turns.slot(here(), Duration::from_secs(20)).await;
+        assert!(slot.is_some(), "the slot is free again");
+        drop(slot);
+        assert!(pool.turns.are_all_free());
     }
 }

@@ -6,6 +6,8 @@
 mod django;
 mod hasher;
 pub mod rules;
+mod turns;
 
 pub use django::is_well_formed as is_django_hash;
 pub use hasher::{Password, PasswordCheck, PasswordError, Passwords};
+pub use turns::Requester;

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use domain::ids::{SessionId, UserId};
 use domain::trace_context::TraceContext;
 use domain::vocabulary::Limit;
+use passwords::Requester;
 
 use crate::app::App;
 use crate::codes::refusals::limited;
@@ -65,6 +66,13 @@ impl Caller {
         app.engines.keys.index("asker", &asker)[..16].to_owned()
     }
 
+    /// Who wants a password hashed, by whose shares of the pool it is judged (contract, ruling 44): `known_device` is the
+    /// user of the caller's known device.
+    pub fn requester(&self, known_device: Option<UserId>) -> Requester {
+        let known = known_device.map(|user| user.to_string());
+        Requester { ranges: self.ip.limit_ranges(), known }
+    }
+
     /// A session for the caller's device, bound to the client's key with the thumbprint `jkt`.
     pub fn new_session<'a>(
         &'a self,
@@ -81,5 +89,36 @@ impl Caller {
             max_secs: app.config.tokens.refresh_max_secs,
             jkt,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::clock::Clock;
+
+    use super::*;
+
+    #[test]
+    fn f07_the_pool_knows_a_callers_network_and_known_device() {
+        let requester = |address: &str, known| {
+            let caller = Caller {
+                ip: ClientIp::new(address.parse().unwrap()),
+                idempotency: None,
+                traceparent: None,
+                device: String::new(),
+                shown_ip: String::new(),
+            };
+            caller.requester(known)
+        };
+        let stranger = requester("203.0.113.9", None);
+        assert_eq!(
+            stranger.ranges,
+            [("203.0.113.9".to_owned(), 1), ("203.0.113.0/24".to_owned(), 5)]
+        );
+        assert_eq!(stranger.known, None);
+        let user = UserId::new(&Clock::manual());
+        let owner = requester("2001:db8:1:2f3:4::", Some(user));
+        assert_eq!(owner.ranges.last(), Some(&("2001:db8:1::/48".to_owned(), 10)));
+        assert_eq!(owner.known, Some(user.to_string()));
     }
 }

@@ -1,7 +1,5 @@
 //! `PUT` and `DELETE /v1/me/password`, `POST /v1/token`: passwords, an alternative to codes.
 
-use std::net::IpAddr;
-
 use accounts::{
     AttemptKind, Claimant, Method, NewSession, PasswordChange, PasswordChangeDenied, PasswordLook,
     PasswordOutcome, PasswordSignIn,
@@ -13,7 +11,7 @@ use domain::ids::{SessionId, UserId};
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use passwords::rules::{self, Known};
-use passwords::{Password, PasswordCheck};
+use passwords::{Password, PasswordCheck, Requester};
 use texts::Notice;
 
 use crate::api::me::signed_in::SignedIn;
@@ -54,7 +52,8 @@ pub(crate) async fn set(
     }
     // Hash before comparing the current password: a right one and a wrong one must take the same time, because a right
     // one may have to wait too (P4).
-    let hash = app.passwords.hash_new(caller.ip.ip(), Password::new(password), known).await?;
+    let hash =
+        app.passwords.hash_new(change.requester.clone(), Password::new(password), known).await?;
     let hash = hash.map_err(|weak| ApiError::field("password", weak.code, weak.detail))?;
     let made = change.make(kept, Some(&hash)).await;
     trace_refused(made, AttemptKind::Password, &change.claimed.key, &caller)
@@ -93,7 +92,8 @@ struct Change<'a> {
     claimed: ClaimedPhone,
     /// The current password, if it was sent: it is then judged, however fresh the sign-in.
     current: Option<Password>,
-    address: IpAddr,
+    /// The session counts as a known device, as it does for `current_password`.
+    requester: Requester,
     now: Timestamp,
 }
 
@@ -108,7 +108,8 @@ impl<'a> Change<'a> {
         let device = Device::by_session(signed_in.user.id, signed_in.session.id);
         let claimed = ClaimedPhone::new(app, phone, Some(device));
         let (current, now) = (current.map(Password::new), app.engines.clock.now());
-        Self { app, signed_in, claimed, current, address: caller.ip.ip(), now }
+        let requester = caller.requester(claimed.known_user());
+        Self { app, signed_in, claimed, current, requester, now }
     }
 
     /// The hash to replace.
@@ -140,14 +141,15 @@ impl<'a> Change<'a> {
 
     /// Returns whether it was done: `kept`, the hash to replace, may be outdated.
     async fn replace(&self, kept: Option<String>, hash: Option<&str>) -> Result<bool, ApiError> {
-        let Self { app, address, now, .. } = *self;
+        let Self { app, ref requester, now, .. } = *self;
         if kept.is_none() && hash.is_none() {
             return Ok(true);
         }
         let claimant = self.claimed.claimant();
         let proof = kept.clone().zip(self.current.clone());
         if let Some((kept, current)) = proof.clone()
-            && app.passwords.verify(address, current, Some(kept), 0).await? == PasswordCheck::Wrong
+            && app.passwords.verify(requester.clone(), current, Some(kept), 0).await?
+                == PasswordCheck::Wrong
         {
             return Err(failed(app, claimant, now).await);
         }
@@ -206,6 +208,7 @@ async fn sign_in_as(
     let attempt = Attempt {
         caller,
         claimant,
+        requester: caller.requester(claimed.known_user()),
         password,
         session: caller.new_session(app, Method::Pwd, jkt),
         traceparent: caller.traceparent.as_deref(),
@@ -223,6 +226,7 @@ async fn sign_in_as(
 struct Attempt<'a> {
     caller: &'a Caller,
     claimant: Claimant<'a>,
+    requester: Requester,
     password: Password,
     session: NewSession<'a>,
     traceparent: Option<&'a str>,
@@ -232,13 +236,15 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Returns `None` if the hash changed during the comparison.
     async fn make(&self, app: &App) -> Result<Option<TokenPair>, ApiError> {
-        let Attempt { caller, claimant, ref password, session, traceparent, now } = *self;
+        let Attempt { caller, claimant, ref requester, ref password, .. } = *self;
+        let Attempt { session, traceparent, now, .. } = *self;
         let PasswordLook { stored, imported_iterations } =
             app.accounts.password_of(claimant.phone_number).await?;
         let hash = stored.as_ref().map(|stored| stored.hash.clone());
-        let address = caller.ip.ip();
-        let verdict =
-            app.passwords.verify(address, password.clone(), hash, imported_iterations).await?;
+        let verdict = app
+            .passwords
+            .verify(requester.clone(), password.clone(), hash, imported_iterations)
+            .await?;
         let Some(stored) = stored.filter(|_| verdict != PasswordCheck::Wrong) else {
             let refused = failed(app, claimant, now).await;
             note_failure(app, caller, claimant.phone_key, &refused).await;
@@ -257,8 +263,8 @@ impl Attempt<'_> {
         match outcome.map_err(|throttle| throttled(throttle, now))? {
             PasswordOutcome::SignedIn { session, user } => {
                 if verdict == PasswordCheck::RightButOld {
-                    rehash(app, address, (user.id, &stored.hash), password.clone(), session.id)
-                        .await;
+                    let (requester, password) = (requester.clone(), password.clone());
+                    rehash(app, requester, (user.id, &stored.hash), password, session.id).await;
                 }
                 Ok(Some(app.pair(&session)?))
             }
@@ -271,7 +277,7 @@ impl Attempt<'_> {
 /// Rehashes an imported password at its first use.
 async fn rehash(
     app: &App,
-    address: IpAddr,
+    requester: Requester,
     (user, was): (UserId, &str),
     password: Password,
     keep: SessionId,
@@ -280,7 +286,7 @@ async fn rehash(
     let done = async {
         let hash = app
             .passwords
-            .hash(address, password)
+            .hash(requester, password)
             .await
             .map_err(|_| anyhow::anyhow!("hash the password"))?;
         anyhow::Ok(app.accounts.rehash_password(user, was, &hash, now).await?)
