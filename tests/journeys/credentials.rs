@@ -7,10 +7,14 @@ mod on_the_engines {
     use std::process::Command;
     use std::sync::{Mutex, PoisonError};
 
+    use bus::{Bus, Queue};
     use deadpool_redis::redis;
-    use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+    use lapin::options::{
+        BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+        QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+    };
     use lapin::types::FieldTable;
-    use lapin::{Connection, ConnectionProperties};
+    use lapin::{Connection, ConnectionProperties, ExchangeKind};
     use reqwest::Method;
     use serde_json::json;
     use sqlx::Connection as _;
@@ -28,6 +32,18 @@ mod on_the_engines {
         ("sms-worker", Binary::SmsWorker),
         ("gateway", Binary::Gateway),
     ];
+
+    const EXCHANGE: &str = "latchkey";
+    const DELETE_EXCHANGE: ExchangeDeleteOptions =
+        ExchangeDeleteOptions { if_unused: false, nowait: false };
+    /// As the services declare the exchange, and as the definitions do.
+    const DURABLE: ExchangeDeclareOptions = ExchangeDeclareOptions {
+        passive: false,
+        durable: true,
+        auto_delete: false,
+        internal: false,
+        nowait: false,
+    };
 
     /// The URLs of the engines with the login of each service.
     type Urls = BTreeMap<&'static str, EngineSet>;
@@ -209,6 +225,62 @@ mod on_the_engines {
         }
         redis_refuses(&system, &urls).await;
         rabbit_refuses(&urls).await;
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f25_no_login_of_a_service_configures_what_all_share() {
+        let (system, urls) = start().await;
+        for (service, _) in SERVICES {
+            configures_nothing_shared(service, &urls[service].amqp_url).await;
+        }
+        // What none of them may declare anew is enough for a service that comes back.
+        let owner = &system.engines.as_ref().unwrap().amqp_url;
+        let vhost = owner.rsplit('/').next().unwrap();
+        let node = Engines::one_by_one().rabbit_node().await;
+        node.ctl(&["close_all_connections", "--vhost", vhost, "as the test requires"]).await;
+        let api = system.api();
+        // A new number each time: a request that was refused may count.
+        let phone = eventually("a request that is accepted", PATIENCE, async || {
+            let phone = new_phone();
+            (api.otp(&phone).await.status == 202).then_some(phone)
+        })
+        .await;
+        api.code(&phone, 1).await;
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f25_the_services_wait_for_the_exchange_that_none_of_them_may_declare() {
+        let owner = Engines::one_by_one().vhost().await;
+        make_rabbit_users(owner.rsplit('/').next().unwrap()).await;
+        let connection = connect(&owner).await;
+        let channel = connection.create_channel().await.unwrap();
+        channel.exchange_delete(EXCHANGE.into(), DELETE_EXCHANGE).await.unwrap();
+        let (mut waiting, mut buses) = (Vec::new(), Vec::new());
+        for (service, queue) in [("otp-worker", Queue::OtpWorker), ("sms-worker", Queue::SmsWorker)]
+        {
+            let url = with_login(&owner, service, &password("RABBITMQ", service)).into();
+            let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+            waiting.push(bus.consume(queue, 1).await.unwrap());
+            buses.push(bus);
+        }
+        for consumer in &waiting {
+            let mut attached = consumer.attached();
+            let why = |state: &bus::Attached| {
+                state.as_ref().is_err_and(|why| why.contains("the exchange latchkey is missing"))
+            };
+            tokio::time::timeout(PATIENCE, attached.wait_for(why)).await.unwrap().unwrap();
+        }
+        channel
+            .exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, DURABLE, FieldTable::default())
+            .await
+            .unwrap();
+        for consumer in &waiting {
+            let mut attached = consumer.attached();
+            let wait = attached.wait_for(Result::is_ok);
+            tokio::time::timeout(PATIENCE, wait).await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -304,10 +376,47 @@ mod on_the_engines {
         assert!(is_refused, "{words:?}: {error}");
     }
 
+    /// The queues of one worker (contract, section 5).
+    fn queues_of(worker: &str) -> Vec<String> {
+        let more = ["", ".dead", ".retry.1000", ".retry.5000", ".retry.30000"];
+        more.map(|more| format!("{worker}{more}")).into()
+    }
+
+    /// Tries to replace the exchange, and to configure queues that are not this service's.
+    async fn configures_nothing_shared(service: &str, url: &str) {
+        let connection = connect(url).await;
+        // A refusal closes its channel.
+        let open = async || connection.create_channel().await.unwrap();
+        let channel = open().await;
+        let deleted = channel.exchange_delete(EXCHANGE.into(), DELETE_EXCHANGE).await;
+        refused(deleted, &format!("deleting the exchange as {service}"));
+        for kind in [ExchangeKind::Fanout, ExchangeKind::Topic] {
+            let (channel, none) = (open().await, FieldTable::default());
+            let declared = channel.exchange_declare(EXCHANGE.into(), kind, DURABLE, none).await;
+            refused(declared, &format!("declaring the exchange as {service}"));
+        }
+        for own in [format!("{service}.spy"), format!("{service}.retry.2000")] {
+            let (channel, options) = (open().await, QueueDeclareOptions::default());
+            let declared = channel.queue_declare(own.into(), options, FieldTable::default()).await;
+            refused(declared, &format!("another queue of {service}"));
+        }
+        let others = ["otp-worker", "sms-worker"].into_iter().filter(|name| *name != service);
+        for queue in others.flat_map(queues_of) {
+            let what = format!("{queue} as {service}");
+            let (channel, options) = (open().await, QueueDeleteOptions::default());
+            refused(channel.queue_delete(queue.as_str().into(), options).await, &what);
+            let (channel, options) = (open().await, QueuePurgeOptions::default());
+            refused(channel.queue_purge(queue.as_str().into(), options).await, &what);
+        }
+    }
+
+    async fn connect(url: &str) -> Connection {
+        Connection::connect(url, ConnectionProperties::default()).await.unwrap()
+    }
+
     async fn rabbit_refuses(urls: &Urls) {
         let gateway = &urls["gateway"].amqp_url;
-        let connection =
-            Connection::connect(gateway, ConnectionProperties::default()).await.unwrap();
+        let connection = connect(gateway).await;
         for queue in ["sms-worker", "otp-worker", "sms-worker.dead"] {
             let channel = connection.create_channel().await.unwrap();
             let consumed = channel.basic_consume(
@@ -323,8 +432,7 @@ mod on_the_engines {
         refused(channel.queue_declare("mine".into(), options, FieldTable::default()).await, "mine");
 
         let sms_worker = &urls["sms-worker"].amqp_url;
-        let connection =
-            Connection::connect(sms_worker, ConnectionProperties::default()).await.unwrap();
+        let connection = connect(sms_worker).await;
         let channel = connection.create_channel().await.unwrap();
         let bound = channel.queue_bind(
             "sms-worker".into(),

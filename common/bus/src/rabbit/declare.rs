@@ -15,11 +15,11 @@ use domain::engine_error::EngineError;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Declares the exchange and all queues and bindings. Harmless if they already exist. What this login may not declare,
-/// another service does (contract, ruling 54): it only has to be there.
+/// another service does, or the broker's definitions do (contract, ruling 54): it only has to be there.
 ///
 /// # Errors
-/// `Broken`, naming the queue, when it was declared with other arguments. `Away` while something is missing that
-/// another service declares.
+/// `Broken`, naming the queue, when it was declared with other arguments. `Away` while something is missing that this
+/// login may not declare.
 pub(super) async fn declare(connection: &Connection) -> Result<(), EngineError> {
     let declaring = async {
         // A separate channel: a mismatch closes it.
@@ -60,10 +60,17 @@ impl Declarer<'_> {
         let what = "declare the exchange latchkey";
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let passive = ExchangeDeclareOptions { passive: true, ..durable };
-        if !self.exchange_as(durable, what).await? && !self.exchange_as(passive, what).await? {
-            self.missing = Some(EXCHANGE.to_owned());
+        if self.exchange_as(durable, what).await? || self.exchange_as(passive, what).await? {
+            return Ok(());
         }
-        Ok(())
+        // No service may declare what all of them share, and no queue can be bound without it.
+        Err(EngineError::away(
+            ENGINE,
+            anyhow!(
+                "the exchange {EXCHANGE} is missing, and this login may not declare it: import \
+                 deploy/rabbitmq/definitions.json"
+            ),
+        ))
     }
 
     async fn exchange_as(
