@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::anyhow;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ExchangeKind};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
 
-use super::link::{ENGINE, away, classify, is_refused_or_missing, short, text};
+use super::link::{ACCESS_REFUSED, ENGINE, NOT_FOUND, away, classify, short, text};
 use crate::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue};
 use domain::engine_error::EngineError;
 
@@ -60,42 +60,50 @@ impl Declarer<'_> {
         let what = "declare the exchange latchkey";
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let passive = ExchangeDeclareOptions { passive: true, ..durable };
-        if self.exchange_as(durable, what).await? || self.exchange_as(passive, what).await? {
-            return Ok(());
+        let mut answer = self.exchange_as(durable, what).await?;
+        if answer != Answer::Declared {
+            answer = self.exchange_as(passive, what).await?;
         }
-        // No service may declare what all of them share, and no queue can be bound without it.
-        Err(EngineError::away(
-            ENGINE,
-            anyhow!(
-                "the exchange {EXCHANGE} is missing, and this login may not declare it: import \
-                 deploy/rabbitmq/definitions.json"
-            ),
-        ))
+        match answer {
+            Answer::Declared | Answer::Refused => Ok(()),
+            // No service may declare what all of them share, and no queue can be bound without it.
+            Answer::Missing => Err(EngineError::away(
+                ENGINE,
+                anyhow!(
+                    "the exchange {EXCHANGE} is missing, and this login may not declare it: import \
+                     deploy/rabbitmq/definitions.json"
+                ),
+            )),
+        }
     }
 
     async fn exchange_as(
         &mut self,
         options: ExchangeDeclareOptions,
         what: &str,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<Answer, EngineError> {
         let topic = ExchangeKind::Topic;
         let arguments = FieldTable::default();
         let done = self.channel.exchange_declare(EXCHANGE.into(), topic, options, arguments).await;
-        self.unless_refused(done, what).await
+        self.answer(done, what).await
     }
 
     /// Declares a queue with the ones that belong to it. The first refusal tells for all of them.
     async fn queues_of(&mut self, queue: Queue) -> Result<(), EngineError> {
         let mut options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         for Declaration { name, arguments, bindings } in declarations(queue) {
-            let mut is_there = self.queue_as(&name, options, &arguments).await?;
-            if !is_there && !options.passive {
+            let mut answer = self.queue_as(&name, options, &arguments).await?;
+            if answer != Answer::Declared && !options.passive {
                 options.passive = true;
-                is_there = self.queue_as(&name, options, &arguments).await?;
+                answer = self.queue_as(&name, options, &arguments).await?;
             }
-            if !is_there {
-                self.missing = Some(name);
-                return Ok(());
+            match answer {
+                Answer::Declared => {}
+                Answer::Refused => return Ok(()),
+                Answer::Missing => {
+                    self.missing = Some(name);
+                    return Ok(());
+                }
             }
             for binding in bindings.iter().filter(|_| !options.passive) {
                 let (queue, arguments) = (short(&name), FieldTable::default());
@@ -119,25 +127,43 @@ impl Declarer<'_> {
         name: &str,
         options: QueueDeclareOptions,
         arguments: &FieldTable,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<Answer, EngineError> {
         let done = self.channel.queue_declare(short(name), options, arguments.clone()).await;
-        self.unless_refused(done, &format!("declare the queue {name}")).await
+        self.answer(done, &format!("declare the queue {name}")).await
     }
 
-    /// Whether it is declared; not when this login may not declare it, or looked for it and it is missing. Either closes
-    /// the channel, so a new one is opened.
-    async fn unless_refused<T>(
+    async fn answer<T>(
         &mut self,
         done: lapin::Result<T>,
         what: &str,
-    ) -> Result<bool, EngineError> {
-        match done {
-            Ok(_) => Ok(true),
-            Err(error) if is_refused_or_missing(&error) => {
-                self.channel = open(self.connection).await?;
-                Ok(false)
+    ) -> Result<Answer, EngineError> {
+        let Err(error) = done else { return Ok(Answer::Declared) };
+        let answer = Answer::of(&error).ok_or_else(|| classify(error, what))?;
+        // Either closes the channel.
+        self.channel = open(self.connection).await?;
+        Ok(answer)
+    }
+}
+
+/// What the broker says to a declaration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Declared,
+    /// This login may not declare it. Where it was only looked for, nothing is known of it: since 4.2.6 RabbitMQ shows a
+    /// queue or exchange only to a login with a right to it. Whoever owns it declares it, and an event that no queue
+    /// takes is an error for its publisher.
+    Refused,
+    Missing,
+}
+
+impl Answer {
+    fn of(error: &lapin::Error) -> Option<Self> {
+        match error.kind() {
+            ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => {
+                Some(Self::Refused)
             }
-            Err(error) => Err(classify(error, what)),
+            ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND => Some(Self::Missing),
+            _ => None,
         }
     }
 }
@@ -185,6 +211,8 @@ fn dead_lettering_to(queue: &str) -> FieldTable {
 
 #[cfg(test)]
 mod tests {
+    use lapin::protocol::AMQPError;
+
     use super::*;
 
     #[test]
@@ -207,6 +235,17 @@ mod tests {
                 "sms-worker.retry.5000",
             ]
         );
+    }
+
+    #[test]
+    fn f25_a_queue_that_is_not_shown_is_not_taken_for_missing() {
+        let of = |id| {
+            let error = AMQPError::from_id(id, "as the test requires".into()).unwrap();
+            Answer::of(&ErrorKind::ProtocolError(error).into())
+        };
+        assert_eq!(of(403), Some(Answer::Refused));
+        assert_eq!(of(404), Some(Answer::Missing));
+        assert_eq!(of(406), None, "declared with other arguments");
     }
 
     #[test]

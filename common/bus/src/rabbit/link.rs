@@ -82,14 +82,9 @@ impl Backoff {
     }
 }
 
-const ACCESS_REFUSED: u16 = 403;
-
-/// Whether this login may not declare something, or it is not there.
-pub(super) fn is_refused_or_missing(error: &lapin::Error) -> bool {
-    const NOT_FOUND: u16 = 404;
-    matches!(error.kind(), ErrorKind::ProtocolError(e)
-        if [ACCESS_REFUSED, NOT_FOUND].contains(&e.get_id()))
-}
+/// The broker's codes: this login may not do it, or it is not there.
+pub(super) const ACCESS_REFUSED: u16 = 403;
+pub(super) const NOT_FOUND: u16 = 404;
 
 /// Classifies lapin's error. Waiting cannot help in two cases only: access refused, and a mismatched declaration.
 pub(super) fn classify(error: lapin::Error, what: &str) -> EngineError {
