@@ -14,6 +14,8 @@ use crate::server::{Launch, Server, find_program};
 
 /// The folder whose programs skip the wrapper that switches users.
 const PROGRAMS: &[&str] = &["/usr/lib/rabbitmq"];
+/// The settings of the broker that compose starts.
+const DEPLOYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/compose/rabbitmq.conf");
 /// One call of `rabbitmqctl` costs 0.4 s and each vhost 0.02 s more, so one call makes this many.
 const VHOSTS_AT_ONCE: u32 = 24;
 
@@ -40,11 +42,13 @@ impl Rabbit {
         let folder = Folder::new("rabbitmq");
         fs::write(folder.join("plugins"), "[].\n").expect("write the plugins' file");
         // Tests must publish on a small disk too; only a test that wants an alarm causes one.
-        fs::write(
-            folder.join("rabbitmq.conf"),
-            "loopback_users = none\ndisk_free_limit.absolute = 50MB\n",
-        )
-        .expect("write rabbitmq.conf");
+        let settings = "loopback_users = none\ndisk_free_limit.absolute = 50MB\n";
+        // The bound on a message is the deployed one.
+        let deployed = fs::read_to_string(DEPLOYED).expect("read the deployed settings");
+        let bound = deployed.lines().filter(|line| line.starts_with("max_message_size"));
+        let settings: String =
+            settings.lines().chain(bound).flat_map(|line| [line, "\n"]).collect();
+        fs::write(folder.join("rabbitmq.conf"), settings).expect("write rabbitmq.conf");
         let (epmd, epmd_port) = start_epmd(&folder).await;
         let launch = |port: u16| Launch {
             program: program.clone(),

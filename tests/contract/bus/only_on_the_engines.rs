@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bus::{Bus, PUBLISH_TIMEOUT, PublishError, Settlement};
 use domain::engine_error::EngineError;
-use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,6 +21,8 @@ use super::{KIND, QUEUE, confirm_rounds, take, within};
 
 const ROUNDS: u32 = 3;
 const SLOW_ROUNDS: u32 = 20;
+/// Bytes of a message that the broker takes at most (contract, section 5).
+const BROKERS_BOUND: usize = 65_536;
 /// Half of the limit of a publish: an answer within it was not waited for.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -148,6 +152,39 @@ async fn p11_a_message_with_large_headers_or_an_overlong_type_does_not_block_its
     let dead = within(bus.dead_list(QUEUE, 10)).await.unwrap();
     let dead: BTreeSet<_> = dead.iter().map(|letter| letter.id.as_str()).collect();
     assert_eq!(dead, BTreeSet::from(["endless", "large"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_a_message_above_the_brokers_bound_is_refused_and_its_neighbours_are_not() {
+    let url = vhost().await;
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    let (connection, _) = open(&url).await;
+    let send = async |bytes: usize| {
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let (options, body) = (BasicPublishOptions::default(), "x".repeat(bytes));
+        let properties = BasicProperties::default().with_message_id("filler".into());
+        let exchange = "latchkey".into();
+        let sent =
+            channel.basic_publish(exchange, KIND.into(), options, body.as_bytes(), properties);
+        sent.await.unwrap().await
+    };
+    // What is far above an event's own 4 KiB, and still small beside a worker's memory.
+    send(BROKERS_BOUND).await.unwrap();
+    let refused = send(BROKERS_BOUND + 1).await;
+    assert!(refused.as_ref().is_err_and(|e| e.to_string().contains("size")), "{refused:?}");
+    within(async {
+        while publish(&bus, "neighbour").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let mut consumer = bus.consume(QUEUE, 10).await.unwrap();
+    for id in ["filler", "neighbour"] {
+        let message = take(&mut consumer).await;
+        assert_eq!(message.id, id);
+        message.settle(Settlement::Ack).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
