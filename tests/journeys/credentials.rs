@@ -354,9 +354,18 @@ mod on_the_engines {
             no_permission(&mut sms_worker, words).await;
         }
         no_permission(&mut otp_worker, &["GET", "lk:change:x"]).await;
-        for words in
-            [["FLUSHALL"].as_slice(), &["CONFIG", "GET", "*"], &["ACL", "LIST"], &["KEYS", "*"]]
-        {
+        let library = "#!lua name=mine\nredis.register_function('f', function() return 1 end)";
+        for words in [
+            ["FLUSHALL"].as_slice(),
+            &["CONFIG", "GET", "*"],
+            &["ACL", "LIST"],
+            &["KEYS", "*"],
+            &["FUNCTION", "LOAD", library],
+            &["FUNCTION", "FLUSH"],
+            &["FUNCTION", "DELETE", "mine"],
+            &["FUNCTION", "LIST"],
+            &["FUNCTION", "DUMP"],
+        ] {
             for connection in [&mut sms_worker, &mut gateway, &mut otp_worker] {
                 no_permission(connection, words).await;
             }
