@@ -8,6 +8,7 @@ mod kills;
 mod receipts;
 mod routes;
 mod silent;
+mod statuses;
 mod unreliable;
 mod voice_fallback;
 mod worker;
