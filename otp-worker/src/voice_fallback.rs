@@ -31,8 +31,11 @@ impl OtpWorker {
         let engines = &self.engines;
         // A call needs no profile: the code's requests keep it.
         let recipient = Recipient { profile: None, ..recipient.clone() };
-        let (request, trace) = (event.data.code_request().clone(), event.traceparent.clone());
         let (keys, clock) = (&engines.keys, &engines.clock);
+        // The call is due from here. The seal covers this time, but not the event's own.
+        let request =
+            CodeRequest { requested_at: clock.now(), ..event.data.code_request().clone() };
+        let trace = event.traceparent.clone();
         let envelope =
             Envelope::<OtpTexted>::sealing(keys, clock, "otp-worker", trace, request, &recipient)
                 .map_err(Failure::Retry)?;
@@ -47,16 +50,21 @@ impl OtpWorker {
             // Disabled while the event waited.
             return Ok(());
         }
+        // Before anything else in it is believed.
+        let recipient =
+            event.recipient(&self.engines.keys).map_err(|e| Failure::Permanent("forged", e))?;
+        // Also before it is due: it waits no longer than its code lives.
+        if !self.wants_a_call(texted).await? {
+            return Ok(());
+        }
         let now = self.engines.clock.now();
-        let early_ms = event.time.plus_secs(after_secs).ms() - now.ms();
+        let early_ms = texted.requested_at.plus_secs(after_secs).ms() - now.ms();
         if let Ok(early_ms @ 1..) = u64::try_from(early_ms) {
             return Err(Failure::Later(Duration::from_millis(early_ms)));
         }
-        let recipient =
-            event.recipient(&self.engines.keys).map_err(|e| Failure::Permanent("forged", e))?;
         let phone = Phone::from(recipient.phone_number.clone());
         let scope = scope_of(texted, &recipient)?;
-        if self.blocks.covers(&phone, None, now).is_some() || !self.wants_a_call(texted).await? {
+        if self.blocks.covers(&phone, None, now).is_some() {
             return Ok(());
         }
 

@@ -9,9 +9,10 @@ use config::{Config, Role};
 use domain::event::{
     CodeRequest, Envelope, OtpRequested, OtpTexted, Recipient, SmsRequested, Text,
 };
-use domain::ids::{CodeId, MessageId, RequestId};
+use domain::ids::{CodeId, EventId, MessageId, RequestId};
 use domain::phone::Phone;
 use domain::seal::Sealed;
+use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Limit, Purpose, Reason, Status};
 use guard::Destination;
 use service::connections::Connections;
@@ -20,8 +21,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::embedded_engines;
-use testkit::PATIENCE;
 use testkit::folder::Folder;
+use testkit::{PATIENCE, eventually};
 
 /// How far the clock moves per step. It moves only after this long without a job, so that it does not outrun the
 /// service: only a service that stood still for half a minute would find a code expired.
@@ -275,6 +276,35 @@ async fn a_fallback_call_counts_against_the_budgets_and_is_skipped_when_they_are
         worker.engines.store.statuses().get(asked.code_request.request_id).await.unwrap().unwrap();
     assert_eq!((status.status, status.channel), (Status::Issued, Channel::Sms));
     assert!(called(&worker.end().await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_the_time_of_an_event_neither_hastens_a_call_nor_keeps_a_forged_event_alive() {
+    let mut worker = RunningOtpWorker::start(&[ON]).await;
+    let (bus, clock) = (worker.engines.bus.clone(), worker.engines.clock.clone());
+    let began_ms = clock.now_ms();
+    let (asked, _) = worker.texted("+989120000013").await;
+    // The seal covers all but the time.
+    let (keys, request) = (&worker.engines.keys, asked.code_request.clone());
+    let recipient = &asked.recipient;
+    let mut hastened =
+        Envelope::<OtpTexted>::sealing(keys, &clock, "test", None, request, recipient).unwrap();
+    hastened.time = clock.now().plus_secs(-60);
+    bus.publish(&hastened).await.unwrap();
+    let forged =
+        CodeRequest { sealed: Sealed::from_text("x.AAAA".to_owned()), ..asked.code_request };
+    let never = Timestamp::parse("9999-12-31T23:59:59Z").unwrap();
+    let id = EventId::new(&clock);
+    let forged = Envelope::with_id(id, never, "test", None, OtpTexted(forged));
+    bus.publish(&forged).await.unwrap();
+    let dead = eventually("the dead letter", PATIENCE, async || {
+        bus.dead_list(Queue::OtpWorker, 10).await.unwrap().pop()
+    })
+    .await;
+    assert_eq!((dead.id, dead.reason.as_str()), (id.to_string(), "forged"));
+    worker.until_called(&["+989120000013"]).await;
+    let waited_ms = clock.now_ms() - began_ms;
+    assert!(waited_ms >= 20_000, "called after {waited_ms} ms");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
