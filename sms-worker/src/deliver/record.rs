@@ -90,9 +90,19 @@ fn inform(provider: &RoutedProvider, breaker: BreakerPermit<'_>, reply: &Reply) 
         _ => ProviderHealth::Works,
     });
     match &reply.outcome {
-        Outcome::Throttled { retry_after } => provider.limiter.refused(*retry_after, reply.in_use),
+        Outcome::Throttled { retry_after } => throttled(provider, *retry_after, reply.in_use),
         Outcome::Accepted { .. } => provider.limiter.taken(reply.in_use),
         _ => {}
+    }
+}
+
+fn throttled(provider: &RoutedProvider, retry_after: Option<Duration>, in_use: Option<u32>) {
+    if provider.limiter.refused(retry_after, in_use) {
+        tracing::warn!(
+            provider = provider.name(),
+            asked_secs = retry_after.unwrap_or_default().as_secs(),
+            "the provider asked for a very long wait; it is called again after a minute"
+        );
     }
 }
 

@@ -15,6 +15,11 @@ const CUT_EVERY_MS: i64 = 1_000;
 /// The pause when the provider names none or a shorter one; doubled on each further refusal.
 const PAUSE_MS: i64 = 500;
 const PAUSE_MAX_MS: i64 = 30_000;
+/// The longest pause that a provider may ask for. It may name hours, or a time where seconds belong: the call after the
+/// pause asks again, and a provider that works again is used within 60 s (P12).
+const TOLD_MAX_MS: i64 = 60_000;
+/// A provider may name such a pause with every call: one line a minute is enough.
+const CUT_LINE_EVERY_MS: i64 = 60_000;
 
 /// The concurrency limit of one provider.
 pub struct Limiter {
@@ -31,6 +36,7 @@ struct State {
     cut_at_ms: i64,
     paused_until_ms: i64,
     next_pause_ms: i64,
+    cut_line_at_ms: i64,
 }
 
 /// A slot for one call; freed when dropped.
@@ -47,6 +53,7 @@ impl Limiter {
             cut_at_ms: i64::MIN,
             paused_until_ms: i64::MIN,
             next_pause_ms: PAUSE_MS,
+            cut_line_at_ms: i64::MIN,
         };
         Self { clock, state: Mutex::new(state), freed: Notify::new() }
     }
@@ -93,13 +100,14 @@ impl Limiter {
         self.freed.notify_one();
     }
 
-    /// Records a refusal for too many calls: all callers wait as long as the provider says, and fewer calls run
-    /// afterwards.
-    pub(crate) fn refused(&self, retry_after: Option<Duration>, in_use: Option<u32>) {
+    /// Records a refusal for too many calls: all callers wait as long as the provider says, 60 s at most, and fewer
+    /// calls run afterwards. Returns whether the wait was cut and a line about it is due: one a minute at most.
+    pub(crate) fn refused(&self, retry_after: Option<Duration>, in_use: Option<u32>) -> bool {
         let now = self.clock.now_ms();
         let mut state = self.state();
-        let mut pause_ms =
+        let told_ms =
             retry_after.map_or(0, |wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+        let mut pause_ms = told_ms.min(TOLD_MAX_MS);
         // Some providers send a wait of zero, which would make a tight loop: use our own pause, which doubles. Refusals
         // of concurrent calls count as one signal here too.
         if pause_ms < PAUSE_MS && state.paused_until_ms <= now {
@@ -114,6 +122,12 @@ impl Limiter {
         if let Some(in_use) = in_use {
             state.refused_at = Some(f64::from(in_use).max(1.0));
         }
+        let is_due =
+            told_ms > TOLD_MAX_MS && now.saturating_sub(state.cut_line_at_ms) >= CUT_LINE_EVERY_MS;
+        if is_due {
+            state.cut_line_at_ms = now;
+        }
+        is_due
     }
 
     /// Returns how many calls may run at once now.
@@ -178,6 +192,25 @@ mod tests {
             limiter.refused(None, None);
         }
         assert!((limiter.limit() - 1.0).abs() < 0.01, "never below one: {}", limiter.limit());
+    }
+
+    #[tokio::test]
+    async fn p12_no_answer_pauses_a_provider_for_more_than_a_minute() {
+        // Hours, a time in seconds since 1970 sent by mistake, and the largest number that the header can hold.
+        for told in [7_200, 1_795_965_292, 99_999_999_999, u64::MAX] {
+            let clock = Clock::manual();
+            let limiter = Limiter::new(clock.clone());
+            let told = Some(Duration::from_secs(told));
+            assert!(limiter.refused(told, None), "the first cut is told");
+            assert!(!limiter.refused(told, None), "and not each one");
+            let wait = limiter.enter(Duration::ZERO).await.err().unwrap();
+            assert_eq!(wait, 60_000);
+            clock.advance(Duration::from_mins(1));
+            assert!(limiter.enter(Duration::ZERO).await.is_ok());
+            assert!(limiter.refused(told, None), "a minute later it is told again");
+        }
+        let limiter = Limiter::new(Clock::manual());
+        assert!(!limiter.refused(Some(Duration::from_mins(1)), None), "a minute is not cut");
     }
 
     #[test]
