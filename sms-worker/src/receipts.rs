@@ -8,7 +8,7 @@ use bus::consumer::Failure;
 use domain::clock::Clock;
 use domain::event::SmsReceipt;
 use domain::ids::AttemptId;
-use domain::twilio_sid::is_message_sid;
+use domain::twilio_receipt::is_passed_on;
 use ledger::{Applied, Ledger, Receipt};
 use service::delivery::Connections;
 
@@ -79,16 +79,15 @@ impl TakeReceipt {
     }
 
     fn read(&self, receipt: &SmsReceipt) -> Option<Receipt> {
+        // Not only the gateway can write to the broker: an id becomes part of a URL, and all of it goes to tables.
         let field = |name: &str| {
-            receipt.fields.get(name).map(String::as_str).filter(|value| !value.is_empty())
+            receipt.fields.get(name).map(String::as_str).filter(|value| is_passed_on(name, value))
         };
         let is_call = field("CallStatus").is_some();
         let word = field("MessageStatus").or(field("CallStatus")).or(field("SmsStatus"))?;
         let code = field("ErrorCode");
         let (status, reason) = codes::status(word, code.and_then(|code| code.parse().ok()))?;
-        // Not only the gateway can write to the broker, and the id becomes part of a URL.
         let sid = ["MessageSid", "CallSid", "SmsSid"].into_iter().find_map(field);
-        let sid = sid.filter(|sid| is_message_sid(sid));
         let now = self.clock.now();
         let follow_up_at = Some(now.plus_ms(match (status.is_end(), is_call) {
             (true, false) => FORGET_AFTER_MS,
@@ -100,7 +99,7 @@ impl TakeReceipt {
             status,
             reason,
             provider_message_id: sid.map(str::to_owned),
-            provider_code: code.map(|code| code.chars().take(16).collect()),
+            provider_code: code.map(str::to_owned),
             price: None,
             follow_up_at,
         })

@@ -17,6 +17,7 @@ pub mod speech;
 pub mod string_enum;
 pub mod timestamp;
 pub mod trace_context;
+pub mod twilio_receipt;
 pub mod twilio_sid;
 pub mod twilio_signature;
 pub mod vocabulary;

@@ -10,7 +10,7 @@ use bus::PublishError;
 use domain::event::{Envelope, SmsReceipt};
 use domain::ids::AttemptId;
 use domain::trace_context::TraceContext;
-use domain::twilio_sid::is_message_sid;
+use domain::twilio_receipt::is_passed_on;
 use domain::twilio_signature;
 
 use crate::app::App;
@@ -20,24 +20,8 @@ use crate::http::path_params::PathId;
 
 /// Twilio's forms have about 20 short fields, and more may appear unannounced.
 const FORM_BYTES: usize = 16 * 1024;
-/// The fields that are passed on: those that sms-worker reads, and the account, the API version and the carrier's time.
-/// Nothing else: new fields appear without notice, and some hold phone numbers (P10).
-const CARRIED: [&str; 10] = [
-    "MessageStatus",
-    "SmsStatus",
-    "CallStatus",
-    "MessageSid",
-    "SmsSid",
-    "CallSid",
-    "ErrorCode",
-    "RawDlrDoneDate",
-    "AccountSid",
-    "ApiVersion",
-];
-/// Those of them that sms-worker later writes into a URL of Twilio's API.
-const SIDS: [&str; 3] = ["MessageSid", "SmsSid", "CallSid"];
-/// No value of these is longer; all of them together stay far below an event's maximum size.
-const VALUE_CHARS: usize = 64;
+/// A run of digits this long may be a phone number.
+const NUMBER_MIN: usize = 7;
 
 pub(crate) async fn twilio_status(
     State(app): State<App>,
@@ -87,14 +71,26 @@ pub(crate) fn fields_of(form: &[u8]) -> Vec<(String, String)> {
     url::form_urlencoded::parse(form).into_owned().collect()
 }
 
-/// The fields that go on the bus.
+/// The fields that are passed on, with what they may hold. One that holds the number of another field, such as that of
+/// `To`, is left out: a number of ten digits can look like the carrier's time (P10).
 pub(crate) fn public_part(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
-    fields
-        .into_iter()
-        .filter(|(name, _)| CARRIED.contains(&name.as_str()))
-        .filter(|(name, value)| !SIDS.contains(&name.as_str()) || is_message_sid(value))
-        .map(|(name, value)| (name, value.chars().take(VALUE_CHARS).collect()))
-        .collect()
+    let (public, private): (Vec<_>, Vec<_>) =
+        fields.into_iter().partition(|(name, value)| is_passed_on(name, value));
+    let numbers: Vec<String> = private
+        .iter()
+        .map(|(_, value)| digits(value))
+        .filter(|digits| digits.len() >= NUMBER_MIN)
+        .collect();
+    let is_number = |value: &str| {
+        let value = digits(value);
+        value.len() >= NUMBER_MIN
+            && numbers.iter().any(|number| number.ends_with(&value) || value.contains(number))
+    };
+    public.into_iter().filter(|(_, value)| !is_number(value)).collect()
+}
+
+fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
 }
 
 #[cfg(test)]
@@ -122,6 +118,24 @@ mod tests {
     }
 
     #[test]
+    fn p10_a_field_that_should_hold_a_state_a_code_or_a_time_holds_no_number() {
+        let number = "+989123456789";
+        let names = ["MessageStatus", "SmsStatus", "CallStatus", "ErrorCode", "RawDlrDoneDate"];
+        for name in names.into_iter().chain(["ApiVersion", "AccountSid", "MessageSid"]) {
+            for value in [number, &number[1..], &number[3..]] {
+                let fields = form(&[("To", number), (name, value), ("ErrorCode", "30003")]);
+                let carried = public_part(fields);
+                assert_eq!(carried.into_values().collect::<Vec<_>>(), ["30003"], "{name} {value}");
+            }
+        }
+        // A number that is a time as well: 15 August 2024, 12:00.
+        let time = ("RawDlrDoneDate", "2408151200");
+        let of = |to| public_part(form(&[("To", to), time]));
+        assert!(of("+12408151200").is_empty());
+        assert_eq!(of("+14155552671").len(), 1);
+    }
+
+    #[test]
     fn f23_an_id_that_is_no_message_is_not_carried() {
         let sid = "SM0123456789abcdef0123456789abcdef";
         let fields =
@@ -136,7 +150,7 @@ mod tests {
     fn with_many_long_fields_the_status_is_carried_and_the_event_stays_small() {
         let long = "\u{1F4DE}".repeat(10_000);
         let mut fields: Vec<_> = (0..100).map(|n| (format!("New{n}"), long.clone())).collect();
-        fields.extend(CARRIED.map(|name| (name.to_owned(), long.clone())));
+        fields.extend(["MessageStatus", "ErrorCode"].map(|name| (name.to_owned(), long.clone())));
         fields.extend(form(&[("MessageStatus", "delivered")]));
         let carried = public_part(fields);
         assert_eq!(carried["MessageStatus"], "delivered");

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::reserve::Reservation;
 use super::{Job, SendSms};
-use crate::providers::{Attempt, Provider, Reply};
+use crate::providers::{Attempt, Provider, Reply, safe_words};
 
 /// `sending` is published only if it lasts long enough to be seen: most providers answer sooner, and an event that
 /// `sent` overtakes at once would double the messages of every text.
@@ -35,11 +35,12 @@ impl SendSms {
             trace: job.trace,
         };
         let mut call = std::pin::pin!(provider.send(&attempt));
-        if let Ok(reply) = tokio::time::timeout(SENDING_AFTER, &mut call).await {
-            return reply;
-        }
-        // The call continues meanwhile.
-        tokio::join!(call, self.announce_sending(job, provider)).0
+        let reply = match tokio::time::timeout(SENDING_AFTER, &mut call).await {
+            Ok(reply) => reply,
+            // The call continues meanwhile.
+            Err(_) => tokio::join!(call, self.announce_sending(job, provider)).0,
+        };
+        safe_words::checked(reply, &self.keys, provider, &attempt)
     }
 
     /// Nothing depends on this event, so it may fail.

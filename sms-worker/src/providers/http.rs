@@ -104,18 +104,14 @@ impl Http {
 
 fn outcome(status: u16, retry_after: Option<std::time::Duration>, answer: &Answer) -> Outcome {
     let code = match &answer.code {
-        Value::String(text) => Some(text.chars().take(64).collect()),
+        Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
     let provider_code = code.or_else(|| Some(format!("http {status}")));
     match status {
         200..300 => Outcome::Accepted {
-            provider_message_id: answer
-                .id
-                .as_str()
-                .filter(|id| !id.is_empty())
-                .map(|id| id.chars().take(128).collect()),
+            provider_message_id: answer.id.as_str().filter(|id| !id.is_empty()).map(str::to_owned),
             segments: answer.segments.as_u64().and_then(|segments| segments.try_into().ok()),
         },
         429 => Outcome::Throttled { retry_after },

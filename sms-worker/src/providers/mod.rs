@@ -16,6 +16,7 @@ pub mod codes;
 pub mod console;
 pub mod http;
 pub mod inbox;
+pub(crate) mod safe_words;
 pub mod twilio;
 
 /// A provider.
@@ -114,7 +115,13 @@ impl Provider {
         name.as_str()
     }
 
-    /// Sends the text. Takes at most [`client::LIMIT`], including the connection.
+    /// Whether its ids are written into URLs that are called later: such an id is kept as it is or not at all.
+    pub(crate) const fn is_called_by_id(&self) -> bool {
+        matches!(self, Self::Twilio(_))
+    }
+
+    /// Sends the text. Takes at most [`client::LIMIT`], including the connection. The ids and codes of the reply are
+    /// the provider's: [`safe_words`] checks them.
     pub(crate) async fn send(&self, attempt: &Attempt<'_>) -> Reply {
         match self {
             Self::Twilio(twilio) => twilio.send(attempt).await,

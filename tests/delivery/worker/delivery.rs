@@ -452,6 +452,42 @@ async fn p2_a_receipt_within_the_wait_settles_an_unknown_outcome() {
 }
 
 #[tokio::test]
+async fn p10_what_a_provider_echoes_reaches_no_event_and_no_row() {
+    let echo = format!("{PHONE} {TEXT}");
+    let number = &PHONE[1..];
+    let is_safe = |word: &str| match word.strip_prefix("hidden-") {
+        Some(tag) => tag.len() == 32 && tag.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => matches!(word, "hidden" | "http 400"),
+    };
+    for status in [201, 400] {
+        for said in [&echo, number, &number[2..], "481516", "call-48-15-16", "\u{1b}[31mEVIL"] {
+            let said = serde_json::to_string(said).unwrap();
+            let body = format!(
+                r#"{{"id":{said},"sid":{said},"code":{said},"segments":481516,"num_segments":481516}}"#
+            );
+            let (webhook, fake) =
+                (scripted([say(status, &body)]).await, scripted([say(status, &body)]).await);
+            for provider in [http(&webhook.url), twilio(&fake.url)] {
+                let delivery = Delivery::new([provider], Resend).await;
+                let job = delivery.job();
+                delivery.to_its_end(&job).await;
+                let attempts = delivery.ledger.attempts(job.data.message_id).await.unwrap();
+                let events = delivery.published();
+                assert!(!attempts.is_empty() && !events.is_empty(), "{status} {body}");
+                let kept = attempts
+                    .into_iter()
+                    .flat_map(|row| [row.provider_message_id, row.provider_code]);
+                let told = events.iter().map(|event| event.data.provider_message_id.clone());
+                for word in kept.chain(told).flatten() {
+                    assert!(is_safe(&word), "{word} after {status} {body}");
+                }
+                assert!(events.iter().all(|event| event.data.segments.is_none()), "{body}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn w1_a_worker_that_dies_in_a_call_causes_at_most_two_texts_with_one_code() {
     for receipt_comes in [false, true] {
         let fake = scripted([Reply::TakeSlowly(Duration::from_mins(1)), Reply::Take]).await;
