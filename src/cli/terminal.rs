@@ -5,6 +5,7 @@ use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use domain::timestamp::Timestamp;
+use gateway::validate::visible;
 use serde_json::Value;
 
 /// How a command prints its result.
@@ -73,8 +74,16 @@ pub(crate) fn print_json(value: &Value) -> anyhow::Result<()> {
 
 /// Prints a table; each column is as wide as its widest cell.
 pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    print(&as_table(heading, rows))
+}
+
+/// Lays out a table. A cell may come from the broker or the database, and others may write there: it shows what it
+/// holds and controls nothing (escape sequences, line breaks, the direction of text).
+fn as_table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let heading: Vec<String> = heading.iter().map(|&cell| cell.to_owned()).collect();
-    let all = || std::iter::once(&heading).chain(rows);
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
+    let all = || std::iter::once(&heading).chain(&rows);
     let widths: Vec<usize> = (0..heading.len())
         .map(|column| {
             all()
@@ -91,11 +100,32 @@ pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> anyhow::Res
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
-    print(&text)
+    text
 }
 
 /// Parses the time that an option was given.
 pub(crate) fn time(option: &str, text: &str) -> anyhow::Result<Timestamp> {
     Timestamp::parse(text)
         .with_context(|| format!("{option} must be an RFC 3339 time, such as 2027-01-01T00:00:00Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f29_no_cell_controls_the_terminal_or_adds_a_row() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let table = as_table(
+            &["ID", "REASON"],
+            &[
+                row(["\u{1b}]0;owned\u{7}\u{1b}[2K\u{1b}[1A", "forged\nfake-row  all good"]),
+                row(["2", "\u{202e}dehgorf"]),
+            ],
+        );
+        assert_eq!(table.lines().count(), 3, "{table:?}");
+        assert!(!table.chars().any(|c| c.is_control() && c != '\n'), "{table:?}");
+        assert!(!table.contains('\u{202e}'), "{table:?}");
+        assert!(table.contains("]0;owned") && table.contains("fake-row"), "{table:?}");
+    }
 }

@@ -44,16 +44,33 @@ pub fn name(text: &str) -> Result<(), Fault> {
             format!("A name must have at most {NAME_MAX} characters."),
         ));
     }
-    let is_refused = |c: char| {
-        c.is_control() || is_bidi(c) || matches!(c, '\u{2028}' | '\u{2029}') || BLANK.contains(&c)
-    };
-    if text.chars().any(is_refused) || has_ignorable(text) {
+    let chars: Vec<char> = text.chars().collect();
+    if (0..chars.len()).any(|at| is_deceptive(&chars, at)) {
         return Err(Fault::new(
             "invalid_characters",
             "Remove control characters, line separators, text direction marks and invisible characters.",
         ));
     }
     Ok(())
+}
+
+/// Returns a text as it may be shown on a terminal: with U+FFFD for every character that no name may have. Whoever wrote
+/// the text can then neither move the cursor nor make a line look like another one.
+pub fn visible(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let shown = |(at, &c)| if is_deceptive(&chars, at) { char::REPLACEMENT_CHARACTER } else { c };
+    chars.iter().enumerate().map(shown).collect()
+}
+
+/// Whether the character at this place controls a terminal, changes the direction or the lines of text, or shows
+/// nothing.
+fn is_deceptive(chars: &[char], at: usize) -> bool {
+    let c = chars[at];
+    c.is_control()
+        || is_bidi(c)
+        || matches!(c, '\u{2028}' | '\u{2029}')
+        || BLANK.contains(&c)
+        || is_ignorable(chars, at)
 }
 
 /// Symbols by their properties, which show nothing or stand for something else: the braille pattern without dots, the
@@ -81,27 +98,27 @@ const JOINED: [Script; 16] = [
     Script::Myanmar,
 ];
 
-/// Whether a text has a character of Unicode's `Default_Ignorable_Code_Point` that shows nothing where it stands, or a
-/// format character (`General_Category` Cf), such as those of interlinear annotations.
+/// Whether the character at this place is of Unicode's `Default_Ignorable_Code_Point` and shows nothing where it stands,
+/// or a format character (`General_Category` Cf), such as those of interlinear annotations.
 /// Allowed are a joiner between two characters of one of the [`JOINED`] scripts, and an ideographic variation selector
 /// after an ideograph: some Japanese names are registered with one.
-fn has_ignorable(text: &str) -> bool {
-    let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
-    let category = CodePointMapData::<GeneralCategory>::new();
+fn is_ignorable(chars: &[char], at: usize) -> bool {
+    let c = chars[at];
+    let is_refused = CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        || CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::Format;
+    if !is_refused {
+        return false;
+    }
     let script = CodePointMapData::<Script>::new();
-    let is_refused = |c| ignorable.contains(c) || category.get(c) == GeneralCategory::Format;
-    let chars: Vec<char> = text.chars().collect();
     let of = |at: Option<usize>| at.and_then(|at| chars.get(at)).map(|&c| script.get(c));
-    chars.iter().enumerate().filter(|&(_, &c)| is_refused(c)).any(|(at, c)| {
-        let (before, after) = (of(at.checked_sub(1)), of(Some(at + 1)));
-        !match c {
-            '\u{200c}' | '\u{200d}' => {
-                before == after && before.is_some_and(|script| JOINED.contains(&script))
-            }
-            '\u{e0100}'..='\u{e01ef}' => before == Some(Script::Han),
-            _ => false,
+    let (before, after) = (of(at.checked_sub(1)), of(Some(at + 1)));
+    !match c {
+        '\u{200c}' | '\u{200d}' => {
+            before == after && before.is_some_and(|script| JOINED.contains(&script))
         }
-    })
+        '\u{e0100}'..='\u{e01ef}' => before == Some(Script::Han),
+        _ => false,
+    }
 }
 
 /// Unicode's `Bidi_Control` characters.
@@ -211,6 +228,22 @@ mod tests {
             format!("👩{zwj}🚀"),
         ] {
             assert!(name(&text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn f29_a_text_is_shown_without_what_controls_a_terminal() {
+        let zwnj = '\u{200c}';
+        for (text, wanted) in [
+            ("Ada Lovelace", "Ada Lovelace".to_owned()),
+            (&format!("علی{zwnj}رضا"), format!("علی{zwnj}رضا")),
+            ("\u{1b}]0;owned\u{7}\u{1b}[2K", "\u{fffd}]0;owned\u{fffd}\u{fffd}[2K".to_owned()),
+            ("a\nfake-row\r\tb", "a\u{fffd}fake-row\u{fffd}\u{fffd}b".to_owned()),
+            ("\u{9b}31m", "\u{fffd}31m".to_owned()),
+            ("sy\u{200b}stem\u{202e}", "sy\u{fffd}stem\u{fffd}".to_owned()),
+            ("a\u{2028}b\u{2800}", "a\u{fffd}b\u{fffd}".to_owned()),
+        ] {
+            assert_eq!(visible(text), wanted, "{text:?}");
         }
     }
 
