@@ -46,8 +46,13 @@ fn parse(kept: &str) -> anyhow::Result<(NonZeroU32, &str, Vec<u8>)> {
     let &[iterations, salt, hash] = pieces.as_slice() else {
         anyhow::bail!("it does not have four parts");
     };
-    let iterations: NonZeroU32 =
-        iterations.parse().context("its iteration count is not a number")?;
+    // The only spelling that the database's pattern finds as well: the work for a phone without an account follows what
+    // the database finds (P6).
+    let is_plain = (1..=9).contains(&iterations.len())
+        && !iterations.starts_with('0')
+        && iterations.bytes().all(|b| b.is_ascii_digit());
+    ensure!(is_plain, "its iteration count is not a plain number");
+    let iterations: NonZeroU32 = iterations.parse().context("read its iteration count")?;
     ensure!(iterations.get() <= ITERATIONS_MAX, "its iteration count is too high");
     let hash = STANDARD.decode(hash).ok().context("its hash is not base64")?;
     ensure!(hash.len() == 32, "its hash is not 32 bytes long");
@@ -67,6 +72,16 @@ mod tests {
         assert!(verify("vq7 blue kite 9", KEPT).unwrap().0);
         assert!(!verify("vq7 blue kite 8", KEPT).unwrap().0);
         assert!(!verify("", KEPT).unwrap().0);
+    }
+
+    #[test]
+    fn p6_an_iteration_count_has_one_spelling() {
+        let with = |count: &str| KEPT.replacen("260000", count, 1);
+        assert!(is_well_formed(&with("260000")));
+        for count in ["+260000", "0260000", "0000260000", " 260000", "260000 ", "", "２６００００"]
+        {
+            assert!(!is_well_formed(&with(count)), "{count}");
+        }
     }
 
     #[test]
