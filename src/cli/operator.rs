@@ -12,6 +12,7 @@ use domain::ids::UserId;
 use domain::keys::Keys;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
+use gateway::validate;
 use serde_json::Value;
 use service::connections::open_pool;
 use sql::Pool;
@@ -128,7 +129,7 @@ pub(crate) fn act_as(name: Option<String>) -> anyhow::Result<()> {
     if let Some(name) = name {
         ensure!(
             names_a_person(&name),
-            "--as must be 1 to 64 characters without control characters, and neither `system` nor an account's id"
+            "--as must be 1 to 64 characters, none of them a control, text direction mark or invisible, and neither `system` nor an account's id"
         );
         NAME.get_or_init(|| name);
     }
@@ -138,9 +139,9 @@ pub(crate) fn act_as(name: Option<String>) -> anyhow::Result<()> {
 /// Whether the audit may show this name for a person: it cannot pass for what acts by itself, or for an account.
 fn names_a_person(name: &str) -> bool {
     (1..=64).contains(&name.chars().count())
-        && !name.chars().any(char::is_control)
+        && validate::name(name).is_ok()
         && name.trim() == name
-        && name != "system"
+        && !name.eq_ignore_ascii_case("system")
         && name.parse::<UserId>().is_err()
 }
 
@@ -153,4 +154,35 @@ pub(crate) fn actor() -> &'static str {
         };
         config::login_name().filter(|name| names_a_person(name)).unwrap_or_else(by_number)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f29_no_operators_name_passes_for_the_system_or_hides_a_character() {
+        for name in ["ada", "Mary Shaw", "O’Brien", "李小龍", "systems", "uid 1000"] {
+            assert!(names_a_person(name), "{name}");
+        }
+        let long = "x".repeat(65);
+        for name in [
+            "",
+            " ",
+            " ada",
+            "ada\n",
+            "system",
+            "System",
+            "SYSTEM",
+            "sy\u{200b}stem",
+            "system\u{2060}",
+            "\u{202e}root",
+            "a\u{1b}[31m",
+            "a\u{2028}b",
+            "00000000-0000-0000-0000-000000000000",
+            &long,
+        ] {
+            assert!(!names_a_person(name), "{name:?}");
+        }
+    }
 }
