@@ -222,7 +222,7 @@ async fn an_export_can_be_imported(side: Side) {
     assert!(done, "{complaint}");
     assert!(
         table.contains(&format!(
-            "{},{phone},'=1+1,\"Hopper, \"\"Grace\"\"\",",
+            "\"{}\",\"{phone}\",\"'=1+1\",\"Hopper, \"\"Grace\"\"\",",
             id.as_str().unwrap()
         )),
         "{table}"

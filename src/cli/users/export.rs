@@ -44,7 +44,7 @@ async fn one(operator: &Operator, user: &str) -> anyhow::Result<()> {
 
 /// Writes all accounts as CSV with the columns that `users import` reads, but without passwords.
 async fn all_as_csv(operator: &Operator) -> anyhow::Result<()> {
-    let mut out = csv::Writer::from_writer(std::io::stdout().lock());
+    let mut out = quoted(std::io::stdout().lock());
     let head = ["id", "phone_number", "first_name", "last_name", "locale", "created_at", "active"];
     out.write_record(head)?;
     each_user(operator, |user| Ok(out.write_record(cells(user))?)).await?;
@@ -93,14 +93,20 @@ fn cells(user: &User) -> [String; 7] {
     ]
 }
 
-/// Prefixes an apostrophe to a name that a spreadsheet would run as a formula (OWASP, CSV injection). The plus of a
-/// phone number stays: only digits follow it.
+/// Writes CSV with every cell in quotes: a spreadsheet that separates cells by another character than the comma does
+/// not begin a cell within a name (OWASP, CSV injection).
+fn quoted<W: std::io::Write>(out: W) -> csv::Writer<W> {
+    csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).from_writer(out)
+}
+
+/// How a formula begins, also in the full-width forms that some spreadsheets read alike (OWASP, CSV injection).
+const FORMULA: [char; 11] =
+    ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
+/// Prefixes an apostrophe to a name that a spreadsheet would run as a formula. The plus of a phone number stays: only
+/// digits follow it.
 fn no_formula(name: &str) -> String {
-    if name.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        format!("'{name}")
-    } else {
-        name.to_owned()
-    }
+    if name.starts_with(FORMULA) { format!("'{name}") } else { name.to_owned() }
 }
 
 #[cfg(test)]
@@ -114,10 +120,23 @@ mod tests {
             ("+1", "'+1"),
             ("-1", "'-1"),
             ("@SUM(A1)", "'@SUM(A1)"),
+            ("＝cmd|' /C calc'!A0", "'＝cmd|' /C calc'!A0"),
+            ("＋1", "'＋1"),
+            ("－1", "'－1"),
+            ("＠SUM(A1)", "'＠SUM(A1)"),
+            ("\n=1", "'\n=1"),
             ("Ada = B", "Ada = B"),
             ("", ""),
         ] {
             assert_eq!(no_formula(name), cell);
         }
+    }
+
+    #[test]
+    fn every_cell_is_quoted_so_that_no_name_begins_another_cell() {
+        let mut out = quoted(Vec::new());
+        out.write_record(["Ada;=HYPERLINK(1)", "a\";=1"]).unwrap();
+        let text = String::from_utf8(out.into_inner().unwrap()).unwrap();
+        assert_eq!(text, "\"Ada;=HYPERLINK(1)\",\"a\"\";=1\"\n");
     }
 }
