@@ -17,6 +17,7 @@ use super::engines::{ENGINES, engines, environment, secrets};
 use super::error::ConfigError;
 use super::fiction::is_fiction;
 use super::reader::Reader;
+use super::small_file;
 use super::source::Given;
 use super::{
     ClientIpHeader, Config, EngineSettings, Otp, Role, Secrets, TestNumber, Tokens, UnknownPhone,
@@ -197,6 +198,7 @@ fn jwt_keys_dir(r: &mut Reader, case: Case, engines: &EngineSettings) -> Option<
         return r.text(NAME).map(PathBuf::from);
     }
     if let Some(folder) = r.read(NAME, parse::existing_folder) {
+        warn_of_open_keys(r, NAME, &folder);
         return Some(folder);
     }
     match engines {
@@ -205,6 +207,20 @@ fn jwt_keys_dir(r: &mut Reader, case: Case, engines: &EngineSettings) -> Option<
             r.require(NAME, "the gateway generates signing keys only when embedded");
             None
         }
+    }
+}
+
+/// Whoever reads a signing key signs in as anybody. A folder that cannot be listed is the gateway's error, not ours.
+fn warn_of_open_keys(r: &mut Reader, name: &str, folder: &Path) {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
+    let mut open: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "pem"))
+        .filter(|path| std::fs::metadata(path).is_ok_and(|meta| small_file::is_open_to_all(&meta)))
+        .collect();
+    open.sort();
+    for path in open {
+        let path = path.display();
+        r.warn(name, format!("everybody on this machine may read {path}: set its mode to 0600"));
     }
 }
 

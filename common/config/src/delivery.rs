@@ -9,7 +9,11 @@ use super::build::flag;
 use super::case::{Case, refuse_plain_http, refuse_sample};
 use super::parse::{self, Parsed};
 use super::reader::Reader;
+use super::secret::is_sample;
 use super::{HttpProvider, ProviderName, Role, Routes, Sms, Texts, TwilioAccount, UnknownOutcome};
+
+/// Twilio signs its receipts with it.
+const TOKEN: &str = "TWILIO_AUTH_TOKEN";
 
 pub(super) fn texts(r: &mut Reader, case: Case) -> Texts {
     const DIR: &str = "LATCHKEY_TEXTS_DIR";
@@ -65,7 +69,8 @@ fn twilio(r: &mut Reader, case: Case, routed: bool) -> Option<TwilioAccount> {
     const SERVICE: &str = "TWILIO_MESSAGING_SERVICE_SID";
     const ROUTED: &str = "a route names `twilio`";
     let account_sid = r.read("TWILIO_ACCOUNT_SID", |text| parse::sid(text, "AC"));
-    let auth_token = r.secret("TWILIO_AUTH_TOKEN", parse::credential);
+    let auth_token = r.secret(TOKEN, parse::credential);
+    warn_of_odd_token(r, case);
     let key = r.read("TWILIO_API_KEY", |text| parse::sid(text, "SK"));
     let key_secret = r.secret("TWILIO_API_SECRET", parse::credential);
     let from = r.read("TWILIO_FROM", parse::sender);
@@ -79,7 +84,7 @@ fn twilio(r: &mut Reader, case: Case, routed: bool) -> Option<TwilioAccount> {
     // so having only some of them in the environment is not an error unless a route names Twilio.
     if routed && case.role != Role::OtpWorker {
         r.require("TWILIO_ACCOUNT_SID", ROUTED);
-        r.require("TWILIO_AUTH_TOKEN", ROUTED);
+        r.require(TOKEN, ROUTED);
         if case.production() {
             r.require("LATCHKEY_PUBLIC_URL", &format!("{ROUTED}, which posts its receipts there"));
         }
@@ -103,6 +108,19 @@ fn twilio(r: &mut Reader, case: Case, routed: bool) -> Option<TwilioAccount> {
         messaging_service_sid,
         base_url: base_url?,
     })
+}
+
+/// Whoever guesses the token forges receipts. Twilio documents no form, so one of another form is not refused.
+fn warn_of_odd_token(r: &mut Reader, case: Case) {
+    let is_odd = |token: &str| {
+        token.len() != 32 || !token.bytes().all(|b| b.is_ascii_hexdigit()) || is_sample(token)
+    };
+    if case.production() && r.text(TOKEN).is_some_and(|token| is_odd(&token)) {
+        r.warn(
+            TOKEN,
+            "it does not look like one of Twilio's tokens, which are 32 random hexadecimal digits",
+        );
+    }
 }
 
 fn http_provider(r: &mut Reader, case: Case, routed: bool) -> Option<HttpProvider> {

@@ -21,6 +21,7 @@ mod routes;
 mod secret;
 mod served;
 mod shown;
+mod small_file;
 mod source;
 mod table;
 mod test_numbers;

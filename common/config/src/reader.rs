@@ -23,8 +23,9 @@ fn known(name: &str) -> &'static Setting {
 }
 
 impl Reader {
-    pub(super) fn new(given: Given) -> Self {
-        Self { given, wrong: BTreeSet::new(), warnings: Vec::new() }
+    pub(super) fn new(mut given: Given) -> Self {
+        let warnings = std::mem::take(&mut given.warnings);
+        Self { given, wrong: BTreeSet::new(), warnings }
     }
 
     /// Returns whether a value was given, valid or not.

@@ -31,16 +31,37 @@ pub(super) fn has_telltale(secret: &str) -> bool {
     WORDS.iter().any(|word| lower.contains(word))
 }
 
-/// Returns whether a secret looks copied from an example or typed by hand: it contains a telltale word, fewer than
-/// eight distinct bytes, or eight ascending bytes. Fewer than one in a million 32-byte random secrets in hex or base64
-/// match.
+/// A word that is shorter than this and repeated has too few bits, whatever it is: 15 hexadecimal digits have 60.
+const REPEATED_LEAST: usize = 16;
+
+/// Returns whether a secret looks copied from an example or typed by hand: it contains a telltale word, the product's
+/// name, a row of a keyboard, fewer than eight distinct bytes, eight ascending bytes, or nothing but one repeated word.
+/// Fewer than one in a million 32-byte random secrets in hex or base64 match.
 pub(super) fn is_sample(secret: &str) -> bool {
     let bytes = secret.as_bytes();
     let ascending = bytes
         .windows(8)
         .any(|run| run.windows(2).all(|pair| i16::from(pair[1]) - i16::from(pair[0]) == 1));
     let different: BTreeSet<u8> = bytes.iter().copied().collect();
-    ascending || different.len() < 8 || has_telltale(secret)
+    ascending
+        || different.len() < 8
+        || is_repeated(bytes)
+        || is_typed(secret)
+        || has_telltale(secret)
+}
+
+/// Whether the whole text repeats a word, such as `latchkeylatchkey`; the last time may be cut.
+fn is_repeated(bytes: &[u8]) -> bool {
+    (1..REPEATED_LEAST.min(bytes.len()))
+        .any(|length| bytes[length..] == bytes[..bytes.len() - length])
+}
+
+/// Whether it has the product's name or the start of a row of the keyboard. Such words are sought in our own secrets
+/// only: a password for an engine may well begin with the name of what it opens.
+fn is_typed(secret: &str) -> bool {
+    const WORDS: [&str; 5] = ["latchkey", "qwerty", "qwertz", "asdfgh", "zxcvbn"];
+    let lower = Zeroizing::new(secret.to_ascii_lowercase());
+    WORDS.iter().any(|word| lower.contains(word))
 }
 
 /// Reads the secret from the file `secret` in the data folder, or generates one: 32 random bytes in hex. The text
@@ -118,6 +139,12 @@ mod tests {
             "this is not a Secret, is it? xxx".to_owned(),
             "example-example-example-example!".to_owned(),
             "Password Password Password Passw".to_owned(),
+            "latchkey".repeat(4),
+            "Latchkey-of-4-houses-and-3-barns".to_owned(),
+            "qwertyuiopasdfghjklzxcvbnm123456".to_owned(),
+            "kl93ASDFGHJKL-zz-09-mm-11-tt-7-w".to_owned(),
+            "marigold-7".repeat(4),
+            "9f8e7d6c5b4a302".repeat(3),
         ] {
             assert!(is_sample(&sample), "{sample}");
         }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
-use super::error::Mistake;
+use super::error::{Mistake, Warning};
+use super::small_file;
 use super::table;
 
 /// The given values, before validation. Contains secrets, so it does not implement `Debug`.
@@ -14,6 +13,7 @@ pub(super) struct Given {
     /// The secrets whose files could not be read.
     unread: BTreeSet<&'static str>,
     pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<Warning>,
     /// A file was named but could not be read or parsed.
     pub(super) file_failed: bool,
 }
@@ -48,6 +48,7 @@ impl Given {
             values: BTreeMap::new(),
             unread: BTreeSet::new(),
             mistakes: Vec::new(),
+            warnings: Vec::new(),
             file_failed: false,
         };
         for (name, value) in variables {
@@ -88,15 +89,19 @@ impl Given {
             let why = format!("{} is set as well; set only one of the two", setting.name);
             return self.refuse(variable, why);
         }
-        let text = std::fs::read_to_string(path).map(Zeroizing::new);
-        let why = match text.as_ref().map(|text| text.strip_suffix('\n').unwrap_or(text)) {
-            Ok("") => format!("{} is empty", path.display()),
-            Ok(secret) => {
-                let origin = Origin::SecretFile(path.to_owned());
-                self.values.insert(setting.name, (secret.to_owned(), origin));
-                return;
-            }
-            Err(cause) => format!("{} cannot be read ({cause})", path.display()),
+        let why = match small_file::read(path) {
+            Ok(file) => match file.text.strip_suffix('\n').unwrap_or(&file.text) {
+                "" => format!("{} is empty", path.display()),
+                secret => {
+                    let origin = Origin::SecretFile(path.to_owned());
+                    self.values.insert(setting.name, (secret.to_owned(), origin));
+                    if file.is_open_to_all {
+                        self.warn_of_open_file(setting.name, path);
+                    }
+                    return;
+                }
+            },
+            Err(why) => why,
         };
         self.unread.insert(setting.name);
         self.refuse(
@@ -107,12 +112,13 @@ impl Given {
 
     /// Adds the file's values that the environment does not set.
     fn read_file(&mut self, path: &Path) {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| format!("{} cannot be read ({cause})", path.display()));
-        let entries: Result<toml::Table, String> =
-            text.and_then(|text| text.parse().map_err(|cause| not_toml(path, &text, &cause)));
-        let entries = match entries {
-            Ok(entries) => entries,
+        let entries = small_file::read(path).and_then(|file| {
+            let parsed = file.text.parse::<toml::Table>();
+            let entries = parsed.map_err(|cause| not_toml(path, &file.text, &cause))?;
+            Ok((entries, file.is_open_to_all))
+        });
+        let (entries, is_open_to_all) = match entries {
+            Ok(read) => read,
             Err(why) => {
                 self.file_failed = true;
                 return self
@@ -133,12 +139,21 @@ impl Given {
                     format!("a {} is refused; it must be {}", value.type_str(), setting.allowed),
                 ),
                 Some(text) if !text.is_empty() => {
+                    if is_open_to_all && setting.secret {
+                        self.warn_of_open_file(setting.name, path);
+                    }
                     let from_file = (text, Origin::File(path.to_owned()));
                     self.values.entry(setting.name).or_insert(from_file);
                 }
                 Some(_) => {}
             }
         }
+    }
+
+    fn warn_of_open_file(&mut self, variable: &'static str, path: &Path) {
+        let text =
+            format!("everybody on this machine may read {}: set its mode to 0600", path.display());
+        self.warnings.push(Warning { variable, text });
     }
 
     fn refuse(&mut self, name: &str, text: String) {

@@ -1,6 +1,8 @@
 //! Tests of the settings as operators see them: defaults, ranges, mistakes, production, files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret as _;
@@ -61,7 +63,7 @@ const ENGINES: Pairs = &[
 const TWILIO: Pairs = &[
     ("LATCHKEY_SMS_ROUTES", "default=twilio"),
     ("TWILIO_ACCOUNT_SID", "AC00000000000000000000000000000000"),
-    ("TWILIO_AUTH_TOKEN", "11111111111111111111111111111111"),
+    ("TWILIO_AUTH_TOKEN", "4be0c61f97d25a8833e1f70a94c6d2b5"),
     ("TWILIO_FROM", "+15005550006"),
 ];
 
@@ -485,6 +487,8 @@ fn production_refuses_what_is_only_suitable_for_trying() {
         ("LATCHKEY_SECRET", Some("00000000000000000000000000000000"), "LATCHKEY_SECRET"),
         ("LATCHKEY_SECRET", Some("0123456789abcdef0123456789abcdef"), "LATCHKEY_SECRET"),
         ("LATCHKEY_SECRET", Some("please-changeme-please-changeme-"), "LATCHKEY_SECRET"),
+        ("LATCHKEY_SECRET", Some("latchkeylatchkeylatchkeylatchkey"), "LATCHKEY_SECRET"),
+        ("LATCHKEY_SECRET", Some("qwertyuiopasdfghjklzxcvbnm123456"), "LATCHKEY_SECRET"),
         (
             "LATCHKEY_SECRET_PREVIOUS",
             Some("MySecretMySecretMySecretMySecret"),
@@ -671,6 +675,77 @@ fn f25_a_secret_can_come_from_a_file() {
     assert!(text.contains("LATCHKEY_SECRET_FILE (") && !text.contains("t00-sh0rt"), "{text}");
     // Only a secret can be in a file of its own.
     refused(Role::AllInOne, &variables(&[("LATCHKEY_ENV_FILE", "/x")]), &["LATCHKEY_ENV_FILE"]);
+}
+
+/// Opening a pipe waits for its writer, so a start that opens one never ends: `read` runs in a thread of its own, and
+/// the test fails instead.
+#[test]
+fn f25_what_is_no_small_file_is_refused_at_once() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.path().join(name);
+    let pipe = path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    std::fs::write(path("large"), "x".repeat(64 * 1024 + 1)).unwrap();
+    std::fs::write(path("binary"), [0xff, 0xfe]).unwrap();
+    for wrong in [pipe, path("large"), path("binary"), folder.path().to_owned(), "/dev/zero".into()]
+    {
+        for variable in ["LATCHKEY_SECRET_FILE", table::FILE] {
+            let given = variables(&[(variable, &wrong.display().to_string())]);
+            let (say, said) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                say.send(Config::from_map(Role::AllInOne, &given).map(drop)).unwrap();
+            });
+            let outcome = said.recv_timeout(std::time::Duration::from_mins(1));
+            let text = outcome.expect("an answer, not a wait").unwrap_err().to_string();
+            assert!(text.contains("cannot be read") && text.contains(variable), "{text}");
+        }
+    }
+    std::fs::write(path("largest"), "x".repeat(64 * 1024)).unwrap();
+    load(&[("LATCHKEY_SECRET_FILE", &path("largest").display().to_string())]).unwrap();
+}
+
+#[test]
+fn f25_a_file_of_a_secret_that_everybody_may_read_is_a_warning() {
+    let folder = Folder::new();
+    let keys_dir = Folder::new();
+    let file = |path: PathBuf, content: &str, mode: u32| {
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let warned = |mode: u32| -> Vec<&'static str> {
+        let secret = file(folder.path().join("secret"), SECRET, mode);
+        let toml = format!("secret_previous = \"{OTHER_SECRET}\"\notp_length = 6\n");
+        let toml = file(folder.path().join("latchkey.toml"), &toml, mode);
+        file(keys_dir.path().join("one.pem"), "a key", mode);
+        file(keys_dir.path().join("note.txt"), "no key", 0o644);
+        let mut given = production(&keys_dir);
+        given.remove("LATCHKEY_SECRET");
+        given.insert("LATCHKEY_SECRET_FILE".to_owned(), secret);
+        given.insert(table::FILE.to_owned(), toml);
+        let config = Config::from_map(Role::AllInOne, &given).unwrap();
+        let open = config.warnings().iter().filter(|w| w.text.contains("everybody")).cloned();
+        open.map(|warning| warning.variable).collect()
+    };
+    let all = ["LATCHKEY_SECRET", "LATCHKEY_SECRET_PREVIOUS", "LATCHKEY_JWT_KEYS_DIR"];
+    assert_eq!(warned(0o644), all);
+    assert_eq!(warned(0o604), all);
+    assert!(warned(0o640).is_empty() && warned(0o600).is_empty());
+}
+
+#[test]
+fn a_twilio_token_of_an_odd_form_is_a_warning_in_production() {
+    const NAME: &str = "TWILIO_AUTH_TOKEN";
+    let warned = |config: &Config| config.warnings().iter().any(|w| w.variable == NAME);
+    for odd in ["x", "00000000000000000000000000000000", "4be0c61f97d25a8833e1f70a94c6d2b"] {
+        for role in [Role::Gateway, Role::SmsWorker] {
+            assert!(warned(&in_production(role, &[(NAME, odd)]).unwrap()), "{odd}");
+        }
+    }
+    assert!(!warned(&in_production(Role::Gateway, &[]).unwrap()));
+    let development = load(&[("TWILIO_ACCOUNT_SID", TWILIO[1].1), (NAME, "x")]).unwrap();
+    assert!(!warned(&development));
 }
 
 #[test]
