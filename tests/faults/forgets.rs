@@ -4,6 +4,7 @@ mod on_the_engines {
     use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 
     use crate::journeys::Place;
+    use testkit::eventually;
     use testkit::http::{Api, new_phone, wrong};
     use testkit::system::System;
 
@@ -95,6 +96,11 @@ mod on_the_engines {
         let session = one.sign_in(&phone).await;
         let request = one.otp(&phone).await.expect(202).text("request_id");
         let code = one.code(&phone, 2).await;
+        // The news of the text, if it came later, would bring the record back (contract, ruling 30).
+        eventually("the text to be sent", testkit::PATIENCE, async || {
+            (one.status(&request).await.text("status") == "sent").then_some(())
+        })
+        .await;
         flush(&mut redis).await;
         one.status(&request).await.problem(404, "not_found");
         other.login(&phone, &code).await.problem(401, "otp_incorrect");
