@@ -14,29 +14,16 @@ use sql::{Work, args};
 
 /// Who deletes an account.
 #[derive(Clone, Copy)]
-enum Deleter<'a> {
+pub enum Deleter<'a> {
     /// Its user, in this session, which must still be live.
     User(SessionId),
+    /// The name of a member of staff.
     Staff(&'a str),
 }
 
 impl Accounts {
-    /// Deletes the account for its user, as [`Accounts::delete`] does for staff. Returns whether it did: `false` if
-    /// `session` has ended, or the account is gone.
-    pub async fn delete_own(
-        &self,
-        id: UserId,
-        session: SessionId,
-        pseudonym: &str,
-        former: &[E164],
-        notice: Option<&OwnerNotice>,
-        now: Timestamp,
-    ) -> Result<bool, EngineError> {
-        self.delete_by(Deleter::User(session), id, pseudonym, former, notice, now).await
-    }
-
     /// Deletes the account, its sessions, its number wherever it is stored, and messages to it that the broker has not
-    /// taken yet. Returns whether it existed.
+    /// taken yet. Returns whether it did: `false` if the account is gone, or the session of its user has ended.
     ///
     /// What stays: the fence (a code's id), the counts of attempts and notices and the run-time blocks (the phone's key,
     /// because deleting an account must not reset them), and the audit. The audit names the account by `pseudonym`, in
@@ -45,19 +32,7 @@ impl Accounts {
     /// the broker has it. `notice` tells the number's owner.
     pub async fn delete(
         &self,
-        id: UserId,
-        pseudonym: &str,
-        former: &[E164],
-        notice: Option<&OwnerNotice>,
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<bool, EngineError> {
-        self.delete_by(Deleter::Staff(actor), id, pseudonym, former, notice, now).await
-    }
-
-    async fn delete_by(
-        &self,
-        deleter: Deleter<'_>,
+        by: Deleter<'_>,
         id: UserId,
         pseudonym: &str,
         former: &[E164],
@@ -71,7 +46,7 @@ impl Accounts {
                     work.undo().await?;
                     return Ok(false);
                 };
-                if let Deleter::User(session) = deleter
+                if let Deleter::User(session) = by
                     && !sessions::lock_live(work, id, session, now).await?
                 {
                     work.undo().await?;
@@ -98,7 +73,7 @@ impl Accounts {
                 }
                 let gone = UserDeleted { user_id: id, deleted_at: now };
                 Prepared::of(now, None, gone)?.write(work, now).await?;
-                let actor = match deleter {
+                let actor = match by {
                     Deleter::User(_) => pseudonym,
                     Deleter::Staff(actor) => actor,
                 };

@@ -46,6 +46,7 @@ pub use activity::SecurityEvent;
 pub use attempts::Counted;
 pub use audit::AuditEntry;
 pub use blocks::{Block, BlockKind};
+pub use deletion::Deleter;
 pub use guard_history::NetRow;
 pub use outbox::{OutboxEvent, Prepared};
 pub use passwords::{

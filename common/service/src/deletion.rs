@@ -3,22 +3,12 @@
 use anyhow::Context as _;
 
 use accounts::notice::OwnerNotice;
-use accounts::{Accounts, User, former_phone};
+use accounts::{Accounts, Deleter, User, former_phone};
 use domain::engine_error::EngineError;
-use domain::ids::SessionId;
 use domain::keys::Keys;
 use domain::phone::{E164, Phone};
 use domain::timestamp::Timestamp;
 use store::Codes;
-
-/// Who requests a deletion.
-#[derive(Clone, Copy)]
-pub enum Requester<'a> {
-    /// The user, in this session. If it has ended, nothing is deleted.
-    User(SessionId),
-    /// The name of a member of staff.
-    Staff(&'a str),
-}
 
 /// An account to delete.
 pub struct Deletion<'a> {
@@ -49,20 +39,13 @@ impl<'a> Deletion<'a> {
         &self,
         accounts: &Accounts,
         notice: Option<&OwnerNotice>,
-        by: Requester<'_>,
+        by: Deleter<'_>,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         let id = self.user.id;
         let pseudonym = self.keys.index("deleted user", &id.to_string());
         let former: Vec<E164> = self.former.iter().map(|phone| phone.e164().clone()).collect();
-        match by {
-            Requester::User(session) => {
-                accounts.delete_own(id, session, &pseudonym, &former, notice, now).await
-            }
-            Requester::Staff(actor) => {
-                accounts.delete(id, &pseudonym, &former, notice, actor, now).await
-            }
-        }
+        accounts.delete(by, id, &pseudonym, &former, notice, now).await
     }
 
     /// Deletes what the code store holds under its numbers. It runs after the database: anything left here expires

@@ -1,10 +1,11 @@
 //! `users delete`.
 
+use accounts::Deleter;
 use anyhow::ensure;
 use clap::Args;
 use config::EngineSettings;
 use serde_json::json;
-use service::deletion::{Deletion, Requester};
+use service::deletion::Deletion;
 use store::Store;
 use texts::Notice;
 
@@ -31,7 +32,7 @@ impl Delete {
         let Operator { config, accounts, keys, clock, .. } = operator;
         let deletion = Deletion::of(&user, accounts, keys, clock.now()).await?;
         let notice = operator.notice(&user, Notice::AccountDeleted)?;
-        let staff = Requester::Staff(actor());
+        let staff = Deleter::Staff(actor());
         ensure!(
             deletion.from_database(accounts, notice.as_ref(), staff, clock.now()).await?,
             "the account no longer exists"

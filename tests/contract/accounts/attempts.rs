@@ -1,14 +1,14 @@
 //! Failed attempts: counts, soft waits, the lock and the share for known devices.
 
 use accounts::{
-    AttemptKind, AttemptLimits, Claimant, Counted, Denied, LoginOutcome, PasswordChange,
+    AttemptKind, AttemptLimits, Claimant, Counted, Deleter, Denied, LoginOutcome, PasswordChange,
     PasswordChangeDenied, PasswordSignIn, PhoneChange, SignIn, Throttle,
 };
 use domain::ids::UserId;
 use futures::future::join_all;
 
 use super::contract;
-use super::fixture::{AccountsFixture, DAY, GONE, LIMITS, Phone, Raw, signed_in};
+use super::fixture::{AccountsFixture, DAY, LIMITS, Phone, Raw, signed_in};
 
 contract!(
     p4_the_throttle_judges_every_attempt_alike,
@@ -478,7 +478,7 @@ async fn f12_an_owner_is_told_of_a_lock_once_a_week(fixture: AccountsFixture) {
     tell().await;
     assert_eq!(texts().await, 1);
     fixture.advance(8 * DAY);
-    fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap();
+    fixture.delete(Deleter::Staff("cli"), user.id).await;
     fixture.events().await;
     tell().await;
     assert_eq!(texts().await, 0, "nobody is left to be told");
@@ -630,7 +630,7 @@ async fn f04_all_known_devices_of_a_phone_have_thirty_failures_a_day(fixture: Ac
     fixture.advance(DAY + 60);
     assert_eq!(judged(AttemptKind::Code).await, 30);
     // Nothing keeps the id of a deleted account.
-    fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap();
+    fixture.delete(Deleter::Staff("cli"), user.id).await;
     let left = format!("SELECT count(*) FROM device_guesses WHERE device = '{}'", user.id);
     assert_eq!(fixture.raw().await.number(&left).await, 0);
 }
@@ -729,7 +729,7 @@ async fn p4_a_device_is_known_only_while_its_account_has_the_phone(fixture: Acco
             Err(Denied::Throttled(Throttle::Locked { .. }))
         ));
     }
-    fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap();
+    fixture.delete(Deleter::Staff("cli"), user.id).await;
     assert!(matches!(
         fixture.attempt(phone.known(user.id), None).await,
         Err(Throttle::Locked { .. })
@@ -742,7 +742,7 @@ async fn p4_only_a_success_resets_the_consecutive_failures(fixture: AccountsFixt
     for _ in 0..3 {
         fixture.attempt(phone.stranger(), Some(fixture.code())).await.unwrap();
     }
-    fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap();
+    fixture.delete(Deleter::Staff("cli"), user.id).await;
     fixture.db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();
     let fourth = Ok(Counted { failures: 4, code_failures: 1, by_device: false, locked: false });
     assert_eq!(fixture.attempt(phone.stranger(), Some(fixture.code())).await, fourth);

@@ -1,5 +1,6 @@
 //! Startups, and engines that do not answer.
 
+use accounts::Deleter;
 use std::future::{Future as _, poll_fn};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -77,7 +78,7 @@ async fn p12_a_locked_database_is_away_in_time_and_recovers(fixture: AccountsFix
             LIMITS,
             fixture.now()
         ),
-        fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()),
+        fixture.db.accounts.delete(Deleter::Staff("cli"), user.id, GONE, &[], None, fixture.now()),
     );
     // What a sign-in takes without a lock is the load of the machine.
     let (took, allowed) = (start.elapsed(), ANSWERED_WITHIN + 3 * usual);

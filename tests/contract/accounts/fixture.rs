@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use accounts::{
-    Accounts, AttemptKind, AttemptLimits, Attempts, Audit, Blocks, Claimant, Counted, Denied,
-    GuardHistory, KnownDevice, LoginOutcome, Method, NewSession, Outbox, PasswordChange,
+    Accounts, AttemptKind, AttemptLimits, Attempts, Audit, Blocks, Claimant, Counted, Deleter,
+    Denied, GuardHistory, KnownDevice, LoginOutcome, Method, NewSession, Outbox, PasswordChange,
     PasswordChangeDenied, Presented, Session, Sessions, SignIn, Sweeper, Throttle, UsedCode, User,
 };
 use domain::clock::Clock;
@@ -229,6 +229,11 @@ impl AccountsFixture {
     }
 
     /// Replaces an account's password, whose hash is `was`, without presenting the current one.
+    /// Deletes an account without telling anybody. Returns whether it did.
+    pub async fn delete(&self, by: Deleter<'_>, user: UserId) -> bool {
+        self.db.accounts.delete(by, user, GONE, &[], None, self.now()).await.unwrap()
+    }
+
     pub async fn set_password(
         &self,
         session: &Session,

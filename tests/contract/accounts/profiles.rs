@@ -2,7 +2,7 @@
 
 use accounts::notice::OwnerNotice;
 use accounts::{
-    Changes, Creation, Denied, NewUser, PasswordChange, PasswordChangeDenied, PhoneChange,
+    Changes, Creation, Deleter, Denied, NewUser, PasswordChange, PasswordChangeDenied, PhoneChange,
     PhoneChangeOutcome, Prepared, Throttle, UNDO_SECS, Undo, UndoOutcome, UsedCode, User, notice,
 };
 use domain::event::{Envelope, UserDeleted};
@@ -168,7 +168,8 @@ async fn f05_a_session_that_ended_meanwhile_changes_nothing(fixture: AccountsFix
         let asked = change(&fixture, user.id, session, &new, code);
         let changed = db.accounts.change_phone(asked).await.unwrap();
         assert_eq!(changed, Err(Denied::SessionEnded));
-        let deleted = db.accounts.delete_own(user.id, session, GONE, &[], None, now).await;
+        let deleted =
+            db.accounts.delete(Deleter::User(session), user.id, GONE, &[], None, now).await;
         assert!(!deleted.unwrap());
         let others = db.sessions.end_others(user.id, session, "ended_by_user", now).await;
         assert_eq!(others.unwrap(), None);
@@ -258,9 +259,7 @@ async fn a_changed_number_is_not_restored_when_it_is_taken_or_too_late(fixture: 
     };
     let (next, _) = fixture.signed_in(&old).await;
     assert_eq!(undo().await.unwrap(), UndoOutcome::Taken);
-    assert!(
-        fixture.db.accounts.delete(next.id, GONE, &[], None, "cli", fixture.now()).await.unwrap()
-    );
+    assert!(fixture.delete(Deleter::Staff("cli"), next.id).await);
     fixture.advance(UNDO_SECS);
     assert!(fixture.db.accounts.replaced_phones(user.id, fixture.now()).await.unwrap().is_empty());
     assert_eq!(undo().await.unwrap(), UndoOutcome::Gone);
@@ -279,22 +278,8 @@ async fn a_deleted_account_leaves_no_number_behind(fixture: AccountsFixture) {
     fixture.signed_in(&phone).await;
     fixture.events().await;
     let own = user.id.to_string();
-    assert!(
-        fixture
-            .db
-            .accounts
-            .delete_own(user.id, mine.id, GONE, &[], None, fixture.now())
-            .await
-            .unwrap()
-    );
-    assert!(
-        !fixture
-            .db
-            .accounts
-            .delete_own(user.id, mine.id, GONE, &[], None, fixture.now())
-            .await
-            .unwrap()
-    );
+    assert!(fixture.delete(Deleter::User(mine.id), user.id).await);
+    assert!(!fixture.delete(Deleter::User(mine.id), user.id).await);
     for session in [&mine, &other] {
         assert!(fixture.db.sessions.live(session.id, fixture.now()).await.unwrap().is_none());
     }
@@ -331,9 +316,7 @@ async fn deletion_withdraws_texts_that_the_broker_has_not_taken(fixture: Account
         assert!(matches!(changed, Ok(PhoneChangeOutcome::Changed(_))));
         users.push(user.id);
     }
-    assert!(
-        fixture.db.accounts.delete(users[0], GONE, &[], None, "cli", fixture.now()).await.unwrap()
-    );
+    assert!(fixture.delete(Deleter::Staff("cli"), users[0]).await);
     let events = fixture.events().await;
     let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == "sms.requested.v2").collect();
     assert_eq!(texts.len(), 1);
@@ -359,9 +342,7 @@ async fn deletion_erases_the_number_from_the_ledger(fixture: AccountsFixture) {
         );
         raw.run(&sql).await.unwrap();
     }
-    assert!(
-        fixture.db.accounts.delete(user.id, GONE, &[], None, "cli", fixture.now()).await.unwrap()
-    );
+    assert!(fixture.delete(Deleter::Staff("cli"), user.id).await);
     let count = "SELECT COUNT(*) FROM sms_ledger WHERE phone_number IS NULL";
     assert_eq!(raw.number(count).await, 2);
     let lines = fixture.db.audit.page(Some(GONE), None, 10).await.unwrap();
@@ -405,8 +386,11 @@ async fn f15_an_owner_is_told_of_three_changes_a_day_and_of_the_deletion(fixture
     // A text that waits is withdrawn by the deletion; the one that tells of the deletion is not.
     set(Some("3"), None).await;
     let gone = notice(true);
-    let deleted =
-        fixture.db.accounts.delete(user.id, GONE, &[], Some(&gone), "cli", fixture.now()).await;
+    let deleted = fixture
+        .db
+        .accounts
+        .delete(Deleter::Staff("cli"), user.id, GONE, &[], Some(&gone), fixture.now())
+        .await;
     assert!(deleted.unwrap());
     let events = fixture.events().await;
     let texts: Vec<_> = events.iter().filter(|(kind, _)| kind == text).collect();
@@ -458,7 +442,10 @@ async fn f15_notices_are_counted_by_phone_and_not_by_account(fixture: AccountsFi
             let (accounts, now) = (&fixture.db.accounts, fixture.now());
             let pseudonym = user.id.uuid().simple().to_string();
             assert!(
-                accounts.delete(user.id, &pseudonym, &[], Some(&gone), "cli", now).await.unwrap()
+                accounts
+                    .delete(Deleter::Staff("cli"), user.id, &pseudonym, &[], Some(&gone), now)
+                    .await
+                    .unwrap()
             );
             texts_of_day += texts(&fixture).await;
             told.push(texts_of_day);
@@ -488,7 +475,12 @@ async fn f15_changes_of_the_password_silence_neither_a_new_number_nor_a_deletion
     let gone = owner_notice(&fixture, &old);
     let (accounts, now) = (&fixture.db.accounts, fixture.now());
     let pseudonym = user.id.uuid().simple().to_string();
-    assert!(accounts.delete(user.id, &pseudonym, &[], Some(&gone), "cli", now).await.unwrap());
+    assert!(
+        accounts
+            .delete(Deleter::Staff("cli"), user.id, &pseudonym, &[], Some(&gone), now)
+            .await
+            .unwrap()
+    );
     assert_eq!(texts(&fixture).await, 1);
 }
 

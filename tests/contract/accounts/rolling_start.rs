@@ -1,7 +1,7 @@
 //! A rolling start: gateways of the former version go on calling the functions of the migrations, on the same rows.
 //! SQLite has a single process, and so a single version.
 
-use accounts::{AttemptKind, Counted, Denied, FUNCTIONS, UsedCode};
+use accounts::{AttemptKind, Counted, Deleter, Denied, FUNCTIONS, UsedCode};
 use domain::ids::{EventId, SessionId, UserId};
 use sqlx::PgConnection;
 
@@ -125,7 +125,7 @@ async fn f25_gateways_of_two_versions_delete_accounts_on_the_engines() {
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut gateway).await.unwrap();
     let (accounts, now) = (&fixture.db.accounts, fixture.now());
-    assert!(accounts.delete(by_new.id, GONE, &[], None, "cli", now).await.unwrap());
+    assert!(accounts.delete(Deleter::Staff("cli"), by_new.id, GONE, &[], None, now).await.unwrap());
     for (user, pseudonym) in [(id, "former"), (by_new.id, GONE)] {
         let of =
             async |name: &str| fixture.db.audit.page(Some(name), None, 10).await.unwrap().len();

@@ -1,8 +1,8 @@
 //! Lists of sessions, and their ends.
 
 use super::contract;
-use super::fixture::{AccountsFixture, DAY, GONE, GRACE, IDLE, LIMITS, MAX, Phone, token};
-use accounts::Session;
+use super::fixture::{AccountsFixture, DAY, GRACE, IDLE, LIMITS, MAX, Phone, token};
+use accounts::{Deleter, Session};
 
 contract!(
     a_list_holds_the_live_sessions_of_its_account,
@@ -183,7 +183,7 @@ async fn f04_ends_of_device_tokens_go_after_their_year_and_with_their_account(
     }
     assert_eq!(fixture.raw().await.number(kept).await, 2);
     let (user, _) = fixture.signed_in(&one).await;
-    assert!(db.accounts.delete(user.id, GONE, &[], None, "staff:1", fixture.now()).await.unwrap());
+    assert!(fixture.delete(Deleter::Staff("staff:1"), user.id).await);
     assert_eq!(fixture.raw().await.number(kept).await, 1);
     fixture.advance(365 * DAY);
     db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();

@@ -1,12 +1,12 @@
 //! Sign-in by code.
 
-use accounts::{Counted, Denied, LoginKey, LoginOutcome};
+use accounts::{Counted, Deleter, Denied, LoginKey, LoginOutcome};
 use domain::event::{Envelope, SessionStarted, UserCreated};
 use domain::ids::RequestId;
 use futures::future::join_all;
 
 use super::contract;
-use super::fixture::{AccountsFixture, DAY, GONE, LIMITS, Phone, signed_in, token};
+use super::fixture::{AccountsFixture, DAY, LIMITS, Phone, signed_in, token};
 
 contract!(
     the_first_sign_in_creates_the_account_and_the_next_one_finds_it,
@@ -69,14 +69,7 @@ async fn p3_a_code_stays_used_after_its_account_is_deleted(fixture: AccountsFixt
     let phone = Phone::new();
     let code = fixture.code();
     let (user, mine) = signed_in(fixture.login(&phone, code).await);
-    assert!(
-        fixture
-            .db
-            .accounts
-            .delete_own(user.id, mine.id, GONE, &[], None, fixture.now())
-            .await
-            .unwrap()
-    );
+    assert!(fixture.delete(Deleter::User(mine.id), user.id).await);
     assert_eq!(fixture.login(&phone, code).await, Err(Denied::CodeUsed));
     fixture.advance(290);
     fixture.db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap();

@@ -1,6 +1,6 @@
 //! `/v1/me`: the user's own account.
 
-use accounts::{Changes, User};
+use accounts::{Changes, Deleter, User};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use domain::ids::UserId;
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use serde::Serialize;
-use service::deletion::{Deletion, Requester};
+use service::deletion::Deletion;
 use texts::Notice;
 
 use crate::api::me::signed_in::SignedIn;
@@ -77,7 +77,7 @@ pub(crate) async fn delete(
     signed_in.require_fresh(now)?;
     let deletion = Deletion::of(user, &app.accounts, &engines.keys, now).await?;
     let notice = signed_in.notice(&app, Notice::AccountDeleted)?;
-    let by = Requester::User(signed_in.session.id);
+    let by = Deleter::User(signed_in.session.id);
     if !deletion.from_database(&app.accounts, notice.as_ref(), by, now).await? {
         return Err(ApiError::SessionRevoked);
     }
