@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::batch::{Act, column};
 use super::rows::{MESSAGE_STATE, insert, message_state};
 use super::{Ledger, MessageState, NewMessage, SENT};
 use domain::engine_error::EngineError;
@@ -12,6 +11,7 @@ use domain::ids::{AttemptId, MessageId, RequestId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Status};
+use sql::batch::{Act, column};
 use sql::{Pool, Work, args};
 
 /// The result of [`Ledger::begin`].
@@ -65,6 +65,7 @@ pub(super) struct BeginAttempt {
 
 impl Act for BeginAttempt {
     /// Whether it has begun; if not, the message was known.
+    type Key = Uuid;
     type Answer = bool;
     /// An attempt that its caller abandoned would be unconfirmed.
     const FOR_ITS_CALLER: bool = true;
@@ -124,7 +125,7 @@ impl Ledger {
                 attempt_id,
                 provider: provider.to_owned(),
             };
-            if self.begins.write(&self.db, first).await? {
+            if self.begins.write(first).await? {
                 return Ok(Begin::Start { number: 1, risked: 0 });
             }
         }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::batch::{Act, column};
 use super::rows::{MESSAGE_STATE, RaisedBy, advance, history, insert, message_state};
 use super::{Ledger, NewMessage, Transition, rank};
 use domain::engine_error::EngineError;
@@ -12,6 +11,7 @@ use domain::ids::AttemptId;
 use domain::string_enum;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
+use sql::batch::{Act, column};
 use sql::{Pool, Work, args};
 
 string_enum! {
@@ -116,6 +116,7 @@ pub(super) struct FinishAttempt {
 
 impl Act for FinishAttempt {
     /// The message's state, and whether receipts are kept for the attempt.
+    type Key = Uuid;
     type Answer = (Option<Transition>, bool);
     /// The call was made: its end is worth recording even without a caller.
     const FOR_ITS_CALLER: bool = false;
@@ -191,7 +192,7 @@ impl Ledger {
     ) -> Result<Option<Transition>, EngineError> {
         let (moved, kept) = if self.db.is_postgres() {
             let ended = FinishAttempt { attempt_id, at: now, finish: finish.clone() };
-            self.finishes.write(&self.db, ended).await?
+            self.finishes.write(ended).await?
         } else {
             self.db
                 .transaction("finish an attempt", async |work| {

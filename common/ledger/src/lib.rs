@@ -7,7 +7,6 @@
 //! is called, and a message with an attempt whose end was not recorded is unconfirmed, not new. The calls that may have
 //! been accepted are counted here, under the message's lock, so no number of workers exceeds the limit (W1).
 
-use self::batch::Batch;
 use self::begin::BeginAttempt;
 use self::finish::FinishAttempt;
 use self::rows::{MESSAGE_STATE, message_state};
@@ -16,9 +15,9 @@ use domain::ids::{AttemptId, MessageId, RequestId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
+use sql::batch::Batch;
 use sql::{Pool, Row, args};
 
-mod batch;
 mod begin;
 pub mod erase;
 mod finish;
@@ -107,7 +106,7 @@ const SENT: i64 = rank(Status::Sent);
 
 impl Ledger {
     pub fn new(db: Pool) -> Self {
-        Self { db, begins: Batch::default(), finishes: Batch::default() }
+        Self { begins: Batch::new(&db), finishes: Batch::new(&db), db }
     }
 
     /// The state of a message; `None` if the ledger does not know it.

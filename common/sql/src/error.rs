@@ -8,6 +8,7 @@ use domain::engine_error::EngineError;
 /// classes 22 and 23 and in every `DETAIL`.
 pub(super) fn judged(engine: &'static str, act: &'static str, cause: sqlx::Error) -> EngineError {
     let away = is_away(&cause);
+    let contended = engine == super::POSTGRES && is_lock(&cause);
     let cause = match cause {
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default().into_owned();
@@ -16,11 +17,33 @@ pub(super) fn judged(engine: &'static str, act: &'static str, cause: sqlx::Error
             let repeats_values =
                 engine == super::POSTGRES && (code.starts_with("22") || code.starts_with("23"));
             let message = if repeats_values { "refused" } else { error.message() };
-            anyhow!("{act}: {message}{constraint} ({code})")
+            let text = format!("{act}: {message}{constraint} ({code})");
+            if contended { Contended(text).into() } else { anyhow!(text) }
         }
         other => anyhow::Error::new(other).context(act),
     };
     if away { EngineError::away(engine, cause) } else { EngineError::broken(engine, cause) }
+}
+
+/// Another transaction has what this one needs; the engine is well.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Contended(String);
+
+/// Whether the work failed only because another transaction holds a lock.
+pub(super) fn is_contended(error: &EngineError) -> bool {
+    matches!(error, EngineError::Away { cause, .. } if cause.is::<Contended>())
+}
+
+#[cfg(test)]
+pub(super) fn contended() -> EngineError {
+    EngineError::away(super::POSTGRES, Contended("a row is locked".to_owned()))
+}
+
+/// Lock timeout, serialization failure, deadlock.
+fn is_lock(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(&*code, "55P03" | "40001" | "40P01"))
 }
 
 fn is_away(error: &sqlx::Error) -> bool {

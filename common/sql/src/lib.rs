@@ -4,11 +4,12 @@
 //! for: the statements stand in `accounts` and `ledger`, each beside its rule, and run on both engines where possible.
 //!
 //! No unit of work takes longer than [`LIMIT`]: an engine that is away or slow is [`EngineError::Away`] by then. The
-//! ledger's hot operations, which no HTTP answer waits for, may wait as long again for a statement in progress.
+//! ledger's hot operations, which no HTTP answer waits for, may wait as long again for a statement in progress ([`batch`]).
 
 use std::future::Future;
 use std::path::Path;
 use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -21,6 +22,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use domain::engine_error::EngineError;
 
+pub mod batch;
 mod error;
 mod migrate;
 mod values;
@@ -49,7 +51,11 @@ pub struct Pool {
 
 #[derive(Clone, Debug)]
 enum Engine {
-    Postgres(PgPool),
+    Postgres {
+        pool: PgPool,
+        /// The pools that [`Pool::of_one_connection`] made; closed with this one.
+        of_one: Arc<Mutex<Vec<PgPool>>>,
+    },
     Sqlite {
         /// One connection: SQLite has one writer at a time, and a queue of tasks is fairer than its busy loop.
         write: SqlitePool,
@@ -77,21 +83,21 @@ impl Pool {
                 ("idle_in_transaction_session_timeout", "5000"),
             ])
             .disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(ACQUIRE)
-            .test_before_acquire(false)
-            .before_acquire(|connection, about| {
-                Box::pin(async move {
-                    if about.idle_for >= IDLE_CHECK {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            });
-        within(POSTGRES, "connect", pool.connect_with(options))
-            .await
-            .map(|pool| Self { engine: Engine::Postgres(pool) })
+        let pool = postgres_pool(MAX_CONNECTIONS).connect_with(options);
+        let pool = within(POSTGRES, "connect", pool).await?;
+        Ok(Self { engine: Engine::Postgres { pool, of_one: Arc::default() } })
+    }
+
+    /// A pool of a connection of its own, for statements that come one after the other. They wait for a lock no longer
+    /// than [`batch::LOCK_WAIT`]. On SQLite the only writing connection serves all.
+    fn of_one_connection(&self) -> Self {
+        let Engine::Postgres { pool, of_one } = &self.engine else { return self.clone() };
+        let lock_wait = batch::LOCK_WAIT.as_millis().to_string();
+        // Of two values for a setting the last one counts.
+        let options = (*pool.connect_options()).clone().options([("lock_timeout", lock_wait)]);
+        let one = postgres_pool(1).connect_lazy_with(options);
+        of_one.lock().unwrap_or_else(PoisonError::into_inner).push(one.clone());
+        Self { engine: Engine::Postgres { pool: one, of_one: Arc::default() } }
     }
 
     /// Opens the file `latchkey.sqlite` in this folder. Creates both if missing, readable only by their owner.
@@ -187,7 +193,14 @@ impl Pool {
     /// Closes all connections once they are idle.
     pub async fn close(&self) {
         match &self.engine {
-            Engine::Postgres(pool) => pool.close().await,
+            Engine::Postgres { pool, of_one } => {
+                let of_one =
+                    std::mem::take(&mut *of_one.lock().unwrap_or_else(PoisonError::into_inner));
+                for one in of_one {
+                    one.close().await;
+                }
+                pool.close().await;
+            }
             Engine::Sqlite { write, read, .. } => {
                 read.close().await;
                 write.close().await;
@@ -217,7 +230,7 @@ impl Pool {
 
     pub(crate) fn name(&self) -> &'static str {
         match self.engine {
-            Engine::Postgres(_) => POSTGRES,
+            Engine::Postgres { .. } => POSTGRES,
             Engine::Sqlite { .. } => SQLITE,
         }
     }
@@ -230,6 +243,21 @@ impl Pool {
     ) -> Result<T, EngineError> {
         within(self.name(), act, work).await
     }
+}
+
+fn postgres_pool(most: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for >= IDLE_CHECK {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
 }
 
 async fn within<T>(

@@ -70,7 +70,7 @@ impl Pool {
             return self.has_schema(functions).await;
         }
         match &self.engine {
-            Engine::Postgres(pool) => {
+            Engine::Postgres { pool, .. } => {
                 // A separate connection without the pool's limits: the migrator waits for the others with an advisory
                 // lock, and an index may take longer than a request may.
                 let options = pool.connect_options().as_ref().clone().options([

@@ -25,7 +25,7 @@ pub struct Work {
 /// Units of work. Each runs within [`super::LIMIT`] and classifies a failure; `act` names it in errors.
 impl Pool {
     pub fn is_postgres(&self) -> bool {
-        matches!(self.engine, Engine::Postgres(_))
+        matches!(self.engine, Engine::Postgres { .. })
     }
 
     /// Runs statements that only read, on one connection, each a transaction of its own.
@@ -103,14 +103,14 @@ impl Pool {
 
     async fn writer(&self) -> Result<Work, sqlx::Error> {
         Ok(Work::on(match &self.engine {
-            Engine::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
+            Engine::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await?),
             Engine::Sqlite { write, .. } => Connection::Sqlite(write.acquire().await?),
         }))
     }
 
     async fn reader(&self) -> Result<Work, sqlx::Error> {
         match &self.engine {
-            Engine::Postgres(_) => self.writer().await,
+            Engine::Postgres { .. } => self.writer().await,
             Engine::Sqlite { read, .. } => Ok(Work::on(Connection::Sqlite(read.acquire().await?))),
         }
     }
