@@ -39,9 +39,28 @@ impl Binary {
         (self != Self::Latchkey).then(|| self.name())
     }
 
+    /// The program that this one is, and its arguments.
+    fn of(self, programs: &Programs) -> (PathBuf, Vec<String>) {
+        match programs {
+            Programs::InRoles => {
+                (self.path(), self.role().map(str::to_owned).into_iter().collect())
+            }
+            Programs::Own(folder) => (folder.join(self.name()), Vec::new()),
+        }
+    }
+
     fn listens(self) -> bool {
         matches!(self, Self::Latchkey | Self::Gateway)
     }
+}
+
+/// Which programs run the services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Programs {
+    /// `latchkey` in its roles, as in the image; the one that was built with the caller.
+    InRoles,
+    /// The program of each service, in this folder: those of another version too.
+    Own(PathBuf),
 }
 
 /// The path of one of our programs. Tests run from target/PROFILE/deps, the load generator from target/PROFILE; the
@@ -73,8 +92,18 @@ impl Process {
     /// Starts a service on free ports, with `home` as its home and `env` over the common environment. It is not ready
     /// yet: several can start side by side.
     pub fn start(binary: Binary, home: &Path, env: &BTreeMap<String, String>) -> Self {
-        let args = binary.role().map(str::to_owned).into_iter().collect();
-        Self::launch(binary, binary.path(), args, home, env)
+        Self::start_of(&Programs::InRoles, binary, home, env)
+    }
+
+    /// Like [`Process::start`], with these programs.
+    pub fn start_of(
+        programs: &Programs,
+        binary: Binary,
+        home: &Path,
+        env: &BTreeMap<String, String>,
+    ) -> Self {
+        let (program, args) = binary.of(programs);
+        Self::launch(binary, program, args, home, env)
     }
 
     /// Like [`Process::start`], for a process that may have this many files and sockets open and cannot raise that.
@@ -135,9 +164,20 @@ impl Process {
 
 /// Runs an operator command to its end and returns its standard output; fails if the command fails.
 pub fn run(binary: Binary, args: &[&str], home: &Path, env: &BTreeMap<String, String>) -> String {
-    let mut command = std::process::Command::new(binary.path());
-    let output = command
-        .args(binary.role())
+    run_of(&Programs::InRoles, binary, args, home, env)
+}
+
+/// Like [`run`], with these programs.
+pub fn run_of(
+    programs: &Programs,
+    binary: Binary,
+    args: &[&str],
+    home: &Path,
+    env: &BTreeMap<String, String>,
+) -> String {
+    let (program, role) = binary.of(programs);
+    let output = std::process::Command::new(program)
+        .args(role)
         .args(args)
         .current_dir(home)
         .env_clear()

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::engines::{EngineSet, Engines};
 use crate::folder::Folder;
 use crate::http::{self, Api};
-use crate::process::{self, Binary, Process};
+use crate::process::{self, Binary, Process, Programs};
 use crate::proxy::Proxy;
 
 /// P12: after SIGTERM, exit 0 within this time.
@@ -43,6 +43,7 @@ pub struct System {
     pub engines: Option<EngineSet>,
     /// Set by a test that provokes dead letters. Every other test fails if one is left when its system is dropped.
     pub may_leave_dead_letters: bool,
+    programs: Programs,
     // Declared after the processes: they end before it is removed.
     home: Folder,
 }
@@ -59,14 +60,19 @@ impl System {
     /// Starts the all-in-one process on either kind of engines, with limits off; `more` settings override the others.
     pub async fn start(side: Side, more: &[(&str, &str)]) -> Self {
         match side {
-            Side::Embedded => Self::launch(None, &[Binary::Latchkey], more).await,
+            Side::Embedded => Self::embedded(Programs::InRoles, more).await,
             Side::Engines => Self::on(Engines::shared().fresh().await, more).await,
         }
     }
 
     /// Starts the all-in-one process on these engines.
     pub async fn on(engines: EngineSet, more: &[(&str, &str)]) -> Self {
-        Self::launch(Some(engines), &[Binary::Latchkey], more).await
+        Self::launch(Programs::InRoles, Some(engines), &[Binary::Latchkey], more).await
+    }
+
+    /// Starts the all-in-one process of these programs on memory and SQLite.
+    pub async fn embedded(programs: Programs, more: &[(&str, &str)]) -> Self {
+        Self::launch(programs, None, &[Binary::Latchkey], more).await
     }
 
     /// Starts the all-in-one process on the shared engines, with a proxy before its database; returns the URL past the
@@ -80,13 +86,24 @@ impl System {
 
     /// Starts the separate services on these engines.
     pub async fn apart(engines: EngineSet, counts: Apart, more: &[(&str, &str)]) -> Self {
+        Self::apart_of(Programs::InRoles, engines, counts, more).await
+    }
+
+    /// Like [`System::apart`], with these programs.
+    pub async fn apart_of(
+        programs: Programs,
+        engines: EngineSet,
+        counts: Apart,
+        more: &[(&str, &str)],
+    ) -> Self {
         let mut binaries = vec![Binary::Gateway; counts.gateways];
         binaries.extend(vec![Binary::OtpWorker; counts.otp_workers]);
         binaries.extend(vec![Binary::SmsWorker; counts.sms_workers]);
-        Self::launch(Some(engines), &binaries, more).await
+        Self::launch(programs, Some(engines), &binaries, more).await
     }
 
     async fn launch(
+        programs: Programs,
         engines: Option<EngineSet>,
         binaries: &[Binary],
         more: &[(&str, &str)],
@@ -103,21 +120,22 @@ impl System {
         }
         env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         if engines.is_some() {
-            process::run(Binary::Latchkey, &["keys", "generate"], home.path(), &env);
+            let make = ["keys", "generate"];
+            process::run_of(&programs, Binary::Latchkey, &make, home.path(), &env);
         }
-        let mut processes: Vec<_> =
-            binaries.iter().map(|binary| Process::start(*binary, home.path(), &env)).collect();
+        let start = |binary: &Binary| Process::start_of(&programs, *binary, home.path(), &env);
+        let mut processes: Vec<_> = binaries.iter().map(start).collect();
         for process in &mut processes {
             process.ready().await;
         }
-        Self { processes, env, engines, may_leave_dead_letters: false, home }
+        Self { processes, env, engines, may_leave_dead_letters: false, programs, home }
     }
 
     /// Starts one more process, with these settings over the shared ones; returns its index.
     pub async fn add(&mut self, binary: Binary, more: &[(&str, &str)]) -> usize {
         let mut env = self.env.clone();
         env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut process = Process::start(binary, self.home.path(), &env);
+        let mut process = Process::start_of(&self.programs, binary, self.home.path(), &env);
         process.ready().await;
         self.processes.push(process);
         self.processes.len() - 1
@@ -129,7 +147,7 @@ impl System {
         for (binary, settings) in more {
             let mut env = self.env.clone();
             env.extend(settings.clone());
-            self.processes.push(Process::start(*binary, self.home.path(), &env));
+            self.processes.push(Process::start_of(&self.programs, *binary, self.home.path(), &env));
         }
         for process in &mut self.processes[first..] {
             process.ready().await;
@@ -154,7 +172,7 @@ impl System {
 
     /// Runs an operator command with the settings of the processes.
     pub fn run(&self, args: &[&str]) -> String {
-        process::run(Binary::Latchkey, args, self.home.path(), &self.env)
+        process::run_of(&self.programs, Binary::Latchkey, args, self.home.path(), &self.env)
     }
 
     /// Returns the output of all processes.
