@@ -26,3 +26,7 @@ lint:
 
 ci:
     .ci/run
+
+# measure what a sign-in costs: ten minutes; with --short two
+bench *args:
+    bench/run {{args}}

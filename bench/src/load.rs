@@ -10,13 +10,6 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use testkit::http::Api;
-
-const TEXT_LIMIT: Duration = Duration::from_secs(30);
-/// The wait before the first look into the inbox: each look costs the gateway and Redis, so one should suffice.
-const FIRST_LOOK: Duration = Duration::from_millis(60);
-const NEXT_LOOK: Duration = Duration::from_millis(20);
-
 /// The pace of a load.
 #[derive(Clone, Copy)]
 pub enum Pace {
@@ -104,22 +97,9 @@ where
     running.join_all().await.into_iter().flatten().collect()
 }
 
-/// Waits for the only message to a phone and returns its code.
-pub async fn only_code(api: &Api, phone: &str) -> String {
-    let asked = Instant::now();
-    tokio::time::sleep(FIRST_LOOK).await;
-    loop {
-        let messages = api.messages(phone).await;
-        if let Some(code) = messages.first().and_then(|message| message["code"].as_str()) {
-            return code.to_owned();
-        }
-        assert!(asked.elapsed() < TEXT_LIMIT, "no message within {TEXT_LIMIT:?}");
-        tokio::time::sleep(NEXT_LOOK).await;
-    }
-}
-
 /// Returns the given percentile in milliseconds.
-pub fn percentile(values: &mut [Duration], hundredths: usize) -> f64 {
+pub fn percentile(values: &[Duration], hundredths: usize) -> f64 {
+    let mut values = values.to_vec();
     values.sort_unstable();
     let at = (values.len() * hundredths).div_ceil(100).clamp(1, values.len()) - 1;
     values[at].as_secs_f64() * 1_000.0

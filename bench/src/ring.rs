@@ -1,13 +1,16 @@
-//! The system under load: one process per service on durable private engines.
+//! The system under load: one process per service on durable private engines, or everything in one process.
 
 use testkit::engines::EngineSet;
 use testkit::http::Api;
 use testkit::launch::Keeps;
 use testkit::postgres::Postgres;
+use testkit::process::Programs;
 use testkit::rabbit::Rabbit;
 use testkit::redis::Redis;
 use testkit::server::Server;
 use testkit::system::{Apart, System};
+
+const ONE_EACH: Apart = Apart { gateways: 1, otp_workers: 1, sms_workers: 1 };
 
 /// Private engines that keep everything they acknowledge.
 pub struct Servers {
@@ -25,24 +28,51 @@ pub async fn engines() -> Servers {
     Servers { postgres, redis, rabbit }
 }
 
-/// A running system with its own database, Redis database and vhost in the engines.
+impl Servers {
+    /// Returns an empty database, Redis database and vhost.
+    pub async fn places(&self) -> EngineSet {
+        EngineSet {
+            database_url: self.postgres.database().await,
+            redis_url: self.redis.database(),
+            amqp_url: self.rabbit.vhost().await,
+        }
+    }
+
+    pub fn parts(&self) -> [(&'static str, &Server); 3] {
+        [
+            ("PostgreSQL", &self.postgres.server),
+            ("Redis", &self.redis.server),
+            ("RabbitMQ", &self.rabbit.server),
+        ]
+    }
+}
+
+/// A running system with its own database, Redis database and vhost in the engines, if it uses any.
 pub struct Ring<'a> {
-    engines: &'a Servers,
+    engines: Option<&'a Servers>,
     system: System,
 }
 
 impl<'a> Ring<'a> {
-    /// Starts a system with no limits on, except those in `more`.
+    /// Starts a system with no limits on, except those in `more`: `latchkey` in its roles, as in the image.
     pub async fn start(engines: &'a Servers, more: &[(&str, &str)]) -> Self {
-        let places = EngineSet {
-            database_url: engines.postgres.database().await,
-            redis_url: engines.redis.database(),
-            amqp_url: engines.rabbit.vhost().await,
-        };
-        let mut settings = vec![("RUST_LOG", "warn")];
-        settings.extend(more);
-        let one_each = Apart { gateways: 1, otp_workers: 1, sms_workers: 1 };
-        Self { engines, system: System::apart(places, one_each, &settings).await }
+        Self::start_of(&Programs::InRoles, engines, more).await
+    }
+
+    /// Like [`Ring::start`], with these programs.
+    pub async fn start_of(
+        programs: &Programs,
+        engines: &'a Servers,
+        more: &[(&str, &str)],
+    ) -> Self {
+        let (places, settings) = (engines.places().await, quiet(more));
+        let system = System::apart_of(programs.clone(), places, ONE_EACH, &settings).await;
+        Self { engines: Some(engines), system }
+    }
+
+    /// Starts `latchkey` alone, on memory and SQLite.
+    pub async fn embedded(programs: &Programs, more: &[(&str, &str)]) -> Self {
+        Self { engines: None, system: System::embedded(programs.clone(), &quiet(more)).await }
     }
 
     pub fn api(&self) -> Api {
@@ -57,9 +87,7 @@ impl<'a> Ring<'a> {
     /// Returns Latchkey's processes first, then the engines.
     pub fn parts(&self) -> Vec<(&'static str, &Server)> {
         let mut parts = self.ours();
-        parts.push(("PostgreSQL", &self.engines.postgres.server));
-        parts.push(("Redis", &self.engines.redis.server));
-        parts.push(("RabbitMQ", &self.engines.rabbit.server));
+        parts.extend(self.engines.into_iter().flat_map(Servers::parts));
         parts
     }
 
@@ -74,4 +102,8 @@ impl<'a> Ring<'a> {
     pub async fn stop(self) {
         self.system.stop().await;
     }
+}
+
+fn quiet<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [("RUST_LOG", "warn")].iter().chain(more).copied().collect()
 }
