@@ -213,6 +213,15 @@ impl Consumer {
         }
     }
 
+    /// Sends the acks that wait to be sent with others. At the end of a process: without it, the broker redelivers what
+    /// was finished last.
+    pub async fn flush(&self) {
+        match &self.0 {
+            Source::Rabbit(consumer) => consumer.flush().await,
+            Source::Memory(_) => {}
+        }
+    }
+
     /// Watches whether the queue is really being consumed.
     pub fn attached(&self) -> watch::Receiver<Attached> {
         match &self.0 {
@@ -282,6 +291,7 @@ impl Delivery {
     }
 
     /// Settles the message. A copy to a retry queue or the dead-letter queue is confirmed before the original is acked.
+    /// A plain ack may be collected for up to 100 ms and sent with others.
     ///
     /// # Errors
     /// `Away` when the copy was not confirmed, or when the message is no longer ours: the bus then redelivers it.

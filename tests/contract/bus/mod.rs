@@ -119,6 +119,7 @@ contract!(
     an_addressed_event_without_a_queue_is_an_error,
     a_retry_arrives_no_sooner_than_its_delay_and_carries_its_attempt_count,
     messages_of_a_lost_consumer_are_redelivered_as_suspects,
+    p1_acks_that_are_sent_together_leave_out_what_is_in_hand,
     a_postponed_message_waits_and_counts_no_attempt,
     p11_poison_among_a_thousand_good_messages_harms_only_itself,
     p11_a_message_that_crashes_its_process_is_dead_lettered_and_its_neighbours_are_not,
@@ -337,6 +338,35 @@ async fn p11_poison_among_a_thousand_good_messages_harms_only_itself(fixture: Bu
         script.handled().values().all(|times| *times == 1),
         "each good message was handled once"
     );
+}
+
+async fn p1_acks_that_are_sent_together_leave_out_what_is_in_hand(fixture: BusFixture) {
+    let ids: Vec<String> = (0..12).map(|number| format!("e{number}")).collect();
+    for id in &ids {
+        fixture.publish(id).await;
+    }
+    let mut lost = fixture.consumer().await;
+    let mut in_hand = Vec::new();
+    for _ in &ids {
+        in_hand.push(take(&mut lost).await);
+    }
+    for message in in_hand.iter().rev() {
+        if !["e5", "e9"].contains(&message.id.as_str()) {
+            message.settle(Settlement::Ack).await.unwrap();
+            assert!(message.settle(Settlement::Ack).await.is_err(), "only once");
+        }
+    }
+    drop(lost);
+    let mut consumer = fixture.consumer().await;
+    let mut again = Vec::new();
+    for _ in 0..2 {
+        let message = take(&mut consumer).await;
+        message.settle(Settlement::Ack).await.unwrap();
+        again.push(message.id.clone());
+    }
+    again.sort();
+    assert_eq!(again, ["e5", "e9"]);
+    nothing_comes(&mut consumer).await;
 }
 
 async fn a_postponed_message_waits_and_counts_no_attempt(fixture: BusFixture) {

@@ -338,6 +338,7 @@ impl<H: Handler> Worker<H> {
             one.task.abort();
         }
         hand_back(self.queue, self.running.drain(..).map(|one| one.message)).await;
+        self.consumer.flush().await;
         tracing::info!(queue = %self.queue, "drained");
     }
 }

@@ -3,8 +3,9 @@
 //! The stream can also end with `None` while everything else reports connected. lapin's own recovery is off, so the
 //! broker takes back and redelivers the messages in hand; our handles on them become stale and report it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,9 @@ use lapin::{Channel, Connection};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 
+use super::acks::Acks;
 use super::declare::declare;
 use super::link::{Backoff, Frames, Link, away, classify, close_later, short};
 use super::publish::Publisher;
@@ -32,10 +35,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
+/// The acks of the attachment, if there is one.
+type CurrentAcks = Arc<Mutex<Option<Acks>>>;
+
 pub(crate) struct Consumer {
     messages: mpsc::UnboundedReceiver<Delivery>,
     attached: watch::Receiver<Attached>,
     dead_letters: Arc<AtomicU32>,
+    acks: CurrentAcks,
     stop: CancellationToken,
     /// Ends the task and its connection: the broker takes back the messages in hand.
     _gone: DropGuard,
@@ -53,6 +60,7 @@ impl Consumer {
         let (state, attached) = watch::channel(Err("not attached yet".to_owned()));
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
         let dead_letters = Arc::new(AtomicU32::new(0));
+        let acks = CurrentAcks::default();
         let task = Task {
             link,
             publisher,
@@ -61,14 +69,24 @@ impl Consumer {
             messages: Some(sender),
             state,
             dead_letters: dead_letters.clone(),
+            acks: acks.clone(),
             stop: stop.clone(),
         };
         let (first, judged) = oneshot::channel();
-        let ended = gone.clone();
-        tokio::spawn(async move { ended.run_until_cancelled_owned(task.run(first)).await });
+        let (ended, last_acks) = (gone.clone(), acks.clone());
+        tokio::spawn(async move {
+            let mut running = pin!(task.run(first));
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = &mut running => {}
+            }
+            // The connection is still there.
+            flush(&last_acks).await;
+            *lock(&last_acks) = None;
+        });
         let gone = gone.drop_guard();
         judged.await.unwrap_or(Ok(()))?;
-        Ok(Self { messages, attached, dead_letters, stop, _gone: gone })
+        Ok(Self { messages, attached, dead_letters, acks, stop, _gone: gone })
     }
 
     pub(crate) async fn next(&mut self) -> Option<Delivery> {
@@ -89,6 +107,10 @@ impl Consumer {
         rest
     }
 
+    pub(crate) async fn flush(&self) {
+        flush(&self.acks).await;
+    }
+
     pub(crate) fn attached(&self) -> watch::Receiver<Attached> {
         self.attached.clone()
     }
@@ -96,6 +118,17 @@ impl Consumer {
     pub(crate) fn dead_letters(&self) -> u32 {
         self.dead_letters.load(Ordering::Relaxed)
     }
+}
+
+async fn flush(acks: &CurrentAcks) {
+    let current = lock(acks).clone();
+    if let Some(acks) = current {
+        acks.flush().await;
+    }
+}
+
+fn lock(acks: &CurrentAcks) -> MutexGuard<'_, Option<Acks>> {
+    acks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Task {
@@ -107,6 +140,7 @@ struct Task {
     messages: Option<mpsc::UnboundedSender<Delivery>>,
     state: watch::Sender<Attached>,
     dead_letters: Arc<AtomicU32>,
+    acks: CurrentAcks,
     stop: CancellationToken,
 }
 
@@ -116,6 +150,9 @@ struct Attachment {
     channel: Channel,
     questions: Channel,
     stream: lapin::Consumer,
+    acks: Acks,
+    /// Ends the task that sends the acks.
+    _sending: AbortOnDropHandle<()>,
 }
 
 impl Task {
@@ -180,7 +217,10 @@ impl Task {
         // Declaring has its own timeout; this one covers a broker that stops responding afterwards.
         match timeout(4 * ANSWER_TIMEOUT, attaching).await {
             Ok(Ok((channel, questions, stream))) => {
-                Ok(Attachment { connection, channel, questions, stream })
+                let acks = Acks::of(&channel, self.prefetch);
+                *lock(&self.acks) = Some(acks.clone());
+                let sending = AbortOnDropHandle::new(tokio::spawn(acks.clone().run()));
+                Ok(Attachment { connection, channel, questions, stream, acks, _sending: sending })
             }
             Ok(Err(error)) => {
                 close_later(connection);
@@ -202,7 +242,7 @@ impl Task {
                 }
                 item = attachment.stream.next() => match item {
                     Some(Ok(delivery)) => {
-                        if !self.hand_on(delivery) {
+                        if !self.hand_on(delivery, &attachment.acks) {
                             return None;
                         }
                     }
@@ -234,7 +274,7 @@ impl Task {
         }
         let rest = async {
             while let Some(Ok(delivery)) = attachment.stream.next().await {
-                self.hand_on(delivery);
+                self.hand_on(delivery, &attachment.acks);
             }
         };
         drop(timeout(ANSWER_TIMEOUT, rest).await);
@@ -242,8 +282,8 @@ impl Task {
         std::future::pending::<()>().await;
     }
 
-    fn hand_on(&self, delivery: AmqpDelivery) -> bool {
-        let message = self.delivery(delivery);
+    fn hand_on(&self, delivery: AmqpDelivery, acks: &Acks) -> bool {
+        let message = self.delivery(delivery, acks);
         self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok())
     }
 
@@ -262,7 +302,7 @@ impl Task {
         }
     }
 
-    fn delivery(&self, delivery: AmqpDelivery) -> Delivery {
+    fn delivery(&self, delivery: AmqpDelivery, acks: &Acks) -> Delivery {
         let headers = delivery.properties.headers().clone().unwrap_or_default();
         let bytes = Bytes::from(delivery.data);
         let id = delivery.properties.message_id().as_ref().map(ToString::to_string);
@@ -275,7 +315,10 @@ impl Task {
             first_at: time_of(&headers, FIRST_AT).unwrap_or_else(|| Clock::system().now()),
             bytes,
             held: crate::AckHandle::Rabbit(AckHandle {
+                tag: delivery.delivery_tag,
                 acker: delivery.acker,
+                acks: acks.weak(),
+                acked: AtomicBool::new(false),
                 publisher: self.publisher.clone(),
                 queue: self.queue,
             }),

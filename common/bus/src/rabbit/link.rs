@@ -20,13 +20,13 @@ const HEARTBEAT_SECS: u16 = 10;
 /// the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frames {
-    /// 16 KiB, for our own events, which are 4 KiB at most. lapin keeps buffers of 64 frames for each connection.
+    /// 8 KiB, for our own events, which are 4 KiB at most. lapin keeps buffers of 64 frames for each connection.
     Ours,
     /// The broker's own limit, for messages of other publishers: at its 128 KiB the buffers take 8 MiB.
     Anybodys,
 }
 
-const OUR_FRAME_MAX: u32 = 16 * 1024;
+const OUR_FRAME_MAX: u32 = 8 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two connection attempts. lapin's own recovery backs off to 60 s and gives up: 35 s of needless outage.
 const FIRST_WAIT: Duration = Duration::from_millis(500);

@@ -1,5 +1,6 @@
 //! RabbitMQ behind the bus.
 
+mod acks;
 mod command;
 mod confirm;
 mod consume;

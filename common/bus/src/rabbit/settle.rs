@@ -1,5 +1,6 @@
 //! A message in hand from RabbitMQ: how it is settled and how its headers are read.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapin::Acker;
@@ -7,6 +8,7 @@ use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
+use super::acks::WeakAcks;
 use super::command::Outgoing;
 use super::link::{ENGINE, away, classify, text};
 use super::publish::{MAX_NAME, Publisher};
@@ -28,13 +30,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A message of the broker that we hold.
 pub(crate) struct AckHandle {
     pub(super) acker: Acker,
+    pub(super) tag: u64,
+    pub(super) acks: WeakAcks,
+    /// Whether its ack is collected.
+    pub(super) acked: AtomicBool,
     pub(super) publisher: Publisher,
     pub(super) queue: Queue,
 }
 
 impl AckHandle {
     pub(crate) fn is_stale(&self) -> bool {
-        !self.acker.usable()
+        !self.acker.usable() || self.acked.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn settle(
@@ -43,7 +49,7 @@ impl AckHandle {
         settle: Settlement<'_>,
     ) -> Result<(), EngineError> {
         match settle {
-            Settlement::Ack => self.ack().await,
+            Settlement::Ack => self.collect(),
             Settlement::Retry { delay, attempts } => {
                 self.copy(message, self.queue.waiting(delay), headers_of(message, attempts))
                     .await?;
@@ -58,21 +64,37 @@ impl AckHandle {
             }
             Settlement::Requeue => {
                 let requeue = BasicNackOptions { requeue: true, multiple: false };
-                Self::answered(timeout(ANSWER_TIMEOUT, self.acker.nack(requeue)).await)
+                self.alone(self.acker.nack(requeue)).await
             }
         }
     }
 
-    async fn ack(&self) -> Result<(), EngineError> {
-        Self::answered(timeout(ANSWER_TIMEOUT, self.acker.ack(BasicAckOptions::default())).await)
+    /// Lets the ack be sent with others. The broker answers no ack, so there is nothing to wait for.
+    fn collect(&self) -> Result<(), EngineError> {
+        if self.is_stale() || self.acked.swap(true, Ordering::Relaxed) {
+            return Err(no_longer_ours());
+        }
+        if self.acks.add(self.tag) { Ok(()) } else { Err(no_longer_ours()) }
     }
 
-    fn answered(
-        sent: Result<lapin::Result<bool>, tokio::time::error::Elapsed>,
+    /// Acks at once: the message's copy must not come to life twice if this process dies.
+    async fn ack(&self) -> Result<(), EngineError> {
+        self.alone(self.acker.ack(BasicAckOptions::default())).await
+    }
+
+    async fn alone(
+        &self,
+        settling: impl Future<Output = lapin::Result<bool>>,
     ) -> Result<(), EngineError> {
-        match sent {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(away("the message is no longer ours")),
+        if self.acked.load(Ordering::Relaxed) {
+            return Err(no_longer_ours());
+        }
+        match timeout(ANSWER_TIMEOUT, settling).await {
+            Ok(Ok(true)) => {
+                self.acks.settled(self.tag);
+                Ok(())
+            }
+            Ok(Ok(false)) => Err(no_longer_ours()),
             Ok(Err(error)) => Err(classify(error, "settle a message")),
             Err(_) => Err(away("settle a message: timed out")),
         }
@@ -92,6 +114,10 @@ impl AckHandle {
             EngineError::away(ENGINE, cause)
         })
     }
+}
+
+fn no_longer_ours() -> EngineError {
+    away("the message is no longer ours")
 }
 
 /// Builds a message for one queue, through the default exchange.
