@@ -1,11 +1,18 @@
 //! A circuit breaker: it stops calls to a failing provider for a while, then probes it with one text.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use domain::clock::Clock;
 
 /// This many calls in a row without a clear answer open the circuit.
 const TOLERATED: u32 = 5;
+/// Under load, so many of the last [`RECENT`] must have failed, too: of a provider that fails three calls in ten, five in
+/// a row fail every few seconds, and it still takes the other seven.
+const MOST_OF_RECENT: usize = 16;
+const RECENT: usize = 20;
+/// What was longer ago says nothing about now. With fewer than [`RECENT`] calls since then, five in a row decide.
+const RECENT_MS: i64 = 10_000;
 /// How long the circuit stays open; doubled each time the probe fails.
 const OPEN_MS: i64 = 5_000;
 /// Together with the longest wait in the broker, this brings service back within the 60 s of P12.
@@ -23,7 +30,10 @@ pub struct Breaker {
 }
 
 struct State {
+    /// Calls in a row that failed.
     failures: u32,
+    /// When the last calls ended, and whether they failed.
+    recent: VecDeque<(i64, bool)>,
     open_until_ms: Option<i64>,
     next_open_ms: i64,
     probing: bool,
@@ -48,8 +58,13 @@ pub enum ProviderHealth {
 
 impl Breaker {
     pub fn new(provider: &'static str, clock: Clock) -> Self {
-        let state =
-            State { failures: 0, open_until_ms: None, next_open_ms: OPEN_MS, probing: false };
+        let state = State {
+            failures: 0,
+            recent: VecDeque::with_capacity(RECENT),
+            open_until_ms: None,
+            next_open_ms: OPEN_MS,
+            probing: false,
+        };
         let breaker = Self { provider, clock, state: Mutex::new(state) };
         breaker.show(false);
         breaker
@@ -91,6 +106,8 @@ impl BreakerPermit<'_> {
     /// Records the result of the call.
     pub fn judge(self, verdict: ProviderHealth) {
         let mut state = self.breaker.state();
+        let now_ms = self.breaker.clock.now_ms();
+        state.note(now_ms, verdict == ProviderHealth::Fails);
         match verdict {
             ProviderHealth::Works => {
                 // A call from before the circuit opened says nothing about now: only the probe closes it.
@@ -102,13 +119,13 @@ impl BreakerPermit<'_> {
             }
             ProviderHealth::Fails => {
                 state.failures = state.failures.saturating_add(1);
-                if self.probe || (state.failures >= TOLERATED && state.open_until_ms.is_none()) {
-                    state.open(self.breaker.clock.now_ms());
+                if self.probe || (state.is_failing() && state.open_until_ms.is_none()) {
+                    state.open(now_ms);
                 }
             }
             ProviderHealth::Refuses => {
                 if self.probe || state.open_until_ms.is_none() {
-                    state.open(self.breaker.clock.now_ms());
+                    state.open(now_ms);
                 }
             }
         }
@@ -125,6 +142,19 @@ impl Drop for BreakerPermit<'_> {
 }
 
 impl State {
+    fn note(&mut self, now_ms: i64, failed: bool) {
+        self.recent.retain(|(at, _)| now_ms - at < RECENT_MS);
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((now_ms, failed));
+    }
+
+    fn is_failing(&self) -> bool {
+        let failed = self.recent.iter().filter(|(_, failed)| *failed).count();
+        self.failures >= TOLERATED && (self.recent.len() < RECENT || failed >= MOST_OF_RECENT)
+    }
+
     fn open(&mut self, now_ms: i64) {
         self.open_until_ms = Some(now_ms + self.next_open_ms);
         self.next_open_ms = (self.next_open_ms * 2).min(OPEN_MAX_MS);
@@ -161,6 +191,30 @@ mod tests {
         probe.judge(ProviderHealth::Works);
         assert!(!breaker.is_open());
         call(&breaker, ProviderHealth::Works).unwrap();
+    }
+
+    #[test]
+    fn under_load_five_failures_in_a_row_open_the_circuit_only_if_most_calls_fail() {
+        let clock = Clock::manual();
+        let breaker = Breaker::new("test", clock.clone());
+        for _ in 0..20 {
+            call(&breaker, ProviderHealth::Works).unwrap();
+        }
+        for _ in 0..15 {
+            call(&breaker, ProviderHealth::Fails).unwrap();
+            assert!(!breaker.is_open());
+        }
+        call(&breaker, ProviderHealth::Fails).unwrap();
+        assert!(breaker.is_open(), "a provider that fails altogether");
+        clock.advance(Duration::from_millis(5_001));
+        call(&breaker, ProviderHealth::Works).unwrap();
+        // Long after, five calls in a row decide again.
+        clock.advance(Duration::from_millis(10_001));
+        for _ in 0..5 {
+            assert!(!breaker.is_open());
+            call(&breaker, ProviderHealth::Fails).unwrap();
+        }
+        assert!(breaker.is_open());
     }
 
     #[test]
