@@ -104,9 +104,12 @@ impl Fake {
 
     /// Serves on a free local port, without TLS.
     pub async fn start() -> anyhow::Result<Self> {
-        let sid =
-            format!("AC{:016x}{:016x}", domain::rng::below(u64::MAX), domain::rng::below(u64::MAX));
-        let auth_token = format!("{:032x}", domain::rng::below(u64::MAX));
+        let sid = format!(
+            "AC{:016x}{:016x}",
+            domain::rng::spread_below(u64::MAX),
+            domain::rng::spread_below(u64::MAX)
+        );
+        let auth_token = format!("{:032x}", domain::rng::spread_below(u64::MAX));
         Self::serve(TcpListener::bind("127.0.0.1:0").await?, None, Account { sid, auth_token })
     }
 

@@ -71,8 +71,8 @@ impl Script {
     }
 
     pub(crate) fn next(&mut self) -> Act {
-        if !self.failures.is_empty() && domain::rng::below(100) < self.failing_percent {
-            let at = domain::rng::below(self.failures.len() as u64);
+        if !self.failures.is_empty() && domain::rng::spread_below(100) < self.failing_percent {
+            let at = domain::rng::spread_below(self.failures.len() as u64);
             return self.failures[usize::try_from(at).unwrap_or(0)].clone();
         }
         if self.acts.len() > 1 {
@@ -89,7 +89,7 @@ impl Script {
             self.receipts.iter().flat_map(|state| vec![state.clone(); times]).collect();
         if self.disordered {
             for left in (1..states.len()).rev() {
-                let at = domain::rng::below(left as u64 + 1);
+                let at = domain::rng::spread_below(left as u64 + 1);
                 states.swap(left, usize::try_from(at).unwrap_or(0));
             }
         }

@@ -50,7 +50,7 @@ impl ClientKey {
     /// The claims of a valid proof for a call.
     pub fn claims(&self, method: &Method, url: &str, access: Option<&str>) -> Value {
         let mut claims = json!({
-            "jti": URL_SAFE_NO_PAD.encode(domain::rng::bytes::<16>()),
+            "jti": URL_SAFE_NO_PAD.encode(domain::rng::secret_bytes::<16>()),
             "htm": method.as_str(),
             "htu": url,
             "iat": self.clock.now().secs(),

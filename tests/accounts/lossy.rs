@@ -30,7 +30,7 @@ async fn p9_a_client_that_loses_half_of_its_answers_is_never_signed_out(side: Si
         // of 30 s; longer outages are not tested here.
         let mut in_a_row = 0;
         loop {
-            let lose = in_a_row < 4 && domain::rng::below(2) == 0;
+            let lose = in_a_row < 4 && domain::rng::spread_below(2) == 0;
             proxy.set(if lose { Fault::SwallowAnswers } else { Fault::None }).await;
             // A new connection each time: on one that lost an answer, the next answer would be out of step.
             let api = Api::new(url);

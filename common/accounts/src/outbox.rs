@@ -4,7 +4,7 @@
 //! lease is over: delivery is at least once, in the order of creation unless something fails.
 
 use serde::Serialize;
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
 use super::Outbox;
 use domain::engine_error::EngineError;
@@ -114,8 +114,7 @@ pub(super) async fn take_back_texts(work: &mut Work, user: UserId) -> Result<(),
 
 /// The id of an event or of a block: a UUIDv7 of the caller's time.
 pub(super) fn new_id(now: Timestamp) -> Uuid {
-    let ms = u64::try_from(now.ms()).unwrap_or_default();
-    Builder::from_unix_timestamp_millis(ms, &rng::bytes()).into_uuid()
+    rng::id_v7(now.ms())
 }
 
 fn event_id(now: Timestamp) -> EventId {

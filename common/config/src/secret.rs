@@ -96,7 +96,7 @@ pub(super) fn made_in(data_dir: &Path) -> anyhow::Result<SecretString> {
 
 /// Writes a new secret to a draft and links it into place. Linking fails, rather than replaces, if the file exists.
 fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
-    let draft = data_dir.join(format!("secret.{}", hex::encode(rng::bytes::<8>())));
+    let draft = data_dir.join(format!("secret.{}", hex::encode(rng::secret_bytes::<8>())));
     let written = write(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
         Err(cause) if cause.kind() == ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
@@ -110,7 +110,7 @@ fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
 }
 
 fn write(draft: &Path) -> std::io::Result<()> {
-    let secret = Zeroizing::new(hex::encode(Zeroizing::new(rng::bytes::<32>()).as_slice()));
+    let secret = Zeroizing::new(hex::encode(Zeroizing::new(rng::secret_bytes::<32>()).as_slice()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
     file.write_all(secret.as_bytes())?;
     file.write_all(b"\n")?;
@@ -151,7 +151,7 @@ mod tests {
         assert!(!is_sample(&"9f8e7d6c5b4a3021".repeat(4)));
         assert!(!is_sample("correct horse battery staple, twice"));
         for _ in 0..1_000 {
-            let random = hex::encode(rng::bytes::<32>());
+            let random = hex::encode(rng::secret_bytes::<32>());
             assert!(!is_sample(&random), "{random}");
         }
     }

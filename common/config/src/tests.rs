@@ -19,7 +19,7 @@ pub(super) struct Folder(PathBuf);
 
 impl Folder {
     pub(super) fn new() -> Self {
-        let name = format!("latchkey-config-{}", hex::encode(rng::bytes::<8>()));
+        let name = format!("latchkey-config-{}", hex::encode(rng::secret_bytes::<8>()));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)

@@ -12,7 +12,7 @@ impl Code {
     /// Generates a code of `length` digits (4 to 10); every value is equally likely (NIST SP 800-63B-4, 3.1.3: at least
     /// six digits unless the operator chose fewer).
     pub fn random(length: u8) -> Self {
-        let value = rng::below(10_u64.pow(u32::from(length)));
+        let value = rng::secret_below(10_u64.pow(u32::from(length)));
         Self(format!("{value:0width$}", width = usize::from(length)).into())
     }
 

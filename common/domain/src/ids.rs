@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::rng;
@@ -77,8 +77,7 @@ id!(
 );
 
 fn v7(clock: &Clock) -> Uuid {
-    let ms = u64::try_from(clock.now_ms()).unwrap_or_default();
-    Builder::from_unix_timestamp_millis(ms, &rng::bytes()).into_uuid()
+    rng::id_v7(clock.now_ms())
 }
 
 impl RequestId {

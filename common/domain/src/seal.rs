@@ -91,7 +91,7 @@ impl Seal {
         bound_to: &[impl AsRef<str>],
     ) -> anyhow::Result<Sealed<T>> {
         let mut data = serde_json::to_vec(value).context("encode the value to seal")?;
-        let nonce: [u8; NONCE_LEN] = rng::bytes();
+        let nonce: [u8; NONCE_LEN] = rng::secret_bytes();
         self.current
             .key
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad(bound_to), &mut data)

@@ -38,13 +38,13 @@ impl TraceContext {
 
     /// Starts a new, sampled trace.
     pub fn new_root() -> Self {
-        Self { trace: rng::bytes(), span: rng::bytes(), flags: SAMPLED }
+        Self { trace: rng::id_bytes(), span: rng::id_bytes(), flags: SAMPLED }
     }
 
     /// Returns the next step of the same trace.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { span: rng::bytes(), flags: self.flags & SAMPLED, ..*self }
+        Self { span: rng::id_bytes(), flags: self.flags & SAMPLED, ..*self }
     }
 
     /// The header value, in version 00.

@@ -175,7 +175,7 @@ fn work_off(queue: &Mutex<mpsc::Receiver<Job>>) {
 }
 
 fn hash(password: &Password) -> anyhow::Result<String> {
-    let salt = rng::bytes::<16>();
+    let salt = rng::secret_bytes::<16>();
     let hash = argon2()?
         .hash_password_with_salt(password.expose().as_bytes(), &salt)
         .map_err(|error| anyhow!("hash a password: {error}"))?;

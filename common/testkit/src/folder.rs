@@ -17,7 +17,7 @@ impl Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // In a container a process id may recur and collide with an old folder: hence the salt.
-        let salt = domain::rng::below(u64::MAX);
+        let salt = domain::rng::spread_below(u64::MAX);
         let path = std::env::temp_dir()
             .join(format!("latchkey-test-{}-{salt:x}-{number}-{name}", std::process::id()));
         fs::create_dir_all(&path).expect("make a temporary folder");
@@ -46,7 +46,7 @@ impl Drop for Folder {
 pub fn free_port() -> u16 {
     static GIVEN: LazyLock<Mutex<BTreeSet<u16>>> = LazyLock::new(Mutex::default);
     for _ in 0..10_000 {
-        let port = 10_000 + u16::try_from(domain::rng::below(22_000)).expect("below 22,000");
+        let port = 10_000 + u16::try_from(domain::rng::spread_below(22_000)).expect("below 22,000");
         let free = TcpListener::bind(("127.0.0.1", port)).is_ok();
         if free && GIVEN.lock().expect("no panic while held").insert(port) {
             return port;

@@ -275,7 +275,7 @@ pub async fn status_of(url: &str) -> Option<u16> {
 /// Returns a mobile number that no other test of this run has.
 pub fn new_phone() -> String {
     static NEXT: LazyLock<AtomicU64> =
-        LazyLock::new(|| AtomicU64::new(domain::rng::below(10_000_000)));
+        LazyLock::new(|| AtomicU64::new(domain::rng::spread_below(10_000_000)));
     format!("+98912{:07}", NEXT.fetch_add(1, Ordering::Relaxed) % 10_000_000)
 }
 

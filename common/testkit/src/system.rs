@@ -239,7 +239,7 @@ fn settings(home: &Folder) -> BTreeMap<String, String> {
 }
 
 fn secret() -> String {
-    STANDARD.encode(domain::rng::bytes::<32>())
+    STANDARD.encode(domain::rng::secret_bytes::<32>())
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn with(files: &[(&str, &str)]) -> Self {
-        let name = u64::from_be_bytes(rng::bytes());
+        let name = u64::from_be_bytes(rng::secret_bytes());
         let path = std::env::temp_dir().join(format!("latchkey-texts-{name:016x}"));
         fs::create_dir(&path).unwrap();
         for (name, text) in files {

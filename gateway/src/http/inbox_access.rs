@@ -28,7 +28,7 @@ impl InboxAccess {
         match configured {
             Some(token) => (Self::Token(token.clone()), false),
             None if address.to_canonical().is_loopback() => (Self::LoopbackHost, false),
-            None => (Self::Token(SecretString::from(hex::encode(rng::bytes::<16>()))), true),
+            None => (Self::Token(SecretString::from(hex::encode(rng::secret_bytes::<16>()))), true),
         }
     }
 

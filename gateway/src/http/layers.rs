@@ -175,10 +175,7 @@ fn request_id(request: &Request, clock: &Clock) -> Arc<str> {
         (Some(only), None) => harmless(only),
         _ => None,
     }
-    .unwrap_or_else(|| {
-        let ms = u64::try_from(clock.now_ms()).unwrap_or_default();
-        uuid::Builder::from_unix_timestamp_millis(ms, &rng::bytes()).into_uuid().to_string().into()
-    })
+    .unwrap_or_else(|| rng::id_v7(clock.now_ms()).to_string().into())
 }
 
 /// Our span in the client's trace, or the first one of a new trace; events carry it on (contract, section 11).

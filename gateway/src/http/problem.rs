@@ -93,7 +93,7 @@ impl ApiError {
             Self::TooManyRequests { retry_after, .. } => (*retry_after)?,
             Self::Internal(_) => AFTER_INTERNAL_SECS,
             Self::Unavailable { retry_after, .. } => {
-                retry_after.unwrap_or_else(|| 1 + rng::below(AFTER_UNAVAILABLE_SECS))
+                retry_after.unwrap_or_else(|| 1 + rng::spread_below(AFTER_UNAVAILABLE_SECS))
             }
             _ => return None,
         };

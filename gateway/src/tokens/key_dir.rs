@@ -249,7 +249,7 @@ fn make_private_dir(dir: &Path) -> anyhow::Result<()> {
 
 /// Writes a file that only its owner may read, atomically: under another name first, then renamed.
 fn write_private(dir: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-    let draft = dir.join(format!(".{name}.{}", hex::encode(rng::bytes::<8>())));
+    let draft = dir.join(format!(".{name}.{}", hex::encode(rng::secret_bytes::<8>())));
     let write = || -> std::io::Result<()> {
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true);

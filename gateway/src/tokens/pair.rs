@@ -143,7 +143,7 @@ impl Tokens {
             "sub": user,
             "user_id": user,
             "sid": grant.session_id.to_string(),
-            "jti": uuid::Builder::from_random_bytes(rng::bytes()).into_uuid().to_string(),
+            "jti": rng::id_v4().to_string(),
             "iat": now,
             "nbf": now,
             "exp": ends,

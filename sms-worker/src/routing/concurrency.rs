@@ -143,7 +143,7 @@ impl Limiter {
 
 /// Adds up to half of the pause as jitter, so that workers do not come back at the same moment.
 fn jittered(pause_ms: i64) -> i64 {
-    let more = rng::below(u64::try_from(pause_ms / 2).unwrap_or_default().max(1));
+    let more = rng::spread_below(u64::try_from(pause_ms / 2).unwrap_or_default().max(1));
     pause_ms + i64::try_from(more).unwrap_or_default()
 }
 

@@ -88,7 +88,7 @@ impl<'a> Measured<'a> {
         self.prepare(call, &phones).await?;
         let (mut figures, mut forms) = (Figures::default(), Forms::default());
         for n in 0..pairs {
-            let first = usize::from(domain::rng::below(2) == 1);
+            let first = usize::from(domain::rng::spread_below(2) == 1);
             let mut answers = [Value::Null, Value::Null];
             for class in [first, 1 - first] {
                 if call.mode == Mode::Silent && call.requests_code() {
@@ -191,7 +191,7 @@ impl<'a> Measured<'a> {
         let file: PathBuf = folder.join("users.csv");
         let mut rows = String::from("phone_number,password\n");
         for phone in phones {
-            let hash = STANDARD.encode(domain::rng::bytes::<32>());
+            let hash = STANDARD.encode(domain::rng::secret_bytes::<32>());
             writeln!(rows, "{phone},pbkdf2_sha256${IMPORTED_ITERATIONS}$salt${hash}")?;
         }
         std::fs::write(&file, rows).context("write the import file")?;

@@ -77,7 +77,7 @@ impl Backoff {
     }
 
     pub(super) async fn wait(&mut self) {
-        tokio::time::sleep(self.0.mul_f64(0.75 + rng::fraction() * 0.25)).await;
+        tokio::time::sleep(self.0.mul_f64(0.75 + rng::spread_fraction() * 0.25)).await;
         self.0 = (self.0 * 2).min(LONGEST_WAIT);
     }
 }

@@ -145,5 +145,5 @@ impl Redis {
 }
 
 fn unique() -> String {
-    hex::encode(domain::rng::bytes::<8>())
+    format!("{:016x}", domain::rng::id_u64())
 }
