@@ -159,7 +159,7 @@ async fn queues(engines: &EngineSet) -> Vec<u8> {
 
 /// Whether the outbox is empty: the broker has every event.
 async fn all_published(system: &System) -> bool {
-    const WAITING: &str = "SELECT COUNT(*) FROM outbox WHERE published_at IS NULL";
+    const WAITING: &str = "SELECT COUNT(*) FROM outbox_entries";
     let count: i64 = match &system.engines {
         Some(engines) => {
             let mut connection = postgres::connect(&engines.database_url).await.unwrap();

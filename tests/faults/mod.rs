@@ -6,6 +6,7 @@ mod engines;
 mod forgets;
 mod load;
 mod oracle;
+mod outbox;
 mod provider;
 mod workers;
 

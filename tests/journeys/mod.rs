@@ -6,7 +6,7 @@ mod leak;
 mod leak_search;
 mod lost_answers;
 mod one_code;
-mod probes;
+pub(crate) mod probes;
 mod whole;
 mod wrong_settings;
 

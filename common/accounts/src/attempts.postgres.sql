@@ -1,6 +1,6 @@
 -- Counts a failed attempt for the phone and for its code, if the attempt may be judged: the steps of
 -- `record_failure` in attempts.rs, in the same order. `doc` is the struct `FailedAttempt`.
-CREATE OR REPLACE FUNCTION latchkey_record_failure_3(
+CREATE OR REPLACE FUNCTION latchkey_record_failure_4(
     doc jsonb, OUT verdict text, OUT until_ms bigint, OUT failed bigint, OUT code_failed bigint, OUT by_device boolean,
     OUT locked boolean
 ) LANGUAGE plpgsql AS $$
@@ -38,13 +38,13 @@ BEGIN
     END IF;
     locked := failed = attempt.lock_at;
     IF opened = 'time' THEN
-        PERFORM latchkey_lock_mark_1(doc, 'time');
+        PERFORM latchkey_lock_mark_2(doc, 'time');
     END IF;
     IF failed = attempt.free_failures THEN
-        PERFORM latchkey_lock_mark_1(doc, 'slowed');
+        PERFORM latchkey_lock_mark_2(doc, 'slowed');
     END IF;
     IF locked THEN
-        PERFORM latchkey_lock_mark_1(doc, 'locked');
+        PERFORM latchkey_lock_mark_2(doc, 'locked');
     END IF;
     IF attempt.code_id IS NULL THEN
         RETURN;

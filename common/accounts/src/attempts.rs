@@ -24,7 +24,7 @@ pub struct Counted {
     pub locked: bool,
 }
 
-/// A failed attempt: what `latchkey_record_failure_3` reads, by these names.
+/// A failed attempt: what `latchkey_record_failure_4` reads, by these names.
 #[derive(Serialize)]
 struct FailedAttempt<'a> {
     #[serde(flatten)]
@@ -66,7 +66,7 @@ impl Attempts {
                 failed.marks = lock_marks::prepare(&attempt, &marks)?;
                 let document = document::text(&failed)?;
                 let sql = "SELECT verdict, until_ms, failed, code_failed, by_device, locked
-                     FROM latchkey_record_failure_3($1::jsonb)";
+                     FROM latchkey_record_failure_4($1::jsonb)";
                 let row = work.one(sql, args![&document]).await?;
                 let throttle =
                     Throttle::read(&row.get::<String>("verdict")?, row.maybe_time("until_ms")?);

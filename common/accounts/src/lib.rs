@@ -27,6 +27,8 @@ mod guard_history;
 mod lock_marks;
 pub mod notice;
 mod outbox;
+mod outbox_entries;
+mod outbox_former;
 mod passwords;
 mod phone_change;
 mod phone_undo;
@@ -48,7 +50,8 @@ pub use audit::AuditEntry;
 pub use blocks::{Block, BlockKind};
 pub use deletion::Deleter;
 pub use guard_history::NetRow;
-pub use outbox::{OutboxEvent, Prepared};
+pub use outbox::Prepared;
+pub use outbox_entries::{OutboxEntry, OutboxEvent, Publisher, Settled};
 pub use passwords::{
     PasswordChange, PasswordChangeDenied, PasswordLook, PasswordOutcome, PasswordSignIn,
     StoredPassword,
@@ -68,13 +71,21 @@ pub use users::{Changes, Creation, NewUser, User};
 /// The rules that run inside PostgreSQL, each beside the Rust that calls it and takes its steps on SQLite. For
 /// [`Pool::migrate`].
 pub const FUNCTIONS: &[Function] = &[
-    Function { name: "latchkey_lock_mark_1", definition: include_str!("lock_marks.postgres.sql") },
+    Function { name: "latchkey_lock_mark_2", definition: include_str!("lock_marks.postgres.sql") },
     Function { name: "latchkey_throttle_3", definition: include_str!("throttle.postgres.sql") },
     Function {
-        name: "latchkey_record_failure_3",
+        name: "latchkey_record_failure_4",
         definition: include_str!("attempts.postgres.sql"),
     },
-    Function { name: "latchkey_sign_in_3", definition: include_str!("sign_in.postgres.sql") },
+    Function { name: "latchkey_sign_in_4", definition: include_str!("sign_in.postgres.sql") },
+    Function {
+        name: "latchkey_outbox_take_1",
+        definition: include_str!("outbox_take.postgres.sql"),
+    },
+    Function {
+        name: "latchkey_outbox_settle_1",
+        definition: include_str!("outbox_settle.postgres.sql"),
+    },
 ];
 
 macro_rules! facets {

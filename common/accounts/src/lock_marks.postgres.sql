@@ -1,6 +1,6 @@
 -- Writes a mark that a phone's failures leave, in the audit and, if it has an event, in the outbox: `write` of
 -- lock_marks.rs. `doc` holds the struct `Attempt` and, as `marks`, the entries by name.
-CREATE OR REPLACE FUNCTION latchkey_lock_mark_1(doc jsonb, mark text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION latchkey_lock_mark_2(doc jsonb, mark text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     attempt record;
     entry   record;
@@ -11,11 +11,9 @@ BEGIN
     IF jsonb_typeof(entry.event) = 'object' THEN
         SELECT u.id INTO owner FROM users u WHERE u.phone_number = attempt.phone_number;
         -- The text of the event is cut where the account's id belongs, if there is one.
-        INSERT INTO outbox (id, kind, addressed, body, created_at)
-            SELECT e.id, e.kind, e.addressed,
-                   array_to_string(e.pieces, CASE WHEN owner IS NULL THEN '' ELSE ',"user_id":"' || owner || '"' END),
-                   attempt.now
-              FROM jsonb_to_record(entry.event) AS e (id uuid, kind text, addressed boolean, pieces text[]);
+        INSERT INTO outbox_entries (events, joined_by, created_at)
+            VALUES (jsonb_build_array(entry.event)::text,
+                CASE WHEN owner IS NULL THEN '' ELSE ',"user_id":"' || owner || '"' END, attempt.now);
     END IF;
     INSERT INTO audit (at, actor, act, subject, detail)
         VALUES (attempt.now, 'system', entry.act, attempt.phone_key, entry.detail);

@@ -24,7 +24,7 @@ pub(super) enum Mark {
     Unlocked(Opened),
 }
 
-/// Entries by their name, as `latchkey_lock_mark_1` looks them up.
+/// Entries by their name, as `latchkey_lock_mark_2` looks them up.
 pub(super) type Entries = BTreeMap<&'static str, Entry>;
 
 /// What a mark writes.
@@ -114,7 +114,7 @@ pub(super) async fn tell(
     let sql = "SELECT id FROM users WHERE phone_number = $1";
     let row = work.optional(sql, args![attempt.phone_number]).await?;
     let owner = row.map(|row| row.get("id").map(UserId::from_uuid)).transpose()?;
-    event.with(&member(owner)).write(work, attempt.now).await
+    CutEvent::write_all(work, &[event], &member(owner), attempt.now).await
 }
 
 /// Resets the consecutive failures after a success, also those under the previous secret. `opened`: the lock that it

@@ -1,21 +1,14 @@
-//! Events decided in a transaction, on their way to the broker.
-//!
-//! A row is claimed with a lease, published, and marked. If its gateway dies in between, another claims it once the
-//! lease is over: delivery is at least once, in the order of creation unless something fails.
+//! Events decided in a transaction, and how they are written with it. `outbox_entries.rs` tells how they get to the
+//! broker.
 
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Outbox;
-use domain::engine_error::EngineError;
-use domain::event::{Envelope, Event, UserDeleted};
+use domain::event::{Envelope, Event};
 use domain::ids::{EventId, UserId};
 use domain::rng;
 use domain::timestamp::Timestamp;
-use sql::{Row, Work, args};
-
-/// The lease of a claim. Far above the time that a batch takes to publish, far below the 60 s of P1.
-const LEASE_MS: i64 = 30_000;
+use sql::{Work, args};
 
 /// An encoded event, ready to be written with the change that it reports.
 #[derive(Clone, Debug)]
@@ -65,12 +58,32 @@ impl Prepared {
         user: Option<UserId>,
         now: Timestamp,
     ) -> Result<(), sqlx::Error> {
-        let sql = "INSERT INTO outbox (id, kind, addressed, body, created_at, user_id)
-             VALUES ($1, $2, $3, $4, $5, $6)";
-        work.run(sql, args![self.id, self.kind, self.addressed, &self.body, now, user])
-            .await
-            .map(drop)
+        let Self { id, kind, addressed, body } = self;
+        let whole = Stored { id: *id, kind, addressed: *addressed, pieces: &[body] };
+        write_entry(work, &[whole], "", user, now).await
     }
+}
+
+/// An event as an entry of the outbox has it.
+#[derive(Serialize)]
+struct Stored<'a, P> {
+    id: EventId,
+    kind: &'a str,
+    addressed: bool,
+    pieces: &'a [P],
+}
+
+/// Writes one entry: events that are published in this order, each its pieces joined by `joined_by`.
+async fn write_entry<E: Serialize>(
+    work: &mut Work,
+    events: &[E],
+    joined_by: &str,
+    user: Option<UserId>,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let events = serde_json::to_string(events).map_err(|e| sqlx::Error::Encode(e.into()))?;
+    let sql = "INSERT INTO outbox_entries (events, joined_by, created_at, user_id) VALUES ($1, $2, $3, $4)";
+    work.run(sql, args![&events, joined_by, now, user]).await.map(drop)
 }
 
 /// An encoded event that lacks ids which only the database knows: its text, cut where they stand. So the event is sent
@@ -78,7 +91,7 @@ impl Prepared {
 #[derive(Serialize)]
 pub(super) struct CutEvent {
     id: EventId,
-    pub kind: &'static str,
+    kind: &'static str,
     addressed: bool,
     pieces: Vec<String>,
 }
@@ -92,23 +105,25 @@ impl CutEvent {
         Self { id, kind, addressed, pieces: pieces.into_iter().map(str::to_owned).collect() }
     }
 
-    /// The event, with this account's id.
-    pub(super) fn of(&self, user: UserId) -> Prepared {
-        self.with(&user.to_string())
-    }
-
-    /// The event, with this text where it was cut.
-    pub(super) fn with(&self, text: &str) -> Prepared {
-        let body = self.pieces.join(text);
-        Prepared { id: self.id, kind: self.kind, addressed: self.addressed, body }
+    /// Writes one entry of these events, each with this text where it was cut.
+    pub(super) async fn write_all(
+        work: &mut Work,
+        events: &[Self],
+        text: &str,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        write_entry(work, events, text, None, now).await
     }
 }
 
 /// Removes the messages to a user that the broker has not taken yet: sent later, they would put the user's number back
 /// into the ledger of deliveries.
 pub(super) async fn take_back_texts(work: &mut Work, user: UserId) -> Result<(), sqlx::Error> {
-    let sql = "DELETE FROM outbox WHERE user_id = $1 AND kind LIKE $2 AND published_at IS NULL";
+    // Only texts carry a user (`write_for`), and each is an entry of its own.
+    let sql = "DELETE FROM outbox_entries WHERE user_id = $1";
+    work.run(sql, args![user]).await?;
     // Of any version: a gateway of the version before may have written it.
+    let sql = "DELETE FROM outbox WHERE user_id = $1 AND kind LIKE $2 AND published_at IS NULL";
     work.run(sql, args![user, "sms.requested.%"]).await.map(drop)
 }
 
@@ -119,99 +134,4 @@ pub(super) fn new_id(now: Timestamp) -> Uuid {
 
 fn event_id(now: Timestamp) -> EventId {
     EventId::from_uuid(new_id(now))
-}
-
-/// A claimed event.
-#[derive(Clone, Debug)]
-pub struct OutboxEvent {
-    pub id: EventId,
-    /// Its type, which is its routing key.
-    pub kind: String,
-    /// Whether one of our own queues must take it.
-    pub addressed: bool,
-    pub body: Vec<u8>,
-    pub created_at: Timestamp,
-}
-
-impl Outbox {
-    /// Claims up to `limit` waiting events, oldest first, for 30 s. No other gateway gets them meanwhile.
-    pub async fn take(&self, limit: u32, now: Timestamp) -> Result<Vec<OutboxEvent>, EngineError> {
-        self.pool
-            .statement("claim events", async |work| {
-                let sql = locking!(
-                    work,
-                    "UPDATE outbox SET claimed_until = $2 WHERE id IN (
-                     SELECT id FROM outbox WHERE published_at IS NULL AND claimed_until <= $1
-                     ORDER BY id LIMIT $3",
-                    " FOR UPDATE SKIP LOCKED",
-                    ") RETURNING id, kind, addressed, body, created_at"
-                );
-                let rows = work.rows(sql, args![now, now.plus_ms(LEASE_MS), limit]).await?;
-                let mut events = rows.iter().map(outbox_event).collect::<Result<Vec<_>, _>>()?;
-                events.sort_by_key(|event| event.id);
-                Ok(events)
-            })
-            .await
-    }
-
-    /// Marks events that the broker confirmed. Their bodies are forgotten.
-    pub async fn done(&self, ids: &[EventId], now: Timestamp) -> Result<(), EngineError> {
-        let kinds = self.outbox_mark(ids, Some(now), "mark events as published").await?;
-        if kinds.iter().any(|kind| kind == UserDeleted::TYPE) {
-            // Until now the event held the id of the account; its page must not keep it.
-            self.pool.forget_log().await;
-        }
-        Ok(())
-    }
-
-    /// Releases events that could not be published: any gateway may claim them at once.
-    pub async fn release(&self, ids: &[EventId]) -> Result<(), EngineError> {
-        self.outbox_mark(ids, None, "release claimed events").await.map(drop)
-    }
-
-    /// The kinds of the events that were marked.
-    async fn outbox_mark(
-        &self,
-        ids: &[EventId],
-        published_at: Option<Timestamp>,
-        act: &'static str,
-    ) -> Result<Vec<String>, EngineError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.pool
-            .statement(act, async |work| {
-                let ids = serde_json::to_string(ids).map_err(|e| sqlx::Error::Encode(e.into()))?;
-                // A published event is identified by kind and time; its body, or the user it was for, would keep a
-                // deleted account's id for a day.
-                let sql = if work.is_postgres() {
-                    "UPDATE outbox SET published_at = $2, claimed_until = 0,
-                     body = CASE WHEN $2::bigint IS NULL THEN body ELSE '' END,
-                     user_id = CASE WHEN $2::bigint IS NULL THEN user_id END
-                 WHERE published_at IS NULL
-                 AND id IN (SELECT value::uuid FROM json_array_elements_text($1::json))
-                 RETURNING kind"
-                } else {
-                    "UPDATE outbox SET published_at = $2, claimed_until = 0,
-                     body = CASE WHEN $2 IS NULL THEN body ELSE '' END,
-                     user_id = CASE WHEN $2 IS NULL THEN user_id END
-                 WHERE published_at IS NULL
-                 AND id IN (SELECT unhex(value, '-') FROM json_each($1))
-                 RETURNING kind"
-                };
-                let rows = work.rows(sql, args![&ids, published_at]).await?;
-                rows.iter().map(|row| row.get::<String>("kind")).collect::<Result<Vec<_>, _>>()
-            })
-            .await
-    }
-}
-
-fn outbox_event(row: &Row) -> Result<OutboxEvent, sqlx::Error> {
-    Ok(OutboxEvent {
-        id: EventId::from_uuid(row.get("id")?),
-        kind: row.get("kind")?,
-        addressed: row.get("addressed")?,
-        body: row.get::<String>("body")?.into_bytes(),
-        created_at: row.time("created_at")?,
-    })
 }

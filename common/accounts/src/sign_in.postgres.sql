@@ -1,6 +1,6 @@
 -- Exchanges a correct code for a session, all or nothing: the steps of `sign_in_sqlite` in sign_in.rs, in the same
 -- order. `doc` is the struct `Document`.
-CREATE OR REPLACE FUNCTION latchkey_sign_in_3(
+CREATE OR REPLACE FUNCTION latchkey_sign_in_4(
     doc jsonb, OUT verdict text, OUT until_ms bigint, OUT created boolean, OUT account users
 ) LANGUAGE plpgsql AS $$
 DECLARE
@@ -64,8 +64,9 @@ BEGIN
     IF oldest IS NOT NULL THEN
         UPDATE sessions s SET ended_at = login.now, ended_reason = 'too_many_sessions' WHERE s.id = oldest;
         -- The text of this event is cut at two ids: the session's, then the account's.
-        INSERT INTO outbox (id, kind, addressed, body, created_at)
-            SELECT e.id, e.kind, e.addressed, e.pieces[1] || oldest || e.pieces[2] || name || e.pieces[3], login.now
+        INSERT INTO outbox_entries (events, created_at)
+            SELECT json_build_array(json_build_object('id', e.id, 'kind', e.kind, 'addressed', e.addressed, 'pieces',
+                       json_build_array(e.pieces[1] || oldest || e.pieces[2] || name || e.pieces[3])))::text, login.now
               FROM jsonb_to_record(login.ended) AS e (id uuid, kind text, addressed boolean, pieces text[]);
         INSERT INTO audit (at, actor, act, subject, detail) VALUES (login.now, name, 'session_ended', name,
             '{"reason":"too_many_sessions","sessions":["' || oldest || '"]}');
@@ -81,13 +82,12 @@ BEGIN
                 SET body_hash = EXCLUDED.body_hash, session_id = EXCLUDED.session_id, expires_at = EXCLUDED.expires_at;
     END IF;
     IF opened IS NOT NULL THEN
-        PERFORM latchkey_lock_mark_1(doc, opened);
+        PERFORM latchkey_lock_mark_2(doc, opened);
     END IF;
     DELETE FROM guesses g WHERE g.phone_key = login.phone_key AND g.kind = login.kind;
-    INSERT INTO outbox (id, kind, addressed, body, created_at)
-        SELECT e.id, e.kind, e.addressed, array_to_string(e.pieces, name), login.now
-          FROM jsonb_to_recordset(login.events) AS e (id uuid, kind text, addressed boolean, pieces text[])
-         WHERE created OR e.kind <> 'user.created.v1';
+    -- The first event is `user.created`.
+    INSERT INTO outbox_entries (events, joined_by, created_at)
+        VALUES ((CASE WHEN created THEN login.events ELSE login.events - 0 END)::text, name, login.now);
     INSERT INTO audit (at, actor, act, subject, detail)
         VALUES (login.now, name, CASE WHEN created THEN 'signed_up' ELSE 'signed_in' END, name, login.detail);
 END $$;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::outbox::CutEvent;
 use super::redeem::{Denied, redeem};
 use super::sessions::{self, LiveSession, Session, session_columns};
 use super::sign_in_document::{Document, SignIn};
@@ -9,7 +10,6 @@ use super::throttle::{self, Throttle};
 use super::users::{self, User, user_columns, user_returning};
 use super::{Accounts, audit, document, lock_marks};
 use domain::engine_error::EngineError;
-use domain::event::{Event as _, UserCreated};
 use domain::timestamp::Timestamp;
 use sql::{Row, Work, args};
 
@@ -94,7 +94,7 @@ async fn sign_in_postgres(
     let sql = "SELECT verdict, until_ms, created, (account).id AS u_id, (account).phone_number,
                  (account).first_name, (account).last_name, (account).locale, (account).country, (account).role,
                  (account).created_at AS u_created_at, (account).blocked_at IS NOT NULL AS blocked
-             FROM latchkey_sign_in_3($1::jsonb)";
+             FROM latchkey_sign_in_4($1::jsonb)";
     let row = work.one(sql, args![&text]).await?;
     let verdict: String = row.get("verdict")?;
     match verdict.as_str() {
@@ -146,11 +146,7 @@ async fn sign_in_sqlite(
         work.run(sql, args![key_hash, body_hash, session.id, document.key_expires_at]).await?;
     }
     lock_marks::reset(work, attempt, judged.opened).await?;
-    for event in &document.events {
-        if created || event.kind != UserCreated::TYPE {
-            event.of(user.id).write(work, now).await?;
-        }
-    }
+    CutEvent::write_all(work, document.events_of(created), &name, now).await?;
     let act = if created { "signed_up" } else { "signed_in" };
     audit::write(work, now, &name, act, &name, &document.detail).await?;
     Ok(Ok(LoginOutcome::SignedIn { user, created, session }))

@@ -44,7 +44,7 @@ pub struct SignIn<'a> {
     pub now: Timestamp,
 }
 
-/// What `latchkey_sign_in_3` reads, by these names; the steps for SQLite read the same. Times are milliseconds.
+/// What `latchkey_sign_in_4` reads, by these names; the steps for SQLite read the same. Times are milliseconds.
 #[derive(Serialize)]
 pub(super) struct Document<'a> {
     #[serde(flatten)]
@@ -67,8 +67,8 @@ pub(super) struct Document<'a> {
     pub key_hash: Option<&'a str>,
     pub body_hash: Option<&'a str>,
     pub key_expires_at: i64,
-    /// All that a sign-in tells; [`UserCreated`] is told of a new account only.
-    pub events: [CutEvent; 3],
+    /// All that a sign-in tells. The first is [`UserCreated`], which is told of a new account only.
+    events: [CutEvent; 3],
     /// Told if a session makes room. Cut at the session's id, then at the account's.
     ended: CutEvent,
     /// The audit's.
@@ -110,6 +110,13 @@ impl<'a> Document<'a> {
             ended,
             detail: json!({ "session": session.id, "method": session.method.as_str() }).to_string(),
         })
+    }
+}
+
+impl Document<'_> {
+    /// What a sign-in tells.
+    pub(super) fn events_of(&self, created: bool) -> &[CutEvent] {
+        if created { &self.events } else { &self.events[1..] }
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use accounts::{
     Accounts, AttemptKind, AttemptLimits, Attempts, Audit, Blocks, Claimant, Counted, Deleter,
-    Denied, GuardHistory, KnownDevice, LoginOutcome, Method, NewSession, Outbox, PasswordChange,
-    PasswordChangeDenied, Presented, Session, Sessions, SignIn, Sweeper, Throttle, UsedCode, User,
+    Denied, GuardHistory, KnownDevice, LoginOutcome, Method, NewSession, Outbox, OutboxEvent,
+    PasswordChange, PasswordChangeDenied, Presented, Publisher, Session, Sessions, Settled, SignIn,
+    Sweeper, Throttle, UsedCode, User,
 };
 use domain::clock::Clock;
 use domain::ids::{CodeId, SessionId, UserId};
@@ -37,6 +38,7 @@ pub struct Db {
     pub blocks: Blocks,
     pub guard_history: GuardHistory,
     pub outbox: Outbox,
+    pub publisher: Publisher,
     pub sessions: Sessions,
     pub sweeper: Sweeper,
 }
@@ -58,9 +60,26 @@ impl Db {
             blocks: Blocks::new(&pool),
             guard_history: GuardHistory::new(&pool),
             outbox: Outbox::new(&pool),
+            publisher: Publisher::new(Clock::manual().now()),
             sessions: Sessions::new(&pool),
             sweeper: Sweeper::new(&pool),
             pool,
+        }
+    }
+}
+
+impl Db {
+    /// Publishes what waits, as a gateway does, to a broker that takes all.
+    pub async fn published(&self, batch: u32, now: Timestamp) -> Vec<OutboxEvent> {
+        let (mut events, mut behind) = (Vec::new(), 0);
+        loop {
+            let entries = self.outbox.take(self.publisher, behind, batch, now).await.unwrap();
+            let Some(last) = entries.last() else { return events };
+            behind = last.id;
+            let done: Vec<_> = entries.iter().map(|entry| entry.id).collect();
+            let settled = Settled { done: &done, rest: &[], more: true };
+            assert!(self.outbox.settle(self.publisher, settled).await.unwrap());
+            events.extend(entries.into_iter().flat_map(|entry| entry.events.unwrap()));
         }
     }
 }
@@ -292,14 +311,12 @@ impl AccountsFixture {
             .unwrap();
     }
 
-    /// The types of all waiting events, in order; claims them.
+    /// The types of all waiting events, in order; takes them.
     pub async fn events(&self) -> Vec<(String, serde_json::Value)> {
-        let events = self.db.outbox.take(1000, self.now()).await.unwrap();
-        let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-        self.db.outbox.done(&ids, self.now()).await.unwrap();
+        let events = self.db.published(1000, self.now()).await;
         events
             .into_iter()
-            .map(|event| (event.kind, serde_json::from_slice(&event.body).unwrap()))
+            .map(|event| (event.kind, serde_json::from_str(&event.body).unwrap()))
             .collect()
     }
 
@@ -321,6 +338,14 @@ impl Raw {
         match self {
             Self::Postgres(connection) => query.execute(connection).await.map(drop),
             Self::Sqlite(connection) => query.execute(connection).await.map(drop),
+        }
+    }
+
+    /// An id as this engine's SQL writes it.
+    pub fn id(&self, id: impl std::fmt::Display) -> String {
+        match self {
+            Self::Postgres(_) => format!("'{id}'"),
+            Self::Sqlite(_) => format!("X'{}'", id.to_string().replace('-', "")),
         }
     }
 

@@ -13,6 +13,7 @@ mod rolling_start;
 mod sessions;
 mod sign_in;
 mod staff;
+mod sweep;
 
 /// Runs each rule on both engines.
 macro_rules! contract {
