@@ -22,6 +22,7 @@ mod blocks;
 mod deletion;
 mod device_ends;
 mod document;
+mod expired_sessions;
 pub mod former_phone;
 mod guard_history;
 mod lock_marks;

@@ -64,10 +64,13 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<RefreshOutcome, EngineError> {
         let Presented { session: id, generation, jkt } = presented;
+        // `sweep_at` changes only if the idle time was configured shorter: else no indexed column does, and PostgreSQL
+        // touches no index.
         self.pool.statement("refresh a session", async |work| {
             let sql = concat!(
                 "UPDATE sessions SET generation = generation + 1, rotated_at = $3, last_seen_at = $3,
-                     expires_at = CASE WHEN absolute_expires_at < $4 THEN absolute_expires_at ELSE $4 END
+                     expires_at = CASE WHEN absolute_expires_at < $4 THEN absolute_expires_at ELSE $4 END,
+                     sweep_at = CASE WHEN $4 < sweep_at THEN $4 ELSE sweep_at END
                  WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND expires_at > $3
                    AND (jkt IS NULL OR jkt = $5)
                  RETURNING ",

@@ -1,7 +1,5 @@
 //! Sessions: one row each, from sign-in to its end.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
 use super::outbox::Prepared;
@@ -238,8 +236,8 @@ pub(super) async fn make_room(
 pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sqlx::Error> {
     work.run(
         "INSERT INTO sessions (id, user_id, method, generation, rotated_at, device, ip, created_at, last_seen_at,
-             expires_at, absolute_expires_at, jkt)
-         VALUES ($1, $2, $3, $4, $7, $5, $6, $7, $7, $8, $9, $10)",
+             expires_at, absolute_expires_at, jkt, sweep_at)
+         VALUES ($1, $2, $3, $4, $7, $5, $6, $7, $7, $8, $9, $10, $8)",
         args![
             session.id,
             session.user_id,
@@ -256,51 +254,7 @@ pub(super) async fn insert(work: &mut Work, session: &Session) -> Result<(), sql
     .await.map(drop)
 }
 
-const EXPIRED: &str = "expired";
-/// The actor in the audit: no person requested it.
-const SWEEP: &str = "sweep";
-
 impl Sessions {
-    /// Ends up to `limit` sessions whose idle or absolute time was over at `before`: as of that moment, with an event
-    /// each and an audit entry for each account. They were refused since then anyway. Returns how many there were.
-    pub(super) async fn end_expired(
-        &self,
-        limit: u32,
-        before: Timestamp,
-        now: Timestamp,
-    ) -> Result<u64, EngineError> {
-        self.pool
-            .transaction("end expired sessions", async |work| {
-                // No account is locked here: endings of an account look for live sessions and skip these, and another
-                // sweep skips locked rows.
-                let sql = locking!(
-                    work,
-                    "UPDATE sessions SET ended_at = expires_at, ended_reason = $3 WHERE id IN (
-                     SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= $1
-                     ORDER BY expires_at LIMIT $2",
-                    " FOR UPDATE SKIP LOCKED",
-                    ") RETURNING id, user_id, ended_at"
-                );
-                let rows = work.rows(sql, args![before, limit, EXPIRED]).await?;
-                let mut by_user: BTreeMap<UserId, Vec<SessionId>> = BTreeMap::new();
-                for row in &rows {
-                    let session_id = SessionId::from_uuid(row.get("id")?);
-                    let user_id = UserId::from_uuid(row.get("user_id")?);
-                    let (ended_at, reason) = (row.time("ended_at")?, EXPIRED.to_owned());
-                    let event = SessionEnded { session_id, user_id, ended_at, reason };
-                    Prepared::of(now, None, event)?.write(work, now).await?;
-                    by_user.entry(user_id).or_default().push(session_id);
-                }
-                for (user, ended) in by_user {
-                    let detail = json!({ "reason": EXPIRED, "sessions": ended }).to_string();
-                    let user = user.to_string();
-                    audit::write(work, now, SWEEP, "session_ended", &user, &detail).await?;
-                }
-                Ok(rows.len() as u64)
-            })
-            .await
-    }
-
     /// The session and its account, if it is live: what an access token is checked against. One round trip.
     pub async fn live(
         &self,

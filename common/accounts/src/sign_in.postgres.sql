@@ -72,9 +72,9 @@ BEGIN
             '{"reason":"too_many_sessions","sessions":["' || oldest || '"]}');
     END IF;
     INSERT INTO sessions (id, user_id, method, generation, rotated_at, device, ip, created_at, last_seen_at,
-            expires_at, absolute_expires_at, jkt)
+            expires_at, absolute_expires_at, jkt, sweep_at)
         VALUES (login.session_id, account.id, login.method, 1, login.now, login.device, login.ip, login.now, login.now,
-            login.expires_at, login.absolute_expires_at, login.jkt);
+            login.expires_at, login.absolute_expires_at, login.jkt, login.expires_at);
     IF login.key_hash IS NOT NULL THEN
         INSERT INTO login_keys (key_hash, body_hash, session_id, expires_at)
             VALUES (login.key_hash, login.body_hash, login.session_id, login.key_expires_at)

@@ -1,16 +1,15 @@
 //! Removes expired rows, in bounded batches.
 
+use super::Sweeper;
 use super::throttle::AttemptLimits;
-use super::{Sessions, Sweeper};
 use domain::engine_error::EngineError;
 use domain::limits::DEVICE_TOKEN_LIFE_MS;
+use domain::rng;
 use domain::timestamp::Timestamp;
 use sql::args;
 
 /// The most rows of a table per statement, so that no sweep holds locks for long.
 const BATCH: u32 = 500;
-/// The most rows if each writes an event and an audit entry: two statements each, all within [`super::LIMIT`].
-const BATCH_WITH_EVENTS: u32 = 25;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Grace period for the fence and the counters: the sweeper's clock may be wrong, and Redis may come back from a
 /// backup. Readers check the expiry themselves.
@@ -50,6 +49,13 @@ macro_rules! expired {
 const EXPIRED_GUESSES: &str = "DELETE FROM guesses WHERE last_judged_at < $1 AND failures < $3 AND phone_key IN (
          SELECT phone_key FROM guesses WHERE last_judged_at < $1 AND failures < $3 ORDER BY last_judged_at LIMIT $2)";
 
+/// More than any code lives.
+const CODE_LIFE_MS: i64 = 60 * 60 * 1000;
+/// Removes the oldest used codes. Their ids begin with the time at which they were made, by the clock of a gateway: it
+/// finds them, and their expiry decides.
+const EXPIRED_CODES: &str = "DELETE FROM used_codes WHERE expires_at < $1 AND code_id IN (
+         SELECT code_id FROM used_codes WHERE code_id < $3 AND expires_at < $1 ORDER BY code_id LIMIT $2)";
+
 /// How many rows a sweep removed, and whether there may be more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -73,17 +79,18 @@ impl Sweeper {
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
         let mut swept = Swept::default();
         for (sql, before) in [
-            (expired!("used_codes", "code_id", "expires_at"), before),
             (expired!("code_guesses", "code_id", "expires_at"), before),
             (expired!("login_keys", "key_hash", "expires_at"), before),
             (expired!("outbox", "id", "published_at"), now.plus_ms(-PUBLISHED_MS)),
             (expired!("sessions", "id", "ended_at"), sessions_before),
-            (expired!("sessions", "id", "absolute_expires_at"), sessions_before),
             (expired!("phone_changes", "id", "undo_until"), now.plus_ms(1)),
             (expired!("notices", "id", "at"), before.plus_ms(-DAY_MS)),
         ] {
             self.sweep_one(&mut swept, sql, before).await?;
         }
+        let made_before = rng::id_v7_min(before.plus_ms(-CODE_LIFE_MS).ms());
+        let args = args![before, BATCH, made_before];
+        swept.add(self.pool.run("sweep", EXPIRED_CODES, args).await?);
         self.sweep_one(
             &mut swept,
             "DELETE FROM device_guesses WHERE expires_at < $1 AND device IN (
@@ -104,9 +111,7 @@ impl Sweeper {
         }
         // Last, because it writes the most, and the removals above must not wait for it.
         let expired_before = now.plus_ms(-EXPIRED_MARGIN_MS);
-        let expired =
-            Sessions::new(&self.pool).end_expired(BATCH_WITH_EVENTS, expired_before, now).await?;
-        swept.more |= expired >= u64::from(BATCH_WITH_EVENTS);
+        swept.more |= self.end_expired(expired_before, now).await?;
         if !swept.more {
             self.pool.forget_log().await;
         }

@@ -5,7 +5,7 @@ use domain::ids::SessionId;
 use futures::future::join_all;
 
 use super::contract;
-use super::fixture::{AccountsFixture, DAY, GRACE, IDLE, MAX, Phone, token};
+use super::fixture::{AccountsFixture, DAY, GRACE, IDLE, MAX, Phone, Raw, token};
 
 contract!(
     p9_a_refresh_gives_the_next_generation_and_moves_the_idle_end,
@@ -183,4 +183,40 @@ async fn blacklisting_by_an_older_token_is_reuse(fixture: AccountsFixture) {
         BlacklistOutcome::Reused
     );
     assert_eq!(refresh(&fixture, session.id, 3).await, RefreshOutcome::Ended);
+}
+
+/// A few sessions, so that their page has room for every version: to make room anew depends on what else goes on.
+#[tokio::test]
+async fn a_refresh_touches_no_index_on_the_engines() {
+    let fixture = AccountsFixture::postgres().await;
+    let mut sessions = Vec::new();
+    for _ in 0..5 {
+        sessions.push(fixture.signed_in(&Phone::new()).await.1);
+    }
+    for generation in 1..=3 {
+        for session in &sessions {
+            fixture.advance(60);
+            let presented = token(session.id, generation);
+            let refreshed =
+                fixture.db.sessions.refresh(presented, GRACE, IDLE, fixture.now()).await;
+            assert!(matches!(refreshed, Ok(RefreshOutcome::Rotated(_))), "{refreshed:?}");
+        }
+    }
+    // A backend tells what it did when it ends.
+    fixture.db.pool.close().await;
+    let mut raw = fixture.raw().await;
+    let of = async |raw: &mut Raw, column| {
+        let sql = format!("SELECT {column} FROM pg_stat_user_tables WHERE relname = 'sessions'");
+        raw.number(&sql).await
+    };
+    testkit::eventually("the statistics", testkit::PATIENCE, async || {
+        (of(&mut raw, "n_tup_upd").await == 15).then_some(())
+    })
+    .await;
+    assert_eq!(of(&mut raw, "n_tup_hot_upd").await, 15);
+    // Nothing that a refresh moves is indexed: the sweep goes by a column of its own.
+    let sql = "SELECT COUNT(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+               AND a.attnum = ANY (i.indkey) WHERE i.indrelid = 'sessions'::regclass
+               AND a.attname IN ('generation', 'rotated_at', 'last_seen_at', 'expires_at')";
+    assert_eq!(raw.number(sql).await, 0);
 }

@@ -9,6 +9,9 @@ contract!(
     the_audit_refuses_change_and_removal,
     a_sweep_removes_only_what_is_over,
     a_sweep_works_in_batches,
+    a_sweep_looks_at_a_session_once_in_its_idle_time,
+    a_sweep_finds_the_end_of_a_session_that_the_former_version_started,
+    a_session_whose_idle_time_became_shorter_is_told_of_at_its_end,
     p4_p9_a_sweep_with_a_clock_an_hour_ahead_removes_nothing_still_needed,
 );
 
@@ -114,4 +117,70 @@ async fn a_sweep_works_in_batches(fixture: AccountsFixture) {
     }
     // Counts of few failures and of many are swept by a statement each.
     assert_eq!(sweeps, [1000, 201]);
+}
+
+/// How many live sessions a sweep would look at now.
+async fn looked_at(fixture: &AccountsFixture, at: domain::timestamp::Timestamp) -> i64 {
+    let sql = format!(
+        "SELECT COUNT(*) FROM sessions WHERE ended_at IS NULL AND sweep_at <= {}",
+        at.plus_secs(-3600).ms()
+    );
+    fixture.raw().await.number(&sql).await
+}
+
+async fn a_sweep_looks_at_a_session_once_in_its_idle_time(fixture: AccountsFixture) {
+    let (_, session) = fixture.signed_in(&Phone::new()).await;
+    let (first_end, mut last_end) = (session.expires_at, session.expires_at);
+    for generation in 1..=20 {
+        fixture.advance(DAY);
+        let presented = token(session.id, generation);
+        let refreshed = fixture.db.sessions.refresh(presented, GRACE, IDLE, fixture.now()).await;
+        let Ok(accounts::RefreshOutcome::Rotated(refreshed)) = refreshed else {
+            panic!("{refreshed:?}")
+        };
+        last_end = refreshed.expires_at;
+        assert_eq!(looked_at(&fixture, fixture.now()).await, 0);
+    }
+    let at = first_end.plus_secs(3600);
+    assert_eq!(looked_at(&fixture, at).await, 1);
+    fixture.db.sweeper.sweep(LIMITS, at).await.unwrap();
+    assert_eq!(looked_at(&fixture, at).await, 0, "put off");
+    assert!(fixture.db.sessions.live(session.id, last_end.plus_ms(-1)).await.unwrap().is_some());
+    assert_eq!(looked_at(&fixture, last_end.plus_secs(3600).plus_ms(-1)).await, 0);
+    fixture.events().await;
+    fixture.db.sweeper.sweep(LIMITS, last_end.plus_secs(3600)).await.unwrap();
+    assert_eq!(fixture.kinds().await, ["session.ended.v1"]);
+}
+
+/// It gives its sessions no time to look, and is served by the column's default.
+async fn a_sweep_finds_the_end_of_a_session_that_the_former_version_started(
+    fixture: AccountsFixture,
+) {
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(fixture.signed_in(&Phone::new()).await.1);
+    }
+    fixture.events().await;
+    fixture.raw().await.run("UPDATE sessions SET sweep_at = 0").await.unwrap();
+    assert_eq!(looked_at(&fixture, fixture.now()).await, 3);
+    assert_eq!(fixture.db.sweeper.sweep(LIMITS, fixture.now()).await.unwrap(), Swept::default());
+    assert_eq!(looked_at(&fixture, fixture.now()).await, 0);
+    // One more that nothing has looked at until its end is over.
+    let mut raw = fixture.raw().await;
+    raw.run(&format!("UPDATE sessions SET sweep_at = 0 WHERE id = {}", raw.id(sessions[0].id)))
+        .await
+        .unwrap();
+    fixture.db.sweeper.sweep(LIMITS, sessions[2].expires_at.plus_secs(3600)).await.unwrap();
+    assert_eq!(fixture.kinds().await, ["session.ended.v1"; 3]);
+}
+
+async fn a_session_whose_idle_time_became_shorter_is_told_of_at_its_end(fixture: AccountsFixture) {
+    let (_, session) = fixture.signed_in(&Phone::new()).await;
+    fixture.events().await;
+    let now = fixture.now();
+    fixture.db.sessions.refresh(token(session.id, 1), GRACE, DAY, now).await.unwrap();
+    fixture.db.sweeper.sweep(LIMITS, now.plus_secs(DAY + 3600).plus_ms(-1)).await.unwrap();
+    assert!(fixture.events().await.is_empty());
+    fixture.db.sweeper.sweep(LIMITS, now.plus_secs(DAY + 3600)).await.unwrap();
+    assert_eq!(fixture.kinds().await, ["session.ended.v1"]);
 }
