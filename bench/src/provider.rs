@@ -138,7 +138,7 @@ async fn take(
     let fails = match *known.fails.lock().expect("no panic while held") {
         Fails::Never => false,
         Fails::Evenly(percent) => number * percent % 100 < percent,
-        Fails::AtRandom(percent) => domain::rng::below(100) < percent,
+        Fails::AtRandom(percent) => domain::rng::spread_below(100) < percent,
     };
     if fails {
         return (StatusCode::INTERNAL_SERVER_ERROR, Json(Value::Null));
