@@ -58,7 +58,7 @@ local function pass_by_trust()
   return by_phone
 end
 
-local code = redis.call('HMGET', code_key, 'id', 'exp', 'tries', 'used', 'right', 'd:' .. (call.device or ''), 'devices')
+local code = redis.call('HMGET', code_key, 'id', 'exp', 'tries', 'used', 'right', 'd:' .. (call.device or ''), 'devices', 'guard')
 local expires = tonumber(code[2] or '0')
 local live = code[1] and expires > now and code[4] ~= '1'
 -- A correct check may have used the code without a confirmed outcome (W6): no request joins it, and a new code replaces
@@ -83,8 +83,8 @@ if cooldown > 0 and waits > 0 then
 end
 local function never() return false end
 local function of_address(i, address) return sliding_wait(address_key(i), HOUR, address.most, now) end
-local refused = { { 'phone_hour', sliding_wait(sends_key, HOUR, phone_hour, now), pass_by_device },
-  { 'phone_day', sliding_wait(sends_key, DAY, phone_day, now), pass_by_device },
+local of_hour, of_day = sliding_waits(sends_key, HOUR, phone_hour, DAY, phone_day, now)
+local refused = { { 'phone_hour', of_hour, pass_by_device }, { 'phone_day', of_day, pass_by_device },
   { 'ip_hour', longest(addresses, of_address), never } }
 for _, w in ipairs(windows) do
   local passes = w[2] == 'global' and never or pass_by_trust
@@ -135,26 +135,28 @@ for _, w in ipairs(windows) do
   if w[4] > 0 then count(w[1], 'day', DAY) end
 end
 
+-- Which nets the code's verification will count in: `-` that it was sent, `p` and `c` for the nets that counted it.
+local function proves(before)
+  if not marks then return nil end
+  local function counts(letters) return string.find((before or '') .. marks, letters) end
+  return '-' .. (counts('[pP]') and 'p' or '') .. (counts('[cC]') and 'c' or '')
+end
 local id = code[1]
 if not live or perhaps_used then
-  if perhaps_used then unwant(code_key, call.request_keys) end
+  if perhaps_used then unwant(code_key, call.request_keys, requests_of(code_key), {}) end
+  if id then redis.call('DEL', code_key) end
   id, expires = call.new_code_id, now + call.ttl_ms
-  redis.call('DEL', code_key)
-  redis.call('HSET', code_key, 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 0, 'channel', call.channel)
+  local fields = { 'id', id, 'exp', int(expires), 'tries', 0, 'asks', 1, 'channel', call.channel, 'r:' .. request, '1 ' .. call.note }
+  redis.call('HSET', code_key, unpack(append(fields, marks and { 'guard', proves() } or {})))
   redis.call('PEXPIRE', code_key, call.ttl_ms + 60000)
-end
-local turn = redis.call('HINCRBY', code_key, 'asks', 1)
-redis.call('HSET', code_key, 'r:' .. request, turn .. ' ' .. call.note)
-if marks then
-  -- Which nets the code's verification will count in: `-` that it was sent, `p` and `c` for the nets that counted it.
-  local before = redis.call('HGET', code_key, 'guard') or ''
-  local function counts(letters) return string.find(before .. marks, letters) end
-  redis.call('HSET', code_key, 'guard', '-' .. (counts('[pP]') and 'p' or '') .. (counts('[cC]') and 'c' or ''))
+else
+  local fields = { 'r:' .. request, redis.call('HINCRBY', code_key, 'asks', 1) .. ' ' .. call.note }
+  redis.call('HSET', code_key, unpack(append(fields, marks and { 'guard', proves(code[8]) } or {})))
 end
 
-redis.call('HSET', request_key, 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', call.channel,
-  'asker', call.asker, 'passed', (by_device and 'd' or '') .. (by_phone and 'p' or ''))
-if marks then redis.call('HSET', request_key, 'guard', noted[1] .. ' ' .. marks) end
+local fields = { 'status', 'accepted', 'rank', 0, 'updated', int(now), 'expires', int(expires), 'channel', call.channel,
+  'asker', call.asker, 'passed', (by_device and 'd' or '') .. (by_phone and 'p' or '') }
+redis.call('HSET', request_key, unpack(append(fields, marks and { 'guard', noted[1] .. ' ' .. marks } or {})))
 redis.call('PEXPIRE', request_key, math.ceil(expires - now) + call.status_kept_ms)
 redis.call('ZADD', open_key, int(expires), request)
 redis.call('PEXPIRE', open_key, DAY)

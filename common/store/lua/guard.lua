@@ -5,21 +5,21 @@ local SCALARS = { 'state', 'level', 'until', 'last', 'probes', 'probes_verified'
 
 -- Loads the nets for one operation under `rule`, a guard::Rule.
 local function guard_nets(prefix_key, country_key, rule, now)
-  local minute = math.floor(now / 60000)
+  local minute, settle = math.floor(now / 60000), math.ceil(rule.settle_secs / 60)
+  rule.window = math.ceil(rule.window_secs / 60)
+  rule.settle_ms, rule.forget_ms = rule.settle_secs * 1000, rule.forget_secs * 1000
+  rule.block_ms, rule.cap_ms = rule.block_secs * 1000, math.max(rule.block_cap_secs, rule.block_secs) * 1000
+  local fields = { unpack(SCALARS) }
+  for back = 0, settle - 1 do fields[#fields + 1] = 's' .. int(minute - back) end
   local function load(key, kind, factor)
-    local net = { key = key, kind = kind, now = now, minute = minute, min_sends = rule.min_sends * factor,
-      permille = rule.conversion_permille, window = math.ceil(rule.window_secs / 60), settle = math.ceil(rule.settle_secs / 60),
-      settle_ms = rule.settle_secs * 1000, doubt = rule.doubt * factor, most_probes = rule.probes,
-      most_verified = rule.probes_verified, block_ms = rule.block_secs * 1000, cap_ms = rule.block_cap_secs * 1000,
-      forget_ms = rule.forget_secs * 1000 }
-    local fields = { unpack(SCALARS) }
-    for back = 0, net.settle - 1 do fields[#fields + 1] = 's' .. (minute - back) end
     local found = redis.call('HMGET', key, unpack(fields))
-    for i, name in ipairs(SCALARS) do net[name] = tonumber(found[i] or '0') end
-    net.young = 0
-    for i = #SCALARS + 1, #fields do net.young = net.young + tonumber(found[i] or '0') end
-    net.before = { net.state, net.level }
-    return net
+    local young = 0
+    for i = #SCALARS + 1, #fields do young = young + (found[i] or 0) end
+    for i = 1, #SCALARS do found[i] = tonumber(found[i] or 0) end
+    local state, level, till, last, probes, probes_verified, first, sends, verified = unpack(found, 1, #SCALARS)
+    return { key = key, kind = kind, now = now, minute = minute, settle = settle, rule = rule, min_sends = rule.min_sends * factor,
+      doubt = rule.doubt * factor, stored = found, young = young, state = state, level = level, ['until'] = till, last = last,
+      probes = probes, probes_verified = probes_verified, first = first, sends = sends, verified = verified, before = { state, level } }
   end
   return load(prefix_key, 'prefix', 1), load(country_key, 'country', rule.country_factor)
 end
@@ -29,6 +29,7 @@ local OPEN, BLOCKED, PROBING = 0, 1, 2
 -- Forgets the window's counts.
 local function guard_clear(net)
   redis.call('DEL', net.key)
+  net.stored, net.renewed = {}, true
   net.first, net.sends, net.verified, net.young = 0, 0, 0, 0
 end
 
@@ -40,9 +41,9 @@ end
 
 -- Drops minutes that have left the window.
 local function guard_slide(net)
-  local edge = net.minute - net.window
+  local edge = net.minute - net.rule.window
   if net.first == 0 or net.first > edge then return end
-  if edge >= net.first + net.window - 1 then return guard_clear(net) end
+  if edge >= net.first + net.rule.window - 1 then return guard_clear(net) end
   local fields = {}
   for at = net.first, edge do
     fields[#fields + 1] = 's' .. at
@@ -58,34 +59,34 @@ end
 
 local function guard_converts_too_little(net)
   local judged = net.sends - math.min(net.young, net.doubt)
-  return judged >= net.min_sends and net.verified * 1000 < net.permille * judged
+  return judged >= net.min_sends and net.verified * 1000 < net.rule.conversion_permille * judged
 end
 
 local function guard_shut(net, at)
-  net.level = at - net.last >= net.forget_ms and 1 or net.level + 1
+  net.level = at - net.last >= net.rule.forget_ms and 1 or net.level + 1
   net.state = BLOCKED
-  net['until'] = at + math.min(net.block_ms * 2 ^ math.min(net.level - 1, 20), math.max(net.cap_ms, net.block_ms))
+  net['until'] = at + math.min(net.rule.block_ms * 2 ^ math.min(net.level - 1, 20), net.rule.cap_ms)
   net.last = net['until']
 end
 
 local function guard_wake(net)
   guard_slide(net)
-  if net.state ~= OPEN and net.now - net.last >= net.forget_ms then guard_reset(net, OPEN, 0, 0) end
-  if net.state == PROBING and net.probes >= net.most_probes and net['until'] <= net.now then guard_shut(net, net['until']) end
+  if net.state ~= OPEN and net.now - net.last >= net.rule.forget_ms then guard_reset(net, OPEN, 0, 0) end
+  if net.state == PROBING and net.probes >= net.rule.probes and net['until'] <= net.now then guard_shut(net, net['until']) end
   if net.state == BLOCKED and net['until'] <= net.now then guard_reset(net, PROBING, net.level, net.last) end
   if net.state == OPEN and guard_converts_too_little(net) then guard_shut(net, net.now) end
 end
 
 local function guard_refuses(net)
-  if net.state == BLOCKED or net.state == PROBING and net.probes >= net.most_probes then return net['until'] - net.now end
+  if net.state == BLOCKED or net.state == PROBING and net.probes >= net.rule.probes then return net['until'] - net.now end
 end
 
 local function guard_is_proven(net)
-  return net.state == OPEN and net.verified > 0 and net.verified * 1000 >= net.permille * net.sends
+  return net.state == OPEN and net.verified > 0 and net.verified * 1000 >= net.rule.conversion_permille * net.sends
 end
 
 local function guard_add(net, letter)
-  redis.call('HINCRBY', net.key, letter .. net.minute, 1)
+  if redis.call('HINCRBY', net.key, letter .. int(net.minute), 1) == 1 then net.renewed = true end
   if net.first == 0 or net.minute < net.first then net.first = net.minute end
 end
 
@@ -93,7 +94,7 @@ end
 local function guard_count(net)
   if net.state == PROBING then
     net.probes = net.probes + 1
-    if net.probes >= net.most_probes then net['until'] = net.now + net.settle_ms end
+    if net.probes >= net.rule.probes then net['until'] = net.now + net.rule.settle_ms end
     return true
   end
   guard_add(net, 's')
@@ -130,20 +131,26 @@ local function guard_verify(net)
     return guard_acquit(net)
   end
   net.probes_verified = net.probes_verified + 1
-  if net.probes_verified >= net.most_verified then guard_reset(net, OPEN, net.level, net.now) end
+  if net.probes_verified >= net.rule.probes_verified then guard_reset(net, OPEN, net.level, net.now) end
 end
 
 local NAMES = { [OPEN] = 'open', [BLOCKED] = 'blocked', [PROBING] = 'probing' }
 
--- Stores a net, and appends its change to `words`.
+-- Stores what changed of a net, and appends its change to `words`. Its expiry is put off in each minute in which it counts
+-- and at each other change. It includes the window, which is longer than a minute: nothing that matters expires.
 local function guard_keep(net, words)
   local fields = {}
-  for _, name in ipairs(SCALARS) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = int(net[name])
+  for i, name in ipairs(SCALARS) do
+    if net[name] ~= (net.stored[i] or 0) then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = int(net[name])
+      if name ~= 'sends' and name ~= 'verified' then net.renewed = true end
+    end
   end
-  redis.call('HSET', net.key, unpack(fields))
-  redis.call('PEXPIRE', net.key, math.max(net.cap_ms, net.block_ms) + net.forget_ms + net.window * 60000)
+  if #fields > 0 then redis.call('HSET', net.key, unpack(fields)) end
+  if net.renewed then
+    redis.call('PEXPIRE', net.key, net.rule.cap_ms + net.rule.forget_ms + net.rule.window * 60000)
+  end
   if net.before[1] ~= net.state or net.before[2] ~= net.level then
     local sends, verified = net.sends, net.verified
     if net.probes > 0 then sends, verified = net.probes, net.probes_verified end

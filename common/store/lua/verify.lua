@@ -17,9 +17,12 @@ end
 local code = redis.call('HMGET', KEYS[1], 'id', 'exp', 'used', 'digest', 'channel', 'r:' .. named, 'was:' .. named, counter)
 local unexpired = code[1] and tonumber(code[2]) > now
 local live = unexpired and code[3] ~= '1'
-local void = redis.call('HMGET', KEYS[2], 'guesses', 'until')
-local guesses, till = tonumber(void[1] or '0'), tonumber(void[2] or '0')
-if till <= now then guesses, till = 0, now + call.ttl_ms end
+local guesses, till
+if not live then
+  local void = redis.call('HMGET', KEYS[2], 'guesses', 'until')
+  guesses, till = tonumber(void[1] or '0'), tonumber(void[2] or '0')
+  if till <= now then guesses, till = 0, now + call.ttl_ms end
+end
 
 if call.request_id and not (live and code[6] or unexpired and not live and code[7]) then
   -- It could never be right, so it costs nothing.
