@@ -43,12 +43,21 @@ impl OtpWorker {
             return Ok(());
         }
         if let Some(code) = self.phones.test_code(&phone, self.engines.clock.now()) {
-            self.put(&slot, Some(code), note).await?;
-            return self.advance_status(code_request, Status::Sent).await;
+            return match self.put(&slot, Wanted::Code(code), Status::Sent, note).await? {
+                Issued::Code(_) => Ok(()),
+                _ => self.advance_status(code_request, Status::Sent).await,
+            };
         }
         let is_silent = self.gets_no_code::<E>(code_request.purpose, &phone).await?;
         let fresh = Code::random(self.config.otp.length);
-        let code = match self.put(&slot, (!is_silent).then_some(&fresh), note).await? {
+        // In silent mode a request for an unknown phone goes the same way in the same order, so that neither its status
+        // nor the time of its status reveals it (contract, ruling 46).
+        let (wanted, status) = if is_silent {
+            (Wanted::Slot, Status::Sent)
+        } else {
+            (Wanted::Code(&fresh), Status::Issued)
+        };
+        let code = match self.put(&slot, wanted, status, note).await? {
             Issued::Code(_) | Issued::Nothing if is_silent => fresh,
             Issued::Code(sealed) => self.open_code(&slot, sealed)?,
             // The status becomes `expired` by itself, so that a requester cannot learn from it that somebody else
@@ -62,31 +71,30 @@ impl OtpWorker {
                 return self.advance_status(code_request, Status::Expired).await;
             }
         };
-        // In silent mode a request for an unknown phone goes the same way in the same order, so that neither its status
-        // nor the time of its status reveals it (contract, ruling 46). Its text says a code that is none, and is over
-        // from the start: no sms-worker sends it (P7).
-        let (not_after, handed_on) = if is_silent {
-            (code_request.requested_at, Status::Sent)
-        } else {
-            (code_request.expires_at, Status::Issued)
-        };
+        // The text for an unknown phone says a code that is none, and is over from the start: no sms-worker sends it (P7).
+        let not_after = if is_silent { code_request.requested_at } else { code_request.expires_at };
         let text = Handed { phone: &phone, code: &code, not_after };
+        // The status says that the code exists. Should the process end here, the text follows by redelivery.
         self.hand_on(code_request, event.traceparent.clone(), text).await?;
         if code_request.channel == Channel::Sms && self.config.sms.voice_fallback_secs > 0 {
             self.remember_to_call(&event, &recipient).await?;
         }
-        self.advance_status(code_request, handed_on).await
+        Ok(())
     }
 
-    /// Stores a code for the request, or a slot without one, and returns what is there now.
+    /// Stores what the request wants, and returns what is there now. If it got that, its status becomes `status` in the
+    /// same act.
     pub(crate) async fn put(
         &self,
         slot: &Slot<'_>,
-        code: Option<&Code>,
+        wanted: Wanted<'_>,
+        status: Status,
         note: RequestNote,
     ) -> Result<Issued, Failure> {
-        let forms =
-            code.map(|code| self.forms_of(slot, code)).transpose().map_err(Failure::Retry)?;
+        let forms = match wanted {
+            Wanted::Code(code) => Some(self.forms_of(slot, code).map_err(Failure::Retry)?),
+            Wanted::Slot | Wanted::CodeOfOthers => None,
+        };
         let issue = Issue {
             request_id: slot.code_request.request_id,
             code_id: slot.code_request.code_id,
@@ -97,6 +105,8 @@ impl OtpWorker {
                 .as_ref()
                 .map(|(digest, sealed)| NewCode { digest, sealed: sealed.as_str() }),
             note,
+            status,
+            status_without_code: matches!(wanted, Wanted::Slot).then_some(status),
         };
         Ok(self.codes.issue(&issue).await?)
     }
@@ -198,6 +208,17 @@ impl OtpWorker {
             .transpose()
             .map_err(Failure::Retry)
     }
+}
+
+/// What a request wants of its slot.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// This code, or the one that is there.
+    Code(&'a Code),
+    /// The slot alone: for a phone that gets no code in `silent` mode.
+    Slot,
+    /// The code that another request brought.
+    CodeOfOthers,
 }
 
 /// A code that is handed on to sms-worker.

@@ -16,7 +16,7 @@ use domain::vocabulary::{Channel, Reason, Status};
 use store::{Admission, Admit, Idempotency, Issued, RequestNote};
 
 use crate::OtpWorker;
-use crate::issue::{Handed, Slot, scope_of};
+use crate::issue::{Handed, Slot, Wanted, scope_of};
 
 /// A text with less time left is not sent (P7), and a call is not requested.
 const LEAST_LIFE_MS: i64 = 10_000;
@@ -81,11 +81,11 @@ impl OtpWorker {
         }
         let note =
             RequestNote { channel: call.channel, locale: call.locale.clone(), profile: None };
-        let Issued::Code(sealed) = self.put(&slot, None, note).await? else { return Ok(()) };
+        let put = self.put(&slot, Wanted::CodeOfOthers, Status::Issued, note).await?;
+        let Issued::Code(sealed) = put else { return Ok(()) };
         let code = self.open_code(&slot, sealed)?;
         let text = Handed { phone: &phone, code: &code, not_after: call.expires_at };
-        self.hand_on(&call, event.traceparent.clone(), text).await?;
-        self.advance_status(&call, Status::Issued).await
+        self.hand_on(&call, event.traceparent.clone(), text).await
     }
 
     /// Whether the request is still open: its delivery unconfirmed, its code unused, and enough time left.

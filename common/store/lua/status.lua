@@ -1,11 +1,9 @@
--- Applies one event's status to a request; creates the record if it was lost.
--- KEYS: request, open requests. ARGV: a StatusCall
+-- Applies what events say of requests, one after the other; creates the records that were lost.
+-- KEYS: open requests, and the request of each. ARGV: a StatusCall
+-- Returns for each whether its status changed.
 local call = cjson.decode(ARGV[1])
-local now, expires = now_ms(call.ahead_ms), call.expires_at_ms
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('HSET', KEYS[1], 'expires', int(expires))
-  redis.call('PEXPIRE', KEYS[1], math.max(math.ceil(expires - now), 0) + call.status_kept_ms)
-  redis.call('ZADD', KEYS[2], int(expires), call.request_id)
-  redis.call('PEXPIRE', KEYS[2], 86400000)
+local now, changed = now_ms(call.ahead_ms), {}
+for i, one in ipairs(call.raises) do
+  changed[i] = raise_by_event(KEYS[i + 1], KEYS[1], one, call.status_kept_ms, now)
 end
-return raise(KEYS[1], call.request_id, call.status, tonumber(call.rank), call.reason or '', now)
+return changed

@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 pub use self::counts::DISTINCT_KEPT_SECS;
 pub use self::inbox::KeptText;
-pub use self::statuses::{RequestStatus, Sweep, Swept};
+pub use self::statuses::{Raise, RequestStatus, Sweep, Swept};
 pub use self::types::{
     AddressLimit, Admission, Admit, Admitted, Answered, CheckOutcome, Closing, FAILURE_WINDOW_SECS,
     FailureRange, Idempotency, Issue, Issued, LoginAddresses, Matched, NewCode, NotedChange,

@@ -8,6 +8,18 @@ use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
 
 impl Statuses {
+    /// [`Statuses::raise_many`] of one request.
+    pub async fn advance(
+        &self,
+        request_id: RequestId,
+        status: Status,
+        reason: Option<Reason>,
+        expires_at: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let raise = Raise { request_id, status, reason, expires_at };
+        Ok(self.raise_many(&[raise]).await? == [true])
+    }
+
     /// Wakes when a request's status may have changed. One connection serves all waiters in this process; it is opened
     /// for the first of them.
     pub fn watch(&self, request: RequestId) -> Watch {
@@ -28,10 +40,10 @@ impl Statuses {
 }
 
 operations! { Statuses {
-    /// Advances a request's status, or creates its record if the store lost it (contract, ruling 30). A lower or equal
-    /// rank changes nothing; among end states of one rank, the better one stays ([`Status::order`]). Returns whether
-    /// the status changed.
-    fn advance(request: RequestId, status: Status, reason: Option<Reason>, expires_at: Timestamp) -> bool => advance_status;
+    /// Advances each request's status in one act, one after the other, or creates its record if the store lost it
+    /// (contract, ruling 30). A lower or equal rank changes nothing; among end states of one rank, the better one stays
+    /// ([`Status::order`]). So a repetition is harmless, and so is any order. Returns for each whether the status changed.
+    fn raise_many(raises: &[Raise]) -> Vec<bool> => raise_many;
 
     /// The status of a request.
     fn get(request: RequestId) -> Option<RequestStatus> => status;
@@ -39,6 +51,16 @@ operations! { Statuses {
     /// Whether a message for this request is still wanted: its code has not been used since (contract, ruling 31).
     fn is_wanted(request: RequestId) -> bool => is_wanted;
 } }
+
+/// What an event says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raise {
+    pub request_id: RequestId,
+    pub status: Status,
+    pub reason: Option<Reason>,
+    /// When the request expires, for a record that was lost.
+    pub expires_at: Timestamp,
+}
 
 /// A request's status.
 #[derive(Clone, Debug, PartialEq, Eq)]

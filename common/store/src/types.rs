@@ -10,9 +10,11 @@ use domain::keys::PhoneKey;
 use domain::limits::Limits;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::{Channel, Limit, PumpingGuard, Purpose};
+use domain::vocabulary::{Channel, Limit, PumpingGuard, Purpose, Status};
 use guard::Destination;
 use uuid::Uuid;
+
+use crate::statuses::Raise;
 
 /// What a code opens: a sign-in, or the change of one user's number. Codes, attempts and requests of one phone are
 /// counted separately by scope (contract, ruling 3).
@@ -225,6 +227,25 @@ pub struct Issue<'a> {
     pub code: Option<NewCode<'a>>,
     #[serde(serialize_with = "as_text")]
     pub note: RequestNote,
+    /// What the request's status becomes in the same act, if it is not further: with a code, and with a slot that has
+    /// none. `None` leaves it.
+    #[serde(skip)]
+    pub status: Status,
+    #[serde(skip)]
+    pub status_without_code: Option<Status>,
+}
+
+impl Issue<'_> {
+    /// The status with a code, and with a slot that has none.
+    pub(super) fn raises(&self) -> (Raise, Option<Raise>) {
+        let to = |status| Raise {
+            request_id: self.request_id,
+            status,
+            reason: None,
+            expires_at: self.expires_at,
+        };
+        (to(self.status), self.status_without_code.map(to))
+    }
 }
 
 /// A new code in its two stored forms.

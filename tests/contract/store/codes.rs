@@ -9,13 +9,13 @@ use domain::keys::Keys;
 use domain::limits::Limits;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::{Channel, Limit, PumpingGuard, Status};
+use domain::vocabulary::{Channel, Limit, PumpingGuard, Reason, Status};
 use guard::Destination;
 use secrecy::{ExposeSecret as _, SecretString};
 use store::{
     AddressLimit, Admission, Admit, Admitted, Answered, CheckOutcome, Closing, FAILURE_WINDOW_SECS,
-    FailureRange, Idempotency, Issue, Issued, KeptText, LoginAddresses, Matched, NewCode, Refund,
-    RequestNote, SUSPICIOUS_PHONES, Scope, Store, SuspiciousFailures, Verify,
+    FailureRange, Idempotency, Issue, Issued, KeptText, LoginAddresses, Matched, NewCode, Raise,
+    Refund, RequestNote, SUSPICIOUS_PHONES, Scope, Store, SuspiciousFailures, Verify,
 };
 
 use testkit::engines::Engines;
@@ -127,6 +127,17 @@ impl CodesFixture {
     }
 
     async fn issue_in(&self, scope: Scope, asked: &Requested, digits: Option<&str>) -> Issued {
+        self.issue_and_raise(scope, asked, digits, None).await
+    }
+
+    /// `without_code`: the status of the request once it has a slot without a code.
+    async fn issue_and_raise(
+        &self,
+        scope: Scope,
+        asked: &Requested,
+        digits: Option<&str>,
+        without_code: Option<Status>,
+    ) -> Issued {
         let issue = Issue {
             request_id: asked.request,
             code_id: asked.code,
@@ -135,6 +146,8 @@ impl CodesFixture {
             expires_at: asked.expires_at,
             code: digits.map(|digits| NewCode { digest: digits, sealed: digits }),
             note: RequestNote { channel: Channel::Sms, locale: None, profile: None },
+            status: Status::Issued,
+            status_without_code: without_code,
         };
         self.store.codes().issue(&issue).await.unwrap()
     }
@@ -161,6 +174,10 @@ impl CodesFixture {
             CheckOutcome::Wrong { attempts_left, .. } => Some(attempts_left),
             _ => None,
         }
+    }
+
+    async fn status_of(&self, request: RequestId) -> Option<Status> {
+        self.store.statuses().get(request).await.unwrap().map(|found| found.status)
     }
 
     async fn refusal(&self, admit: &Admit<'_>) -> Option<(Limit, u64)> {
@@ -270,6 +287,8 @@ on_both!(
     an_idempotency_key_gives_the_first_answer_for_a_day,
     a_status_only_advances,
     a_lost_status_comes_back_with_the_next_event,
+    statuses_raised_together_are_judged_one_after_the_other,
+    a_request_is_issued_in_the_act_that_gives_it_its_code,
     the_sweep_closes_open_requests,
     the_sweep_continues_past_finished_requests,
     a_waiter_is_woken_by_a_change,
@@ -1600,6 +1619,76 @@ async fn a_lost_status_comes_back_with_the_next_event(fixture: CodesFixture) {
     assert!(fixture.store.statuses().advance(lost, Status::Sent, None, expires_at).await.unwrap());
     let found = fixture.store.statuses().get(lost).await.unwrap().unwrap();
     assert_eq!((found.status, found.expires_at), (Status::Sent, expires_at));
+}
+
+async fn statuses_raised_together_are_judged_one_after_the_other(fixture: CodesFixture) {
+    let (asked, done) = (fixture.code_request().await, fixture.code_request().await);
+    let statuses = fixture.store.statuses();
+    statuses.advance(done.request, Status::Verified, None, done.expires_at).await.unwrap();
+    let lost = RequestId::new(&fixture.clock);
+    let raise = |request_id, status, reason| Raise {
+        request_id,
+        status,
+        reason,
+        expires_at: fixture.clock.now().plus_secs(100),
+    };
+    let blocked = Some(Reason::CarrierBlocked);
+    let raises = [
+        raise(asked.request, Status::Undelivered, blocked),
+        raise(done.request, Status::Sent, None),
+        raise(lost, Status::Sending, None),
+        // Of a lower rank, then of a higher one that clears the reason.
+        raise(asked.request, Status::Sent, None),
+        raise(lost, Status::Sent, None),
+        raise(asked.request, Status::Delivered, None),
+    ];
+    let changed = statuses.raise_many(&raises).await.unwrap();
+    assert_eq!(changed, [true, false, true, false, true, true]);
+    let found = statuses.get(asked.request).await.unwrap().unwrap();
+    assert_eq!((found.status, found.reason), (Status::Delivered, None));
+    assert_eq!(found.expires_at, asked.expires_at, "the record was there");
+    assert_eq!(fixture.status_of(done.request).await, Some(Status::Verified));
+    let found = statuses.get(lost).await.unwrap().unwrap();
+    assert_eq!((found.status, found.expires_at), (Status::Sent, raises[2].expires_at));
+    // Told again, they change nothing.
+    assert_eq!(statuses.raise_many(&raises).await.unwrap(), [false; 6]);
+    assert_eq!(statuses.raise_many(&[]).await.unwrap(), [false; 0]);
+}
+
+async fn a_request_is_issued_in_the_act_that_gives_it_its_code(fixture: CodesFixture) {
+    let asked = fixture.code_request().await;
+    assert_eq!(fixture.issue_in(Scope::Login, &asked, None).await, Issued::Nothing);
+    assert_eq!(fixture.status_of(asked.request).await, Some(Status::Accepted), "no code");
+    fixture.issue(&asked, "123456").await;
+    assert_eq!(fixture.status_of(asked.request).await, Some(Status::Issued));
+    let statuses = fixture.store.statuses();
+    statuses.advance(asked.request, Status::Sent, None, asked.expires_at).await.unwrap();
+    fixture.issue(&asked, "123456").await;
+    assert_eq!(fixture.status_of(asked.request).await, Some(Status::Sent), "redelivered");
+    // The store lost the request, but not the code.
+    let lost = Requested { request: RequestId::new(&fixture.clock), ..asked.clone() };
+    fixture.issue(&lost, "123456").await;
+    let found = statuses.get(lost.request).await.unwrap().unwrap();
+    assert_eq!((found.status, found.expires_at), (Status::Issued, asked.expires_at));
+    // Nothing was issued to a request that came too late, in either sense.
+    let late = fixture.code_request().await;
+    fixture.sign_in(&asked).await;
+    assert_eq!(fixture.issue(&late, "123456").await, Issued::Used);
+    assert_eq!(fixture.status_of(late.request).await, Some(Status::Accepted));
+    fixture.pass(1);
+    let newer = fixture.code_request().await;
+    fixture.issue(&newer, "654321").await;
+    assert_eq!(fixture.issue(&late, "123456").await, Issued::Superseded);
+    assert_eq!(fixture.status_of(late.request).await, Some(Status::Accepted));
+    fixture.pass(301);
+    assert_eq!(fixture.issue(&late, "123456").await, Issued::Expired);
+    assert_eq!(fixture.status_of(late.request).await, Some(Status::Accepted));
+    // One that wants no more than the slot, for an unknown phone in silent mode.
+    let silent = fixture.code_request().await;
+    let wants = Some(Status::Sent);
+    let issued = fixture.issue_and_raise(Scope::Login, &silent, None, wants).await;
+    assert_eq!(issued, Issued::Nothing);
+    assert_eq!(fixture.status_of(silent.request).await, Some(Status::Sent));
 }
 
 async fn the_sweep_closes_open_requests(fixture: CodesFixture) {

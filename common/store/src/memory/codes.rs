@@ -14,35 +14,18 @@ use guard::{Delta, Destination};
 impl Memory {
     pub fn issue(&self, issue: &Issue<'_>) -> Issued {
         let now = self.clock.now_ms();
-        if now >= issue.expires_at.ms() {
-            return Issued::Expired;
-        }
         let mut state = self.lock();
-        let fresh = || Code::at(issue.code_id, issue.expires_at.ms());
-        let code = state.codes.entry((issue.phone.clone(), issue.scope)).or_insert_with(fresh);
-        if code.id != issue.code_id {
-            // The ids alone do not decide: gateways create them by clocks that may differ by more than a code's
-            // lifetime.
-            if (code.expires, code.id) > (issue.expires_at.ms(), issue.code_id) {
-                return Issued::Superseded;
-            }
-            *code = fresh();
+        let issued = state.issue(issue, now);
+        let (with_code, without_code) = issue.raises();
+        let raised = match &issued {
+            Issued::Code(_) => Some(with_code),
+            Issued::Nothing => without_code,
+            Issued::Used | Issued::Superseded | Issued::Expired => None,
+        };
+        if let Some(raise) = raised {
+            self.raise(&mut state, raise, now);
         }
-        if code.used {
-            return Issued::Used;
-        }
-        match code.requests.iter_mut().find(|(request, _)| *request == issue.request_id) {
-            Some((_, note)) => *note = issue.note.clone(),
-            None => code.requests.push((issue.request_id, issue.note.clone())),
-        }
-        code.channel = issue.note.channel;
-        if let Some(sealed) = &code.sealed {
-            return Issued::Code(sealed.clone());
-        }
-        let Some(new) = issue.code else { return Issued::Nothing };
-        code.digest = Some(new.digest.to_owned());
-        code.sealed = Some(new.sealed.to_owned());
-        Issued::Code(new.sealed.to_owned())
+        issued
     }
 
     pub fn verify(&self, check: &Verify<'_>) -> CheckOutcome {
@@ -204,6 +187,38 @@ impl Memory {
 }
 
 impl State {
+    /// Puts a code into the request's slot, or finds the one that is there.
+    fn issue(&mut self, issue: &Issue<'_>, now: i64) -> Issued {
+        if now >= issue.expires_at.ms() {
+            return Issued::Expired;
+        }
+        let fresh = || Code::at(issue.code_id, issue.expires_at.ms());
+        let code = self.codes.entry((issue.phone.clone(), issue.scope)).or_insert_with(fresh);
+        if code.id != issue.code_id {
+            // The ids alone do not decide: gateways create them by clocks that may differ by more than a code's
+            // lifetime.
+            if (code.expires, code.id) > (issue.expires_at.ms(), issue.code_id) {
+                return Issued::Superseded;
+            }
+            *code = fresh();
+        }
+        if code.used {
+            return Issued::Used;
+        }
+        match code.requests.iter_mut().find(|(request, _)| *request == issue.request_id) {
+            Some((_, note)) => *note = issue.note.clone(),
+            None => code.requests.push((issue.request_id, issue.note.clone())),
+        }
+        code.channel = issue.note.channel;
+        if let Some(sealed) = &code.sealed {
+            return Issued::Code(sealed.clone());
+        }
+        let Some(new) = issue.code else { return Issued::Nothing };
+        code.digest = Some(new.digest.to_owned());
+        code.sealed = Some(new.sealed.to_owned());
+        Issued::Code(new.sealed.to_owned())
+    }
+
     /// Forgives whoever signed in what it asked before. A request that was not named may be a stranger's.
     fn forgive(&mut self, phone: &PhoneKey, answered: Answered<'_>) {
         let Some(request) = self.requests.get(&answered.request) else { return };

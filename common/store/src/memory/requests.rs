@@ -5,7 +5,7 @@ use super::{DAY, MINUTE, Memory, Request, State};
 use crate::STATUS_KEPT_MS;
 use crate::counts::STARTS_KEPT_MS;
 use crate::inbox::{KeptText, TEXT_KEPT_MS};
-use crate::statuses::{RequestStatus, Sweep, Swept};
+use crate::statuses::{Raise, RequestStatus, Sweep, Swept};
 use crate::types::{NotedChange, digest_of};
 use domain::ids::{RequestId, SessionId, UserId};
 use domain::keys::PhoneKey;
@@ -14,17 +14,17 @@ use domain::vocabulary::{Channel, Reason, Status};
 use guard::Rule;
 
 impl Memory {
-    pub fn advance_status(
-        &self,
-        id: RequestId,
-        status: Status,
-        reason: Option<Reason>,
-        expires_at: Timestamp,
-    ) -> bool {
+    pub fn raise_many(&self, raises: &[Raise]) -> Vec<bool> {
         let now = self.clock.now_ms();
         let mut state = self.lock();
+        raises.iter().map(|raise| self.raise(&mut state, *raise, now)).collect()
+    }
+
+    /// Applies what an event says of a request; creates the record if it was lost.
+    pub(super) fn raise(&self, state: &mut State, raise: Raise, now: i64) -> bool {
+        let Raise { request_id, status, reason, expires_at } = raise;
         let mut made = false;
-        state.requests.entry(id).or_insert_with(|| {
+        state.requests.entry(request_id).or_insert_with(|| {
             made = true;
             Request {
                 status,
@@ -38,9 +38,9 @@ impl Memory {
                 passed: Passed::default(),
             }
         });
-        let changed = made || state.advance_status(id, status, reason, now);
+        let changed = made || state.advance_status(request_id, status, reason, now);
         if changed {
-            self.watchers.wake(id);
+            self.watchers.wake(request_id);
         }
         changed
     }

@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use super::answer::{Answer, odd, read_code_requests};
 use super::keys::{
-    Proven, REQUEST, add_login_keys, change_key, code_key, cooldown_key, forgiven_keys,
-    idempotency_first_key, inbox_key, net_key, requester_key, uncoded_key,
+    OPEN, Proven, REQUEST, add_login_keys, change_key, code_key, cooldown_key, forgiven_keys,
+    idempotency_first_key, inbox_key, net_key, request_key, requester_key, uncoded_key,
 };
+use super::requests::RaiseCall;
 use super::{Redis, unique};
-use crate::Guard;
 use crate::types::{CheckOutcome, Closing, Issue, Issued, Matched, Refund, Scope, Verify};
+use crate::{Guard, STATUS_KEPT_MS};
 use domain::engine_error::EngineError;
 use domain::ids::{CodeId, RequestId, UserId};
 use domain::keys::PhoneKey;
@@ -20,7 +21,7 @@ use domain::limits::DEVICES_AT_A_CODE;
 use domain::vocabulary::Channel;
 use guard::{Destination, Rule};
 
-static ISSUE: LazyLock<Script> = script!("time", "issue");
+static ISSUE: LazyLock<Script> = script!("time", "raise", "issue");
 static VERIFY: LazyLock<Script> = script!("time", "sliding", "longest", "logins", "verify");
 static REFUND: LazyLock<Script> = script!("refund");
 static MARK_EXHAUSTED: LazyLock<Script> = script!("mark_exhausted");
@@ -33,6 +34,10 @@ struct IssueCall<'a> {
     #[serde(flatten)]
     issue: &'a Issue<'a>,
     channel: Channel,
+    with_code: RaiseCall,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_code: Option<RaiseCall>,
+    status_kept_ms: i64,
 }
 
 /// What `verify.lua` reads.
@@ -79,8 +84,16 @@ struct ForgetCall {
 
 impl Redis {
     pub async fn issue(&self, issue: &Issue<'_>) -> Result<Issued, EngineError> {
-        let call = ISSUE.key(code_key(issue.phone, issue.scope));
-        let document = IssueCall { issue, channel: issue.note.channel };
+        let mut call = ISSUE.key(code_key(issue.phone, issue.scope));
+        call.key(request_key(issue.request_id)).key(OPEN);
+        let (with_code, without_code) = issue.raises();
+        let document = IssueCall {
+            issue,
+            channel: issue.note.channel,
+            with_code: RaiseCall::of(with_code),
+            without_code: without_code.map(RaiseCall::of),
+            status_kept_ms: STATUS_KEPT_MS,
+        };
         let answer = Answer(self.script_with(call, &document).await?);
         Ok(match answer.word(0)? {
             "code" => Issued::Code(answer.word(1)?.to_owned()),

@@ -10,7 +10,7 @@ use super::keys::{OPEN, REQUEST, change_key, inbox_key, request_key, requester_k
 use super::{Redis, Time};
 use crate::STATUS_KEPT_MS;
 use crate::inbox::{KeptText, TEXT_KEPT_MS};
-use crate::statuses::{RequestStatus, Sweep, Swept};
+use crate::statuses::{Raise, RequestStatus, Sweep, Swept};
 use crate::types::{NotedChange, as_ms, digest_of};
 use domain::engine_error::EngineError;
 use domain::ids::{RequestId, SessionId, UserId};
@@ -25,6 +25,13 @@ static KEEP_TEXT: LazyLock<Script> = script!("keep_text");
 /// What `status.lua` reads.
 #[derive(Serialize)]
 struct StatusCall {
+    raises: Vec<RaiseCall>,
+    status_kept_ms: i64,
+}
+
+/// What `raise.lua` reads of an event.
+#[derive(Serialize)]
+pub(super) struct RaiseCall {
     request_id: RequestId,
     status: Status,
     rank: String,
@@ -32,29 +39,29 @@ struct StatusCall {
     reason: Option<Reason>,
     #[serde(rename = "expires_at_ms", serialize_with = "as_ms")]
     expires_at: Timestamp,
-    status_kept_ms: i64,
+}
+
+impl RaiseCall {
+    pub(super) fn of(raise: Raise) -> Self {
+        let Raise { request_id, status, reason, expires_at } = raise;
+        let (rank, within) = status.order();
+        Self { request_id, status, rank: format!("{rank}.{within}"), reason, expires_at }
+    }
 }
 
 impl Redis {
-    pub async fn advance_status(
-        &self,
-        request: RequestId,
-        status: Status,
-        reason: Option<Reason>,
-        expires_at: Timestamp,
-    ) -> Result<bool, EngineError> {
-        let (rank, within) = status.order();
-        let mut call = RAISE.key(request_key(request));
-        call.key(OPEN);
-        let document = StatusCall {
-            request_id: request,
-            status,
-            rank: format!("{rank}.{within}"),
-            reason,
-            expires_at,
-            status_kept_ms: STATUS_KEPT_MS,
-        };
-        Ok(self.script_with::<i64>(call, &document).await? == 1)
+    pub async fn raise_many(&self, raises: &[Raise]) -> Result<Vec<bool>, EngineError> {
+        if raises.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut call = RAISE.key(OPEN);
+        for raise in raises {
+            call.key(request_key(raise.request_id));
+        }
+        let raises = raises.iter().copied().map(RaiseCall::of).collect();
+        let document = StatusCall { raises, status_kept_ms: STATUS_KEPT_MS };
+        let changed: Vec<i64> = self.script_with(call, &document).await?;
+        Ok(changed.into_iter().map(|changed| changed == 1).collect())
     }
 
     pub async fn status(&self, request: RequestId) -> Result<Option<RequestStatus>, EngineError> {
