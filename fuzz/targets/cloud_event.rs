@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use domain::event::{
     AttemptsSuspicious, CarriesCodeRequest, DecodeError, Envelope, Event, GuardChanged,
     OtpRequested, OtpTexted, OtpVerified, PasswordRemoved, PasswordSet, PhoneLocked, PhoneUnlocked,
-    SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, UserCreated, UserDeleted,
-    UserSignedUp,
+    SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, SmsStatuses, UserCreated,
+    UserDeleted, UserSignedUp,
 };
 use domain::keys::Keys;
 use domain::trace_context::TraceContext;
@@ -38,6 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
     read::<SessionEnded>(bytes);
     read::<SessionStarted>(bytes);
     read::<SmsStatus>(bytes);
+    read::<SmsStatuses>(bytes);
     read::<UserCreated>(bytes);
     read::<UserDeleted>(bytes);
 });

@@ -14,7 +14,9 @@ use anyhow::Context as _;
 use bus::consumer::{Failure, Handler, Options};
 use bus::{Delivery, Queue, consumer as worker};
 use config::{Config, Served};
-use domain::event::{Event as _, OtpRequested, OtpTexted, SmsStatus, UserSignedUp};
+use domain::event::{
+    Event as _, ListedStatus, OtpRequested, OtpTexted, SmsStatus, SmsStatuses, UserSignedUp,
+};
 use service::blocklist::Blocklist;
 use service::connections::{Connections, StoredCrashCounts};
 use store::{Codes, Statuses};
@@ -103,8 +105,14 @@ impl Handler for OtpWorker {
         if let Some(event) = message.event::<OtpTexted>()? {
             return self.fall_back(&event).await;
         }
-        if let Some(event) = message.event::<SmsStatus>()? {
-            return self.track(&event).await;
+        // Before its successor, which is of the same family.
+        if message.kind == SmsStatus::TYPE
+            && let Some(event) = message.event::<SmsStatus>()?
+        {
+            return self.track([ListedStatus::Read(event.data)]).await;
+        }
+        if let Some(event) = message.event::<SmsStatuses>()? {
+            return self.track(event.data.statuses).await;
         }
         Err(Failure::unknown_type(message))
     }

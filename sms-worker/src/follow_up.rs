@@ -36,11 +36,11 @@ pub struct FollowUps {
 }
 
 impl FollowUps {
-    pub fn new(engines: &Connections, routes: Arc<Routes>) -> Self {
+    pub fn new(engines: &Connections, announcer: Announcer, routes: Arc<Routes>) -> Self {
         Self {
             ledger: Ledger::new(engines.sql.clone()),
             routes,
-            announcer: Announcer::of(engines),
+            announcer,
             clock: engines.clock.clone(),
         }
     }

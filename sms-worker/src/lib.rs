@@ -8,6 +8,7 @@ mod providers;
 mod receipts;
 mod routing;
 
+pub use announce::Announcer;
 pub use deliver::SendSms;
 pub use follow_up::FollowUps;
 pub use providers::Provider;
@@ -66,18 +67,20 @@ pub async fn run(
     engines.wait_for_schema(&stop).await?;
     store_time::first(&engines.store, &host, &engines.clock, &stop).await;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
+    let announcer = Announcer::of(&engines);
     let worker = SmsWorker {
         send: SendSms::new(
             &engines,
+            announcer.clone(),
             Arc::clone(&routes),
             blocks.clone(),
             config.sms.unknown_outcome,
             config.public_url.clone(),
         ),
-        receipts: TakeReceipt::new(&engines),
+        receipts: TakeReceipt::new(&engines, announcer.clone()),
         engines: engines.clone(),
     };
-    let follow_ups = FollowUps::new(&engines, routes);
+    let follow_ups = FollowUps::new(&engines, announcer, routes);
 
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
     options.timeout = TIMEOUT;

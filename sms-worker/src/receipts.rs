@@ -32,10 +32,10 @@ pub struct TakeReceipt {
 }
 
 impl TakeReceipt {
-    pub fn new(engines: &Connections) -> Self {
+    pub fn new(engines: &Connections, announcer: Announcer) -> Self {
         Self {
             ledger: Ledger::new(engines.sql.clone()),
-            announcer: Announcer::of(engines),
+            announcer,
             clock: engines.clock.clone(),
             unannounced: Mutex::default(),
         }

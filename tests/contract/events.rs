@@ -8,10 +8,10 @@ use std::str::FromStr;
 
 use domain::clock::Clock;
 use domain::event::{
-    AttemptsSuspicious, CodeRequest, DecodeError, Envelope, Event, GuardChanged, MAX_BYTES,
-    OtpRequested, OtpTexted, OtpVerified, PasswordRemoved, PasswordSet, PhoneLocked, PhoneUnlocked,
-    Recipient, SessionEnded, SessionStarted, SmsReceipt, SmsRequested, SmsStatus, Text,
-    UserCreated, UserDeleted, UserSignedUp,
+    AttemptsSuspicious, CodeRequest, DecodeError, Envelope, Event, GuardChanged, ListedStatus,
+    MAX_BYTES, MOST_STATUSES, OtpRequested, OtpTexted, OtpVerified, PasswordRemoved, PasswordSet,
+    PhoneLocked, PhoneUnlocked, Recipient, SessionEnded, SessionStarted, SmsReceipt, SmsRequested,
+    SmsStatus, SmsStatuses, Text, UserCreated, UserDeleted, UserSignedUp,
 };
 use domain::ids::{EventId, RequestId};
 use domain::keys::{Keys, Service, derive_bundle};
@@ -49,6 +49,30 @@ fn id<T: FromStr<Err: std::fmt::Debug>>(kind: u8, number: u8) -> T {
         .replacen("019a0000-0000", &format!("019a0000-00{number:02x}"), 1)
         .parse()
         .expect("an id")
+}
+
+fn sms_statuses() -> SmsStatuses {
+    let sent = SmsStatus {
+        message_id: id(0x03, 1),
+        request_id: Some(id(0x01, 1)),
+        status: Status::Sent,
+        reason: None,
+        provider: "twilio".to_owned(),
+        provider_message_id: Some("SM0123456789abcdef0123456789abcdef".to_owned()),
+        segments: Some(1),
+        traceparent: Some(TRACE.to_owned()),
+    };
+    let failed = SmsStatus {
+        message_id: id(0x03, 2),
+        request_id: None,
+        status: Status::Failed,
+        reason: Some(Reason::ProviderUnavailable),
+        provider: "none".to_owned(),
+        provider_message_id: None,
+        segments: None,
+        traceparent: None,
+    };
+    SmsStatuses::of([sent, failed])
 }
 
 fn guard_changed() -> GuardChanged {
@@ -126,8 +150,10 @@ fn samples() -> Vec<Sample> {
                 provider: "twilio".to_owned(),
                 provider_message_id: Some("SM0123456789abcdef0123456789abcdef".to_owned()),
                 segments: Some(1),
+                traceparent: None,
             },
         ),
+        sample(21, "sms-worker", false, sms_statuses()),
         sample(
             5,
             "gateway",
@@ -315,8 +341,57 @@ fn a_renamed_field_is_noticed() {
             assert_ne!(same, Some(true), "{}: {name} can be renamed unnoticed", sample.kind);
             tried += 1;
         }
-        assert!(tried >= 9, "{}: only {tried} fields", sample.kind);
+        assert!(tried >= 8, "{}: only {tried} fields", sample.kind);
     }
+}
+
+#[test]
+fn p11_a_listed_status_that_cannot_be_read_takes_no_other_with_it() {
+    let document: Value = serde_json::from_slice(&golden(SmsStatuses::TYPE)).unwrap();
+    let listed = |document: &Value| {
+        let bytes = serde_json::to_vec(document).unwrap();
+        Envelope::<SmsStatuses>::decode(&bytes).unwrap().data.statuses
+    };
+    let both = listed(&document);
+    assert!(both.iter().all(|one| matches!(one, ListedStatus::Read(_))));
+    let mut tried = 0;
+    for (name, other) in renamed(&document["data"]["statuses"][0]) {
+        let mut document = document.clone();
+        document["data"]["statuses"][0] = other;
+        let found = listed(&document);
+        assert_ne!(found[0], both[0], "{name} can be renamed unnoticed");
+        assert_eq!(found[1], both[1]);
+        tried += 1;
+    }
+    assert_eq!(tried, 7);
+    for broken in [json!(null), json!([]), json!({"status": "of tomorrow"}), json!(7)] {
+        let mut document = document.clone();
+        document["data"]["statuses"][0] = broken.clone();
+        assert_eq!(listed(&document), [ListedStatus::Unreadable(broken), both[1].clone()]);
+    }
+    // A member that comes twice is read once and for all: written back, the status is the same.
+    let twice = text(&golden(SmsStatuses::TYPE)).replacen(
+        r#""status":"#,
+        r#""status":"sending","status":"#,
+        1,
+    );
+    let read = Envelope::<SmsStatuses>::decode(twice.as_bytes()).unwrap();
+    let again = Envelope::<SmsStatuses>::decode(&read.encode().unwrap()).unwrap();
+    assert_eq!(again.data.statuses, read.data.statuses);
+    let mut none = document.clone();
+    none["data"]["statuses"] = json!([]);
+    assert_eq!(listed(&none), []);
+}
+
+#[test]
+fn as_many_statuses_as_one_event_is_given_fit_into_it() {
+    let of_twilio =
+        SmsStatuses::of(std::iter::repeat_n(sms_statuses(), MOST_STATUSES).map(|two| {
+            let ListedStatus::Read(status) = two.statuses[0].clone() else { panic!("unreadable") };
+            SmsStatus { status: Status::Delivered, ..status }
+        }));
+    let envelope = Envelope::new(&Clock::system(), "sms-worker", None, of_twilio);
+    assert!(envelope.encode().is_ok());
 }
 
 #[test]

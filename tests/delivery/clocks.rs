@@ -7,7 +7,6 @@ use std::time::Duration;
 use bus::Queue;
 use config::{Config, Role};
 use domain::clock::Clock;
-use domain::event::{Envelope, SmsStatus};
 use domain::ids::MessageId;
 use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::Fake;
@@ -17,7 +16,7 @@ use service::start;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{TEXT, job, settings};
+use super::{TEXT, job, settings, statuses_in};
 use testkit::engines::Engines as Servers;
 use testkit::http::new_phone;
 
@@ -55,9 +54,10 @@ async fn worker_off_by(off_ms: i64) {
     let mut ends = BTreeMap::new();
     while ends.len() < 2 {
         let told = timeout(ARRIVES, statuses.next()).await.unwrap().unwrap();
-        let status = Envelope::<SmsStatus>::decode(&told.bytes).unwrap().data;
-        if status.status != Status::Sending {
-            ends.insert(status.message_id, (status.status, status.reason));
+        for status in statuses_in(&told) {
+            if status.status != Status::Sending {
+                ends.insert(status.message_id, (status.status, status.reason));
+            }
         }
     }
     assert_eq!(ends[&fresh], (Status::Sent, None), "{off_ms} ms");

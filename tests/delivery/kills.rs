@@ -1,4 +1,4 @@
-//! `kill -9` of sms-worker at each of its six critical points.
+//! `kill -9` of sms-worker at each of its seven critical points, and of otp-worker between a status and its ack.
 
 use std::time::Duration;
 
@@ -33,16 +33,18 @@ enum Point {
     AcceptedAndAnswerSwallowed,
     AnswerReadAndIdNotCommitted,
     CommittedAndNotTold,
+    ToldAndNotConfirmed,
     ToldAndNotAcked,
 }
 
 impl Point {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::BeforeTheSendingRow,
         Self::AfterTheSendingRow,
         Self::AcceptedAndAnswerSwallowed,
         Self::AnswerReadAndIdNotCommitted,
         Self::CommittedAndNotTold,
+        Self::ToldAndNotConfirmed,
         Self::ToldAndNotAcked,
     ];
 
@@ -96,21 +98,11 @@ impl WorkerBehindProxies {
 
     /// Counts the messages of the worker's queue: ready, and in hand.
     async fn queue(&self) -> Option<(u32, u32)> {
-        let node = Engines::shared().rabbit_node().await;
-        let columns = ["name", "messages_ready", "messages_unacknowledged"];
-        let mut arguments = vec!["-q", "list_queues", "-p", &self.vhost];
-        arguments.extend(columns);
-        let printed = node.ctl(&arguments).await;
-        let line = printed.lines().find(|line| line.starts_with("sms-worker\t"))?;
-        let mut counts = line.split('\t').skip(1).map(|count| count.trim().parse().unwrap());
-        Some((counts.next()?, counts.next()?))
+        counts_of("sms-worker", &self.vhost).await
     }
 
     async fn empty_queue(&self) {
-        eventually("an empty queue", SETTLES, async || {
-            self.queue().await.filter(|counts| *counts == (0, 0))
-        })
-        .await;
+        empty("sms-worker", &self.vhost).await;
     }
 
     /// Requests codes, kills the worker at the point, restarts it and waits for the final statuses. Returns a line on
@@ -199,18 +191,26 @@ impl WorkerBehindProxies {
                     assert_ne!(status(&self.api, request).await, "sent");
                 }
             }
-            Point::ToldAndNotAcked => {
-                for (_, request) in requests {
-                    self.committed(request).await;
-                    let told = async || (status(&self.api, request).await == "sent").then_some(());
-                    eventually("the status at the client", ARRIVES, told).await;
-                }
-                eventually("the jobs still in hand", ARRIVES, async || {
-                    self.queue().await.filter(|(_, in_hand)| *in_hand as usize == all)
-                })
-                .await;
+            Point::ToldAndNotConfirmed => {
+                eventually("taken texts", ARRIVES, held(true)).await;
+                self.broker.set(Fault::SwallowAnswers).await;
+                self.fake.release();
+                self.told_and_in_hand(requests).await;
             }
+            Point::ToldAndNotAcked => self.told_and_in_hand(requests).await,
         }
+    }
+
+    /// The clients have their statuses, and the broker has no ack of a job.
+    async fn told_and_in_hand(&self, requests: &[(String, String)]) {
+        for (_, request) in requests {
+            self.committed(request).await;
+            told(&self.api, request).await;
+        }
+        eventually("the jobs still in hand", ARRIVES, async || {
+            self.queue().await.filter(|(_, in_hand)| *in_hand as usize == requests.len())
+        })
+        .await;
     }
 
     async fn committed(&self, request: &str) {
@@ -253,6 +253,31 @@ impl WorkerBehindProxies {
             message_state.status
         )
     }
+}
+
+/// Counts the messages of a queue: ready, and in hand.
+async fn counts_of(queue: &str, vhost: &str) -> Option<(u32, u32)> {
+    let node = Engines::shared().rabbit_node().await;
+    let columns = ["name", "messages_ready", "messages_unacknowledged"];
+    let mut arguments = vec!["-q", "list_queues", "-p", vhost];
+    arguments.extend(columns);
+    let printed = node.ctl(&arguments).await;
+    let line = printed.lines().find(|line| line.starts_with(&format!("{queue}\t")))?;
+    let mut counts = line.split('\t').skip(1).map(|count| count.trim().parse().unwrap());
+    Some((counts.next()?, counts.next()?))
+}
+
+async fn empty(queue: &str, vhost: &str) {
+    eventually("an empty queue", SETTLES, async || {
+        counts_of(queue, vhost).await.filter(|counts| *counts == (0, 0))
+    })
+    .await;
+}
+
+/// Waits until the client sees that its text was sent.
+async fn told(api: &Api, request: &str) {
+    let told = async || (status(api, request).await == "sent").then_some(());
+    eventually("the status at the client", ARRIVES, told).await;
 }
 
 fn message(request: &str) -> MessageId {
@@ -300,6 +325,54 @@ mod on_the_engines {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p2_a_crash_before_the_status_is_published_costs_nothing() {
         kills(Point::CommittedAndNotTold, ROUNDS).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_a_crash_before_the_statuses_are_confirmed_costs_nothing() {
+        kills(Point::ToldAndNotConfirmed, ROUNDS).await;
+    }
+
+    /// Each request is in its end state already, and its events come once more.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_a_crash_of_otp_worker_between_the_statuses_and_their_ack_costs_nothing() {
+        let engines = Engines::shared().fresh().await;
+        let fake = Fake::start().await.unwrap();
+        let counts = Apart { gateways: 1, otp_workers: 0, sms_workers: 1 };
+        let settings = settings(&fake, &fake.url());
+        let mut system = System::apart(engines.clone(), counts, &borrowed(&settings)).await;
+        let (mut broker, through_broker) = Proxy::before_url(&engines.amqp_url).await;
+        let worker = system.add(Binary::OtpWorker, &[("AMQP_URL", &*through_broker)]).await;
+        let (api, vhost) = (system.api(), engines.amqp_url.rsplit('/').next().unwrap());
+        for _ in 0..ROUNDS {
+            broker.set(Fault::SwallowAcks).await;
+            let mut requests = Vec::new();
+            for _ in 0..IN_HAND {
+                let phone = new_phone();
+                let request = api.otp(&phone).await.expect(202).text("request_id");
+                requests.push((phone, request));
+            }
+            for (_, request) in &requests {
+                told(&api, request).await;
+            }
+            // The requests, and at least one event with their statuses.
+            eventually("the events still in hand", ARRIVES, async || {
+                let counts = counts_of("otp-worker", vhost).await;
+                counts.filter(|(_, in_hand)| *in_hand as usize > IN_HAND)
+            })
+            .await;
+            system.processes[worker].server.kill9().await;
+            broker.set(Fault::None).await;
+            system.processes[worker].server.spawn();
+            system.processes[worker].ready().await;
+            empty("otp-worker", vhost).await;
+            empty("sms-worker", vhost).await;
+            for (phone, request) in &requests {
+                assert_eq!(status(&api, request).await, "sent");
+                let calls = fake.calls_to(phone);
+                assert_eq!(calls.len(), 1, "a text that was requested twice");
+                api.login(phone, &code(&calls[0])).await.expect(200);
+            }
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

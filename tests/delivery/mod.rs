@@ -15,9 +15,9 @@ mod worker;
 
 use std::sync::Arc;
 
-use bus::Bus;
+use bus::{Bus, Delivery};
 use domain::clock::Clock;
-use domain::event::{Envelope, SmsRequested, Text};
+use domain::event::{Envelope, ListedStatus, SmsRequested, SmsStatus, SmsStatuses, Text};
 use domain::ids::{MessageId, RequestId};
 use domain::keys::Keys;
 use domain::seal::Sealed;
@@ -94,6 +94,16 @@ fn job(
         sealed: Sealed::none(),
     };
     Envelope::<SmsRequested>::sealing(keys, clock, "test", None, data, &text).unwrap()
+}
+
+/// The statuses that a message reports.
+fn statuses_in(message: &Delivery) -> Vec<SmsStatus> {
+    let event = message.event::<SmsStatuses>().unwrap().expect("statuses");
+    let read = |listed| match listed {
+        ListedStatus::Read(status) => status,
+        ListedStatus::Unreadable(value) => panic!("{value}"),
+    };
+    event.data.statuses.into_iter().map(read).collect()
 }
 
 /// Returns the code in a text.

@@ -58,7 +58,10 @@ pub(super) struct Requested {
 
 impl RunningOtpWorker {
     pub async fn start(settings: &[(&str, &str)]) -> Self {
-        let (engines, folder) = embedded_engines().await;
+        Self::on(embedded_engines().await, settings).await
+    }
+
+    pub async fn on((engines, folder): (Connections, Folder), settings: &[(&str, &str)]) -> Self {
         let mut given: BTreeMap<_, _> = settings
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

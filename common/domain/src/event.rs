@@ -381,8 +381,8 @@ impl Envelope<SmsRequested> {
     }
 }
 
-/// The status of a message changed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The status of a message changed. No longer published by itself, and read for one release: [`SmsStatuses`] carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SmsStatus {
     pub message_id: MessageId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -395,8 +395,44 @@ pub struct SmsStatus {
     pub provider_message_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<u32>,
+    /// W3C trace context of this status, among others that have their own. An event of its own has it in its envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 event!(SmsStatus, "sms.status.v1", addressed: true);
+
+/// The most statuses that one event is given. A status of Twilio's with its trace has about 300 bytes, so that as many
+/// fit into [`MAX_BYTES`].
+pub const MOST_STATUSES: usize = 12;
+
+/// The statuses of several messages changed. Each stands for itself: its message and its status name it, and no order is
+/// promised.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SmsStatuses {
+    pub statuses: Vec<ListedStatus>,
+}
+event!(SmsStatuses, "sms.status.v2", addressed: true);
+
+/// A status among others. One that cannot be read takes none of the others with it (P11).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Value", untagged)]
+pub enum ListedStatus {
+    Read(SmsStatus),
+    /// As it arrived: a later release may have written it.
+    Unreadable(Value),
+}
+
+impl From<Value> for ListedStatus {
+    fn from(value: Value) -> Self {
+        SmsStatus::deserialize(&value).map_or_else(|_| Self::Unreadable(value), Self::Read)
+    }
+}
+
+impl SmsStatuses {
+    pub fn of(statuses: impl IntoIterator<Item = SmsStatus>) -> Self {
+        Self { statuses: statuses.into_iter().map(ListedStatus::Read).collect() }
+    }
+}
 
 /// A provider reported on an attempt. The signature was checked; texts and numbers were removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]

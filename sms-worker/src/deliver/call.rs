@@ -37,14 +37,16 @@ impl SendSms {
         let mut call = std::pin::pin!(provider.send(&attempt));
         let reply = match tokio::time::timeout(SENDING_AFTER, &mut call).await {
             Ok(reply) => reply,
-            // The call continues meanwhile.
-            Err(_) => tokio::join!(call, self.announce_sending(job, provider)).0,
+            Err(_) => {
+                self.mention_sending(job, provider);
+                call.await
+            }
         };
         safe_words::checked(reply, &self.keys, provider, &attempt)
     }
 
-    /// Nothing depends on this event, so it may fail.
-    async fn announce_sending(&self, job: &Job<'_>, provider: &Provider) {
+    /// Nothing depends on this status, so it may be lost.
+    fn mention_sending(&self, job: &Job<'_>, provider: &Provider) {
         let sending = SmsStatus {
             message_id: job.message.message_id,
             request_id: job.message.request_id,
@@ -53,10 +55,9 @@ impl SendSms {
             provider: provider.name().to_owned(),
             provider_message_id: None,
             segments: None,
+            traceparent: None,
         };
-        if let Err(cause) = self.announcer.publish(sending, job.trace).await {
-            tracing::debug!(error = format!("{cause:#}"), "cannot publish `sending`");
-        }
+        self.announcer.mention(sending, job.trace);
     }
 
     fn callback(&self, provider: &Provider, attempt: AttemptId) -> Option<Url> {

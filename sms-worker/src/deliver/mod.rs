@@ -74,6 +74,7 @@ impl SendSms {
     /// `public_url`: where receipts can reach the gateway. `None`: providers are not told to send any.
     pub fn new(
         engines: &Connections,
+        announcer: Announcer,
         routes: Arc<Routes>,
         blocks: Blocklist,
         unknown_outcome: UnknownOutcome,
@@ -83,7 +84,7 @@ impl SendSms {
             keys: Arc::clone(&engines.keys),
             ledger: Ledger::new(engines.sql.clone()),
             routes,
-            announcer: Announcer::of(engines),
+            announcer,
             store: engines.store.clone(),
             blocks,
             clock: engines.clock.clone(),

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bus::Queue;
 use config::{Config, Role};
-use domain::event::{Envelope, SmsRequested, SmsStatus};
+use domain::event::{Envelope, SmsRequested};
 use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::{Account, Fake};
 use service::connections::Connections;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::delivery::{TEXT, embedded_engines, job};
+use crate::delivery::{TEXT, embedded_engines, job, statuses_in};
 
 const LIFE_SECS: i64 = 300;
 /// How far the clock moves per step of the outage, and how long a step takes. Nothing depends on the worker keeping up:
@@ -84,9 +84,10 @@ async fn p7_after_a_ten_minute_outage_a_provider_gets_every_fresh_text_and_no_st
         // The clock moves on only when the worker has been quiet for a while, so a slow machine does not outrun it.
         clock.advance(STEP_OF_RECOVERY);
         while let Ok(Some(told)) = tokio::time::timeout(QUIET, statuses.next()).await {
-            let status = Envelope::<SmsStatus>::decode(&told.bytes).unwrap().data;
-            if status.status != Status::Sending {
-                ends.insert(status.message_id, (status.status, status.reason, clock.now_ms()));
+            for status in statuses_in(&told) {
+                if status.status != Status::Sending {
+                    ends.insert(status.message_id, (status.status, status.reason, clock.now_ms()));
+                }
             }
         }
     }

@@ -276,7 +276,7 @@ async fn the_jobs_trace_continues_to_its_statuses_and_to_the_provider() {
     let mut job = delivery.job();
     job.traceparent = Some(TRACE.to_owned());
     delivery.to_its_end(&job).await;
-    let told: Vec<_> = delivery.published().into_iter().map(|event| event.traceparent).collect();
+    let told: Vec<_> = delivery.published().into_iter().map(|told| told.traceparent).collect();
     assert_eq!(told, [Some(TRACE.to_owned()), Some(TRACE.to_owned())], "`sending` and `sent`");
     let head = webhook.calls()[0].head.clone();
     let trace = head.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap();
@@ -287,6 +287,7 @@ async fn the_jobs_trace_continues_to_its_statuses_and_to_the_provider() {
     delivery.to_its_end(&job).await;
     assert_eq!(delivery.end_of(&job).await, SENT);
     assert!(!webhook.calls()[1].head.contains("traceparent"));
+    assert_eq!(delivery.published().last().unwrap().traceparent, None);
 }
 
 #[tokio::test]
@@ -477,11 +478,11 @@ async fn p10_what_a_provider_echoes_reaches_no_event_and_no_row() {
                 let kept = attempts
                     .into_iter()
                     .flat_map(|row| [row.provider_message_id, row.provider_code]);
-                let told = events.iter().map(|event| event.data.provider_message_id.clone());
+                let told = events.iter().map(|event| event.provider_message_id.clone());
                 for word in kept.chain(told).flatten() {
                     assert!(is_safe(&word), "{word} after {status} {body}");
                 }
-                assert!(events.iter().all(|event| event.data.segments.is_none()), "{body}");
+                assert!(events.iter().all(|event| event.segments.is_none()), "{body}");
             }
         }
     }

@@ -23,12 +23,13 @@ use secrecy::SecretString;
 use service::blocklist::Blocklist;
 use service::connections::Connections;
 use sms_worker::{
-    FollowUps, Http, Provider, RoutedProvider, Routes, SendSms, TakeReceipt, Twilio, client,
+    Announcer, FollowUps, Http, Provider, RoutedProvider, Routes, SendSms, TakeReceipt, Twilio,
+    client,
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{TEXT, embedded_engines};
+use super::{TEXT, embedded_engines, statuses_in};
 use testkit::folder::Folder;
 use testkit::{PATIENCE, eventually};
 
@@ -45,7 +46,7 @@ pub struct Delivery {
     pub clock: Clock,
     keys: Arc<Keys>,
     /// Where otp-worker would take the statuses from, and those that it would have taken.
-    published: Mutex<(Consumer, Vec<Envelope<SmsStatus>>)>,
+    published: Mutex<(Consumer, Vec<SmsStatus>)>,
     _folder: Folder,
 }
 
@@ -131,17 +132,19 @@ impl Delivery {
         let blocks = Blocklist::load(&engines, &CancellationToken::new()).await.unwrap();
         let public_url = Some("https://auth.example.test/base/".parse().unwrap());
         let delivery = engines.for_delivery();
+        let announcer = Announcer::of(&delivery);
         let statuses = engines.bus.consume(Queue::OtpWorker, u16::MAX).await.unwrap();
         Self {
             send: Arc::new(SendSms::new(
                 &delivery,
+                announcer.clone(),
                 Arc::clone(&routes),
                 blocks,
                 unknown_outcome,
                 public_url,
             )),
-            receipts: TakeReceipt::new(&delivery),
-            follow_ups: FollowUps::new(&delivery, Arc::clone(&routes)),
+            receipts: TakeReceipt::new(&delivery, announcer.clone()),
+            follow_ups: FollowUps::new(&delivery, announcer, Arc::clone(&routes)),
             routes,
             ledger: Ledger::new(engines.sql),
             clock,
@@ -152,10 +155,10 @@ impl Delivery {
     }
 
     /// All statuses that were published so far.
-    pub fn published(&self) -> Vec<Envelope<SmsStatus>> {
+    pub fn published(&self) -> Vec<SmsStatus> {
         let mut published = self.published.lock().unwrap();
         while let Some(Some(message)) = published.0.next().now_or_never() {
-            published.1.push(message.event().unwrap().unwrap());
+            published.1.extend(statuses_in(&message));
         }
         published.1.clone()
     }
@@ -204,7 +207,6 @@ impl Delivery {
     pub fn told(&self, job: &Envelope<SmsRequested>) -> Vec<(Status, Option<Reason>)> {
         self.published()
             .into_iter()
-            .map(|event| event.data)
             .filter(|s| s.message_id == job.data.message_id && s.status != Status::Sending)
             .map(|s| (s.status, s.reason))
             .collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bus::Queue;
 use config::{Config, Role};
-use domain::event::{Envelope, SmsReceipt, SmsStatus};
+use domain::event::{Envelope, SmsReceipt};
 use domain::ids::AttemptId;
 use domain::phone::Phone;
 use domain::vocabulary::{Channel, Status};
@@ -14,7 +14,7 @@ use store::inbox::KeptMessage;
 use tokio_util::sync::CancellationToken;
 
 use super::PHONE;
-use crate::delivery::{embedded_engines, job};
+use crate::delivery::{embedded_engines, job, statuses_in};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::Result<()> {
@@ -34,7 +34,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
         engines.bus.publish(&job).await?;
     }
     let told = tokio::time::timeout(testkit::PATIENCE, statuses.next()).await?.unwrap();
-    let status = Envelope::<SmsStatus>::decode(&told.bytes)?.data;
+    let status = statuses_in(&told).remove(0);
     assert_eq!((status.message_id, status.status), (message, Status::Sent));
     assert_eq!(status.provider, "inbox");
     let key = engines.keys.phone_key(&Phone::trusted(PHONE)?);

@@ -9,7 +9,7 @@ use super::Options;
 use crate::{Delay, Delivery, Queue};
 use domain::clock::Clock;
 use domain::event::{
-    Event, OtpRequested, OtpTexted, SmsReceipt, SmsRequested, SmsStatus, UserSignedUp,
+    Event, OtpRequested, OtpTexted, SmsReceipt, SmsRequested, SmsStatus, SmsStatuses, UserSignedUp,
 };
 use domain::timestamp::Timestamp;
 
@@ -91,6 +91,7 @@ fn label(kind: &str) -> &'static str {
         SmsRequested::TYPE,
         SmsReceipt::TYPE,
         SmsStatus::TYPE,
+        SmsStatuses::TYPE,
     ];
     known.into_iter().find(|known| *known == kind).unwrap_or("other")
 }
