@@ -6,7 +6,8 @@
 //!
 //! Each facet is a handle on the shared pool with the acts of one concern, each act atomic and in the domain's
 //! language. The time comes from the caller. The two acts that every sign-in waits for ([`Accounts::sign_in`],
-//! [`Attempts::record_failure`]) are one round trip each on PostgreSQL.
+//! [`Attempts::record_failure`]) are one round trip each on PostgreSQL. Sign-ins and refreshes that arrive together are
+//! written together ([`sql::batch`]).
 
 /// A statement that locks rows on PostgreSQL. SQLite has no such clause and needs none: it has one writer at a time.
 macro_rules! locking {
@@ -35,14 +36,18 @@ mod phone_change;
 mod phone_undo;
 mod redeem;
 mod refresh;
+mod refresh_batch;
 mod sessions;
 mod sign_in;
+mod sign_in_batch;
 mod sign_in_document;
+mod sign_in_sqlite;
 mod staff;
 mod sweep;
 mod throttle;
 mod users;
 
+use sql::batch::Batch;
 use sql::{Function, Pool};
 
 pub use activity::SecurityEvent;
@@ -107,8 +112,6 @@ macro_rules! facets {
 }
 
 facets! {
-    /// Accounts: found, created, changed, signed in, given a password, a role or another phone, deleted.
-    Accounts,
     /// Failed attempts, counted for a phone and for a code (P4).
     Attempts,
     /// What staff and the system did; append-only.
@@ -121,8 +124,36 @@ facets! {
     GuardHistory,
     /// Events that were committed with what they tell, until the broker has them.
     Outbox,
-    /// Sessions: read, refreshed, ended.
-    Sessions,
     /// Removes rows whose time is over.
     Sweeper,
+}
+
+/// Accounts: found, created, changed, signed in, given a password, a role or another phone, deleted.
+///
+/// Clones write their sign-ins together: a process makes one.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    pool: Pool,
+    sign_ins: Batch<sign_in_batch::Login>,
+}
+
+impl Accounts {
+    pub fn new(pool: &Pool) -> Self {
+        Self { pool: pool.clone(), sign_ins: Batch::new(pool) }
+    }
+}
+
+/// Sessions: read, refreshed, ended.
+///
+/// Clones write their refreshes together: a process makes one.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    pool: Pool,
+    refreshes: Batch<refresh_batch::Refresh>,
+}
+
+impl Sessions {
+    pub fn new(pool: &Pool) -> Self {
+        Self { pool: pool.clone(), refreshes: Batch::new(pool) }
+    }
 }

@@ -1,7 +1,8 @@
 //! Refresh tokens by generation: rotation, the grace period for a lost response, and reuse, which ends the session
 //! (P9).
 
-use super::sessions::{self, Ending, Session, session_columns, session_returning};
+use super::refresh_batch::{REFRESH, Refresh};
+use super::sessions::{self, Ending, Session, session_columns};
 use super::{Sessions, audit};
 use domain::engine_error::EngineError;
 use domain::ids::SessionId;
@@ -52,7 +53,8 @@ impl Presented<'_> {
 }
 
 impl Sessions {
-    /// Advances the presented generation to the next. One statement if the token is the current one.
+    /// Advances the presented generation to the next: one statement, shared with the others that wait, if the token is
+    /// the current one.
     ///
     /// The idle time restarts; the absolute end stays. Of concurrent refreshes with one token, one rotates and the
     /// others are its repeats, while they are within `grace_secs` of the rotation.
@@ -63,26 +65,15 @@ impl Sessions {
         idle_secs: i64,
         now: Timestamp,
     ) -> Result<RefreshOutcome, EngineError> {
-        let Presented { session: id, generation, jkt } = presented;
-        // `sweep_at` changes only if the idle time was configured shorter: else no indexed column does, and PostgreSQL
-        // touches no index.
-        self.pool.statement("refresh a session", async |work| {
-            let sql = concat!(
-                "UPDATE sessions SET generation = generation + 1, rotated_at = $3, last_seen_at = $3,
-                     expires_at = CASE WHEN absolute_expires_at < $4 THEN absolute_expires_at ELSE $4 END,
-                     sweep_at = CASE WHEN $4 < sweep_at THEN $4 ELSE sweep_at END
-                 WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND expires_at > $3
-                   AND (jkt IS NULL OR jkt = $5)
-                 RETURNING ",
-                session_returning!()
-            );
-            let args = args![id, generation, now, now.plus_secs(idle_secs), jkt];
-            if let Some(row) = work.optional(sql, args).await? {
-                return sessions::session(&row).map(RefreshOutcome::Rotated);
+        let rotated = self.refreshes.write(Refresh::of(presented, idle_secs, now)).await?;
+        match rotated.map_err(|cause| self.pool.error(REFRESH, cause))? {
+            Some(session) => Ok(RefreshOutcome::Rotated(session)),
+            None => {
+                let steps =
+                    async |work: &mut Work| not_current(work, presented, grace_secs, now).await;
+                self.pool.transaction(REFRESH, steps).await
             }
-            work.transaction(async |work| not_current(work, presented, grace_secs, now).await).await
-        })
-        .await
+        }
     }
 
     /// Ends the session of a refresh token (contract, ruling 14).

@@ -1,14 +1,15 @@
 //! Sign-in by code: the fence, the account, the session and everything that belongs to them, in one transaction (P3).
+//! `sign_in_batch.rs` writes it.
 
 use std::fmt;
 
-use super::outbox::CutEvent;
-use super::redeem::{Denied, redeem};
+use super::redeem::Denied;
 use super::sessions::{self, LiveSession, Session, session_columns};
-use super::sign_in_document::{Document, SignIn};
-use super::throttle::{self, Throttle};
-use super::users::{self, User, user_columns, user_returning};
-use super::{Accounts, audit, document, lock_marks};
+use super::sign_in_batch::{Login, SIGN_IN};
+use super::sign_in_document::SignIn;
+use super::throttle;
+use super::users::{User, user_columns};
+use super::{Accounts, lock_marks};
 use domain::engine_error::EngineError;
 use domain::timestamp::Timestamp;
 use sql::{Row, Work, args};
@@ -41,27 +42,30 @@ impl fmt::Debug for LoginReplay {
 }
 
 impl Accounts {
-    /// Exchanges a correct code for a session: one round trip on PostgreSQL.
+    /// Exchanges a correct code for a session: one round trip on PostgreSQL, shared with the others that wait.
     ///
     /// In this order, all or nothing: the phone's waits and lock; the code's own attempts; the fence, which accepts a
     /// code once whatever Redis says (P3); the account, created if missing; its block; the cap of 50 sessions; the
-    /// session; the reset of the phone's failures; the events; the audit.
+    /// session; the reset of the phone's failures; the events; the audit. Each sign-in is judged by itself, also among
+    /// others that are written with it.
     pub async fn sign_in(
         &self,
         sign_in: SignIn<'_>,
     ) -> Result<Result<LoginOutcome, Denied>, EngineError> {
-        self.pool
-            .statement("sign in", async |work| {
-                let session = sign_in.session.of(sign_in.new_user, sign_in.now);
-                let document = Document::of(&sign_in, &session)?;
-                if work.is_postgres() {
-                    sign_in_postgres(work, &document, &session).await
-                } else {
-                    work.transaction(async |work| sign_in_sqlite(work, &document, &session).await)
-                        .await
-                }
-            })
-            .await
+        let attempt = sign_in.attempt();
+        if attempt.former_key.is_some() {
+            let act = "keep the failed attempts of a phone";
+            let carry_over = async |work: &mut Work| throttle::carry_over(work, &attempt).await;
+            self.pool.transaction(act, carry_over).await?;
+        }
+        let outcome = self.sign_ins.write(Login::of(&sign_in)).await?;
+        let outcome = outcome.map_err(|cause| self.pool.error(SIGN_IN, cause))?;
+        if attempt.former_key.is_some() && matches!(outcome, Ok(LoginOutcome::SignedIn { .. })) {
+            // A batch knows one key. If this fails, an old count stays a little longer.
+            let reset = async |work: &mut Work| lock_marks::reset(work, &attempt, None).await;
+            self.pool.statement("reset the failed attempts of a phone", reset).await?;
+        }
+        Ok(outcome)
     }
 
     /// What a login with this key left within the last 30 s. The caller compares the body's digest before it uses the
@@ -82,102 +86,6 @@ impl Accounts {
         );
         self.pool.optional("look for an earlier login", sql, args![key_hash, now], replay).await
     }
-}
-
-async fn sign_in_postgres(
-    work: &mut Work,
-    document: &Document<'_>,
-    session: &Session,
-) -> Result<Result<LoginOutcome, Denied>, sqlx::Error> {
-    throttle::carry_over_alone(work, &document.attempt).await?;
-    let text = document::text(document)?;
-    let sql = "SELECT verdict, until_ms, created, (account).id AS u_id, (account).phone_number,
-                 (account).first_name, (account).last_name, (account).locale, (account).country, (account).role,
-                 (account).created_at AS u_created_at, (account).blocked_at IS NOT NULL AS blocked
-             FROM latchkey_sign_in_4($1::jsonb)";
-    let row = work.one(sql, args![&text]).await?;
-    let verdict: String = row.get("verdict")?;
-    match verdict.as_str() {
-        "signed_in" => {
-            if document.attempt.former_key.is_some() {
-                // The function knows one key. If this fails, an old count stays a little longer.
-                lock_marks::reset(work, &document.attempt, None).await?;
-            }
-            let user = users::user(&row)?;
-            let session = Session { user_id: user.id, ..session.clone() };
-            Ok(Ok(LoginOutcome::SignedIn { user, created: row.get("created")?, session }))
-        }
-        "blocked" => Ok(Ok(LoginOutcome::Blocked)),
-        "code_used" => Ok(Err(Denied::CodeUsed)),
-        other => Throttle::read(other, row.maybe_time("until_ms")?)
-            .map(|throttle| Err(Denied::Throttled(throttle)))
-            .ok_or_else(|| sqlx::Error::Decode(format!("unknown verdict {other:?}").into())),
-    }
-}
-
-/// The steps of `sign_in.postgres.sql`, in the same order.
-async fn sign_in_sqlite(
-    work: &mut Work,
-    document: &Document<'_>,
-    session: &Session,
-) -> Result<Result<LoginOutcome, Denied>, sqlx::Error> {
-    let attempt = &document.attempt;
-    let now = attempt.now;
-    let judged = match redeem(work, attempt, document.code).await? {
-        Ok(judged) => judged,
-        Err(denied) => {
-            work.undo().await?;
-            return Ok(Err(denied));
-        }
-    };
-    let user = upsert_user(work, document).await?;
-    let created = user.id == document.new_user;
-    let name = user.id.to_string();
-    if user.blocked {
-        audit::write(work, now, &name, "sign_in_refused_blocked", &name, "{}").await?;
-        return Ok(Ok(LoginOutcome::Blocked));
-    }
-    sessions::make_room(work, user.id, now).await?;
-    let session = Session { user_id: user.id, ..session.clone() };
-    sessions::insert(work, &session).await?;
-    if let (Some(key_hash), Some(body_hash)) = (document.key_hash, document.body_hash) {
-        let sql = "INSERT INTO login_keys (key_hash, body_hash, session_id, expires_at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (key_hash) DO UPDATE SET body_hash = $2, session_id = $3, expires_at = $4";
-        work.run(sql, args![key_hash, body_hash, session.id, document.key_expires_at]).await?;
-    }
-    lock_marks::reset(work, attempt, judged.opened).await?;
-    CutEvent::write_all(work, document.events_of(created), &name, now).await?;
-    let act = if created { "signed_up" } else { "signed_in" };
-    audit::write(work, now, &name, act, &name, &document.detail).await?;
-    Ok(Ok(LoginOutcome::SignedIn { user, created, session }))
-}
-
-/// The account of the number, created if missing.
-async fn upsert_user(work: &mut Work, document: &Document<'_>) -> Result<User, sqlx::Error> {
-    let attempt = &document.attempt;
-    let row = work
-        .one(
-            concat!(
-                "INSERT INTO users (id, phone_number, first_name, last_name, locale, country,
-                     created_at, updated_at, last_seen_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7)
-                 ON CONFLICT (phone_number) DO UPDATE SET last_seen_at =
-                     CASE WHEN users.blocked_at IS NULL THEN $7 ELSE users.last_seen_at END
-                 RETURNING ",
-                user_returning!()
-            ),
-            args![
-                document.new_user,
-                attempt.phone_number,
-                document.first_name,
-                document.last_name,
-                document.locale,
-                document.country,
-                attempt.now,
-            ],
-        )
-        .await?;
-    users::user(&row)
 }
 
 fn replay(row: &Row) -> Result<LoginReplay, sqlx::Error> {

@@ -44,6 +44,12 @@ pub struct SignIn<'a> {
     pub now: Timestamp,
 }
 
+impl<'a> SignIn<'a> {
+    pub(super) fn attempt(&self) -> Attempt<'a> {
+        Attempt::new(self.claimant, AttemptKind::Code, self.limits, self.now)
+    }
+}
+
 /// What `latchkey_sign_in_4` reads, by these names; the steps for SQLite read the same. Times are milliseconds.
 #[derive(Serialize)]
 pub(super) struct Document<'a> {
@@ -82,9 +88,9 @@ impl<'a> Document<'a> {
     /// If an event is larger than an event may be.
     pub(super) fn of(sign_in: &SignIn<'a>, session: &'a Session) -> Result<Self, sqlx::Error> {
         let (first_name, last_name) = sign_in.profile.unwrap_or_default();
-        let SignIn { claimant, limits, now, .. } = *sign_in;
+        let now = sign_in.now;
         let (events, ended) = events(sign_in)?;
-        let attempt = Attempt::new(claimant, AttemptKind::Code, limits, now);
+        let attempt = sign_in.attempt();
         let opened = [Opened::Time, Opened::KnownDevice].map(Mark::Unlocked);
         Ok(Self {
             marks: lock_marks::prepare(&attempt, &opened)?,

@@ -257,17 +257,55 @@ pub(super) fn judge(
     Ok(Judged { failures: past.failures, by_device, opened: None })
 }
 
+/// The account of a known device that has a budget left, of its own and of all devices of the phone, and at this code:
+/// what stands for the device's account and phone, its key, the name of all devices, the kind of attempt, its time, the
+/// failures of each budget, the code, and the most devices at a code.
+macro_rules! known_device {
+    ($user:literal, $phone:literal, $device:literal, $all:literal, $kind:literal, $now:literal, $most:literal,
+        $most_of_all:literal, $code:literal, $most_at_code:literal) => {
+        concat!(
+            "FROM users WHERE id = ",
+            $user,
+            " AND phone_number = ",
+            $phone,
+            " AND NOT EXISTS (SELECT 1 FROM device_guesses WHERE scope = ",
+            $kind,
+            " AND expires_at > ",
+            $now,
+            " AND (device = ",
+            $device,
+            " AND failures >= ",
+            $most,
+            " OR device = ",
+            $all,
+            " AND failures >= ",
+            $most_of_all,
+            ")) AND NOT EXISTS (SELECT 1 FROM device_guesses WHERE device = ",
+            $all,
+            " AND scope = ",
+            $code,
+            " AND failures >= ",
+            $most_at_code,
+            " AND NOT EXISTS (SELECT 1 FROM device_guesses WHERE device = ",
+            $device,
+            " AND scope = ",
+            $code,
+            "))"
+        )
+    };
+}
+pub(super) use known_device;
+
 /// Whether the attempt comes from a known device that has a budget left, of its own and of all devices of the phone, and
 /// at this code. No query for any other.
 pub(super) async fn by_device(work: &mut Work, attempt: &Attempt<'_>) -> Result<bool, sqlx::Error> {
     let (Some(user), Some(device)) = (attempt.known_device, attempt.device_key) else {
         return Ok(false);
     };
-    let sql = "SELECT 1 AS known FROM users WHERE id = $1 AND phone_number = $2
-         AND NOT EXISTS (SELECT 1 FROM device_guesses WHERE scope = $5 AND expires_at > $6
-             AND (device = $3 AND failures >= $7 OR device = $4 AND failures >= $8))
-         AND NOT EXISTS (SELECT 1 FROM device_guesses WHERE device = $4 AND scope = $9 AND failures >= $10
-             AND NOT EXISTS (SELECT 1 FROM device_guesses WHERE device = $3 AND scope = $9))";
+    let sql = concat!(
+        "SELECT 1 AS known ",
+        known_device!("$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10")
+    );
     let all = all_devices_of(user);
     // No scope is empty: without a code the last condition is met.
     let code = attempt.code.map_or_else(String::new, |code| code.to_string());
@@ -363,7 +401,7 @@ pub(super) async fn check(
     Ok(judge(past, by_device, attempt))
 }
 
-fn past(row: &sql::Row) -> Result<Past, sqlx::Error> {
+pub(super) fn past(row: &sql::Row) -> Result<Past, sqlx::Error> {
     Ok(Past { failures: row.get("failures")?, last_judged_at: row.time("last_judged_at")? })
 }
 

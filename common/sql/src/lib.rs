@@ -124,6 +124,8 @@ impl Pool {
                 .max_connections(size)
                 .min_connections(1)
                 .acquire_timeout(ACQUIRE)
+                // A question to a thread of this process that cannot be away: each costs a switch to it and back.
+                .test_before_acquire(false)
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
@@ -226,6 +228,11 @@ impl Pool {
                 tracing::debug!(error = format!("{error:#}"), "cannot empty the SQLite log");
             }
         }
+    }
+
+    /// The error of one operation among several that were done together.
+    pub fn error(&self, act: &'static str, cause: sqlx::Error) -> EngineError {
+        error::judged(self.name(), act, cause)
     }
 
     pub(crate) fn name(&self) -> &'static str {

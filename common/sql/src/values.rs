@@ -21,8 +21,7 @@ pub enum Arg<'a> {
     Int(Option<i64>),
     Text(Option<&'a str>),
     Flag(bool),
-    /// A column of rows that are written together, on PostgreSQL only: SQLite has no arrays, and gains nothing
-    /// from shared commits.
+    /// A column of rows that are written together, on PostgreSQL only: SQLite has no arrays, and takes a JSON text.
     Uuids(&'a [Option<Uuid>]),
     Ints(&'a [Option<i64>]),
     Texts(&'a [Option<&'a str>]),
