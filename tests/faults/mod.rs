@@ -5,6 +5,7 @@ mod ends;
 mod engines;
 mod forgets;
 mod load;
+mod logins;
 mod oracle;
 mod outbox;
 mod provider;

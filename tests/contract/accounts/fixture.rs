@@ -19,6 +19,7 @@ use secrecy::SecretString;
 use sql::Pool;
 
 use testkit::engines::Engines;
+use testkit::proxy::Proxy;
 
 pub const LIMITS: AttemptLimits =
     AttemptLimits { attempts: 5, max_failures: 100, failure_reset_secs: 86_400 };
@@ -171,6 +172,13 @@ impl AccountsFixture {
             Database::Folder(folder) => Db::sqlite(folder).await,
             Database::Url(url) => Db::postgres(url).await,
         }
+    }
+
+    /// Another process's view of the same PostgreSQL, over a connection that can be broken.
+    pub async fn behind_a_proxy(&self) -> (Proxy, Db) {
+        let Database::Url(url) = &self.database else { panic!("SQLite has no connection") };
+        let (proxy, url) = Proxy::before_url(url).await;
+        (proxy, Db::postgres(&url).await)
     }
 
     pub fn folder(&self) -> Option<&PathBuf> {

@@ -14,6 +14,7 @@ mod sessions;
 mod sign_in;
 mod staff;
 mod sweep;
+mod together;
 
 /// Runs each rule on both engines.
 macro_rules! contract {
