@@ -140,23 +140,21 @@ mod on_the_engines {
         } else {
             None
         };
-        let (answers, ()) = tokio::join!(
-            join_all(logins.iter().map(|login| login.on(&one))),
-            async {
+        let (answers, ()) =
+            tokio::join!(join_all(logins.iter().map(|login| login.on(&one))), async {
                 eventually("the point", PATIENCE, async || {
-                let waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted
-                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-                let reached = if at_a_lock {
-                    count(&db, waiting).await > 0
-                } else {
-                    sessions(&db).await > 1
-                };
-                reached.then_some(())
-            })
-            .await;
+                    let waiting = "SELECT count(*) AS n FROM pg_stat_activity
+                    WHERE wait_event_type = 'Lock' AND datname = current_database()";
+                    let reached = if at_a_lock {
+                        count(&db, waiting).await > 0
+                    } else {
+                        sessions(&db).await > 1
+                    };
+                    reached.then_some(())
+                })
+                .await;
                 system.processes[0].server.kill9().await;
-            }
-        );
+            });
         if let Some(locked) = locked {
             locked.rollback().await.unwrap();
         }

@@ -221,10 +221,11 @@ async fn p9_refreshes_of_a_batch_are_judged_each_by_itself(fixture: AccountsFixt
             _ => {}
         }
     }
+    let now = fixture.now();
+    let at = |n: usize| now.plus_secs(i64::try_from(n % 3).unwrap());
     let refreshes = sessions.iter().enumerate().map(|(n, (_, session))| {
         let generation = if n % 4 == 2 { 7 } else { 1 };
-        let now = fixture.now().plus_secs(i64::try_from(n % 3).unwrap());
-        fixture.db.sessions.refresh(token(session.id, generation), GRACE, IDLE, now)
+        fixture.db.sessions.refresh(token(session.id, generation), GRACE, IDLE, at(n))
     });
     for (n, outcome) in join_all(refreshes).await.into_iter().enumerate() {
         let (_, session) = &sessions[n];
@@ -235,7 +236,7 @@ async fn p9_refreshes_of_a_batch_are_judged_each_by_itself(fixture: AccountsFixt
             (1 | 2, RefreshOutcome::Ended) => assert_eq!(live, None),
             (3, RefreshOutcome::Rotated(next)) => {
                 assert_eq!((next.id, next.generation), (session.id, 2));
-                let at = fixture.now().plus_secs(i64::try_from(n % 3).unwrap());
+                let at = at(n);
                 assert_eq!((next.last_seen_at, next.expires_at), (at, at.plus_secs(IDLE)));
                 assert_eq!(live, Some(next));
             }
