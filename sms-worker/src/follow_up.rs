@@ -38,7 +38,7 @@ pub struct FollowUps {
 impl FollowUps {
     pub fn new(engines: &Connections, announcer: Announcer, routes: Arc<Routes>) -> Self {
         Self {
-            ledger: Ledger::new(engines.sql.clone()),
+            ledger: Ledger::new(&engines.sql),
             routes,
             announcer,
             clock: engines.clock.clone(),

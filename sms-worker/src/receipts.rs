@@ -34,7 +34,7 @@ pub struct TakeReceipt {
 impl TakeReceipt {
     pub fn new(engines: &Connections, announcer: Announcer) -> Self {
         Self {
-            ledger: Ledger::new(engines.sql.clone()),
+            ledger: Ledger::new(&engines.sql),
             announcer,
             clock: engines.clock.clone(),
             unannounced: Mutex::default(),

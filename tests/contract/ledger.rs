@@ -681,5 +681,5 @@ rules!(
 );
 
 fn fixture(db: Pool) -> LedgerFixture {
-    LedgerFixture { ledger: Ledger::new(db.clone()), db, clock: Clock::manual() }
+    LedgerFixture { ledger: Ledger::new(&db), db, clock: Clock::manual() }
 }

@@ -5,6 +5,7 @@ mod accounts;
 mod bus;
 mod events;
 mod ledger;
+mod ledger_plans;
 mod phones;
 mod store;
 mod telemetry;

@@ -38,7 +38,7 @@ mod on_the_engines {
         let (mut database, through) = Proxy::before_url(database_url).await;
         system.add(Binary::SmsWorker, &[("DATABASE_URL", &*through)]).await;
         let db = Pool::postgres(&SecretString::from(database_url.clone())).await.unwrap();
-        let (api, ledger) = (system.api(), Ledger::new(db));
+        let (api, ledger) = (system.api(), Ledger::new(&db));
         let mut lost = 0;
         for _ in 0..ROUNDS {
             // In the middle of a burst: an idle connection is checked before use and carries nothing.

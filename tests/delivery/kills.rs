@@ -92,7 +92,7 @@ impl WorkerBehindProxies {
         let worker = system.add(Binary::SmsWorker, &through).await;
         let db = Pool::postgres(&SecretString::from(database_url.clone())).await.unwrap();
         let vhost = amqp_url.rsplit('/').next().unwrap().to_owned();
-        let (api, ledger) = (system.api(), Ledger::new(db));
+        let (api, ledger) = (system.api(), Ledger::new(&db));
         Self { system, api, fake, ledger, database, broker, worker, vhost }
     }
 

@@ -49,7 +49,7 @@ impl SendingSystem {
             }
             None => Pool::sqlite(self.system.env["LATCHKEY_DATA_DIR"].as_ref()).await,
         };
-        Ledger::new(db.unwrap())
+        Ledger::new(&db.unwrap())
     }
 
     /// A request whose text was taken, and its call.

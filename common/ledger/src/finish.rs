@@ -65,46 +65,58 @@ const FINISH_ATTEMPT: &str = "UPDATE sms_attempts SET
     WHERE attempt_id = $1 AND state IN ('begun', 'unknown', 'accepted')
     RETURNING message_id, provider";
 /// Records the ends of attempts in one round trip and one commit. Rows are locked in the order of ids, attempts before
-/// messages, as receipts do one by one, so there is no deadlock. Of two ends of one message, `UPDATE .. FROM` applies
-/// one, and the other comes back without a message.
+/// messages, as receipts do one by one, so there is no deadlock. Of two ends of one message one is applied, and the other
+/// comes back without a message.
+///
+/// Each row is looked up by itself (`LATERAL`), and what is written is an upsert of rows that are there, so it finds each
+/// by its key as well: an `UPDATE .. FROM`, or an `EXISTS`, may be planned as one read of a whole index, and is on tables
+/// that were nearly empty when they were analysed.
 const FINISH_POSTGRES: &str = "WITH job AS (
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bigint[])
-            AS job (attempt_id, state, at, provider_message_id, provider_code, follow_up_at, rank, status, reason, segments)),
-    known AS (
-        SELECT attempt_id FROM sms_attempts JOIN job USING (attempt_id)
-        WHERE sms_attempts.state IN ('begun', 'unknown', 'accepted') ORDER BY attempt_id FOR NO KEY UPDATE OF sms_attempts),
+            AS job (attempt_id, ended_as, at, sent_id, code, next_at, new_rank, status, reason, segments) ORDER BY attempt_id),
+    known AS MATERIALIZED (
+        SELECT job.*, a.message_id, a.provider, a.number, a.started_at FROM job CROSS JOIN LATERAL (
+            SELECT message_id, provider, number, started_at FROM sms_attempts
+            WHERE attempt_id = job.attempt_id AND state IN ('begun', 'unknown', 'accepted') FOR NO KEY UPDATE) a),
     attempt AS (
-        UPDATE sms_attempts a SET
-            state = CASE WHEN a.state = 'accepted' THEN a.state ELSE job.state END,
-            ended_at = COALESCE(a.ended_at, job.at),
-            provider_message_id = COALESCE(job.provider_message_id, a.provider_message_id),
-            provider_code = COALESCE(job.provider_code, a.provider_code),
-            follow_up_at = COALESCE(a.follow_up_at, job.follow_up_at)
-        FROM known JOIN job USING (attempt_id) WHERE a.attempt_id = known.attempt_id
-        RETURNING a.attempt_id, a.message_id, a.provider),
-    locked AS (
-        SELECT l.message_id, attempt.attempt_id, attempt.provider FROM sms_ledger l JOIN attempt USING (message_id)
-        ORDER BY l.message_id FOR NO KEY UPDATE OF l),
+        INSERT INTO sms_attempts AS a (attempt_id, message_id, provider, number, started_at, state, ended_at,
+            provider_message_id, provider_code, follow_up_at)
+        SELECT attempt_id, message_id, provider, number, started_at, ended_as, at, sent_id, code, next_at FROM known
+        ON CONFLICT (attempt_id) DO UPDATE SET
+            state = CASE WHEN a.state = 'accepted' THEN a.state ELSE excluded.state END,
+            ended_at = COALESCE(a.ended_at, excluded.ended_at),
+            provider_message_id = COALESCE(excluded.provider_message_id, a.provider_message_id),
+            provider_code = COALESCE(excluded.provider_code, a.provider_code),
+            follow_up_at = COALESCE(a.follow_up_at, excluded.follow_up_at)),
+    locked AS MATERIALIZED (
+        SELECT one.*, l.request_id, l.country, l.channel, l.created_at, l.not_after FROM (
+            SELECT DISTINCT ON (message_id) * FROM known ORDER BY message_id, attempt_id) one CROSS JOIN LATERAL (
+            SELECT request_id, country, channel, created_at, not_after FROM sms_ledger
+            WHERE message_id = one.message_id FOR NO KEY UPDATE) l),
     message AS (
-        UPDATE sms_ledger l SET
-            state = CASE WHEN l.rank < job.rank THEN job.status ELSE l.state END,
-            reason = CASE WHEN l.rank < job.rank THEN job.reason ELSE l.reason END,
-            provider = CASE WHEN l.rank < job.rank THEN locked.provider ELSE COALESCE(l.provider, locked.provider) END,
-            provider_message_id = CASE WHEN l.rank < job.rank THEN COALESCE(job.provider_message_id, l.provider_message_id)
-                ELSE COALESCE(l.provider_message_id, job.provider_message_id) END,
-            segments = COALESCE(l.segments, job.segments),
-            updated_at = CASE WHEN l.rank < job.rank THEN job.at ELSE l.updated_at END,
-            rank = CASE WHEN l.rank < job.rank THEN job.rank ELSE l.rank END
-        FROM locked JOIN job USING (attempt_id) WHERE l.message_id = locked.message_id
-        RETURNING locked.attempt_id, job.at, l.message_id, l.request_id, l.country, l.channel, l.state, l.rank, l.reason,
-            l.provider, l.provider_message_id, l.segments),
+        INSERT INTO sms_ledger AS l (message_id, request_id, country, channel, created_at, not_after,
+            rank, state, reason, provider, provider_message_id, segments, updated_at)
+        SELECT message_id, request_id, country, channel, created_at, not_after,
+            new_rank, COALESCE(status, ''), reason, provider, sent_id, segments, at FROM locked
+        ON CONFLICT (message_id) DO UPDATE SET
+            state = CASE WHEN l.rank < excluded.rank THEN excluded.state ELSE l.state END,
+            reason = CASE WHEN l.rank < excluded.rank THEN excluded.reason ELSE l.reason END,
+            provider = CASE WHEN l.rank < excluded.rank THEN excluded.provider ELSE COALESCE(l.provider, excluded.provider) END,
+            provider_message_id = CASE WHEN l.rank < excluded.rank
+                THEN COALESCE(excluded.provider_message_id, l.provider_message_id)
+                ELSE COALESCE(l.provider_message_id, excluded.provider_message_id) END,
+            segments = COALESCE(l.segments, excluded.segments),
+            updated_at = CASE WHEN l.rank < excluded.rank THEN excluded.updated_at ELSE l.updated_at END,
+            rank = GREATEST(l.rank, excluded.rank)
+        RETURNING l.message_id, l.request_id, l.country, l.channel, l.state, l.rank, l.reason, l.provider,
+            l.provider_message_id, l.segments, l.updated_at),
     history AS (
         INSERT INTO sms_history (message_id, rank, state, reason, at)
-        SELECT message_id, rank, state, reason, at FROM message ON CONFLICT (message_id, rank) DO NOTHING RETURNING message_id)
-    SELECT attempt.attempt_id AS attempt, message.*,
-        EXISTS (SELECT 1 FROM history WHERE history.message_id = message.message_id) AS changed,
-        EXISTS (SELECT 1 FROM sms_receipts r WHERE r.attempt_id = attempt.attempt_id) AS kept
-    FROM attempt LEFT JOIN message USING (attempt_id)";
+        SELECT message_id, rank, state, reason, updated_at FROM message ON CONFLICT (message_id, rank) DO NOTHING RETURNING message_id)
+    SELECT known.attempt_id AS attempt, message.*,
+        COALESCE(message.message_id IN (SELECT message_id FROM history), false) AS changed,
+        (SELECT true FROM sms_receipts r WHERE r.attempt_id = known.attempt_id LIMIT 1) IS NOT NULL AS kept
+    FROM known LEFT JOIN (SELECT attempt_id, message.* FROM locked JOIN message USING (message_id)) message USING (attempt_id)";
 
 /// The end of an attempt, to be written with others.
 #[derive(Clone)]

@@ -37,12 +37,16 @@ pub struct Swept {
     pub receipts: u64,
 }
 
-const CLAIM_POSTGRES: &str = "UPDATE sms_attempts a SET follow_ups = a.follow_ups + 1,
+/// An upsert of rows that are there: it finds each by its key, however young the table is.
+const CLAIM_POSTGRES: &str = "WITH due AS MATERIALIZED (
+        SELECT attempt_id, message_id, provider, number, state, started_at FROM sms_attempts
+        WHERE follow_up_at <= $1 ORDER BY follow_up_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+    INSERT INTO sms_attempts AS a (attempt_id, message_id, provider, number, state, started_at)
+    SELECT attempt_id, message_id, provider, number, state, started_at FROM due
+    ON CONFLICT (attempt_id) DO UPDATE SET follow_ups = a.follow_ups + 1,
         follow_up_at = CASE WHEN a.follow_ups >= 4 THEN NULL ELSE $1 + $2 * (1 << CAST(a.follow_ups AS integer)) END
-    FROM sms_ledger l
-    WHERE l.message_id = a.message_id AND a.attempt_id IN (
-        SELECT attempt_id FROM sms_attempts WHERE follow_up_at <= $1 ORDER BY follow_up_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-    RETURNING a.attempt_id, a.message_id, a.provider, a.provider_message_id, a.final_state, a.follow_ups, l.channel";
+    RETURNING a.attempt_id, a.message_id, a.provider, a.provider_message_id, a.final_state, a.follow_ups,
+        (SELECT channel FROM sms_ledger l WHERE l.message_id = a.message_id) AS channel";
 const CLAIM_SQLITE: &str = "UPDATE sms_attempts SET follow_ups = follow_ups + 1,
         follow_up_at = CASE WHEN follow_ups >= 4 THEN NULL ELSE $1 + $2 * (1 << follow_ups) END
     WHERE attempt_id IN (SELECT attempt_id FROM sms_attempts WHERE follow_up_at <= $1 ORDER BY follow_up_at LIMIT $3)

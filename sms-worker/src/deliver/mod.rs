@@ -82,7 +82,7 @@ impl SendSms {
     ) -> Self {
         Self {
             keys: Arc::clone(&engines.keys),
-            ledger: Ledger::new(engines.sql.clone()),
+            ledger: Ledger::new(&engines.sql),
             routes,
             announcer,
             store: engines.store.clone(),

@@ -146,7 +146,7 @@ impl Delivery {
             receipts: TakeReceipt::new(&delivery, announcer.clone()),
             follow_ups: FollowUps::new(&delivery, announcer, Arc::clone(&routes)),
             routes,
-            ledger: Ledger::new(engines.sql),
+            ledger: Ledger::new(&engines.sql),
             clock,
             keys: engines.keys,
             published: Mutex::new((statuses, Vec::new())),

@@ -52,7 +52,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     stop.cancel();
     tokio::time::timeout(testkit::system::STOP_LIMIT, service).await???;
     assert!(engines.bus.dead_list(Queue::SmsWorker, 10).await?.is_empty());
-    let ledger = Ledger::new(engines.sql);
+    let ledger = Ledger::new(&engines.sql);
     assert_eq!(ledger.attempts(message).await?.len(), 1, "one call for two deliveries");
     Ok(())
 }
