@@ -1,6 +1,7 @@
 //! Records how a call to a provider ended.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -132,6 +133,10 @@ impl Act for FinishAttempt {
     type Answer = (Option<Transition>, bool);
     /// The call was made: its end is worth recording even without a caller.
     const FOR_ITS_CALLER: bool = false;
+    /// The text is on its way. Only `sent` at the client waits for this, and a worker that dies meanwhile leaves the same
+    /// doubt as one that dies before its answer arrived (W1): so not longer.
+    const LINGER: Duration = Duration::from_millis(10);
+    const LINGERS_ALONE: bool = true;
 
     fn key(&self) -> Uuid {
         self.attempt_id.uuid()

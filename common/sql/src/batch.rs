@@ -1,7 +1,8 @@
 //! Group commit: operations of one kind that arrive during a write are written together in the next statement.
 //!
 //! A commit costs PostgreSQL one wait for its disk, whether it holds one row or 64. If no write is in progress, an
-//! operation is written at once, so a lone one does not wait.
+//! operation is written at once, so a lone one does not wait; only those that ask for it are collected for a moment
+//! ([`Act::LINGER`]).
 //!
 //! A batch waits for a locked row for [`LOCK_WAIT`] only. If it cannot be written together, for a lock or for a bad
 //! operation in it, each is written on its own, several at a time: none fails because of another (P11, P12).
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use futures::stream::{self, StreamExt as _};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::Pool;
 use super::error::is_contended;
@@ -36,8 +37,11 @@ pub trait Act: Clone + Send + Sync + 'static {
     type Key: Clone + Eq + Hash + Ord + Send + 'static;
     /// Whether only its caller needs it: it is skipped if the caller has gone away.
     const FOR_ITS_CALLER: bool;
-    /// For this long, operations are collected before a write, unless [`ENOUGH`](Self::ENOUGH) wait.
+    /// For this long at most, operations are collected before a write, if the last one wrote several: then more are on
+    /// their way.
     const LINGER: Duration = Duration::ZERO;
+    /// Whether they are also collected if the last write was of one: nobody waits for it.
+    const LINGERS_ALONE: bool = false;
     /// So many operations are written without collecting more.
     const ENOUGH: usize = 24;
     /// How long a caller waits for its answer; then an operation that has not been started is skipped, as its caller
@@ -71,21 +75,26 @@ struct Shared<A: Act> {
     /// A connection that writes nothing else: its server process keeps the statement's plan and pages warm.
     own: OnceLock<Pool>,
     waiting: Mutex<Waiting<A>>,
+    /// Rings when [`Act::ENOUGH`] wait.
+    enough: Notify,
 }
 
 struct Waiting<A: Act> {
     acts: VecDeque<(A, Reply<A>)>,
     /// Whether a task is writing; it looks for more when it is done.
     writing: bool,
+    /// How many the last write was of.
+    last: usize,
     /// How many operations with a key are being written on their own.
     alone: HashMap<A::Key, usize>,
 }
 
 impl<A: Act> Batch<A> {
     pub fn new(db: &Pool) -> Self {
-        let waiting = Waiting { acts: VecDeque::new(), writing: false, alone: HashMap::new() };
-        let waiting = Mutex::new(waiting);
-        Self(Arc::new(Shared { db: db.clone(), own: OnceLock::new(), waiting }))
+        let (acts, alone) = (VecDeque::new(), HashMap::new());
+        let waiting = Mutex::new(Waiting { acts, writing: false, last: 0, alone });
+        let (own, enough) = (OnceLock::new(), Notify::new());
+        Self(Arc::new(Shared { db: db.clone(), own, waiting, enough }))
     }
 
     /// Writes the operation, together with those that wait. Takes at most the statement in progress and its own.
@@ -97,6 +106,9 @@ impl<A: Act> Batch<A> {
         let is_first = {
             let mut waiting = self.waiting();
             waiting.acts.push_back((act, reply));
+            if waiting.acts.len() == A::ENOUGH {
+                self.0.enough.notify_one();
+            }
             !std::mem::replace(&mut waiting.writing, true)
         };
         if is_first {
@@ -116,9 +128,7 @@ impl<A: Act> Batch<A> {
     async fn write_all(self) {
         let mut writer = Writer { batch: &self, done: false };
         loop {
-            if !A::LINGER.is_zero() && self.waiting().acts.len() < A::ENOUGH {
-                tokio::time::sleep(A::LINGER).await;
-            }
+            self.collect().await;
             let together = self.next();
             if together.is_empty() {
                 writer.done = true;
@@ -126,6 +136,18 @@ impl<A: Act> Batch<A> {
             }
             self.write_together(together).await;
         }
+    }
+
+    async fn collect(&self) {
+        if A::LINGER.is_zero() || !(A::LINGERS_ALONE || self.waiting().last > 1) {
+            return;
+        }
+        let enough = async {
+            while self.waiting().acts.len() < A::ENOUGH {
+                self.0.enough.notified().await;
+            }
+        };
+        drop(tokio::time::timeout(A::LINGER, enough).await);
     }
 
     /// The next operations to write together, in the order of their keys. Empty: none waits, and the next caller starts
@@ -149,6 +171,9 @@ impl<A: Act> Batch<A> {
         }
         waiting.acts = held_over;
         waiting.writing = !together.is_empty();
+        if waiting.writing {
+            waiting.last = together.len();
+        }
         drop(waiting);
         if !contended.is_empty() {
             self.write_alone(contended);

@@ -193,3 +193,74 @@ async fn p12_a_panicking_write_leaves_no_caller_waiting() {
     bench.desk.breaks.store(false, Ordering::SeqCst);
     assert_eq!(bench.hand_in(3).await.await.unwrap(), Some(3));
 }
+
+/// A note for which nobody hurries.
+#[derive(Clone)]
+struct Slow<const ALONE: bool>(Note);
+
+impl<const ALONE: bool> Act for Slow<ALONE> {
+    type Key = u128;
+    type Answer = u128;
+    const FOR_ITS_CALLER: bool = true;
+    const LINGER: Duration = Duration::from_millis(10);
+    const LINGERS_ALONE: bool = ALONE;
+    const ENOUGH: usize = 4;
+
+    fn key(&self) -> u128 {
+        self.0.number
+    }
+
+    async fn write(db: &Pool, acts: &[Self]) -> Result<Vec<Option<u128>>, EngineError> {
+        let notes: Vec<Note> = acts.iter().map(|act| act.0.clone()).collect();
+        Note::write(db, &notes).await
+    }
+}
+
+/// The timer counts whole milliseconds.
+const LINGERED: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_millis(11);
+
+/// How long a write of these took, all handed in at once.
+async fn took<const ALONE: bool>(
+    bench: &Bench,
+    batch: &Batch<Slow<ALONE>>,
+    numbers: std::ops::Range<u128>,
+) -> Duration {
+    let began = tokio::time::Instant::now();
+    let notes = numbers.map(|number| Slow(Note { number, desk: Arc::clone(&bench.desk) }));
+    let written = futures::future::join_all(notes.map(|note| batch.write(note))).await;
+    assert!(written.iter().all(Result::is_ok));
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn operations_are_collected_only_after_a_write_of_several() {
+    let bench = Bench::new().await;
+    tokio::time::pause();
+    bench.desk.leave.add_permits(100);
+    let batch = Batch::<Slow<false>>::new(&bench.batch.0.db);
+    for lone in 0..3 {
+        assert_eq!(took(&bench, &batch, lone..lone + 1).await, Duration::ZERO);
+    }
+    assert_eq!(took(&bench, &batch, 10..12).await, Duration::ZERO);
+    assert_eq!(bench.written(), [1, 1, 1, 2]);
+    assert!(LINGERED.contains(&took(&bench, &batch, 20..22).await));
+    assert_eq!(took(&bench, &batch, 30..34).await, Duration::ZERO, "enough");
+    assert!(LINGERED.contains(&took(&bench, &batch, 40..41).await));
+    assert_eq!(took(&bench, &batch, 41..42).await, Duration::ZERO, "the last one was alone");
+}
+
+#[tokio::test]
+async fn operations_that_nobody_waits_for_are_collected_until_there_are_enough() {
+    let bench = Bench::new().await;
+    tokio::time::pause();
+    bench.desk.leave.add_permits(100);
+    let batch = Batch::<Slow<true>>::new(&bench.batch.0.db);
+    assert!(LINGERED.contains(&took(&bench, &batch, 0..1).await));
+    let (first, late) = tokio::join!(took(&bench, &batch, 1..3), async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        took(&bench, &batch, 3..5).await
+    });
+    assert!(first < *LINGERED.start() && late.is_zero(), "{first:?} {late:?}");
+    assert_eq!(bench.written(), [1, 4]);
+}
