@@ -28,14 +28,16 @@ use testkit::system::System;
 /// P1, P12: a final status for every request, and normal service, within this time of the end of the last fault.
 pub(crate) const HEALED_WITHIN: Duration = Duration::from_mins(1);
 
-const QUEUES: [&str; 10] = [
+const QUEUES: [&str; 12] = [
     "otp-worker",
     "otp-worker.retry.1000",
+    "otp-worker.retry.3000",
     "otp-worker.retry.5000",
     "otp-worker.retry.30000",
     "otp-worker.dead",
     "sms-worker",
     "sms-worker.retry.1000",
+    "sms-worker.retry.3000",
     "sms-worker.retry.5000",
     "sms-worker.retry.30000",
     "sms-worker.dead",

@@ -387,7 +387,7 @@ mod on_the_engines {
 
     /// The queues of one worker (contract, section 5).
     fn queues_of(worker: &str) -> Vec<String> {
-        let more = ["", ".dead", ".retry.1000", ".retry.5000", ".retry.30000"];
+        let more = ["", ".dead", ".retry.1000", ".retry.3000", ".retry.5000", ".retry.30000"];
         more.map(|more| format!("{worker}{more}")).into()
     }
 

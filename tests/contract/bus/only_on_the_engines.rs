@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use bus::{Bus, PUBLISH_TIMEOUT, PublishError, Settlement};
+use bus::{Bus, Delay, PUBLISH_TIMEOUT, PublishError, Settlement};
 use domain::engine_error::EngineError;
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -115,6 +115,23 @@ async fn p12_a_deleted_queue_is_declared_and_consumed_again() {
     within(attached.wait_for(Result::is_ok)).await.unwrap();
     publish(&bus, "after").await.unwrap();
     assert_eq!(take(&mut consumer).await.id, "after");
+}
+
+/// Where the broker's definitions are those of the former release, nobody may declare the newest waiting queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_a_message_whose_waiting_queue_is_not_there_waits_in_the_next_one() {
+    let url = vhost().await;
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    publish(&bus, "put off").await.unwrap();
+    let mut consumer = bus.consume(QUEUE, 10).await.unwrap();
+    let (_connection, channel) = open(&url).await;
+    let newest = QUEUE.waiting(Delay::ThreeSeconds);
+    channel.queue_delete(newest.into(), QueueDeleteOptions::default()).await.unwrap();
+    let message = take(&mut consumer).await;
+    let retry = Settlement::Retry { delay: Delay::ThreeSeconds, attempts: 1 };
+    message.settle(retry).await.unwrap();
+    let again = take(&mut consumer).await;
+    assert_eq!((again.id.as_str(), again.attempts), ("put off", 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

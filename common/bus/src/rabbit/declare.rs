@@ -91,7 +91,7 @@ impl Declarer<'_> {
     /// Declares a queue with the ones that belong to it. The first refusal tells for all of them.
     async fn queues_of(&mut self, queue: Queue) -> Result<(), EngineError> {
         let mut options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        for Declaration { name, arguments, bindings } in declarations(queue) {
+        for Declaration { name, arguments, bindings, needed } in declarations(queue) {
             let mut answer = self.queue_as(&name, options, &arguments).await?;
             if answer != Answer::Declared && !options.passive {
                 options.passive = true;
@@ -100,6 +100,7 @@ impl Declarer<'_> {
             match answer {
                 Answer::Declared => {}
                 Answer::Refused => return Ok(()),
+                Answer::Missing if !needed => return Ok(()),
                 Answer::Missing => {
                     self.missing = Some(name);
                     return Ok(());
@@ -173,22 +174,33 @@ struct Declaration {
     name: String,
     arguments: FieldTable,
     bindings: &'static [&'static str],
+    /// Whether nothing works without it.
+    needed: bool,
 }
 
-/// What each process declares at start for one of our queues. A dead-letter queue comes before the queue that uses it.
+/// What each process declares at start for one of our queues. A dead-letter queue comes before the queue that uses it,
+/// and what is not needed comes last: the declarations end where a login may go no further.
 fn declarations(queue: Queue) -> Vec<Declaration> {
-    let dead = Declaration { name: queue.dead(), arguments: common_arguments(), bindings: &[] };
+    let dead = Declaration {
+        name: queue.dead(),
+        arguments: common_arguments(),
+        bindings: &[],
+        needed: true,
+    };
     let main = Declaration {
         name: queue.as_str().to_owned(),
         arguments: dead_lettering_to(&queue.dead()),
         bindings: queue.bindings(),
+        needed: true,
     };
     let waiting = Delay::ALL.map(|delay| {
         let mut arguments = dead_lettering_to(queue.as_str());
         arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(delay.ms()));
-        Declaration { name: queue.waiting(delay), arguments, bindings: &[] }
+        let needed = delay.in_its_place().is_none();
+        Declaration { name: queue.waiting(delay), arguments, bindings: &[], needed }
     });
-    [dead, main].into_iter().chain(waiting).collect()
+    let (needed, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|one| one.needed);
+    [dead, main].into_iter().chain(needed).chain(others).collect()
 }
 
 fn common_arguments() -> FieldTable {
@@ -226,11 +238,13 @@ mod tests {
                 "otp-worker",
                 "otp-worker.dead",
                 "otp-worker.retry.1000",
+                "otp-worker.retry.3000",
                 "otp-worker.retry.30000",
                 "otp-worker.retry.5000",
                 "sms-worker",
                 "sms-worker.dead",
                 "sms-worker.retry.1000",
+                "sms-worker.retry.3000",
                 "sms-worker.retry.30000",
                 "sms-worker.retry.5000",
             ]

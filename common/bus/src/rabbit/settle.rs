@@ -12,7 +12,7 @@ use super::acks::WeakAcks;
 use super::command::Outgoing;
 use super::link::{ENGINE, away, classify, text};
 use super::publish::{MAX_NAME, Publisher};
-use crate::topology::Queue;
+use crate::topology::{Delay, Queue};
 use crate::{Delivery, Glance, PublishError, Settlement};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
@@ -51,15 +51,14 @@ impl AckHandle {
         match settle {
             Settlement::Ack => self.collect(),
             Settlement::Retry { delay, attempts } => {
-                self.copy(message, self.queue.waiting(delay), headers_of(message, attempts))
-                    .await?;
+                self.put_off(message, delay, attempts).await?;
                 self.ack().await
             }
             Settlement::DeadLetter { reason, attempts } => {
                 let mut headers = headers_of(message, attempts);
                 headers.insert(REASON.into(), text(reason));
                 headers.insert(DEAD_AT.into(), text(&Clock::system().now().to_string()));
-                self.copy(message, self.queue.dead(), headers).await?;
+                self.copied(message, self.queue.dead(), headers).await.map_err(not_copied)?;
                 self.ack().await
             }
             Settlement::Requeue => {
@@ -100,24 +99,39 @@ impl AckHandle {
         }
     }
 
+    /// Copies the message to the queue of this delay, or of the one in its place.
+    async fn put_off(
+        &self,
+        message: &Delivery,
+        delay: Delay,
+        attempts: u32,
+    ) -> Result<(), EngineError> {
+        let to =
+            |delay| self.copied(message, self.queue.waiting(delay), headers_of(message, attempts));
+        let copied = match (to(delay).await, delay.in_its_place()) {
+            (Err(PublishError::Unroutable), Some(other)) => to(other).await,
+            (copied, _) => copied,
+        };
+        copied.map_err(not_copied)
+    }
+
     /// Copies the message to the named queue, with a confirm.
-    async fn copy(
+    async fn copied(
         &self,
         message: &Delivery,
         to: String,
         headers: FieldTable,
-    ) -> Result<(), EngineError> {
-        let outgoing = copy_to(to, message, headers);
-        let copied = self.publisher.publish(outgoing).await;
-        copied.map_err(|error: PublishError| {
-            let cause = anyhow::Error::new(error).context("copy a message to another queue");
-            EngineError::away(ENGINE, cause)
-        })
+    ) -> Result<(), PublishError> {
+        self.publisher.publish(copy_to(to, message, headers)).await
     }
 }
 
 fn no_longer_ours() -> EngineError {
     away("the message is no longer ours")
+}
+
+fn not_copied(error: PublishError) -> EngineError {
+    EngineError::away(ENGINE, anyhow::Error::new(error).context("copy a message to another queue"))
 }
 
 /// Builds a message for one queue, through the default exchange.
