@@ -37,8 +37,8 @@ use tokio_util::sync::CancellationToken;
 /// Messages handled at once. Most of a send is waiting for a provider, and each provider's limiter bounds its
 /// concurrent calls.
 const CONCURRENCY: usize = 64;
-/// Limit for one message: it tries providers one after another, then waits for an answer and a receipt. It exceeds the
-/// sum, because a send that is cancelled in mid-call has an unknown outcome.
+/// Limit for one message: it tries providers one after another, then waits for an answer. It exceeds the sum, because a
+/// send that is cancelled in mid-call has an unknown outcome.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
 struct SmsWorker {

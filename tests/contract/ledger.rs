@@ -34,7 +34,13 @@ impl LedgerFixture {
 
     async fn begin(&self, message: &NewMessage<'_>, attempt: AttemptId) -> anyhow::Result<Begin> {
         let doubtful = ["twilio".to_owned()];
-        Ok(self.ledger.begin(message, attempt, "twilio", 2, &doubtful, self.clock.now()).await?)
+        let risk = self.risk(&doubtful);
+        Ok(self.ledger.begin(message, attempt, "twilio", risk, self.clock.now()).await?)
+    }
+
+    /// Two calls at most, and no wait for a receipt.
+    fn risk<'a>(&self, doubtful: &'a [String]) -> Risk<'a> {
+        Risk { most: 2, doubtful, unsettled_since: self.clock.now() }
     }
 
     /// A message with one attempt that is begun.
@@ -143,8 +149,7 @@ async fn p2_only_one_of_many_workers_starts_a_job(fixture: &LedgerFixture) -> an
                 &message,
                 AttemptId::new(&fixture.clock),
                 "twilio",
-                2,
-                &[],
+                fixture.risk(&[]),
                 fixture.clock.now(),
             )
         });
@@ -166,8 +171,7 @@ async fn p2_only_one_of_many_workers_starts_a_job(fixture: &LedgerFixture) -> an
                 &message,
                 AttemptId::new(&fixture.clock),
                 "http",
-                2,
-                &[],
+                fixture.risk(&[]),
                 fixture.clock.now(),
             )
         });
@@ -208,7 +212,7 @@ async fn w1_a_call_that_may_have_been_accepted_is_retried_at_another_provider(
     let (twilio, now) = ("twilio".to_owned(), fixture.clock.now());
     let begin = async |provider: &str, doubtful: &[String]| {
         let attempt = AttemptId::new(&fixture.clock);
-        fixture.ledger.begin(&message, attempt, provider, 2, doubtful, now).await
+        fixture.ledger.begin(&message, attempt, provider, fixture.risk(doubtful), now).await
     };
     // A caller that does not know of the first call gets its provider, and nothing is begun.
     for _ in 0..2 {
@@ -220,7 +224,39 @@ async fn w1_a_call_that_may_have_been_accepted_is_retried_at_another_provider(
     let (other, first) = fixture.begun().await?;
     fixture.finish(first, AttemptState::Unknown).await?;
     let again = AttemptId::new(&fixture.clock);
-    let begun = fixture.ledger.begin(&other, again, "twilio", 2, &[twilio], now).await?;
+    let twilio = [twilio];
+    let begun = fixture.ledger.begin(&other, again, "twilio", fixture.risk(&twilio), now).await?;
+    assert_eq!(begun, Begin::Start { number: 2, risked: 1 });
+    Ok(())
+}
+
+async fn w1_no_call_is_begun_while_a_receipt_can_settle_the_last_one(
+    fixture: &LedgerFixture,
+) -> anyhow::Result<()> {
+    let (message, first) = fixture.begun().await?;
+    let ended_at = fixture.clock.now();
+    fixture.finish(first, AttemptState::Unknown).await?;
+    // The limit of calls is judged after the wait: a receipt that comes meanwhile counts for either.
+    for most in [1, 2] {
+        for (since, wanted) in [
+            (ended_at.plus_ms(-3_000), Begin::Unsettled { ended_at }),
+            (ended_at.plus_ms(-1), Begin::Unsettled { ended_at }),
+            (ended_at, Begin::Exhausted),
+        ] {
+            let risk = Risk { most, doubtful: &["twilio".to_owned()], unsettled_since: since };
+            let (attempt, now) = (AttemptId::new(&fixture.clock), fixture.clock.now());
+            let begun = fixture.ledger.begin(&message, attempt, "twilio", risk, now).await?;
+            let start = Begin::Start { number: 2, risked: 1 };
+            let is_over = wanted == Begin::Exhausted && most == 2;
+            assert_eq!(begun, if is_over { start } else { wanted }, "{most} {since}");
+        }
+    }
+    // One that was given up ended when its call must have been over.
+    let (message, first) = fixture.begun().await?;
+    fixture.ledger.give_up_on(first, ended_at.plus_ms(-10_000)).await?;
+    let risk = Risk { unsettled_since: ended_at.plus_ms(-3_000), ..fixture.risk(&[]) };
+    let (attempt, now) = (AttemptId::new(&fixture.clock), fixture.clock.now());
+    let begun = fixture.ledger.begin(&message, attempt, "http", risk, now).await?;
     assert_eq!(begun, Begin::Start { number: 2, risked: 1 });
     Ok(())
 }
@@ -666,6 +702,7 @@ rules!(
     p2_only_one_of_many_workers_starts_a_job,
     w1_no_third_call_may_ever_have_been_accepted,
     w1_a_call_that_may_have_been_accepted_is_retried_at_another_provider,
+    w1_no_call_is_begun_while_a_receipt_can_settle_the_last_one,
     calls_that_were_refused_do_not_count_as_risk,
     a_message_that_was_accepted_is_not_ended_by_a_late_drop,
     receipts_in_any_order_and_doubled_end_in_one_state,

@@ -66,7 +66,8 @@ async fn one(ledger: &Ledger, clock: &Clock, phone: &E164, n: usize) -> anyhow::
     };
     let begin = async |provider: &str| {
         let attempt = AttemptId::new(clock);
-        let begun = ledger.begin(&message, attempt, provider, 2, &[], clock.now()).await?;
+        let risk = Risk { most: 2, doubtful: &[], unsettled_since: clock.now() };
+        let begun = ledger.begin(&message, attempt, provider, risk, clock.now()).await?;
         anyhow::Ok((attempt, begun))
     };
     let (mut attempt, begun) = begin("twilio").await?;

@@ -24,10 +24,24 @@ pub enum Begin {
     Settled(MessageState),
     /// An attempt was begun and its end is not recorded: its worker is still busy, or died. See [`Ledger::give_up_on`].
     Unconfirmed { attempt_id: AttemptId, provider: String, started_at: Timestamp },
+    /// A call ended at this time without a clear answer: a receipt may still settle it, until [`Risk::unsettled_since`]
+    /// is as late.
+    Unsettled { ended_at: Timestamp },
     /// The maximum of calls may have been accepted: no further one.
     Exhausted,
     /// These providers may have accepted it, and the caller does not know: try another provider first.
     Elsewhere(Vec<String>),
+}
+
+/// What another call for a message may risk.
+#[derive(Clone, Copy, Debug)]
+pub struct Risk<'a> {
+    /// So many calls of one message may ever have been accepted.
+    pub most: u32,
+    /// The providers that the caller knows may have accepted one.
+    pub doubtful: &'a [String],
+    /// A call that ended later without a clear answer may still be settled by a receipt: no other is begun.
+    pub unsettled_since: Timestamp,
 }
 
 const INSERT_ATTEMPT: &str = "INSERT INTO sms_attempts (attempt_id, message_id, provider, number, state, started_at) \
@@ -106,15 +120,13 @@ impl Act for BeginAttempt {
 
 impl Ledger {
     /// Commits that `attempt_id` is about to hand this message to `provider`. A worker may call a provider only after a
-    /// [`Begin::Start`] of its own attempt. At most `most_risked` calls of one message may ever have been accepted;
-    /// `doubtful` are the providers that the caller knows may have accepted one.
+    /// [`Begin::Start`] of its own attempt.
     pub async fn begin(
         &self,
         message: &NewMessage<'_>,
         attempt_id: AttemptId,
         provider: &str,
-        most_risked: u32,
-        doubtful: &[String],
+        risk: Risk<'_>,
         now: Timestamp,
     ) -> Result<Begin, EngineError> {
         if self.db.is_postgres() {
@@ -139,10 +151,10 @@ impl Ledger {
                 let begin = if first {
                     Begin::Start { number: 1, risked: 0 }
                 } else {
-                    match judge(work, message.message_id, most_risked).await? {
+                    match judge(work, message.message_id, risk).await? {
                         Retriable::Go { unknown, .. }
                             if unknown.iter().any(|name| name == provider)
-                                && !doubtful.iter().any(|name| name == provider) =>
+                                && !risk.doubtful.iter().any(|name| name == provider) =>
                         {
                             Begin::Elsewhere(unknown)
                         }
@@ -178,7 +190,7 @@ enum Retriable {
 async fn judge(
     work: &mut Work,
     message_id: MessageId,
-    most_risked: u32,
+    risk: Risk<'_>,
 ) -> Result<Retriable, sqlx::Error> {
     // SQLite has no row locks and needs none: the transaction locks the whole file.
     let locked = if work.is_postgres() {
@@ -191,9 +203,10 @@ async fn judge(
     if message.get::<i64>("rank")? >= SENT {
         return Ok(Retriable::Stop(Begin::Settled(message_state(&message)?)));
     }
-    let sql = "SELECT attempt_id, provider, state, started_at, number FROM sms_attempts WHERE message_id = $1 ORDER BY number";
+    let sql = "SELECT attempt_id, provider, state, started_at, ended_at, number FROM sms_attempts
+        WHERE message_id = $1 ORDER BY number";
     let attempts = work.rows(sql, args![message_id.uuid()]).await?;
-    let (mut number, mut risked, mut unknown) = (1, 0, Vec::new());
+    let (mut number, mut risked, mut unknown, mut unsettled) = (1, 0, Vec::new(), None);
     for attempt in attempts {
         match attempt.get::<String>("state")?.as_str() {
             "begun" => {
@@ -206,14 +219,17 @@ async fn judge(
             "accepted" | "unknown" => {
                 risked += 1;
                 unknown.push(attempt.get("provider")?);
+                unsettled = unsettled.max(attempt.maybe_time("ended_at")?);
             }
             _ => {}
         }
         number = u32::try_from(attempt.get::<i64>("number")?).unwrap_or(u32::MAX - 1) + 1;
     }
-    Ok(if risked >= most_risked {
-        Retriable::Stop(Begin::Exhausted)
-    } else {
-        Retriable::Go { number, risked, unknown }
+    Ok(match unsettled {
+        Some(ended_at) if ended_at > risk.unsettled_since => {
+            Retriable::Stop(Begin::Unsettled { ended_at })
+        }
+        _ if risked >= risk.most => Retriable::Stop(Begin::Exhausted),
+        _ => Retriable::Go { number, risked, unknown },
     })
 }

@@ -227,15 +227,15 @@ impl Ledger {
         Ok(moved)
     }
 
-    /// Counts an attempt without a recorded end as one that may have been accepted.
+    /// Counts an attempt without a recorded end as one that may have been accepted. By `ended_at` its call was over.
     pub async fn give_up_on(
         &self,
         attempt_id: AttemptId,
-        now: Timestamp,
+        ended_at: Timestamp,
     ) -> Result<(), EngineError> {
         let sql = "UPDATE sms_attempts SET state = 'unknown', ended_at = $2
              WHERE attempt_id = $1 AND state = 'begun'";
-        let args = args![attempt_id.uuid(), now];
+        let args = args![attempt_id.uuid(), ended_at];
         self.db.run("give up on an attempt", sql, args).await.map(drop)
     }
 

@@ -26,7 +26,7 @@ mod history;
 mod receipts;
 mod rows;
 
-pub use begin::Begin;
+pub use begin::{Begin, Risk};
 pub use finish::{AttemptState, Finish};
 pub use follow_up::{FollowUp, MOST_QUESTIONS, Swept};
 pub use history::{AttemptEntry, Change};

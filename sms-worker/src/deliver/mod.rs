@@ -131,7 +131,7 @@ impl SendSms {
         let permit = self.plan(job, tried).await?;
         let Some(reservation) = self.reserve(job, permit, tried).await? else { return Ok(()) };
         let reply = self.call(job, &reservation).await;
-        self.record(job, reservation, reply, tried).await
+        self.record(reservation, reply, tried).await
     }
 
     /// The one place that counts and publishes how a job ended.

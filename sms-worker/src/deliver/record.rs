@@ -11,7 +11,8 @@ use ledger::{AttemptState, Finish, Transition};
 
 use super::plan::{Permit, Tried};
 use super::reserve::Reservation;
-use super::{Exit, Job, SendSms};
+use super::unconfirmed::RECEIPT_WAIT;
+use super::{Exit, SendSms};
 use crate::providers::{Outcome, Reply};
 use crate::routing::breaker::{BreakerPermit, ProviderHealth};
 use crate::routing::routes::RoutedProvider;
@@ -24,7 +25,6 @@ impl SendSms {
     /// Records the outcome. Without an [`Exit`], another call may follow, and `tried` says where not.
     pub(super) async fn record(
         &self,
-        job: &Job<'_>,
         reservation: Reservation<'_>,
         reply: Reply,
         tried: &mut Tried,
@@ -49,11 +49,7 @@ impl SendSms {
                 tried.failed.push(provider.name());
                 tried.needs_ops = true;
             }
-            Outcome::Unknown(_) if self.is_taken_after_all(attempt_id).await? => {
-                let message_state = self.ledger.message_state(job.message.message_id).await?;
-                return Err(Exit::settled(message_state.ok_or_else(|| lost("a message"))?));
-            }
-            Outcome::Unknown(_) => tried.doubtful.push(provider.name().to_owned()),
+            Outcome::Unknown(_) => return Err(unknown(moved)),
         }
         Ok(())
     }
@@ -152,6 +148,18 @@ fn finish_of(outcome: &Outcome, provider: &RoutedProvider, now: Timestamp) -> Fi
             Finish { provider_code: provider_code.clone(), ..Finish::of(AttemptState::Rejected) }
         }
         Outcome::Unknown(_) => Finish::of(AttemptState::Unknown),
+    }
+}
+
+/// What follows an unknown outcome: the broker keeps the job while a receipt can still settle it, so that it holds no
+/// place here. The ledger knows what came meanwhile.
+fn unknown(moved: Option<Transition>) -> Exit {
+    match moved {
+        // The receipt came before the answer.
+        Some(moved) if moved.message_state.status.rank() >= Status::Sent.rank() => {
+            Exit::Settled(Box::new(moved))
+        }
+        _ => Exit::Failed(Failure::Later(RECEIPT_WAIT)),
     }
 }
 

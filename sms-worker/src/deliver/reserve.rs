@@ -4,9 +4,10 @@ use config::UnknownOutcome;
 use domain::engine_error::EngineError;
 use domain::ids::AttemptId;
 use domain::vocabulary::Reason;
-use ledger::{AttemptCounts, AttemptState, Begin, Finish};
+use ledger::{AttemptCounts, AttemptState, Begin, Finish, Risk};
 
 use super::plan::{Permit, Tried, too_late};
+use super::unconfirmed::receipt_wait_ms;
 use super::{Exit, Job, SendSms};
 use crate::routing::routes::RoutedProvider;
 
@@ -40,8 +41,9 @@ impl SendSms {
             }
             Begin::Settled(message_state) => Err(Exit::settled(message_state)),
             Begin::Exhausted => Err(Exit::GiveUp(Reason::Unknown)),
+            Begin::Unsettled { ended_at } => Err(self.unsettled(ended_at).into()),
             Begin::Unconfirmed { attempt_id, provider, started_at } => {
-                // The slot is for calls, not for this wait.
+                // The slot is for calls, not for the ledger.
                 drop(permit);
                 self.resolve(attempt_id, started_at).await?;
                 tried.doubtful.push(provider);
@@ -67,7 +69,9 @@ impl SendSms {
             UnknownOutcome::Wait => 1,
         };
         let (name, now) = (provider.name(), self.clock.now());
-        let begun = self.ledger.begin(&job.message, attempt_id, name, most, doubtful, now).await;
+        let unsettled_since = now.plus_ms(-receipt_wait_ms());
+        let risk = Risk { most, doubtful, unsettled_since };
+        let begun = self.ledger.begin(&job.message, attempt_id, name, risk, now).await;
         if begun.is_err() {
             // The attempt may be committed all the same, but no call follows, and only this process knows it.
             self.pending_finishes.put(attempt_id, Finish::of(AttemptState::Unavailable), now);

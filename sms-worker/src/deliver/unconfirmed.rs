@@ -1,4 +1,5 @@
-//! Attempts without a recorded result: records it, waits for it, or counts the text as one that may have been taken.
+//! Attempts without a recorded result, or with an unknown one: records it, or counts the text as one that may have been
+//! taken. What has to wait for that waits in the broker: a place in this worker is for calls.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,20 +8,27 @@ use std::time::Duration;
 use bus::consumer::Failure;
 use domain::ids::AttemptId;
 use domain::timestamp::Timestamp;
-use ledger::{AttemptState, Finish};
+use ledger::Finish;
 
 use super::{SendSms, wait};
 use crate::providers::client;
 
-/// How long to wait for a receipt that settles an unknown outcome.
-const RECEIPT_WAIT: Duration = Duration::from_secs(3);
-const RECEIPT_LOOK: Duration = Duration::from_millis(200);
-/// By then a call is over: its time-out plus a margin. A younger attempt without a result may still have a worker.
+/// How long a receipt may settle an unknown outcome, before another call is made.
+pub(super) const RECEIPT_WAIT: Duration = Duration::from_secs(3);
+/// By then a call is over: its time-out plus the wait for a receipt. A younger attempt without a result may still have a
+/// worker.
 const DOUBT: Duration = client::LIMIT.saturating_add(RECEIPT_WAIT);
+/// The first and the longest wait for another worker's result. A longer step would use up most of the 60 s that a broken
+/// worker may cost (P1).
+const STEP_MS: (i64, i64) = (1_000, 5_000);
 
 impl SendSms {
-    /// Ends an attempt without a result, from this or another worker: waits while the result can still come, then
-    /// treats it as one that may have been accepted.
+    /// Ends an attempt without a result, from this or another worker: once none can come any more, it is one that may
+    /// have been accepted.
+    ///
+    /// # Errors
+    /// [`Failure::Later`] while the result can still come: the job waits in the broker for as long as the attempt is old.
+    /// Most calls are over by then.
     pub(super) async fn resolve(
         &self,
         attempt_id: AttemptId,
@@ -30,44 +38,32 @@ impl SendSms {
             self.finish(attempt_id, finish).await?;
             return Ok(());
         }
-        let doubt_ms = i64::try_from(DOUBT.as_millis()).unwrap_or(i64::MAX);
-        let left_ms = |now: i64| {
-            // A start in the future means that a host's clock is wrong. Treat the attempt as young: a second text costs
-            // more than a wait.
-            doubt_ms - (now - started_at.ms()).max(0)
-        };
-        let until_ms = self.clock.now_ms() + i64::try_from(RECEIPT_WAIT.as_millis()).unwrap_or(0);
-        loop {
-            if self.ledger.attempt_state(attempt_id).await? != Some(AttemptState::Begun) {
-                return Ok(());
-            }
-            let now = self.clock.now_ms();
-            if left_ms(now) <= 0 {
-                break;
-            }
-            if now >= until_ms {
-                // Short steps: a long one would use up most of the 60 s that a broken worker may cost (P1).
-                return Err(Failure::Later(wait(left_ms(now).min(5_000))));
-            }
-            tokio::time::sleep(RECEIPT_LOOK).await;
+        // A start in the future means that a host's clock is wrong. Treat the attempt as young: a second text costs more
+        // than a wait.
+        let age_ms = (self.clock.now_ms() - started_at.ms()).max(0);
+        let left_ms = whole_ms(DOUBT) - age_ms;
+        if left_ms > 0 {
+            let (first, longest) = STEP_MS;
+            return Err(Failure::Later(wait(age_ms.clamp(first, longest).min(left_ms))));
         }
-        self.ledger.give_up_on(attempt_id, self.clock.now()).await?;
-        Ok(())
+        let ended_at = started_at.plus_ms(whole_ms(client::LIMIT));
+        Ok(self.ledger.give_up_on(attempt_id, ended_at).await?)
     }
 
-    /// Whether a receipt shows, within three seconds, that the text was taken.
-    pub(super) async fn is_taken_after_all(&self, attempt_id: AttemptId) -> Result<bool, Failure> {
-        let looks = RECEIPT_WAIT.as_millis() / RECEIPT_LOOK.as_millis();
-        for look in 0..=looks {
-            if self.ledger.attempt_state(attempt_id).await? == Some(AttemptState::Accepted) {
-                return Ok(true);
-            }
-            if look < looks {
-                tokio::time::sleep(RECEIPT_LOOK).await;
-            }
-        }
-        Ok(false)
+    /// What to do with a job whose last call ended at this time without a clear answer: the broker keeps it while a
+    /// receipt can still settle that call.
+    pub(super) fn unsettled(&self, ended_at: Timestamp) -> Failure {
+        let left_ms = ended_at.ms() + receipt_wait_ms() - self.clock.now_ms();
+        Failure::Later(wait(left_ms.min(receipt_wait_ms())))
     }
+}
+
+pub(super) fn receipt_wait_ms() -> i64 {
+    whole_ms(RECEIPT_WAIT)
+}
+
+fn whole_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// No text is usable for longer, so no job comes back later.
@@ -105,6 +101,7 @@ impl PendingFinishes {
 #[cfg(test)]
 mod tests {
     use domain::clock::Clock;
+    use ledger::AttemptState;
 
     use super::*;
 

@@ -9,10 +9,12 @@ use accounts::{Block, BlockKind, Blocks};
 use bus::consumer::Failure;
 use config::UnknownOutcome;
 use config::UnknownOutcome::{Resend, Wait};
+use domain::event::{Envelope, SmsRequested};
 use domain::ids::AttemptId;
+use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::Reply;
-use ledger::NewMessage;
+use ledger::{AttemptState, NewMessage, Risk};
 use sms_worker::{ConcurrencyPermit, client};
 
 const SENT: (Status, Option<Reason>) = (Status::Sent, None);
@@ -372,43 +374,46 @@ async fn p7_a_text_that_waited_too_long_for_a_slot_fails_as_expired() {
 }
 
 #[tokio::test]
-async fn a_wait_for_an_unknown_outcome_holds_no_provider_slot() {
-    let fake = scripted([Reply::Take]).await;
-    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
-    let (doubtful, fresh) = (delivery.job(), delivery.job());
-    let message = NewMessage {
-        message_id: doubtful.data.message_id,
-        request_id: doubtful.data.request_id,
-        phone_number: &PHONE.parse().unwrap(),
-        of_deleted: false,
-        country: "IR",
-        channel: Channel::Sms,
-        not_after: doubtful.data.not_after,
-    };
-    let (attempt, now) = (AttemptId::new(&delivery.clock), delivery.clock.now());
-    delivery.ledger.begin(&message, attempt, "twilio", 2, &[], now).await.unwrap();
-    let _taken = all_places_but(1, &delivery).await;
-    let done = std::sync::Mutex::new(Vec::new());
-    // The first future gets the remaining slot, as it is polled first.
-    tokio::join!(
-        async {
-            let waits = delivery.send.handle(&doubtful).await;
-            assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
-            done.lock().unwrap().push("doubtful");
-        },
-        async {
-            delivery.send.handle(&fresh).await.unwrap();
-            done.lock().unwrap().push("fresh");
-        },
-    );
-    assert_eq!(*done.lock().unwrap(), ["fresh", "doubtful"]);
-}
-
-#[tokio::test]
-async fn p2_an_attempt_begun_by_a_clock_ahead_of_ours_counts_as_young() {
-    let fake = scripted([Reply::Take]).await;
+async fn p1_a_text_in_doubt_goes_back_to_the_broker_at_once() {
+    let fake = scripted([Reply::error(500, 20500), Reply::Take]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
+    let later = async |secs: u64| {
+        let waits = delivery.send.handle(&job).await;
+        let most = Duration::from_secs(secs);
+        assert!(matches!(waits, Err(Failure::Later(wait)) if wait <= most), "{waits:?}");
+    };
+    later(3).await;
+    let attempts = delivery.ledger.attempts(job.data.message_id).await.unwrap();
+    assert_eq!(attempts[0].state, Some(AttemptState::Unknown), "written before it goes back");
+    delivery.clock.advance(Duration::from_secs(1));
+    later(2).await;
+    assert_eq!(fake.calls().len(), 1, "a receipt may still come");
+    delivery.clock.advance(Duration::from_secs(2));
+    delivery.send.handle(&job).await.unwrap();
+    assert_eq!((fake.calls().len(), delivery.told(&job)), (2, vec![SENT]));
+
+    // Begun by another worker: as long as its call may take, in growing steps; then as one that may have been taken.
+    let job = begun_elsewhere(&delivery).await;
+    let mut steps = Vec::new();
+    while let Err(Failure::Later(wait)) = delivery.send.handle(&job).await {
+        assert_eq!(fake.calls().len(), 2, "its worker may still be calling");
+        delivery.clock.advance(wait);
+        steps.push(wait);
+    }
+    assert!((4..=6).contains(&steps.len()), "1, 1, 2, 4 and 5 s: {steps:?}");
+    assert!(steps.iter().sum::<Duration>() <= Duration::from_secs(13), "{steps:?}");
+    assert_eq!((fake.calls().len(), delivery.told(&job)), (3, vec![SENT]));
+}
+
+/// A job whose first call another worker has begun.
+async fn begun_elsewhere(delivery: &Delivery) -> Envelope<SmsRequested> {
+    let job = delivery.job();
+    begin(delivery, &job, delivery.clock.now()).await;
+    job
+}
+
+async fn begin(delivery: &Delivery, job: &Envelope<SmsRequested>, now: Timestamp) {
     let message = NewMessage {
         message_id: job.data.message_id,
         request_id: job.data.request_id,
@@ -418,8 +423,17 @@ async fn p2_an_attempt_begun_by_a_clock_ahead_of_ours_counts_as_young() {
         channel: Channel::Sms,
         not_after: job.data.not_after,
     };
-    let (attempt, later) = (AttemptId::new(&delivery.clock), delivery.clock.now().plus_secs(3600));
-    delivery.ledger.begin(&message, attempt, "twilio", 2, &[], later).await.unwrap();
+    let attempt = AttemptId::new(&delivery.clock);
+    let risk = Risk { most: 2, doubtful: &[], unsettled_since: now };
+    delivery.ledger.begin(&message, attempt, "twilio", risk, now).await.unwrap();
+}
+
+#[tokio::test]
+async fn p2_an_attempt_begun_by_a_clock_ahead_of_ours_counts_as_young() {
+    let fake = scripted([Reply::Take]).await;
+    let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
+    let job = delivery.job();
+    begin(&delivery, &job, delivery.clock.now().plus_secs(3600)).await;
     let waits = delivery.send.handle(&job).await;
     assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
     assert_eq!(fake.calls().len(), 0, "its worker may still be calling");
@@ -442,10 +456,12 @@ async fn p2_a_receipt_within_the_wait_settles_an_unknown_outcome() {
     let fake = scripted([Reply::TakeAndSay(500, "", "{}".to_owned())]).await;
     let delivery = Delivery::new([twilio(&fake.url)], Resend).await;
     let job = delivery.job();
-    tokio::join!(delivery.to_its_end(&job), async {
-        let call = called(&fake).await;
-        delivery.receipt(&call, &[("MessageSid", SID), ("MessageStatus", "sent")]).await;
-    });
+    let waits = delivery.send.handle(&job).await;
+    assert!(matches!(waits, Err(Failure::Later(_))), "{waits:?}");
+    let call = called(&fake).await;
+    delivery.receipt(&call, &[("MessageSid", SID), ("MessageStatus", "sent")]).await;
+    assert_eq!(delivery.told(&job), [SENT], "told at once");
+    delivery.to_its_end(&job).await;
     assert_eq!(fake.calls().len(), 1, "one text");
     assert_eq!(delivery.end_of(&job).await, SENT);
     let attempts = delivery.ledger.attempts(job.data.message_id).await.unwrap();

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use bus::Queue;
 use config::{Config, Role};
-use domain::event::{Envelope, SmsReceipt};
+use domain::clock::Clock;
+use domain::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus};
 use domain::ids::AttemptId;
 use domain::phone::Phone;
 use domain::vocabulary::{Channel, Status};
-use ledger::Ledger;
+use ledger::{AttemptState, Finish, Ledger, NewMessage, Risk};
 use store::inbox::KeptMessage;
 use tokio_util::sync::CancellationToken;
 
@@ -54,5 +57,77 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
     assert!(engines.bus.dead_list(Queue::SmsWorker, 10).await?.is_empty());
     let ledger = Ledger::new(&engines.sql);
     assert_eq!(ledger.attempts(message).await?.len(), 1, "one call for two deliveries");
+    Ok(())
+}
+
+/// So many of either kind are more than the worker's places.
+const IN_DOUBT: usize = 50;
+/// The clock moves on when nothing was told for so long.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// Writes down a first call that another worker has begun. Its outcome is unknown, or not there.
+async fn begun_elsewhere(
+    ledger: &Ledger,
+    clock: &Clock,
+    job: &Envelope<SmsRequested>,
+    ended: bool,
+) {
+    let message = NewMessage {
+        message_id: job.data.message_id,
+        request_id: job.data.request_id,
+        phone_number: &PHONE.parse().unwrap(),
+        of_deleted: false,
+        country: "IR",
+        channel: Channel::Sms,
+        not_after: job.data.not_after,
+    };
+    let (attempt, now) = (AttemptId::new(clock), clock.now());
+    let risk = Risk { most: 2, doubtful: &[], unsettled_since: now };
+    ledger.begin(&message, attempt, "inbox", risk, now).await.unwrap();
+    if ended {
+        ledger.finish(attempt, &Finish::of(AttemptState::Unknown), now).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_texts_in_doubt_keep_no_place_from_another() -> anyhow::Result<()> {
+    let (engines, folder) = embedded_engines().await;
+    let data_dir = folder.path().display().to_string();
+    let settings = BTreeMap::from([("LATCHKEY_DATA_DIR".to_owned(), data_dir)]);
+    let config = Arc::new(Config::from_map(Role::AllInOne, &settings)?);
+    let (clock, ledger, stop) =
+        (engines.clock.clone(), Ledger::new(&engines.sql), CancellationToken::new());
+    let new_job = || job(&engines.keys, &clock, None, Channel::Sms, PHONE, "Changed.", 300);
+    for n in 0..2 * IN_DOUBT {
+        let job = new_job();
+        begun_elsewhere(&ledger, &clock, &job, n % 2 == 0).await;
+        engines.bus.publish(&job).await?;
+    }
+    let good = new_job();
+    engines.bus.publish(&good).await?;
+    let mut statuses = engines.bus.consume(Queue::OtpWorker, u16::MAX).await?;
+    let service = tokio::spawn(sms_worker::run(config, engines.for_delivery(), stop.clone()));
+
+    // The clock stands still, so none in doubt is over.
+    let told = tokio::time::timeout(testkit::PATIENCE, statuses.next()).await?.unwrap();
+    let status = Envelope::<SmsStatus>::decode(&told.bytes)?.data;
+    assert_eq!((status.message_id, status.status), (good.data.message_id, Status::Sent));
+
+    let (began_ms, mut sent) = (clock.now_ms(), Vec::new());
+    while sent.len() < 2 * IN_DOUBT {
+        assert!(clock.now_ms() - began_ms < 60_000, "P1: only {} are sent", sent.len());
+        clock.advance(Duration::from_secs(1));
+        while let Ok(Some(told)) = tokio::time::timeout(QUIET, statuses.next()).await {
+            let status = Envelope::<SmsStatus>::decode(&told.bytes)?.data;
+            assert_eq!(status.status, Status::Sent);
+            sent.push(clock.now_ms() - began_ms);
+        }
+    }
+    let early = |until_ms: i64| sent.iter().filter(|at_ms| **at_ms < until_ms).count();
+    assert_eq!(early(3_000), 0, "a receipt may still come");
+    assert!(early(13_000) <= IN_DOUBT, "their worker may still be calling");
+    stop.cancel();
+    tokio::time::timeout(testkit::system::STOP_LIMIT, service).await???;
+    assert!(engines.bus.dead_list(Queue::SmsWorker, 10).await?.is_empty());
     Ok(())
 }
