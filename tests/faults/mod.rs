@@ -6,7 +6,7 @@ mod engines;
 mod forgets;
 mod load;
 mod logins;
-mod oracle;
+pub(crate) mod oracle;
 mod outbox;
 mod provider;
 mod workers;
