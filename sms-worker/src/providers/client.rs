@@ -13,6 +13,12 @@ use super::Outcome;
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// Time limit of a whole call, including the connection.
 pub const LIMIT: Duration = Duration::from_secs(10);
+/// How long a connection is kept without a call. If the other side closes it just as a text is sent on it, the outcome
+/// is unknown (P2), so ours ends first: Node.js, Uvicorn and Apache, as a webhook may be, close after 5 s by default, load
+/// balancers and Twilio later. A text that finds none opens one.
+const IDLE: Duration = Duration::from_secs(4);
+/// As many as calls and queries run at once: a call that is over must not close its connection while others open theirs.
+const MOST_IDLE: usize = 128;
 /// The rest of an answer is not read: nothing that we look for is that long.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -23,9 +29,8 @@ pub fn client(limit: Duration) -> anyhow::Result<Client> {
         .timeout(limit)
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
-        // If the other side closes an idle connection, a send on it has an unknown outcome: keep none for long.
-        .pool_idle_timeout(Duration::from_secs(15))
-        .pool_max_idle_per_host(16)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(MOST_IDLE)
         .no_proxy()
         .user_agent(concat!("latchkey/", env!("CARGO_PKG_VERSION")))
         .build()
