@@ -37,12 +37,7 @@ pub struct FollowUps {
 
 impl FollowUps {
     pub fn new(engines: &Connections, announcer: Announcer, routes: Arc<Routes>) -> Self {
-        Self {
-            ledger: Ledger::new(&engines.sql),
-            routes,
-            announcer,
-            clock: engines.clock.clone(),
-        }
+        Self { ledger: Ledger::new(&engines.sql), routes, announcer, clock: engines.clock.clone() }
     }
 
     /// Runs until it is stopped. Nothing here is urgent: a failure is retried later.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bus::Queue;
 use config::{Config, Role};
 use domain::clock::Clock;
-use domain::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus};
+use domain::event::{Envelope, SmsReceipt, SmsRequested};
 use domain::ids::AttemptId;
 use domain::phone::Phone;
 use domain::vocabulary::{Channel, Status};
@@ -110,7 +110,7 @@ async fn p1_texts_in_doubt_keep_no_place_from_another() -> anyhow::Result<()> {
 
     // The clock stands still, so none in doubt is over.
     let told = tokio::time::timeout(testkit::PATIENCE, statuses.next()).await?.unwrap();
-    let told: Vec<SmsStatus> = statuses_in(&told).collect();
+    let told = statuses_in(&told);
     let [status] = &told[..] else { panic!("{told:?}") };
     assert_eq!((status.message_id, status.status), (good.data.message_id, Status::Sent));
 
