@@ -33,8 +33,9 @@ impl Sweeper {
         before: Timestamp,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
+        // One condition twice: by the first SQLite finds the index of the sweep, by the second PostgreSQL.
         let sql = "SELECT id, expires_at <= $1 AS over FROM sessions
-             WHERE ended_at IS NULL AND sweep_at <= $1 ORDER BY sweep_at LIMIT $2";
+             WHERE ended_at IS NULL AND COALESCE(ended_at, 0) = 0 AND sweep_at <= $1 ORDER BY sweep_at LIMIT $2";
         let of = |row: &sql::Row| Ok((row.get::<Uuid>("id")?, row.get::<bool>("over")?));
         let seen =
             self.pool.rows("look for expired sessions", sql, args![before, LOOK], of).await?;

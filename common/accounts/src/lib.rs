@@ -139,7 +139,8 @@ pub struct Accounts {
 
 impl Accounts {
     pub fn new(pool: &Pool) -> Self {
-        Self { pool: pool.clone(), sign_ins: Batch::new(pool) }
+        // By key: the plans are made once for each connection, perhaps while the tables are empty.
+        Self { pool: pool.clone(), sign_ins: Batch::new(&pool.by_key()) }
     }
 }
 
@@ -154,6 +155,6 @@ pub struct Sessions {
 
 impl Sessions {
     pub fn new(pool: &Pool) -> Self {
-        Self { pool: pool.clone(), refreshes: Batch::new(pool) }
+        Self { pool: pool.clone(), refreshes: Batch::new(&pool.by_key()) }
     }
 }

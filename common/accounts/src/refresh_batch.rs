@@ -16,6 +16,9 @@ pub(super) const REFRESH: &str = "refresh a session";
 /// Advances each session whose presented generation is the current one, and that is live and whose key is proven.
 /// `$job`: a table of what was presented, whose columns have names of their own.
 ///
+/// `IS TRUE` leaves the primary key as the only way to a session: on a table that was never analysed the server would
+/// rather read all live sessions by an index with `ended_at`.
+///
 /// `sweep_at` changes only if the idle time was configured shorter: else no indexed column does, and PostgreSQL touches no
 /// index.
 macro_rules! refresh {
@@ -26,8 +29,8 @@ macro_rules! refresh {
                 sweep_at = CASE WHEN idle_until < sweep_at THEN idle_until ELSE sweep_at END
              FROM ",
             $job,
-            " WHERE id = presented AND generation = presented_generation AND ended_at IS NULL AND expires_at > at
-                AND (jkt IS NULL OR jkt = proven)
+            " WHERE id = presented AND (generation = presented_generation AND ended_at IS NULL AND expires_at > at
+                AND (jkt IS NULL OR jkt = proven)) IS TRUE
              RETURNING ",
             session_returning!()
         )

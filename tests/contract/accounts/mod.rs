@@ -7,6 +7,7 @@ mod fixture;
 mod guard_history;
 mod outbox;
 mod passwords;
+mod plans;
 mod profiles;
 mod refresh;
 mod rolling_start;

@@ -60,7 +60,7 @@ async fn p3_of_logins_with_one_code_at_two_gateways_one_wins(fixture: AccountsFi
             assert_eq!((won.len(), lost), (1, vec![Err(Denied::CodeUsed); 3]));
             let (user, _) = signed_in(won[0].clone());
             let sessions = fixture.db.sessions.of_user(user.id, fixture.now()).await.unwrap();
-            assert_eq!(sessions.len(), if known { 2 } else { 1 }, "{phone}", phone = n);
+            assert_eq!(sessions.len(), if known { 2 } else { 1 }, "{n}");
             assert_eq!(&user.phone_number, &phone.number);
         }
     }
