@@ -24,10 +24,12 @@ use domain::engine_error::EngineError;
 
 pub mod batch;
 mod error;
+mod held;
 mod migrate;
 mod values;
 mod work;
 
+use held::Held;
 pub use migrate::Function;
 pub use values::{Arg, Row};
 pub use work::Work;
@@ -69,15 +71,23 @@ enum Engine {
         pool: PgPool,
         /// See [`Pool::by_key`].
         by_key: Arc<OnceLock<Pool>>,
-        /// The pools that were made from this one; closed with it.
-        made: Arc<Mutex<Vec<PgPool>>>,
+        /// What was made from this one; closed with it.
+        made: Arc<Mutex<Made>>,
     },
+    /// PostgreSQL by one connection.
+    Held(Held),
     Sqlite {
         /// One connection: SQLite has one writer at a time, and a queue of tasks is fairer than its busy loop.
         write: SqlitePool,
         read: SqlitePool,
         lock: std::path::PathBuf,
     },
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    pools: Vec<PgPool>,
+    held: Vec<Held>,
 }
 
 impl Pool {
@@ -110,32 +120,31 @@ impl Pool {
     #[must_use]
     pub fn by_key(&self) -> Self {
         match &self.engine {
-            Engine::Postgres { by_key, .. } => {
-                by_key.get_or_init(|| self.another(MAX_CONNECTIONS, BY_KEY)).clone()
+            Engine::Postgres { pool, by_key, made } => {
+                by_key.get_or_init(|| Self::with_plans_by_key(pool, made)).clone()
             }
-            Engine::Sqlite { .. } => self.clone(),
+            Engine::Held(_) | Engine::Sqlite { .. } => self.clone(),
         }
     }
 
-    /// A pool of a connection of its own, for statements that come one after the other. They wait for a lock no longer
-    /// than [`batch::LOCK_WAIT`]. On SQLite the only writing connection serves all.
-    fn of_one_connection(&self) -> Self {
-        let lock_wait = batch::LOCK_WAIT.as_millis().to_string();
-        self.another(1, [("lock_timeout", lock_wait.as_str())])
-    }
-
-    /// The same database by a pool with other settings. Of two values for a setting the last one counts.
-    fn another<'a>(
-        &self,
-        most: u32,
-        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Self {
-        let Engine::Postgres { pool, made, .. } = &self.engine else { return self.clone() };
-        let options = (*pool.connect_options()).clone().options(settings);
-        let pool = postgres_pool(most).connect_lazy_with(options);
-        made.lock().unwrap_or_else(PoisonError::into_inner).push(pool.clone());
+    fn with_plans_by_key(pool: &PgPool, made: &Arc<Mutex<Made>>) -> Self {
+        let options = (*pool.connect_options()).clone().options(BY_KEY);
+        let pool = postgres_pool(MAX_CONNECTIONS).connect_lazy_with(options);
+        made.lock().unwrap_or_else(PoisonError::into_inner).pools.push(pool.clone());
         let (by_key, made) = (Arc::default(), Arc::clone(made));
         Self { engine: Engine::Postgres { pool, by_key, made } }
+    }
+
+    /// A connection of its own, for statements that come one after the other. They wait for a lock no longer than
+    /// [`batch::LOCK_WAIT`]. On SQLite the only writing connection serves all.
+    fn of_one_connection(&self) -> Self {
+        let Engine::Postgres { pool, made, .. } = &self.engine else { return self.clone() };
+        let lock_wait = batch::LOCK_WAIT.as_millis().to_string();
+        // Of two values for a setting the last one counts.
+        let options = (*pool.connect_options()).clone().options([("lock_timeout", lock_wait)]);
+        let held = Held::new(options);
+        made.lock().unwrap_or_else(PoisonError::into_inner).held.push(held.clone());
+        Self { engine: Engine::Held(held) }
     }
 
     /// Opens the file `latchkey.sqlite` in this folder. Creates both if missing, readable only by their owner.
@@ -236,11 +245,15 @@ impl Pool {
             Engine::Postgres { pool, made, .. } => {
                 let made =
                     std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
-                for one in made {
-                    one.close().await;
+                for held in made.held {
+                    held.close().await;
+                }
+                for made in made.pools {
+                    made.close().await;
                 }
                 pool.close().await;
             }
+            Engine::Held(held) => held.close().await,
             Engine::Sqlite { write, read, .. } => {
                 read.close().await;
                 write.close().await;
@@ -275,7 +288,7 @@ impl Pool {
 
     pub(crate) fn name(&self) -> &'static str {
         match self.engine {
-            Engine::Postgres { .. } => POSTGRES,
+            Engine::Postgres { .. } | Engine::Held(_) => POSTGRES,
             Engine::Sqlite { .. } => SQLITE,
         }
     }

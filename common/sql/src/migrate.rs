@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use sqlx::Connection as _;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+use sqlx::postgres::PgConnectOptions;
 
 use super::{Engine, POSTGRES, Pool, SQLITE, error};
 use domain::engine_error::EngineError;
@@ -70,22 +71,8 @@ impl Pool {
             return self.has_schema(functions).await;
         }
         match &self.engine {
-            Engine::Postgres { pool, .. } => {
-                // A separate connection without the pool's limits: the migrator waits for the others with an advisory
-                // lock, and an index may take longer than a request may.
-                let options = pool.connect_options().as_ref().clone().options([
-                    ("statement_timeout", "0"),
-                    ("lock_timeout", "0"),
-                    ("idle_in_transaction_session_timeout", "0"),
-                ]);
-                let mut connection = sqlx::PgConnection::connect_with(&options)
-                    .await
-                    .map_err(|cause| error::judged(POSTGRES, "connect to migrate", cause))?;
-                let done = migrate_postgres(&mut connection, functions).await;
-                // The connection holds the lock, so dropping it releases the lock in any case.
-                drop(connection);
-                done.map_err(|cause| judged(POSTGRES, cause))
-            }
+            Engine::Postgres { pool, .. } => migrate_by(&pool.connect_options(), functions).await,
+            Engine::Held(held) => migrate_by(held.options(), functions).await,
             Engine::Sqlite { write, lock, .. } => {
                 // The migrator has no lock for SQLite: two processes that start together would both create the tables.
                 let lock =
@@ -96,6 +83,23 @@ impl Pool {
             }
         }
     }
+}
+
+/// By a separate connection without the limits of these: the migrator waits for the others with an advisory lock, and an
+/// index may take longer than a request may.
+async fn migrate_by(options: &PgConnectOptions, functions: &[Function]) -> Result<(), EngineError> {
+    let options = options.clone().options([
+        ("statement_timeout", "0"),
+        ("lock_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+    ]);
+    let mut connection = sqlx::PgConnection::connect_with(&options)
+        .await
+        .map_err(|cause| error::judged(POSTGRES, "connect to migrate", cause))?;
+    let done = migrate_postgres(&mut connection, functions).await;
+    // The connection holds the lock, so dropping it releases the lock in any case.
+    drop(connection);
+    done.map_err(|cause| judged(POSTGRES, cause))
 }
 
 async fn migrate_postgres(

@@ -3,12 +3,14 @@
 use sqlx::pool::PoolConnection;
 use sqlx::{Postgres, Sqlite};
 
+use super::held::HeldConnection;
 use super::values::{Arg, Row, bind_postgres, bind_sqlite};
 use super::{Engine, Pool};
 use domain::engine_error::EngineError;
 
 enum Connection {
     Postgres(PoolConnection<Postgres>),
+    Held(HeldConnection),
     Sqlite(PoolConnection<Sqlite>),
 }
 
@@ -25,7 +27,7 @@ pub struct Work {
 /// Units of work. Each runs within [`super::LIMIT`] and classifies a failure; `act` names it in errors.
 impl Pool {
     pub fn is_postgres(&self) -> bool {
-        matches!(self.engine, Engine::Postgres { .. })
+        !matches!(self.engine, Engine::Sqlite { .. })
     }
 
     /// Runs statements that only read, on one connection, each a transaction of its own.
@@ -104,13 +106,14 @@ impl Pool {
     async fn writer(&self) -> Result<Work, sqlx::Error> {
         Ok(Work::on(match &self.engine {
             Engine::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await?),
+            Engine::Held(held) => Connection::Held(held.acquire().await?),
             Engine::Sqlite { write, .. } => Connection::Sqlite(write.acquire().await?),
         }))
     }
 
     async fn reader(&self) -> Result<Work, sqlx::Error> {
         match &self.engine {
-            Engine::Postgres { .. } => self.writer().await,
+            Engine::Postgres { .. } | Engine::Held(_) => self.writer().await,
             Engine::Sqlite { read, .. } => Ok(Work::on(Connection::Sqlite(read.acquire().await?))),
         }
     }
@@ -122,7 +125,7 @@ impl Work {
     }
 
     pub fn is_postgres(&self) -> bool {
-        matches!(self.connection, Some(Connection::Postgres(_)))
+        matches!(self.connection, Some(Connection::Postgres(_) | Connection::Held(_)))
     }
 
     pub async fn rows(
@@ -133,6 +136,10 @@ impl Work {
         match self.connection.as_mut() {
             Some(Connection::Postgres(connection)) => {
                 let rows = bind_postgres(sql, args).fetch_all(&mut **connection).await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+            Some(Connection::Held(held)) => {
+                let rows = bind_postgres(sql, args).fetch_all(&mut held.connection).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
             Some(Connection::Sqlite(connection)) => {
@@ -160,6 +167,10 @@ impl Work {
         match self.connection.as_mut() {
             Some(Connection::Postgres(connection)) => {
                 Ok(bind_postgres(sql, args).execute(&mut **connection).await?.rows_affected())
+            }
+            Some(Connection::Held(held)) => {
+                let done = bind_postgres(sql, args).execute(&mut held.connection).await?;
+                Ok(done.rows_affected())
             }
             Some(Connection::Sqlite(connection)) => {
                 Ok(bind_sqlite(sql, args).execute(&mut **connection).await?.rows_affected())
@@ -198,7 +209,11 @@ impl Work {
         steps: impl AsyncFnOnce(&mut Self) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let result = steps(&mut self).await?;
-        drop(self.connection.take());
+        match self.connection.take() {
+            Some(Connection::Held(held)) => held.give_back(),
+            // A pool takes its connections back by itself.
+            pooled => drop(pooled),
+        }
         Ok(result)
     }
 }
@@ -208,7 +223,7 @@ impl Drop for Work {
         match self.connection.take() {
             Some(Connection::Postgres(connection)) => drop(connection.detach()),
             Some(Connection::Sqlite(connection)) => drop(connection.detach()),
-            None => {}
+            Some(Connection::Held(_)) | None => {}
         }
     }
 }
