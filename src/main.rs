@@ -90,7 +90,8 @@ fn by_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
 
 fn run(command: Option<Command>) -> anyhow::Result<()> {
     let Some(command) = command else {
-        return start::block_on(all_in_one::run(Config::load(Role::AllInOne)?));
+        let config = Config::load(Role::AllInOne)?;
+        return start::block_on_threads(config.threads, all_in_one::run(config));
     };
     match command {
         Command::Gateway(own) => own.run(Role::Gateway, async |start| {

@@ -237,6 +237,8 @@ pub struct Config {
     /// None has the width 0.
     pub trusted_proxies: Vec<IpNet>,
     pub client_ip_header: ClientIpHeader,
+    /// Threads that do the process's work.
+    pub threads: usize,
     /// 0: off.
     pub connections_per_ip: usize,
     /// `None` (development and services that sign nothing): `http://` and the listen address.

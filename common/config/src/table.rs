@@ -128,6 +128,8 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
             "Whether production may reach an engine without TLS outside loopback, private ranges and container names."),
         setting("LATCHKEY_DATA_DIR", Derived("`latchkey` in the platform's data folder"), Shape("a folder, or a path where one can be created"),
             "Embedded only: the folder for the accounts, the generated secret and the generated keys."),
+        setting("LATCHKEY_THREADS", Derived("1 for a worker, and for a gateway with fewer than 4 cores; else the number of cores"), number(1, 1_024),
+            "Threads that do the process's work but hash no passwords; more workers of one thread each cost less than more threads."),
         setting("LATCHKEY_SECRET", Derived("generated and kept in the data folder when embedded"), Shape("32 bytes or more, not a sample outside development"),
             "The master secret that every key is derived from; every byte counts, spaces included.").secret(),
         setting("LATCHKEY_SECRET_PREVIOUS", Nothing, Shape("32 bytes or more, not a sample outside development, different from LATCHKEY_SECRET"),

@@ -264,8 +264,8 @@ fn both_ends_of_every_range_are_accepted_and_one_beyond_is_refused_with_the_rang
         }
     }
     assert_eq!(
-        numbers, 22,
-        "ruling 26 names eleven ranges and nine limits; the voice fallback and the connections have one each"
+        numbers, 23,
+        "ruling 26 names eleven ranges and nine limits; the voice fallback, the connections and the threads have one each"
     );
 }
 

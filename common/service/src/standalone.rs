@@ -32,7 +32,7 @@ impl Standalone {
     {
         let config = Config::load(role)?;
         match self.command {
-            None => start::block_on(start::serve(config, service)),
+            None => start::block_on_threads(config.threads, start::serve(config, service)),
             Some(Command::Health) => {
                 start::block_on(start::health(&config))?;
                 println!("ready");

@@ -33,13 +33,24 @@ pub fn install_crypto() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-/// Runs a future on a new runtime.
+/// Runs a command on a runtime of this thread.
 pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?
-        .block_on(work)
+    block_on_threads(1, work)
+}
+
+/// Runs a future on a runtime of so many threads. One is this thread: none has to wake another.
+pub fn block_on_threads<T>(
+    threads: usize,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let mut runtime = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if threads > 1 {
+        runtime.worker_threads(threads);
+    }
+    runtime.enable_all().build().context("start the runtime")?.block_on(work)
 }
 
 /// Prints the error, if any, and returns the exit status.
