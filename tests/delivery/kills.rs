@@ -1,4 +1,4 @@
-//! `kill -9` of sms-worker at each of its seven critical points, and of otp-worker between a status and its ack.
+//! `kill -9` of sms-worker at each of its eight critical points, and of otp-worker between a status and its ack.
 
 use std::time::Duration;
 
@@ -32,17 +32,19 @@ enum Point {
     AfterTheSendingRow,
     AcceptedAndAnswerSwallowed,
     AnswerReadAndIdNotCommitted,
+    UnknownAndNotPutOff,
     CommittedAndNotTold,
     ToldAndNotConfirmed,
     ToldAndNotAcked,
 }
 
 impl Point {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::BeforeTheSendingRow,
         Self::AfterTheSendingRow,
         Self::AcceptedAndAnswerSwallowed,
         Self::AnswerReadAndIdNotCommitted,
+        Self::UnknownAndNotPutOff,
         Self::CommittedAndNotTold,
         Self::ToldAndNotConfirmed,
         Self::ToldAndNotAcked,
@@ -53,6 +55,7 @@ impl Point {
         match self {
             Self::BeforeTheSendingRow | Self::ToldAndNotAcked => Act::Take,
             Self::AfterTheSendingRow => Act::Hang,
+            Self::UnknownAndNotPutOff => Act::Cut,
             _ => Act::TakeAndHold,
         }
     }
@@ -119,6 +122,7 @@ impl WorkerBehindProxies {
                 self.empty_queue().await;
                 self.broker.set(Fault::SwallowAcks).await;
             }
+            Point::UnknownAndNotPutOff => self.broker.set(Fault::SwallowRequests).await,
             _ => {}
         }
         let mut requests = Vec::new();
@@ -180,6 +184,17 @@ impl WorkerBehindProxies {
                 for (_, request) in requests {
                     let attempts = self.ledger.attempts(message(request)).await.unwrap();
                     assert_eq!(attempts[0].state, Some(AttemptState::Begun));
+                }
+            }
+            // The copy that waits for 3 s does not reach the broker.
+            Point::UnknownAndNotPutOff => {
+                for (_, request) in requests {
+                    eventually("an unknown outcome", ARRIVES, async || {
+                        let attempts = self.ledger.attempts(message(request)).await.unwrap();
+                        let last = attempts.last()?.state;
+                        (last == Some(AttemptState::Unknown)).then_some(())
+                    })
+                    .await;
                 }
             }
             Point::CommittedAndNotTold => {
@@ -320,6 +335,11 @@ mod on_the_engines {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn w1_a_crash_before_the_id_is_committed_leads_to_two_texts_with_one_code() {
         kills(Point::AnswerReadAndIdNotCommitted, ROUNDS).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p2_a_crash_before_a_text_in_doubt_is_put_off_costs_nothing() {
+        kills(Point::UnknownAndNotPutOff, ROUNDS).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
