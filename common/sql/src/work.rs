@@ -1,7 +1,7 @@
 //! Units of work: one SQL text and one body for two engines, over a closed enum.
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Postgres, Sqlite};
+use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection};
 
 use super::held::HeldConnection;
 use super::values::{Arg, Row, bind_postgres, bind_sqlite};
@@ -12,6 +12,12 @@ enum Connection {
     Postgres(PoolConnection<Postgres>),
     Held(HeldConnection),
     Sqlite(PoolConnection<Sqlite>),
+}
+
+/// What a statement runs on, whoever keeps it.
+enum Running<'a> {
+    Postgres(&'a mut PgConnection),
+    Sqlite(&'a mut SqliteConnection),
 }
 
 /// A connection in use, for a single statement or a transaction.
@@ -128,25 +134,29 @@ impl Work {
         matches!(self.connection, Some(Connection::Postgres(_) | Connection::Held(_)))
     }
 
+    fn running(&mut self) -> Result<Running<'_>, sqlx::Error> {
+        match self.connection.as_mut() {
+            Some(Connection::Postgres(pooled)) => Ok(Running::Postgres(pooled)),
+            Some(Connection::Held(held)) => Ok(Running::Postgres(&mut held.connection)),
+            Some(Connection::Sqlite(pooled)) => Ok(Running::Sqlite(pooled)),
+            None => Err(sqlx::Error::PoolClosed),
+        }
+    }
+
     pub async fn rows(
         &mut self,
         sql: &'static str,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row>, sqlx::Error> {
-        match self.connection.as_mut() {
-            Some(Connection::Postgres(connection)) => {
-                let rows = bind_postgres(sql, args).fetch_all(&mut **connection).await?;
+        match self.running()? {
+            Running::Postgres(connection) => {
+                let rows = bind_postgres(sql, args).fetch_all(connection).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
-            Some(Connection::Held(held)) => {
-                let rows = bind_postgres(sql, args).fetch_all(&mut held.connection).await?;
-                Ok(rows.into_iter().map(Row::Postgres).collect())
-            }
-            Some(Connection::Sqlite(connection)) => {
-                let rows = bind_sqlite(sql, args).fetch_all(&mut **connection).await?;
+            Running::Sqlite(connection) => {
+                let rows = bind_sqlite(sql, args).fetch_all(connection).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
-            None => Err(sqlx::Error::PoolClosed),
         }
     }
 
@@ -164,18 +174,13 @@ impl Work {
 
     /// Runs a statement and returns how many rows it changed.
     pub async fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, sqlx::Error> {
-        match self.connection.as_mut() {
-            Some(Connection::Postgres(connection)) => {
-                Ok(bind_postgres(sql, args).execute(&mut **connection).await?.rows_affected())
+        match self.running()? {
+            Running::Postgres(connection) => {
+                Ok(bind_postgres(sql, args).execute(connection).await?.rows_affected())
             }
-            Some(Connection::Held(held)) => {
-                let done = bind_postgres(sql, args).execute(&mut held.connection).await?;
-                Ok(done.rows_affected())
+            Running::Sqlite(connection) => {
+                Ok(bind_sqlite(sql, args).execute(connection).await?.rows_affected())
             }
-            Some(Connection::Sqlite(connection)) => {
-                Ok(bind_sqlite(sql, args).execute(&mut **connection).await?.rows_affected())
-            }
-            None => Err(sqlx::Error::PoolClosed),
         }
     }
 
