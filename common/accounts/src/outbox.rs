@@ -59,18 +59,23 @@ impl Prepared {
         now: Timestamp,
     ) -> Result<(), sqlx::Error> {
         let Self { id, kind, addressed, body } = self;
-        let whole = Stored { id: *id, kind, addressed: *addressed, pieces: &[body] };
+        let whole = Stored { id: *id, kind, addressed: *addressed, pieces: [body] };
         write_entry(work, &[whole], "", user, now).await
     }
 }
 
 /// An event as an entry of the outbox has it.
 #[derive(Serialize)]
-struct Stored<'a, P> {
-    id: EventId,
-    kind: &'a str,
-    addressed: bool,
-    pieces: &'a [P],
+pub(super) struct Stored<'a> {
+    pub id: EventId,
+    pub kind: &'a str,
+    pub addressed: bool,
+    pub pieces: [&'a str; 1],
+}
+
+/// The events of an entry, as its column has them.
+pub(super) fn list<E: Serialize>(events: &[E]) -> Result<String, sqlx::Error> {
+    serde_json::to_string(events).map_err(|e| sqlx::Error::Encode(e.into()))
 }
 
 /// Writes one entry: events that are published in this order, each its pieces joined by `joined_by`.
@@ -81,7 +86,7 @@ async fn write_entry<E: Serialize>(
     user: Option<UserId>,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let events = serde_json::to_string(events).map_err(|e| sqlx::Error::Encode(e.into()))?;
+    let events = list(events)?;
     let sql = "INSERT INTO outbox_entries (events, joined_by, created_at, user_id) VALUES ($1, $2, $3, $4)";
     work.run(sql, args![&events, joined_by, now, user]).await.map(drop)
 }

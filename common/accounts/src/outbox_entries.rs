@@ -4,12 +4,12 @@
 //! the order of their acts, none is published twice unless something fails, and no transaction stays open while the
 //! broker is waited for. Delivery is at least once: what was published and not deleted is published again.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::Outbox;
-use super::outbox::new_id;
+use super::outbox::{Stored, list, new_id};
 use domain::engine_error::EngineError;
 use domain::event::{Event as _, UserDeleted};
 use domain::ids::EventId;
@@ -61,8 +61,8 @@ pub struct Settled<'a> {
     pub more: bool,
 }
 
-/// An event in its entry.
-#[derive(Serialize, Deserialize)]
+/// An event in its entry, as it is read.
+#[derive(Deserialize)]
 struct StoredEvent {
     id: EventId,
     kind: String,
@@ -99,15 +99,10 @@ impl Outbox {
         publisher: Publisher,
         settled: Settled<'_>,
     ) -> Result<bool, EngineError> {
-        let rest: Vec<_> = settled
-            .rest
-            .iter()
-            .map(|(id, events)| json!({ "id": id, "events": stored(events) }))
-            .collect();
-        let rest = serde_json::Value::from(rest).to_string();
         let (kept, of_deleted) = self
             .pool
             .statement("delete published events", async |work| {
+                let rest = rests(settled.rest)?;
                 if work.is_postgres() {
                     let done: Vec<_> = settled.done.iter().copied().map(Some).collect();
                     let sql = "SELECT latchkey_outbox_settle_1($1, $2, $3::jsonb, $4) AS kept";
@@ -173,13 +168,21 @@ async fn settle_sqlite(
     rows.iter().try_fold(false, |any, row| Ok(any | row.get::<bool>("of_deleted")?))
 }
 
-/// The list of events of an entry.
-fn stored(events: &[OutboxEvent]) -> String {
-    let events = events.iter().map(|event| {
-        let OutboxEvent { id, kind, addressed, body } = event;
-        json!({ "id": id, "kind": kind, "addressed": addressed, "pieces": [body] })
-    });
-    events.collect::<serde_json::Value>().to_string()
+/// The entries of which some events are left, with these.
+fn rests(rest: &[(i64, Vec<OutboxEvent>)]) -> Result<String, sqlx::Error> {
+    let mut rests = Vec::with_capacity(rest.len());
+    for (id, events) in rest {
+        let events: Vec<_> = events.iter().map(OutboxEvent::stored).collect();
+        rests.push(json!({ "id": id, "events": list(&events)? }));
+    }
+    Ok(serde_json::Value::from(rests).to_string())
+}
+
+impl OutboxEvent {
+    fn stored(&self) -> Stored<'_> {
+        let Self { id, kind, addressed, body } = self;
+        Stored { id: *id, kind, addressed: *addressed, pieces: [body] }
+    }
 }
 
 fn entry(row: &Row) -> Result<OutboxEntry, sqlx::Error> {
