@@ -1,15 +1,15 @@
 //! A provider that answers a part of its calls with 500, so that nobody knows whether it took them: how long until every
 //! request has ended, and how many texts one worker sends meanwhile. Once with failures spread evenly, and once at
-//! random: then a few come in a row now and then, and the circuit breaker takes them for an outage.
+//! random: then a few come in a row now and then, which the circuit breaker must not take for an outage.
 
 use std::time::{Duration, Instant};
 
-use super::Amounts;
+use super::{Amounts, start};
 use crate::load::Pace;
 use crate::provider::{Fails, Provider};
 use crate::sample::{Sample, TEXTS};
 use crate::stages::{Asked, ask_all, is_open, warm_up};
-use bench::ring::{Ring, Servers};
+use bench::ring::Servers;
 use testkit::http::Api;
 use testkit::process::Programs;
 
@@ -42,8 +42,7 @@ async fn one(
     (name, fails): (&str, Fails),
     sample: &mut Sample,
 ) -> anyhow::Result<()> {
-    let provider = Provider::start().await?;
-    let ring = Ring::start_of(programs, engines, &provider.settings()).await;
+    let (provider, ring) = start(programs, engines).await?;
     let api = ring.api();
     warm_up(&api, &provider).await;
     let calls_before = provider.calls();

@@ -128,8 +128,8 @@ pub(super) struct FinishAttempt {
 }
 
 impl Act for FinishAttempt {
-    /// The message's state, and whether receipts are kept for the attempt.
     type Key = Uuid;
+    /// The message's state, and whether receipts are kept for the attempt.
     type Answer = (Option<Transition>, bool);
     /// The call was made: its end is worth recording even without a caller.
     const FOR_ITS_CALLER: bool = false;
