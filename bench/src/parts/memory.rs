@@ -2,12 +2,11 @@
 
 use anyhow::Context as _;
 
-use super::Amounts;
+use super::{Amounts, start};
 use crate::cost::Look;
-use crate::provider::Provider;
 use crate::sample::{MEMORY, Sample};
 use crate::stages;
-use bench::ring::{Ring, Servers};
+use bench::ring::Servers;
 use testkit::process::Programs;
 
 pub async fn measure(
@@ -15,8 +14,7 @@ pub async fn measure(
     amounts: &Amounts,
     engines: &Servers,
 ) -> anyhow::Result<Sample> {
-    let provider = Provider::start().await?;
-    let ring = Ring::start_of(programs, engines, &provider.settings()).await;
+    let (provider, ring) = start(programs, engines).await?;
     stages::warm_up(&ring.api(), &provider).await;
     let before = Look::at(&ring);
     tokio::time::sleep(amounts.idle).await;

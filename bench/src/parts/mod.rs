@@ -14,9 +14,20 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tokio::sync::OnceCell;
 
+use crate::provider::Provider;
 use crate::sample::Sample;
-use bench::ring::Servers;
+use bench::ring::{Ring, Servers};
 use testkit::process::Programs;
+
+/// Starts a system of these programs on the engines, with limits off, and the provider that it sends by.
+async fn start<'a>(
+    programs: &Programs,
+    engines: &'a Servers,
+) -> anyhow::Result<(Provider, Ring<'a>)> {
+    let provider = Provider::start().await?;
+    let ring = Ring::start_of(programs, engines, &provider.settings()).await;
+    Ok((provider, ring))
+}
 
 /// A part of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,12 +1,11 @@
 //! The three stages at a fixed rate, far from saturation: what a lone call takes. Calls hardly overlap there, so nothing
 //! may wait for company.
 
-use super::Amounts;
+use super::{Amounts, start};
 use crate::load::Pace;
-use crate::provider::Provider;
 use crate::sample::{Sample, TIMES};
 use crate::stages;
-use bench::ring::{Ring, Servers};
+use bench::ring::Servers;
 use testkit::process::Programs;
 
 pub async fn measure(
@@ -14,8 +13,7 @@ pub async fn measure(
     amounts: &Amounts,
     engines: &Servers,
 ) -> anyhow::Result<Sample> {
-    let provider = Provider::start().await?;
-    let ring = Ring::start_of(programs, engines, &provider.settings()).await;
+    let (provider, ring) = start(programs, engines).await?;
     let count = amounts.calls_of_a_stage();
     let stages = stages::run_all(&ring, &provider, count, Pace::ASecond(amounts.rate)).await;
     ring.stop().await;

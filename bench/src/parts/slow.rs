@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use super::Amounts;
+use super::{Amounts, start};
 use crate::load::{Pace, percentile, run};
 use crate::provider::{Fails, Provider};
 use crate::sample::{Sample, TEXTS, TIMES};
 use crate::stages::{ask_all, warm_up};
-use bench::ring::{Ring, Servers};
+use bench::ring::Servers;
 use testkit::http::Api;
 use testkit::process::Programs;
 
@@ -25,8 +25,7 @@ pub async fn measure(
     amounts: &Amounts,
     engines: &Servers,
 ) -> anyhow::Result<Sample> {
-    let provider = Provider::start().await?;
-    let ring = Ring::start_of(programs, engines, &provider.settings()).await;
+    let (provider, ring) = start(programs, engines).await?;
     let api = ring.api();
     warm_up(&api, &provider).await;
     let (mut fast, mut slow) = (Vec::new(), Vec::new());

@@ -1,17 +1,15 @@
 //! Whole sign-ins on engines of their own, which nothing has filled or analysed, and the bare parts on the same engines.
 
-use super::{Amounts, bare};
+use super::{Amounts, bare, start};
 use crate::load::Pace;
-use crate::provider::Provider;
 use crate::sample::{BARE, CPU, Sample};
 use crate::stages;
-use bench::ring::{self, Ring};
+use bench::ring;
 use testkit::process::Programs;
 
 pub async fn measure(programs: &Programs, amounts: &Amounts) -> anyhow::Result<Sample> {
     let engines = ring::engines().await;
-    let provider = Provider::start().await?;
-    let ring = Ring::start_of(programs, &engines, &provider.settings()).await;
+    let (provider, ring) = start(programs, &engines).await?;
     let pace = Pace::AtOnce(amounts.at_once);
     let stages = stages::run_all(&ring, &provider, amounts.sign_ins, pace).await;
     ring.stop().await;

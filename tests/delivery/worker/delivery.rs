@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ACCOUNT, Delivery, PHONE, called, http, scripted, twilio};
+use super::{ACCOUNT, Delivery, PHONE, called, http, message_of, scripted, twilio};
 use crate::delivery::{TEXT, embedded_engines};
 use accounts::{Block, BlockKind, Blocks};
 use bus::consumer::Failure;
@@ -14,7 +14,7 @@ use domain::ids::AttemptId;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::Reply;
-use ledger::{AttemptState, NewMessage, Risk};
+use ledger::{AttemptState, Risk};
 use sms_worker::{ConcurrencyPermit, client};
 
 const SENT: (Status, Option<Reason>) = (Status::Sent, None);
@@ -414,15 +414,8 @@ async fn begun_elsewhere(delivery: &Delivery) -> Envelope<SmsRequested> {
 }
 
 async fn begin(delivery: &Delivery, job: &Envelope<SmsRequested>, now: Timestamp) {
-    let message = NewMessage {
-        message_id: job.data.message_id,
-        request_id: job.data.request_id,
-        phone_number: &PHONE.parse().unwrap(),
-        of_deleted: false,
-        country: "IR",
-        channel: Channel::Sms,
-        not_after: job.data.not_after,
-    };
+    let phone = PHONE.parse().unwrap();
+    let message = message_of(job, &phone);
     let attempt = AttemptId::new(&delivery.clock);
     let risk = Risk { most: 2, doubtful: &[], unsettled_since: now };
     delivery.ledger.begin(&message, attempt, "twilio", risk, now).await.unwrap();

@@ -15,10 +15,11 @@ use domain::clock::Clock;
 use domain::event::{Envelope, SmsReceipt, SmsRequested, SmsStatus};
 use domain::ids::{AttemptId, RequestId};
 use domain::keys::Keys;
+use domain::phone::E164;
 use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::{Received, Reply, ScriptedProvider};
 use futures::FutureExt as _;
-use ledger::Ledger;
+use ledger::{Ledger, NewMessage};
 use secrecy::SecretString;
 use service::blocklist::Blocklist;
 use service::connections::Connections;
@@ -228,5 +229,18 @@ impl Delivery {
             fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let receipt = SmsReceipt { provider: "twilio".to_owned(), attempt_id, fields };
         self.receipts.handle(&receipt, None, false).await.unwrap();
+    }
+}
+
+/// The message of a text to [`PHONE`], as the ledger keeps it.
+fn message_of<'a>(job: &'a Envelope<SmsRequested>, phone: &'a E164) -> NewMessage<'a> {
+    NewMessage {
+        message_id: job.data.message_id,
+        request_id: job.data.request_id,
+        phone_number: phone,
+        of_deleted: false,
+        country: "IR",
+        channel: Channel::Sms,
+        not_after: job.data.not_after,
     }
 }

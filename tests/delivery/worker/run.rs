@@ -12,11 +12,11 @@ use domain::event::{Envelope, SmsReceipt, SmsRequested};
 use domain::ids::AttemptId;
 use domain::phone::Phone;
 use domain::vocabulary::{Channel, Status};
-use ledger::{AttemptState, Finish, Ledger, NewMessage, Risk};
+use ledger::{AttemptState, Finish, Ledger, Risk};
 use store::inbox::KeptMessage;
 use tokio_util::sync::CancellationToken;
 
-use super::PHONE;
+use super::{PHONE, message_of};
 use crate::delivery::{embedded_engines, job, statuses_in};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,15 +72,8 @@ async fn begun_elsewhere(
     job: &Envelope<SmsRequested>,
     ended: bool,
 ) {
-    let message = NewMessage {
-        message_id: job.data.message_id,
-        request_id: job.data.request_id,
-        phone_number: &PHONE.parse().unwrap(),
-        of_deleted: false,
-        country: "IR",
-        channel: Channel::Sms,
-        not_after: job.data.not_after,
-    };
+    let phone = PHONE.parse().unwrap();
+    let message = message_of(job, &phone);
     let (attempt, now) = (AttemptId::new(clock), clock.now());
     let risk = Risk { most: 2, doubtful: &[], unsettled_since: now };
     ledger.begin(&message, attempt, "inbox", risk, now).await.unwrap();
