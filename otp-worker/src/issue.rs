@@ -10,7 +10,7 @@ use domain::event::{
 };
 use domain::ids::MessageId;
 use domain::keys::PhoneKey;
-use domain::phone::Phone;
+use domain::phone::E164;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Purpose, Status};
@@ -28,27 +28,31 @@ impl OtpWorker {
         let recipient =
             event.recipient(&self.engines.keys).map_err(|e| Failure::Permanent("forged", e))?;
         let code_request = event.data.code_request();
-        let phone = Phone::from(recipient.phone_number.clone());
+        let phone = &recipient.phone_number;
         let scope = scope_of(code_request, &recipient)?;
-        let phone_key = self.engines.keys.phone_key(&phone);
+        let phone_key = self.engines.keys.phone_key(phone);
 
         let note = RequestNote {
             channel: code_request.channel,
             locale: code_request.locale.clone(),
             profile: self.seal_profile(code_request, recipient.profile.as_ref())?,
         };
-        let slot = Slot { code_request, phone: &phone, phone_key: &phone_key, scope };
-        if self.blocks.covers(&phone, None, self.engines.clock.now()).is_some() {
+        let slot = Slot { code_request, phone, phone_key: &phone_key, scope };
+        if self
+            .blocks
+            .covers(phone, &code_request.country, None, self.engines.clock.now())
+            .is_some()
+        {
             tracing::info!(request.id = %code_request.request_id, "dropped: the number was blocked while the request waited");
             return Ok(());
         }
-        if let Some(code) = self.phones.test_code(&phone, self.engines.clock.now()) {
+        if let Some(code) = self.phones.test_code(phone, self.engines.clock.now()) {
             return match self.put(&slot, Wanted::Code(code), Status::Sent, note).await? {
                 Issued::Code(_) => Ok(()),
                 _ => self.advance_status(code_request, Status::Sent).await,
             };
         }
-        let is_silent = self.gets_no_code::<E>(code_request.purpose, &phone).await?;
+        let is_silent = self.gets_no_code::<E>(code_request.purpose, phone).await?;
         let fresh = Code::random(self.config.otp.length);
         // In silent mode a request for an unknown phone goes the same way in the same order, so that neither its status
         // nor the time of its status reveals it (contract, ruling 46).
@@ -73,7 +77,7 @@ impl OtpWorker {
         };
         // The text for an unknown phone says a code that is none, and is over from the start: no sms-worker sends it (P7).
         let not_after = if is_silent { code_request.requested_at } else { code_request.expires_at };
-        let text = Handed { phone: &phone, code: &code, not_after };
+        let text = Handed { phone, code: &code, not_after };
         // The status says that the code exists. Should the process end here, the text follows by redelivery.
         self.hand_on(code_request, event.traceparent.clone(), text).await?;
         if code_request.channel == Channel::Sms && self.config.sms.voice_fallback_secs > 0 {
@@ -148,7 +152,7 @@ impl OtpWorker {
             }
             Channel::Voice => self.texts.voice(code, locale),
         };
-        let text = Text { phone_number: phone.e164().clone(), text, of_deleted: false };
+        let text = Text { phone_number: phone.clone(), text, of_deleted: false };
         let requested = SmsRequested {
             message_id: MessageId::of_request(code_request.request_id),
             request_id: Some(code_request.request_id),
@@ -187,12 +191,12 @@ impl OtpWorker {
     async fn gets_no_code<E: CarriesCodeRequest>(
         &self,
         purpose: Purpose,
-        phone: &Phone,
+        phone: &E164,
     ) -> Result<bool, Failure> {
         let is_silent = self.config.unknown_phone == UnknownPhone::Silent
             && purpose == Purpose::Login
             && E::TYPE == OtpRequested::TYPE;
-        Ok(is_silent && !self.directory.knows(phone.e164()).await?)
+        Ok(is_silent && !self.directory.knows(phone).await?)
     }
 
     /// Seals the profile under the key that the gateway shares: a login applies it.
@@ -223,7 +227,7 @@ pub(crate) enum Wanted<'a> {
 
 /// A code that is handed on to sms-worker.
 pub(crate) struct Handed<'a> {
-    pub phone: &'a Phone,
+    pub phone: &'a E164,
     pub code: &'a Code,
     pub not_after: Timestamp,
 }
@@ -231,7 +235,7 @@ pub(crate) struct Handed<'a> {
 /// The slot of a request's code.
 pub(crate) struct Slot<'a> {
     pub code_request: &'a CodeRequest,
-    pub phone: &'a Phone,
+    pub phone: &'a E164,
     pub phone_key: &'a PhoneKey,
     pub scope: Scope,
 }

@@ -49,8 +49,6 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let texts = Texts::load(&config.texts, config.otp.length).context("load the texts")?;
     let report = engines.health.reporter("consumer.otp-worker");
-    // Load now; otherwise the first code request after a start would wait.
-    domain::phone::load_plans();
     engines.wait_for_schema(&stop).await?;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;
     let worker = Arc::new(OtpWorker {

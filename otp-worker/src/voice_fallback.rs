@@ -11,7 +11,6 @@ use bus::consumer::Failure;
 use config::UnknownPhone;
 use domain::event::{CarriesCodeRequest, CodeRequest, Envelope, OtpTexted, Recipient};
 use domain::limits::Limits;
-use domain::phone::Phone;
 use domain::vocabulary::{Channel, Reason, Status};
 use store::{Admission, Admit, Idempotency, Issued, RequestNote};
 
@@ -62,9 +61,9 @@ impl OtpWorker {
         if let Ok(early_ms @ 1..) = u64::try_from(early_ms) {
             return Err(Failure::Later(Duration::from_millis(early_ms)));
         }
-        let phone = Phone::from(recipient.phone_number.clone());
+        let phone = &recipient.phone_number;
         let scope = scope_of(texted, &recipient)?;
-        if self.blocks.covers(&phone, None, now).is_some() {
+        if self.blocks.covers(phone, &texted.country, None, now).is_some() {
             return Ok(());
         }
 
@@ -74,8 +73,8 @@ impl OtpWorker {
             requested_at: now,
             ..texted.clone()
         };
-        let phone_key = self.engines.keys.phone_key(&phone);
-        let slot = Slot { code_request: &call, phone: &phone, phone_key: &phone_key, scope };
+        let phone_key = self.engines.keys.phone_key(phone);
+        let slot = Slot { code_request: &call, phone, phone_key: &phone_key, scope };
         if !self.admit_call(&slot).await? {
             return Ok(());
         }
@@ -84,7 +83,7 @@ impl OtpWorker {
         let put = self.put(&slot, Wanted::CodeOfOthers, Status::Issued, note).await?;
         let Issued::Code(sealed) = put else { return Ok(()) };
         let code = self.open_code(&slot, sealed)?;
-        let text = Handed { phone: &phone, code: &code, not_after: call.expires_at };
+        let text = Handed { phone, code: &code, not_after: call.expires_at };
         self.hand_on(&call, event.traceparent.clone(), text).await
     }
 

@@ -62,8 +62,6 @@ pub async fn run(
     let host = engines.clock.clone();
     engines.clock = host.following();
     let report = engines.health.reporter("consumer.sms-worker");
-    // Load now; otherwise the first text after a start would wait.
-    domain::phone::load_plans();
     engines.wait_for_schema(&stop).await?;
     store_time::first(&engines.store, &host, &engines.clock, &stop).await;
     let blocks = Blocklist::load(&engines, &stop).await.context("read the blocks")?;

@@ -125,9 +125,9 @@ fn target(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<Target
                 .map_err(|_| anyhow::anyhow!("not a mobile number: use the form +989123456789"))?;
             Target {
                 kind,
-                value: operator.keys.phone_key(&phone).to_string(),
+                value: operator.keys.phone_key(phone.e164()).to_string(),
                 display: phone.to_string(),
-                former: operator.keys.former_phone_key(&phone).map(|key| key.to_string()),
+                former: operator.keys.former_phone_key(phone.e164()).map(|key| key.to_string()),
             }
         }
         BlockKind::Prefix => {

@@ -53,7 +53,7 @@ impl Operator {
     /// text reaches the number.
     pub fn notice(&self, user: &User, what: Notice) -> anyhow::Result<Option<OwnerNotice>> {
         let phone = Phone::from(user.phone_number.clone());
-        let is_test = Served::of(&self.config).test_code(&phone, self.clock.now()).is_some();
+        let is_test = Served::of(&self.config).test_code(phone.e164(), self.clock.now()).is_some();
         if !self.config.notices || is_test {
             return Ok(None);
         }

@@ -140,7 +140,7 @@ async fn f04_a_known_device_has_ten_failures_a_day_beyond_the_lock_and_staff_unl
     let phone = Phone::trusted(&attacked.phone).unwrap();
     let claimant = accounts::Claimant {
         phone_number: phone.e164(),
-        phone_key: &engines.keys.phone_key(&phone),
+        phone_key: &engines.keys.phone_key(phone.e164()),
         former_key: None,
         known_device: None,
     };

@@ -88,7 +88,7 @@ impl RunningOtpWorker {
             request_id,
             new_code_id: CodeId::new(clock),
             only_code: None,
-            phone: &self.engines.keys.phone_key(&parsed),
+            phone: &self.engines.keys.phone_key(parsed.e164()),
             scope: Scope::Login,
             ttl_ms,
             attempts: 5,
@@ -96,7 +96,7 @@ impl RunningOtpWorker {
             idempotency: None,
             addresses: &[],
             country: parsed.region(),
-            operator_prefix: parsed.operator_prefix(),
+            operator_prefix: parsed.e164().operator_prefix(),
             channel,
             locale: None,
             limits: &self.config.limits,
@@ -220,7 +220,7 @@ async fn p2_only_an_unconfirmed_text_is_followed_by_a_call_and_only_by_one() {
     let (stopped, _) = worker.texted("+989120000004").await;
     advance_status(&stopped, Status::Failed, Some(Reason::RecipientOptedOut)).await;
     let (used, _) = worker.texted("+989120000005").await;
-    let key = worker.engines.keys.phone_key(&Phone::trusted("+989120000005").unwrap());
+    let key = worker.engines.keys.phone_key(&"+989120000005".parse().unwrap());
     let destination = Destination { country: "IR", operator_prefix: "989120" };
     store
         .codes()

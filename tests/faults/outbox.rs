@@ -44,7 +44,7 @@ mod on_the_engines {
             let now = self.clock.now();
             let claimant = Claimant {
                 phone_number: phone.e164(),
-                phone_key: &self.keys.phone_key(&phone),
+                phone_key: &self.keys.phone_key(phone.e164()),
                 former_key: None,
                 known_device: None::<KnownDevice<'_>>,
             };

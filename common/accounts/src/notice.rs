@@ -61,7 +61,7 @@ pub fn prepare(
 ) -> anyhow::Result<OwnerNotice> {
     // By the store's time, which sms-worker uses too.
     let not_after = clock.now().plus_secs(LIFE_SECS);
-    let phone = keys.phone_key(to);
+    let phone = keys.phone_key(to.e164());
     let text = Text { phone_number: to.e164().clone(), text, of_deleted };
     let requested = SmsRequested {
         message_id: MessageId::new(clock),

@@ -4,7 +4,7 @@ use crate::{Config, TestNumber};
 use domain::code::Code;
 use domain::timestamp::Timestamp;
 
-use domain::phone::{Phone, Policy, Refusal};
+use domain::phone::{E164, Phone, Policy, Refusal};
 
 /// The policy of a configuration. After its end date, a test number is an ordinary number, usually an unassigned one
 /// (contract, ruling 8).
@@ -39,18 +39,17 @@ impl Served {
     /// Parses a phone number into its subscriber's canonical number.
     pub fn parse(&self, writing: &str, now: Timestamp) -> Result<Phone, Refusal> {
         let phone = self.with_tests.parse(writing)?;
-        let over = self.is_listed(&phone) && self.test_code(&phone, now).is_none();
+        let over = self.is_listed(phone.e164()) && self.test_code(phone.e164(), now).is_none();
         if over { self.without.parse(writing) } else { Ok(phone) }
     }
 
     /// Returns the fixed code of a test number before its end date.
-    pub fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<&Code> {
-        let number =
-            self.test_numbers.iter().find(|number| number.phone_number == *phone.e164())?;
+    pub fn test_code(&self, phone: &E164, now: Timestamp) -> Option<&Code> {
+        let number = self.test_numbers.iter().find(|number| number.phone_number == *phone)?;
         number.until.is_none_or(|until| now < until).then_some(&number.code)
     }
 
-    fn is_listed(&self, phone: &Phone) -> bool {
-        self.test_numbers.iter().any(|number| number.phone_number == *phone.e164())
+    fn is_listed(&self, phone: &E164) -> bool {
+        self.test_numbers.iter().any(|number| number.phone_number == *phone)
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::code::Code;
-use crate::phone::Phone;
+use crate::phone::E164;
 use crate::seal::{Seal, SealKey};
 use crate::string_enum;
 
@@ -154,8 +154,8 @@ pub struct Keys {
 pub struct PhoneKey(String);
 
 impl PhoneKey {
-    fn under(key: &MacKey, phone: &Phone) -> Self {
-        Self(hex::encode(&key.tag(&[b"phone", phone.e164().expose().as_bytes()])[..16]))
+    fn under(key: &MacKey, phone: &E164) -> Self {
+        Self(hex::encode(&key.tag(&[b"phone", phone.expose().as_bytes()])[..16]))
     }
 
     pub fn as_str(&self) -> &str {
@@ -253,13 +253,13 @@ impl Keys {
         })
     }
 
-    pub fn phone_key(&self, phone: &Phone) -> PhoneKey {
+    pub fn phone_key(&self, phone: &E164) -> PhoneKey {
         PhoneKey::under(&self.index.current, phone)
     }
 
     /// Returns the phone's key under the previous secret during a rotation. Records stored before the rotation still
     /// use this key.
-    pub fn former_phone_key(&self, phone: &Phone) -> Option<PhoneKey> {
+    pub fn former_phone_key(&self, phone: &E164) -> Option<PhoneKey> {
         self.index.previous.as_ref().map(|key| PhoneKey::under(key, phone))
     }
 
@@ -269,11 +269,11 @@ impl Keys {
     }
 
     /// Returns the digest that the gateway checks a code with: HMAC-SHA-256(pepper, purpose, phone, code), in hex.
-    pub fn code_digest(&self, scope: &str, phone: &Phone, code: &Code) -> anyhow::Result<String> {
+    pub fn code_digest(&self, scope: &str, phone: &E164, code: &Code) -> anyhow::Result<String> {
         let pepper = self.pepper.as_ref().context("this service has no pepper")?;
         Ok(hex::encode(pepper.tag(&[
             scope.as_bytes(),
-            phone.e164().expose().as_bytes(),
+            phone.expose().as_bytes(),
             code.expose().as_bytes(),
         ])))
     }
@@ -400,7 +400,7 @@ mod tests {
     #[test]
     fn a_secret_and_a_bundle_know_the_former_phone_keys_after_a_rotation() -> anyhow::Result<()> {
         const NEXT: &[u8] = b"another secret of at least 32 bytes, too";
-        let phone = Phone::trusted("+989121234567")?;
+        let phone: E164 = "+989121234567".parse()?;
         let before = Keys::from_secret(SECRET, None);
         assert_eq!(before.former_phone_key(&phone), None);
         let whole = Keys::from_secret(NEXT, Some(SECRET));

@@ -6,7 +6,7 @@ use accounts::notice::OwnerNotice;
 use accounts::{Accounts, Deleter, User, former_phone};
 use domain::engine_error::EngineError;
 use domain::keys::Keys;
-use domain::phone::{E164, Phone};
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use store::Codes;
 
@@ -14,7 +14,7 @@ use store::Codes;
 pub struct Deletion<'a> {
     pub user: &'a User,
     /// The former numbers that are still kept: they lead to the account as well.
-    former: Vec<Phone>,
+    former: Vec<E164>,
     keys: &'a Keys,
 }
 
@@ -44,15 +44,13 @@ impl<'a> Deletion<'a> {
     ) -> Result<bool, EngineError> {
         let id = self.user.id;
         let pseudonym = self.keys.index("deleted user", &id.to_string());
-        let former: Vec<E164> = self.former.iter().map(|phone| phone.e164().clone()).collect();
-        accounts.delete(by, id, &pseudonym, &former, notice, now).await
+        accounts.delete(by, id, &pseudonym, &self.former, notice, now).await
     }
 
     /// Deletes what the code store holds under its numbers. It runs after the database: anything left here expires
     /// within a day, and an outage must not undo a deletion.
     pub async fn from_store(&self, codes: &Codes) -> anyhow::Result<()> {
-        let now = Phone::from(self.user.phone_number.clone());
-        for phone in self.former.iter().chain([&now]) {
+        for phone in self.former.iter().chain([&self.user.phone_number]) {
             let keys = [Some(self.keys.phone_key(phone)), self.keys.former_phone_key(phone)];
             for key in keys.iter().flatten() {
                 codes

@@ -153,7 +153,7 @@ mod tests {
         let mut admitted = 0;
         for number in 0..100 {
             let phone = Phone::trusted(&format!("+98999123{number:04}")).unwrap();
-            let phone_key = engines.keys.phone_key(&phone);
+            let phone_key = engines.keys.phone_key(phone.e164());
             let admit = Admit {
                 request_id: RequestId::new(&clock),
                 new_code_id: CodeId::new(&clock),
@@ -166,7 +166,7 @@ mod tests {
                 idempotency: None,
                 addresses: &[],
                 country: phone.region(),
-                operator_prefix: phone.operator_prefix(),
+                operator_prefix: phone.e164().operator_prefix(),
                 channel: Channel::Sms,
                 locale: None,
                 limits: &config.limits,

@@ -36,7 +36,7 @@ pub(crate) async fn messages(
     let writing = of.phone_number.unwrap_or_default();
     let writing = if writing.starts_with(' ') { writing.replacen(' ', "+", 1) } else { writing };
     let phone = app.phone(&writing)?;
-    let key = app.engines.keys.phone_key(&phone);
+    let key = app.engines.keys.phone_key(phone.e164());
     let mut messages: Vec<KeptMessage> = app
         .inbox
         .texts(&key)

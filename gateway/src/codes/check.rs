@@ -90,7 +90,7 @@ impl CodeCheck<'_> {
             scope: self.scope,
             digest: &engines.keys.code_digest(
                 &self.scope.to_string(),
-                &self.claimed.phone,
+                self.claimed.phone.e164(),
                 self.code,
             )?,
             request_id: self.request_id,
@@ -257,8 +257,10 @@ impl CodeCheck<'_> {
     /// Closes the code in Redis. The fence in the database already decides; this saves later attempts the query.
     async fn close(&self, code: CodeId, closing: Closing<'_>) {
         let ClaimedPhone { phone, key, .. } = self.claimed;
-        let destination =
-            Destination { country: phone.region(), operator_prefix: phone.operator_prefix() };
+        let destination = Destination {
+            country: phone.region(),
+            operator_prefix: phone.e164().operator_prefix(),
+        };
         let codes = &self.app.codes;
         let closed = codes.close(key, self.scope, code, closing, destination).await;
         or_warn(closed, "cannot close a used code in Redis");

@@ -61,7 +61,7 @@ impl Device {
 impl ClaimedPhone {
     pub fn new(app: &App, phone: Phone, device: Option<Device>) -> Self {
         let keys = &app.engines.keys;
-        let (key, former_key) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
+        let (key, former_key) = (keys.phone_key(phone.e164()), keys.former_phone_key(phone.e164()));
         Self { phone, key, former_key, device }
     }
 

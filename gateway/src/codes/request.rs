@@ -68,7 +68,7 @@ pub(crate) async fn request_code<E: CarriesCodeRequest>(
 ) -> Result<Response, ApiError> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     refuse_if_blocked(app, caller, &wanted.phone)?;
-    let phone_key = app.engines.keys.phone_key(&wanted.phone);
+    let phone_key = app.engines.keys.phone_key(wanted.phone.e164());
     let addresses = app.addresses(caller.ip, app.config.limits.sends_per_ip_hour);
     let asker = caller.asker(app, wanted.known_device.as_ref().map(|device| device.user));
     let admit = wanted.admit(app, caller, &phone_key, &addresses, &asker);
@@ -89,7 +89,7 @@ pub(crate) async fn request_code<E: CarriesCodeRequest>(
 
 fn refuse_if_blocked(app: &App, caller: &Caller, phone: &Phone) -> Result<(), ApiError> {
     let clock = &app.engines.clock;
-    match app.blocks.covers(phone, Some(caller.ip.ip()), clock.now()) {
+    match app.blocks.covers(phone.e164(), phone.region(), Some(caller.ip.ip()), clock.now()) {
         Some(until) => Err(limited(Limit::Blocked, until.secs_from(clock.now()).max(1))),
         None => Ok(()),
     }
@@ -105,7 +105,7 @@ impl NewCodeRequest {
         asker: &'a str,
     ) -> Admit<'a> {
         let (config, engines) = (&app.config, &app.engines);
-        let is_test = app.phones.test_code(&self.phone, engines.clock.now()).is_some();
+        let is_test = app.phones.test_code(self.phone.e164(), engines.clock.now()).is_some();
         Admit {
             request_id: RequestId::new(&engines.clock),
             new_code_id: CodeId::new(&engines.clock),
@@ -121,7 +121,7 @@ impl NewCodeRequest {
             }),
             addresses,
             country: self.phone.region(),
-            operator_prefix: self.phone.operator_prefix(),
+            operator_prefix: self.phone.e164().operator_prefix(),
             channel: self.channel,
             locale: self.locale.as_deref(),
             limits: if is_test { &Limits::OF_A_TEST_NUMBER } else { &config.limits },

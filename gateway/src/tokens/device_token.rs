@@ -46,8 +46,8 @@ pub fn check(
             (number.clone(), Some(number))
         }
         PREFIX_BY_KEY => {
-            let before = keys.former_phone_key(phone).map(|key| key.to_string());
-            (keys.phone_key(phone).to_string(), before)
+            let before = keys.former_phone_key(phone.e164()).map(|key| key.to_string());
+            (keys.phone_key(phone.e164()).to_string(), before)
         }
         _ => return None,
     };
@@ -91,7 +91,8 @@ mod tests {
 
     /// A token as the previous version issued it.
     fn by_key(keys: &Keys, user: UserId, phone: &Phone, now: Timestamp) -> String {
-        let (user, at, phone) = (user.to_string(), now.ms().to_string(), keys.phone_key(phone));
+        let (user, at, phone) =
+            (user.to_string(), now.ms().to_string(), keys.phone_key(phone.e164()));
         let tag = keys.device().unwrap().current.tag(&parts(&user, phone.as_str(), &at));
         format!("dt1.{user}.{at}.{}", URL_SAFE_NO_PAD.encode(tag))
     }

@@ -13,7 +13,6 @@ use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::event::{Envelope, SmsRequested, Text};
 use domain::keys::Keys;
-use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
 use ledger::{Ledger, MessageState, NewMessage, Transition};
@@ -171,8 +170,8 @@ impl SendSms {
 
     /// Whether a text is still wanted: not if its code was used or its phone was blocked while it waited (ruling 31).
     async fn is_wanted(&self, message: &NewMessage<'_>) -> Result<bool, EngineError> {
-        let phone = Phone::from(message.phone_number.clone());
-        if self.blocks.covers(&phone, None, self.clock.now()).is_some() {
+        let (phone, now) = (message.phone_number, self.clock.now());
+        if self.blocks.covers(phone, message.country, None, now).is_some() {
             return Ok(false);
         }
         match message.request_id {

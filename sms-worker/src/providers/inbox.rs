@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use domain::keys::Keys;
-use domain::phone::Phone;
 use service::delivery::{Connections, KeptMessage};
 
 use super::{Attempt, Outcome};
@@ -37,7 +36,7 @@ impl Inbox {
             text: attempt.text.to_owned(),
             sent_at: attempt.now,
         };
-        let phone_key = self.keys.phone_key(&Phone::from(attempt.to.clone()));
+        let phone_key = self.keys.phone_key(attempt.to);
         self.inbox.keep(&text.seal(&self.keys, phone_key)?).await.context("keep a text")
     }
 }

@@ -67,7 +67,7 @@ impl Unlock {
     pub async fn run(self, operator: &Operator) -> anyhow::Result<()> {
         let phone = phone(operator, &self.phone_number)?;
         let Operator { attempts, keys, clock, config, .. } = operator;
-        let (key, former) = (keys.phone_key(&phone), keys.former_phone_key(&phone));
+        let (key, former) = (keys.phone_key(phone.e164()), keys.former_phone_key(phone.e164()));
         let claimant = Claimant {
             phone_number: phone.e164(),
             phone_key: &key,

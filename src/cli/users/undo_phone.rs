@@ -4,6 +4,8 @@ use accounts::{UndoOutcome, former_phone};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use domain::phone::Phone;
+
 use super::account::{UserArgs, shown};
 use crate::cli::operator::{Operator, actor};
 use crate::cli::terminal::{ConfirmArgs, OutputArgs};
@@ -25,8 +27,9 @@ impl UndoPhone {
         let replaced = accounts.replaced_phones(id, now).await?;
         let last =
             replaced.first().context("there is no change of phone that can still be undone")?;
-        let old =
-            former_phone::open(&operator.keys, id, last).context("unseal the former number")?;
+        let old: Phone = former_phone::open(&operator.keys, id, last)
+            .context("unseal the former number")?
+            .into();
         let number = old.e164().expose();
         self.confirm.ask(&format!("change the number of {id} back to {number}"))?;
         match accounts.undo_phone(id, last.id, (old.e164(), old.region()), actor(), now).await? {

@@ -120,7 +120,7 @@ impl GuardFixture {
         let number = self.next.replace(self.next.get() + 1);
         let phone = Phone::trusted(&format!("+98912{number:07}")).unwrap();
         Requester {
-            phone: self.keys.phone_key(&phone),
+            phone: self.keys.phone_key(phone.e164()),
             country,
             prefix: prefix.to_owned(),
             request: RequestId::new(&self.clock),

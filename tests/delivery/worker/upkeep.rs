@@ -12,7 +12,6 @@ use super::{
 use crate::delivery::{TEXT, embedded_engines};
 use bus::consumer::Failure;
 use config::UnknownOutcome::Resend;
-use domain::phone::Phone;
 use domain::vocabulary::{Channel, Reason, Status};
 use fake_twilio::Reply;
 use service::connections::Connections;
@@ -187,7 +186,7 @@ async fn the_inbox_keeps_each_text_once_and_retries_while_its_store_is_away_on_t
     for _ in 0..3 {
         delivery.to_its_end(&job).await;
     }
-    let key = keys.phone_key(&Phone::trusted(PHONE).unwrap());
+    let key = keys.phone_key(&PHONE.parse().unwrap());
     let kept = store.inbox().texts(&key).await.unwrap();
     assert_eq!(kept.len(), 1);
     let kept = KeptMessage::open(&keys, &key, kept[0].clone()).unwrap();

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{plan, writing};
+use super::{calling_code, writing};
 
 /// A phone number in E.164: `+` and 7 to 15 digits. It prints masked, so that no log holds a number (P10);
 /// [`E164::expose`] returns it in full.
@@ -37,9 +37,20 @@ impl E164 {
         &self.0[1..]
     }
 
-    /// Returns the number of digits in the calling code; 0 if no calling code exists.
-    fn code_len(&self) -> usize {
-        plan::calling_code(self.digits()).map_or(0, |(_, len)| usize::from(len))
+    /// Returns the digits of the calling code; none for a test number without an existing one.
+    pub fn calling_code(&self) -> &str {
+        calling_code::of(self.digits()).unwrap_or_default()
+    }
+
+    /// Returns the calling code and the next four digits (contract, ruling 9).
+    pub fn operator_prefix(&self) -> &str {
+        let digits = self.digits();
+        &digits[..(self.calling_code().len() + 4).min(digits.len())]
+    }
+
+    /// Returns the digits after the calling code. Never log them.
+    pub fn national_number(&self) -> &str {
+        &self.digits()[self.calling_code().len()..]
     }
 }
 
@@ -69,7 +80,7 @@ impl PartialEq<str> for E164 {
 /// one's own number in a log, never enough to call it.
 impl fmt::Display for E164 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (code, national) = self.0.split_at(1 + self.code_len());
+        let (code, national) = self.0.split_at(1 + self.calling_code().len());
         let spare = national.len().saturating_sub(4);
         let last = spare.min(2);
         let first = (spare - last).min(3);

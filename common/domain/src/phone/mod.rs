@@ -5,6 +5,7 @@
 //! subscriber into one number ([`subscriber`]). Limits, codes and accounts depend on the result: two keys for one
 //! subscriber would mean two budgets.
 
+mod calling_code;
 mod e164;
 mod plan;
 mod subscriber;
@@ -20,13 +21,10 @@ use writing::Writing;
 /// The region of a number outside every numbering plan: "unknown" in ISO 3166's user-assigned range.
 pub const NO_REGION: &str = "ZZ";
 
-/// A subscriber's number and its parts, by the numbering plans. It prints masked, like its [`E164`].
+/// A subscriber's number and its region, by the numbering plans. It prints masked, like its [`E164`].
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Phone {
     e164: E164,
-    calling_code: u16,
-    /// The number of digits in the calling code; 0 if the number has no existing calling code.
-    code_len: u8,
     region: [u8; 2],
 }
 
@@ -87,20 +85,15 @@ impl Policy {
     }
 }
 
-/// Restores a number from Latchkey's own table or seal, without a policy.
+/// Finds the region of a number from Latchkey's own table or seal, without a policy. It loads the numbering plans (6 MB),
+/// so the workers leave it: their events name the region.
 impl From<E164> for Phone {
     fn from(e164: E164) -> Self {
-        let calling_code = plan::calling_code(e164.digits());
         let mut region = [b'Z'; 2];
         if let Some(found) = plan::read(e164.expose(), None).and_then(|number| number.region()) {
             region.copy_from_slice(found.as_bytes());
         }
-        Self {
-            code_len: calling_code.map_or(0, |(_, len)| len),
-            calling_code: calling_code.map_or(0, |(code, _)| code),
-            e164,
-            region,
-        }
+        Self { e164, region }
     }
 }
 
@@ -123,22 +116,6 @@ impl Phone {
         // Two ASCII letters by construction.
         std::str::from_utf8(&self.region).unwrap_or(NO_REGION)
     }
-
-    /// Returns the calling code; 0 for a test number without an existing one.
-    pub fn calling_code(&self) -> u16 {
-        self.calling_code
-    }
-
-    /// Returns the calling code and the next four digits (contract, ruling 9).
-    pub fn operator_prefix(&self) -> &str {
-        let digits = self.e164.digits();
-        &digits[..(usize::from(self.code_len) + 4).min(digits.len())]
-    }
-
-    /// Returns the digits after the calling code.
-    pub fn national_number(&self) -> &str {
-        &self.e164.digits()[usize::from(self.code_len)..]
-    }
 }
 
 impl fmt::Display for Phone {
@@ -151,11 +128,6 @@ impl fmt::Debug for Phone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// Loads the numbering plans so that no message waits for it. For processes that receive only canonical numbers.
-pub fn load_plans() {
-    std::hint::black_box(Phone::trusted("+14155552671").is_ok());
 }
 
 /// Loads the numbering plans and compiles the parser's patterns so that no request waits for it.

@@ -1,5 +1,6 @@
 //! The world's numbering plans. Only this file uses rlibphonenumber, and it passes nothing but digits.
 
+use super::calling_code;
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
 
 /// A number parsed by the plans; it may be unassigned.
@@ -41,7 +42,7 @@ impl Number {
 
     pub(super) fn national(&self) -> &str {
         let digits = &self.e164[1..];
-        &digits[calling_code(digits).map_or(0, |(_, len)| usize::from(len))..]
+        &digits[calling_code::of(digits).map_or(0, str::len)..]
     }
 
     pub(super) fn is_fixed_line(&self) -> bool {
@@ -75,13 +76,7 @@ impl Number {
     }
 }
 
-/// Returns the calling code at the start of these digits, and its length. No code is a prefix of another.
-pub(super) fn calling_code(digits: &str) -> Option<(u16, u8)> {
-    (1..=3_u8).find_map(|len| {
-        let code: u16 = digits.get(..usize::from(len))?.parse().ok()?;
-        // "01" would parse as 1.
-        let exists = !digits.starts_with('0')
-            && PHONE_NUMBER_UTIL.get_region_for_country_code(i32::from(code)).is_some();
-        exists.then_some((code, len))
-    })
+#[cfg(test)]
+pub(super) fn is_calling_code(code: i32) -> bool {
+    PHONE_NUMBER_UTIL.get_region_for_country_code(code).is_some()
 }

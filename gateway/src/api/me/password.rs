@@ -63,7 +63,7 @@ pub(crate) async fn set(
 fn known(app: &App, signed_in: &SignedIn) -> Known {
     let user = &signed_in.user;
     Known {
-        national_number: Phone::from(user.phone_number.clone()).national_number().to_owned(),
+        national_number: user.phone_number.national_number().to_owned(),
         names: [user.first_name.clone(), user.last_name.clone()],
         app_name: app.config.texts.app_name.clone(),
     }

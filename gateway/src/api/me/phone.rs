@@ -107,10 +107,11 @@ async fn change(
 ) -> Result<Result<Redeemed<PhoneChangeOutcome>, Denied>, ApiError> {
     let (user_id, now) = (signed_in.user.id, matched.code.now);
     let notice = signed_in.notice(app, Notice::PhoneChanged)?;
-    let old = Phone::from(signed_in.user.phone_number.clone());
-    let (old_sealed, until) = former_phone::seal(&app.engines.keys, user_id, &old, now)?;
+    let old = &signed_in.user.phone_number;
+    let (old_sealed, until) = former_phone::seal(&app.engines.keys, user_id, old, now)?;
     // Changing to the current number is no change.
-    let undo = (old != claimed.phone).then(|| Undo { old_sealed: old_sealed.as_str(), until });
+    let undo =
+        (old != claimed.phone.e164()).then(|| Undo { old_sealed: old_sealed.as_str(), until });
     let change = PhoneChange {
         user_id,
         claimant: claimed.claimant(),
