@@ -40,9 +40,9 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr().context("read the bound address")?;
-    engines.migrate(&stop).await.context("migrate the database")?;
+    Box::pin(engines.migrate(&stop)).await.context("migrate the database")?;
 
-    let app = App::build(&config, engines.clone(), address, stop.clone()).await?;
+    let app = Box::pin(App::build(&config, engines.clone(), address, stop.clone())).await?;
     domain::phone::warm_up();
     let public = layers::finish(router::routes(app.clone()), app.middleware_settings())?;
 
@@ -59,7 +59,15 @@ pub async fn serve(
     let blocks = app.blocks.clone().follow(engines.clone(), stop.clone());
     let keys = app.token_keys.watch(stop.clone());
     let sweep = sweep(app.clone(), stop.clone());
-    tokio::join!(serve, publish, blocks, keys, sweep, guard);
+    // Boxed, so that the stack of the main thread holds none of them.
+    tokio::join!(
+        Box::pin(serve),
+        Box::pin(publish),
+        Box::pin(blocks),
+        Box::pin(keys),
+        Box::pin(sweep),
+        Box::pin(guard)
+    );
     Ok(())
 }
 

@@ -66,28 +66,29 @@ pub async fn run(
     // A text that waits for its follow-up call is no backlog.
     options.waits_by_design = &[OtpTexted::TYPE];
     options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.crash_counts())));
-    let consume = worker::run(
+    // The parts are boxed, so that the stack of the main thread holds none of them.
+    let consume = Box::pin(worker::run(
         engines.bus.clone(),
         Queue::OtpWorker,
         worker.clone(),
         options,
         report,
         stop.clone(),
-    );
+    ));
     // With fallback calls, this process admits requests too, so it reports the pumping guard's findings.
     let guard = worker.config.sms.voice_fallback_secs > 0;
     let guard = guard.then(|| {
         let mode = worker.config.pumping_guard;
         service::guard_report::run(engines.clone(), mode, "otp-worker", stop.clone())
     });
-    let beside = async {
+    let beside = Box::pin(async {
         tokio::join!(
             blocks.follow(engines.clone(), stop.clone()),
             sweep::run(worker, stop.clone()),
             futures::future::OptionFuture::from(guard),
         );
         Ok(())
-    };
+    });
     // A consumer that cannot continue ends the service at once, whatever runs beside it.
     tokio::try_join!(consume, beside).map(|_| ())
 }

@@ -83,15 +83,16 @@ pub async fn run(
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
     options.timeout = TIMEOUT;
     options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.crash_counts())));
-    let consume = worker::run(
+    // The parts are boxed, so that the stack of the main thread holds none of them.
+    let consume = Box::pin(worker::run(
         engines.bus.clone(),
         Queue::SmsWorker,
         Arc::new(worker),
         options,
         report,
         stop.clone(),
-    );
-    let beside = async {
+    ));
+    let beside = Box::pin(async {
         let (store, clock) = (engines.store.clone(), engines.clock.clone());
         tokio::join!(
             store_time::follow(&store, &host, &clock, &stop),
@@ -99,7 +100,7 @@ pub async fn run(
             follow_ups.run(stop.clone()),
         );
         Ok(())
-    };
+    });
     // A consumer that cannot continue ends the service at once, whatever runs beside it.
     tokio::try_join!(consume, beside).map(|_| ())
 }

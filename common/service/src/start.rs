@@ -132,7 +132,7 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let (name, config) = (config.role.as_str(), Arc::new(config));
-    let connect = Connections::connect(&config, name, Clock::system(), health, &stop);
+    let connect = Box::pin(Connections::connect(&config, name, Clock::system(), health, &stop));
     let engines = match connect.await {
         Ok(engines) => engines,
         Err(error) if error.is::<Stopped>() => return Ok(()),
