@@ -10,7 +10,8 @@ pub struct Machine {
     pub date: String,
     /// The commit of the sources, with `+` if they differ from it; of programs from elsewhere, their name.
     pub commit: String,
-    pub profile: &'static str,
+    /// The profile that this program was built in, by its folder.
+    pub profile: String,
     pub cores: usize,
     pub model: String,
     /// The load average of the minute before the run: other work on the machine.
@@ -26,7 +27,7 @@ impl Machine {
         Self {
             date: Clock::system().now().to_string(),
             commit: elsewhere.map_or_else(commit, str::to_owned),
-            profile: if cfg!(debug_assertions) { "debug" } else { "measured" },
+            profile: folder().unwrap_or_else(|| "unknown".to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             model: model.map_or("unknown", |(_, name)| name.trim()).to_owned(),
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(f64::NAN),
@@ -42,6 +43,11 @@ impl fmt::Display for Machine {
             "{date}, {commit}, profile {profile}; {cores} cores, {model}, load before: {load}."
         )
     }
+}
+
+fn folder() -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    Some(program.parent()?.file_name()?.to_string_lossy().into_owned())
 }
 
 fn commit() -> String {

@@ -43,7 +43,7 @@ pub async fn serve(
     Box::pin(engines.migrate(&stop)).await.context("migrate the database")?;
 
     let app = Box::pin(App::build(&config, engines.clone(), address, stop.clone())).await?;
-    domain::phone::warm_up();
+    domain::phone::warm_up(config.default_region.as_deref());
     let public = layers::finish(router::routes(app.clone()), app.middleware_settings())?;
 
     for net in app.trusted_proxies().wide() {

@@ -31,6 +31,15 @@ pub(super) fn read(digits: &str, region: Option<&str>) -> Option<Number> {
     super::writing::is_e164(&e164).then_some(Number { parsed, e164 })
 }
 
+/// Returns a mobile number of a region, in E.164; `None` if the plans have no such region.
+pub(super) fn example(region: &str) -> Option<String> {
+    let region = region.parse::<Region>().ok()?;
+    let number = PHONE_NUMBER_UTIL
+        .get_example_number_for_type_and_region(region, PhoneNumberType::Mobile)
+        .ok()?;
+    Some(PHONE_NUMBER_UTIL.format(&number, PhoneNumberFormat::E164).into_owned())
+}
+
 impl Number {
     pub(super) fn e164(&self) -> String {
         self.e164.clone()

@@ -161,3 +161,14 @@ fn p10_a_number_travels_as_plain_text_and_prints_masked() {
     let refused = serde_json::from_str::<E164>(r#""+98 9123""#).unwrap_err().to_string();
     assert!(!refused.contains("9123"), "{refused}");
 }
+
+#[test]
+fn every_default_region_has_a_number_to_warm_up_with() {
+    for region in ["IR", "US", "GB", "AR", "CI"] {
+        let example = plan::example(region).unwrap();
+        assert_eq!(policy().parse(&example).unwrap().region(), region, "{example}");
+    }
+    assert_eq!((plan::example("ZZ"), plan::example("X")), (None, None));
+    warm_up(None);
+    warm_up(Some("ZZ"));
+}
