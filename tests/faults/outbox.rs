@@ -115,6 +115,19 @@ mod on_the_engines {
         .await;
     }
 
+    /// Waits until the spy has got so many events, and returns each as it first came, and how often one came again.
+    async fn seen_first(spy: &Spy, events: usize) -> (Vec<(String, String, String)>, usize) {
+        eventually("the events", PATIENCE, async || {
+            let (told, mut ids) = (told(spy), BTreeSet::new());
+            let all = told.len();
+            let first: Vec<_> =
+                told.into_iter().filter(|(_, id, _)| ids.insert(id.clone())).collect();
+            let repeated = all - first.len();
+            (first.len() >= events).then_some((first, repeated))
+        })
+        .await
+    }
+
     /// Waits until the spy has got as many messages.
     async fn seen(spy: &Spy, at_least: usize) -> Vec<(String, String, String)> {
         eventually("the events", PATIENCE, async || {
@@ -137,14 +150,16 @@ mod on_the_engines {
     async fn p1_two_gateways_publish_the_events_of_2000_sign_ins_once_each_and_in_order() {
         let engines = Engines::shared().fresh().await;
         let (url, broker) = (engines.database_url.clone(), engines.amqp_url.clone());
-        let _system = gateways(2, engines).await;
+        let system = gateways(2, engines).await;
         let spy = Spy::on(&broker).await;
         let users = SignIns::on(&url).await.many(2000).await;
         let mut database = postgres::connect(&url).await.unwrap();
         all_published(&mut database).await;
-        let told = seen(&spy, 3 * users.len()).await;
-        let events: BTreeSet<_> = told.iter().map(|(_, id, _)| id).collect();
-        assert_eq!((told.len(), events.len()), (6000, 6000), "each once");
+        let (told, repeated) = seen_first(&spy, 3 * users.len()).await;
+        assert_eq!(told.len(), 6000);
+        // P1: what an engine was too slow to confirm is published again, a batch of 200 entries at most. The gateway says so.
+        let pauses = system.output().matches("outbox paused").count();
+        assert!(repeated <= pauses * 3 * 200, "{repeated} came again after {pauses} pauses");
         let accounts = by_account(&told);
         assert_eq!(accounts.len(), users.len());
         assert!(accounts.values().all(|kinds| kinds == &TOLD), "in the order of the sign-in");
@@ -172,7 +187,7 @@ mod on_the_engines {
         assert_eq!(open, 0);
         broker.set(Fault::None).await;
         all_published(&mut database).await;
-        let told = seen(&spy, 900).await;
+        let (told, _) = seen_first(&spy, 900).await;
         let order: Vec<_> = told.iter().map(|(kind, _, user)| (&kind[..], &user[..])).collect();
         let wanted: Vec<_> =
             users.iter().flat_map(|user| TOLD.map(|kind| (kind, &user[..]))).collect();

@@ -106,18 +106,20 @@ async fn p1_texts_in_doubt_keep_no_place_from_another() -> anyhow::Result<()> {
     let [status] = &told[..] else { panic!("{told:?}") };
     assert_eq!((status.message_id, status.status), (good.data.message_id, Status::Sent));
 
-    let (began_ms, mut sent) = (clock.now_ms(), Vec::new());
+    // When each was first told: a status that was slow to be written down is told again.
+    let (began_ms, mut sent) = (clock.now_ms(), BTreeMap::new());
     while sent.len() < 2 * IN_DOUBT {
-        assert!(clock.now_ms() - began_ms < 60_000, "P1: only {} are sent", sent.len());
+        // Texts live for 300 s. On a slow machine the clock moves on while they are being sent.
+        assert!(clock.now_ms() - began_ms < 240_000, "P1: only {} are sent", sent.len());
         clock.advance(Duration::from_secs(1));
         while let Ok(Some(told)) = tokio::time::timeout(QUIET, statuses.next()).await {
             for status in statuses_in(&told) {
                 assert_eq!(status.status, Status::Sent);
-                sent.push(clock.now_ms() - began_ms);
+                sent.entry(status.message_id).or_insert_with(|| clock.now_ms() - began_ms);
             }
         }
     }
-    let early = |until_ms: i64| sent.iter().filter(|at_ms| **at_ms < until_ms).count();
+    let early = |until_ms: i64| sent.values().filter(|at_ms| **at_ms < until_ms).count();
     assert_eq!(early(3_000), 0, "a receipt may still come");
     assert!(early(13_000) <= IN_DOUBT, "their worker may still be calling");
     stop.cancel();
