@@ -81,9 +81,9 @@ impl Blocklist {
         if rules.is_empty() {
             return None;
         }
-        let key = self.keys.phone_key(&phone);
+        let key = self.keys.phone_key(phone);
         // Blocks set before the secret was rotated identify the phone by its former key.
-        let former = self.keys.former_phone_key(&phone);
+        let former = self.keys.former_phone_key(phone);
         let covers = |rule: &&Rule| {
             rule.until.is_none_or(|until| until > now)
                 && match &rule.what {

@@ -981,7 +981,7 @@ async fn f02_a_login_counts_in_every_range_of_its_address(fixture: CodesFixture)
 }
 
 async fn f12_a_range_in_which_many_phones_failed_waits_and_longer_each_time(fixture: CodesFixture) {
-    let phone = |n: u32| fixture.keys.phone_key(&&format!("+98912{n:07}").parse().unwrap());
+    let phone = |n: u32| fixture.keys.phone_key(&format!("+98912{n:07}").parse().unwrap());
     let network = [failures("a network", 3, 1)];
     let limits = fixture.store.limits();
     let fail = async |phones: std::ops::Range<u32>| {

@@ -1,6 +1,6 @@
 //! The whole service on the embedded engines: an event comes in, a text is kept and its status is published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use std::time::Duration;
@@ -60,7 +60,7 @@ async fn p12_the_service_sends_each_text_once_and_stops_on_request() -> anyhow::
 }
 
 /// So many of either kind are more than the worker's places.
-const IN_DOUBT: usize = 50;
+const IN_DOUBT: usize = 100;
 /// The clock moves on when nothing was told for so long.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -90,9 +90,14 @@ async fn p1_texts_in_doubt_keep_no_place_from_another() -> anyhow::Result<()> {
     let (clock, ledger, stop) =
         (engines.clock.clone(), Ledger::new(&engines.sql), CancellationToken::new());
     let new_job = || job(&engines.keys, &clock, None, Channel::Sms, PHONE, "Changed.", 300);
+    // For each, the time before which nobody may call again: a receipt may still come for a call that ended, and for 10 s
+    // more its worker may still be calling.
+    let mut not_before = BTreeMap::new();
     for n in 0..2 * IN_DOUBT {
-        let job = new_job();
-        begun_elsewhere(&ledger, &clock, &job, n % 2 == 0).await;
+        let (job, ended) = (new_job(), n % 2 == 0);
+        let wait_ms = if ended { 3_000 } else { 13_000 };
+        not_before.insert(job.data.message_id, clock.now_ms() + wait_ms);
+        begun_elsewhere(&ledger, &clock, &job, ended).await;
         engines.bus.publish(&job).await?;
     }
     let good = new_job();
@@ -100,28 +105,33 @@ async fn p1_texts_in_doubt_keep_no_place_from_another() -> anyhow::Result<()> {
     let mut statuses = engines.bus.consume(Queue::OtpWorker, u16::MAX).await?;
     let service = tokio::spawn(sms_worker::run(config, engines.for_delivery(), stop.clone()));
 
-    // The clock stands still, so none in doubt is over.
-    let told = tokio::time::timeout(testkit::PATIENCE, statuses.next()).await?.unwrap();
-    let told = statuses_in(&told);
-    let [status] = &told[..] else { panic!("{told:?}") };
-    assert_eq!((status.message_id, status.status), (good.data.message_id, Status::Sent));
-
-    // When each was first told: a status that was slow to be written down is told again.
-    let (began_ms, mut sent) = (clock.now_ms(), BTreeMap::new());
-    while sent.len() < 2 * IN_DOUBT {
+    let began_ms = clock.now_ms();
+    let (mut told_good, mut told) = (false, BTreeSet::new());
+    while told.len() < not_before.len() {
         // Texts live for 300 s. On a slow machine the clock moves on while they are being sent.
-        assert!(clock.now_ms() - began_ms < 240_000, "P1: only {} are sent", sent.len());
-        clock.advance(Duration::from_secs(1));
-        while let Ok(Some(told)) = tokio::time::timeout(QUIET, statuses.next()).await {
-            for status in statuses_in(&told) {
+        assert!(clock.now_ms() - began_ms < 240_000, "P1: only {} are sent", told.len());
+        while let Ok(Some(message)) = tokio::time::timeout(QUIET, statuses.next()).await {
+            for status in statuses_in(&message) {
                 assert_eq!(status.status, Status::Sent);
-                sent.entry(status.message_id).or_insert_with(|| clock.now_ms() - began_ms);
+                match not_before.get(&status.message_id) {
+                    Some(not_before) => {
+                        assert!(*not_before <= clock.now_ms(), "{status:?} came too early");
+                        // A status that was slow to be written down is told again.
+                        told.insert(status.message_id);
+                    }
+                    None => {
+                        assert_eq!(status.message_id, good.data.message_id);
+                        // On a slow machine some are over before the last is published, but not those that take 13 s.
+                        assert!(told.len() <= IN_DOUBT, "P1: those in doubt kept the places");
+                        told_good = true;
+                    }
+                }
             }
         }
+        if told_good {
+            clock.advance(Duration::from_secs(1));
+        }
     }
-    let early = |until_ms: i64| sent.values().filter(|at_ms| **at_ms < until_ms).count();
-    assert_eq!(early(3_000), 0, "a receipt may still come");
-    assert!(early(13_000) <= IN_DOUBT, "their worker may still be calling");
     stop.cancel();
     tokio::time::timeout(testkit::system::STOP_LIMIT, service).await???;
     assert!(engines.bus.dead_list(Queue::SmsWorker, 10).await?.is_empty());
