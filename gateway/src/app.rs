@@ -142,12 +142,12 @@ impl App {
     /// A text that tells an account's number of this, as an event to be written with what it tells. `None` if notices
     /// are off, or no text reaches the number.
     pub(crate) fn notice(&self, user: &User, what: Notice) -> anyhow::Result<Option<OwnerNotice>> {
-        let (engines, phone) = (&self.engines, Phone::from(user.phone_number.clone()));
-        if !self.config.notices
-            || self.phones.test_code(phone.e164(), engines.clock.now()).is_some()
-        {
+        let engines = &self.engines;
+        let is_test = self.phones.test_code(&user.phone_number, engines.clock.now()).is_some();
+        if !self.config.notices || is_test {
             return Ok(None);
         }
+        let phone = Phone::from(user.phone_number.clone());
         let text = self.texts.notice(what, Some(&user.locale));
         let of_deleted = what == Notice::AccountDeleted;
         notice::prepare(&engines.keys, &engines.clock, &phone, text, of_deleted).map(Some)

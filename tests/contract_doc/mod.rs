@@ -29,7 +29,7 @@ fn every_promise_has_a_test_and_every_cited_number_is_in_the_contract() -> anyho
     Ok(())
 }
 
-/// The numbering plans take 6 MB, a third of what an idle worker takes; an event names its number's country.
+/// The numbering plans take 6 MB, a third of what an idle worker takes without them; an event names its number's country.
 #[test]
 fn the_workers_name_nothing_that_loads_the_numbering_plans() -> anyhow::Result<()> {
     const LOADS: [&str; 2] = ["Phone", "warm_up"];

@@ -8,6 +8,7 @@ mod on_the_engines {
     use domain::clock::Clock;
     use domain::ids::{CodeId, SessionId, UserId};
     use domain::keys::Keys;
+    use domain::phone::E164;
     use futures::{StreamExt as _, stream};
     use secrecy::SecretString;
     use serde_json::Value;
@@ -39,12 +40,11 @@ mod on_the_engines {
 
         /// The sign-up of a new number: its account.
         async fn one(&self) -> UserId {
-            let phone: domain::phone::Phone =
-                domain::phone::Phone::from(new_phone().parse::<domain::phone::E164>().unwrap());
+            let phone: E164 = new_phone().parse().unwrap();
             let now = self.clock.now();
             let claimant = Claimant {
-                phone_number: phone.e164(),
-                phone_key: &self.keys.phone_key(phone.e164()),
+                phone_number: &phone,
+                phone_key: &self.keys.phone_key(&phone),
                 former_key: None,
                 known_device: None::<KnownDevice<'_>>,
             };
@@ -115,9 +115,10 @@ mod on_the_engines {
         .await;
     }
 
-    /// Waits until the spy has got so many events, and returns each as it first came, and how often one came again.
-    async fn seen_first(spy: &Spy, events: usize) -> (Vec<(String, String, String)>, usize) {
-        eventually("the events", PATIENCE, async || {
+    /// Waits until the spy has got so many events, and returns each as it first came. One comes again only where an
+    /// engine was too slow to confirm (P1): a batch of 200 entries at most, and the gateway says so.
+    async fn seen_once(system: &System, spy: &Spy, events: usize) -> Vec<(String, String, String)> {
+        let (first, repeated) = eventually("the events", PATIENCE, async || {
             let (told, mut ids) = (told(spy), BTreeSet::new());
             let all = told.len();
             let first: Vec<_> =
@@ -125,7 +126,14 @@ mod on_the_engines {
             let repeated = all - first.len();
             (first.len() >= events).then_some((first, repeated))
         })
-        .await
+        .await;
+        // What was not sent, as the broker was away, is not sent again.
+        let is_unclear = |line: &&str| {
+            line.contains("outbox paused") && !line.contains("the broker is unavailable")
+        };
+        let unclear = system.output().lines().filter(is_unclear).count();
+        assert!(repeated <= unclear * 3 * 200, "{repeated} came again after {unclear} pauses");
+        first
     }
 
     /// Waits until the spy has got as many messages.
@@ -155,11 +163,8 @@ mod on_the_engines {
         let users = SignIns::on(&url).await.many(2000).await;
         let mut database = postgres::connect(&url).await.unwrap();
         all_published(&mut database).await;
-        let (told, repeated) = seen_first(&spy, 3 * users.len()).await;
+        let told = seen_once(&system, &spy, 3 * users.len()).await;
         assert_eq!(told.len(), 6000);
-        // P1: what an engine was too slow to confirm is published again, a batch of 200 entries at most. The gateway says so.
-        let pauses = system.output().matches("outbox paused").count();
-        assert!(repeated <= pauses * 3 * 200, "{repeated} came again after {pauses} pauses");
         let accounts = by_account(&told);
         assert_eq!(accounts.len(), users.len());
         assert!(accounts.values().all(|kinds| kinds == &TOLD), "in the order of the sign-in");
@@ -170,7 +175,7 @@ mod on_the_engines {
         let mut engines = Engines::shared().fresh().await;
         let (url, past_the_proxy) = (engines.database_url.clone(), engines.amqp_url.clone());
         let mut broker = engines.proxy_broker().await;
-        let _system = gateways(2, engines).await;
+        let system = gateways(2, engines).await;
         let spy = Spy::on(&past_the_proxy).await;
         broker.set(Fault::Refuse).await;
         let sign_ins = SignIns::on(&url).await;
@@ -187,7 +192,7 @@ mod on_the_engines {
         assert_eq!(open, 0);
         broker.set(Fault::None).await;
         all_published(&mut database).await;
-        let (told, _) = seen_first(&spy, 900).await;
+        let told = seen_once(&system, &spy, 900).await;
         let order: Vec<_> = told.iter().map(|(kind, _, user)| (&kind[..], &user[..])).collect();
         let wanted: Vec<_> =
             users.iter().flat_map(|user| TOLD.map(|kind| (kind, &user[..]))).collect();
