@@ -136,6 +136,11 @@ impl Spy {
         self.seen.lock().unwrap().clone()
     }
 
+    /// How many messages passed so far.
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
     pub fn connection(&self) -> &Connection {
         &self.connection
     }

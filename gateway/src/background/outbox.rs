@@ -56,9 +56,12 @@ struct Drain {
 struct Outcome {
     done: Vec<i64>,
     rest: Vec<(i64, Vec<OutboxEvent>)>,
+    /// The first failure; of one that leaves it open whether the broker has an event, the first of those.
     failure: Option<anyhow::Error>,
-    /// Whether the failure is the broker's, not the event's: then the next events would fail as well.
+    /// Whether a failure is the broker's, not the event's: then the next events would fail as well.
     away: bool,
+    /// Whether the broker may have an event that is published again.
+    unclear: bool,
 }
 
 impl Drain {
@@ -110,7 +113,8 @@ impl Drain {
         let mut outcome = Outcome::default();
         for entry in entries {
             let Some(events) = &entry.events else {
-                outcome.failure = Some(anyhow!("entry {} of the outbox cannot be read", entry.id));
+                let unreadable = || anyhow!("entry {} of the outbox cannot be read", entry.id);
+                outcome.failure.get_or_insert_with(unreadable);
                 continue;
             };
             if !waiting(&entry) {
@@ -136,8 +140,13 @@ impl Drain {
 
 impl Outcome {
     fn failed(&mut self, error: PublishError) {
-        self.away |= matches!(error, PublishError::Away(_) | PublishError::Unknown(_));
-        self.failure = Some(anyhow::Error::from(error).context("publish from the outbox"));
+        let is_unclear = matches!(error, PublishError::Unknown(_));
+        let tells_more = self.failure.is_none() || (is_unclear && !self.unclear);
+        self.away |= is_unclear || matches!(error, PublishError::Away(_));
+        self.unclear |= is_unclear;
+        if tells_more {
+            self.failure = Some(anyhow::Error::from(error).context("publish from the outbox"));
+        }
     }
 }
 
@@ -172,4 +181,24 @@ async fn drain_former(engines: &Connections) -> anyhow::Result<bool> {
     outbox.former_done(&done, engines.clock.now()).await?;
     outbox.former_release(&left).await?;
     failure.map_or(Ok(more), Err).context("publish from the former outbox")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_is_told_first_of_what_may_come_twice() {
+        let away = || PublishError::Away(anyhow!("not connected"));
+        let unclear = || PublishError::Unknown(anyhow!("no confirm"));
+        let told = |errors: Vec<PublishError>| {
+            let mut outcome = Outcome::default();
+            errors.into_iter().for_each(|error| outcome.failed(error));
+            format!("{:#}", outcome.failure.unwrap())
+        };
+        assert!(told(vec![PublishError::Refused, away()]).contains("refused"));
+        for errors in [vec![away(), unclear(), away()], vec![unclear(), PublishError::Refused]] {
+            assert!(told(errors).contains("unknown whether the broker took the event"));
+        }
+    }
 }
