@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use config::{Config, Role};
 use domain::keys::Service;
 use service::standalone::Standalone;
@@ -70,13 +70,24 @@ enum Command {
     /// Finds, shows, creates, blocks, unlocks, imports, exports and deletes accounts.
     #[command(subcommand)]
     Users(cli::users::Command),
+    /// Prints a script that completes these commands in your shell.
+    Completions(cli::manual::Completions),
+    /// Prints the manual page, or writes one for each command.
+    Man(cli::manual::Manual),
 }
 
 fn main() -> ExitCode {
     start::install_crypto();
     let arguments = by_name(std::env::args_os().collect());
-    let Latchkey { acting_as, command } = Latchkey::parse_from(arguments);
+    let matches = taught().get_matches_from(arguments);
+    let Latchkey { acting_as, command } =
+        Latchkey::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     start::exit_code("latchkey", cli::act_as(acting_as).and_then(|()| run(command)))
+}
+
+/// The commands with their examples.
+fn taught() -> clap::Command {
+    cli::examples::added_to(Latchkey::command())
 }
 
 /// Under the name of a service (the image has such links for its former programs), it is the command of that name.
@@ -115,18 +126,18 @@ fn run(command: Option<Command>) -> anyhow::Result<()> {
         Command::Texts(command) => cli::texts::run(&command),
         Command::Staff(command) => start::block_on(cli::staff::run(command)),
         Command::Users(command) => start::block_on(cli::users::run(command)),
+        Command::Completions(completions) => completions.run(taught()),
+        Command::Man(manual) => manual.run(taught()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_commands_are_consistent() {
-        Latchkey::command().debug_assert();
+        taught().debug_assert();
     }
 
     #[test]

@@ -7,6 +7,7 @@ use config::{Config, EngineSettings};
 use serde_json::json;
 
 use super::operator::Audit;
+use super::progress::Progress;
 use super::terminal::{ConfirmArgs, OutputArgs, print_json};
 
 #[derive(Subcommand)]
@@ -84,7 +85,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let queue = queue_of(&picked.queue)?;
             picked.confirm.ask(&format!("replay dead letters of {queue}"))?;
             let audit = Audit::open(&config.engines).await?;
-            let count = bus.dead_replay(queue, &picked.pick()).await?;
+            let progress = Progress::counting("replayed");
+            let count = bus.dead_replay(queue, &picked.pick(), &|| progress.add(1)).await?;
+            drop(progress);
             audit.note("dead_letters_replayed", queue.as_str(), &picked.detail(count)).await?;
             print_count(&picked, "replayed", count)
         }
@@ -92,7 +95,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let queue = queue_of(&picked.queue)?;
             picked.confirm.ask(&format!("delete dead letters of {queue}"))?;
             let audit = Audit::open(&config.engines).await?;
-            let count = bus.dead_drop(queue, &picked.pick()).await?;
+            let progress = Progress::counting("dropped");
+            let count = bus.dead_drop(queue, &picked.pick(), &|| progress.add(1)).await?;
+            drop(progress);
             audit.note("dead_letters_dropped", queue.as_str(), &picked.detail(count)).await?;
             print_count(&picked, "dropped", count)
         }

@@ -8,6 +8,7 @@ use guard::{MINUTE_MS, Replay, Report, Rule, Stop, Tally};
 use serde_json::json;
 
 use super::operator::Operator;
+use super::progress::Progress;
 use super::terminal::{OutputArgs, print, print_json, print_table, time};
 
 /// History rows per database page.
@@ -78,12 +79,14 @@ async fn replay(
 ) -> anyhow::Result<Report> {
     let mut replay = Replay::new(rule);
     let mut after: Option<Tally> = None;
+    let progress = Progress::counting("rows of history");
     loop {
         let page = operator.guard_history.page(from, to, after.as_ref(), PAGE).await;
         let page = page.context("read the guard's history")?;
         for row in &page {
             replay.feed(row);
         }
+        progress.add(page.len());
         if page.len() < PAGE as usize {
             return Ok(replay.finish());
         }

@@ -3,12 +3,15 @@
 pub(crate) mod block;
 pub(crate) mod config;
 pub(crate) mod dead;
+pub(crate) mod examples;
 pub(crate) mod guard;
 pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod limits;
+pub(crate) mod manual;
 pub(crate) mod migrate;
 mod operator;
+mod progress;
 pub(crate) mod routes;
 pub(crate) mod staff;
 mod terminal;

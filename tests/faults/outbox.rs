@@ -233,8 +233,10 @@ mod on_the_engines {
         let told = seen_once(&system, &spy, 900).await;
         let of = |(kind, _, user): &'_ (String, String, String)| (kind.clone(), user.clone());
         let mut order: Vec<_> = told.first.iter().map(of).collect();
-        let mut wanted: Vec<_> =
-            users.iter().flat_map(|user| TOLD.map(|kind| (kind.to_owned(), user.clone()))).collect();
+        let mut wanted: Vec<_> = users
+            .iter()
+            .flat_map(|user| TOLD.map(|kind| (kind.to_owned(), user.clone())))
+            .collect();
         if !told.undisturbed {
             order.sort();
             wanted.sort();

@@ -157,22 +157,38 @@ impl Bus {
         }
     }
 
-    /// Puts dead letters back into their queue with the attempt count reset; returns how many. Each is removed only
-    /// once its copy is confirmed.
-    pub async fn dead_replay(&self, queue: Queue, pick: &Selection) -> Result<u64, EngineError> {
+    /// Puts dead letters back into their queue with the attempt count reset; returns how many, and calls `on_each` after
+    /// each. Each is removed only once its copy is confirmed.
+    pub async fn dead_replay(
+        &self,
+        queue: Queue,
+        pick: &Selection,
+        on_each: &(dyn Fn() + Sync),
+    ) -> Result<u64, EngineError> {
         match &self.0 {
-            Engine::Rabbit(rabbit) => rabbit.dead_replay(queue, pick).await,
-            Engine::Memory(memory) => Ok(memory.dead_replay(queue, pick)),
+            Engine::Rabbit(rabbit) => rabbit.dead_replay(queue, pick, on_each).await,
+            Engine::Memory(memory) => Ok(told(memory.dead_replay(queue, pick), on_each)),
         }
     }
 
-    /// Deletes dead letters; returns how many.
-    pub async fn dead_drop(&self, queue: Queue, pick: &Selection) -> Result<u64, EngineError> {
+    /// Deletes dead letters; returns how many, and calls `on_each` after each.
+    pub async fn dead_drop(
+        &self,
+        queue: Queue,
+        pick: &Selection,
+        on_each: &(dyn Fn() + Sync),
+    ) -> Result<u64, EngineError> {
         match &self.0 {
-            Engine::Rabbit(rabbit) => rabbit.dead_drop(queue, pick).await,
-            Engine::Memory(memory) => Ok(memory.dead_drop(queue, pick)),
+            Engine::Rabbit(rabbit) => rabbit.dead_drop(queue, pick, on_each).await,
+            Engine::Memory(memory) => Ok(told(memory.dead_drop(queue, pick), on_each)),
         }
     }
+}
+
+/// Calls it once for each.
+fn told(count: u64, on_each: &(dyn Fn() + Sync)) -> u64 {
+    (0..count).for_each(|_| on_each());
+    count
 }
 
 impl fmt::Debug for Bus {

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::account::{find, shown};
 use super::show::sessions;
 use crate::cli::operator::Operator;
+use crate::cli::progress::Progress;
 use crate::cli::terminal::print_json;
 
 /// Accounts per database page.
@@ -70,10 +71,12 @@ async fn each_user(
     operator: &Operator,
     mut write: impl FnMut(&User) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let progress = Progress::counting("accounts");
     let mut after = None;
     loop {
         let page = operator.accounts.page(after, PAGE).await.context("read accounts")?;
         page.iter().try_for_each(&mut write)?;
+        progress.add(page.len());
         match page.last() {
             Some(last) => after = Some(last.id),
             None => return Ok(()),

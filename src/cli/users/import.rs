@@ -3,7 +3,6 @@
 //! The whole file is parsed before the first account is created, so that an unreadable file creates none. Each account
 //! is created in its own transaction, completely or not at all; an interrupted import can simply be run again.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use accounts::{Creation, NewUser};
@@ -18,10 +17,8 @@ use serde_json::json;
 use super::create::check_profile;
 use super::file::{self, Row};
 use crate::cli::operator::{Operator, actor};
+use crate::cli::progress::Progress;
 use crate::cli::terminal::{OutputArgs, print_json};
-
-/// The progress on the terminal is updated after this many rows.
-const SHOWN_EVERY: usize = 100;
 
 #[derive(Args)]
 pub(crate) struct Import {
@@ -66,11 +63,9 @@ impl Import {
         .with_context(|| format!("read {}; nothing was imported", file.display()))?;
 
         let (mut tally, served) = (Tally::default(), Served::of(&operator.config).everywhere());
-        let progress = std::io::stderr().is_terminal();
-        for (done, (line, row)) in rows.iter().enumerate() {
-            if progress && done.is_multiple_of(SHOWN_EVERY) {
-                eprint!("\r{done} of {}", rows.len());
-            }
+        let progress = Progress::of("importing", rows.len());
+        for (line, row) in &rows {
+            progress.add(1);
             let checked = row.as_ref().map_err(Clone::clone);
             match checked.and_then(|row| check(row, &served, operator.clock.now())) {
                 Ok(account) if self.dry_run => tally.count(&account, true),
@@ -85,9 +80,7 @@ impl Import {
                 Err(why) => tally.bad.push((*line, why)),
             }
         }
-        if progress {
-            eprintln!("\r{0} of {0}", rows.len());
-        }
+        drop(progress);
         tally.print(self.dry_run, self.output.json)
     }
 }

@@ -4,7 +4,7 @@ mod confirm_rounds;
 mod only_on_the_engines;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -645,19 +645,22 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped(fixture: BusFixture)
     assert!(fixture.bus.dead_show(QUEUE, "nobody").await.unwrap().is_none());
 
     let one = |id: &str| Selection::One(id.to_owned());
-    assert_eq!(fixture.bus.dead_drop(QUEUE, &one("a")).await.unwrap(), 1);
-    assert_eq!(fixture.bus.dead_drop(QUEUE, &one("a")).await.unwrap(), 0);
-    assert_eq!(fixture.bus.dead_replay(QUEUE, &one("b")).await.unwrap(), 1);
+    assert_eq!(fixture.bus.dead_drop(QUEUE, &one("a"), &|| ()).await.unwrap(), 1);
+    assert_eq!(fixture.bus.dead_drop(QUEUE, &one("a"), &|| ()).await.unwrap(), 0);
+    assert_eq!(fixture.bus.dead_replay(QUEUE, &one("b"), &|| ()).await.unwrap(), 1);
     let back = take(&mut consumer).await;
     assert_eq!((back.id.as_str(), back.kind.as_str(), back.attempts), ("b", KIND, 0));
     assert_eq!(back.bytes, body.as_bytes());
     back.settle(Settlement::Ack).await.unwrap();
-    assert_eq!(fixture.bus.dead_replay(QUEUE, &Selection::All).await.unwrap(), 2);
+    assert_eq!(fixture.bus.dead_replay(QUEUE, &Selection::All, &|| ()).await.unwrap(), 2);
     for _ in 0..2 {
         let message = take(&mut consumer).await;
         message.settle(Settlement::DeadLetter { reason: "failed", attempts: 5 }).await.unwrap();
     }
-    assert_eq!(fixture.bus.dead_drop(QUEUE, &Selection::All).await.unwrap(), 2);
+    let told = AtomicU64::new(0);
+    let tell = || drop(told.fetch_add(1, Ordering::Relaxed));
+    assert_eq!(fixture.bus.dead_drop(QUEUE, &Selection::All, &tell).await.unwrap(), 2);
+    assert_eq!(told.load(Ordering::Relaxed), 2);
     assert!(fixture.dead().await.is_empty());
     nothing_comes(&mut consumer).await;
 }

@@ -59,16 +59,18 @@ impl Rabbit {
         &self,
         queue: Queue,
         pick: &Selection,
+        on_each: &(dyn Fn() + Sync),
     ) -> Result<u64, EngineError> {
-        self.empty(queue, pick, true).await
+        self.empty(queue, pick, true, on_each).await
     }
 
     pub(crate) async fn dead_drop(
         &self,
         queue: Queue,
         pick: &Selection,
+        on_each: &(dyn Fn() + Sync),
     ) -> Result<u64, EngineError> {
-        self.empty(queue, pick, false).await
+        self.empty(queue, pick, false, on_each).await
     }
 
     async fn empty(
@@ -76,6 +78,7 @@ impl Rabbit {
         queue: Queue,
         pick: &Selection,
         replay: bool,
+        on_each: &(dyn Fn() + Sync),
     ) -> Result<u64, EngineError> {
         let mut dead_letter_queue = DeadLetterQueue::open(self, queue).await?;
         let mut taken = 0;
@@ -92,6 +95,7 @@ impl Rabbit {
                 return Err(away("the broker was lost before a dead letter was removed"));
             }
             taken += 1;
+            on_each();
             if matches!(pick, Selection::One(_)) {
                 break;
             }
