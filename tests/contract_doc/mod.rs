@@ -3,6 +3,7 @@
 //! This folder is not searched itself: its own examples cite numbers that do not exist.
 
 mod document;
+mod links;
 mod sources;
 
 use std::collections::BTreeSet;
