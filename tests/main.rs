@@ -8,4 +8,5 @@ mod contract;
 mod contract_doc;
 mod delivery;
 mod faults;
+mod javascript;
 mod journeys;
