@@ -10,3 +10,5 @@ mod delivery;
 mod faults;
 mod javascript;
 mod journeys;
+mod pages;
+mod postman;
