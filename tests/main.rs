@@ -4,6 +4,7 @@
 
 mod accounts;
 mod attacks;
+mod clients;
 mod contract;
 mod contract_doc;
 mod delivery;
