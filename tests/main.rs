@@ -9,6 +9,7 @@ mod contract;
 mod contract_doc;
 mod delivery;
 mod faults;
+mod first_hour;
 mod javascript;
 mod journeys;
 mod pages;
