@@ -14,8 +14,8 @@ use testkit::http::new_phone;
 use testkit::system::{Side, System};
 
 both_sides!(
-    the_documented_javascript_signs_in_on_a_bad_network,
-    the_documented_python_signs_in_on_a_bad_network,
+    p9_the_documented_javascript_signs_in_on_a_bad_network,
+    p9_the_documented_python_signs_in_on_a_bad_network,
     the_documented_prompt_signs_in,
 );
 
@@ -31,7 +31,7 @@ fn code(page: &str, language: &str) -> Vec<String> {
     found
 }
 
-async fn the_documented_javascript_signs_in_on_a_bad_network(side: Side) {
+async fn p9_the_documented_javascript_signs_in_on_a_bad_network(side: Side) {
     let system = System::start(side, &[]).await;
     let [client] = &code("typescript", "js")[..] else { panic!("one client is documented") };
     // Only a module exports; here all of it is one script.
@@ -59,7 +59,7 @@ fn python(folder: &Folder, script: &str, args: &[&str], typed: &str) -> Output {
     output
 }
 
-async fn the_documented_python_signs_in_on_a_bad_network(side: Side) {
+async fn p9_the_documented_python_signs_in_on_a_bad_network(side: Side) {
     let system = System::start(side, &[]).await;
     let (folder, url, phone) = (Folder::new("client"), system.api().url, new_phone());
     let run = tokio::task::spawn_blocking(move || {

@@ -16,6 +16,7 @@ use self::judged::{Judged, PAGES};
 use crate::pages::{self, Block};
 use testkit::folder::Folder;
 use testkit::process::{Binary, Process, program};
+use testkit::system::STOP_LIMIT;
 
 /// The address that the pages name.
 const ADDRESS: &str = "http://127.0.0.1:8080";
@@ -40,7 +41,10 @@ impl Reader {
     /// Starts the server with the settings before `cargo run`; the former one is stopped, as a reader does.
     async fn start(&mut self, command: &str) {
         self.run().await;
-        drop(self.server.take());
+        if let Some(mut former) = self.server.take() {
+            let status = former.server.terminate(STOP_LIMIT).await;
+            assert!(status.success(), "{status}\n{}", former.server.output());
+        }
         let settings =
             command.trim().strip_suffix("cargo run").expect("a start ends with `cargo run`");
         let mut env = BTreeMap::new();

@@ -1,5 +1,6 @@
 // What a script finds of its host: timers, a clock, and a way to ask for requests. The script asks, and the host performs
-// one thing after the other and settles it: requests in their order first, then the earliest timer.
+// one thing after the other and settles it: requests in their order first, then the shortest timer. Nothing here may count
+// on two of them overlapping.
 const host = (() => {
   const asked = new Map();
   let last = 0;
