@@ -11,8 +11,8 @@ use super::terminal::print;
 
 #[derive(Args)]
 pub(crate) struct Completions {
-    /// The shell. Put the script where it looks: for bash /etc/bash_completion.d/latchkey, for zsh a file `_latchkey` in
-    /// a folder of $fpath, for fish ~/.config/fish/completions/latchkey.fish.
+    /// The shell. Put the script where it looks: for bash `/etc/bash_completion.d/latchkey`, for zsh a file `_latchkey`
+    /// in a folder of `$fpath`, for fish `~/.config/fish/completions/latchkey.fish`.
     shell: Shell,
 }
 

@@ -203,7 +203,9 @@ mod on_the_engines {
         let mut accounts = by_account(&told.first);
         assert_eq!(accounts.len(), users.len());
         if !told.undisturbed {
-            accounts.values_mut().for_each(|kinds| kinds.sort_by_key(|kind| place(kind)));
+            for kinds in accounts.values_mut() {
+                kinds.sort_by_key(|kind| place(kind));
+            }
         }
         assert!(accounts.values().all(|kinds| kinds == &TOLD), "in the order of the sign-in");
     }
