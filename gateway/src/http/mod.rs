@@ -8,6 +8,7 @@ pub mod connection_limits;
 pub(crate) mod connection_slots;
 pub(crate) mod connection_timeouts;
 pub mod error;
+pub mod error_code;
 pub mod fields;
 pub mod forwarded;
 pub mod idempotency_key;

@@ -85,7 +85,7 @@ impl ApiError {
     }
 
     /// Whole seconds, at least 1, for both the body and the header.
-    fn retry_after(&self) -> Option<u64> {
+    pub(crate) fn retry_after(&self) -> Option<u64> {
         let secs = match self {
             Self::ResendTooSoon { retry_after } | Self::OtpAttemptsExhausted { retry_after } => {
                 *retry_after
@@ -135,7 +135,7 @@ impl ApiError {
     /// The only place that logs a failed request.
     fn log(&self) {
         match self {
-            Self::Internal(cause) => {
+            Self::Internal(cause) if !cause.is::<AlreadyLogged>() => {
                 tracing::error!(error = format!("{cause:#}"), "request failed");
             }
             Self::Unavailable { cause, .. } if !cause.is::<AlreadyLogged>() => {
