@@ -44,6 +44,10 @@ enum Command {
     Config(cli::config::Arguments),
     /// Prints the limits in effect, under the names that refusals use.
     Limits(cli::OutputArgs),
+    /// Prints the OpenAPI document of the API, for tools that make clients: `latchkey openapi > openapi.json`.
+    Openapi(cli::openapi::Arguments),
+    /// Prints the codes of refusals, and what an app does about each.
+    Errors(cli::errors::Arguments),
     /// Checks through the ops port whether the running process is ready: exit status 0 or 1.
     Health(cli::health::Arguments),
     /// Manages the keys that sign access tokens, and derives key bundles for separate services.
@@ -117,6 +121,8 @@ fn run(command: Option<Command>) -> anyhow::Result<()> {
         Command::Migrate(output) => start::block_on(cli::migrate::run(output)),
         Command::Config(arguments) => cli::config::run(&arguments),
         Command::Limits(output) => cli::limits::run(output),
+        Command::Openapi(arguments) => cli::openapi::run(&arguments),
+        Command::Errors(arguments) => cli::errors::run(&arguments),
         Command::Health(arguments) => start::block_on(cli::health::run(&arguments)),
         Command::Keys(command) => start::block_on(cli::keys::run(command)),
         Command::Dead(command) => start::block_on(cli::dead::run(command)),

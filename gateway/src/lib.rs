@@ -12,10 +12,13 @@ mod dpop;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
+mod openapi;
 mod router;
 mod run;
 mod tokens;
 
 pub use self::http::validate;
+pub use self::openapi::document as openapi_document;
+pub use self::openapi::errors_page::{ErrorRow, errors, errors_page};
 pub use self::run::{run, serve};
 pub use self::tokens::{key_dir, signing_key};

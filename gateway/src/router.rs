@@ -1,15 +1,15 @@
 //! Every path of the public port.
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::middleware::from_fn_with_state;
-use axum::response::IntoResponse;
 use axum::routing::{delete, get, post, put};
 
-use crate::api::{inbox, login, me, otp, otp_events, signup, token, twilio_webhook};
+use crate::api::{
+    inbox, jwks, login, me, otp, otp_events, password_sign_in, signup, token, twilio_webhook,
+};
 use crate::app::App;
 use crate::dpop::nonce;
+use crate::openapi::{page, serve};
 
 /// A handler that exists only once its body has arrived: while it is waited for, the request needs no room for what the
 /// handler will need.
@@ -17,13 +17,6 @@ macro_rules! late {
     ($handler:path, $($part:ident),+) => {
         |$($part),+| Box::pin($handler($($part),+))
     };
-}
-
-/// Serves the public keys. Caches may keep them for a while: a new key is listed before it signs (contract, ruling 24).
-async fn jwks_document(State(app): State<App>) -> impl IntoResponse {
-    let headers =
-        [(CACHE_CONTROL, "public, max-age=300"), (CONTENT_TYPE, "application/jwk-set+json")];
-    (headers, app.tokens.jwks())
 }
 
 /// The routes, without what all answers share: [`crate::middleware::finish`] adds that.
@@ -34,7 +27,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/v1/otp/{request_id}", get(otp::status))
         .route("/v1/otp/{request_id}/events", get(otp_events::stream))
         .route("/v1/login", post(late!(login::login, app, caller, key, body)))
-        .route("/v1/token", post(late!(me::password::sign_in, app, caller, key, body)))
+        .route("/v1/token", post(late!(password_sign_in::sign_in, app, caller, key, body)))
         .route("/v1/token/refresh", post(late!(token::refresh, app, key, body)))
         .route("/v1/token/verify", post(late!(token::verify, app, body)))
         .route("/v1/token/blacklist", post(late!(token::blacklist, app, key, body)))
@@ -62,7 +55,10 @@ pub(crate) fn routes(app: App) -> Router {
         )
         .route("/v1/me/sessions", get(me::sessions::list).delete(me::sessions::end_others))
         .route("/v1/me/sessions/{session_id}", delete(me::sessions::end))
-        .route("/.well-known/jwks.json", get(jwks_document))
+        .route("/.well-known/jwks.json", get(jwks::document))
+        .route("/openapi.json", get(serve::openapi_document))
+        .route("/docs", get(page::page))
+        .route("/docs/{file}", get(page::file))
         .route("/webhooks/twilio/status/{attempt_id}", post(twilio_webhook::twilio_status));
     if app.has_inbox() {
         router = router.route("/inbox/messages", get(inbox::messages));

@@ -21,6 +21,9 @@ const EXAMPLES: &[Example] = &[
     ("config", "See what a start would use, secrets masked", "latchkey config"),
     ("config", "Read what each setting means", "latchkey config --markdown"),
     ("limits", "See the limits under the names that a 429 has in `limit`", "latchkey limits"),
+    ("openapi", "Make a client with a generator", "latchkey openapi > openapi.json"),
+    ("errors", "See what an app does about each code", "latchkey errors"),
+    ("errors", "Read them as a page", "latchkey errors --markdown"),
     ("health", "Check that the running process is ready", "latchkey health --json"),
     ("keys list", "See which key signs", "latchkey keys list"),
     (

@@ -3,6 +3,7 @@
 pub(crate) mod block;
 pub(crate) mod config;
 pub(crate) mod dead;
+pub(crate) mod errors;
 pub(crate) mod examples;
 pub(crate) mod guard;
 pub(crate) mod health;
@@ -10,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod manual;
 pub(crate) mod migrate;
+pub(crate) mod openapi;
 mod operator;
 mod progress;
 pub(crate) mod routes;

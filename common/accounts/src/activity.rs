@@ -1,7 +1,7 @@
 //! What happened to an account, as its owner may see it (contract, ruling 38). The audit holds it: names of acts, ids and
 //! reasons. Devices and addresses come from the sessions, which are kept for three months after their end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Deserialize;
 
@@ -45,6 +45,13 @@ pub struct SecurityEvent {
     pub device: Option<String>,
     /// Already truncated.
     pub ip: Option<String>,
+}
+
+impl SecurityEvent {
+    /// Every `kind` that there is.
+    pub fn kinds() -> BTreeSet<&'static str> {
+        KINDS.into_iter().map(|(_, kind)| kind).collect()
+    }
 }
 
 /// The parts of an entry's detail that are shown.

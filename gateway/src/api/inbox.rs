@@ -7,6 +7,10 @@ use store::inbox::KeptMessage;
 
 use crate::app::App;
 use crate::http::error::ApiError;
+use crate::openapi::params;
+use crate::openapi::refusals::refusals;
+use crate::openapi::words;
+use utoipa::ToSchema;
 
 #[derive(Deserialize)]
 pub(crate) struct Of {
@@ -14,14 +18,54 @@ pub(crate) struct Of {
     token: Option<String>,
 }
 
-/// A stored message, with the code found in its text.
-#[derive(Serialize)]
+/// A text that was kept instead of being sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = InboxMessage)]
 pub(crate) struct MessageView {
     #[serde(flatten)]
+    #[schema(value_type = KeptMessageView, inline)]
     message: KeptMessage,
+    /// The code found in the text, or null.
+    #[schema(required = true)]
     code: Option<String>,
 }
 
+/// A stored message.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it only describes what the store keeps")]
+struct KeptMessageView {
+    #[schema(value_type = uuid::Uuid)]
+    message_id: String,
+    /// The code request that it belongs to; null for a notice.
+    #[schema(value_type = Option<uuid::Uuid>, required = true)]
+    request_id: Option<String>,
+    #[schema(value_type = words::PhoneNumber)]
+    phone_number: String,
+    #[schema(value_type = words::Channel)]
+    channel: String,
+    text: String,
+    #[schema(value_type = words::Time)]
+    sent_at: String,
+}
+
+refusals!(InboxRefused: NoBody, InvalidPhoneNumber, PhoneNumberNotSupported, InboxTokenNotValid, HostNotAllowed);
+
+#[utoipa::path(
+    get, path = "/inbox/messages", tag = "development", operation_id = "listInbox",
+    summary = "The texts to a phone",
+    description = "Newest first. Open on loopback; elsewhere it needs its token, as `Authorization: Bearer` or in \
+        the query.",
+    params(params::Inbox),
+    responses((status = 200, description = "The kept texts.", body = Vec<MessageView>, example = json!([{
+        "message_id": "019c2b7e-8f42-7b03-b1d5-7c9e2f4a6d81",
+        "request_id": "019c2b7e-8f00-7a31-9d2c-5b1f0e6c4a11",
+        "phone_number": "+14155552671",
+        "channel": "sms",
+        "text": "123456 is your Latchkey code, valid for 5 minutes.",
+        "sent_at": "2026-11-30T10:15:01.198Z",
+        "code": "123456",
+    }])), InboxRefused),
+)]
 pub(crate) async fn messages(
     State(app): State<App>,
     request: Request,

@@ -25,15 +25,61 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
 use crate::http::validate;
+use crate::openapi::params::{IdempotencyKey, Proof};
+use crate::openapi::refusals::refusals;
+use crate::openapi::words;
 use crate::tokens::device_token;
 use crate::tokens::pair::TokenPair;
+use utoipa::ToSchema;
 
-/// The answer to a login.
-#[derive(Serialize)]
+/// The body of a login.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Login, examples(json!({
+    "phone_number": "+14155552671",
+    "otp": "123456",
+    "request_id": "019c2b7e-8f00-7a31-9d2c-5b1f0e6c4a11",
+})))]
+#[expect(dead_code, reason = "it only describes the body, which is read field by field")]
+pub(crate) struct LoginBody {
+    #[schema(value_type = words::AnyPhoneNumber)]
+    phone_number: String,
+    #[schema(value_type = words::Code)]
+    otp: String,
+    /// The request that the code belongs to. Required where the server binds codes strictly.
+    #[schema(value_type = uuid::Uuid, required = false)]
+    request_id: Option<String>,
+    #[schema(value_type = words::DeviceToken, required = false)]
+    device_token: Option<String>,
+}
+
+refusals!(LoginRefused: Body, InvalidPhoneNumber, PhoneNumberNotSupported, OtpIncorrect, ProofNotValid, AccountBlocked,
+    IdempotencyKeyReused, TooManyRequests, OtpAttemptsExhausted);
+
+/// The tokens of a new session, and whose it is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SignedIn, examples(json!({
+    "access": "eyJ…the-access-token",
+    "refresh": "eyJ…the-refresh-token",
+    "token_type": "Bearer",
+    "expires_in": 600,
+    "refresh_expires_in": 2_592_000,
+    "user": {
+        "id": "019c2b7f-02a8-7c55-8f1e-2a6d9b7c1e43",
+        "phone_number": "+14155552671",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "locale": "en-GB",
+        "created_at": "2026-11-30T10:15:20.117Z",
+    },
+    "device_token": "dt2.example-of-a-device-token",
+})))]
 pub(crate) struct LoginView {
     #[serde(flatten)]
     tokens: TokenPair,
     user: UserView,
+    /// Keep it on the device: with it, later sign-ins on this device are not locked out by strangers. It is no
+    /// credential.
     device_token: String,
 }
 
@@ -48,6 +94,15 @@ struct Login {
     jkt: Option<String>,
 }
 
+#[utoipa::path(
+    post, path = "/v1/login", tag = "sign-in", operation_id = "logIn",
+    summary = "Sign in by code",
+    description = "Exchanges a code for a session. The first login of a number makes its account. With the header \
+        `DPoP` the session is bound to the key of the proof.",
+    params(IdempotencyKey, Proof),
+    request_body(content = LoginBody, description = "The number and its code."),
+    responses((status = 200, description = "Signed in.", body = LoginView), LoginRefused),
+)]
 pub(crate) async fn login(
     State(app): State<App>,
     caller: Caller,

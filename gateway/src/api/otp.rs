@@ -16,13 +16,51 @@ use store::{RequestStatus, Scope};
 use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::Device;
+use crate::codes::request::RequestView;
 use crate::codes::request::{NewCodeRequest, read_channel, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
 use crate::http::validate;
+use crate::openapi::params::IdempotencyKey;
+use crate::openapi::refusals::refusals;
+use crate::openapi::words;
+use utoipa::ToSchema;
+
+/// The body of a code request.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "phone_number": "+14155552671", "channel": "sms" })))]
+#[expect(dead_code, reason = "it only describes the body, which is read field by field")]
+pub(crate) struct CodeRequestBody {
+    #[schema(value_type = words::AnyPhoneNumber)]
+    phone_number: String,
+    /// The language of the text; without it, the account's or the server's own.
+    #[schema(value_type = words::Locale, required = false)]
+    locale: Option<String>,
+    /// `sms` if it is left out. A server that makes no calls refuses `voice`.
+    #[schema(value_type = words::Channel, required = false)]
+    channel: Option<String>,
+    #[schema(value_type = words::DeviceToken, required = false)]
+    device_token: Option<String>,
+}
+
+refusals!(CodeRequestRefused: Body, InvalidPhoneNumber, PhoneNumberNotSupported, IdempotencyKeyReused, ResendTooSoon,
+    TooManyRequests, OtpAttemptsExhausted);
 
 /// Requests a code. The answer is the same whether or not the phone has an account (P6).
+#[utoipa::path(
+    post, path = "/v1/otp", tag = "codes", operation_id = "requestCode",
+    summary = "Request a code",
+    description = "Sends a code to the phone. The same call again is the resend: within its life the same code is \
+        sent, by another channel if wanted. The answer does not tell whether the number has an account.",
+    params(IdempotencyKey),
+    request_body(content = CodeRequestBody, description = "Where the code goes."),
+    responses(
+        (status = 202, description = "The request is accepted and kept: it reaches a final status.", body = RequestView),
+        CodeRequestRefused,
+    ),
+)]
 pub(crate) async fn request(
     State(app): State<App>,
     caller: Caller,
@@ -48,15 +86,32 @@ pub(crate) async fn request(
     request_code::<OtpRequested>(&app, &caller, wanted).await
 }
 
-/// The public view of a code request.
-#[derive(Serialize)]
+/// Where a code request stands.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CodeRequestStatus, examples(json!({
+    "request_id": "019c2b7e-8f00-7a31-9d2c-5b1f0e6c4a11",
+    "status": "sent",
+    "updated_at": "2026-11-30T10:15:01.204Z",
+    "expires_at": "2026-11-30T10:20:00.000Z",
+    "next_channels": ["voice"],
+})))]
 pub(crate) struct StatusView {
+    #[schema(value_type = uuid::Uuid)]
     request_id: RequestId,
+    #[schema(value_type = words::Status)]
     status: Status,
+    /// When the status was reached.
+    #[schema(value_type = words::Time)]
     updated_at: Timestamp,
+    /// When the code expires.
+    #[schema(value_type = words::Time)]
     expires_at: Timestamp,
+    /// Only where a text or call did not arrive.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = words::Reason, required = false)]
     reason: Option<Reason>,
+    /// By what else the code can be sent.
+    #[schema(value_type = Vec<words::Channel>)]
     next_channels: Vec<Channel>,
     /// Whether no later status is visible to the requester.
     #[serde(skip)]
@@ -69,6 +124,16 @@ impl StatusView {
     }
 }
 
+refusals!(StatusRefused: NoBody, NotFound);
+
+#[utoipa::path(
+    get, path = "/v1/otp/{request_id}", tag = "codes", operation_id = "getCodeRequest",
+    summary = "The status of a code request",
+    description = "Who made the request knows its id; there is no other way to it. A status is kept until the code \
+        expires.",
+    params(("request_id" = uuid::Uuid, Path, description = "The `request_id` of the answer to a code request.")),
+    responses((status = 200, description = "The status.", body = StatusView), StatusRefused),
+)]
 pub(crate) async fn status(
     State(app): State<App>,
     PathId(request): PathId<RequestId>,

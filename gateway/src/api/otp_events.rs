@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 use http_body::Body as _;
 use store::Watch;
+use utoipa::ToSchema;
 
 use crate::api::otp::{hidden_for, view};
 use crate::app::App;
@@ -21,6 +22,8 @@ use crate::http::client_ip::ClientIp;
 use crate::http::error::{AlreadyLogged, ApiError};
 use crate::http::path_params::PathId;
 use crate::http::stream_limits::StreamPermit;
+use crate::openapi::params::LastEventId;
+use crate::openapi::refusals::refusals;
 
 /// A comment at this interval keeps proxies and phones from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -31,10 +34,44 @@ const READ_AGAIN: Duration = Duration::from_mins(2);
 /// fast.
 const PAST_EXPIRY_SECS: i64 = 1;
 
+/// An event of the stream.
+#[derive(ToSchema)]
+#[schema(examples(json!({
+    "event": "status",
+    "id": "3",
+    "data": "{\"request_id\":\"019c2b7e-8f00-7a31-9d2c-5b1f0e6c4a11\",\"status\":\"sent\",\
+        \"updated_at\":\"2026-11-30T10:15:01.204Z\",\"expires_at\":\"2026-11-30T10:20:00.000Z\",\
+        \"next_channels\":[\"voice\"]}",
+})))]
+#[expect(dead_code, reason = "it only describes what the stream writes")]
+struct StatusEvent {
+    /// Always `status`.
+    event: String,
+    /// The rank of the status, from 0 to 5.
+    id: String,
+    /// The status, as the call for one status answers it: JSON in a text.
+    data: String,
+}
+
+refusals!(StreamRefused: NoBody, NotFound);
+
 /// Streams each status once, in order of rank. A client that reconnects with `Last-Event-ID` gets only newer ones: the
 /// id of an event is its rank.
 ///
 /// A body is refused: nobody would read it, and behind an unread one the client's end is not noticed.
+#[utoipa::path(
+    get, path = "/v1/otp/{request_id}/events", tag = "codes", operation_id = "streamCodeRequest",
+    summary = "The status as it changes",
+    description = "Server-sent events (`event: status`): the present status at once, then each later one; the \
+        `data` is what the status call answers, the `id` its rank. The stream ends at a final status. It takes no \
+        body.",
+    params(
+        ("request_id" = uuid::Uuid, Path, description = "The `request_id` of the answer to a code request."),
+        LastEventId,
+    ),
+    responses((status = 200, description = "The stream; the schema is that of one event.", body = StatusEvent,
+        content_type = "text/event-stream"), StreamRefused),
+)]
 pub(crate) async fn stream(
     State(app): State<App>,
     PathId(request): PathId<RequestId>,

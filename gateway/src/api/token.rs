@@ -10,14 +10,54 @@ use crate::dpop::header::ProvenKey;
 use crate::dpop::proof::Flaw;
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
+use crate::openapi::params::Proof;
+use crate::openapi::refusals::refusals;
 use crate::tokens::jwt::RefreshClaims;
 use crate::tokens::pair::{AnyClaims, TokenPair};
+use utoipa::ToSchema;
+
+/// A refresh token.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "refresh": "eyJ…the-refresh-token" })))]
+#[expect(dead_code, reason = "it only describes the body, which is read field by field")]
+pub(crate) struct RefreshToken {
+    /// The newest refresh token of the session.
+    refresh: String,
+}
+
+/// A token of either kind.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "token": "eyJ…the-access-token" })))]
+#[expect(dead_code, reason = "it only describes the body, which is read field by field")]
+pub(crate) struct AnyToken {
+    /// An access token or a refresh token.
+    token: String,
+}
+
+/// An empty object.
+#[derive(ToSchema)]
+#[schema(examples(json!({})))]
+pub(crate) struct Empty {}
+
+refusals!(RefreshRefused: Body, TokenNotValid, ProofNotValid, RefreshReused, SessionRevoked);
+refusals!(VerifyRefused: Body, TokenNotValid, SessionRevoked);
 
 /// `POST /v1/token/refresh`: issues the session's next pair. The last refresh may be repeated within the grace period;
 /// an older token ends the session (P9; OAuth 2.0 Security Best Current Practice, RFC 9700, 4.14.2).
 ///
 /// A bound session requires a proof of its key. A proof may be reused here, because a client repeats a call whose
 /// answer was lost. The answer is bound to the key, so it is useless to someone who only copied the call.
+#[utoipa::path(
+    post, path = "/v1/token/refresh", tag = "tokens", operation_id = "refreshTokens",
+    summary = "Refresh the tokens",
+    description = "Exchanges a refresh token for the next pair. The last refresh may be repeated for 30 s, so a \
+        lost answer costs nothing; any older token ends the session.",
+    params(Proof),
+    request_body(content = RefreshToken, description = "The refresh token."),
+    responses((status = 200, description = "The tokens.", body = TokenPair), RefreshRefused),
+)]
 pub(crate) async fn refresh(
     State(app): State<App>,
     proven: ProvenKey,
@@ -52,6 +92,14 @@ fn unproven(proven: &ProvenKey) -> ApiError {
 
 /// `POST /v1/token/verify`: checks that a token of either kind is valid and its session live. No proof is required: a
 /// bound token names its key in `cnf`, for the service that receives the token.
+#[utoipa::path(
+    post, path = "/v1/token/verify", tag = "tokens", operation_id = "verifyToken",
+    summary = "Verify a token",
+    description = "Tells whether a token of either kind is valid and its session live. Services mostly verify \
+        access tokens by the public keys alone.",
+    request_body(content = AnyToken, description = "The token."),
+    responses((status = 200, description = "Done.", body = Empty), VerifyRefused),
+)]
 pub(crate) async fn verify(
     State(app): State<App>,
     JsonBody(mut fields): JsonBody,
@@ -72,6 +120,14 @@ pub(crate) async fn verify(
 
 /// `POST /v1/token/blacklist`: logout; a bound session requires a proof of its key. An older token ends the session
 /// too, but the answer reports its reuse (contract, ruling 14).
+#[utoipa::path(
+    post, path = "/v1/token/blacklist", tag = "tokens", operation_id = "logOut",
+    summary = "Log out",
+    description = "Ends the session of a refresh token.",
+    params(Proof),
+    request_body(content = RefreshToken, description = "The refresh token."),
+    responses((status = 200, description = "Done.", body = Empty), RefreshRefused),
+)]
 pub(crate) async fn blacklist(
     State(app): State<App>,
     proven: ProvenKey,

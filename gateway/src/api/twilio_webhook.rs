@@ -17,12 +17,47 @@ use crate::app::App;
 use crate::http::body::{BodyLimits, read_body};
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
+use crate::openapi::params::TwilioSignature;
+use crate::openapi::refusals::refusals;
+use utoipa::ToSchema;
 
 /// Twilio's forms have about 20 short fields, and more may appear unannounced.
 const FORM_BYTES: usize = 16 * 1024;
 /// A run of digits this long may be a phone number.
 const NUMBER_MIN: usize = 7;
 
+/// A form that Twilio posts. It has more fields than these.
+#[derive(ToSchema)]
+#[schema(examples(json!({
+    "AccountSid": "AC0123456789abcdef0123456789abcdef",
+    "MessageSid": "SM0123456789abcdef0123456789abcdef",
+    "MessageStatus": "delivered",
+})))]
+#[expect(
+    dead_code,
+    reason = "it only describes the form, of which a fixed list of fields is passed on"
+)]
+#[expect(non_snake_case, reason = "the provider's names")]
+pub(crate) struct TwilioForm {
+    #[schema(value_type = String, required = false)]
+    AccountSid: Option<String>,
+    #[schema(value_type = String, required = false)]
+    MessageSid: Option<String>,
+    #[schema(value_type = String, required = false)]
+    MessageStatus: Option<String>,
+}
+
+refusals!(ReceiptRefused: Body, InvalidSignature);
+
+#[utoipa::path(
+    post, path = "/webhooks/twilio/status/{attempt_id}", tag = "providers", operation_id = "receiveTwilioReceipt",
+    summary = "A receipt of Twilio",
+    description = "What became of a message. The path is the one that Twilio was given with the message; the \
+        signature is checked over the configured public URL. Apps do not make this call.",
+    params(("attempt_id" = uuid::Uuid, Path, description = "The delivery attempt."), TwilioSignature),
+    request_body(content = TwilioForm, content_type = "application/x-www-form-urlencoded", description = "The signed form."),
+    responses((status = 204, description = "Done."), ReceiptRefused),
+)]
 pub(crate) async fn twilio_status(
     State(app): State<App>,
     attempt: Result<PathId<AttemptId>, ApiError>,

@@ -25,6 +25,8 @@ use crate::codes::refusals::limited;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
 use crate::http::request_timeout::ANSWER_WITHIN;
+use crate::openapi::words;
+use utoipa::ToSchema;
 
 /// A code request before admission.
 pub(crate) struct NewCodeRequest {
@@ -48,15 +50,35 @@ pub(crate) fn read_channel(app: &App, fields: &mut Fields) -> Channel {
     channel.unwrap_or(Channel::Sms)
 }
 
-/// The answer to an accepted code request: `request` in the contract.
-#[derive(Serialize)]
-struct RequestView<'a> {
+/// An accepted code request.
+// `request` in the contract.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CodeRequest, examples(json!({
+    "request_id": "019c2b7e-8f00-7a31-9d2c-5b1f0e6c4a11",
+    "phone_number": "+14155552671",
+    "expires_at": "2026-11-30T10:20:00.000Z",
+    "expires_in": 300,
+    "resend_in": 30,
+    "code_length": 6,
+    "channel": "sms",
+})))]
+pub(crate) struct RequestView<'a> {
+    /// Keep it: it shows the status, and a login may name it.
+    #[schema(value_type = uuid::Uuid)]
     request_id: RequestId,
+    #[schema(value_type = words::PhoneNumber)]
     phone_number: &'a E164,
+    /// When the code expires. Asking again does not move it.
+    #[schema(value_type = words::Time)]
     expires_at: Timestamp,
+    /// The same, in seconds from now.
     expires_in: u64,
+    /// Seconds from now until the code may be asked for again.
     resend_in: u64,
+    /// How many digits the code has.
+    #[schema(minimum = 4, maximum = 10)]
     code_length: u8,
+    #[schema(value_type = words::Channel)]
     channel: Channel,
 }
 

@@ -14,9 +14,11 @@ use domain::timestamp::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::openapi::words;
 use crate::tokens::jwt::{self, AccessClaims, Expected, Kind, RefreshClaims, Refused};
 use crate::tokens::key_ring::TokenKeys;
 use crate::tokens::signing_key::TokenKey;
+use utoipa::ToSchema;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -43,13 +45,29 @@ pub struct Grant<'a> {
     pub jkt: Option<&'a str>,
 }
 
-/// The answer to a sign-in or a refresh. `Debug` does not print the tokens.
-#[derive(Clone, Serialize)]
+/// The tokens of a session.
+// `Debug` does not print them.
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "access": "eyJ…the-access-token",
+    "refresh": "eyJ…the-refresh-token",
+    "token_type": "Bearer",
+    "expires_in": 600,
+    "refresh_expires_in": 2_592_000,
+})))]
 pub struct TokenPair {
+    /// A JWT for the header `Authorization`.
     pub access: String,
+    /// A JWT for a refresh, good once.
     pub refresh: String,
+    /// `Bearer`, or `DPoP` when the session is bound to a key: the scheme of `Authorization`.
+    #[schema(value_type = words::TokenType)]
     pub token_type: &'static str,
+    /// Seconds until the access token expires.
+    #[schema(minimum = 1)]
     pub expires_in: i64,
+    /// Seconds until the refresh token expires, unless it is used.
+    #[schema(minimum = 1)]
     pub refresh_expires_in: i64,
 }
 

@@ -1,13 +1,8 @@
-//! `PUT` and `DELETE /v1/me/password`, `POST /v1/token`: passwords, an alternative to codes.
+//! `PUT` and `DELETE /v1/me/password`: sets, changes and removes the password.
 
-use accounts::{
-    AttemptKind, Claimant, Method, NewSession, PasswordChange, PasswordChangeDenied, PasswordLook,
-    PasswordOutcome, PasswordSignIn,
-};
-use axum::Json;
+use accounts::{AttemptKind, PasswordChange, PasswordChangeDenied};
 use axum::extract::State;
 use axum::http::StatusCode;
-use domain::ids::{SessionId, UserId};
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
 use passwords::rules::{self, Known};
@@ -15,19 +10,56 @@ use passwords::{Password, PasswordCheck, Requester};
 use texts::Notice;
 
 use crate::api::me::signed_in::SignedIn;
+use crate::api::password_sign_in::{failed, refuse_if_closed};
 use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::{ClaimedPhone, Device};
-use crate::codes::failed_attempts::note_failure;
-use crate::codes::lock_notice::tell_of_lock;
 use crate::codes::refusals::{throttled, trace_refused};
-use crate::dpop::header::ProvenKey;
 use crate::http::body::{JsonBody, OptionalJsonBody};
 use crate::http::error::ApiError;
-use crate::tokens::pair::TokenPair;
+use crate::openapi::params::Proof;
+use crate::openapi::refusals::refusals;
+use utoipa::ToSchema;
 
+/// A new password.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "password": "seven quiet lanterns by the sea" })))]
+#[expect(dead_code, reason = "it only describes the body, which is read field by field")]
+pub(crate) struct NewPassword {
+    /// 15 to 256 characters unless the server sets another minimum; neither common nor easily guessed, and without the
+    /// phone, a name of the account or the name of the app in it.
+    #[schema(format = Password, max_length = 256)]
+    password: String,
+    /// The password so far, in place of a fresh sign-in by code.
+    #[schema(format = Password, value_type = String, required = false)]
+    current_password: Option<String>,
+}
+
+/// The password so far.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "current_password": "seven quiet lanterns by the sea" })))]
+#[expect(dead_code, reason = "it only describes the body, which is read field by field")]
+pub(crate) struct CurrentPassword {
+    /// In place of a fresh sign-in by code.
+    #[schema(format = Password, value_type = String, required = false)]
+    current_password: Option<String>,
+}
+
+refusals!(PasswordRefused: WritingBody, InvalidCredentials, FreshSignInRequired);
 /// Sets the password. It takes a fresh sign-in by code, or the current password if there is one (contract, ruling 37);
 /// the other sessions end.
+#[utoipa::path(
+    put, path = "/v1/me/password", tag = "account", operation_id = "setPassword",
+    summary = "Set the password",
+    description = "Sets or changes the password and ends the other sessions; a text tells the owner. It takes a \
+        sign-in by code in the last 10 minutes, or the password so far.",
+    params(Proof),
+    request_body(content = NewPassword, description = "The new password."),
+    responses((status = 204, description = "Done."), PasswordRefused),
+    security(("bearer" = []), ("dpop" = [])),
+)]
 pub(crate) async fn set(
     State(app): State<App>,
     signed_in: SignedIn,
@@ -70,6 +102,16 @@ fn known(app: &App, signed_in: &SignedIn) -> Known {
 }
 
 /// Removes the password, like [`set`]. An account without one stays as it is.
+#[utoipa::path(
+    delete, path = "/v1/me/password", tag = "account", operation_id = "removePassword",
+    summary = "Remove the password",
+    description = "Removes the password and ends the other sessions; a text tells the owner. It takes a sign-in by \
+        code in the last 10 minutes, or the password so far. An account without a password stays as it is.",
+    params(Proof),
+    request_body(content = Option<CurrentPassword>, description = "May be left out."),
+    responses((status = 204, description = "Done."), PasswordRefused),
+    security(("bearer" = []), ("dpop" = [])),
+)]
 pub(crate) async fn remove(
     State(app): State<App>,
     signed_in: SignedIn,
@@ -170,156 +212,5 @@ impl<'a> Change<'a> {
             PasswordChangeDenied::Throttled(throttle) => throttled(throttle, now),
             PasswordChangeDenied::SessionEnded => ApiError::SessionRevoked,
         })
-    }
-}
-
-/// Exchanges a phone number and password for tokens. A phone without an account, or without a password, costs the same
-/// work and gets the same answer as a wrong password (P6).
-pub(crate) async fn sign_in(
-    State(app): State<App>,
-    caller: Caller,
-    ProvenKey(jkt): ProvenKey,
-    JsonBody(mut fields): JsonBody,
-) -> Result<Json<TokenPair>, ApiError> {
-    let writing = fields.string("phone_number");
-    let password = fields.string("password");
-    let device_token = fields.optional_string("device_token");
-    fields.finish()?;
-    let phone = app.phone(&writing)?;
-    let device = Device::by_token(&app, &phone, device_token.as_deref()).await?;
-    let claimed = ClaimedPhone::new(&app, phone, device);
-    let password = Password::new(password);
-    let signed_in = sign_in_as(&app, &caller, &claimed, password, jkt.as_deref()).await;
-    trace_refused(signed_in, AttemptKind::Password, &claimed.key, &caller).map(Json)
-}
-
-async fn sign_in_as(
-    app: &App,
-    caller: &Caller,
-    claimed: &ClaimedPhone,
-    password: Password,
-    jkt: Option<&str>,
-) -> Result<TokenPair, ApiError> {
-    caller.count_login(app, claimed.known_user().is_some()).await?;
-    let claimant = claimed.claimant();
-    let now = app.engines.clock.now();
-    refuse_if_closed(app, claimant, now).await?;
-
-    let attempt = Attempt {
-        caller,
-        claimant,
-        requester: caller.requester(claimed.known_user()),
-        password,
-        session: caller.new_session(app, Method::Pwd, jkt),
-        traceparent: caller.traceparent.as_deref(),
-        now,
-    };
-    if let Some(pair) = attempt.make(app).await? {
-        return Ok(pair);
-    }
-    // The hash changed during the comparison. If a concurrent sign-in rehashed an imported password, the password is
-    // still right. If it was changed, it is now wrong and counted as wrong.
-    attempt.make(app).await?.ok_or(ApiError::InvalidCredentials)
-}
-
-/// A sign-in attempt by password.
-struct Attempt<'a> {
-    caller: &'a Caller,
-    claimant: Claimant<'a>,
-    requester: Requester,
-    password: Password,
-    session: NewSession<'a>,
-    traceparent: Option<&'a str>,
-    now: Timestamp,
-}
-
-impl Attempt<'_> {
-    /// Returns `None` if the hash changed during the comparison.
-    async fn make(&self, app: &App) -> Result<Option<TokenPair>, ApiError> {
-        let Attempt { caller, claimant, ref requester, ref password, .. } = *self;
-        let Attempt { session, traceparent, now, .. } = *self;
-        let PasswordLook { stored, imported_iterations } =
-            app.accounts.password_of(claimant.phone_number).await?;
-        let hash = stored.as_ref().map(|stored| stored.hash.clone());
-        let verdict = app
-            .passwords
-            .verify(requester.clone(), password.clone(), hash, imported_iterations)
-            .await?;
-        let Some(stored) = stored.filter(|_| verdict != PasswordCheck::Wrong) else {
-            let refused = failed(app, claimant, now).await;
-            note_failure(app, caller, claimant.phone_key, &refused).await;
-            return Err(refused);
-        };
-        let sign_in = PasswordSignIn {
-            claimant,
-            user_id: stored.user_id,
-            hash: &stored.hash,
-            limits: app.attempt_limits(),
-            session,
-            traceparent,
-            now,
-        };
-        let outcome = app.accounts.start_password_session(sign_in).await?;
-        match outcome.map_err(|throttle| throttled(throttle, now))? {
-            PasswordOutcome::SignedIn { session, user } => {
-                if verdict == PasswordCheck::RightButOld {
-                    let (requester, password) = (requester.clone(), password.clone());
-                    rehash(app, requester, (user.id, &stored.hash), password, session.id).await;
-                }
-                Ok(Some(app.pair(&session)?))
-            }
-            PasswordOutcome::Blocked => Err(ApiError::AccountBlocked),
-            PasswordOutcome::Changed => Ok(None),
-        }
-    }
-}
-
-/// Rehashes an imported password at its first use.
-async fn rehash(
-    app: &App,
-    requester: Requester,
-    (user, was): (UserId, &str),
-    password: Password,
-    keep: SessionId,
-) {
-    let now = app.engines.clock.now();
-    let done = async {
-        let hash = app
-            .passwords
-            .hash(requester, password)
-            .await
-            .map_err(|_| anyhow::anyhow!("hash the password"))?;
-        anyhow::Ok(app.accounts.rehash_password(user, was, &hash, now).await?)
-    };
-    if let Err(error) = done.await {
-        tracing::warn!(session.id = %keep, error = format!("{error:#}"), "cannot rehash an imported password, it keeps its old hash");
-    }
-}
-
-async fn refuse_if_closed(
-    app: &App,
-    claimant: Claimant<'_>,
-    now: Timestamp,
-) -> Result<(), ApiError> {
-    match app.attempts.throttle(claimant, AttemptKind::Password, app.attempt_limits(), now).await? {
-        Some(throttle) => Err(throttled(throttle, now)),
-        None => Ok(()),
-    }
-}
-
-async fn failed(app: &App, claimant: Claimant<'_>, now: Timestamp) -> ApiError {
-    match app
-        .attempts
-        .record_failure(claimant, AttemptKind::Password, None, app.attempt_limits(), now)
-        .await
-    {
-        Ok(Ok(counted)) => {
-            if counted.locked {
-                tell_of_lock(app, claimant);
-            }
-            ApiError::InvalidCredentials
-        }
-        Ok(Err(throttle)) => throttled(throttle, now),
-        Err(error) => error.into(),
     }
 }

@@ -23,12 +23,55 @@ use crate::codes::check::{CodeCheck, Redeemed};
 use crate::codes::claimed_phone::ClaimedPhone;
 use crate::codes::matched_code::MatchedCode;
 use crate::codes::refusals::trace_refused;
+use crate::codes::request::RequestView;
 use crate::codes::request::{NewCodeRequest, request_code};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
+use crate::openapi::params::{IdempotencyKey, Proof};
+use crate::openapi::refusals::refusals;
+use crate::openapi::words;
+use utoipa::ToSchema;
+
+/// The body of a request to change the phone.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "phone_number": "+14155552672" })))]
+#[expect(dead_code, reason = "it only describes the body, which is read field by field")]
+pub(crate) struct NewPhone {
+    /// The new number.
+    #[schema(value_type = words::AnyPhoneNumber)]
+    phone_number: String,
+}
+
+/// The body of a confirmation.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "otp": "123456" })))]
+#[expect(dead_code, reason = "it only describes the body, which is read field by field")]
+pub(crate) struct PhoneProof {
+    #[schema(value_type = words::Code)]
+    otp: String,
+}
+
+refusals!(PhoneRefused: WritingBody, InvalidPhoneNumber, PhoneNumberNotSupported, FreshSignInRequired,
+    IdempotencyKeyReused, ResendTooSoon, OtpAttemptsExhausted);
+refusals!(ConfirmRefused: WritingBody, OtpIncorrect, PhoneNumberTaken, OtpAttemptsExhausted);
 
 /// Requests a code for the new number. Only a caller that proves the number learns whether it already has an account.
+#[utoipa::path(
+    post, path = "/v1/me/phone", tag = "account", operation_id = "requestPhoneChange",
+    summary = "Change the phone",
+    description = "Sends a code to the new number, which replaces the old one once it is proven. It takes a sign-in \
+        by code in the last 10 minutes.",
+    params(IdempotencyKey, Proof),
+    request_body(content = NewPhone, description = "The new number."),
+    responses(
+        (status = 202, description = "The request is accepted and kept: it reaches a final status.", body = RequestView),
+        PhoneRefused,
+    ),
+    security(("bearer" = []), ("dpop" = [])),
+)]
 pub(crate) async fn request(
     State(app): State<App>,
     signed_in: SignedIn,
@@ -58,6 +101,16 @@ pub(crate) async fn request(
 
 /// Checks the new number's code, for the session that requested it. If it is right, the number replaces the old one, the other sessions end and the old
 /// number is notified.
+#[utoipa::path(
+    post, path = "/v1/me/phone/confirm", tag = "account", operation_id = "confirmPhoneChange",
+    summary = "Prove the new phone",
+    description = "Checks the code of the new number, for the session that requested it. If it is right, the number \
+        replaces the old one, the other sessions end and a text tells the old number.",
+    params(Proof),
+    request_body(content = PhoneProof, description = "The code that the new number got."),
+    responses((status = 200, description = "The user.", body = UserView), ConfirmRefused),
+    security(("bearer" = []), ("dpop" = [])),
+)]
 pub(crate) async fn confirm(
     State(app): State<App>,
     signed_in: SignedIn,

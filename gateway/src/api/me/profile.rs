@@ -16,17 +16,54 @@ use crate::app::App;
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
+use crate::openapi::params::Proof;
+use crate::openapi::refusals::refusals;
+use crate::openapi::words;
+use utoipa::ToSchema;
 
-/// The account as its owner sees it.
-#[derive(Serialize)]
+/// An account as its owner sees it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User, examples(json!({
+    "id": "019c2b7f-02a8-7c55-8f1e-2a6d9b7c1e43",
+    "phone_number": "+14155552671",
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "locale": "en-GB",
+    "created_at": "2026-11-30T10:15:20.117Z",
+})))]
 pub(crate) struct UserView {
+    /// `sub` and `user_id` of the tokens.
+    #[schema(value_type = uuid::Uuid)]
     id: UserId,
+    #[schema(value_type = words::PhoneNumber)]
     phone_number: E164,
+    /// Empty if the account has none.
     first_name: String,
+    /// Empty if the account has none.
     last_name: String,
+    /// The language of texts to this account (BCP 47).
     locale: String,
+    #[schema(value_type = words::Time)]
     created_at: Timestamp,
 }
+
+/// What to change of the profile; what is left out stays.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "first_name": "Augusta Ada" })))]
+#[expect(dead_code, reason = "it only describes the body, which is read field by field")]
+pub(crate) struct ProfileChange {
+    #[schema(value_type = words::Name, required = false)]
+    first_name: Option<String>,
+    #[schema(value_type = words::Name, required = false)]
+    last_name: Option<String>,
+    #[schema(value_type = words::Locale, required = false)]
+    locale: Option<String>,
+}
+
+refusals!(ReadRefused: Reading);
+refusals!(ChangeRefused: WritingBody);
+refusals!(DeleteRefused: Writing, FreshSignInRequired);
 
 impl UserView {
     pub fn of(user: User, phone_number: E164) -> Self {
@@ -42,11 +79,28 @@ impl From<User> for UserView {
     }
 }
 
+#[utoipa::path(
+    get, path = "/v1/me", tag = "account", operation_id = "getUser",
+    summary = "The signed-in user",
+    description = "The account that the access token belongs to.",
+    params(Proof),
+    responses((status = 200, description = "The user.", body = UserView), ReadRefused),
+    security(("bearer" = []), ("dpop" = [])),
+)]
 pub(crate) async fn read(signed_in: SignedIn) -> Json<UserView> {
     Json(signed_in.user.into())
 }
 
 /// `PATCH /v1/me`: changes names and locale, and nothing else.
+#[utoipa::path(
+    patch, path = "/v1/me", tag = "account", operation_id = "changeUser",
+    summary = "Change names and locale",
+    description = "Changes the fields that are sent.",
+    params(Proof),
+    request_body(content = ProfileChange, description = "What changes."),
+    responses((status = 200, description = "The user.", body = UserView), ChangeRefused),
+    security(("bearer" = []), ("dpop" = [])),
+)]
 pub(crate) async fn change(
     State(app): State<App>,
     signed_in: SignedIn,
@@ -69,6 +123,15 @@ pub(crate) async fn change(
 
 /// `DELETE /v1/me`: deletes the account, its sessions and every trace of its phone. It cannot be undone, so it requires
 /// a fresh sign-in (contract, ruling 37).
+#[utoipa::path(
+    delete, path = "/v1/me", tag = "account", operation_id = "deleteUser",
+    summary = "Delete the account",
+    description = "Deletes the account, its sessions and every trace of its phone. It cannot be undone, and takes a \
+        sign-in by code in the last 10 minutes.",
+    params(Proof),
+    responses((status = 204, description = "Done."), DeleteRefused),
+    security(("bearer" = []), ("dpop" = [])),
+)]
 pub(crate) async fn delete(
     State(app): State<App>,
     signed_in: SignedIn,
