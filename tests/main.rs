@@ -12,5 +12,6 @@ mod faults;
 mod first_hour;
 mod javascript;
 mod journeys;
+mod openapi;
 mod pages;
 mod postman;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 
-use crate::{PATIENCE, eventually};
+use crate::{PATIENCE, described, eventually};
 
 /// P12: no answer takes longer.
 pub const ANSWERED_WITHIN: Duration = Duration::from_millis(2500);
@@ -40,7 +40,7 @@ impl Api {
         Self { url: url.to_owned(), client }
     }
 
-    /// Makes a call; an error is a transport error.
+    /// Makes a call; an error is a transport error. Fails if the OpenAPI document does not describe the answer.
     pub async fn try_call(
         &self,
         method: Method,
@@ -48,7 +48,7 @@ impl Api {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> reqwest::Result<Answer> {
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -62,6 +62,7 @@ impl Api {
             "" => Value::Null,
             text => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
         };
+        described::check(&method, path, status, &body);
         Ok(Answer { status, headers, body })
     }
 
