@@ -15,7 +15,7 @@ pub(crate) enum Command {
     Grant {
         #[command(flatten)]
         user: UserArgs,
-        /// admin or support.
+        /// viewer, support, operator or owner.
         role: String,
         #[command(flatten)]
         output: OutputArgs,
@@ -38,7 +38,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let now = operator.clock.now();
     match command {
         Command::Grant { user, role, output } => {
-            let role: StaffRole = role.parse().ok().context("ROLE must be admin or support")?;
+            let role = StaffRole::named(&role)
+                .context("ROLE must be viewer, support, operator or owner")?;
             let user = user.find(&operator).await?;
             ensure!(
                 operator.accounts.grant_role(user.id, role, actor(), now).await?,

@@ -1,5 +1,7 @@
 //! Failed attempts, counted where a flush of Redis cannot reset them (P4; contract, ruling 28).
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::lock_marks::{self, Entries, Mark};
@@ -7,6 +9,8 @@ use super::throttle::{self, Attempt, AttemptKind, AttemptLimits, Claimant, Opene
 use super::{Attempts, audit, document};
 use domain::engine_error::EngineError;
 use domain::ids::CodeId;
+use domain::keys::PhoneKey;
+use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use sql::{Work, args};
 
@@ -102,6 +106,38 @@ impl Attempts {
         } else {
             self.pool.read(act, steps).await
         }
+    }
+
+    /// For each phone, by its key, what keeps an attempt of this kind from being judged now. Counts nothing; counts under a
+    /// former secret are not seen.
+    pub async fn throttles(
+        &self,
+        phones: &[(&E164, &PhoneKey)],
+        kind: AttemptKind,
+        limits: AttemptLimits,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Throttle>>, EngineError> {
+        let keys =
+            serde_json::json!(phones.iter().map(|(_, key)| key.as_str()).collect::<Vec<_>>());
+        let keys = keys.to_string();
+        let sql = if self.pool.is_postgres() {
+            "SELECT phone_key, failures, last_judged_at FROM guesses
+             WHERE kind = $2 AND phone_key IN (SELECT json_array_elements_text($1::json))"
+        } else {
+            "SELECT phone_key, failures, last_judged_at FROM guesses
+             WHERE kind = $2 AND phone_key IN (SELECT value FROM json_each($1))"
+        };
+        let of = |row: &sql::Row| Ok((row.get::<String>("phone_key")?, throttle::past(row)?));
+        let args = args![&keys, kind.as_str()];
+        let counts = self.pool.rows("read the failed attempts of phones", sql, args, of).await?;
+        let counts: HashMap<_, _> = counts.into_iter().collect();
+        let judged = phones.iter().map(|(phone_number, phone_key)| {
+            let claimant =
+                Claimant { phone_number, phone_key, former_key: None, known_device: None };
+            let attempt = Attempt::new(claimant, kind, limits, now);
+            throttle::judge(counts.get(phone_key.as_str()).copied(), false, &attempt).err()
+        });
+        Ok(judged.collect())
     }
 
     /// Whether the attempt comes from a known device that has a budget left: it is judged whatever others did, and

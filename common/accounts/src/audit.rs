@@ -21,6 +21,33 @@ pub struct AuditEntry {
     pub detail: String,
 }
 
+/// Which entries a search finds; `None` finds all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AuditFilter<'a> {
+    pub subject: Option<&'a str>,
+    pub actor: Option<&'a str>,
+    pub act: Option<&'a str>,
+    pub since: Option<Timestamp>,
+    /// Not included.
+    pub until: Option<Timestamp>,
+}
+
+/// The acts of every day: the newest entries hold some of each, so they have no index of their own (`audit_rare_act`).
+const EVERYDAY: [&str; 4] = ["signed_in", "signed_up", "session_ended", "profile_changed"];
+
+/// A search whose first condition, if it has one, names the index to go by.
+macro_rules! search {
+    ($first:literal) => {
+        concat!(
+            "SELECT id, at, actor, act, subject, detail FROM audit WHERE ",
+            $first,
+            "id < $1 AND ($3 IS NULL OR subject = $3) AND ($4 IS NULL OR actor = $4)
+               AND ($5 IS NULL OR act = $5) AND ($6 IS NULL OR at >= $6) AND ($7 IS NULL OR at < $7)
+             ORDER BY id DESC LIMIT $2"
+        )
+    };
+}
+
 /// Writes an entry in the transaction of the change that it records.
 pub(super) async fn write(
     work: &mut Work,
@@ -67,6 +94,27 @@ impl Audit {
                 write(work, now, actor, act, subject, &detail).await
             })
             .await
+    }
+
+    /// Entries that the filter lets through, newest first, older than entry `before` if given.
+    pub async fn search(
+        &self,
+        filter: AuditFilter<'_>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, EngineError> {
+        let AuditFilter { subject, actor, act, since, until } = filter;
+        let sql = match filter {
+            AuditFilter { subject: Some(_), .. } => search!("subject = $3 AND "),
+            AuditFilter { actor: Some(_), .. } => search!("actor = $4 AND "),
+            AuditFilter { act: Some(act), .. } if !EVERYDAY.contains(&act) => search!(
+                "act = $5 AND act NOT IN ('signed_in', 'signed_up', 'session_ended', 'profile_changed') AND "
+            ),
+            _ => search!(""),
+        };
+        let before = before.unwrap_or(i64::MAX);
+        let args = args![before, limit, subject, actor, act, since, until];
+        self.pool.rows("search the audit", sql, args, entry).await
     }
 
     /// Entries of one subject or of all, newest first, older than entry `before` if given.

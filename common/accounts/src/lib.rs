@@ -20,6 +20,7 @@ mod activity;
 mod attempts;
 mod audit;
 mod blocks;
+mod console_sessions;
 mod deletion;
 mod device_ends;
 mod document;
@@ -32,6 +33,7 @@ mod outbox;
 mod outbox_entries;
 mod outbox_former;
 mod passwords;
+mod people;
 mod phone_change;
 mod phone_undo;
 mod redeem;
@@ -52,8 +54,11 @@ use sql::{Function, Pool};
 
 pub use activity::SecurityEvent;
 pub use attempts::Counted;
-pub use audit::AuditEntry;
+pub use audit::{AuditEntry, AuditFilter};
 pub use blocks::{Block, BlockKind};
+pub use console_sessions::{
+    ConsoleDenied, ConsoleOutcome, ConsoleSession, ConsoleSignIn, NewConsoleSession, PasswordProof,
+};
 pub use deletion::Deleter;
 pub use guard_history::NetRow;
 pub use outbox::Prepared;
@@ -62,11 +67,12 @@ pub use passwords::{
     PasswordChange, PasswordChangeDenied, PasswordLook, PasswordOutcome, PasswordSignIn,
     StoredPassword,
 };
+pub use people::{AccountBlock, Find, Person};
 pub use phone_change::{PhoneChange, PhoneChangeOutcome};
 pub use phone_undo::{ReplacedPhone, UNDO_SECS, Undo, UndoOutcome};
 pub use redeem::{Denied, UsedCode};
 pub use refresh::{BlacklistOutcome, Presented, RefreshOutcome};
-pub use sessions::{LiveSession, Method, NewSession, Session};
+pub use sessions::{KeptSession, LiveSession, Method, NewSession, Session};
 pub use sign_in::{LoginOutcome, LoginReplay};
 pub use sign_in_document::{LoginKey, SignIn};
 pub use staff::StaffRole;
@@ -120,6 +126,8 @@ facets! {
     Directory,
     /// The blocks of phones, prefixes, addresses and countries that staff set at run time.
     Blocks,
+    /// Sessions of staff at the console, apart from those of the app.
+    ConsoleSessions,
     /// What the pumping guard counted and did.
     GuardHistory,
     /// Events that were committed with what they tell, until the broker has them.

@@ -50,6 +50,14 @@ pub struct LiveSession {
     pub user: User,
 }
 
+/// A session, live or ended, for as long as it is kept.
+#[derive(Clone, Debug)]
+pub struct KeptSession {
+    pub session: Session,
+    /// When it ended, and why.
+    pub ended: Option<(Timestamp, String)>,
+}
+
 /// The columns that [`session`] reads, of a table named `s`.
 macro_rules! session_columns {
     () => {
@@ -175,7 +183,8 @@ pub(super) async fn lock_live(
     Ok(work.optional(sql, args![id, user, now]).await?.is_some())
 }
 
-/// Ends sessions, each with its event, and with one audit entry for all. Returns how many were live.
+/// Ends sessions, each with its event, and with one audit entry for all. Returns how many were live. Unless it is about one
+/// session, the account's sessions at the console end as well.
 pub(super) async fn end(
     work: &mut Work,
     user: UserId,
@@ -187,6 +196,10 @@ pub(super) async fn end(
              WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
                AND ($4 IS NULL OR id = $4) AND ($5 IS NULL OR id <> $5) AND ($6 IS NULL OR method = $6)
              RETURNING id, created_at";
+    if ending.only.is_none() {
+        let sql = "DELETE FROM console_sessions WHERE user_id = $1";
+        work.run(sql, args![user]).await?;
+    }
     let method = ending.method.map(Method::as_str);
     let rows =
         work.rows(sql, args![user, now, ending.reason, ending.only, ending.but, method]).await?;
@@ -283,6 +296,23 @@ impl Sessions {
         self.pool.rows("list sessions", sql, args![user, now], session).await
     }
 
+    /// The sessions of an account that are kept, the last seen first: the ended ones for three months.
+    pub async fn kept(&self, user: UserId, limit: u32) -> Result<Vec<KeptSession>, EngineError> {
+        let sql = concat!(
+            "SELECT s.ended_at, s.ended_reason, ",
+            session_columns!(),
+            " FROM sessions s WHERE s.user_id = $1
+              ORDER BY s.ended_at IS NOT NULL, s.last_seen_at DESC, s.id DESC LIMIT $2"
+        );
+        let kept = |row: &Row| {
+            let ended = row.maybe_time("ended_at")?;
+            let why: Option<String> = row.get("ended_reason")?;
+            let ended = ended.map(|at| (at, why.unwrap_or_default()));
+            Ok(KeptSession { session: session(row)?, ended })
+        };
+        self.pool.rows("list an account's sessions", sql, args![user, limit], kept).await
+    }
+
     /// Ends one session of this account; its device stays known. Returns whether it existed and was live.
     pub async fn end(
         &self,
@@ -339,6 +369,20 @@ impl Sessions {
                 end(work, user, ending, None, now).await.map(Some)
             })
             .await
+    }
+
+    /// Ends one session of this account for staff, or all of them, and knows their devices no more. Returns how many were
+    /// live.
+    pub async fn end_by_staff(
+        &self,
+        user: UserId,
+        only: Option<SessionId>,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<u64, EngineError> {
+        let reason = "ended_by_staff";
+        let ending = only.map_or(Ending::all(reason), |id| Ending::one(id, reason));
+        self.end_sessions(user, ending.with_devices(), Some(actor), now).await
     }
 
     async fn end_sessions(

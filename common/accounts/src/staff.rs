@@ -12,7 +12,24 @@ use domain::timestamp::Timestamp;
 use sql::args;
 
 string_enum! {
-    pub enum StaffRole { Admin = "admin", Support = "support" }
+    /// What a member of staff may do at the console, least first: each may do what the one before may (contract, ruling
+    /// 65).
+    #[derive(PartialOrd, Ord)]
+    pub enum StaffRole { Viewer = "viewer", Support = "support", Operator = "operator", Owner = "owner" }
+}
+
+impl StaffRole {
+    /// The role of this name, as it is stored or as an operator writes it; `admin` is the former name of `owner`.
+    pub fn named(name: &str) -> Option<Self> {
+        if name == "admin" { Some(Self::Owner) } else { name.parse().ok() }
+    }
+}
+
+impl User {
+    /// The role of a member of staff. An account with a role that this version does not know is none.
+    pub fn staff_role(&self) -> Option<StaffRole> {
+        StaffRole::named(self.role.as_deref()?)
+    }
 }
 
 impl Accounts {

@@ -24,7 +24,7 @@ pub struct User {
     pub locale: String,
     /// ISO 3166 region of the number.
     pub country: String,
-    /// `admin` or `support`, for staff.
+    /// For staff; [`User::staff_role`] reads it.
     pub role: Option<String>,
     pub created_at: Timestamp,
     pub blocked: bool,

@@ -10,6 +10,7 @@ mod passwords;
 mod plans;
 mod profiles;
 mod refresh;
+mod roles;
 mod rolling_start;
 mod sessions;
 mod sign_in;
