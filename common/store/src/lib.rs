@@ -35,6 +35,7 @@ mod delivery;
 pub mod inbox;
 mod memory;
 mod phone_changes;
+mod phone_state;
 mod redis;
 mod statuses;
 mod types;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 
 pub use self::counts::DISTINCT_KEPT_SECS;
 pub use self::inbox::KeptText;
+pub use self::phone_state::{CodeState, PhoneState};
 pub use self::statuses::{Raise, RequestStatus, Sweep, Swept};
 pub use self::types::{
     AddressLimit, Admission, Admit, Admitted, Answered, CheckOutcome, Closing, FAILURE_WINDOW_SECS,

@@ -3,4 +3,5 @@
 mod codes;
 mod codes_model;
 mod guard;
+mod phone_state;
 mod raw_redis;

@@ -4,6 +4,7 @@ mod admit;
 mod codes;
 mod counts;
 mod passes;
+mod phone_state;
 mod requests;
 mod sliding;
 

@@ -24,6 +24,11 @@ impl<T: PartialEq> Sliding<T> {
         Some(leaves + span - now)
     }
 
+    /// How many of the last `span` there are.
+    pub(super) fn count(&self, span: i64, now: i64) -> u64 {
+        self.0.iter().filter(|(at, _)| *at > now - span).count() as u64
+    }
+
     /// Counts one, and drops what is older than `span`.
     pub(super) fn add(&mut self, span: i64, one: T, now: i64) {
         self.0.retain(|(at, _)| *at > now - span);

@@ -31,6 +31,7 @@ mod codes;
 mod connection;
 mod counts;
 mod keys;
+mod phone_state;
 mod requests;
 mod status_subscription;
 
