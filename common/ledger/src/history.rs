@@ -5,7 +5,7 @@ use domain::engine_error::EngineError;
 use domain::ids::{AttemptId, MessageId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Reason, Status};
-use sql::{Row, args};
+use sql::{Pool, Row, args};
 
 /// One call to a provider.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub struct AttemptEntry {
     pub provider_message_id: Option<String>,
     pub provider_code: Option<String>,
     pub final_state: Option<Status>,
+    pub final_reason: Option<Reason>,
     /// As the provider writes it: amount and currency.
     pub price: Option<String>,
 }
@@ -34,19 +35,29 @@ pub struct Change {
 impl Ledger {
     /// The calls that were made for a message, in order.
     pub async fn attempts(&self, message: MessageId) -> Result<Vec<AttemptEntry>, EngineError> {
-        let sql =
-            "SELECT attempt_id, provider, number, state, started_at, ended_at, provider_message_id,
-                 provider_code, final_state, price
-             FROM sms_attempts WHERE message_id = $1 ORDER BY number";
-        self.db.rows("read a message's attempts", sql, args![message.uuid()], attempt_entry).await
+        attempts_of(&self.db, message).await
     }
 
     /// The changes of a message's state, in order.
     pub async fn history(&self, message: MessageId) -> Result<Vec<Change>, EngineError> {
-        let sql =
-            "SELECT state, reason, at FROM sms_history WHERE message_id = $1 ORDER BY at, rank";
-        self.db.rows("read a message's history", sql, args![message.uuid()], change).await
+        history_of(&self.db, message).await
     }
+}
+
+pub(super) async fn attempts_of(
+    db: &Pool,
+    message: MessageId,
+) -> Result<Vec<AttemptEntry>, EngineError> {
+    let sql =
+        "SELECT attempt_id, provider, number, state, started_at, ended_at, provider_message_id,
+             provider_code, final_state, final_reason, price
+         FROM sms_attempts WHERE message_id = $1 ORDER BY number";
+    db.rows("read a message's attempts", sql, args![message.uuid()], attempt_entry).await
+}
+
+pub(super) async fn history_of(db: &Pool, message: MessageId) -> Result<Vec<Change>, EngineError> {
+    let sql = "SELECT state, reason, at FROM sms_history WHERE message_id = $1 ORDER BY at, rank";
+    db.rows("read a message's history", sql, args![message.uuid()], change).await
 }
 
 fn attempt_entry(row: &Row) -> Result<AttemptEntry, sqlx::Error> {
@@ -60,6 +71,7 @@ fn attempt_entry(row: &Row) -> Result<AttemptEntry, sqlx::Error> {
         provider_message_id: row.get("provider_message_id")?,
         provider_code: row.get("provider_code")?,
         final_state: row.maybe_word("final_state")?,
+        final_reason: row.maybe_word("final_reason")?,
         price: row.get("price")?,
     })
 }

@@ -23,6 +23,7 @@ pub mod erase;
 mod finish;
 mod follow_up;
 mod history;
+mod reader;
 mod receipts;
 mod rows;
 
@@ -30,6 +31,7 @@ pub use begin::{Begin, Risk};
 pub use finish::{AttemptState, Finish};
 pub use follow_up::{FollowUp, MOST_QUESTIONS, Swept};
 pub use history::{AttemptEntry, Change};
+pub use reader::{Cursor, Message, MessageFilter, Reader};
 pub use receipts::{Applied, Receipt};
 
 /// The ledger's operations, each atomic. Cheap to clone; clones batch their hot operations together.
