@@ -3,6 +3,7 @@
 //! Owns signals, exit codes, connections, readiness, the ops port and telemetry, and the tasks that several services
 //! run beside their work. Must never know HTTP's public routes, a provider of texts, or what an event means.
 
+pub mod block_target;
 pub mod blocklist;
 pub mod connections;
 pub mod deletion;
