@@ -5,6 +5,7 @@
 mod accounts;
 mod attacks;
 mod clients;
+mod console;
 mod contract;
 mod contract_doc;
 mod delivery;

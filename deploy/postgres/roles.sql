@@ -53,8 +53,9 @@ END $$;
 -- does both, with its owner's rights. No login of a service owns the table, so none can disable its triggers.
 GRANT SELECT, INSERT ON audit TO latchkey_gateway;
 GRANT EXECUTE ON FUNCTION latchkey_delete_user(UUID, TEXT) TO latchkey_gateway;
--- Deleting an account erases its phone from the ledger, and nothing else there is the gateway's.
-GRANT SELECT (phone_number), UPDATE (phone_number) ON sms_ledger TO latchkey_gateway;
+-- The console shows the ledger. Deleting an account erases its phone there, and nothing else is the gateway's to change.
+GRANT SELECT ON sms_ledger, sms_attempts, sms_history TO latchkey_gateway;
+GRANT UPDATE (phone_number) ON sms_ledger TO latchkey_gateway;
 
 -- otp-worker learns whether a phone has an account, and writes what the pumping guard saw.
 GRANT SELECT (phone_number) ON users TO latchkey_otp_worker;

@@ -5,7 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use accounts::notice::OwnerNotice;
-use accounts::{Accounts, AttemptLimits, Attempts, Session, Sessions, User, notice};
+use accounts::{
+    Accounts, AttemptLimits, Attempts, Audit, ConsoleSessions, Session, Sessions, User, notice,
+};
 use anyhow::Context as _;
 use config::{Config, ProviderName, Served};
 use domain::phone::{Phone, Refusal};
@@ -52,7 +54,11 @@ pub struct Shared {
     pub(crate) replay_guard: ReplayGuard,
     pub(crate) accounts: Accounts,
     pub(crate) attempts: Attempts,
+    pub(crate) audit: Audit,
+    /// Read only.
+    pub(crate) ledger: ledger::Reader,
     pub(crate) sessions: Sessions,
+    pub(crate) console_sessions: ConsoleSessions,
     pub(crate) phones: Arc<Served>,
     pub(crate) blocks: Blocklist,
     pub(crate) tokens: Tokens,
@@ -189,7 +195,10 @@ impl App {
             replay_guard: engines.store.replay_guard(),
             accounts: Accounts::new(&engines.sql),
             attempts: Attempts::new(&engines.sql),
+            audit: Audit::new(&engines.sql),
+            ledger: ledger::Reader::new(&engines.sql),
             sessions: Sessions::new(&engines.sql),
+            console_sessions: ConsoleSessions::new(&engines.sql),
             phones: Arc::new(Served::of(config)),
             blocks,
             tokens,

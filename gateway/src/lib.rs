@@ -8,6 +8,7 @@ mod app;
 mod background;
 mod breaches;
 mod codes;
+mod console;
 mod dpop;
 #[cfg(fuzzing)]
 pub mod fuzzing;

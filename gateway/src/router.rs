@@ -8,6 +8,7 @@ use crate::api::{
     inbox, jwks, login, me, otp, otp_events, password_sign_in, signup, token, twilio_webhook,
 };
 use crate::app::App;
+use crate::console;
 use crate::dpop::nonce;
 use crate::openapi::{page, serve};
 
@@ -66,5 +67,5 @@ pub(crate) fn routes(app: App) -> Router {
     if app.config.dpop_nonce {
         router = router.layer(from_fn_with_state(app.clone(), nonce::offer));
     }
-    router.with_state(app)
+    router.merge(console::routes()).with_state(app)
 }

@@ -19,6 +19,7 @@ mod on_the_engines {
     use serde_json::json;
     use sqlx::Connection as _;
 
+    use crate::console::browser::Browser;
     use testkit::engines::{EngineSet, Engines};
     use testkit::folder::Folder;
     use testkit::http::new_phone;
@@ -191,6 +192,37 @@ mod on_the_engines {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f25_the_console_works_with_the_gateways_own_login() {
+        let (system, _) = start().await;
+        let (api, phone) = (system.api(), new_phone());
+        let user = api.sign_in(&phone).await["user"]["id"].as_str().unwrap().to_owned();
+        system.run(&["staff", "grant", &phone, "owner"]);
+        let mut browser = Browser::new(&api);
+        assert_eq!(browser.sign_in(&phone).await.leads_to(), "/console");
+        let request = api.otp(&new_phone()).await.expect(202).text("request_id");
+        eventually("the request in the ledger", PATIENCE, async || {
+            let page = browser.get(&format!("/console/requests/{request}")).await;
+            (page.status == 200 && page.text.contains("inbox took it")).then_some(())
+        })
+        .await;
+        for path in [
+            "/console",
+            "/console/requests",
+            "/console/users",
+            "/console/blocks",
+            "/console/audit",
+            &format!("/console/users/{user}"),
+        ] {
+            browser.get(path).await.expect(200);
+        }
+        let page = browser.get("/console/blocks").await;
+        let block = [("kind", "country"), ("value", "AQ"), ("hours", "1"), ("reason", "a test")];
+        assert_eq!(browser.submit(&page, "/console/blocks", &block).await.status, 303);
+        assert_eq!(browser.submit(&page, "/console/logout", &[]).await.status, 303);
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn f25_no_login_of_a_service_opens_what_is_anothers() {
         let (system, urls) = start().await;
         let (api, phone) = (system.api(), new_phone());
@@ -204,8 +236,18 @@ mod on_the_engines {
             ("otp-worker", "SELECT password_hash FROM users"),
             ("otp-worker", "SELECT * FROM sessions"),
             ("otp-worker", "SELECT * FROM sms_ledger"),
-            ("gateway", "SELECT * FROM sms_attempts"),
-            ("gateway", "SELECT * FROM sms_ledger"),
+            ("otp-worker", "SELECT * FROM console_sessions"),
+            ("sms-worker", "SELECT * FROM console_sessions"),
+            ("gateway", "SELECT * FROM sms_receipts"),
+            ("gateway", "SELECT * FROM sms_totals"),
+            ("gateway", "UPDATE sms_ledger SET state = 'delivered'"),
+            ("gateway", "UPDATE sms_attempts SET state = 'accepted'"),
+            ("gateway", "DELETE FROM sms_ledger"),
+            ("gateway", "DELETE FROM sms_history"),
+            (
+                "gateway",
+                "INSERT INTO sms_history (message_id, rank, state, at) VALUES (gen_random_uuid(), 1, 'sent', 0)",
+            ),
             ("gateway", "CREATE TABLE mine (id int)"),
             ("gateway", "DELETE FROM _sqlx_migrations"),
         ] {

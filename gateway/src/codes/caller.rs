@@ -73,6 +73,11 @@ impl Caller {
         Requester { ranges: self.ip.limit_ranges(), known }
     }
 
+    /// The device's own name and the cut address, as sessions store and show them.
+    pub fn place(&self) -> (&str, &str) {
+        (&self.device, &self.shown_ip)
+    }
+
     /// A session for the caller's device, bound to the client's key with the thumbprint `jkt`.
     pub fn new_session<'a>(
         &'a self,

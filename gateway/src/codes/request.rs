@@ -82,12 +82,22 @@ pub(crate) struct RequestView<'a> {
     channel: Channel,
 }
 
-/// Admits the code request and publishes it as an `E`. It looks up no account, so the answer cannot reveal one (P6).
+/// Requests a code as [`place_code_request`] does, and answers as the API.
 pub(crate) async fn request_code<E: CarriesCodeRequest>(
     app: &App,
     caller: &Caller,
     wanted: NewCodeRequest,
 ) -> Result<Response, ApiError> {
+    let first = place_code_request::<E>(app, caller, &wanted).await?;
+    Ok(accepted(app, &wanted.phone, &first))
+}
+
+/// Admits the code request and publishes it as an `E`. It looks up no account, so the answer cannot reveal one (P6).
+pub(crate) async fn place_code_request<E: CarriesCodeRequest>(
+    app: &App,
+    caller: &Caller,
+    wanted: &NewCodeRequest,
+) -> Result<Admitted, ApiError> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     refuse_if_blocked(app, caller, &wanted.phone)?;
     let phone_key = app.engines.keys.phone_key(wanted.phone.e164());
@@ -96,7 +106,7 @@ pub(crate) async fn request_code<E: CarriesCodeRequest>(
     let admit = wanted.admit(app, caller, &phone_key, &addresses, &asker);
     let (first, is_new) = admitted(app, &admit).await?;
     if !first.published {
-        let envelope = seal::<E>(app, caller, &wanted, &first).context("seal the request")?;
+        let envelope = seal::<E>(app, caller, wanted, &first).context("seal the request")?;
         if let Err(unpublished) = publish(app, &admit, &first, &envelope, deadline).await {
             if is_new {
                 withdraw(app, &admit, &unpublished, deadline).await;
@@ -106,7 +116,7 @@ pub(crate) async fn request_code<E: CarriesCodeRequest>(
         }
     }
     count("accepted");
-    Ok(accepted(app, &wanted.phone, &first))
+    Ok(first)
 }
 
 fn refuse_if_blocked(app: &App, caller: &Caller, phone: &Phone) -> Result<(), ApiError> {

@@ -1,0 +1,46 @@
+//! Entries of the audit as CSV (RFC 4180), safe to open in a spreadsheet.
+
+use accounts::AuditEntry;
+
+/// A heading and a line for each entry.
+pub(super) fn of(entries: &[AuditEntry]) -> String {
+    let mut text = "id,at,actor,act,subject,detail\r\n".to_owned();
+    for entry in entries {
+        let (id, at) = (entry.id.to_string(), entry.at.to_string());
+        let fields = [&id, &at, &entry.actor, &entry.act, &entry.subject, &entry.detail];
+        let line: Vec<_> = fields.iter().map(|field| quoted(field)).collect();
+        text.push_str(&line.join(","));
+        text.push_str("\r\n");
+    }
+    text
+}
+
+/// A field in quotes. One that a spreadsheet would take for a formula begins with an apostrophe (OWASP, "CSV Injection").
+fn quoted(field: &str) -> String {
+    let is_formula =
+        field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let mark = if is_formula { "'" } else { "" };
+    format!("\"{mark}{}\"", field.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_field_is_a_formula_and_none_ends_early() {
+        for (field, written) in [
+            ("=cmd|' /C calc'!A0", "\"'=cmd|' /C calc'!A0\""),
+            ("+1", "\"'+1\""),
+            ("-1", "\"'-1\""),
+            ("@SUM(A1)", "\"'@SUM(A1)\""),
+            ("\tx", "\"'\tx\""),
+            ("＝1", "\"'＝1\""),
+            ("a\",=1", "\"a\"\",=1\""),
+            ("a\r\n=1", "\"a\r\n=1\""),
+            ("plain", "\"plain\""),
+        ] {
+            assert_eq!(quoted(field), written);
+        }
+    }
+}
