@@ -25,7 +25,6 @@ pub(crate) struct Page {
 
 impl Page {
     /// The page, if it has this status.
-    #[expect(clippy::return_self_not_must_use, reason = "often called only to check the status")]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
         self

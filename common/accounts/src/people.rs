@@ -38,41 +38,52 @@ pub enum Find<'a> {
 /// Above every character: what begins with a text sorts before the text and this.
 const ABOVE: char = '\u{10ffff}';
 
-macro_rules! select_people {
-    ($rest:expr) => {
+macro_rules! people_columns {
+    () => {
         concat!(
-            "SELECT u.last_seen_at, u.password_hash IS NOT NULL AS has_password, u.blocked_at, u.blocked_by,
-                 u.block_reason, (SELECT COUNT(*) FROM sessions s
-                     WHERE s.user_id = u.id AND s.ended_at IS NULL AND s.expires_at > $1) AS live_sessions, ",
-            user_columns!(),
-            " FROM users u WHERE ",
-            $rest
+            "u.last_seen_at, u.password_hash IS NOT NULL AS has_password, u.blocked_at, u.blocked_by,
+             u.block_reason, (SELECT COUNT(*) FROM sessions s
+                 WHERE s.user_id = u.id AND s.ended_at IS NULL AND s.expires_at > $1) AS live_sessions, ",
+            user_columns!()
         )
     };
 }
 
-/// `$before` and `$above` compare texts by their characters, as the indexes of names do.
+macro_rules! select_people {
+    ($rest:literal) => {
+        concat!("SELECT ", people_columns!(), " FROM users u WHERE ", $rest)
+    };
+}
+
+/// `$from` and `$below` compare texts by their characters, as the indexes of names do. First all that match, each span by
+/// its index, then the newest of them: the server would rather read accounts from the newest on until it has enough, which
+/// are all accounts when nobody has the name.
 macro_rules! by_name {
-    ($not_before:literal, $above:literal) => {
-        select_people!(concat!(
-            "u.id < $2 AND (u.first_name <> '' AND lower(u.first_name) ",
-            $not_before,
-            " $4 AND lower(u.first_name) ",
-            $above,
-            " $5 OR u.last_name <> '' AND lower(u.last_name) ",
-            $not_before,
-            " $4 AND lower(u.last_name) ",
-            $above,
-            " $5 OR u.first_name <> '' AND lower(u.first_name) ",
-            $not_before,
-            " $6 AND lower(u.first_name) ",
-            $above,
-            " $7 AND lower(u.last_name) ",
-            $not_before,
-            " $8 AND lower(u.last_name) ",
-            $above,
-            " $9) ORDER BY u.id DESC LIMIT $3"
-        ))
+    ($from:literal, $below:literal) => {
+        concat!(
+            "WITH found AS MATERIALIZED (
+                 SELECT id FROM users WHERE first_name <> '' AND lower(first_name) ",
+            $from,
+            " $4 AND lower(first_name) ",
+            $below,
+            " $5 UNION SELECT id FROM users WHERE last_name <> '' AND lower(last_name) ",
+            $from,
+            " $4 AND lower(last_name) ",
+            $below,
+            " $5 UNION SELECT id FROM users WHERE first_name <> '' AND lower(first_name) ",
+            $from,
+            " $6 AND lower(first_name) ",
+            $below,
+            " $7 AND lower(last_name) ",
+            $from,
+            " $8 AND lower(last_name) ",
+            $below,
+            " $9)
+             SELECT ",
+            people_columns!(),
+            " FROM (SELECT id FROM found WHERE id < $2 ORDER BY id DESC LIMIT $3) f
+             JOIN users u ON u.id = f.id ORDER BY u.id DESC"
+        )
     };
 }
 

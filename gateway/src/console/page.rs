@@ -65,7 +65,9 @@ pub(crate) struct Frame {
     pub title: String,
     /// `None`: nobody is signed in.
     pub staff: Option<Shown>,
-    /// The address of the page in the navigation.
+    /// The pages of the navigation.
+    pub pages: &'static [(&'static str, &'static str)],
+    /// The address of this page among them.
     pub here: &'static str,
     /// The token of the page's forms.
     pub token: String,
@@ -86,17 +88,13 @@ impl Frame {
             role: staff.role.as_str(),
         };
         let (title, token) = (title.into(), staff.token.clone());
-        Self { style: &STYLE_ADDRESS, title, staff: Some(shown), here, token }
+        Self { style: &STYLE_ADDRESS, title, staff: Some(shown), pages: PAGES, here, token }
     }
 
     /// For a page before the sign-in.
     pub fn of_stranger(title: &str, token: String) -> Self {
         let title = title.to_owned();
-        Self { style: &STYLE_ADDRESS, title, staff: None, here: "", token }
-    }
-
-    pub fn pages(&self) -> &'static [(&'static str, &'static str)] {
-        PAGES
+        Self { style: &STYLE_ADDRESS, title, staff: None, pages: &[], here: "", token }
     }
 }
 

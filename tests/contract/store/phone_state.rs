@@ -68,7 +68,7 @@ async fn follows(mut fixture: CodesFixture) {
     let used = fixture.state().await;
     assert_eq!(used.code, code(asked.code, ATTEMPTS, true, false));
     assert_eq!(used.uncoded, Some((ATTEMPTS - 1, asked.expires_at)), "its count goes on");
-    fixture.clock.advance(std::time::Duration::from_secs(3_600));
+    fixture.clock.advance(std::time::Duration::from_hours(1));
     let later = fixture.state().await;
     assert_eq!((later.uncoded, later.cooldown_until), (None, None));
     assert_eq!((later.sends_hour, later.sends_day), (0, 1));

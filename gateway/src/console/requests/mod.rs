@@ -6,7 +6,7 @@ pub(crate) mod one;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use domain::ids::{MessageId, UserId};
+use domain::ids::{MessageId, RequestId, UserId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
@@ -35,23 +35,20 @@ struct ListPage<'a> {
     rows: Vec<Row>,
     next: Option<String>,
     span: &'a str,
+    spans: [(&'static str, &'static str); 4],
+    statuses: [&'static str; 5],
+    reasons: [&'static str; 7],
     as_of: Moment,
 }
 
-impl ListPage<'_> {
-    fn spans(&self) -> &'static [(&'static str, &'static str)] {
-        &SPANS
-    }
-
-    fn statuses(&self) -> [&'static str; 5] {
-        [Status::Sending, Status::Sent, Status::Delivered, Status::Undelivered, Status::Failed]
-            .map(Status::as_str)
-    }
-
-    fn reasons(&self) -> [&'static str; 7] {
-        Reason::ALL.map(Reason::as_str)
-    }
-}
+/// The statuses that a message in the ledger has.
+const STATUSES: [&str; 5] = [
+    Status::Sending.as_str(),
+    Status::Sent.as_str(),
+    Status::Delivered.as_str(),
+    Status::Undelivered.as_str(),
+    Status::Failed.as_str(),
+];
 
 /// A message in a list.
 pub(crate) struct Row {
@@ -71,7 +68,7 @@ pub(crate) struct Row {
 
 impl Row {
     pub fn of(message: &Message, now: Timestamp) -> Self {
-        let id = message.request_id.map_or(message.id.uuid(), |request| request.uuid());
+        let id = message.request_id.map_or(message.id.uuid(), RequestId::uuid);
         Self {
             address: format!("{PATH}/{id}"),
             at: Moment::of(message.created_at, now),
@@ -119,6 +116,9 @@ pub(crate) async fn list(
         rows: found.iter().map(|message| Row::of(message, now)).collect(),
         next,
         span,
+        spans: SPANS,
+        statuses: STATUSES,
+        reasons: Reason::ALL.map(Reason::as_str),
         as_of: Moment::of(now, now),
         params: &params,
     })

@@ -6,7 +6,7 @@ use axum::response::Response;
 use domain::ids::{MessageId, RequestId};
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Status;
-use ledger::{AttemptEntry, AttemptState, Message};
+use ledger::{AttemptEntry, AttemptState, Change, Message};
 use store::RequestStatus;
 
 use super::{PATH, channel, class, masked, meaning};
@@ -41,6 +41,8 @@ struct RequestPage {
 /// A step of the time line.
 struct Step {
     at: Timestamp,
+    /// Its place: its time, and never before what led to it. The clocks of two services may differ by a little.
+    place: i64,
     shown: Moment,
     /// Since the step before.
     after: Option<String>,
@@ -53,19 +55,29 @@ struct Step {
 struct Line {
     now: Timestamp,
     steps: Vec<Step>,
+    /// The place of what leads to the steps that are added next.
+    cause: i64,
 }
 
 impl Line {
-    fn add(&mut self, at: Timestamp, class: &'static str, what: impl Into<String>, detail: String) {
-        let (shown, what) = (Moment::of(at, self.now), what.into());
-        self.steps.push(Step { at, shown, after: None, class, what, detail });
+    /// Adds a step; returns its place.
+    fn add(
+        &mut self,
+        at: Timestamp,
+        class: &'static str,
+        what: impl Into<String>,
+        detail: String,
+    ) -> i64 {
+        let (shown, place, what) = (Moment::of(at, self.now), at.ms().max(self.cause), what.into());
+        self.steps.push(Step { at, place, shown, after: None, class, what, detail });
+        place
     }
 
     /// In the order of time; what happened at one moment stays in the order in which it was added.
     fn in_order(mut self) -> Vec<Step> {
-        self.steps.sort_by_key(|step| step.at);
+        self.steps.sort_by_key(|step| step.place);
         for next in 1..self.steps.len() {
-            let ms = self.steps[next].at.ms() - self.steps[next - 1].at.ms();
+            let ms = self.steps[next].place - self.steps[next - 1].place;
             self.steps[next].after = Some(short_span(ms));
         }
         self.steps
@@ -126,68 +138,69 @@ async fn line(
     status: Option<&RequestStatus>,
     now: Timestamp,
 ) -> Result<Vec<Step>, ApiError> {
-    let mut line = Line { now, steps: Vec::new() };
+    let mut line = Line { now, steps: Vec::new(), cause: i64::MIN };
     if !is_notice {
         let at = Timestamp::from_ms(id.made_at_ms());
-        line.add(
-            at,
-            "",
-            "Requested",
-            "Admitted by every limit, and handed to the queue.".to_owned(),
-        );
+        let detail = "Admitted by every limit, and handed to the queue.".to_owned();
+        line.cause = line.add(at, "", "Requested", detail);
     }
+    let requested = line.cause;
     for message in messages {
         let name = channel(message.channel);
         let what = if is_notice { "Notice taken up" } else { "Code issued, its message taken up" };
-        line.add(message.created_at, "", what, format!("By sms-worker, as a {name}."));
+        line.cause = requested;
+        let taken_up =
+            line.add(message.created_at, "", what, format!("By sms-worker, as a {name}."));
         for attempt in app.ledger.attempts(message.id).await? {
+            line.cause = taken_up;
             add_attempt(&mut line, &attempt);
         }
+        line.cause = taken_up;
         for change in app.ledger.history(message.id).await? {
-            let why = change.reason.map(meaning::of_reason).unwrap_or_default();
-            match change.status {
-                // Told by the attempts.
-                Status::Sending | Status::Sent | Status::Accepted | Status::Issued => {}
-                Status::Delivered => {
-                    let detail = "The provider's receipt says so.".to_owned();
-                    line.add(change.at, "good", "Delivered", detail);
-                }
-                status => {
-                    line.add(change.at, class(status), capital(status.as_str()), sentence(why));
-                }
-            }
+            add_change(&mut line, &change);
         }
     }
+    line.cause = requested;
     if let Some(found) = status {
-        let shown = found.clone().shown();
-        match shown.status {
-            Status::Verified => {
-                let detail = "The code signed in.".to_owned();
-                line.add(shown.updated_at, "good", "Verified", detail);
-            }
-            Status::Expired => {
-                let detail = "Nobody signed in with the code in time.".to_owned();
-                line.add(shown.updated_at, "warn", "Expired", detail);
-            }
-            Status::Superseded => {
-                let detail = "A newer request for this number was sent first.".to_owned();
-                line.add(shown.updated_at, "warn", "Superseded", detail);
-            }
-            Status::Issued if messages.is_empty() => {
-                let detail = "The text waits for sms-worker.".to_owned();
-                line.add(shown.updated_at, "", "Code issued", detail);
-            }
-            _ => {}
-        }
+        add_status(&mut line, found, messages.is_empty());
     }
     Ok(line.in_order())
+}
+
+/// A change of a message's state, unless the attempts tell it.
+fn add_change(line: &mut Line, change: &Change) {
+    match change.status {
+        Status::Sending | Status::Sent | Status::Accepted | Status::Issued => {}
+        Status::Delivered => {
+            let detail = "The provider's receipt says so.".to_owned();
+            line.add(change.at, "good", "Delivered", detail);
+        }
+        status => {
+            let why = change.reason.map(meaning::of_reason).unwrap_or_default();
+            line.add(change.at, class(status), capital(status.as_str()), sentence(why));
+        }
+    }
+}
+
+/// What the store knows of the request and the ledger does not.
+fn add_status(line: &mut Line, found: &RequestStatus, is_unsent: bool) {
+    let shown = found.clone().shown();
+    let (class, what, detail) = match shown.status {
+        Status::Verified => ("good", "Verified", "The code signed in."),
+        Status::Expired => ("warn", "Expired", "Nobody signed in with the code in time."),
+        Status::Superseded => {
+            ("warn", "Superseded", "A newer request for this number was sent first.")
+        }
+        Status::Issued if is_unsent => ("", "Code issued", "The text waits for sms-worker."),
+        _ => return,
+    };
+    line.add(shown.updated_at, class, what, detail.to_owned());
 }
 
 fn add_attempt(line: &mut Line, attempt: &AttemptEntry) {
     let AttemptEntry { provider, number, .. } = attempt;
     let begun = format!("Attempt {number}: handed to {provider}");
-    let started = String::new();
-    line.add(attempt.started_at, "", begun, started);
+    line.cause = line.add(attempt.started_at, "", begun, String::new());
     let Some(ended) = attempt.ended_at else { return };
     let took = short_span(ended.ms() - attempt.started_at.ms());
     let code = attempt.provider_code.as_deref().map(|code| meaning::of_code(provider, code));
@@ -203,7 +216,8 @@ fn add_attempt(line: &mut Line, attempt: &AttemptEntry) {
     };
     let id = attempt.provider_message_id.as_deref();
     let id = id.map(|id| format!(" Its id is {id}.")).unwrap_or_default();
-    line.add(ended, class, what, format!("{said} Answered after {took}.{id}").trim().to_owned());
+    let detail = format!("{said} Answered after {took}.{id}");
+    line.add(ended, class, what, detail.trim().to_owned());
 }
 
 fn sentence(text: &str) -> String {

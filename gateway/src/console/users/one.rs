@@ -53,6 +53,7 @@ struct UserPage {
 }
 
 /// What the page offers to whoever looks at it.
+#[expect(clippy::struct_excessive_bools, reason = "each is one act, on its own")]
 struct May {
     reveal: bool,
     sessions: bool,
@@ -109,9 +110,10 @@ pub(super) async fn page(
     let live_sessions = sessions.iter().filter(|session| session.ended.is_none()).count();
     html(&UserPage {
         frame: Frame::new(staff, PATH, name_of(&person.user)),
-        phone: match is_revealed {
-            true => person.user.phone_number.expose().to_owned(),
-            false => person.user.phone_number.to_string(),
+        phone: if is_revealed {
+            person.user.phone_number.expose().to_owned()
+        } else {
+            person.user.phone_number.to_string()
         },
         is_revealed,
         name: name_of(&person.user),

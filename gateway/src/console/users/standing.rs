@@ -2,6 +2,7 @@
 //! never the code.
 
 use accounts::{AttemptKind, Block, BlockKind, Blocks, Claimant, Person, Throttle};
+use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use ledger::Message;
 use store::{PhoneState, Scope};
@@ -80,7 +81,7 @@ pub(super) async fn of(
         obstacles.push(Obstacle::new(what));
     }
     for block in Blocks::new(&app.engines.sql).active(now).await? {
-        let values = [Some(key.as_str()), former.as_ref().map(|key| key.as_str())];
+        let values = [Some(key.as_str()), former.as_ref().map(PhoneKey::as_str)];
         if covers(&block, number.digits(), &values, &person.user.country) {
             let what = format!(
                 "Code requests are blocked for the {} {}: {} (ask {}).",
