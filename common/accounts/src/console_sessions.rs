@@ -151,14 +151,20 @@ impl ConsoleSessions {
                         return Ok(Err(ConsoleDenied::Throttled(throttle)));
                     }
                 };
-                let sql = "DELETE FROM console_sessions
-                     WHERE id_hash = $1 AND user_id = $2 AND awaits_password AND expires_at > $3";
-                let awaited = work.run(sql, args![proof.awaiting, proof.user_id, now]).await?;
-                let sql = select_users!(
-                    "WHERE u.id = $1 AND u.password_hash = $2 AND u.phone_number = $3"
+                // The account first, like everything that ends its sessions.
+                let sql = locking!(
+                    work,
+                    select_users!(
+                        "WHERE u.id = $1 AND u.password_hash = $2 AND u.phone_number = $3"
+                    ),
+                    " FOR UPDATE",
+                    ""
                 );
                 let number = proof.claimant.phone_number;
                 let row = work.optional(sql, args![proof.user_id, proof.hash, number]).await?;
+                let sql = "DELETE FROM console_sessions
+                     WHERE id_hash = $1 AND user_id = $2 AND awaits_password AND expires_at > $3";
+                let awaited = work.run(sql, args![proof.awaiting, proof.user_id, now]).await?;
                 let user = row.as_ref().map(users::user).transpose()?;
                 let staff = user.and_then(|user| {
                     let role = user.staff_role().filter(|_| !user.blocked && awaited == 1)?;
