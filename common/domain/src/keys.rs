@@ -158,6 +158,12 @@ impl PhoneKey {
         Self(hex::encode(&key.tag(&[b"phone", phone.expose().as_bytes()])[..16]))
     }
 
+    /// Restores a key from a name in the store. `None` if the text is no such key.
+    pub fn stored(text: &str) -> Option<Self> {
+        let is_hex = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        (text.len() == 32 && is_hex).then(|| Self(text.to_owned()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -19,10 +19,10 @@ macro_rules! on_engine {
 
 /// Declares operations of a facet; after `=>`, the name that both engines have for it.
 macro_rules! operations {
-    ($facet:ident { $($(#[$doc:meta])+ fn $name:ident($($arg:ident: $type:ty),+) -> $answer:ty => $method:ident;)+ }) => {
+    ($facet:ident { $($(#[$doc:meta])+ fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty => $method:ident;)+ }) => {
         impl $facet {
-            $($(#[$doc])+ pub async fn $name(&self, $($arg: $type),+) -> Result<$answer, EngineError> {
-                on_engine!(self.0, |engine| engine.$method($($arg),+))
+            $($(#[$doc])+ pub async fn $name(&self, $($arg: $type),*) -> Result<$answer, EngineError> {
+                on_engine!(self.0, |engine| engine.$method($($arg),*))
             })+
         }
     };

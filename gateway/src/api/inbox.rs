@@ -1,16 +1,24 @@
 //! `GET /inbox/messages`: the messages that the `inbox` provider stored. Development and tests only.
 
-use axum::Json;
+use axum::body::Body;
 use axum::extract::{Query, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use domain::keys::PhoneKey;
+use http::header::{CONTENT_TYPE, ETAG};
+use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use store::inbox::KeptMessage;
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::http::error::ApiError;
+use crate::http::etag;
 use crate::openapi::params;
 use crate::openapi::refusals::refusals;
 use crate::openapi::words;
-use utoipa::ToSchema;
+
+/// How many texts the list of all phones has: the page shows no more, and it is read every second.
+const NEWEST: usize = 200;
 
 #[derive(Deserialize)]
 pub(crate) struct Of {
@@ -50,13 +58,16 @@ struct KeptMessageView {
 
 refusals!(InboxRefused: NoBody, InvalidPhoneNumber, PhoneNumberNotSupported, InboxTokenNotValid, HostNotAllowed);
 
+/// Lists the messages of a phone, or without one the newest of all phones (contract, ruling 64). The answer has a tag, so
+/// that a page which asks again and again is sent a list only when it has changed.
 #[utoipa::path(
     get, path = "/inbox/messages", tag = "development", operation_id = "listInbox",
-    summary = "The texts to a phone",
-    description = "Newest first. Open on loopback; elsewhere it needs its token, as `Authorization: Bearer` or in \
+    summary = "The texts to a phone, or the newest of all",
+    description = "Newest first; of all phones the newest 200. Open on loopback; elsewhere it needs its token, as `Authorization: Bearer` or in \
         the query.",
     params(params::Inbox),
-    responses((status = 200, description = "The kept texts.", body = Vec<MessageView>, example = json!([{
+    responses((status = 200, description = "The kept texts.", body = Vec<MessageView>,
+        headers(("ETag" = String, description = "Names this list.")), example = json!([{
         "message_id": "019c2b7e-8f42-7b03-b1d5-7c9e2f4a6d81",
         "request_id": "019c2b7e-8f00-7a31-9d2c-5b1f0e6c4a11",
         "phone_number": "+14155552671",
@@ -64,33 +75,55 @@ refusals!(InboxRefused: NoBody, InvalidPhoneNumber, PhoneNumberNotSupported, Inb
         "text": "123456 is your Latchkey code, valid for 5 minutes.",
         "sent_at": "2026-11-30T10:15:01.198Z",
         "code": "123456",
-    }])), InboxRefused),
+    }])), (status = 304, description = "The list is the one that `If-None-Match` names.",
+        headers(("ETag" = String, description = "Names this list."))), InboxRefused),
 )]
 pub(crate) async fn messages(
     State(app): State<App>,
     request: Request,
-) -> Result<Json<Vec<MessageView>>, ApiError> {
+) -> Result<Response, ApiError> {
     let (asked, _) = request.into_parts();
     let of = Query::<Of>::try_from_uri(&asked.uri);
     let in_query = of.as_ref().ok().and_then(|Query(of)| of.token.as_deref());
     app.inbox_access.check(&asked, in_query)?;
     let Query(of) =
         of.map_err(|_| ApiError::field("phone_number", "invalid", "Send this parameter once."))?;
+    let is_of_all = of.phone_number.is_none();
+    let mut messages = match of.phone_number {
+        Some(writing) => of_phone(&app, &writing).await?,
+        None => open(&app, app.inbox.all_texts().await?),
+    };
+    messages.sort_by_key(|message| std::cmp::Reverse((message.sent_at, message.message_id)));
+    if is_of_all {
+        messages.truncate(NEWEST);
+    }
+    let view = |message: KeptMessage| MessageView { code: code_in(&message.text), message };
+    let views: Vec<MessageView> = messages.into_iter().map(view).collect();
+    let body = serde_json::to_vec(&views).map_err(anyhow::Error::from)?;
+    let tag = etag::of(&body);
+    if etag::is_known(&asked.headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
+    }
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(CONTENT_TYPE, json), (ETAG, tag)], Body::from(body)).into_response())
+}
+
+async fn of_phone(app: &App, writing: &str) -> Result<Vec<KeptMessage>, ApiError> {
     // In a query, `+` decodes to a space, and people forget to escape it.
-    let writing = of.phone_number.unwrap_or_default();
-    let writing = if writing.starts_with(' ') { writing.replacen(' ', "+", 1) } else { writing };
+    let writing = match writing.strip_prefix(' ') {
+        Some(rest) => format!("+{rest}"),
+        None => writing.to_owned(),
+    };
     let phone = app.phone(&writing)?;
     let key = app.engines.keys.phone_key(phone.e164());
-    let mut messages: Vec<KeptMessage> = app
-        .inbox
-        .texts(&key)
-        .await?
-        .into_iter()
-        .filter_map(|sealed| KeptMessage::open(&app.engines.keys, &key, sealed).ok())
-        .collect();
-    messages.sort_by_key(|message| std::cmp::Reverse((message.sent_at, message.message_id)));
-    let view = |message: KeptMessage| MessageView { code: code_in(&message.text), message };
-    Ok(Json(messages.into_iter().map(view).collect()))
+    let sealed = app.inbox.texts(&key).await?;
+    Ok(open(app, sealed.into_iter().map(|text| (key.clone(), text)).collect()))
+}
+
+/// Opens what can be opened: a text from before a change of keys is over soon.
+fn open(app: &App, sealed: Vec<(PhoneKey, String)>) -> Vec<KeptMessage> {
+    let open = |(phone, text)| KeptMessage::open(&app.engines.keys, &phone, text).ok();
+    sealed.into_iter().filter_map(open).collect()
 }
 
 /// The first run of 4 to 10 digits. A voice text spells its digits, twice, so there the digits of its first half are

@@ -193,7 +193,9 @@ mod tests {
         let unclear = || PublishError::Unknown(anyhow!("no confirm"));
         let told = |errors: Vec<PublishError>| {
             let mut outcome = Outcome::default();
-            errors.into_iter().for_each(|error| outcome.failed(error));
+            for error in errors {
+                outcome.failed(error);
+            }
             format!("{:#}", outcome.failure.unwrap())
         };
         assert!(told(vec![PublishError::Refused, away()]).contains("refused"));

@@ -9,6 +9,7 @@ pub(crate) mod connection_slots;
 pub(crate) mod connection_timeouts;
 pub mod error;
 pub mod error_code;
+pub(crate) mod etag;
 pub mod fields;
 pub mod forwarded;
 pub mod idempotency_key;

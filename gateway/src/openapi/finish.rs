@@ -112,11 +112,10 @@ impl Components {
             may_be_left_out(body);
             self.content(body);
         }
-        for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut)
-        {
+        for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
             let (name, full) = match response[refusals::KINDS].as_array() {
                 Some(kinds) => refused(kinds),
-                None => (name_of(response), self.answer(response.take())),
+                None => (name_of(status, response), self.answer(response.take())),
             };
             *response = keep(&mut self.responses, "responses", &name, full);
         }
@@ -184,7 +183,7 @@ fn reference(kind: &str, name: &str) -> Value {
 }
 
 /// What a response's schema is named; without one, what it is.
-fn name_of(response: &Value) -> String {
+fn name_of(status: &str, response: &Value) -> String {
     let contents = response["content"].as_object().into_iter().flatten();
     let mut names = contents.map(|(_, content)| {
         let schema = &content["schema"];
@@ -195,7 +194,8 @@ fn name_of(response: &Value) -> String {
             _ => "Document".to_owned(),
         }
     });
-    names.next().unwrap_or_else(|| "NoContent".to_owned())
+    let without = if status == "304" { "NotModified" } else { "NoContent" };
+    names.next().unwrap_or_else(|| without.to_owned())
 }
 
 fn text(value: &Value) -> String {

@@ -20,7 +20,7 @@ pub(crate) enum TwilioSignature {}
 /// `limit` and `before` of a list by pages.
 pub(crate) enum Page {}
 
-/// `phone_number` and `token` of the inbox.
+/// `phone_number` and `token` of the inbox, and `If-None-Match`.
 pub(crate) enum Inbox {}
 
 fn header(name: &str, text: &str, schema: ObjectBuilder) -> Vec<Parameter> {
@@ -92,10 +92,15 @@ impl IntoParams for Inbox {
         let phone = ParameterBuilder::new()
             .name("phone_number")
             .parameter_in(ParameterIn::Query)
-            .required(Required::True)
-            .description(Some("Whose texts. Escape its `+` as `%2B`."))
+            .required(Required::False)
+            .description(Some("Whose texts; without it those of all phones. Escape its `+` as `%2B`."))
             .schema(Some(text().examples(["+14155552671"])));
         let token = "LATCHKEY_INBOX_TOKEN, where the inbox needs it.";
-        vec![phone.build(), optional("token", ParameterIn::Query, token, text())]
+        let known = "The `ETag` of a list that the client has: if it is still the same, the answer is 304.";
+        vec![
+            phone.build(),
+            optional("token", ParameterIn::Query, token, text()),
+            optional("If-None-Match", ParameterIn::Header, known, text()),
+        ]
     }
 }

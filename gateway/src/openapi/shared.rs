@@ -35,6 +35,7 @@ pub(super) fn headers() -> Value {
         ),
         "Allow": header("The methods that the path takes.", text("POST")),
         "Cache-Control": header("How long the answer may be kept.", text("public, max-age=300")),
+        "ETag": header("Names what was sent, for `If-None-Match`.", text("\"5d3c1e0b7a9f4d628c1b0a9f8e7d6c5b\"")),
     })
 }
 

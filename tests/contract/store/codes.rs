@@ -5,7 +5,7 @@ use std::time::Duration;
 use deadpool_redis::redis::{self, AsyncCommands as _};
 use domain::clock::Clock;
 use domain::ids::{CodeId, RequestId, SessionId, UserId};
-use domain::keys::Keys;
+use domain::keys::{Keys, PhoneKey};
 use domain::limits::Limits;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
@@ -30,7 +30,7 @@ pub(crate) struct CodesFixture {
     pub store: Store,
     pub clock: Clock,
     pub keys: Keys,
-    pub phone: domain::keys::PhoneKey,
+    pub phone: PhoneKey,
     pub limits: Limits,
     /// The ranges of the client's address.
     pub addresses: Vec<AddressLimit>,
@@ -293,6 +293,7 @@ on_both!(
     the_sweep_continues_past_finished_requests,
     a_waiter_is_woken_by_a_change,
     a_kept_text_is_kept_once,
+    the_texts_of_all_phones_are_listed_with_their_phones,
     a_forgotten_phone_has_no_code_and_no_texts,
     p13_only_the_accounts_own_data_is_forgotten,
     f14_a_change_of_phone_belongs_to_the_session_that_requested_it_last,
@@ -1791,6 +1792,31 @@ async fn a_kept_text_is_kept_once(fixture: CodesFixture) {
         fixture.store.inbox().keep(&text).await.unwrap();
     }
     assert_eq!(fixture.store.inbox().texts(&fixture.phone).await.unwrap(), ["first"]);
+}
+
+async fn the_texts_of_all_phones_are_listed_with_their_phones(fixture: CodesFixture) {
+    let inbox = fixture.store.inbox();
+    assert!(inbox.all_texts().await.unwrap().is_empty());
+    // A key that is no phone's must not be taken for one.
+    fixture.code_request().await;
+    let phones: Vec<PhoneKey> = ["a", "b"]
+        .map(|digit| PhoneKey::stored(&digit.repeat(32)).unwrap())
+        .into_iter()
+        .chain([fixture.phone.clone()])
+        .collect();
+    let mut wanted = Vec::new();
+    for phone in &phones {
+        for n in 0..2 {
+            let message_id = domain::ids::MessageId::new(&fixture.clock);
+            let sealed = format!("{n} of {phone}");
+            wanted.push((phone.clone(), sealed.clone()));
+            inbox.keep(&KeptText { message_id, phone: phone.clone(), sealed }).await.unwrap();
+        }
+    }
+    let mut found = inbox.all_texts().await.unwrap();
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
 }
 
 async fn a_forgotten_phone_has_no_code_and_no_texts(fixture: CodesFixture) {

@@ -1,5 +1,7 @@
 //! Requests: their status, what is kept for a while beside them, and the removal of old data.
 
+use std::collections::BTreeMap;
+
 use super::passes::{Passed, is_recent};
 use super::{DAY, MINUTE, Memory, Request, State};
 use crate::STATUS_KEPT_MS;
@@ -105,6 +107,14 @@ impl Memory {
             .get(phone)
             .map(|texts| texts.values().map(|(_, text)| text.clone()).collect())
             .unwrap_or_default()
+    }
+
+    pub fn all_kept_texts(&self) -> Vec<(PhoneKey, String)> {
+        let state = self.lock();
+        let of_phone = |(phone, texts): (&PhoneKey, &BTreeMap<_, (i64, String)>)| {
+            texts.values().map(|(_, text)| (phone.clone(), text.clone())).collect::<Vec<_>>()
+        };
+        state.texts.iter().flat_map(of_phone).collect()
     }
 
     pub fn note_change(&self, user: UserId, session: SessionId, sealed: &str, ttl_ms: i64) {

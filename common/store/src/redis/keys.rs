@@ -73,6 +73,14 @@ pub(super) fn inbox_key(phone: &PhoneKey) -> String {
     format!("lk:{{{phone}}}:inbox")
 }
 
+/// The pattern of [`inbox_key`].
+pub(super) const INBOX_KEYS: &str = "lk:{*}:inbox";
+
+/// The phone of an [`inbox_key`].
+pub(super) fn phone_of_inbox(key: &str) -> Option<PhoneKey> {
+    PhoneKey::stored(key.strip_prefix("lk:{")?.strip_suffix("}:inbox")?)
+}
+
 pub(super) fn idempotency_key(code_request: &Admit<'_>) -> String {
     let key = code_request.idempotency.as_ref().map_or("none", |given| given.key.as_str());
     format!("lk:{{{}}}:first:{}:{key}", code_request.phone, code_request.route)

@@ -1,12 +1,15 @@
 //! Requests: their status, and what is kept for a while beside them.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use deadpool_redis::redis::{self, AsyncCommands as _, Script};
 use serde::Serialize;
 
 use super::answer::{Answer, parse};
-use super::keys::{OPEN, REQUEST, change_key, inbox_key, request_key, requester_key};
+use super::keys::{
+    INBOX_KEYS, OPEN, REQUEST, change_key, inbox_key, phone_of_inbox, request_key, requester_key,
+};
 use super::{Redis, Time};
 use crate::STATUS_KEPT_MS;
 use crate::inbox::{KeptText, TEXT_KEPT_MS};
@@ -21,6 +24,11 @@ use domain::vocabulary::{Reason, Status};
 static RAISE: LazyLock<Script> = script!("time", "raise", "status");
 static SWEEP: LazyLock<Script> = script!("time", "raise", "sweep");
 static KEEP_TEXT: LazyLock<Script> = script!("keep_text");
+
+/// How much of a large Redis is searched for texts, so that no reader of the inbox keeps it busy: this many steps, of
+/// about this many keys each.
+const SCANS: usize = 100;
+const KEYS_A_SCAN: usize = 1000;
 
 /// What `status.lua` reads.
 #[derive(Serialize)]
@@ -116,6 +124,41 @@ impl Redis {
     pub async fn kept_texts(&self, phone: &PhoneKey) -> Result<Vec<String>, EngineError> {
         let key = inbox_key(phone);
         self.run(async |mut lane| lane.hvals(&key).await).await
+    }
+
+    pub async fn all_kept_texts(&self) -> Result<Vec<(PhoneKey, String)>, EngineError> {
+        let phones = self.phones_with_texts().await?;
+        if phones.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut each = redis::pipe();
+        for phone in &phones {
+            each.hvals(inbox_key(phone));
+        }
+        let texts: Vec<Vec<String>> =
+            self.run(async |mut lane| each.query_async(&mut lane).await).await?;
+        let of_phone = |(phone, texts): (PhoneKey, Vec<String>)| {
+            texts.into_iter().map(move |text| (phone.clone(), text))
+        };
+        Ok(phones.into_iter().zip(texts).flat_map(of_phone).collect())
+    }
+
+    /// Looks for the keys of the inbox: a list of them would be one more key for the workers' logins to open.
+    async fn phones_with_texts(&self) -> Result<BTreeSet<PhoneKey>, EngineError> {
+        let mut phones = BTreeSet::new();
+        let mut cursor = 0_u64;
+        for _ in 0..SCANS {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(INBOX_KEYS).arg("COUNT").arg(KEYS_A_SCAN);
+            let (next, keys): (u64, Vec<String>) =
+                self.run(async |mut lane| scan.query_async(&mut lane).await).await?;
+            phones.extend(keys.iter().filter_map(|key| phone_of_inbox(key)));
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        Ok(phones)
     }
 
     pub async fn note_change(
