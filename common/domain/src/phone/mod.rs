@@ -6,6 +6,7 @@
 //! subscriber would mean two budgets.
 
 mod calling_code;
+mod countries;
 mod e164;
 mod plan;
 mod subscriber;
@@ -14,6 +15,7 @@ mod writing;
 use std::collections::BTreeSet;
 use std::fmt;
 
+pub use countries::{Country, countries};
 pub use e164::{E164, NotE164};
 use plan::Kind;
 use writing::Writing;

@@ -89,3 +89,23 @@ impl Number {
 pub(super) fn is_calling_code(code: i32) -> bool {
     PHONE_NUMBER_UTIL.get_region_for_country_code(code).is_some()
 }
+
+/// Every region of the plans, its calling code, and the sizes of the groups in which its mobile numbers are written.
+#[cfg(test)]
+pub(super) fn countries() -> Vec<(String, i32, String)> {
+    let mut all: Vec<_> = PHONE_NUMBER_UTIL
+        .get_supported_regions()
+        .filter_map(|region| {
+            let code = PHONE_NUMBER_UTIL.get_country_code_for_region(region)?;
+            let number = PHONE_NUMBER_UTIL
+                .get_example_number_for_type_and_region(region, PhoneNumberType::Mobile)
+                .ok()?;
+            let written = PHONE_NUMBER_UTIL.format(&number, PhoneNumberFormat::International);
+            let groups = written.split([' ', '-']).skip(1).filter(|group| !group.is_empty());
+            let groups: String = groups.map(|group| group.len().to_string()).collect();
+            Some((region.as_region_str().to_string(), code, groups))
+        })
+        .collect();
+    all.sort();
+    all
+}
