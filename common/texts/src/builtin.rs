@@ -13,7 +13,7 @@ pub(super) struct Builtin {
     pub(super) locked: &'static str,
 }
 
-pub(super) const BUILTIN: [Builtin; 9] = [
+pub(super) const BUILTIN: [Builtin; 10] = [
     Builtin {
         locale: "en",
         sms: "{code} is your {app} code. It is valid for {minutes} min. Do not share it.",
@@ -104,5 +104,15 @@ pub(super) const BUILTIN: [Builtin; 9] = [
         password: "{app} खाते का पासवर्ड बदल गया। आपने नहीं बदला तो बताएं।",
         deleted: "{app} खाता हटा दिया गया। आपने नहीं हटाया तो बताएं।",
         locked: "कई गलत प्रयास: {app} साइन-इन रोका गया।",
+    },
+    Builtin {
+        locale: "id",
+        sms: "{code} adalah kode {app} Anda. Berlaku {minutes} menit. Jangan berikan kepada siapa pun.",
+        short: "Kode {app} Anda: {code}",
+        voice: "Kode verifikasi Anda adalah: {digits}. Sekali lagi: {digits}.",
+        changed: "Nomor telepon akun {app} Anda telah diubah. Jika bukan Anda, hubungi dukungan.",
+        password: "Kata sandi akun {app} Anda telah diubah. Jika bukan Anda, hubungi dukungan.",
+        deleted: "Akun {app} Anda telah dihapus. Jika bukan Anda, hubungi dukungan.",
+        locked: "Masuk ke akun {app} Anda dijeda setelah banyak percobaan salah. Jika bukan Anda, hubungi dukungan.",
     },
 ];

@@ -79,7 +79,7 @@ fn every_full_built_in_wording_fits_one_segment_at_the_longest_settings() {
             line.kind.as_str()
         );
     }
-    assert_eq!(texts.check().len(), 9 * Kind::ALL.len());
+    assert_eq!(texts.check().len(), 10 * Kind::ALL.len());
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_message_contains_its_code_once_and_no_other_run_of_digits() {
 
 #[test]
 fn wordings_use_the_default_alphabet_where_possible() {
-    for tag in ["en", "de", "fr", "tr"] {
+    for tag in ["en", "de", "fr", "tr", "id"] {
         let text = plain().code(&code("123456"), Some(tag), 300);
         assert_eq!(measure(&text).encoding, Encoding::Gsm7, "{text}");
     }
