@@ -60,6 +60,12 @@ fn welcome(address: &str) {
         "\nLatchkey listens on http://{address}. Sign in with three calls (use any mobile number; no message leaves this machine):\n\n\
          \x20 curl -s http://{address}/v1/signup -H 'content-type: application/json' -d '{{\"phone_number\":\"+14155552671\",\"first_name\":\"Ada\",\"last_name\":\"Lovelace\"}}'\n\
          \x20 curl -s 'http://{address}/inbox/messages?phone_number=%2B14155552671'\n\
-         \x20 curl -s http://{address}/v1/login -H 'content-type: application/json' -d '{{\"phone_number\":\"+14155552671\",\"otp\":\"<code>\"}}'\n"
+         \x20 curl -s http://{address}/v1/login -H 'content-type: application/json' -d '{{\"phone_number\":\"+14155552671\",\"otp\":\"<code>\"}}'\n\n\
+         Or in a browser:\n\n\
+         \x20 start    http://{address}/\n\
+         \x20 sign in  http://{address}/try\n\
+         \x20 inbox    http://{address}/inbox\n\
+         \x20 docs     http://{address}/docs  (OpenAPI: /openapi.json)\n\
+         \x20 console  http://{address}/console\n"
     );
 }

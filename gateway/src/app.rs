@@ -160,7 +160,12 @@ impl App {
     }
 
     pub(crate) fn has_inbox(&self) -> bool {
-        has_inbox(&self.config)
+        self.is_development() && self.config.sms.routes.names(ProviderName::Inbox)
+    }
+
+    /// Whether this deployment serves the pages for development.
+    pub(crate) fn is_development(&self) -> bool {
+        is_development(&self.config)
     }
 }
 
@@ -236,19 +241,18 @@ pub(crate) fn connection_limits(config: &Config) -> connection_limits::Limits {
     connection_limits::Limits::of(service::open_files::limit(), config.connections_per_ip)
 }
 
-fn has_inbox(config: &Config) -> bool {
+fn is_development(config: &Config) -> bool {
     config.environment == config::Environment::Development
-        && config.sms.routes.names(ProviderName::Inbox)
 }
 
 /// Prints a token that was made here: whoever starts the gateway must learn it, and the log must not.
 fn inbox_access(config: &Config, address: SocketAddr) -> InboxAccess {
     let (access, is_made) = InboxAccess::new(config.inbox_token.as_ref(), address.ip());
-    if let (InboxAccess::Token(token), true, true) = (&access, is_made, has_inbox(config)) {
+    if let (InboxAccess::Token(token), true, true) = (&access, is_made, is_development(config)) {
+        let token = token.expose_secret();
         println!(
-            "The inbox is open to other machines, with this token (LATCHKEY_INBOX_TOKEN sets another): \
-             /inbox/messages?phone_number=…&token={}",
-            token.expose_secret()
+            "The inbox and the pages are open to other machines, with this token (LATCHKEY_INBOX_TOKEN sets another): \
+             /?token={token} or /inbox/messages?phone_number=…&token={token}"
         );
     }
     access

@@ -14,6 +14,7 @@ mod dpop;
 pub mod fuzzing;
 mod http;
 mod openapi;
+mod pages;
 mod router;
 mod run;
 mod tokens;

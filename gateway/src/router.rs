@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::console;
 use crate::dpop::nonce;
 use crate::openapi::{page, serve};
+use crate::pages;
 
 /// A handler that exists only once its body has arrived: while it is waited for, the request needs no room for what the
 /// handler will need.
@@ -60,7 +61,8 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/openapi.json", get(serve::openapi_document))
         .route("/docs", get(page::page))
         .route("/docs/{file}", get(page::file))
-        .route("/webhooks/twilio/status/{attempt_id}", post(twilio_webhook::twilio_status));
+        .route("/webhooks/twilio/status/{attempt_id}", post(twilio_webhook::twilio_status))
+        .merge(pages::routes(&app));
     if app.has_inbox() {
         router = router.route("/inbox/messages", get(inbox::messages));
     }

@@ -1,0 +1,23 @@
+//! `GET /try`: a sign-in page on the public API, to try Latchkey and to copy from.
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use crate::app::App;
+use crate::http::error::ApiError;
+use crate::pages::{html, query_with, token_in};
+
+#[derive(Template)]
+#[template(path = "try.html", config = "src/pages/askama.toml")]
+struct SignIn {
+    has_inbox: bool,
+    token_query: String,
+}
+
+pub(crate) async fn page(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let (asked, _) = request.into_parts();
+    let token = token_in(asked.uri.query());
+    app.inbox_access.check(&asked, token.as_deref())?;
+    html(&SignIn { has_inbox: app.has_inbox(), token_query: query_with(token.as_deref()) })
+}
