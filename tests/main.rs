@@ -4,6 +4,7 @@
 
 mod accounts;
 mod attacks;
+mod browser;
 mod clients;
 mod console;
 mod contract;

@@ -29,7 +29,7 @@ pub(super) const PAGES: [(&str, Blocks); 3] = [
                 ]),
             ),
             (
-                "tests/run          # everything; installs RabbitMQ, Redis and PostgreSQL from Debian if they are missing",
+                "tests/run          # everything; installs RabbitMQ, Redis, PostgreSQL and Chromium from Debian if they are missing",
                 Elsewhere("it runs this test"),
             ),
             (
