@@ -5,9 +5,9 @@ use std::sync::Mutex;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::both_sides;
 use testkit::http::{Answer, Api, new_phone, wrong};
 use testkit::system::{Side, System};
+use testkit::{PATIENCE, both_sides};
 
 use super::described::Described;
 use super::python::{Claim, faults};
@@ -57,11 +57,20 @@ impl Checked {
         answer
     }
 
-    /// Reads the events of a request that is over.
+    /// Reads the first events of a request's stream. It does not wait for the end: that comes with a final status.
     async fn stream(&self, request: &str) {
-        let stream = self.api.get(&format!("/v1/otp/{request}/events")).await.expect(200);
-        assert_eq!(stream.header("content-type"), Some("text/event-stream"));
-        let text = stream.body.as_str().expect("a text");
+        let client =
+            reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+        let url = format!("{}/v1/otp/{request}/events", self.api.url);
+        let mut stream = client.get(url).send().await.expect("an answer");
+        assert_eq!(stream.status().as_u16(), 200);
+        assert_eq!(stream.headers()["content-type"], "text/event-stream");
+        let mut read = Vec::new();
+        while !read.windows(2).any(|two| two == b"\n\n") {
+            read.extend(stream.chunk().await.expect("a part").expect("an event before the end"));
+        }
+        let text = String::from_utf8(read).expect("UTF-8");
+        let (text, _) = text.rsplit_once("\n\n").expect("a whole event");
         let events = text.split("\n\n").filter(|event| !event.trim().is_empty());
         let mut claims = Vec::new();
         for event in events.filter(|event| !event.starts_with(':')) {
