@@ -88,8 +88,14 @@ impl Components {
 
     fn written(self) -> Value {
         let Self { schemas, parameters, responses } = self;
+        let used = Value::from(responses.clone()).to_string();
+        let mut headers = shared::headers();
+        if let Some(headers) = headers.as_object_mut() {
+            // Some belong to calls that only development serves.
+            headers.retain(|name, _| used.contains(&format!("#/components/headers/{name}\"")));
+        }
         json!({
-            "headers": shared::headers(),
+            "headers": headers,
             "parameters": parameters,
             "responses": responses,
             "schemas": schemas,

@@ -93,10 +93,13 @@ impl IntoParams for Inbox {
             .name("phone_number")
             .parameter_in(ParameterIn::Query)
             .required(Required::False)
-            .description(Some("Whose texts; without it those of all phones. Escape its `+` as `%2B`."))
+            .description(Some(
+                "Whose texts; without it those of all phones. Escape its `+` as `%2B`.",
+            ))
             .schema(Some(text().examples(["+14155552671"])));
         let token = "LATCHKEY_INBOX_TOKEN, where the inbox needs it.";
-        let known = "The `ETag` of a list that the client has: if it is still the same, the answer is 304.";
+        let known =
+            "The `ETag` of a list that the client has: if it is still the same, the answer is 304.";
         vec![
             phone.build(),
             optional("token", ParameterIn::Query, token, text()),
