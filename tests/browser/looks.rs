@@ -13,7 +13,7 @@ use crate::browser::{open_sign_in, paste, request_code};
 const MOST_BYTES: u64 = 60 * 1024;
 
 /// Looks at the page as it is now: nothing serious for people with disabilities, nothing to scroll sideways.
-async fn look_at(browser: &Browser, name: &str) {
+pub(super) async fn look_at(browser: &Browser, name: &str) {
     for width in WIDTHS {
         for scheme in Scheme::BOTH {
             browser.look(width, scheme).await;
@@ -26,7 +26,7 @@ async fn look_at(browser: &Browser, name: &str) {
     }
 }
 
-async fn weighs_little(browser: &Browser, name: &str) {
+pub(super) async fn weighs_little(browser: &Browser, name: &str) {
     let weight = browser.weight().await;
     assert!((1_000..MOST_BYTES).contains(&weight), "{name} weighs {weight} bytes");
 }

@@ -1,11 +1,12 @@
 //! Walks through the pages in a real browser: what a person meets, on the embedded default and on the engines.
 //!
-//! `chromium` and `checks` are for every page; the others are walks through `/`, `/inbox` and `/try`.
+//! `chromium` and `checks` are for every page; the others are walks through `/`, `/inbox`, `/try` and the console.
 
 pub(crate) mod checks;
 pub(crate) mod chromium;
 
 mod access;
+mod console;
 mod inbox;
 mod looks;
 mod refusals;

@@ -234,8 +234,14 @@ async fn w1_no_call_is_begun_while_a_receipt_can_settle_the_last_one(
     fixture: &LedgerFixture,
 ) -> anyhow::Result<()> {
     let (message, first) = fixture.begun().await?;
-    let ended_at = fixture.clock.now();
+    let before = fixture.clock.now();
     fixture.finish(first, AttemptState::Unknown).await?;
+    let (attempt, now) = (AttemptId::new(&fixture.clock), fixture.clock.now());
+    let doubtful = ["twilio".to_owned()];
+    let risk = Risk { unsettled_since: before.plus_ms(-3_000), ..fixture.risk(&doubtful) };
+    let begun = fixture.ledger.begin(&message, attempt, "twilio", risk, now).await?;
+    let Begin::Unsettled { ended_at } = begun else { panic!("{begun:?}") };
+    assert!((before..=now).contains(&ended_at), "{ended_at} is not from {before} to {now}");
     // The limit of calls is judged after the wait: a receipt that comes meanwhile counts for either.
     for most in [1, 2] {
         for (since, wanted) in [

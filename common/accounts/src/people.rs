@@ -11,7 +11,8 @@ use sql::{Arg, Row, args};
 #[derive(Clone, Debug)]
 pub struct Person {
     pub user: User,
-    pub last_sign_in: Timestamp,
+    /// Its last sign-in; when it was made, if it never signed in.
+    pub last_seen: Timestamp,
     pub has_password: bool,
     pub live_sessions: i64,
     pub block: Option<AccountBlock>,
@@ -177,7 +178,7 @@ fn person(row: &Row) -> Result<Person, sqlx::Error> {
     };
     Ok(Person {
         user: users::user(row)?,
-        last_sign_in: row.time("last_seen_at")?,
+        last_seen: row.time("last_seen_at")?,
         has_password: row.get("has_password")?,
         live_sessions: row.get("live_sessions")?,
         block,
