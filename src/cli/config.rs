@@ -1,14 +1,12 @@
 //! `latchkey config`: the settings in effect.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
-use anyhow::Context as _;
 use clap::Args;
 use config::{Config, Origin, Shown, Warning, markdown};
 use serde_json::{Value, json};
 
-use super::terminal::OutputArgs;
+use super::terminal::{OutputArgs, print};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -37,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let config = Config::load_as_found()?;
         if output.json { format!("{:#}\n", as_json(&config)) } else { as_table(&config) }
     };
-    std::io::stdout().lock().write_all(text.as_bytes()).context("print the settings")
+    print(&text)
 }
 
 fn as_json(config: &Config) -> Value {

@@ -1,14 +1,12 @@
 //! `latchkey errors`: the codes of refusals.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
-use anyhow::Context as _;
 use clap::Args;
 use gateway::ErrorRow;
 use serde_json::{Value, json};
 
-use super::terminal::OutputArgs;
+use super::terminal::{OutputArgs, print};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -30,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         (false, true) => format!("{:#}\n", as_json()),
         (false, false) => as_lines(),
     };
-    std::io::stdout().lock().write_all(text.as_bytes()).context("print the codes")
+    print(&text)
 }
 
 fn as_json() -> Value {

@@ -1,13 +1,11 @@
 //! `latchkey limits`: the limits in effect, under the names that refusals use.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
-use anyhow::Context as _;
 use config::{Config, ShownLimit};
 use serde_json::{Value, json};
 
-use super::terminal::OutputArgs;
+use super::terminal::{OutputArgs, print};
 
 /// Prints each limit of the contract with its value, window and variable, as a table or as JSON.
 ///
@@ -18,7 +16,7 @@ use super::terminal::OutputArgs;
 pub(crate) fn run(output: OutputArgs) -> anyhow::Result<()> {
     let limits = Config::load_as_found()?.shown_limits();
     let text = if output.json { format!("{:#}\n", as_json(&limits)) } else { as_table(&limits) };
-    std::io::stdout().lock().write_all(text.as_bytes()).context("print the limits")
+    print(&text)
 }
 
 fn as_json(limits: &[ShownLimit]) -> Value {

@@ -1,11 +1,8 @@
 //! `latchkey openapi`: the OpenAPI document.
 
-use std::io::Write as _;
-
-use anyhow::Context as _;
 use clap::Args;
 
-use super::terminal::OutputArgs;
+use super::terminal::{OutputArgs, print_json};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -19,6 +16,5 @@ pub(crate) struct Arguments {
 /// Prints the OpenAPI document (3.1) of the public port, as every gateway serves it under `/openapi.json`. Without
 /// `development` it is the document of a gateway in production, which docs/openapi.json is. Needs no settings.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let text = format!("{:#}\n", gateway::openapi_document(arguments.development));
-    std::io::stdout().lock().write_all(text.as_bytes()).context("print the document")
+    print_json(&gateway::openapi_document(arguments.development))
 }

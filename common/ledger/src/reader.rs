@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::history::{AttemptEntry, Change, attempts_of, history_of};
+use super::rows::message_state;
 use domain::engine_error::EngineError;
 use domain::ids::{MessageId, RequestId};
 use domain::phone::E164;
@@ -160,17 +161,18 @@ fn message(row: &Row) -> Result<Message, sqlx::Error> {
         Some(_) => Some(row.e164("phone_number")?),
         None => None,
     };
+    let state = message_state(row)?;
     Ok(Message {
-        id: MessageId::from_uuid(row.get("message_id")?),
-        request_id: row.get::<Option<Uuid>>("request_id")?.map(RequestId::from_uuid),
+        id: state.message_id,
+        request_id: state.request_id,
         phone_number,
-        country: row.get("country")?,
-        channel: row.word("channel")?,
-        status: row.word("state")?,
-        reason: row.maybe_word("reason")?,
-        provider: row.get("provider")?,
-        provider_message_id: row.get("provider_message_id")?,
-        segments: row.get::<Option<i64>>("segments")?.and_then(|n| u32::try_from(n).ok()),
+        country: state.country,
+        channel: state.channel,
+        status: state.status,
+        reason: state.reason,
+        provider: state.provider,
+        provider_message_id: state.provider_message_id,
+        segments: state.segments,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
         not_after: row.time("not_after")?,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connections::{Connections, wait_for};
 use accounts::{Block, BlockKind, Blocks};
 use domain::engine_error::EngineError;
-use domain::keys::Keys;
+use domain::keys::{Keys, PhoneKey};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 
@@ -82,19 +82,10 @@ impl Blocklist {
             return None;
         }
         let key = self.keys.phone_key(phone);
-        // Blocks set before the secret was rotated identify the phone by its former key.
         let former = self.keys.former_phone_key(phone);
+        let requester = Requester { phone, key: &key, former: former.as_ref(), country, ip };
         let covers = |rule: &&Rule| {
-            rule.until.is_none_or(|until| until > now)
-                && match &rule.what {
-                    What::Phone(value) => {
-                        value == key.as_str()
-                            || former.as_ref().is_some_and(|key| value == key.as_str())
-                    }
-                    What::Prefix(digits) => phone.digits().starts_with(digits.as_str()),
-                    What::Ip(net) => ip.is_some_and(|ip| net.contains(&ip)),
-                    What::Country(region) => region == country,
-                }
+            rule.until.is_none_or(|until| until > now) && rule.what.covers(&requester)
         };
         let until = |rule: &Rule| rule.until.unwrap_or_else(|| now.plus_secs(NO_END_SECS));
         rules.iter().filter(covers).map(until).max()
@@ -103,14 +94,51 @@ impl Blocklist {
 
 impl Rule {
     fn of(block: Block) -> Option<Self> {
-        let what = match block.kind {
-            BlockKind::Phone => What::Phone(block.value),
-            BlockKind::Prefix => What::Prefix(block.value),
-            BlockKind::Country => What::Country(block.value),
-            BlockKind::Ip => What::Ip(block.value.parse().ok()?),
-        };
-        Some(Self { what, until: block.until })
+        let until = block.until;
+        Some(Self { what: What::of(block)?, until })
     }
+}
+
+/// Who requests a code.
+struct Requester<'a> {
+    phone: &'a E164,
+    key: &'a PhoneKey,
+    /// The phone's key under the secret before: blocks set before the rotation identify the phone by it.
+    former: Option<&'a PhoneKey>,
+    /// ISO 3166.
+    country: &'a str,
+    ip: Option<IpAddr>,
+}
+
+impl What {
+    fn of(block: Block) -> Option<Self> {
+        Some(match block.kind {
+            BlockKind::Phone => Self::Phone(block.value),
+            BlockKind::Prefix => Self::Prefix(block.value),
+            BlockKind::Country => Self::Country(block.value),
+            BlockKind::Ip => Self::Ip(block.value.parse().ok()?),
+        })
+    }
+
+    fn covers(&self, requester: &Requester<'_>) -> bool {
+        let Requester { phone, key, former, country, ip } = requester;
+        match self {
+            Self::Phone(value) => {
+                value == key.as_str() || former.is_some_and(|key| value == key.as_str())
+            }
+            Self::Prefix(digits) => phone.digits().starts_with(digits.as_str()),
+            Self::Ip(net) => ip.is_some_and(|ip| net.contains(&ip)),
+            Self::Country(region) => region == country,
+        }
+    }
+}
+
+/// Whether this block stops code requests for the phone from whatever address, by the rule of [`Blocklist::covers`]. Its
+/// end is not looked at.
+pub fn stops_phone(block: &Block, keys: &Keys, phone: &E164, country: &str) -> bool {
+    let (key, former) = (keys.phone_key(phone), keys.former_phone_key(phone));
+    let requester = Requester { phone, key: &key, former: former.as_ref(), country, ip: None };
+    What::of(block.clone()).is_some_and(|what| what.covers(&requester))
 }
 
 #[cfg(test)]

@@ -62,6 +62,15 @@ pub fn visible(text: &str) -> String {
     chars.iter().enumerate().map(shown).collect()
 }
 
+/// How a formula begins, also in the full-width forms that some spreadsheets read alike (OWASP, CSV injection).
+const FORMULA: [char; 11] =
+    ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
+/// Returns a text as a cell of a table may hold it: with an apostrophe before one that a spreadsheet would run as a formula.
+pub fn no_formula(text: &str) -> String {
+    if text.starts_with(FORMULA) { format!("'{text}") } else { text.to_owned() }
+}
+
 /// Whether the character at this place controls a terminal, changes the direction or the lines of text, or shows
 /// nothing.
 fn is_deceptive(chars: &[char], at: usize) -> bool {

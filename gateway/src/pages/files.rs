@@ -26,6 +26,7 @@ words!("en", "fa", "es", "fr", "de", "ar", "tr", "pt-BR", "hi", "id");
 
 const FILES: &[File] = &[
     ("pages.css", include_str!("static/pages.css")),
+    ("copy.js", include_str!("static/copy.js")),
     ("start.js", include_str!("static/start.js")),
     ("inbox.js", include_str!("static/inbox.js")),
     ("try.js", include_str!("static/try.js")),

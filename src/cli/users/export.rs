@@ -5,6 +5,7 @@ use std::io::Write as _;
 use accounts::User;
 use anyhow::Context as _;
 use clap::Args;
+use gateway::validate::no_formula;
 use serde_json::json;
 
 use super::account::{find, shown};
@@ -84,6 +85,7 @@ async fn each_user(
     }
 }
 
+/// The plus of a phone number is no formula: only digits follow it.
 fn cells(user: &User) -> [String; 7] {
     [
         user.id.to_string(),
@@ -100,16 +102,6 @@ fn cells(user: &User) -> [String; 7] {
 /// not begin a cell within a name (OWASP, CSV injection).
 fn quoted<W: std::io::Write>(out: W) -> csv::Writer<W> {
     csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).from_writer(out)
-}
-
-/// How a formula begins, also in the full-width forms that some spreadsheets read alike (OWASP, CSV injection).
-const FORMULA: [char; 11] =
-    ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
-
-/// Prefixes an apostrophe to a name that a spreadsheet would run as a formula. The plus of a phone number stays: only
-/// digits follow it.
-fn no_formula(name: &str) -> String {
-    if name.starts_with(FORMULA) { format!("'{name}") } else { name.to_owned() }
 }
 
 #[cfg(test)]

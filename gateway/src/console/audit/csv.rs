@@ -2,6 +2,8 @@
 
 use accounts::AuditEntry;
 
+use crate::http::validate::no_formula;
+
 /// A heading and a line for each entry.
 pub(super) fn of(entries: &[AuditEntry]) -> String {
     let mut text = "id,at,actor,act,subject,detail\r\n".to_owned();
@@ -15,12 +17,9 @@ pub(super) fn of(entries: &[AuditEntry]) -> String {
     text
 }
 
-/// A field in quotes. One that a spreadsheet would take for a formula begins with an apostrophe (OWASP, "CSV Injection").
+/// A field in quotes, and never a formula.
 fn quoted(field: &str) -> String {
-    let is_formula =
-        field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
-    let mark = if is_formula { "'" } else { "" };
-    format!("\"{mark}{}\"", field.replace('"', "\"\""))
+    format!("\"{}\"", no_formula(field).replace('"', "\"\""))
 }
 
 #[cfg(test)]

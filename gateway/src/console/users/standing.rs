@@ -1,10 +1,10 @@
 //! Why can they not sign in now? Everything that stands between a number and its next sign-in, and the state of its code:
 //! never the code.
 
-use accounts::{AttemptKind, Block, BlockKind, Blocks, Claimant, Person, Throttle};
-use domain::keys::PhoneKey;
+use accounts::{AttemptKind, Blocks, Claimant, Person, Throttle};
 use domain::timestamp::Timestamp;
 use ledger::Message;
+use service::blocklist::stops_phone;
 use store::{PhoneState, Scope};
 
 use crate::app::App;
@@ -81,8 +81,7 @@ pub(super) async fn of(
         obstacles.push(Obstacle::new(what));
     }
     for block in Blocks::new(&app.engines.sql).active(now).await? {
-        let values = [Some(key.as_str()), former.as_ref().map(PhoneKey::as_str)];
-        if covers(&block, number.digits(), &values, &person.user.country) {
+        if stops_phone(&block, keys, number, &person.user.country) {
             let what = format!(
                 "Code requests are blocked for the {} {}: {} (ask {}).",
                 block.kind, block.display, block.reason, block.owner
@@ -113,15 +112,6 @@ pub(super) async fn of(
         hour: (state.sends_hour, most(limits.sends_per_phone_hour)),
         day: (state.sends_day, most(limits.sends_per_phone_day)),
     })
-}
-
-fn covers(block: &Block, digits: &str, keys: &[Option<&str>], country: &str) -> bool {
-    match block.kind {
-        BlockKind::Phone => keys.contains(&Some(block.value.as_str())),
-        BlockKind::Prefix => digits.starts_with(block.value.as_str()),
-        BlockKind::Country => block.value == country,
-        BlockKind::Ip => false,
-    }
 }
 
 fn throttled(throttle: Throttle, kind: AttemptKind, now: Timestamp) -> Obstacle {

@@ -1,5 +1,7 @@
 // The inbox, live: asks for the texts once a second, and only while it is seen. Texts are set as text, never as HTML.
 
+import { copy } from './copy.js';
+
 const EVERY_MS = 1000;
 const $ = (id) => document.getElementById(id);
 const token = new URLSearchParams(location.search).get('token');
@@ -98,22 +100,6 @@ async function copyFrom(button, code) {
   const words = button.querySelector('span');
   words.textContent = $('said').textContent = isCopied ? 'Copied' : 'Select and copy by hand';
   setTimeout(() => { words.textContent = 'Tap to copy'; }, 2000);
-}
-
-// Browsers offer the clipboard only over https and on this machine; the older way works elsewhere.
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = document.createElement('textarea');
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    const isCopied = document.execCommand('copy');
-    area.remove();
-    return isCopied;
-  }
 }
 
 $('filter').value = new URLSearchParams(location.search).get('phone') ?? '';

@@ -1,5 +1,7 @@
 // Copies the calls of the start page.
 
+import { copy } from './copy.js';
+
 const said = document.getElementById('said');
 
 for (const button of document.querySelectorAll('[data-copy]')) {
@@ -9,20 +11,4 @@ for (const button of document.querySelectorAll('[data-copy]')) {
     button.textContent = said.textContent = isCopied ? 'Copied' : 'Select and copy by hand';
     setTimeout(() => { button.textContent = 'Copy'; said.textContent = ''; }, 2000);
   });
-}
-
-// Browsers offer the clipboard only over https and on this machine; the older way works elsewhere.
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = document.createElement('textarea');
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    const isCopied = document.execCommand('copy');
-    area.remove();
-    return isCopied;
-  }
 }
