@@ -1,4 +1,4 @@
-//! `latchkey block`: blocks code requests at run time. Takes effect in every process within 10 s.
+//! `latchkey block`: blocks code requests, or shuts a provider, at run time. Takes effect in every process within 10 s.
 
 use accounts::{Block, BlockKind};
 use anyhow::{Context as _, ensure};
@@ -14,9 +14,10 @@ use super::terminal::{ConfirmArgs, OutputArgs, time};
 pub(crate) enum Command {
     /// Adds a block: `block add phone +989123456789 --reason "numbers for sale" --owner ops --until 2027-01-01T00:00:00Z`.
     Add {
-        /// phone, prefix (the first digits of a number), ip (an address or a range) or country (ISO 3166).
+        /// phone, prefix (the first digits of a number), ip (an address or a range), country (ISO 3166) or provider (its texts
+        /// go by the next one of their route, or wait).
         kind: String,
-        /// What to block, such as +989123456789, 98912, 203.0.113.0/24 or IR.
+        /// What to block, such as +989123456789, 98912, 203.0.113.0/24, IR or twilio.
         value: String,
         /// The reason, for anyone who finds the block later.
         #[arg(long)]
@@ -34,7 +35,7 @@ pub(crate) enum Command {
     List(OutputArgs),
     /// Removes a block.
     Remove {
-        /// phone, prefix, ip or country.
+        /// phone, prefix, ip, country or provider.
         kind: String,
         /// The blocked value, as for `block add`.
         value: String,
@@ -99,7 +100,8 @@ fn as_json(block: &Block) -> serde_json::Value {
 }
 
 fn target(operator: &Operator, kind: &str, value: &str) -> anyhow::Result<BlockTarget> {
-    let kind: BlockKind = kind.parse().ok().context("KIND must be phone, prefix, ip or country")?;
+    let kind: BlockKind =
+        kind.parse().ok().context("KIND must be phone, prefix, ip, country or provider")?;
     let (served, now) = (Served::of(&operator.config), operator.clock.now());
     BlockTarget::of(&operator.keys, &served, kind, value, now).map_err(anyhow::Error::msg)
 }

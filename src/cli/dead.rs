@@ -1,5 +1,7 @@
 //! `latchkey dead`: messages that were dead-lettered after five attempts, or at once if a retry could not help.
 
+use std::ops::ControlFlow;
+
 use anyhow::{Context as _, bail, ensure};
 use bus::{Bus, Queue, Selection};
 use clap::{Args, Subcommand};
@@ -86,7 +88,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             picked.confirm.ask(&format!("replay dead letters of {queue}"))?;
             let audit = Audit::open(&config.engines).await?;
             let progress = Progress::counting("replayed");
-            let count = bus.dead_replay(queue, &picked.pick(), &|| progress.add(1)).await?;
+            let count = bus.dead_replay(queue, &picked.pick(), &|_| progressed(&progress)).await?;
             drop(progress);
             audit.note("dead_letters_replayed", queue.as_str(), &picked.detail(count)).await?;
             print_count(&picked, "replayed", count)
@@ -96,12 +98,17 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             picked.confirm.ask(&format!("delete dead letters of {queue}"))?;
             let audit = Audit::open(&config.engines).await?;
             let progress = Progress::counting("dropped");
-            let count = bus.dead_drop(queue, &picked.pick(), &|| progress.add(1)).await?;
+            let count = bus.dead_drop(queue, &picked.pick(), &|_| progressed(&progress)).await?;
             drop(progress);
             audit.note("dead_letters_dropped", queue.as_str(), &picked.detail(count)).await?;
             print_count(&picked, "dropped", count)
         }
     }
+}
+
+fn progressed(progress: &Progress) -> ControlFlow<()> {
+    progress.add(1);
+    ControlFlow::Continue(())
 }
 
 async fn list(

@@ -22,6 +22,7 @@ const EXAMPLES: &[Example] = &[
     ("config", "Read what each setting means", "latchkey config --markdown"),
     ("limits", "See the limits under the names that a 429 has in `limit`", "latchkey limits"),
     ("openapi", "Make a client with a generator", "latchkey openapi > openapi.json"),
+    ("openapi", "Make a client of the admin API", "latchkey openapi --admin > openapi-admin.json"),
     ("errors", "See what an app does about each code", "latchkey errors"),
     ("errors", "Read them as a page", "latchkey errors --markdown"),
     ("health", "Check that the running process is ready", "latchkey health --json"),
@@ -83,6 +84,21 @@ const EXAMPLES: &[Example] = &[
     ("staff grant", "Let somebody into the console", "latchkey staff grant +12125550123 support"),
     ("staff revoke", "End that", "latchkey staff revoke +12125550123"),
     ("staff list", "See who has a role", "latchkey staff list"),
+    (
+        "admin-keys create",
+        "Let a help desk's program act as staff of the role `support` do, for three months",
+        "latchkey admin-keys create helpdesk --role support --expires 90d",
+    ),
+    (
+        "admin-keys list",
+        "See which keys there are, and when each was last used",
+        "latchkey admin-keys list",
+    ),
+    (
+        "admin-keys revoke",
+        "Take a key back: it opens nothing from now on",
+        "latchkey admin-keys revoke helpdesk",
+    ),
     (
         "users find",
         "Find an account, however its number is written",

@@ -3,16 +3,13 @@
 use accounts::NetRow;
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
-use domain::timestamp::Timestamp;
-use guard::{MINUTE_MS, Replay, Report, Rule, Stop, Tally};
+use guard::{MINUTE_MS, Report, Rule, Stop};
 use serde_json::json;
+use service::guard_replay::replay;
 
 use super::operator::Operator;
 use super::progress::Progress;
 use super::terminal::{OutputArgs, print, print_json, print_table, time};
-
-/// History rows per database page.
-const PAGE: u32 = 5000;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -47,7 +44,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let now = operator.clock.now().plus_ms(MINUTE_MS);
             let to = to.map_or(Ok(now), |to| time("--to", &to))?;
             ensure!(from < to, "--from must be before --to");
-            let report = replay(&operator, rule, from, to).await?;
+            let progress = Progress::counting("rows of history");
+            let seen = |rows| progress.add(rows);
+            let replayed = replay(&operator.guard_history, rule, (from, to), None, seen).await;
+            let report = replayed.context("read the guard's history")?.report;
             if output.json {
                 let rule = rule.to_string();
                 return print_json(
@@ -67,30 +67,6 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let rows: Vec<Vec<String>> = nets.iter().map(net_row).collect();
             print_table(&["NET", "COUNTRY", "STATE", "UNTIL", "SENDS", "VERIFIED", "SINCE"], &rows)
         }
-    }
-}
-
-/// Replays page by page: three months of a busy deployment do not fit into memory.
-async fn replay(
-    operator: &Operator,
-    rule: Rule,
-    from: Timestamp,
-    to: Timestamp,
-) -> anyhow::Result<Report> {
-    let mut replay = Replay::new(rule);
-    let mut after: Option<Tally> = None;
-    let progress = Progress::counting("rows of history");
-    loop {
-        let page = operator.guard_history.page(from, to, after.as_ref(), PAGE).await;
-        let page = page.context("read the guard's history")?;
-        for row in &page {
-            replay.feed(row);
-        }
-        progress.add(page.len());
-        if page.len() < PAGE as usize {
-            return Ok(replay.finish());
-        }
-        after = page.into_iter().next_back();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operator's commands, one file each.
 
+pub(crate) mod admin_keys;
 pub(crate) mod block;
 pub(crate) mod config;
 pub(crate) mod dead;

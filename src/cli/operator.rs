@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
 use accounts::notice::OwnerNotice;
-use accounts::{Accounts, Attempts, Blocks, GuardHistory, Sessions, User, notice};
+use accounts::{Accounts, AdminKeys, Attempts, Blocks, GuardHistory, Sessions, User, notice};
 use anyhow::{Context as _, ensure};
 use config::{Config, EngineSettings, Served};
 use domain::clock::Clock;
@@ -12,7 +12,8 @@ use domain::ids::UserId;
 use domain::keys::Keys;
 use domain::phone::Phone;
 use domain::timestamp::Timestamp;
-use gateway::validate;
+use gateway::{AccountExport, Stored, validate};
+use ledger::Reader;
 use serde_json::Value;
 use service::connections::open_pool;
 use sql::Pool;
@@ -22,6 +23,7 @@ use texts::{Notice, Texts};
 pub(crate) struct Operator {
     pub config: Config,
     pub accounts: Accounts,
+    pub admin_keys: AdminKeys,
     pub attempts: Attempts,
     pub blocks: Blocks,
     pub guard_history: GuardHistory,
@@ -38,6 +40,7 @@ impl Operator {
         let sql = connect(&config.engines).await?;
         Ok(Self {
             accounts: Accounts::new(&sql),
+            admin_keys: AdminKeys::new(&sql),
             attempts: Attempts::new(&sql),
             blocks: Blocks::new(&sql),
             guard_history: GuardHistory::new(&sql),
@@ -63,6 +66,23 @@ impl Operator {
         let text = texts.notice(what, Some(&user.locale));
         let of_deleted = what == Notice::AccountDeleted;
         notice::prepare(&self.keys, &self.clock, &phone, text, of_deleted).map(Some)
+    }
+
+    /// All that is stored about an account, once the audit has that it was read.
+    pub async fn export(&self, user: UserId) -> anyhow::Result<AccountExport> {
+        let access_secs = self.config.tokens.access_ttl_secs;
+        let (audit, ledger) = (accounts::Audit::new(&self.sql), Reader::new(&self.sql));
+        let stored = Stored {
+            accounts: &self.accounts,
+            sessions: &self.sessions,
+            audit: &audit,
+            ledger: &ledger,
+        };
+        let by = (actor(), None);
+        AccountExport::noted(stored, access_secs, by, user, self.clock.now())
+            .await
+            .context("read the account")?
+            .context("the account no longer exists")
     }
 
     /// Records an action in the audit. Call it before printing: nothing is shown that could not be recorded.
@@ -130,19 +150,21 @@ pub(crate) fn act_as(name: Option<String>) -> anyhow::Result<()> {
     if let Some(name) = name {
         ensure!(
             names_a_person(&name),
-            "--as must be 1 to 64 characters, none of them a control, text direction mark or invisible, and neither `system` nor an account's id"
+            "--as must be 1 to 64 characters, none of them a control, text direction mark or invisible, and neither `system` nor an account's id, nor begin with `admin-key:`"
         );
         NAME.get_or_init(|| name);
     }
     Ok(())
 }
 
-/// Whether the audit may show this name for a person: it cannot pass for what acts by itself, or for an account.
+/// Whether the audit may show this name for a person: it cannot pass for what acts by itself, for an account, or for a key
+/// of the admin API.
 fn names_a_person(name: &str) -> bool {
     (1..=64).contains(&name.chars().count())
         && validate::name(name).is_ok()
         && name.trim() == name
         && !name.eq_ignore_ascii_case("system")
+        && !name.to_ascii_lowercase().starts_with("admin-key:")
         && name.parse::<UserId>().is_err()
 }
 
@@ -181,6 +203,8 @@ mod tests {
             "a\u{1b}[31m",
             "a\u{2028}b",
             "00000000-0000-0000-0000-000000000000",
+            "admin-key:helpdesk",
+            "Admin-Key:x",
             &long,
         ] {
             assert!(!names_a_person(name), "{name:?}");

@@ -1,4 +1,4 @@
-//! `latchkey staff`: roles are granted here and never over HTTP.
+//! `latchkey staff`: roles by a command. The first owner is made here; owners grant the others at the console too.
 
 use accounts::{StaffRole, User};
 use anyhow::{Context as _, ensure};

@@ -94,7 +94,15 @@ async fn commands_are_audited_and_print_json(side: Side) {
         assert_eq!(printed(&system, &[args, &["--json"][..]].concat())["id"], id);
     }
     assert_eq!(printed(&system, &["users", "sessions", id, "--json"]), json!([]));
-    assert_eq!(printed(&system, &["users", "export", id, "--json"])["user"]["id"], id);
+    let export = printed(&system, &["users", "export", id, "--json"]);
+    assert_eq!(export["user"]["id"], id);
+    assert_eq!(export["user"]["phone_number"], made["phone_number"]);
+    assert_eq!((&export["sessions"], &export["texts"]), (&json!([]), &json!([])));
+    let acts = export["events"].as_array().unwrap().iter().map(|it| it["act"].clone());
+    assert_eq!(
+        acts.collect::<Vec<_>>(),
+        ["user_exported", "sessions_read", "user_read", "user_read", "user_created"]
+    );
     assert_eq!(printed(&system, &["users", "export", "--json"])[0]["id"], id);
     assert_eq!(printed(&system, &["staff", "list", "--json"]), json!([]));
     assert!(printed(&system, &["migrate", "--json"])["version"].is_string());

@@ -84,10 +84,12 @@ fn is_database(path: &Path) -> bool {
     path.file_name().unwrap().to_string_lossy().starts_with("latchkey.sqlite")
 }
 
-async fn redis_dump(url: &str) -> Vec<u8> {
+/// All that a Redis holds, in the order of its keys.
+pub(crate) async fn redis_dump(url: &str) -> Vec<u8> {
     let client = redis::Client::open(url).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let keys: Vec<String> = connection.keys("*").await.unwrap();
+    let mut keys: Vec<String> = connection.keys("*").await.unwrap();
+    keys.sort();
     let mut all = Vec::new();
     for key in keys {
         all.extend(key.as_bytes());

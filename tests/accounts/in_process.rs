@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use config::{Config, Environment, Role};
 use domain::clock::Clock;
-use gateway::key_dir;
 use gateway::signing_key::Algorithm;
+use gateway::{Listeners, key_dir};
 use service::connections::Connections;
 use service::health::Health;
+use service::presence;
 use service::start;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -29,6 +30,8 @@ pub(crate) struct InProcessLatchkey {
     config: Arc<Config>,
     stop: CancellationToken,
     urls: Vec<String>,
+    /// The admin API of the first gateway, if a setting has it listen.
+    admin_url: Option<String>,
     tasks: JoinSet<anyhow::Result<()>>,
     _home: Folder,
 }
@@ -74,17 +77,27 @@ impl InProcessLatchkey {
         };
         let engines = connect().await;
         engines.migrate(&stop).await.unwrap();
-        let (mut tasks, mut urls) = (JoinSet::new(), Vec::new());
+        let (mut tasks, mut urls, mut admin_url) = (JoinSet::new(), Vec::new(), None);
         for number in 0..gateways {
             let own = number > 0 && side == Side::Engines;
             let engines = if own { connect().await } else { engines.clone() };
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            urls.push(format!("http://{}", listener.local_addr().unwrap()));
-            tasks.spawn(gateway::serve(config.clone(), engines, listener, stop.clone()));
+            let mut listeners = Listeners::bind(&config).await.unwrap();
+            let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
+            urls.push(url(&listeners.public));
+            listeners.admin = listeners.admin.filter(|_| number == 0);
+            admin_url = admin_url.or(listeners.admin.as_ref().map(url));
+            tasks.spawn(gateway::serve(config.clone(), engines, listeners, stop.clone()));
         }
         tasks.spawn(otp_worker::run(config.clone(), engines.clone(), stop.clone()));
         tasks.spawn(sms_worker::run(config.clone(), engines.for_delivery(), stop.clone()));
-        let latchkey = Self { clock, engines, config, stop, urls, tasks, _home: home };
+        let (sql, told) = (engines.sql.clone(), engines.presence.clone());
+        let (its_clock, its_stop) = (clock.clone(), stop.clone());
+        tasks.spawn(async move {
+            let instance = domain::rng::id_v4();
+            presence::run(sql, its_clock, told, "all-in-one", instance, its_stop).await;
+            Ok(())
+        });
+        let latchkey = Self { clock, engines, config, stop, urls, admin_url, tasks, _home: home };
         for number in 0..gateways {
             latchkey.answers(number).await;
         }
@@ -124,12 +137,21 @@ impl InProcessLatchkey {
         .await;
     }
 
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub fn api(&self) -> Api {
         self.api_of(0)
     }
 
     pub fn api_of(&self, gateway: usize) -> Api {
         Api::new(&self.urls[gateway])
+    }
+
+    /// A client of the admin API; `LATCHKEY_ADMIN_LISTEN` must be set.
+    pub fn admin_api(&self) -> Api {
+        Api::new(self.admin_url.as_deref().expect("the admin API listens"))
     }
 
     pub fn advance(&self, secs: u64) {

@@ -5,7 +5,7 @@ mod bound;
 mod bound_attacks;
 mod client_key;
 mod commands;
-mod deletion;
+pub(crate) mod deletion;
 mod import;
 pub(crate) mod in_process;
 mod lossy;

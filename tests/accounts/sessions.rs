@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::in_process::InProcessLatchkey;
 use testkit::both_sides;
-use testkit::http::{Api, new_phone, served, wrong};
+use testkit::http::{Api, new_phone, wrong};
 use testkit::system::Side;
 
 both_sides!(
@@ -111,7 +111,7 @@ async fn f05_fifty_sign_ins_by_password_end_no_session_that_a_code_started(side:
     let body = json!({ "phone_number": phone, "password": GOOD });
     let by_password = async |api: &Api| {
         latchkey.advance(1);
-        served(async || api.post("/v1/token", body.clone()).await).await.expect(200).text("access")
+        api.post("/v1/token", body.clone()).await.expect(200).text("access")
     };
     let first = by_password(&other).await;
     for _ in 0..50 {

@@ -132,7 +132,15 @@ impl Browser {
     }
 
     pub(crate) async fn click(&self, css: &str) {
-        self.find(css).await.click().await.unwrap_or_else(|e| panic!("click on {css}: {e}"));
+        // A live part of a page may be replaced between the two steps.
+        self.eventually(&format!("a click on {css}"), async || {
+            match self.find(css).await.click().await {
+                Ok(()) => Some(()),
+                Err(error) if error.is_stale_element_reference() => None,
+                Err(error) => panic!("click on {css}: {error}"),
+            }
+        })
+        .await;
     }
 
     /// Types into a field, key by key; the characters of [`fantoccini::key::Key`] are keys.

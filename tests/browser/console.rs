@@ -1,5 +1,7 @@
 //! Staff at the console: from the sign-in to the audit of what they did, and how its pages look.
 
+use accounts::StaffRole;
+use serde_json::json;
 use testkit::http::{Api, new_phone};
 use testkit::system::{Side, System};
 use testkit::{PATIENCE, both_sides, eventually};
@@ -7,8 +9,12 @@ use testkit::{PATIENCE, both_sides, eventually};
 use crate::browser::chromium::Browser;
 use crate::browser::looks::{look_at, weighs_little};
 use crate::browser::request_code;
+use crate::console::browser::Console;
 
-both_sides!(staff_create_a_user_who_signs_in_and_find_all_of_it);
+both_sides!(
+    staff_create_a_user_who_signs_in_and_find_all_of_it,
+    staff_replay_a_dead_letter_and_read_it_in_the_audit,
+);
 
 const STAFF: &str = "Grace Hopper";
 
@@ -21,6 +27,10 @@ fn hire(system: &System, role: &str) -> String {
 }
 
 async fn sign_in(browser: &Browser, api: &Api, phone: &str) {
+    sign_in_as(browser, api, phone, STAFF).await;
+}
+
+async fn sign_in_as(browser: &Browser, api: &Api, phone: &str, name: &str) {
     browser.goto(&format!("{}/console", api.url)).await;
     browser.wait_until("document.activeElement.id === 'phone'").await;
     browser.type_into("#phone", phone).await;
@@ -29,7 +39,7 @@ async fn sign_in(browser: &Browser, api: &Api, phone: &str) {
     let code = api.code(phone, 1).await;
     browser.type_into("#code", &code).await;
     browser.click("form button").await;
-    browser.wait_for_text(".me", STAFF).await;
+    browser.wait_for_text(".me", name).await;
 }
 
 async fn open(browser: &Browser, page: &str) {
@@ -75,6 +85,25 @@ async fn block_prefix(browser: &Browser, digits: &str) {
     browser.wait_for_text("tbody", digits).await;
 }
 
+/// A request that is made while staff look at the list appears on it, unless they paused it.
+async fn a_list_is_live(browser: &Browser, api: &Api) {
+    browser.wait_for_text(".live", "Live").await;
+    browser.click("h1").await;
+    let row = async || {
+        let request = api.otp(&new_phone()).await.expect(202).text("request_id");
+        format!("tbody a[href='/console/requests/{request}']")
+    };
+    browser.find(&row().await).await;
+    browser.click(".live button").await;
+    browser.wait_for_text(".live", "Paused").await;
+    let later = row().await;
+    browser.click(".live button").await;
+    browser.wait_for_text(".live", "Live").await;
+    browser.find(&later).await;
+    browser.type_into("body", "/").await;
+    browser.wait_until("document.activeElement.id === 'what'").await;
+}
+
 async fn staff_create_a_user_who_signs_in_and_find_all_of_it(side: Side) {
     let system = System::start(side, &[]).await;
     let (api, staff, newcomer) = (system.api(), hire(&system, "operator"), new_phone());
@@ -93,6 +122,7 @@ async fn staff_create_a_user_who_signs_in_and_find_all_of_it(side: Side) {
 
     // However the number is written.
     open(&browser, "requests").await;
+    a_list_is_live(&browser, &api).await;
     find(&browser, &format!("00{}", &newcomer[1..])).await;
     browser.wait_for_text("h1", "Ada Lovelace").await;
     reload_until(&browser, "section[aria-labelledby=code]", "It signed in").await;
@@ -125,10 +155,58 @@ async fn staff_create_a_user_who_signs_in_and_find_all_of_it(side: Side) {
     browser.no_errors(&[]).await;
 }
 
+/// Asks what would answer a phone and this machine.
+async fn explain_limits(browser: &Browser, api: &Api) {
+    open(browser, "limits").await;
+    browser.type_into("#phone", &new_phone()).await;
+    browser.type_into("#address", "127.0.0.1").await;
+    browser.click("form[action='/console/limits'] button").await;
+    browser.wait_for_text("#answer", "from 127.0.0.0").await;
+    look_at(browser, "console-limits-explained").await;
+    weighs_little(browser, "limits-explained").await;
+    browser.goto(&format!("{}/console", api.url)).await;
+}
+
+async fn staff_replay_a_dead_letter_and_read_it_in_the_audit(side: Side) {
+    let console = Console::start(side).await;
+    let (_, staff, _) = console.account(Some(StaffRole::Operator)).await;
+    let (api, bus) = (console.latchkey.api(), &console.latchkey.engines.bus);
+    // No program here knows this version.
+    let now = console.latchkey.clock.now();
+    let body = json!({ "id": "e1", "type": "otp.requested.v9", "time": now.to_string(),
+                       "data": { "country": "IR", "sealed": "k1.SECRET", "expires_at": now.to_string() } });
+    bus.publish_raw("otp.requested.v9", "e1", body.to_string().into(), true).await.unwrap();
+    let browser = Browser::start().await;
+    sign_in_as(&browser, &api, &staff, "Ada Lovelace").await;
+    open(&browser, "queues").await;
+    reload_until(&browser, "main", "unknown_version").await;
+    assert!(browser.text("main").await.contains("would be late"));
+    if side == Side::Embedded {
+        browser.click("details.act summary").await;
+        look_at(&browser, "console-queues-dead").await;
+        weighs_little(&browser, "queues with a dead letter").await;
+    }
+    browser.click("td[data-label=Id] a").await;
+    browser.wait_for_text("h1", "Dead letter").await;
+    let envelope = browser.text("pre").await;
+    assert!(envelope.contains("\"IR\"") && !envelope.contains("SECRET"), "{envelope}");
+    if side == Side::Embedded {
+        look_at(&browser, "console-dead-letter").await;
+        weighs_little(&browser, "dead letter").await;
+    }
+    browser.click("#replay").await;
+    browser.wait_for_text(".done", "back in its queue").await;
+    open(&browser, "audit").await;
+    browser.find("tbody a[href='/console/audit?act=dead_letters_replayed']").await;
+    let audit = browser.text("tbody").await;
+    assert!(audit.contains("replayed dead letters") && audit.contains("message: e1"), "{audit}");
+    browser.no_errors(&[]).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_page_of_the_console_is_readable_for_all_at_every_width_and_light() {
     let system = System::start(Side::Embedded, &[]).await;
-    let (api, staff) = (system.api(), hire(&system, "operator"));
+    let (api, staff) = (system.api(), hire(&system, "owner"));
     let browser = Browser::start().await;
     browser.goto(&format!("{}/console/login", api.url)).await;
     look_at(&browser, "console-login").await;
@@ -137,12 +215,31 @@ async fn every_page_of_the_console_is_readable_for_all_at_every_width_and_light(
     weighs_little(&browser, "pulse").await;
     create(&browser, &new_phone()).await;
     block_prefix(&browser, "98912").await;
-    for page in ["requests", "users", "blocks", "audit"] {
+    for page in
+        ["requests", "delivery", "users", "providers", "queues", "engines", "blocks", "audit"]
+    {
         open(&browser, page).await;
+        // Told or counted in the background, within seconds.
+        let told = match page {
+            "delivery" => "Half within",
+            "engines" => "all-in-one",
+            "providers" => "16 at most",
+            _ => "",
+        };
+        if !told.is_empty() {
+            reload_until(&browser, "main", told).await;
+        }
         browser.find("tbody tr").await;
         look_at(&browser, &format!("console-{page}")).await;
         weighs_little(&browser, page).await;
     }
+    open(&browser, "users").await;
+    browser.click("tbody input[type=checkbox]").await;
+    browser.choose("#many-act", "end-sessions").await;
+    browser.click("#many button").await;
+    browser.wait_for_text("h1", "End all sessions").await;
+    look_at(&browser, "console-bulk").await;
+    weighs_little(&browser, "bulk").await;
     open(&browser, "requests").await;
     browser.click("tbody a").await;
     browser.find("ol.line").await;
@@ -152,6 +249,24 @@ async fn every_page_of_the_console_is_readable_for_all_at_every_width_and_light(
     browser.wait_for_text("h1", STAFF).await;
     look_at(&browser, "console-user").await;
     weighs_little(&browser, "user").await;
+    for page in ["staff", "settings", "limits"] {
+        open(&browser, page).await;
+        browser.find("tbody tr").await;
+        look_at(&browser, &format!("console-{page}")).await;
+        weighs_little(&browser, page).await;
+    }
+    explain_limits(&browser, &api).await;
+    for language in ["curl", "typescript", "python", "kotlin", "swift", "flutter"] {
+        let page = format!("{}/console/developers?language={language}", api.url);
+        browser.goto(&page).await;
+        browser.find("pre code").await;
+        look_at(&browser, &format!("console-developers-{language}")).await;
+        weighs_little(&browser, language).await;
+    }
+    browser.goto(&format!("{}/console/guard?days=7", api.url)).await;
+    browser.wait_for_text("#replay + form + p + p", "0 would have been stopped").await;
+    look_at(&browser, "console-guard").await;
+    weighs_little(&browser, "guard").await;
     browser.no_errors(&[]).await;
     browser.goto(&format!("{}/console/nowhere", api.url)).await;
     browser.wait_for_text("h1", "found").await;

@@ -1,12 +1,13 @@
 //! Walks through the pages in a real browser: what a person meets, on the embedded default and on the engines.
 //!
-//! `chromium` and `checks` are for every page; the others are walks through `/`, `/inbox`, `/try` and the console.
+//! `chromium` and `checks` are for every page; the others are walks through `/`, `/inbox`, `/try`, `/docs` and the console.
 
 pub(crate) mod checks;
 pub(crate) mod chromium;
 
 mod access;
 mod console;
+mod docs;
 mod inbox;
 mod looks;
 mod refusals;

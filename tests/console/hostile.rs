@@ -55,7 +55,10 @@ async fn nothing_that_a_user_wrote_becomes_a_part_of_a_page(side: Side) {
     ];
     for address in pages {
         let page = member.browser.get(&address).await.expect(200);
-        for part in ["<script", "<img", "onerror=alert(1)>", "\"' x=\"", "<b>bold"] {
+        // The page's own script alone.
+        assert_eq!(page.text.matches("<script").count(), 1, "{address}");
+        page.shows("<script src=\"/console/console.js?");
+        for part in ["<script>", "<img", "onerror=alert(1)>", "\"' x=\"", "<b>bold"] {
             assert!(!page.text.contains(part), "{part} at {address}");
         }
     }
@@ -96,6 +99,9 @@ async fn odd_addresses_and_bodies_are_refused_politely(side: Side) {
     assert_eq!(refused.status, 415);
     let page = browser.send(reqwest::Method::PUT, "/console/find", Some(&fields), &[]).await;
     assert_eq!(page.status, 405);
+    page.shows("Open the page itself");
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(page.header("allow"), "POST");
     let page = browser.get("/console/nowhere").await.expect(404);
     let id = page.header("x-request-id").to_owned();
     page.shows(&id);

@@ -169,7 +169,7 @@ async fn staff_block_unblock_and_remove_a_password(side: Side) {
     page.shows("blocked the account");
     let no_reason = format!("{address}/block");
     member.browser.submit(&page, &no_reason, &[("reason", " ")]).await.expect(400);
-    let nothing = format!("{address}/delete");
+    let nothing = format!("{address}/vanish");
     member.browser.submit(&page, &nothing, &[]).await.expect(404);
 }
 
@@ -211,6 +211,9 @@ async fn nobody_acts_on_staff_of_a_higher_role(side: Side) {
         ("unlock", vec![]),
         ("clear-password", vec![]),
         ("end-sessions", vec![]),
+        ("note", vec![("note", "a coup")]),
+        ("export", vec![("reason", "a coup")]),
+        ("delete", vec![("reason", "a coup"), ("digits", "none")]),
     ] {
         let path = format!("/console/users/{}/{act}", owner.id);
         let refused = operator.browser.submit(&page, &path, &fields).await.expect(403);

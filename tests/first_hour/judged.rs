@@ -14,7 +14,7 @@ use Judged::{Elsewhere, Prints, Starts};
 /// A block, by its first line.
 type Blocks = &'static [(&'static str, Judged)];
 
-pub(super) const PAGES: [(&str, Blocks); 3] = [
+pub(super) const PAGES: [(&str, Blocks); 4] = [
     (
         "README.md",
         &[
@@ -78,6 +78,33 @@ pub(super) const PAGES: [(&str, Blocks); 3] = [
             ),
             ("latchkey routes check +14155550123", Prints(&["inbox"])),
             ("latchkey config", Prints(&["LATCHKEY_OTP_TTL_SECS"])),
+        ],
+    ),
+    (
+        "docs/admin-api.md",
+        &[
+            ("LATCHKEY_ADMIN_LISTEN=127.0.0.1:8082 cargo run", Starts),
+            (
+                "latchkey users create +14155550123 --first-name Ada --last-name Lovelace",
+                Prints(&[]),
+            ),
+            ("ADMIN=http://127.0.0.1:8082", Prints(&["\"items\":[{", "+1415***23", "Lovelace"])),
+            (
+                "USER_ID=$(admin users/find -d '{\"phone_number\":\"+1 415 555 0123\"}' | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/')",
+                Prints(&["\"standing\":{\"obstacles\":[]"]),
+            ),
+            (
+                "admin \"users/$USER_ID/block\" -d '{\"reason\":\"sold on a market, ticket 4711\"}'",
+                Prints(&["\"changed\":true", "admin-key:helpdesk"]),
+            ),
+            (
+                "admin users/bulk -d \"{\\\"act\\\":\\\"unblock\\\",\\\"user_ids\\\":[\\\"$USER_ID\\\"]}\"",
+                Prints(&["\"result\":\"done\""]),
+            ),
+            (
+                "latchkey admin-keys revoke helpdesk --yes",
+                Prints(&["is revoked", "urn:latchkey:problem:token_not_valid"]),
+            ),
         ],
     ),
     ("docs/postman/README.md", &[("LATCHKEY_OTP_TTL_SECS=60 cargo run", Starts)]),

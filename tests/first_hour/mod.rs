@@ -14,12 +14,14 @@ use futures::FutureExt as _;
 
 use self::judged::{Judged, PAGES};
 use crate::pages::{self, Block};
-use testkit::folder::Folder;
+use testkit::folder::{Folder, free_port};
 use testkit::process::{Binary, Process, program};
 use testkit::system::STOP_LIMIT;
 
 /// The address that the pages name.
 const ADDRESS: &str = "http://127.0.0.1:8080";
+/// That of the admin API.
+const ADMIN_ADDRESS: &str = "127.0.0.1:8082";
 /// Ends a command that would hang; no measure of speed.
 const LIMIT: Duration = Duration::from_mins(5);
 
@@ -31,11 +33,19 @@ struct Reader {
     pasted: Vec<(Block, &'static [&'static str])>,
     /// The functions of the shell, as they were before a restart.
     shell: String,
+    /// Where the admin API listens here, instead of the address that a page names.
+    admin: String,
 }
 
 impl Reader {
     fn new() -> Self {
-        Self { home: Folder::new("reader"), server: None, pasted: Vec::new(), shell: String::new() }
+        Self {
+            home: Folder::new("reader"),
+            server: None,
+            pasted: Vec::new(),
+            shell: String::new(),
+            admin: format!("127.0.0.1:{}", free_port()),
+        }
     }
 
     /// Starts the server with the settings before `cargo run`; the former one is stopped, as a reader does.
@@ -51,7 +61,7 @@ impl Reader {
         for setting in settings.split_whitespace() {
             let (name, value) =
                 setting.split_once('=').expect("NAME=value stands before `cargo run`");
-            env.insert(name.to_owned(), value.to_owned());
+            env.insert(name.to_owned(), value.replace(ADMIN_ADDRESS, &self.admin));
         }
         let mut process = Process::start(Binary::Latchkey, self.home.path(), &env);
         process.ready().await;
@@ -69,7 +79,7 @@ impl Reader {
         // The reader's shell outlives the server, whose address is another one each time only here.
         let mut script = format!("API={url}\n{}", std::mem::take(&mut self.shell));
         for (index, (block, _)) in pasted.iter().enumerate() {
-            let text = here(&block.text, &url);
+            let text = here(&block.text, &url).replace(ADMIN_ADDRESS, &self.admin);
             script = format!("{script}\nprintf '\\n@@ {index}\\n'\n{text}");
         }
         script.push_str("\nprintf '\\n@@ shell\\n'; declare -f");
@@ -155,6 +165,11 @@ async fn the_readmes_commands_run_as_they_stand_there() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_hours_commands_run_as_they_stand_there() {
     reads("docs/first-hour.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_admin_apis_commands_run_as_they_stand_there() {
+    reads("docs/admin-api.md").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,25 +1,26 @@
 //! Each service under its own login to each engine (contract, ruling 54), with the files of `deploy/`: a whole life of an
 //! account works, and no login opens what is another's.
 
-mod on_the_engines {
+pub(crate) mod on_the_engines {
     use std::collections::BTreeMap;
     use std::fs;
-    use std::process::Command;
+    use std::process::{Command, Output};
     use std::sync::{Mutex, PoisonError};
 
     use bus::{Bus, Queue};
     use deadpool_redis::redis;
     use lapin::options::{
-        BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
-        QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+        BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+        ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+        QueuePurgeOptions,
     };
     use lapin::types::FieldTable;
-    use lapin::{Connection, ConnectionProperties, ExchangeKind};
+    use lapin::{BasicProperties, Connection, ConnectionProperties, ExchangeKind};
     use reqwest::Method;
     use serde_json::json;
     use sqlx::Connection as _;
 
-    use crate::console::browser::Browser;
+    use crate::console::browser::{Browser, Page};
     use testkit::engines::{EngineSet, Engines};
     use testkit::folder::Folder;
     use testkit::http::new_phone;
@@ -54,7 +55,8 @@ mod on_the_engines {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    fn password(engine: &str, service: &str) -> String {
+    /// The password of a service at an engine. All tests give the servers that they share these.
+    pub(crate) fn password(engine: &str, service: &str) -> String {
         format!("{}-password-of-{service}", engine.to_lowercase())
     }
 
@@ -68,9 +70,17 @@ mod on_the_engines {
         text
     }
 
-    fn make_roles(database_url: &str) {
-        // Roles belong to the whole server, which the tests share: two scripts at once refuse each other's changes.
+    /// Runs what makes roles. They belong to the whole server, which the tests share: two scripts at once refuse each
+    /// other's changes.
+    pub(crate) fn output_of_roles(script: &mut Command) -> Output {
         static ROLES: Mutex<()> = Mutex::new(());
+        let turn = ROLES.lock().unwrap_or_else(PoisonError::into_inner);
+        let output = script.output().expect("run the script of the roles");
+        drop(turn);
+        output
+    }
+
+    fn make_roles(database_url: &str) {
         let mut psql =
             Command::new(find_program("psql", &["/usr/lib/postgresql"], "postgresql-client"));
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/roles.sql");
@@ -80,17 +90,19 @@ mod on_the_engines {
                 format!("POSTGRES_{}_PASSWORD", service.to_uppercase().replace('-', "_"));
             psql.env(variable, password("POSTGRES", service));
         }
-        let turn = ROLES.lock().unwrap_or_else(PoisonError::into_inner);
-        let output = psql.output().expect("run psql");
-        drop(turn);
+        let output = output_of_roles(&mut psql);
         assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     async fn make_redis_users(redis_url: &str) {
+        let users = filled(&deployed("redis/users.acl"), "REDIS");
+        add_redis_users(redis_url, &users).await;
+    }
+
+    /// Makes the logins of an ACL file. The tests' own login is the default one.
+    pub(crate) async fn add_redis_users(redis_url: &str, users: &str) {
         let client = redis::Client::open(redis_url).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let users = filled(&deployed("redis/users.acl"), "REDIS");
-        // The tests' own login is the default one.
         for user in users.lines().filter(|line| !line.starts_with("user default ")) {
             let mut words = user.split_whitespace().skip(1);
             let mut set = redis::cmd("ACL");
@@ -207,18 +219,137 @@ mod on_the_engines {
         .await;
         for path in [
             "/console",
+            "/console/delivery?country=IR",
             "/console/requests",
+            "/console/requests?outcome=unverified&prefix=98&status=failed",
             "/console/users",
             "/console/blocks",
             "/console/audit",
+            "/console/engines",
+            "/console/providers",
+            "/console/queues",
             &format!("/console/users/{user}"),
         ] {
             browser.get(path).await.expect(200);
         }
+        // Counted in the background from tables of others.
+        eventually("the figures of the hour", PATIENCE, async || {
+            let page = browser.get("/console/delivery").await;
+            page.text.contains("country=IR&#38;provider=inbox").then_some(())
+        })
+        .await;
+        // Each service says by its own login that it runs.
+        eventually("three processes", PATIENCE, async || {
+            let page = browser.get("/console/engines").await.expect(200);
+            (page.text.matches(">here<").count() == 3).then_some(())
+        })
+        .await;
         let page = browser.get("/console/blocks").await;
         let block = [("kind", "country"), ("value", "AQ"), ("hours", "1"), ("reason", "a test")];
         assert_eq!(browser.submit(&page, "/console/blocks", &block).await.status, 303);
         assert_eq!(browser.submit(&page, "/console/logout", &[]).await.status, 303);
+        system.stop().await;
+    }
+
+    /// Puts an event on the broker that no program here knows, and waits until staff see that it is dead.
+    async fn dead_letter(system: &System, browser: &mut Browser) {
+        let owner = system.engines.as_ref().unwrap().amqp_url.as_str().into();
+        let bus = Bus::connect_rabbit(&owner, "test").await.unwrap();
+        bus.publish_raw("otp.requested.v9", "e1", "{\"id\":\"e1\"}".into(), true).await.unwrap();
+        eventually("a dead letter", PATIENCE, async || {
+            let list = bus.dead_list(Queue::OtpWorker, 10).await.ok()?;
+            (list.len() == 1).then_some(())
+        })
+        .await;
+        browser.get("/console/queues").await.expect(200);
+    }
+
+    /// The page, once it says this: on a slow machine the broker is away at first.
+    async fn says(browser: &mut Browser, path: &str, text: &str) -> Page {
+        eventually(text, PATIENCE, async || {
+            let page = browser.get(path).await.expect(200);
+            page.text.contains(text).then_some(page)
+        })
+        .await
+    }
+
+    async fn cannot_be_replayed(browser: &mut Browser, page: &Page, address: &str) {
+        eventually("the refusal", PATIENCE, async || {
+            let done = browser.submit(page, address, &[("act", "replay")]).await;
+            assert!(!done.leads_to().ends_with("replayed"), "{}", done.leads_to());
+            let page = browser.get(done.leads_to()).await.expect(200);
+            page.text.contains("Import definitions.json again").then_some(())
+        })
+        .await;
+    }
+
+    async fn staff(system: &System) -> Browser {
+        let (api, phone) = (system.api(), new_phone());
+        api.sign_in(&phone).await;
+        system.run(&["staff", "grant", &phone, "operator"]);
+        let mut browser = Browser::new(&api);
+        assert_eq!(browser.sign_in(&phone).await.leads_to(), "/console");
+        browser
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f25_dead_letters_are_replayed_with_the_gateways_own_login() {
+        let (mut system, _) = start().await;
+        system.may_leave_dead_letters = true;
+        let mut browser = staff(&system).await;
+        dead_letter(&system, &mut browser).await;
+        let address = "/console/queues/otp-worker/e1";
+        let page = eventually("the letter", PATIENCE, async || {
+            let page = browser.get(address).await.expect(200);
+            page.text.contains("unreadable").then_some(page)
+        })
+        .await;
+        eventually("a replay", PATIENCE, async || {
+            let done = browser.submit(&page, address, &[("act", "replay")]).await;
+            (done.leads_to() == "/console/queues?done=replayed").then_some(())
+        })
+        .await;
+        // The worker had it again, and no program here knows it.
+        let page = eventually("the letter again", PATIENCE, async || {
+            let page = browser.get(address).await.expect(200);
+            page.text.contains("unreadable").then_some(page)
+        })
+        .await;
+        let fields = [("act", "drop"), ("reason", "a test")];
+        eventually("a deletion", PATIENCE, async || {
+            let done = browser.submit(&page, address, &fields).await;
+            (done.leads_to() == "/console/queues?done=dropped").then_some(())
+        })
+        .await;
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f25_former_definitions_are_said_and_close_no_connection_that_works() {
+        let (mut system, _) = start().await;
+        system.may_leave_dead_letters = true;
+        let mut browser = staff(&system).await;
+        dead_letter(&system, &mut browser).await;
+        let vhost =
+            system.engines.as_ref().unwrap().amqp_url.rsplit('/').next().unwrap().to_owned();
+        let node = Engines::one_by_one().rabbit_node().await;
+        // As the release before had them.
+        let former = ["set_permissions", "-p", &vhost, "gateway", "^$", "^latchkey$", "^$"];
+        node.ctl(&former).await;
+        let address = "/console/queues/otp-worker/e1";
+        let mut page = None;
+        for path in ["/console/queues", address] {
+            page = Some(says(&mut browser, path, "Import definitions.json again").await);
+        }
+        let page = page.unwrap();
+        cannot_be_replayed(&mut browser, &page, address).await;
+        // It may read, and has no way back to put them on: the letter stays where it is.
+        let half = ["set_permissions", "-p", &vhost, "gateway", "^$", "^latchkey$", "\\.dead$"];
+        node.ctl(&half).await;
+        let page = says(&mut browser, address, "unreadable").await;
+        cannot_be_replayed(&mut browser, &page, address).await;
+        says(&mut browser, address, "unreadable").await;
+        system.api().otp(&new_phone()).await.expect(202);
         system.stop().await;
     }
 
@@ -237,7 +368,16 @@ mod on_the_engines {
             ("otp-worker", "SELECT * FROM sessions"),
             ("otp-worker", "SELECT * FROM sms_ledger"),
             ("otp-worker", "SELECT * FROM console_sessions"),
+            ("otp-worker", "SELECT report FROM processes"),
+            ("sms-worker", "SELECT report FROM processes"),
+            ("sms-worker", "DELETE FROM shut_providers"),
+            (
+                "otp-worker",
+                "INSERT INTO shut_providers VALUES (gen_random_uuid(), 'twilio', '', '', NULL, 0)",
+            ),
             ("sms-worker", "SELECT * FROM console_sessions"),
+            ("sms-worker", "SELECT * FROM delivery_hours"),
+            ("otp-worker", "UPDATE guard_hours SET sends = 0"),
             ("gateway", "SELECT * FROM sms_receipts"),
             ("gateway", "SELECT * FROM sms_totals"),
             ("gateway", "UPDATE sms_ledger SET state = 'delivered'"),
@@ -247,6 +387,15 @@ mod on_the_engines {
             (
                 "gateway",
                 "INSERT INTO sms_history (message_id, rank, state, at) VALUES (gen_random_uuid(), 1, 'sent', 0)",
+            ),
+            ("otp-worker", "SELECT * FROM admin_keys"),
+            ("sms-worker", "SELECT * FROM admin_keys"),
+            ("gateway", "UPDATE admin_keys SET role = 'owner'"),
+            ("gateway", "UPDATE admin_keys SET revoked_at = NULL"),
+            ("gateway", "DELETE FROM admin_keys"),
+            (
+                "gateway",
+                "INSERT INTO admin_keys (id, name, hash, role, created_at, created_by) VALUES ('a', 'a', 'a', 'owner', 0, 'a')",
             ),
             ("gateway", "CREATE TABLE mine (id int)"),
             ("gateway", "DELETE FROM _sqlx_migrations"),
@@ -456,6 +605,10 @@ mod on_the_engines {
             let what = format!("{queue} as {service}");
             let (channel, options) = (open().await, QueueDeleteOptions::default());
             refused(channel.queue_delete(queue.as_str().into(), options).await, &what);
+            // A gateway reads dead letters, and so may delete them (ruling 66).
+            if service == "gateway" && queue.contains(".dead") {
+                continue;
+            }
             let (channel, options) = (open().await, QueuePurgeOptions::default());
             refused(channel.queue_purge(queue.as_str().into(), options).await, &what);
         }
@@ -468,7 +621,7 @@ mod on_the_engines {
     async fn rabbit_refuses(urls: &Urls) {
         let gateway = &urls["gateway"].amqp_url;
         let connection = connect(gateway).await;
-        for queue in ["sms-worker", "otp-worker", "sms-worker.dead"] {
+        for queue in ["sms-worker", "otp-worker", "sms-worker.retry.1000"] {
             let channel = connection.create_channel().await.unwrap();
             let consumed = channel.basic_consume(
                 queue.into(),
@@ -481,6 +634,24 @@ mod on_the_engines {
         let channel = connection.create_channel().await.unwrap();
         let options = QueueDeclareOptions::default();
         refused(channel.queue_declare("mine".into(), options, FieldTable::default()).await, "mine");
+        // It puts dead letters back by an exchange that leads to the two queues, and reaches no other directly.
+        for queue in ["sms-worker", "otp-worker.dead", "sms-worker.retry.1000"] {
+            let channel = connection.create_channel().await.unwrap();
+            channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+            let options = BasicPublishOptions::default();
+            let properties = BasicProperties::default();
+            let sent = channel.basic_publish("".into(), queue.into(), options, b"{}", properties);
+            let confirm = sent.await.unwrap();
+            refused(confirm.await, queue);
+        }
+        for queue in ["sms-worker.dead", "otp-worker.dead"] {
+            let channel = connection.create_channel().await.unwrap();
+            let options = QueuePurgeOptions::default();
+            channel.queue_purge(queue.into(), options).await.unwrap();
+            let channel = connection.create_channel().await.unwrap();
+            let options = QueueDeleteOptions::default();
+            refused(channel.queue_delete(queue.into(), options).await, queue);
+        }
 
         let sms_worker = &urls["sms-worker"].amqp_url;
         let connection = connect(sms_worker).await;

@@ -12,9 +12,10 @@ use tokio::sync::Mutex;
 
 use super::leak_search::{Kind, Secrets};
 use super::{TWICE, probes};
+use testkit::collector::{Collector, Manner};
 use testkit::engines::Engines;
 use testkit::eventually;
-use testkit::http::{Api, new_phone, served, wrong};
+use testkit::http::{Api, new_phone, wrong};
 use testkit::system::{Side, System};
 
 const SIGN_INS: usize = 200;
@@ -24,6 +25,12 @@ const PASSWORD: &str = "leak horse battery staple 4242";
 const LOUD: &[(&str, &str)] = &[("RUST_LOG", "trace"), ("LATCHKEY_OTP_LENGTH", "10")];
 
 type Finding = Arc<Mutex<Secrets>>;
+
+/// The loud settings, and every trace exported.
+fn traced(collector: &Collector) -> Vec<(&str, &str)> {
+    let exported = ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str());
+    LOUD.iter().copied().chain([exported]).collect()
+}
 
 async fn note(found: &Finding, kind: Kind, secret: &str) {
     found.lock().await.add(kind, secret);
@@ -63,13 +70,10 @@ async fn one(api: Api, number: usize, found: Finding) {
         0 => {
             note(&found, Kind::Password, PASSWORD).await;
             let body = Some(json!({ "password": PASSWORD }));
-            // Passwords take a processor's time, and a busy machine may refuse some calls.
-            let set =
-                async || api.signed_in(Method::PUT, "/v1/me/password", access, body.clone()).await;
-            served(set).await.expect(204);
+            api.signed_in(Method::PUT, "/v1/me/password", access, body).await.expect(204);
             let token = async |password: &str| {
                 let body = json!({ "phone_number": phone, "password": password });
-                served(async || api.post("/v1/token", body.clone()).await).await
+                api.post("/v1/token", body).await
             };
             note_tokens(&found, &token(PASSWORD).await.expect(200).body).await;
             token(&format!("{PASSWORD}!")).await.problem(401, "invalid_credentials");
@@ -142,7 +146,8 @@ fn assert_clean(place: &str, secrets: &Secrets, bytes: &[u8], at_least: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p10_embedded_200_sign_ins_leave_no_secret_in_output_metrics_or_files() {
-    let system = System::start(Side::Embedded, LOUD).await;
+    let collector = Collector::start(Manner::Takes).await;
+    let system = System::start(Side::Embedded, &traced(&collector)).await;
     let secrets = use_everything(&[system.api()]).await;
     let metrics = metrics_of(&system).await;
     assert_clean("the metrics", &secrets, metrics.as_bytes(), 1_000);
@@ -159,6 +164,7 @@ async fn p10_embedded_200_sign_ins_leave_no_secret_in_output_metrics_or_files() 
     let phones = secrets.only(&[Kind::Phone]).found_in(&files);
     assert!(phones.len() >= SIGN_INS, "the search misses the phones in the accounts");
     assert_clean("the output", &secrets, system.stop().await.as_bytes(), 10_000);
+    assert_clean("the spans", &secrets, &collector.bytes(), 100_000);
 }
 
 mod on_the_engines {
@@ -171,7 +177,8 @@ mod on_the_engines {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p10_200_sign_ins_leave_no_secret_in_output_metrics_queues_redis_or_tables() {
         let engines = Engines::shared().fresh().await;
-        let mut system = System::apart(engines.clone(), TWICE, LOUD).await;
+        let collector = Collector::start(Manner::Takes).await;
+        let mut system = System::apart(engines.clone(), TWICE, &traced(&collector)).await;
         system.may_leave_dead_letters = true;
         let spy = probes::Spy::on(&engines.amqp_url).await;
         let redis_url = engines.redis_url.clone();
@@ -230,5 +237,6 @@ mod on_the_engines {
         assert!(phones.len() >= SIGN_INS, "the search misses the phones in a dump");
         assert_clean("the metrics", &secrets, metrics_of(&system).await.as_bytes(), 5_000);
         assert_clean("the output", &secrets, system.stop().await.as_bytes(), 10_000);
+        assert_clean("the spans", &secrets, &collector.bytes(), 100_000);
     }
 }

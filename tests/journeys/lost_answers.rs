@@ -14,7 +14,7 @@ use crate::accounts::in_process::InProcessLatchkey;
 use crate::everywhere;
 use testkit::both_sides;
 use testkit::eventually;
-use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::http::{Answer, Api, new_phone, once, wrong};
 use testkit::proxy::{Fault, Proxy};
 use testkit::system::Side;
 
@@ -265,7 +265,7 @@ mod on_the_engines {
         sqlx::query(lock).execute(&mut *locked).await.unwrap();
         let login = {
             let (api, phone, code) = (api.clone(), phone.clone(), code.clone());
-            tokio::spawn(async move { api.login(&phone, &code).await })
+            tokio::spawn(once(async move { api.login(&phone, &code).await }))
         };
         let count = async |look: &mut sqlx::PgConnection, sql: &'static str| {
             sqlx::query_scalar::<_, i64>(sql).fetch_one(look).await.unwrap()

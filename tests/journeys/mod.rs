@@ -1,9 +1,9 @@
 //! A client's journeys over HTTP: embedded, on the engines, and with two instances of every service.
 
-mod credentials;
+pub(crate) mod credentials;
 mod inbox;
 mod leak;
-mod leak_search;
+pub(crate) mod leak_search;
 mod lost_answers;
 mod one_code;
 pub(crate) mod probes;

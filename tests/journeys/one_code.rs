@@ -10,7 +10,7 @@ use crate::accounts::in_process::InProcessLatchkey;
 use crate::attacks::at_once::{an_exact_round, counted};
 use crate::everywhere;
 use testkit::both_sides;
-use testkit::http::{Answer, Api, new_phone, wrong};
+use testkit::http::{Answer, Api, new_phone, once, wrong};
 use testkit::system::Side;
 
 everywhere!(
@@ -28,7 +28,7 @@ async fn at_once<F>(apis: &[Api], count: usize, call: impl Fn(Api, usize) -> F) 
 where
     F: Future<Output = Answer> + Send + 'static,
 {
-    let tasks = (0..count).map(|i| tokio::spawn(call(apis[i % apis.len()].clone(), i)));
+    let tasks = (0..count).map(|i| tokio::spawn(once(call(apis[i % apis.len()].clone(), i))));
     join_all(tasks).await.into_iter().map(|answer| answer.expect("a call ends")).collect()
 }
 

@@ -129,7 +129,7 @@ async fn p12_a_separate_service_refuses_to_start_without_what_it_needs() {
 async fn p12_a_taken_port_ends_the_start_and_is_named() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for name in ["LATCHKEY_LISTEN", "LATCHKEY_OPS_LISTEN"] {
+    for name in ["LATCHKEY_LISTEN", "LATCHKEY_OPS_LISTEN", "LATCHKEY_ADMIN_LISTEN"] {
         let output = refusal(Binary::Latchkey, &settings(&[&[(name, &address)]])).await;
         assert!(output.contains(name) && output.contains(&address), "{output}");
     }

@@ -3,10 +3,10 @@
 
 mod answers;
 mod bodies;
-mod described;
+pub(crate) mod described;
 mod files;
 mod page;
-mod python;
+pub(crate) mod python;
 mod router;
-mod schemathesis;
+pub(crate) mod schemathesis;
 mod valid;

@@ -13,30 +13,42 @@ const PYTHON: &str = "/usr/bin/python3";
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 const JUDGE: &str = include_str!("judge.py");
 
-/// The interpreter of an environment with what the requirements pin; made once for each version of them.
+/// The interpreter of the environment in which the judges of the document are.
 pub(crate) fn python() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi-tools");
-        let (python, made) = (folder.join("bin/python"), folder.join("made-of.txt"));
-        // Written at the end: an environment without it was not finished.
-        if fs::read_to_string(&made).is_ok_and(|of| of == REQUIREMENTS) {
-            return python;
-        }
         let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi/requirements.txt");
-        let mut venv = Command::new(PYTHON);
-        let hint = "install python3-venv, as tests/run does";
-        succeed(venv.args(["-m", "venv", "--clear"]).arg(&folder), hint);
-        let mut install = Command::new(&python);
-        install.args(["-m", "pip", "install", "--quiet", "--no-deps"]);
-        install.args(["--disable-pip-version-check", "--requirement", requirements]);
-        succeed(&mut install, "the package index must be reachable");
-        fs::write(&made, REQUIREMENTS).expect("mark the environment as made");
-        python
+        environment("openapi-tools", requirements, REQUIREMENTS, |_| {})
     })
 }
 
-fn succeed(command: &mut Command, hint: &str) {
+/// The interpreter of a virtual environment with what the file of requirements pins; made once for each `text` of it, and
+/// then finished by `finish`. At most one thread of the process makes one of a name.
+pub(crate) fn environment(
+    name: &str,
+    requirements: &str,
+    text: &str,
+    finish: impl FnOnce(&Path),
+) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let (python, made) = (folder.join("bin/python"), folder.join("made-of.txt"));
+    // Written at the end: an environment without it was not finished.
+    if fs::read_to_string(&made).is_ok_and(|of| of == text) {
+        return python;
+    }
+    let mut venv = Command::new(PYTHON);
+    let hint = "install python3-venv, as tests/run does";
+    succeed(venv.args(["-m", "venv", "--clear"]).arg(&folder), hint);
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--no-deps"]);
+    install.args(["--disable-pip-version-check", "--requirement", requirements]);
+    succeed(&mut install, "the package index must be reachable");
+    finish(&python);
+    fs::write(&made, text).expect("mark the environment as made");
+    python
+}
+
+pub(crate) fn succeed(command: &mut Command, hint: &str) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {hint}"));
     assert!(output.status.success(), "{command:?}: {hint}\n{}", said(&output));
 }

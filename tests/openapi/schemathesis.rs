@@ -15,7 +15,7 @@ both_sides!(schemathesis_finds_nothing);
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi/schemathesis.toml");
 
 /// Runs it over these calls, always the same ones in the same order; returns how many it made.
-fn run(url: &str, arguments: &[&str]) -> u64 {
+pub(crate) fn run(url: &str, arguments: &[&str]) -> u64 {
     // It keeps notes in the working directory.
     let folder = Folder::new("schemathesis");
     let mut command = Command::new(python());

@@ -9,12 +9,18 @@ use super::python::{Claim, faults};
 
 const SCHEMA: &str = include_str!("openapi-3.1.schema.json");
 
+/// Of production, of development, and of the admin port.
+fn documents() -> [Value; 3] {
+    let public = [false, true].map(gateway::openapi_document);
+    let [production, development] = public;
+    [production, development, gateway::admin_openapi_document()]
+}
+
 /// The schema of the specification, and that every schema of the document is one by JSON Schema 2020-12.
 #[test]
-fn both_documents_are_valid_openapi_3_1() {
+fn all_documents_are_valid_openapi_3_1() {
     let schema: Value = serde_json::from_str(SCHEMA).expect("JSON");
-    for has_inbox in [false, true] {
-        let document = gateway::openapi_document(has_inbox);
+    for document in documents() {
         let claim = |value: &Value| Claim {
             at: "the document".to_owned(),
             schema: schema.clone(),
@@ -23,15 +29,17 @@ fn both_documents_are_valid_openapi_3_1() {
         let faults_of = |value: &Value| faults(&json!({}), &[claim(value)]);
         assert_eq!(faults_of(&document), [""; 0]);
         let mut broken = document.clone();
-        broken["paths"]["/v1/otp"]["post"]["responses"]["202"] = "accepted".into();
+        let (_, first) =
+            broken["paths"].as_object_mut().expect("paths").iter_mut().next().expect("a path");
+        let (_, call) = first.as_object_mut().expect("calls").iter_mut().next().expect("a call");
+        call["responses"]["202"] = "accepted".into();
         assert!(!faults_of(&broken).is_empty(), "a broken document is found");
     }
 }
 
 #[test]
 fn every_reference_leads_somewhere_and_every_component_is_used() {
-    for has_inbox in [false, true] {
-        let document = gateway::openapi_document(has_inbox);
+    for document in documents() {
         let mut used = BTreeSet::new();
         references(&document, &mut used);
         for reference in &used {
@@ -64,7 +72,12 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_call_has_an_id_of_its_own_a_declared_tag_and_a_summary() {
-    let described = Described::new();
+    for described in Described::each() {
+        check_ids_tags_and_summaries(&described);
+    }
+}
+
+fn check_ids_tags_and_summaries(described: &Described) {
     let tags = described.0["tags"].as_array().expect("tags");
     let declared: BTreeSet<&str> = tags.iter().filter_map(|tag| tag["name"].as_str()).collect();
     assert!(
@@ -95,7 +108,12 @@ fn every_call_has_an_id_of_its_own_a_declared_tag_and_a_summary() {
 
 #[test]
 fn every_answer_and_every_body_has_a_description_and_an_example() {
-    let described = Described::new();
+    for described in Described::each() {
+        check_descriptions_and_examples(&described);
+    }
+}
+
+fn check_descriptions_and_examples(described: &Described) {
     for call in described.calls() {
         let mut holders: Vec<(&str, &Value)> = Vec::new();
         for (status, response) in call.operation["responses"].as_object().expect("responses") {
@@ -117,6 +135,17 @@ fn every_answer_and_every_body_has_a_description_and_an_example() {
 #[test]
 fn every_example_is_what_its_schema_says() {
     let described = Described::new();
+    let mut wrong = claims_of_examples(&described);
+    wrong.retain(|claim| claim.at == "post /v1/login 200");
+    wrong[0].value["user"]["id"] = 5.into();
+    assert!(!faults(&described.0["components"], &wrong).is_empty(), "a wrong example is found");
+    for described in Described::each() {
+        let claims = claims_of_examples(&described);
+        assert_eq!(faults(&described.0["components"], &claims), [""; 0]);
+    }
+}
+
+fn claims_of_examples(described: &Described) -> Vec<Claim> {
     let mut claims: Vec<Claim> = described
         .examples()
         .into_iter()
@@ -132,17 +161,18 @@ fn every_example_is_what_its_schema_says() {
             value: example.clone(),
         }));
     }
-    assert_eq!(faults(&described.0["components"], &claims), [""; 0]);
-    let mut wrong = claims;
-    wrong.retain(|claim| claim.at == "post /v1/login 200");
-    wrong[0].value["user"]["id"] = 5.into();
-    assert!(!faults(&described.0["components"], &wrong).is_empty(), "a wrong example is found");
+    claims
 }
 
 /// Two schemas that say the same are one, by reference; so are two parameters, and two answers.
 #[test]
 fn nothing_is_written_twice() {
-    let described = Described::new();
+    for described in Described::each() {
+        check_that_nothing_is_twice(&described);
+    }
+}
+
+fn check_that_nothing_is_twice(described: &Described) {
     for (kind, parts) in described.0["components"].as_object().expect("components") {
         let mut seen: BTreeMap<String, &str> = BTreeMap::new();
         for (name, part) in parts.as_object().expect("parts") {

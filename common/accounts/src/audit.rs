@@ -1,5 +1,5 @@
 //! Who did what to whom. Append-only: triggers refuse change and removal on both engines. A deletion may change only
-//! the name of the account that it deletes.
+//! the name of the account that it deletes, and takes the text of notes about it.
 
 use super::Audit;
 use domain::engine_error::EngineError;
@@ -35,13 +35,16 @@ pub struct AuditFilter<'a> {
 /// The acts of every day: the newest entries hold some of each, so they have no index of their own (`audit_rare_act`).
 const EVERYDAY: [&str; 4] = ["signed_in", "signed_up", "session_ended", "profile_changed"];
 
+/// A clock that is wrong by half of this, or a transaction that takes as long, puts no entry out of reach of a search.
+const OUT_OF_ORDER_MS: i64 = 60 * 60 * 1000;
+
 /// A search whose first condition, if it has one, names the index to go by.
 macro_rules! search {
     ($first:literal) => {
         concat!(
             "SELECT id, at, actor, act, subject, detail FROM audit WHERE ",
             $first,
-            "id < $1 AND ($3 IS NULL OR subject = $3) AND ($4 IS NULL OR actor = $4)
+            "id < $1 AND id >= $8 AND ($3 IS NULL OR subject = $3) AND ($4 IS NULL OR actor = $4)
                AND ($5 IS NULL OR act = $5) AND ($6 IS NULL OR at >= $6) AND ($7 IS NULL OR at < $7)
              ORDER BY id DESC LIMIT $2"
         )
@@ -61,8 +64,8 @@ pub(super) async fn write(
     work.run(sql, args![now, actor, act, subject, detail]).await.map(drop)
 }
 
-/// Replaces a deleted account's id by a pseudonym in every entry: the only change that the triggers allow. For SQLite;
-/// PostgreSQL has a function.
+/// Replaces a deleted account's id by a pseudonym in every entry, and takes the text of notes about it: the only changes
+/// that the triggers allow. For SQLite; PostgreSQL has a function and a trigger.
 pub(super) async fn rename(
     work: &mut Work,
     name: &str,
@@ -71,7 +74,8 @@ pub(super) async fn rename(
     let sql = "INSERT INTO audit_renames (name, pseudonym) VALUES ($1, $2)";
     work.run(sql, args![name, pseudonym]).await?;
     let sql = "UPDATE audit SET actor = CASE WHEN actor = $1 THEN $2 ELSE actor END,
-             subject = CASE WHEN subject = $1 THEN $2 ELSE subject END
+             subject = CASE WHEN subject = $1 THEN $2 ELSE subject END,
+             detail = CASE WHEN subject = $1 AND act = 'note_added' THEN '{}' ELSE detail END
          WHERE actor = $1 OR subject = $1";
     work.run(sql, args![name, pseudonym]).await?;
     let sql = "DELETE FROM audit_renames WHERE name = $1";
@@ -105,6 +109,10 @@ impl Audit {
     ) -> Result<Vec<AuditEntry>, EngineError> {
         let AuditFilter { subject, actor, act, since, until } = filter;
         let sql = match filter {
+            // An account can change its profile so often that the other entries would be found too late.
+            AuditFilter { subject: Some(_), act: Some(act), .. } if act != "profile_changed" => {
+                search!("subject = $3 AND act <> 'profile_changed' AND ")
+            }
             AuditFilter { subject: Some(_), .. } => search!("subject = $3 AND "),
             AuditFilter { actor: Some(_), .. } => search!("actor = $4 AND "),
             AuditFilter { act: Some(act), .. } if !EVERYDAY.contains(&act) => search!(
@@ -112,9 +120,40 @@ impl Audit {
             ),
             _ => search!(""),
         };
-        let before = before.unwrap_or(i64::MAX);
-        let args = args![before, limit, subject, actor, act, since, until];
+        // Entries come in the order of time, but for the clocks of several gateways and for transactions that took a while.
+        let first = match since {
+            Some(since) => self.first_at(since.plus_ms(-OUT_OF_ORDER_MS)).await?,
+            None => 0,
+        };
+        let mut before = before.unwrap_or(i64::MAX);
+        if let Some(until) = until {
+            before = before.min(self.first_at(until.plus_ms(OUT_OF_ORDER_MS)).await?);
+        }
+        let args = args![before, limit, subject, actor, act, since, until, first];
         self.pool.rows("search the audit", sql, args, entry).await
+    }
+
+    /// The id of the first entry that was written at this time or later; beyond every id if there is none. Found by halves:
+    /// an index of times would cost every sign-in.
+    async fn first_at(&self, at: Timestamp) -> Result<i64, EngineError> {
+        self.pool
+            .read("find a time in the audit", async |work| {
+                let ends =
+                    "SELECT COALESCE(MIN(id), 0) AS least, COALESCE(MAX(id), 0) AS most FROM audit";
+                let ends = work.one(ends, &[]).await?;
+                let (mut low, mut high) = (ends.get::<i64>("least")?, ends.get::<i64>("most")? + 1);
+                while low < high {
+                    let middle = low + (high - low) / 2;
+                    // Ids have gaps.
+                    let sql = "SELECT id, at FROM audit WHERE id >= $1 ORDER BY id LIMIT 1";
+                    match work.optional(sql, args![middle]).await? {
+                        Some(row) if row.time("at")? < at => low = row.get::<i64>("id")? + 1,
+                        _ => high = middle,
+                    }
+                }
+                Ok(low)
+            })
+            .await
     }
 
     /// Entries of one subject or of all, newest first, older than entry `before` if given.

@@ -28,6 +28,21 @@ pub struct ConsoleSession {
     pub role: StaffRole,
     /// The code was right, and the account's password is still to come: the session opens nothing yet.
     pub awaits_password: bool,
+    /// When it was signed in: with the password, if the account has one.
+    pub created_at: Timestamp,
+    pub last_seen_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// A live session at the console, as a list of staff shows it.
+#[derive(Clone, Debug)]
+pub struct ShownConsoleSession {
+    pub user_id: UserId,
+    /// The browser's own name.
+    pub device: String,
+    /// Cut to its network.
+    pub ip: String,
+    pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
     pub expires_at: Timestamp,
 }
@@ -191,7 +206,7 @@ impl ConsoleSessions {
         now: Timestamp,
     ) -> Result<Option<ConsoleSession>, EngineError> {
         let sql = concat!(
-            "SELECT c.awaits_password, c.last_seen_at, c.expires_at, ",
+            "SELECT c.awaits_password, c.created_at, c.last_seen_at, c.expires_at, ",
             user_columns!(),
             " FROM console_sessions c JOIN users u ON u.id = c.user_id
               WHERE c.id_hash = $1 AND c.expires_at > $2 AND c.last_seen_at > $3
@@ -200,6 +215,31 @@ impl ConsoleSessions {
         let args = args![id_hash, now, now.plus_secs(-idle_secs)];
         let found = self.pool.optional("read a console session", sql, args, session).await?;
         Ok(found.flatten())
+    }
+
+    /// The live sessions of all staff, the last begun first; 1,000 at most.
+    pub async fn all_live(
+        &self,
+        idle_secs: i64,
+        now: Timestamp,
+    ) -> Result<Vec<ShownConsoleSession>, EngineError> {
+        let sql = "SELECT c.user_id, c.device, c.ip, c.created_at, c.last_seen_at, c.expires_at
+             FROM console_sessions c JOIN users u ON u.id = c.user_id
+             WHERE c.expires_at > $1 AND c.last_seen_at > $2 AND NOT c.awaits_password
+               AND u.role IS NOT NULL AND u.blocked_at IS NULL
+             ORDER BY c.created_at DESC, c.id_hash LIMIT 1000";
+        let shown = |row: &Row| {
+            Ok(ShownConsoleSession {
+                user_id: UserId::from_uuid(row.get("user_id")?),
+                device: row.get("device")?,
+                ip: row.get("ip")?,
+                created_at: row.time("created_at")?,
+                last_seen_at: row.time("last_seen_at")?,
+                expires_at: row.time("expires_at")?,
+            })
+        };
+        let args = args![now, now.plus_secs(-idle_secs)];
+        self.pool.rows("list console sessions", sql, args, shown).await
     }
 
     /// Notes that the session was used, at most once a minute.
@@ -299,6 +339,7 @@ fn session(row: &Row) -> Result<Option<ConsoleSession>, sqlx::Error> {
         user,
         role,
         awaits_password: row.get("awaits_password")?,
+        created_at: row.time("created_at")?,
         last_seen_at: row.time("last_seen_at")?,
         expires_at: row.time("expires_at")?,
     }))

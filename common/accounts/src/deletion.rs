@@ -10,6 +10,7 @@ use domain::ids::{SessionId, UserId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use ledger::erase;
+use serde_json::json;
 use sql::{Work, args};
 
 /// Who deletes an account.
@@ -19,6 +20,8 @@ pub enum Deleter<'a> {
     User(SessionId),
     /// The name of a member of staff.
     Staff(&'a str),
+    /// The same, and why.
+    StaffFor { actor: &'a str, reason: &'a str },
 }
 
 impl Accounts {
@@ -27,9 +30,10 @@ impl Accounts {
     ///
     /// What stays: the fence (a code's id), the counts of attempts and notices and the run-time blocks (the phone's key,
     /// because deleting an account must not reset them), and the audit. The audit names the account by `pseudonym`, in
-    /// earlier entries too: an HMAC that only the holder of the key can compute. `former` are the account's former
-    /// numbers, as far as they are known ([`Accounts::replaced_phones`]). The id stays in the deletion's event until
-    /// the broker has it. `notice` tells the number's owner.
+    /// earlier entries too: an HMAC that only the holder of the key can compute. Notes about it lose their text, and
+    /// reasons stay. `former` are the account's former numbers, as far as they are known
+    /// ([`Accounts::replaced_phones`]). The id stays in the deletion's event until the broker has it. `notice` tells the
+    /// number's owner.
     pub async fn delete(
         &self,
         by: Deleter<'_>,
@@ -73,11 +77,13 @@ impl Accounts {
                 }
                 let gone = UserDeleted { user_id: id, deleted_at: now };
                 Prepared::of(now, None, gone)?.write(work, now).await?;
-                let actor = match by {
-                    Deleter::User(_) => pseudonym,
-                    Deleter::Staff(actor) => actor,
+                let (actor, detail) = match by {
+                    Deleter::User(_) => (pseudonym, json!({})),
+                    Deleter::Staff(actor) => (actor, json!({})),
+                    Deleter::StaffFor { actor, reason } => (actor, json!({ "reason": reason })),
                 };
-                audit::write(work, now, actor, "user_deleted", pseudonym, "{}").await?;
+                let detail = detail.to_string();
+                audit::write(work, now, actor, "user_deleted", pseudonym, &detail).await?;
                 Ok(true)
             })
             .await?;
@@ -88,8 +94,9 @@ impl Accounts {
     }
 }
 
-/// Deletes the account's row and puts `pseudonym` in the place of its id in the audit. On PostgreSQL a function does both
-/// (`0013_audit_of_deleted.sql`): a gateway with a login of its own has no right to change the audit.
+/// Deletes the account's row, puts `pseudonym` in the place of its id in the audit and empties the notes about it. On
+/// PostgreSQL a function does the former two (`0013_audit_of_deleted.sql`) and a trigger the last (`0024_notes.sql`): a
+/// gateway with a login of its own has no right to change the audit.
 async fn delete_row(work: &mut Work, id: UserId, pseudonym: &str) -> Result<(), sqlx::Error> {
     if work.is_postgres() {
         let sql = "SELECT latchkey_delete_user($1, $2)";

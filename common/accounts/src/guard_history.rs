@@ -32,7 +32,47 @@ pub struct NetRow {
     pub changed_at: Timestamp,
 }
 
+/// Sends of a country or a prefix over a time, and what became of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Converted {
+    pub country: String,
+    /// `None`: the whole country.
+    pub operator_prefix: Option<String>,
+    pub sends: i64,
+    pub verified: i64,
+    pub refused: i64,
+}
+
 impl GuardHistory {
+    /// What the countries sent since then, those with the most sends and refusals first.
+    pub async fn by_country(
+        &self,
+        since: Timestamp,
+        most: u32,
+    ) -> Result<Vec<Converted>, EngineError> {
+        let sql = "SELECT country, NULL AS operator_prefix, CAST(SUM(sends) AS BIGINT) AS sends,
+                 CAST(SUM(verified) AS BIGINT) AS verified, CAST(SUM(refused) AS BIGINT) AS refused
+             FROM guard_history WHERE minute >= $1
+             GROUP BY country ORDER BY SUM(sends) + SUM(refused) DESC, country LIMIT $2";
+        let args = args![minute_of(since.ms()), most];
+        self.pool.rows("read the conversion of countries", sql, args, converted).await
+    }
+
+    /// The prefixes of which the guard refused requests since then, those with the most first.
+    pub async fn refused_by_prefix(
+        &self,
+        since: Timestamp,
+        most: u32,
+    ) -> Result<Vec<Converted>, EngineError> {
+        let sql = "SELECT country, operator_prefix, CAST(SUM(sends) AS BIGINT) AS sends,
+                 CAST(SUM(verified) AS BIGINT) AS verified, CAST(SUM(refused) AS BIGINT) AS refused
+             FROM guard_history WHERE minute >= $1
+             GROUP BY operator_prefix, country HAVING SUM(refused) > 0
+             ORDER BY SUM(refused) DESC, operator_prefix, country LIMIT $2";
+        let args = args![minute_of(since.ms()), most];
+        self.pool.rows("read what the guard refused", sql, args, converted).await
+    }
+
     /// Adds counts to the history. All or nothing, so that a failed call can be repeated.
     pub async fn add(&self, tallies: &[Tally]) -> Result<(), EngineError> {
         if tallies.is_empty() {
@@ -129,6 +169,17 @@ impl GuardHistory {
         self.pool.run("record a state of the guard", sql, args).await.map(drop)
     }
 
+    /// How many nets are blocked now, of each country that has any.
+    pub async fn blocked(&self, now: Timestamp) -> Result<Vec<(String, u32)>, EngineError> {
+        let sql = "SELECT country, COUNT(*) AS nets FROM guard_nets
+             WHERE state = 'blocked' AND until > $1 GROUP BY country";
+        let country = |row: &Row| {
+            let nets = u32::try_from(row.get::<i64>("nets")?).unwrap_or(u32::MAX);
+            Ok((row.get("country")?, nets))
+        };
+        self.pool.rows("count the blocked nets", sql, args![now], country).await
+    }
+
     /// The nets that were ever blocked, the last changed first.
     pub async fn nets(&self) -> Result<Vec<NetRow>, EngineError> {
         let sql =
@@ -136,6 +187,16 @@ impl GuardHistory {
              FROM guard_nets ORDER BY changed_at DESC, kind, name LIMIT 1000";
         self.pool.rows("read the states of the guard", sql, &[], net).await
     }
+}
+
+fn converted(row: &Row) -> Result<Converted, sqlx::Error> {
+    Ok(Converted {
+        country: row.get("country")?,
+        operator_prefix: row.get("operator_prefix")?,
+        sends: row.get("sends")?,
+        verified: row.get("verified")?,
+        refused: row.get("refused")?,
+    })
 }
 
 fn tally(row: &Row) -> Result<Tally, sqlx::Error> {

@@ -1,7 +1,8 @@
 //! Accounts and what guards them: who may sign in, with which session, after how many failed attempts.
 //!
-//! Owns the tables of accounts, sessions, attempts, used codes, the outbox, the audit, run-time blocks and the guard's
-//! history. Must never know a broker, Redis, HTTP, or the ledger but for one function: a deletion takes the account's
+//! Owns the tables of accounts, sessions, attempts, used codes, the outbox, the audit, run-time blocks, the guard's
+//! history and its hours, and the processes that run. Must never know a broker, Redis, HTTP, or the ledger but for one
+//! function: a deletion takes the account's
 //! number out of it ([`ledger::erase`]).
 //!
 //! Each facet is a handle on the shared pool with the acts of one concern, each act atomic and in the domain's
@@ -17,6 +18,7 @@ macro_rules! locking {
 }
 
 mod activity;
+mod admin_keys;
 mod attempts;
 mod audit;
 mod blocks;
@@ -27,6 +29,7 @@ mod document;
 mod expired_sessions;
 pub mod former_phone;
 mod guard_history;
+mod hours;
 mod lock_marks;
 pub mod notice;
 mod outbox;
@@ -36,6 +39,7 @@ mod passwords;
 mod people;
 mod phone_change;
 mod phone_undo;
+mod processes;
 mod redeem;
 mod refresh;
 mod refresh_batch;
@@ -44,6 +48,7 @@ mod sign_in;
 mod sign_in_batch;
 mod sign_in_document;
 mod sign_in_sqlite;
+mod signed_in;
 mod staff;
 mod sweep;
 mod throttle;
@@ -53,14 +58,17 @@ use sql::batch::Batch;
 use sql::{Function, Pool};
 
 pub use activity::SecurityEvent;
+pub use admin_keys::{AdminKey, NewAdminKey};
 pub use attempts::Counted;
 pub use audit::{AuditEntry, AuditFilter};
 pub use blocks::{Block, BlockKind};
 pub use console_sessions::{
     ConsoleDenied, ConsoleOutcome, ConsoleSession, ConsoleSignIn, NewConsoleSession, PasswordProof,
+    ShownConsoleSession,
 };
 pub use deletion::Deleter;
-pub use guard_history::NetRow;
+pub use guard_history::{Converted, NetRow};
+pub use hours::{Conversions, ConversionsOf};
 pub use outbox::Prepared;
 pub use outbox_entries::{OutboxEntry, OutboxEvent, Publisher, Settled};
 pub use passwords::{
@@ -70,12 +78,14 @@ pub use passwords::{
 pub use people::{AccountBlock, Find, Person};
 pub use phone_change::{PhoneChange, PhoneChangeOutcome};
 pub use phone_undo::{ReplacedPhone, UNDO_SECS, Undo, UndoOutcome};
+pub use processes::{Beat, Process};
 pub use redeem::{Denied, UsedCode};
 pub use refresh::{BlacklistOutcome, Presented, RefreshOutcome};
 pub use sessions::{KeptSession, LiveSession, Method, NewSession, Session};
 pub use sign_in::{LoginOutcome, LoginReplay};
 pub use sign_in_document::{LoginKey, SignIn};
-pub use staff::StaffRole;
+pub use signed_in::SignInSpan;
+pub use staff::{RoleChange, RoleChanged, StaffRole};
 pub use sweep::Swept;
 pub use throttle::{AttemptKind, AttemptLimits, Claimant, KnownDevice, Throttle};
 pub use users::{Changes, Creation, NewUser, User};
@@ -118,6 +128,8 @@ macro_rules! facets {
 }
 
 facets! {
+    /// Keys of the admin API.
+    AdminKeys,
     /// Failed attempts, counted for a phone and for a code (P4).
     Attempts,
     /// What staff and the system did; append-only.
@@ -130,8 +142,12 @@ facets! {
     ConsoleSessions,
     /// What the pumping guard counted and did.
     GuardHistory,
+    /// What the guard counted and the sessions that began, by the hour.
+    GuardHours,
     /// Events that were committed with what they tell, until the broker has them.
     Outbox,
+    /// What runs, as each process says it of itself.
+    Processes,
     /// Removes rows whose time is over.
     Sweeper,
 }

@@ -93,6 +93,13 @@ impl Outbox {
             .await
     }
 
+    /// When the first entry was written that the broker does not have yet; `None` if none waits.
+    pub async fn oldest(&self) -> Result<Option<Timestamp>, EngineError> {
+        let sql = "SELECT created_at FROM outbox_entries ORDER BY id LIMIT 1";
+        let act = "read the age of the outbox";
+        self.pool.optional(act, sql, &[], |row| row.time("created_at")).await
+    }
+
     /// Deletes what the broker has. Returns whether all of it is deleted: a deletion may just be taking one back.
     pub async fn settle(
         &self,

@@ -33,6 +33,7 @@ pub enum Find<'a> {
     /// Those whose number ends with these four digits.
     LastDigits(&'a str),
     /// Those whose first or last name begins with this text, or whose names begin with its words; letters of either case.
+    /// Of names that begin with one text, 2,000 first ones and as many last ones are looked at, in their order.
     Name(&'a str),
 }
 
@@ -56,22 +57,29 @@ macro_rules! select_people {
     };
 }
 
-/// `$from` and `$below` compare texts by their characters, as the indexes of names do. First all that match, each span by
-/// its index, then the newest of them: the server would rather read accounts from the newest on until it has enough, which
-/// are all accounts when nobody has the name.
+/// How many names of each kind a search looks at: a single letter begins a tenth of all names, and nobody reads those.
+const NAMES: u32 = 2_000;
+
+/// `$from` and `$below` compare texts by their characters, as the indexes of names do, and `$order` sorts by them. First
+/// those that match, each span by its index and no more of it than `$10`, then the newest of them: the server would rather
+/// read accounts from the newest on until it has enough, which are all accounts when nobody has the name.
 macro_rules! by_name {
-    ($from:literal, $below:literal) => {
+    ($from:literal, $below:literal, $order:literal) => {
         concat!(
             "WITH found AS MATERIALIZED (
-                 SELECT id FROM users WHERE first_name <> '' AND lower(first_name) ",
+                 SELECT id FROM (SELECT id FROM users WHERE first_name <> '' AND lower(first_name) ",
             $from,
             " $4 AND lower(first_name) ",
             $below,
-            " $5 UNION SELECT id FROM users WHERE last_name <> '' AND lower(last_name) ",
+            " $5 ORDER BY lower(first_name)",
+            $order,
+            " LIMIT $10) one UNION SELECT id FROM (SELECT id FROM users WHERE last_name <> '' AND lower(last_name) ",
             $from,
             " $4 AND lower(last_name) ",
             $below,
-            " $5 UNION SELECT id FROM users WHERE first_name <> '' AND lower(first_name) ",
+            " $5 ORDER BY lower(last_name)",
+            $order,
+            " LIMIT $10) other UNION SELECT id FROM users WHERE first_name <> '' AND lower(first_name) ",
             $from,
             " $6 AND lower(first_name) ",
             $below,
@@ -120,10 +128,11 @@ impl Accounts {
                 let spans = self.spans(name);
                 let mut arguments = args![now, before, limit].to_vec();
                 arguments.extend(spans.iter().map(Arg::from));
+                arguments.push(Arg::from(NAMES));
                 let sql = if self.pool.is_postgres() {
-                    by_name!("~>=~", "~<~")
+                    by_name!("~>=~", "~<~", " USING ~<~")
                 } else {
-                    by_name!(">=", "<")
+                    by_name!(">=", "<", "")
                 };
                 self.pool.rows(act, sql, &arguments, person).await
             }

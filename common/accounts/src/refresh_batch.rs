@@ -77,6 +77,7 @@ impl Act for Refresh {
     /// The session with its next generation; `None` if the token is not the current one of a live session. An error is
     /// about this one alone.
     type Answer = Result<Option<Session>, sqlx::Error>;
+    const NAME: &'static str = "refresh";
     const FOR_ITS_CALLER: bool = true;
     const PATIENCE: Option<std::time::Duration> = Some(LIMIT);
 

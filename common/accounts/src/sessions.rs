@@ -313,6 +313,13 @@ impl Sessions {
         self.pool.rows("list an account's sessions", sql, args![user, limit], kept).await
     }
 
+    /// Whose a session is, live or ended, as long as it is kept.
+    pub async fn owner(&self, id: SessionId) -> Result<Option<UserId>, EngineError> {
+        let sql = "SELECT user_id FROM sessions WHERE id = $1";
+        let of = |row: &Row| row.get("user_id").map(UserId::from_uuid);
+        self.pool.optional("read a session's account", sql, args![id], of).await
+    }
+
     /// Ends one session of this account; its device stays known. Returns whether it existed and was live.
     pub async fn end(
         &self,

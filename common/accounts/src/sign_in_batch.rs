@@ -134,6 +134,7 @@ impl Act for Login {
     type Key = Arc<str>;
     /// An error here is about this one alone: what was written stays written, and its neighbours have their answers.
     type Answer = Result<Result<LoginOutcome, Denied>, sqlx::Error>;
+    const NAME: &'static str = "sign in";
     /// A client that has gone away does not get its tokens: its code stays good.
     const FOR_ITS_CALLER: bool = true;
     const PATIENCE: Option<std::time::Duration> = Some(LIMIT);

@@ -9,7 +9,7 @@ use domain::engine_error::EngineError;
 use domain::ids::UserId;
 use domain::string_enum;
 use domain::timestamp::Timestamp;
-use sql::args;
+use sql::{Work, args};
 
 string_enum! {
     /// What a member of staff may do at the console, least first: each may do what the one before may (contract, ruling
@@ -32,7 +32,74 @@ impl User {
     }
 }
 
+/// A change of a role at the console.
+#[derive(Clone, Copy, Debug)]
+pub struct RoleChange<'a> {
+    /// The owner who makes it.
+    pub by: UserId,
+    pub user: UserId,
+    /// `None` removes the role.
+    pub role: Option<StaffRole>,
+    /// For the audit.
+    pub reason: &'a str,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleChanged {
+    Done,
+    /// The account has this role already, or none that could be removed.
+    Unchanged,
+    /// There is no such account.
+    Unknown,
+    /// Nobody changes their own role: so at least one owner always stays.
+    Own,
+    /// Whoever makes it is no owner any more.
+    NotOwner,
+}
+
 impl Accounts {
+    /// Gives or removes a role in the name of an owner, whose own role is read in the same transaction: of two owners who
+    /// remove each other at once, one stays. A removed role ends the account's sessions at the console.
+    pub async fn change_role(
+        &self,
+        change: RoleChange<'_>,
+        now: Timestamp,
+    ) -> Result<RoleChanged, EngineError> {
+        let RoleChange { by, user, role, reason } = change;
+        if by == user {
+            return Ok(RoleChanged::Own);
+        }
+        self.pool
+            .transaction("change a role", async |work| {
+                let sql = locking!(
+                    work,
+                    select_users!("WHERE u.id = $1 OR u.id = $2 ORDER BY u.id"),
+                    " FOR UPDATE",
+                    ""
+                );
+                let rows = work.rows(sql, args![by, user]).await?;
+                let both: Vec<User> = rows.iter().map(users::user).collect::<Result<_, _>>()?;
+                let find = |id: UserId| both.iter().find(|account| account.id == id);
+                let is_owner = |account: &User| {
+                    account.staff_role() == Some(StaffRole::Owner) && !account.blocked
+                };
+                if !find(by).is_some_and(is_owner) {
+                    return Ok(RoleChanged::NotOwner);
+                }
+                let Some(account) = find(user) else { return Ok(RoleChanged::Unknown) };
+                if account.role.is_none() && role.is_none()
+                    || role.is_some() && account.staff_role() == role
+                {
+                    return Ok(RoleChanged::Unchanged);
+                }
+                let detail = json!({ "before": account.role, "reason": reason });
+                write_role(work, user, role, &by.to_string(), detail, now).await?;
+                Ok(RoleChanged::Done)
+            })
+            .await
+    }
+
     /// Gives an account a role, replacing any previous one. Returns whether the account exists.
     pub async fn grant_role(
         &self,
@@ -63,18 +130,20 @@ impl Accounts {
     ) -> Result<bool, EngineError> {
         self.pool
             .transaction("set a role", async |work| {
-                let role = role.map(StaffRole::as_str);
-                let sql = "UPDATE users SET role = $2, updated_at = $3
-                     WHERE id = $1 AND ($2 IS NOT NULL OR role IS NOT NULL)";
-                let set = work.run(sql, args![user, role, now]).await?;
-                if set > 0 {
-                    let act = if role.is_some() { "role_granted" } else { "role_revoked" };
-                    let detail = json!({ "role": role }).to_string();
-                    audit::write(work, now, actor, act, &user.to_string(), &detail).await?;
-                }
-                Ok(set > 0)
+                write_role(work, user, role, actor, json!({}), now).await
             })
             .await
+    }
+
+    /// Accounts with a role in the order of their ids, starting after `after`.
+    pub async fn staff_page(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<User>, EngineError> {
+        let after = after.unwrap_or(UserId::from_uuid(uuid::Uuid::nil()));
+        let sql = select_users!("WHERE u.role IS NOT NULL AND u.id > $1 ORDER BY u.id LIMIT $2");
+        self.pool.rows("list staff", sql, args![after, limit], users::user).await
     }
 
     pub async fn staff(&self) -> Result<Vec<User>, EngineError> {
@@ -123,4 +192,30 @@ impl Accounts {
         })
         .await
     }
+}
+
+/// Writes a role and its entry in the audit; `None` removes it, and the account's sessions at the console with it. Returns
+/// whether there was something to write.
+async fn write_role(
+    work: &mut Work,
+    user: UserId,
+    role: Option<StaffRole>,
+    actor: &str,
+    mut detail: serde_json::Value,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let role = role.map(StaffRole::as_str);
+    let sql = "UPDATE users SET role = $2, updated_at = $3
+         WHERE id = $1 AND ($2 IS NOT NULL OR role IS NOT NULL)";
+    if work.run(sql, args![user, role, now]).await? == 0 {
+        return Ok(false);
+    }
+    if role.is_none() {
+        let sql = "DELETE FROM console_sessions WHERE user_id = $1";
+        work.run(sql, args![user]).await?;
+    }
+    let act = if role.is_some() { "role_granted" } else { "role_revoked" };
+    detail["role"] = json!(role);
+    audit::write(work, now, actor, act, &user.to_string(), &detail.to_string()).await?;
+    Ok(true)
 }

@@ -73,7 +73,7 @@ impl Swept {
 impl Sweeper {
     /// Removes a batch of expired rows: used codes, counts of codes, of devices, and of phones that would restart anyway,
     /// login keys, published events, sessions, replaced numbers that can no longer be restored, counted notices, console
-    /// sessions, ends of device tokens whose year is over. Then ends a batch of expired sessions.
+    /// sessions, processes not seen for a day, ends of device tokens whose year is over. Then ends a batch of expired sessions.
     pub async fn sweep(&self, limits: AttemptLimits, now: Timestamp) -> Result<Swept, EngineError> {
         let before = now.plus_ms(-MARGIN_MS);
         let sessions_before = now.plus_ms(-ENDED_SESSION_MS);
@@ -86,6 +86,7 @@ impl Sweeper {
             (expired!("phone_changes", "id", "undo_until"), now.plus_ms(1)),
             (expired!("notices", "id", "at"), before.plus_ms(-DAY_MS)),
             (expired!("console_sessions", "id_hash", "expires_at"), before),
+            (expired!("processes", "instance", "seen_at"), now.plus_ms(-DAY_MS)),
         ] {
             self.sweep_one(&mut swept, sql, before).await?;
         }

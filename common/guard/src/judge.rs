@@ -1,7 +1,7 @@
 //! Judges one code request by both nets.
 
 use super::minute_of;
-use super::net::{Change, Kind, Net};
+use super::net::{Change, Kind, Net, NetOutlook};
 use super::rule::Rule;
 
 /// The two nets that a code request belongs to.
@@ -63,6 +63,28 @@ pub fn judge(rule: &Rule, nets: &mut Nets<'_>, now: i64) -> Verdict {
         let country = counts_wide.then(|| Mark::of(nets.country.count(&wide, now)));
         (None, Some(Counted { minute: minute_of(now), prefix, country }))
     })
+}
+
+/// What the guard would answer to a request now, and how its nets stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// The wait in milliseconds if it would be refused.
+    pub wait_ms: Option<i64>,
+    pub prefix: NetOutlook,
+    pub country: NetOutlook,
+}
+
+impl Outlook {
+    /// Looks at copies of the nets: nothing is counted, and nothing changes.
+    #[must_use]
+    pub fn of(rule: &Rule, mut prefix: Net, mut country: Net, now: i64) -> Self {
+        prefix.wake(rule, now);
+        country.wake(&rule.for_country(), now);
+        let (of_prefix, of_country) = (prefix.outlook(), country.outlook());
+        let mut nets = Nets { prefix: &mut prefix, country: &mut country };
+        let wait_ms = judge(rule, &mut nets, now).refused;
+        Self { wait_ms, prefix: of_prefix, country: of_country }
+    }
 }
 
 impl Nets<'_> {

@@ -18,8 +18,8 @@ mod tests;
 mod window;
 
 pub use findings::{Conversion, Delta, Finding, Findings, Observation, Taken, Tally};
-pub use judge::{Counted, Mark, Nets, Verdict, judge};
-pub use net::{Change, Kind, Net, State};
+pub use judge::{Counted, Mark, Nets, Outlook, Verdict, judge};
+pub use net::{Change, Kind, Net, NetOutlook, State};
 pub use replay::{Replay, Report, Stop};
 pub use rule::{Rule, RuleError};
 

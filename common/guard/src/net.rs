@@ -40,6 +40,19 @@ pub struct Change {
     pub until: Option<Timestamp>,
 }
 
+/// How a net stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetOutlook {
+    pub state: State,
+    /// The number of blocks in a row.
+    pub level: u32,
+    /// In the window, or in the probe if one is running.
+    pub sends: u64,
+    pub verified: u64,
+    /// End of the block; `None` when it is not blocked.
+    pub until: Option<Timestamp>,
+}
+
 /// The counts and the state of one net.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Net {
@@ -57,6 +70,38 @@ pub struct Net {
 impl Net {
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// The net of the fields that `guard.lua` keeps; others are ignored.
+    pub fn of_fields<'a>(fields: impl IntoIterator<Item = (&'a str, i64)>) -> Self {
+        let mut net = Self::default();
+        for (name, value) in fields {
+            let count = u64::try_from(value).unwrap_or_default();
+            match name {
+                "state" => {
+                    net.state = match value {
+                        1 => State::Blocked,
+                        2 => State::Probing,
+                        _ => State::Open,
+                    };
+                }
+                "level" => net.level = u32::try_from(value).unwrap_or_default(),
+                "until" => net.until = value,
+                "last" => net.last = value,
+                "probes" => net.probes = count,
+                "probes_verified" => net.probes_verified = count,
+                _ => net.window.read(name, count),
+            }
+        }
+        net
+    }
+
+    /// How it stands.
+    pub(super) fn outlook(&self) -> NetOutlook {
+        let (sends, verified) =
+            if self.probes > 0 { (self.probes, self.probes_verified) } else { self.counts() };
+        let until = (self.state == State::Blocked).then(|| Timestamp::from_ms(self.until));
+        NetOutlook { state: self.state, level: self.level, sends, verified, until }
     }
 
     /// Sends and verifications in the window.

@@ -42,6 +42,8 @@ pub struct Report {
     pub verified: u64,
     /// Requests that the rule would have stopped.
     pub stopped: u64,
+    /// Verifications that would not have happened, because their request would have been stopped.
+    pub turned_away: u64,
     /// In order of their start.
     pub stops: Vec<Stop>,
 }
@@ -63,6 +65,8 @@ pub struct Stop {
     pub blocks: u32,
     /// Requests stopped by it. A request that both nets refuse counts for the prefix.
     pub stopped: u64,
+    /// Verifications that would not have happened because of it.
+    pub turned_away: u64,
 }
 
 impl Replay {
@@ -156,6 +160,10 @@ impl PrefixHistory {
             _ => (requested, in_prefix, in_country),
         };
         let reaches = |share: u64| number * share / requested > (number - 1) * share / requested;
+        if !reaches(in_prefix) {
+            let is_open = self.net.state() == State::Open;
+            row_report.turned_away(if is_open { Kind::Country } else { Kind::Prefix });
+        }
         let mut nets = Nets { prefix: &mut self.net, country };
         row_report.changes(&nets.verify(rule, reaches(in_prefix), reaches(in_country), now));
     }
@@ -201,9 +209,18 @@ impl RowReport<'_> {
                         verified: change.verified,
                         blocks: 1,
                         stopped: 0,
+                        turned_away: 0,
                     });
                 }
             }
+        }
+    }
+
+    fn turned_away(&mut self, by: Kind) {
+        self.report.turned_away += 1;
+        let key = self.key(by);
+        if let Some(stop) = self.open.get(&key).and_then(|at| self.report.stops.get_mut(*at)) {
+            stop.turned_away += 1;
         }
     }
 

@@ -27,6 +27,18 @@ impl Window {
         self.sends += 1;
     }
 
+    /// Takes a field as `guard.lua` keeps it: `s<minute>` or `v<minute>`.
+    pub fn read(&mut self, field: &str, count: u64) {
+        let minute = |letter| field.strip_prefix(letter)?.parse::<i64>().ok();
+        if let Some(minute) = minute('s') {
+            self.minutes.entry(minute).or_default().0 += count;
+            self.sends += count;
+        } else if let Some(minute) = minute('v') {
+            self.minutes.entry(minute).or_default().1 += count;
+            self.verified += count;
+        }
+    }
+
     /// Withdraws a send if its minute is still in the window.
     pub fn take_send(&mut self, minute: i64) {
         if let Some((sends, _)) = self.minutes.get_mut(&minute).filter(|(sends, _)| *sends > 0) {

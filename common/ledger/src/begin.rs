@@ -82,6 +82,7 @@ impl Act for BeginAttempt {
     type Key = Uuid;
     /// Whether it has begun; if not, the message was known.
     type Answer = bool;
+    const NAME: &'static str = "begin an attempt";
     /// An attempt that its caller abandoned would be unconfirmed.
     const FOR_ITS_CALLER: bool = true;
     /// Adds to the time to a code, so it is short, and a lone text waits only right after a burst. While several are on

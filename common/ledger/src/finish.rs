@@ -131,6 +131,7 @@ impl Act for FinishAttempt {
     type Key = Uuid;
     /// The message's state, and whether receipts are kept for the attempt.
     type Answer = (Option<Transition>, bool);
+    const NAME: &'static str = "finish an attempt";
     /// The call was made: its end is worth recording even without a caller.
     const FOR_ITS_CALLER: bool = false;
     /// The text is on its way. Only `sent` at the client waits for this, and a worker that dies meanwhile leaves the same

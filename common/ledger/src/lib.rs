@@ -23,16 +23,19 @@ pub mod erase;
 mod finish;
 mod follow_up;
 mod history;
+pub mod hours;
 mod reader;
 mod receipts;
+mod recent;
 mod rows;
 
 pub use begin::{Begin, Risk};
 pub use finish::{AttemptState, Finish};
 pub use follow_up::{FollowUp, MOST_QUESTIONS, Swept};
 pub use history::{AttemptEntry, Change};
-pub use reader::{Cursor, Message, MessageFilter, Reader};
+pub use reader::{Cursor, Message, MessageFilter, Reader, Stretch};
 pub use receipts::{Applied, Receipt};
+pub use recent::RecentAttempt;
 
 /// The ledger's operations, each atomic. Cheap to clone; clones batch their hot operations together.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::history::{AttemptEntry, Change, attempts_of, history_of};
 use super::rows::message_state;
 use domain::engine_error::EngineError;
-use domain::ids::{MessageId, RequestId};
+use domain::ids::{AttemptId, MessageId, RequestId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
@@ -50,13 +50,68 @@ pub struct MessageFilter<'a> {
     pub channel: Option<Channel>,
     pub since: Option<Timestamp>,
     pub phone_number: Option<&'a E164>,
+    /// The digits with which numbers begin.
+    pub prefix: Option<&'a str>,
+    /// Only messages of code requests that a provider took, or that may still arrive, and whose code's life ended before
+    /// this time.
+    pub over_before: Option<Timestamp>,
 }
+
+/// A stretch of the ledger that was looked at.
+#[derive(Clone, Debug)]
+pub struct Stretch {
+    /// What was found in it, newest first.
+    pub messages: Vec<Message>,
+    /// Where it ended before it had as many as were asked for: the next one begins there. `None`: there are as many, or
+    /// nothing is left to look at.
+    pub stopped: Option<Cursor>,
+}
+
+/// The most messages that one look goes through: whoever searches for what hardly ever happens looks again.
+const STRETCH: u32 = 10_000;
+/// A prefix with at most so many messages is read by its own index.
+const FEW: i64 = 2_000;
 
 /// Reads the ledger.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    db: Pool,
+    pub(super) db: Pool,
 }
+
+/// What the filter lets through; `$1` to `$12` as in [`Reader::page`].
+macro_rules! let_through {
+    () => {
+        "($4 IS NULL OR state = $4) AND ($5 IS NULL OR reason = $5) AND ($6 IS NULL OR provider = $6)
+           AND ($7 IS NULL OR country = $7) AND ($8 IS NULL OR channel = $8)
+           AND ($10 IS NULL OR (not_after < $10 AND request_id IS NOT NULL AND state IN ('sent', 'delivered')))
+           AND ($11 IS NULL OR (phone_number >= $11 AND phone_number < $12))
+         ORDER BY created_at DESC, message_id DESC LIMIT $9"
+    };
+}
+
+/// Messages that an index finds, of which there are few. They are found first: by the order alone the server would read by
+/// time until it has enough, which it never has.
+macro_rules! by_index {
+    ($found:literal) => {
+        concat!(
+            "WITH found AS MATERIALIZED (SELECT * FROM sms_ledger WHERE ",
+            $found,
+            ") SELECT * FROM found WHERE created_at >= $1 AND (created_at, message_id) < ($2, $3) AND ",
+            let_through!()
+        )
+    };
+}
+
+/// A list by time, through a stretch that ends after `$13` messages.
+const BY_TIME: &str = concat!(
+    "SELECT * FROM (SELECT * FROM sms_ledger WHERE created_at >= $1 AND (created_at, message_id) < ($2, $3)
+         ORDER BY created_at DESC, message_id DESC LIMIT $13) stretch
+     WHERE ",
+    let_through!()
+);
+const END_OF_STRETCH: &str = "SELECT created_at, message_id FROM sms_ledger
+     WHERE created_at >= $1 AND (created_at, message_id) < ($2, $3)
+     ORDER BY created_at DESC, message_id DESC LIMIT 1 OFFSET $4";
 
 macro_rules! select {
     ($rest:literal) => {
@@ -79,16 +134,18 @@ impl Reader {
         Self { db: db.clone() }
     }
 
-    /// Messages that the filter lets through, newest first, after the cursor.
+    /// Messages that the filter lets through, newest first, after the cursor. It looks at 10,000 messages at most, unless
+    /// the filter names a number, or a prefix with few.
     pub async fn page(
         &self,
         filter: MessageFilter<'_>,
         before: Option<Cursor>,
         limit: u32,
-    ) -> Result<Vec<Message>, EngineError> {
+    ) -> Result<Stretch, EngineError> {
         let last = Timestamp::from_ms(i64::MAX);
         let before = before.map_or((last, Uuid::max()), |at| (at.created_at, at.id.uuid()));
         let since = filter.since.unwrap_or(Timestamp::from_ms(i64::MIN));
+        let span = filter.prefix.map(span_of).unwrap_or_default();
         let arguments = args![
             since,
             before.0,
@@ -99,26 +156,65 @@ impl Reader {
             filter.country,
             filter.channel.map(Channel::as_str),
             limit,
-            filter.phone_number,
+            filter.over_before,
+            filter.prefix.map(|_| &*span.0),
+            filter.prefix.map(|_| &*span.1),
+            STRETCH,
         ];
         let act = "list messages";
-        // A phone has few messages: its own index finds them. Any other list goes by time.
-        if filter.phone_number.is_some() {
-            let sql = select!(
-                "WHERE phone_number = $10 AND created_at >= $1 AND (created_at, message_id) < ($2, $3)
-                   AND ($4 IS NULL OR state = $4) AND ($5 IS NULL OR reason = $5) AND ($6 IS NULL OR provider = $6)
-                   AND ($7 IS NULL OR country = $7) AND ($8 IS NULL OR channel = $8)
-                 ORDER BY created_at DESC, message_id DESC LIMIT $9"
-            );
-            return self.db.rows(act, sql, arguments, message).await;
+        // A phone has few messages, and so has many a prefix: their own index finds them. Any other list goes by time.
+        let found = if let Some(number) = filter.phone_number {
+            let arguments = [&arguments[..12], &args![number][..]].concat();
+            Some(self.db.rows(act, by_index!("phone_number = $13"), &arguments, message).await?)
+        } else if filter.prefix.is_some() && self.has_few(&span).await? {
+            let sql = by_index!("phone_number >= $11 AND phone_number < $12");
+            Some(self.db.rows(act, sql, &arguments[..12], message).await?)
+        } else {
+            None
+        };
+        if let Some(messages) = found {
+            return Ok(Stretch { messages, stopped: None });
         }
-        let sql = select!(
-            "WHERE created_at >= $1 AND (created_at, message_id) < ($2, $3)
-               AND ($4 IS NULL OR state = $4) AND ($5 IS NULL OR reason = $5) AND ($6 IS NULL OR provider = $6)
-               AND ($7 IS NULL OR country = $7) AND ($8 IS NULL OR channel = $8)
-             ORDER BY created_at DESC, message_id DESC LIMIT $9"
-        );
-        self.db.rows(act, sql, &arguments[..9], message).await
+        let messages = self.db.rows(act, BY_TIME, arguments, message).await?;
+        let stopped = if messages.len() < limit as usize {
+            let end = args![since, before.0, before.1, STRETCH - 1];
+            self.db.optional("find the end of a stretch", END_OF_STRETCH, end, cursor).await?
+        } else {
+            None
+        };
+        Ok(Stretch { messages, stopped })
+    }
+
+    /// Whether numbers in this span have so few messages that they are better read by their index than by time.
+    async fn has_few(&self, span: &(String, String)) -> Result<bool, EngineError> {
+        let sql = "SELECT COUNT(*) AS messages FROM (SELECT 1 AS one FROM sms_ledger
+             WHERE phone_number >= $1 AND phone_number < $2 LIMIT $3) counted";
+        let args = args![&*span.0, &*span.1, FEW + 1];
+        let messages = |row: &Row| row.get::<i64>("messages");
+        Ok(self.db.one("count a prefix's messages", sql, args, messages).await? <= FEW)
+    }
+
+    /// A message to which a provider gave this id. The newest 100,000 are looked at first, then every attempt: an index would
+    /// cost each text a tenth more of what its attempts cost the database, for a search that is rare.
+    pub async fn of_provider_id(&self, id: &str) -> Result<Option<MessageId>, EngineError> {
+        let newest = "SELECT message_id FROM (SELECT message_id, provider_message_id FROM sms_ledger
+                 ORDER BY created_at DESC LIMIT 100000) newest WHERE provider_message_id = $1 LIMIT 1";
+        let every = "SELECT message_id FROM sms_attempts WHERE provider_message_id = $1 LIMIT 1";
+        let of = |row: &Row| row.get("message_id").map(MessageId::from_uuid);
+        for sql in [newest, every] {
+            let found = self.db.optional("find a provider's message", sql, args![id], of).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The message of a call to a provider.
+    pub async fn of_attempt(&self, id: AttemptId) -> Result<Option<MessageId>, EngineError> {
+        let sql = "SELECT message_id FROM sms_attempts WHERE attempt_id = $1";
+        let of = |row: &Row| row.get("message_id").map(MessageId::from_uuid);
+        self.db.optional("find the message of an attempt", sql, args![id.uuid()], of).await
     }
 
     pub async fn message(&self, id: MessageId) -> Result<Option<Message>, EngineError> {
@@ -141,19 +237,17 @@ impl Reader {
     pub async fn history(&self, message: MessageId) -> Result<Vec<Change>, EngineError> {
         history_of(&self.db, message).await
     }
+}
 
-    /// How many messages since then ended in each state, and for which reason.
-    pub async fn totals(
-        &self,
-        since: Timestamp,
-    ) -> Result<Vec<(Status, Option<Reason>, i64)>, EngineError> {
-        let sql =
-            "SELECT state, reason, COUNT(*) AS messages FROM sms_ledger WHERE created_at >= $1
-             GROUP BY state, reason";
-        let of =
-            |row: &Row| Ok((row.word("state")?, row.maybe_word("reason")?, row.get("messages")?));
-        self.db.rows("count messages", sql, args![since], of).await
-    }
+/// The texts between which numbers lie that begin with these digits. All numbers are `+` and digits.
+fn span_of(digits: &str) -> (String, String) {
+    // After the digits comes the character after '9'.
+    (format!("+{digits}"), format!("+{digits}:"))
+}
+
+fn cursor(row: &Row) -> Result<Cursor, sqlx::Error> {
+    let id = MessageId::from_uuid(row.get("message_id")?);
+    Ok(Cursor { created_at: row.time("created_at")?, id })
 }
 
 fn message(row: &Row) -> Result<Message, sqlx::Error> {

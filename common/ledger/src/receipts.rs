@@ -27,8 +27,8 @@ pub struct Receipt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// Its attempt is known. `current`: the message has the state of this receipt, by this one or by an earlier
-    /// duplicate.
-    Known { moved: Transition, current: bool },
+    /// duplicate. `taken_at`: when the provider took the attempt; if it did not say so before, now.
+    Known { moved: Transition, current: bool, taken_at: Timestamp },
     /// Kept until its attempt is known.
     Kept,
 }
@@ -45,7 +45,7 @@ const TAKE: &str = "UPDATE sms_attempts SET
         final_reason = CASE WHEN final_rank < $5 THEN $8 ELSE final_reason END,
         final_rank = CASE WHEN final_rank < $5 THEN $5 ELSE final_rank END
     WHERE attempt_id = $1
-    RETURNING message_id, provider";
+    RETURNING message_id, provider, ended_at";
 const KEEP: &str = "INSERT INTO sms_receipts (attempt_id, status, reason, provider_message_id, provider_code, received_at) \
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (attempt_id, status) DO NOTHING";
 const TAKE_KEPT: &str = "DELETE FROM sms_receipts WHERE attempt_id = $1
@@ -61,8 +61,8 @@ impl Ledger {
     ) -> Result<Applied, EngineError> {
         self.db
             .transaction("apply a receipt", async |work| {
-                if let Some((moved, current)) = apply(work, receipt, now).await? {
-                    return Ok(Applied::Known { moved, current });
+                if let Some(known) = apply(work, receipt, now).await? {
+                    return Ok(known);
                 }
                 let args = args![
                     receipt.attempt_id.uuid(),
@@ -98,7 +98,7 @@ impl Ledger {
                         price: None,
                         follow_up_at: None,
                     };
-                    if let Some((moved, _)) = apply(work, &receipt, now).await? {
+                    if let Some(Applied::Known { moved, .. }) = apply(work, &receipt, now).await? {
                         let changed = moved.changed || last.is_some_and(|last| last.changed);
                         last = Some(Transition { changed, ..moved });
                     }
@@ -113,7 +113,7 @@ async fn apply(
     work: &mut Work,
     receipt: &Receipt,
     now: Timestamp,
-) -> Result<Option<(Transition, bool)>, sqlx::Error> {
+) -> Result<Option<Applied>, sqlx::Error> {
     let is_end = rank(receipt.status) > SENT;
     let attempt = work
         .optional(
@@ -134,6 +134,7 @@ async fn apply(
     let Some(attempt) = attempt else { return Ok(None) };
     let (message, provider): (uuid::Uuid, String) =
         (attempt.get("message_id")?, attempt.get("provider")?);
+    let taken_at = attempt.time("ended_at")?;
     let id = receipt.provider_message_id.as_deref();
     let by = RaisedBy { provider: &provider, id, segments: None };
     // Comes first, to lock the message: two receipts of two attempts must not both miss the other's.
@@ -141,15 +142,15 @@ async fn apply(
     let Some(sent) = sent else { return Ok(None) };
     if !is_end {
         let current = sent.message_state.status == receipt.status;
-        return Ok(Some((sent, current)));
+        return Ok(Some(Applied::Known { moved: sent, current, taken_at }));
     }
     let Some(end) = end_of(work, message).await? else {
-        return Ok(Some((sent, false)));
+        return Ok(Some(Applied::Known { moved: sent, current: false, taken_at }));
     };
     let Some(ended) = advance(work, message, Some(end), by, now).await? else { return Ok(None) };
     let moved = Transition { changed: sent.changed || ended.changed, ..ended };
     let current = moved.message_state.status == receipt.status;
-    Ok(Some((moved, current)))
+    Ok(Some(Applied::Known { moved, current, taken_at }))
 }
 
 /// What the ends of its attempts mean for a message. A failed attempt decides nothing while another may still arrive.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use accounts::BlockKind;
-use config::Served;
+use config::{ProviderName, Served};
 use domain::keys::Keys;
 use domain::timestamp::Timestamp;
 use ipnet::{IpNet, Ipv4Net};
@@ -60,6 +60,12 @@ impl BlockTarget {
                 let canonical = canonical(given).to_string();
                 let former = Some(given.to_string()).filter(|given| *given != canonical);
                 Ok(Self { former, ..same(canonical) })
+            }
+            BlockKind::Provider => {
+                let name: Result<ProviderName, _> = value.to_ascii_lowercase().parse();
+                let name =
+                    name.map_err(|_| "not a provider: use twilio, http, console or inbox")?;
+                Ok(same(name.as_str().to_owned()))
             }
             BlockKind::Country => {
                 let region = value.to_ascii_uppercase();

@@ -1,4 +1,5 @@
-//! The run-time blocks that each process holds: read often, changed rarely, in force everywhere within seconds.
+//! The run-time blocks that each process holds, and the providers that are shut: read often, changed rarely, in force
+//! everywhere within seconds.
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,6 +25,13 @@ const NO_END_SECS: i64 = 365 * 86_400;
 pub struct Blocklist {
     keys: Arc<Keys>,
     rules: Arc<RwLock<Vec<Rule>>>,
+    /// The providers that are shut, by name.
+    shut: Arc<RwLock<Vec<Shut>>>,
+}
+
+struct Shut {
+    provider: String,
+    until: Option<Timestamp>,
 }
 
 struct Rule {
@@ -48,7 +56,8 @@ impl Blocklist {
         engines: &Connections<S>,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let list = Self { keys: engines.keys.clone(), rules: Arc::default() };
+        let (rules, shut) = (Arc::default(), Arc::default());
+        let list = Self { keys: engines.keys.clone(), rules, shut };
         wait_for(&engines.health, "blocks", stop, || list.reload(engines)).await?;
         Ok(list)
     }
@@ -62,10 +71,30 @@ impl Blocklist {
     }
 
     async fn reload<S>(&self, engines: &Connections<S>) -> Result<(), EngineError> {
-        let blocks = Blocks::new(&engines.sql).active(engines.clock.now()).await?;
-        let rules = blocks.into_iter().filter_map(Rule::of).collect();
+        let (blocks, now) = (Blocks::new(&engines.sql), engines.clock.now());
+        let rules = blocks.of_requests(now).await?.into_iter().filter_map(Rule::of).collect();
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        match blocks.of_providers(now).await {
+            Ok(blocks) => {
+                let shut = |block: Block| Shut { provider: block.value, until: block.until };
+                let shut = blocks.into_iter().map(shut).collect();
+                *self.shut.write().unwrap_or_else(PoisonError::into_inner) = shut;
+            }
+            Err(error) if error.is_away() => return Err(error),
+            // A login that may not read them yet, between a migration and its grants: no reason not to start.
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "the shut providers are not known");
+            }
+        }
         Ok(())
+    }
+
+    /// Returns until when staff have shut this provider. `None` if they have not.
+    pub fn shut_until(&self, provider: &str, now: Timestamp) -> Option<Timestamp> {
+        let shut = self.shut.read().unwrap_or_else(PoisonError::into_inner);
+        let one = shut.iter().find(|one| one.provider == provider)?;
+        let until = one.until.unwrap_or_else(|| now.plus_secs(NO_END_SECS));
+        (until > now).then_some(until)
     }
 
     /// Returns until when a code request for this phone of this ISO 3166 region, from this address, is blocked. `None` if
@@ -117,6 +146,8 @@ impl What {
             BlockKind::Prefix => Self::Prefix(block.value),
             BlockKind::Country => Self::Country(block.value),
             BlockKind::Ip => Self::Ip(block.value.parse().ok()?),
+            // It stops no code request.
+            BlockKind::Provider => return None,
         })
     }
 
@@ -141,6 +172,17 @@ pub fn stops_phone(block: &Block, keys: &Keys, phone: &E164, country: &str) -> b
     What::of(block.clone()).is_some_and(|what| what.covers(&requester))
 }
 
+/// Whether this block stops code requests for the phone of this region, from the address, or for the two together. Its end
+/// is not looked at.
+pub fn stops(block: &Block, keys: &Keys, phone: Option<(&E164, &str)>, ip: Option<IpAddr>) -> bool {
+    let of_phone = phone.is_some_and(|(phone, country)| stops_phone(block, keys, phone, country));
+    let of_address = match What::of(block.clone()) {
+        Some(What::Ip(net)) => ip.is_some_and(|ip| net.contains(&ip)),
+        _ => false,
+    };
+    of_phone || of_address
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,7 +198,8 @@ mod tests {
         let now = Clock::manual().now();
         let covers = |keys: Keys, phone: &E164| {
             let rule = Rule { what: What::Phone(kept.clone()), until: Some(now.plus_secs(60)) };
-            let list = Blocklist { keys: Arc::new(keys), rules: Arc::new(RwLock::new(vec![rule])) };
+            let rules = Arc::new(RwLock::new(vec![rule]));
+            let list = Blocklist { keys: Arc::new(keys), rules, shut: Arc::default() };
             list.covers(phone, "IR", None, now).is_some()
         };
         assert!(covers(Keys::from_secret(BEFORE, None), &phone));

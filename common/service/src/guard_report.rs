@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::connections::Connections;
 use accounts::GuardHistory;
 use domain::event::{Envelope, GuardChanged};
+use domain::phone::country_label;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::PumpingGuard;
 use guard::{Finding, Kind, State};
@@ -57,7 +58,7 @@ impl Reporter {
         for conversion in taken.conversions.iter().filter(|conversion| conversion.sends > 0) {
             #[expect(clippy::cast_precision_loss, reason = "a ratio of counts far below 2^52")]
             let ratio = conversion.verified as f64 / conversion.sends as f64;
-            metrics::gauge!("latchkey_conversion_ratio", "country" => conversion.country.clone())
+            metrics::gauge!("latchkey_conversion_ratio", "country" => country_label(&conversion.country))
                 .set(ratio);
         }
         metrics::counter!("latchkey_guard_would_refuse_total").increment(taken.would_refuse);
@@ -148,6 +149,7 @@ mod tests {
             keys,
             clock: clock.clone(),
             health: Health::default(),
+            presence: crate::presence::Presence::default(),
         };
         let config = Config::from_map(Role::AllInOne, &std::collections::BTreeMap::new()).unwrap();
         let mut admitted = 0;

@@ -123,7 +123,7 @@ impl Admit<'_> {
     /// What is stored of the request until its event brings its profile.
     pub(super) fn note(&self) -> RequestNote {
         let locale = self.locale.map(str::to_owned);
-        RequestNote { channel: self.channel, locale, profile: None }
+        RequestNote { channel: self.channel, locale, profile: None, trace: None }
     }
 }
 
@@ -277,6 +277,9 @@ pub struct RequestNote {
     /// The sign-up's profile, sealed for the gateway, bound to code and request.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Sealed<Profile>>,
+    /// W3C `traceparent` of the request, while its trace is recorded: a sign-in by the code links to it.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// The outcome of an issue.

@@ -1,4 +1,5 @@
-//! The routes, one a file: the request and response types, the handler and its tests.
+//! The routes, one a file: the request and response types, the handler and its tests. What the
+//! webhook remembers of its calls has a file beside it.
 
 pub mod inbox;
 pub mod jwks;
@@ -10,3 +11,4 @@ pub mod password_sign_in;
 pub mod signup;
 pub mod token;
 pub mod twilio_webhook;
+pub(crate) mod webhook_calls;

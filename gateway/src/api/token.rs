@@ -68,7 +68,9 @@ pub(crate) async fn refresh(
     let now = app.engines.clock.now();
     let claims = app.tokens.refresh(&token)?;
     let (grace, idle) = (app.config.tokens.refresh_grace_secs, app.config.tokens.refresh_idle_secs);
-    match app.sessions.refresh(presented(&claims, &proven), grace, idle, now).await? {
+    let outcome = app.sessions.refresh(presented(&claims, &proven), grace, idle, now).await?;
+    metrics::counter!("latchkey_refresh_total", "outcome" => word(&outcome)).increment(1);
+    match outcome {
         RefreshOutcome::Rotated(session) | RefreshOutcome::Repeated(session) => {
             Ok(Json(app.pair(&session)?))
         }
@@ -78,6 +80,17 @@ pub(crate) async fn refresh(
         }
         RefreshOutcome::Ended => Err(ApiError::SessionRevoked),
         RefreshOutcome::Unproven => Err(unproven(&proven)),
+    }
+}
+
+/// The label of `latchkey_refresh_total`.
+const fn word(outcome: &RefreshOutcome) -> &'static str {
+    match outcome {
+        RefreshOutcome::Rotated(_) => "rotated",
+        RefreshOutcome::Repeated(_) => "repeated",
+        RefreshOutcome::Reused => "reused",
+        RefreshOutcome::Ended => "ended",
+        RefreshOutcome::Unproven => "unproven",
     }
 }
 

@@ -6,15 +6,16 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
-use bus::PublishError;
 use domain::event::{Envelope, SmsReceipt};
 use domain::ids::AttemptId;
 use domain::trace_context::TraceContext;
-use domain::twilio_receipt::is_passed_on;
+use domain::twilio_receipt::{ReceiptWord, is_passed_on};
 use domain::twilio_signature;
 
+use crate::api::webhook_calls::{Call, Said, Verdict};
 use crate::app::App;
 use crate::http::body::{BodyLimits, read_body};
+use crate::http::client_ip::ClientIp;
 use crate::http::error::ApiError;
 use crate::http::path_params::PathId;
 use crate::openapi::params::TwilioSignature;
@@ -64,36 +65,100 @@ pub(crate) async fn twilio_status(
     uri: Uri,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
+    let caller = ClientIp::of(request.extensions()).network();
+    let attempt_id = attempt.ok().map(|PathId(id)| id);
+    let (verdict, said, answer) = match signed_receipt(&app, &uri, request).await {
+        Err((verdict, refusal)) => (verdict, Said::default(), Err(refusal)),
+        Ok(receipt) => {
+            let said = Said { word: word_of(&receipt.fields), attempt_id };
+            let (verdict, answer) = pass_on(&app, attempt_id, receipt).await;
+            (verdict, said, answer)
+        }
+    };
+    let status = answer.as_ref().map_or_else(ApiError::status, |status| *status);
+    let at = app.engines.clock.now();
+    app.webhook_calls.add(Call { at, caller, verdict, status, said });
+    answer
+}
+
+/// A form whose signature is right.
+struct SignedReceipt {
+    fields: Vec<(String, String)>,
+    trace: Option<String>,
+}
+
+/// Reads a form and checks its signature; or what is wrong with the call, and its answer.
+async fn signed_receipt(
+    app: &App,
+    uri: &Uri,
+    request: Request,
+) -> Result<SignedReceipt, (Verdict, ApiError)> {
+    let refuse = |verdict| (verdict, ApiError::InvalidSignature);
     let signature = request
         .headers()
         .get("x-twilio-signature")
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
     let (parts, body) = request.into_parts();
-    let trace = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let trace = trace.and_then(TraceContext::from_header).map(|trace| trace.child().to_header());
-    let fields = read_form(parts, body).await?;
-    let signature = signature.ok_or(ApiError::InvalidSignature)?;
-    let twilio = app.config.sms.twilio.as_ref().ok_or(ApiError::InvalidSignature)?;
+    let trace = parts.extensions.get().map(TraceContext::to_header);
+    let fields = read_form(parts, body).await.map_err(|error| (Verdict::BadBody, error))?;
+    let signature = signature.ok_or_else(|| refuse(Verdict::NoSignature))?;
+    let twilio = app.config.sms.twilio.as_ref().ok_or_else(|| refuse(Verdict::NotConfigured))?;
     // The URL as we gave it to Twilio. The sender chooses `Host` and `X-Forwarded-*`, so they are not used.
     let url =
         format!("{}{}", app.public_url, uri.path_and_query().map_or("", |path| path.as_str()));
     if !twilio_signature::verify(&[&twilio.auth_token], &url, &fields, &signature) {
-        return Err(ApiError::InvalidSignature);
+        return Err(refuse(Verdict::WrongSignature));
     }
+    // It is part of what was signed: nobody else can link a receipt to a trace.
+    if let Some(call) = uri.query().and_then(call_of) {
+        traces::link(&call);
+    }
+    Ok(SignedReceipt { fields, trace })
+}
+
+/// The call to the provider that an address of receipts names.
+fn call_of(query: &str) -> Option<TraceContext> {
+    let mut parts = url::form_urlencoded::parse(query.as_bytes());
+    parts.find_map(
+        |(name, value)| {
+            if name == "trace" { TraceContext::from_header(&value) } else { None }
+        },
+    )
+}
+
+/// Publishes a receipt, if it is one of ours: what became of the call, and its answer.
+async fn pass_on(
+    app: &App,
+    attempt_id: Option<AttemptId>,
+    SignedReceipt { fields, trace }: SignedReceipt,
+) -> (Verdict, Result<StatusCode, ApiError>) {
     // One auth token signs for an account and its subaccounts, so the signature does not say whose receipt it is.
-    if fields.iter().any(|(name, value)| name == "AccountSid" && *value != twilio.account_sid) {
-        return Err(ApiError::InvalidSignature);
+    let own = app.config.sms.twilio.as_ref().map(|twilio| twilio.account_sid.as_str());
+    if fields.iter().any(|(name, value)| name == "AccountSid" && Some(value.as_str()) != own) {
+        return (Verdict::AnotherAccount, Err(ApiError::InvalidSignature));
     }
     // Signed by our own account and yet not an attempt of ours: a retry could not help.
-    let Ok(PathId(attempt_id)) = attempt else { return Ok(StatusCode::NO_CONTENT) };
+    let Some(attempt_id) = attempt_id else {
+        return (Verdict::NotOurs, Ok(StatusCode::NO_CONTENT));
+    };
     let receipt =
         SmsReceipt { provider: "twilio".to_owned(), attempt_id, fields: public_part(fields) };
     let envelope = Envelope::new(&app.engines.clock, "gateway", trace, receipt);
-    app.engines.bus.publish(&envelope).await.map_err(|error: PublishError| {
-        ApiError::unavailable(anyhow::Error::from(error).context("publish a receipt"))
-    })?;
-    Ok(StatusCode::NO_CONTENT)
+    match app.engines.bus.publish(&envelope).await {
+        Ok(()) => (Verdict::Accepted, Ok(StatusCode::NO_CONTENT)),
+        Err(error) => {
+            let cause = anyhow::Error::from(error).context("publish a receipt");
+            (Verdict::NotPublished, Err(ApiError::unavailable(cause)))
+        }
+    }
+}
+
+/// What a receipt says of its message, if it is one of Twilio's words.
+fn word_of(fields: &[(String, String)]) -> Option<ReceiptWord> {
+    let mut told =
+        fields.iter().filter(|(name, _)| name == "MessageStatus" || name == "CallStatus");
+    told.find_map(|(_, value)| value.parse().ok())
 }
 
 async fn read_form(parts: Parts, body: Body) -> Result<Vec<(String, String)>, ApiError> {
@@ -168,6 +233,16 @@ mod tests {
         let of = |to| public_part(form(&[("To", to), time]));
         assert!(of("+12408151200").is_empty());
         assert_eq!(of("+14155552671").len(), 1);
+    }
+
+    #[test]
+    fn only_a_word_of_twilios_is_what_a_receipt_says() {
+        let of = |fields: &[(&str, &str)]| word_of(&form(fields)).map(ReceiptWord::as_str);
+        assert_eq!(of(&[("MessageStatus", "delivered")]), Some("delivered"));
+        assert_eq!(of(&[("To", "sent"), ("CallStatus", "no-answer")]), Some("no-answer"));
+        for odd in ["<b>delivered</b>", "+989123456789", "teleported", "Delivered", ""] {
+            assert_eq!(of(&[("MessageStatus", odd), ("SmsStatus", "sent")]), None, "{odd}");
+        }
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! One box that finds a user or a request by whatever staff have in hand. A phone number is searched by a form, so that it
 //! stands in no address, history or log of a proxy.
 
-use accounts::User;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use domain::ids::{MessageId, RequestId, UserId};
 use http::StatusCode;
 use uuid::Uuid;
 
@@ -12,9 +10,9 @@ use crate::app::App;
 use crate::console::form::StaffForm;
 use crate::console::params::PageId;
 use crate::console::refused::{Explained, Refused};
-use crate::console::rights::Act;
 use crate::console::session::Staff;
-use crate::http::error::ApiError;
+use crate::staff::find::{self, Found, FoundKind};
+use crate::staff::rights::Act;
 
 /// `POST /console/find`: leads to what was found.
 pub(crate) async fn find(
@@ -26,12 +24,15 @@ pub(crate) async fn find(
     if let Ok(id) = what.parse::<Uuid>() {
         return by_id(&app, id).await;
     }
-    if let Some(user) = by_phone(&app, what).await? {
+    if let Some(user) = find::by_phone(&app, what).await? {
         return Ok(to(&format!("/console/users/{}", user.id)));
     }
     let digits = what.trim_start_matches(['*', '…', '.']);
     if digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(to(&format!("/console/users?digits={digits}")));
+    }
+    if let Some(found) = find::by_provider_id(&app, what).await? {
+        return Ok(opened(&found));
     }
     if what.chars().any(char::is_alphabetic) {
         let name: String = url::form_urlencoded::byte_serialize(what.as_bytes()).collect();
@@ -51,22 +52,13 @@ pub(crate) async fn open(
 }
 
 async fn by_id(app: &App, id: Uuid) -> Result<Response, Refused> {
-    if app.accounts.get(UserId::from_uuid(id)).await?.is_some() {
-        return Ok(to(&format!("/console/users/{id}")));
-    }
-    let request = RequestId::from_uuid(id);
-    let message = MessageId::of_request(request);
-    let is_known =
-        app.ledger.message(message).await?.is_some() || app.statuses.get(request).await?.is_some();
-    if is_known { Ok(to(&format!("/console/requests/{id}"))) } else { Ok(nothing()) }
+    Ok(find::by_id(app, id).await?.map_or_else(nothing, |found| opened(&found)))
 }
 
-/// The account of a number in any writing, also of a country that is no longer served.
-async fn by_phone(app: &App, writing: &str) -> Result<Option<User>, ApiError> {
-    let served = app.phones.as_ref().clone().everywhere();
-    match served.parse(writing, app.engines.clock.now()) {
-        Ok(phone) => Ok(app.accounts.by_phone(phone.e164()).await?),
-        Err(_) => Ok(None),
+fn opened(found: &Found) -> Response {
+    match found {
+        Found { kind: FoundKind::User, id } => to(&format!("/console/users/{id}")),
+        Found { kind: FoundKind::Request, id } => to(&format!("/console/requests/{id}")),
     }
 }
 
@@ -79,7 +71,7 @@ fn nothing() -> Response {
     let mut response = StatusCode::NOT_FOUND.into_response();
     response.extensions_mut().insert(Explained {
         title: "Nothing found".to_owned(),
-        detail: "Search by a whole phone number, its last four digits, a name, or the id of a user or request."
+        detail: "Search by a whole phone number, its last four digits, a name, the id of a user or request, or a provider's id of a message."
             .to_owned(),
     });
     response

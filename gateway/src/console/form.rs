@@ -13,9 +13,10 @@ use crate::console::refused::Refused;
 use crate::console::secret::{SESSION, Secret, VISIT};
 use crate::console::session::Staff;
 use crate::http::body;
+use crate::http::browser::SEC_FETCH_SITE;
 use crate::http::error::ApiError;
+use crate::staff;
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The field with the form's token.
 const TOKEN: &str = "token";
 
@@ -35,13 +36,12 @@ impl Form {
 
     /// A reason, for the audit: it must say something.
     pub fn reason(&self) -> Result<&str, ApiError> {
-        let reason = self.text("reason");
-        let refuse = |code, detail: &str| Err(ApiError::field("reason", code, detail));
-        match reason.chars().count() {
-            0 => refuse("required", "Give a reason: the audit keeps it."),
-            1..=200 => Ok(reason),
-            _ => refuse("too_long", "A reason has at most 200 characters."),
-        }
+        staff::reason(self.text("reason"))
+    }
+
+    /// The names of its fields.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 
@@ -56,7 +56,7 @@ impl FromRequest<App> for StaffForm {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Refused> {
         let secret = sender(app, request.headers(), SESSION)?;
-        let staff = Staff::of(app, &secret).await?;
+        let staff = Staff::of(app, &secret, true).await?;
         let form = read(app, request, &secret).await?;
         Ok(Self { staff, form })
     }

@@ -2,71 +2,78 @@
 
 use std::sync::LazyLock;
 
-use accounts::User;
 use anyhow::Context as _;
 use askama::Template;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS,
-};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
 
 use crate::console::refused::{Explained, Refused};
 use crate::console::session::Staff;
 use crate::http::error::ApiError;
 use crate::http::layers::HttpRequestId;
+use crate::staff::name_of;
 
 pub(crate) const STYLE_PATH: &str = "/console/style.css";
 const STYLE: &str = include_str!("../../templates/console/style.css");
-/// The address of the style sheet, with a mark of its content: a browser keeps it until it changes.
-static STYLE_ADDRESS: LazyLock<String> = LazyLock::new(|| {
-    let mark = hex::encode(&digest(&SHA256, STYLE.as_bytes()).as_ref()[..6]);
-    format!("{STYLE_PATH}?{mark}")
-});
+pub(crate) const SCRIPT_PATH: &str = "/console/console.js";
+const SCRIPT: &str = include_str!("../../templates/console/console.js");
+static STYLE_ADDRESS: LazyLock<String> = LazyLock::new(|| marked(STYLE_PATH, STYLE));
+static SCRIPT_ADDRESS: LazyLock<String> = LazyLock::new(|| marked(SCRIPT_PATH, SCRIPT));
 
-/// Nothing from elsewhere, nothing inline, framed by nobody.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
-     form-action 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'",
-);
-/// Headers that keep a page apart from other sites, beside those that every answer has.
-const APART: [(HeaderName, HeaderValue); 5] = [
-    (CONTENT_SECURITY_POLICY, POLICY),
-    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
-    (
-        HeaderName::from_static("permissions-policy"),
-        HeaderValue::from_static("camera=(), geolocation=(), microphone=()"),
-    ),
-];
+/// The address of a file with a mark of its content: a browser keeps it until it changes.
+fn marked(path: &str, content: &str) -> String {
+    let mark = hex::encode(&digest(&SHA256, content.as_bytes()).as_ref()[..6]);
+    format!("{path}?{mark}")
+}
 
-/// The pages of the navigation: address, name.
-const PAGES: &[(&str, &str)] = &[
-    ("/console", "Pulse"),
-    ("/console/requests", "Requests"),
-    ("/console/users", "Users"),
-    ("/console/blocks", "Blocks"),
-    ("/console/audit", "Audit"),
+/// Pages of the navigation: address, name.
+type Pages = &'static [(&'static str, &'static str)];
+
+/// The navigation, in groups: who or what is searched for, what is watched, what is run.
+const PAGES: &[(&str, Pages)] = &[
+    ("Find", &[("/console/requests", "Requests"), ("/console/users", "Users")]),
+    (
+        "Watch",
+        &[
+            ("/console", "Pulse"),
+            ("/console/delivery", "Delivery"),
+            ("/console/providers", "Providers"),
+            ("/console/queues", "Queues"),
+            ("/console/engines", "Engines"),
+        ],
+    ),
+    (
+        "Protect",
+        &[
+            ("/console/guard", "Guard"),
+            ("/console/limits", "Limits"),
+            ("/console/blocks", "Blocks"),
+            ("/console/audit", "Audit"),
+        ],
+    ),
+    (
+        "Set up",
+        &[
+            ("/console/staff", "Staff"),
+            ("/console/settings", "Keys and settings"),
+            ("/console/developers", "For developers"),
+        ],
+    ),
 ];
 
 /// What stands around a page's own content.
 pub(crate) struct Frame {
     pub style: &'static str,
+    pub script: &'static str,
     pub title: String,
     /// `None`: nobody is signed in.
     pub staff: Option<Shown>,
     /// The pages of the navigation.
-    pub pages: &'static [(&'static str, &'static str)],
+    pub pages: &'static [(&'static str, Pages)],
     /// The address of this page among them.
     pub here: &'static str,
     /// The token of the page's forms.
@@ -88,25 +95,38 @@ impl Frame {
             role: staff.role.as_str(),
         };
         let (title, token) = (title.into(), staff.token.clone());
-        Self { style: &STYLE_ADDRESS, title, staff: Some(shown), pages: PAGES, here, token }
+        Self { staff: Some(shown), pages: PAGES, here, ..Self::empty(title, token) }
     }
 
     /// For a page before the sign-in.
     pub fn of_stranger(title: &str, token: String) -> Self {
-        let title = title.to_owned();
-        Self { style: &STYLE_ADDRESS, title, staff: None, pages: &[], here: "", token }
+        Self::empty(title.to_owned(), token)
     }
-}
 
-/// The name of an account; its masked number if it has none.
-pub(crate) fn name_of(user: &User) -> String {
-    let name = format!("{} {}", user.first_name, user.last_name);
-    if name.trim().is_empty() { user.phone_number.to_string() } else { name.trim().to_owned() }
+    fn empty(title: String, token: String) -> Self {
+        let (style, script) = (&**STYLE_ADDRESS, &**SCRIPT_ADDRESS);
+        Self { style, script, title, staff: None, pages: &[], here: "", token }
+    }
 }
 
 /// A template as the answer.
 pub(crate) fn html(page: &impl Template) -> Result<Response, Refused> {
     Ok(Html(page.render().context("render a page")?).into_response())
+}
+
+/// The media type of a file of JSON.
+pub(crate) const JSON: &str = "application/json";
+
+/// A file to be saved under this name.
+pub(crate) fn download(name: &str, media_type: &'static str, text: String) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers = [(CONTENT_TYPE, media_type.to_owned()), (CONTENT_DISPOSITION, disposition)];
+    (headers, text).into_response()
+}
+
+/// A list that was exported, to be saved under this name.
+pub(crate) fn csv(name: &str, text: String) -> Response {
+    download(name, "text/csv; charset=utf-8", text)
 }
 
 #[derive(Template)]
@@ -118,8 +138,8 @@ struct RefusedPage<'a> {
     request_id: &'a str,
 }
 
-/// Adds to each answer of the console what all of them have, and gives a refusal its page.
-pub(crate) async fn finish(request: Request, next: Next) -> Response {
+/// Gives a refusal its page.
+pub(crate) async fn explain(request: Request, next: Next) -> Response {
     let id = request.extensions().get::<HttpRequestId>().cloned();
     let mut response = next.run(request).await;
     if let Some(Explained { title, detail }) = response.extensions_mut().remove() {
@@ -136,18 +156,26 @@ pub(crate) async fn finish(request: Request, next: Next) -> Response {
             .insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         *response.body_mut() = text.into();
     }
-    for (name, value) in APART {
-        response.headers_mut().insert(name, value);
-    }
     response
 }
 
 pub(crate) async fn style() -> Response {
-    let headers = [
-        (CONTENT_TYPE, "text/css; charset=utf-8"),
-        (CACHE_CONTROL, "public, max-age=31536000, immutable"),
-    ];
-    (StatusCode::OK, headers, STYLE).into_response()
+    kept("text/css; charset=utf-8", STYLE)
+}
+
+pub(crate) async fn script() -> Response {
+    kept("text/javascript; charset=utf-8", SCRIPT)
+}
+
+fn kept(media_type: &'static str, content: &'static str) -> Response {
+    let headers =
+        [(CONTENT_TYPE, media_type), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    (StatusCode::OK, headers, content).into_response()
+}
+
+/// A page that takes no form, or a form without its page.
+pub(crate) async fn wrong_method() -> Refused {
+    ApiError::MethodNotAllowed { allow: None }.into()
 }
 
 /// A path of the console that does not exist: told to staff only, so that a stranger learns of no page.

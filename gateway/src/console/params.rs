@@ -9,11 +9,13 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 
 use crate::console::refused::Refused;
-use crate::http::path_params::PathId;
+use crate::http::path_params::{PathId, PathPair};
+use crate::staff::pages::ROWS;
 
-/// How many rows a list shows, and the most it shows whoever asks for more.
-const ROWS: u32 = 50;
-const MOST_ROWS: u32 = 200;
+/// The most rows of a page, which must weigh less than 60 KB: an answer of the admin API may have more.
+const MOST_SHOWN: u32 = 100;
+/// What an address may have beside the filters of a list: its size, its cursor, and what an act before it did.
+const NO_FILTERS: [&str; 3] = ["limit", "before", "done"];
 /// The longest value that is read.
 const LONGEST: usize = 300;
 
@@ -55,16 +57,16 @@ impl Params {
     /// How many rows to show.
     pub fn rows(&self) -> u32 {
         self.get("limit").map_or(ROWS, |limit| match limit.parse::<u32>() {
-            Ok(limit) => limit.clamp(1, MOST_ROWS),
+            Ok(limit) => limit.clamp(1, MOST_SHOWN),
             // Too long for a number, or none.
-            Err(_) if limit.bytes().all(|b| b.is_ascii_digit()) => MOST_ROWS,
+            Err(_) if limit.bytes().all(|b| b.is_ascii_digit()) => MOST_SHOWN,
             Err(_) => ROWS,
         })
     }
 
     /// The address of the same list with this value in the place of another.
     pub fn link(&self, path: &str, name: &str, value: &str) -> String {
-        let others = self.0.iter().filter(|(other, _)| *other != name);
+        let others = self.0.iter().filter(|(other, _)| *other != name && *other != "done");
         let query = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(others)
             .append_pair(name, value)
@@ -74,22 +76,18 @@ impl Params {
 
     /// The filters as a query, without cursor and size.
     pub fn query(&self) -> String {
-        let filters = self.0.iter().filter(|(name, _)| *name != "limit" && *name != "before");
+        let filters = self.0.iter().filter(|(name, _)| !NO_FILTERS.contains(&name.as_str()));
         url::form_urlencoded::Serializer::new(String::new()).extend_pairs(filters).finish()
     }
 
-    /// The names of the filters.
-    pub fn names(&self) -> Vec<&str> {
-        self.0
-            .keys()
-            .map(String::as_str)
-            .filter(|name| *name != "limit" && *name != "before")
-            .collect()
+    /// Those of these filters that are set. The names in an address are whatever whoever made it wrote.
+    pub fn set_of(&self, filters: &[&'static str]) -> Vec<&'static str> {
+        filters.iter().copied().filter(|name| self.get(name).is_some()).collect()
     }
 
     /// Whether anything but the size of the list is set.
     pub fn is_filtered(&self) -> bool {
-        !self.names().is_empty()
+        self.0.keys().any(|name| !NO_FILTERS.contains(&name.as_str()))
     }
 }
 
@@ -105,11 +103,16 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for PageId<T> {
     }
 }
 
-/// The rows of a page, of which one more was read than is shown, and whether there are more.
-pub(crate) fn cut<T>(mut rows: Vec<T>, shown: u32) -> (Vec<T>, bool) {
-    let more = rows.len() > shown as usize;
-    rows.truncate(shown as usize);
-    (rows, more)
+/// The two values in the address of a page, as with [`PageId`].
+pub(crate) struct PagePair<A, B>(pub A, pub B);
+
+impl<A: FromStr, B: FromStr, S: Send + Sync> FromRequestParts<S> for PagePair<A, B> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let PathPair(one, other) = PathPair::from_request_parts(parts, state).await?;
+        Ok(Self(one, other))
+    }
 }
 
 #[cfg(test)]
@@ -122,9 +125,10 @@ mod tests {
             ("", 50),
             ("limit=1", 1),
             ("limit=0", 1),
-            ("limit=200", 200),
-            ("limit=1000000000", 200),
-            ("limit=99999999999999999999999", 200),
+            ("limit=100", 100),
+            ("limit=200", 100),
+            ("limit=1000000000", 100),
+            ("limit=99999999999999999999999", 100),
             ("limit=-5", 50),
             ("limit=many", 50),
         ] {
@@ -136,6 +140,11 @@ mod tests {
     fn a_link_keeps_the_filters() {
         let params = Params::of("name=Ada+L&before=1&x=%26");
         assert_eq!(params.link("/p", "before", "2&3"), "/p?name=Ada+L&x=%26&before=2%263");
+        assert_eq!(params.set_of(&["x", "y", "name"]), ["x", "name"]);
         assert!(params.is_filtered() && !Params::of("limit=5&before=3").is_filtered());
+        let after = Params::of("done=deleted&name=Ada");
+        assert_eq!(after.link("/p", "before", "2"), "/p?name=Ada&before=2");
+        assert_eq!(after.query(), "name=Ada");
+        assert!(!Params::of("done=deleted").is_filtered());
     }
 }

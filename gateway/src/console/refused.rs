@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
-use crate::console::rights::Act;
 use crate::http::error::ApiError;
+use crate::staff::rights::Act;
 
 /// Why a page of the console is not shown, or an act not done.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) enum Refused {
     Role(Act, StaffRole),
     /// The account is of staff with a higher role.
     HigherRole,
+    /// The sign-in is too old for the act.
+    Stale,
     /// The form was not opened by this browser, or before its session.
     Form,
     /// Another site sent the form.
@@ -63,7 +65,7 @@ impl IntoResponse for Refused {
                 StatusCode::FORBIDDEN,
                 "Your role does not allow this",
                 format!(
-                    "Your role is {role}. Only {} and above may {}. An owner can grant it: latchkey staff grant.",
+                    "Your role is {role}. Only {} and above may {}. An owner can grant it.",
                     act.least(),
                     act.words()
                 ),
@@ -72,6 +74,12 @@ impl IntoResponse for Refused {
                 StatusCode::FORBIDDEN,
                 "This account has a higher role than yours",
                 "Only staff with the same role or a higher one may change it.".to_owned(),
+            ),
+            Self::Stale => explained(
+                StatusCode::FORBIDDEN,
+                "Sign in again first",
+                "Nothing was done. This needs a sign-in younger than 10 minutes: sign out, sign in, and do it then."
+                    .to_owned(),
             ),
             Self::Form => explained(
                 StatusCode::FORBIDDEN,
@@ -128,6 +136,9 @@ pub(crate) fn in_words(error: &ApiError) -> String {
         ApiError::InvalidRequest(errors) => {
             let details = errors.iter().map(|error| error.detail.as_str());
             details.collect::<Vec<_>>().join(" ")
+        }
+        ApiError::MethodNotAllowed { .. } => {
+            "Nothing was done. Open the page itself, and send the form that stands on it.".to_owned()
         }
         ApiError::NotFound => {
             "There is no such page, or what it showed is gone. Search for it by phone, name or id."

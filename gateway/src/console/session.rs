@@ -3,18 +3,23 @@
 
 use accounts::{ConsoleSession, StaffRole, User};
 use axum::extract::{FromRequestParts, OriginalUri};
+use domain::timestamp::Timestamp;
 use http::Method;
 use http::request::Parts;
 
 use crate::app::App;
+use crate::console::live::OfItself;
 use crate::console::refused::Refused;
-use crate::console::rights::{Act, may_touch};
 use crate::console::secret::{SESSION, Secret};
+use crate::staff::name_of;
+use crate::staff::rights::{Act, Authority, Denied};
 
 /// A session that nobody used for this long is over.
 pub(crate) const IDLE_SECS: i64 = 30 * 60;
 /// A session ends after this, however often it is used.
 pub(crate) const MAX_SECS: i64 = 12 * 60 * 60;
+/// What changes who may do what needs a sign-in younger than this.
+pub(crate) const FRESH_SECS: i64 = 10 * 60;
 /// The longest address of a page that is opened after a sign-in.
 const LONGEST_NEXT: usize = 300;
 
@@ -26,11 +31,13 @@ pub(crate) struct Staff {
     pub token: String,
     /// Names its session.
     pub session: String,
+    /// When it was signed in.
+    pub signed_in_at: Timestamp,
 }
 
 impl Staff {
-    /// The member of staff whose browser holds this secret.
-    pub async fn of(app: &App, secret: &Secret) -> Result<Self, Refused> {
+    /// The member of staff whose browser holds this secret. `is_used`: somebody sits there, so the session goes on.
+    pub async fn of(app: &App, secret: &Secret, is_used: bool) -> Result<Self, Refused> {
         let hash = secret.hash();
         let Some(live) = live(app, &hash).await? else {
             return Err(Refused::SignIn { next: None });
@@ -39,9 +46,12 @@ impl Staff {
             return Err(Refused::Password);
         }
         let now = app.engines.clock.now();
-        app.console_sessions.touch(&hash, live.last_seen_at, now).await?;
+        if is_used {
+            app.console_sessions.touch(&hash, live.last_seen_at, now).await?;
+        }
         let token = secret.form_token(app);
-        Ok(Self { user: live.user, role: live.role, token, session: hash })
+        let signed_in_at = live.created_at;
+        Ok(Self { user: live.user, role: live.role, token, session: hash, signed_in_at })
     }
 
     /// Whether the role allows the act.
@@ -52,20 +62,42 @@ impl Staff {
     /// # Errors
     /// 403 if the role does not allow the act.
     pub fn may(&self, act: Act) -> Result<(), Refused> {
-        if self.can(act) { Ok(()) } else { Err(Refused::Role(act, self.role)) }
+        judged(self.authority().may(act))
     }
 
     /// # Errors
     /// 403 if the role does not allow the act, or the account is of staff with a higher role.
     pub fn may_on(&self, act: Act, account: &User) -> Result<(), Refused> {
-        self.may(act)?;
-        if may_touch(self.role, account) { Ok(()) } else { Err(Refused::HigherRole) }
+        judged(self.authority().may_on(act, account))
+    }
+
+    /// Who acts, for what acts on many accounts at once.
+    pub fn authority(&self) -> Authority {
+        Authority { actor: self.actor(), name: name_of(&self.user), role: self.role }
+    }
+
+    /// Whether the sign-in is so young that it is certainly still the same person.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now < self.signed_in_at.plus_secs(FRESH_SECS)
+    }
+
+    /// # Errors
+    /// 403 if the sign-in is too old for this act.
+    pub fn must_be_fresh(&self, now: Timestamp) -> Result<(), Refused> {
+        if self.is_fresh(now) { Ok(()) } else { Err(Refused::Stale) }
     }
 
     /// The name under which the audit knows whoever acts: the account's id.
     pub fn actor(&self) -> String {
         self.user.id.to_string()
     }
+}
+
+fn judged(judged: Result<(), Denied>) -> Result<(), Refused> {
+    judged.map_err(|denied| match denied {
+        Denied::Role(act, role) => Refused::Role(act, role),
+        Denied::HigherRole => Refused::HigherRole,
+    })
 }
 
 /// The live session of this digest, whether or not it awaits a password.
@@ -79,7 +111,10 @@ impl FromRequestParts<App> for Staff {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refused> {
         let staff = match Secret::of(&parts.headers, SESSION) {
-            Some(secret) => Self::of(app, &secret).await,
+            Some(secret) => {
+                let is_used = parts.extensions.get::<OfItself>().is_none();
+                Self::of(app, &secret, is_used).await
+            }
             None => Err(Refused::SignIn { next: None }),
         };
         staff.map_err(|refused| match refused {

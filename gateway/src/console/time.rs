@@ -73,6 +73,14 @@ pub(crate) fn short_span(ms: i64) -> String {
     }
 }
 
+/// A bound of a length of time.
+pub(crate) fn at_most(ms: i64) -> String {
+    match ms {
+        ..=999 => format!("{ms} ms"),
+        _ => span(ms),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

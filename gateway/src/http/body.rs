@@ -262,7 +262,7 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// `application/json`, alone or with `charset=utf-8` in any case.
-fn check_is_json(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn check_is_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
         (Some(value), None) if is_json(value) => Ok(()),

@@ -142,10 +142,15 @@ impl ClientIp {
 
     /// The address that sessions store and show, cut to /24, or /48 for IPv6. It identifies a place, not a person.
     pub fn cut(self) -> String {
-        match self.0 {
-            IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << 8)).to_string(),
-            IpAddr::V6(ip) => kept(ip, 48).to_string(),
-        }
+        self.network().0.to_string()
+    }
+
+    /// The address cut in the same way, for what is kept and not yet written.
+    pub(crate) fn network(self) -> Self {
+        Self(match self.0 {
+            IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << 8))),
+            IpAddr::V6(ip) => IpAddr::V6(kept(ip, 48)),
+        })
     }
 }
 

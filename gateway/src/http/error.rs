@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::dpop::proof::Flaw;
 use crate::http::error_code::ErrorCode;
+use crate::staff::rights::Denied;
 
 /// How many errors an answer lists (contract, ruling 44): it must not be much longer than its request.
 pub(crate) const MOST_ERRORS: usize = 20;
@@ -102,6 +103,15 @@ errors! {
     ProofNotValid(Flaw): UNAUTHORIZED, TokenNotValid, "The proof is not valid", "";
     InboxTokenNotValid: UNAUTHORIZED, TokenNotValid, "The inbox needs its token",
         "Send the token that the gateway printed at start, or LATCHKEY_INBOX_TOKEN, as `Authorization: Bearer` or `?token=`.";
+    /// Of the admin API. Missing, unknown, revoked and expired keys get the same answer.
+    AdminKeyNotValid: UNAUTHORIZED, TokenNotValid, "The key is not valid",
+        "Send `Authorization: Bearer` with a key of the admin API, as `latchkey admin-keys create` printed it.";
+    RoleNotAllowed: FORBIDDEN, RoleNotAllowed, "The role of this key does not allow this",
+        "Make the call with a key of a role that allows it: `latchkey admin-keys create NAME --role ROLE`.";
+    HigherRole: FORBIDDEN, HigherRole, "The account has a higher role than the key",
+        "Only a key with the same role as the account, or a higher one, may change it.";
+    BrowserNotAllowed: FORBIDDEN, BrowserNotAllowed, "Browsers may not call the admin API",
+        "Make the call from a program on a server, without `Origin` and `Sec-Fetch-Site`.";
     HostNotAllowed: FORBIDDEN, HostNotAllowed, "The host is not allowed",
         "Open the inbox under a name of this machine, such as http://127.0.0.1 or http://localhost, and not through a proxy; or set LATCHKEY_INBOX_TOKEN.";
     RefreshReused: UNAUTHORIZED, RefreshReused, "The refresh token was used before",
@@ -195,6 +205,15 @@ impl ApiError {
                 "Sign in on a device that has signed in before, or contact support."
             }
             usual => usual.kind().usual_detail(),
+        }
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Role(..) => Self::RoleNotAllowed,
+            Denied::HigherRole => Self::HigherRole,
         }
     }
 }

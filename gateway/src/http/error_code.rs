@@ -57,6 +57,13 @@ macro_rules! codes {
     };
 }
 
+impl ErrorCode {
+    /// Whether only the admin API answers with it: an app never sees it.
+    pub(crate) const fn is_of_admin(self) -> bool {
+        matches!(self, Self::RoleNotAllowed | Self::HigherRole | Self::BrowserNotAllowed)
+    }
+}
+
 codes! {
     InvalidRequest = "invalid_request" [Errors]
         "A field, a header or the body as a whole is missing, malformed or unknown."
@@ -95,6 +102,15 @@ codes! {
     HostNotAllowed = "host_not_allowed" []
         "The inbox is opened under another name than this machine's, or through a proxy. Development only."
         "Open it as http://127.0.0.1, or set LATCHKEY_INBOX_TOKEN.";
+    RoleNotAllowed = "role_not_allowed" []
+        "The role of the key does not allow the call. Admin API only."
+        "Use a key of a role that allows it.";
+    HigherRole = "higher_role" []
+        "The account is of staff with a higher role than the key's. Admin API only."
+        "Use a key of that role.";
+    BrowserNotAllowed = "browser_not_allowed" []
+        "The call comes from a page in a browser. Admin API only."
+        "Make the call from a program on a server: a key does not belong in a page.";
     PhoneNumberTaken = "phone_number_taken" []
         "The new number was proven, and another account has it."
         "Offer to sign in with that number.";

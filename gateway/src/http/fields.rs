@@ -1,5 +1,6 @@
 //! The fields of a JSON body, read one by one. All faults are collected, so that one answer names them all.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -53,6 +54,58 @@ impl Fields {
         }
     }
 
+    /// Reads a required whole number of a range; 0 until [`Fields::finish`] says otherwise. `wanted` is the error's detail.
+    pub fn whole(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<i64>,
+        wanted: &'static str,
+    ) -> i64 {
+        self.require(name);
+        match self.left.remove(name) {
+            None => 0,
+            Some(Value::Number(number)) => {
+                let whole = number.as_i64().filter(|whole| range.contains(whole));
+                if whole.is_none() {
+                    self.refuse(name, "invalid", wanted);
+                }
+                whole.unwrap_or_default()
+            }
+            Some(_) => {
+                self.refuse(name, "wrong_type", "This field must be a JSON number.");
+                0
+            }
+        }
+    }
+
+    /// Reads an optional `true` or `false`.
+    pub fn optional_bool(&mut self, name: &'static str) -> Option<bool> {
+        let Value::Bool(is_so) = self.left.remove(name)? else {
+            self.refuse(name, "wrong_type", "This field must be `true` or `false`.");
+            return None;
+        };
+        Some(is_so)
+    }
+
+    /// Reads a required list of strings.
+    pub fn strings(&mut self, name: &'static str) -> Option<Vec<String>> {
+        self.require(name);
+        let list = match self.left.remove(name)? {
+            Value::Array(items) => items
+                .into_iter()
+                .map(|item| match item {
+                    Value::String(text) => Some(text),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        };
+        if list.is_none() {
+            self.refuse(name, "wrong_type", "This field must be a JSON array of strings.");
+        }
+        list
+    }
+
     /// Reads a required string that must satisfy a rule of [`crate::validate`].
     pub fn checked(
         &mut self,
@@ -90,6 +143,12 @@ impl Fields {
             self.refuse(name, "invalid", wanted);
         }
         parsed
+    }
+
+    /// Reads a required string as a `T`; `None` until [`Fields::finish`] says why.
+    pub fn parsed<T: FromStr>(&mut self, name: &'static str, wanted: &'static str) -> Option<T> {
+        self.require(name);
+        self.optional_parsed(name, wanted)
     }
 
     /// Records a fault that the route found, unless the field has one already: the value of such a field is a
@@ -175,6 +234,32 @@ mod tests {
         .map(|(field, code)| (field.to_owned(), code));
         wanted.sort();
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn numbers_and_truths_are_read_as_what_they_are() {
+        let mut f = fields(r#"{"minutes":60,"all":true}"#);
+        assert_eq!(f.whole("minutes", 1..=60, "1 to 60"), 60);
+        assert_eq!((f.optional_bool("all"), f.optional_bool("none")), (Some(true), None));
+        assert_eq!(faults(f.finish()), []);
+        for (minutes, code) in [
+            ("0", "invalid"),
+            ("61", "invalid"),
+            ("1.5", "invalid"),
+            ("1e300", "invalid"),
+            ("99999999999999999999999", "invalid"),
+            ("\"60\"", "wrong_type"),
+            ("null", "wrong_type"),
+        ] {
+            let mut f = fields(&format!(r#"{{"minutes":{minutes},"all":1}}"#));
+            f.whole("minutes", 1..=60, "1 to 60");
+            f.optional_bool("all");
+            let wanted = [("minutes".to_owned(), code), ("all".to_owned(), "wrong_type")];
+            assert_eq!(faults(f.finish()), wanted, "{minutes}");
+        }
+        let mut f = fields("{}");
+        f.whole("minutes", 1..=60, "1 to 60");
+        assert_eq!(faults(f.finish()), [("minutes".to_owned(), "required")]);
     }
 
     #[test]

@@ -21,13 +21,14 @@ use http::header::{
     DATE, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument as _;
 
 use crate::dpop::{DPOP, DPOP_NONCE};
+use crate::http::browser::{Callers, refuse_pages};
 use crate::http::client_ip::{Peer, TrustedProxies};
 use crate::http::error::ApiError;
 use crate::http::request_timeout::in_time;
@@ -52,6 +53,7 @@ pub struct Settings {
     /// Exact origins of browser pages. Empty: no CORS at all.
     pub cors_origins: Vec<String>,
     pub trusted_proxies: TrustedProxies,
+    pub callers: Callers,
     pub clock: Clock,
 }
 
@@ -66,9 +68,11 @@ pub struct HttpRequestId(pub Arc<str>);
 /// If an origin is invalid: it must be scheme, host and port, and neither `*` nor `null`.
 pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     let cors = cors(&settings.cors_origins)?;
+    let callers = settings.callers;
     let settings = Arc::new(settings);
     let around = move |request: Request, next: Next| around(settings.clone(), request, next);
     let inside = ServiceBuilder::new()
+        .layer(from_fn(move |request: Request, next: Next| refuse_pages(callers, request, next)))
         .layer(from_fn(refuse_encoded))
         .layer(from_fn(in_time))
         .layer(from_fn(no_panic));
@@ -122,17 +126,19 @@ async fn around(settings: Arc<Settings>, mut request: Request, next: Next) -> Re
     let id = request_id(&request, &settings.clock);
     let method = method_name(request.method());
     // The template, never the path: ids and anything else that a client puts into a path stay out of logs and labels.
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let mut is_from_proxy = false;
     if let Some(Peer(peer)) = request.extensions().get().copied() {
         let client = settings.trusted_proxies.client(peer.ip(), request.headers());
         request.extensions_mut().insert(client);
+        is_from_proxy = settings.trusted_proxies.trusts(peer.ip());
     }
     request.extensions_mut().insert(HttpRequestId(id.clone()));
-    let trace = trace_of(&request);
+    let scheme = if settings.https { "https" } else { "http" };
+    let theirs = trace_of(&request);
+    let (trace, step) = traces::serving(method, matched.as_deref(), scheme, theirs, is_from_proxy);
     request.extensions_mut().insert(trace);
+    let route = matched.unwrap_or_else(|| "unmatched".to_owned());
     let span = tracing::info_span!(
         "request",
         http.method = method,
@@ -140,7 +146,9 @@ async fn around(settings: Arc<Settings>, mut request: Request, next: Next) -> Re
         http.request_id = &*id,
         trace.id = trace.trace_id()
     );
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = step.around(next.run(request)).instrument(span).await;
+    answered(&step, response.status());
+    drop(step);
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -178,12 +186,18 @@ fn request_id(request: &Request, clock: &Clock) -> Arc<str> {
     .unwrap_or_else(|| rng::id_v7(clock.now_ms()).to_string().into())
 }
 
-/// Our span in the client's trace, or the first one of a new trace; events carry it on (contract, section 11).
-fn trace_of(request: &Request) -> TraceContext {
+/// The client's trace, which ours continues; events carry it on (contract, section 11).
+fn trace_of(request: &Request) -> Option<TraceContext> {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-    header
-        .and_then(TraceContext::from_header)
-        .map_or_else(TraceContext::new_root, |trace| trace.child())
+    header.and_then(TraceContext::from_header)
+}
+
+/// Notes how a request was answered. What a client did wrong is no failure of ours.
+fn answered(step: &traces::Span, status: StatusCode) {
+    step.note("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        step.fail(status.as_str().to_owned());
+    }
 }
 
 /// A label with few values, whatever methods clients invent.

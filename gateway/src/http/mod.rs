@@ -3,6 +3,7 @@
 pub(crate) mod address_counts;
 pub mod body;
 pub(crate) mod body_slots;
+pub mod browser;
 pub mod client_ip;
 pub mod connection_limits;
 pub(crate) mod connection_slots;
@@ -16,6 +17,7 @@ pub mod idempotency_key;
 pub(crate) mod inbox_access;
 pub mod json;
 pub mod layers;
+pub(crate) mod page_headers;
 pub mod path_params;
 pub mod problem;
 pub mod rare_line;

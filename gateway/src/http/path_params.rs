@@ -1,4 +1,4 @@
-//! The id in a path.
+//! What stands in a path: an id, or two.
 
 use std::str::FromStr;
 
@@ -19,5 +19,19 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for PathId<T> {
             .await
             .map_err(|_| ApiError::NotFound)?;
         id.parse().map(Self).map_err(|_| ApiError::NotFound)
+    }
+}
+
+/// The two values of a path, answered like [`PathId`].
+pub(crate) struct PathPair<A, B>(pub A, pub B);
+
+impl<A: FromStr, B: FromStr, S: Send + Sync> FromRequestParts<S> for PathPair<A, B> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((one, other)) = read.map_err(|_| ApiError::NotFound)?;
+        let pair = one.parse().ok().zip(other.parse().ok());
+        pair.map(|(one, other)| Self(one, other)).ok_or(ApiError::NotFound)
     }
 }

@@ -110,6 +110,7 @@ impl ApiError {
             Self::TokenMissing => Some("Bearer"),
             Self::TokenNotValid
             | Self::InboxTokenNotValid
+            | Self::AdminKeyNotValid
             | Self::TokenNotBound
             | Self::RefreshReused
             | Self::SessionRevoked => Some("Bearer error=\"invalid_token\""),
@@ -197,6 +198,10 @@ mod tests {
                 &[],
             ),
             (ApiError::AccountBlocked, 403, "account_blocked", &[]),
+            (ApiError::AdminKeyNotValid, 401, "token_not_valid", &[]),
+            (ApiError::RoleNotAllowed, 403, "role_not_allowed", &[]),
+            (ApiError::HigherRole, 403, "higher_role", &[]),
+            (ApiError::BrowserNotAllowed, 403, "browser_not_allowed", &[]),
             (ApiError::InvalidSignature, 403, "invalid_signature", &[]),
             (ApiError::PhoneNumberTaken, 409, "phone_number_taken", &[]),
             (ApiError::NotFound, 404, "not_found", &[]),

@@ -27,7 +27,7 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     let (ended, when_ended) = oneshot::channel();
     let timing = Timing { began: Some(began), _ended: ended };
     let request = request.map(|body| Body::new(WatchedBody::new(body, timing)));
-    let mut work = tokio::spawn(next.run(request).in_current_span());
+    let mut work = tokio::spawn(traces::carried(next.run(request)).in_current_span());
     let late = async {
         let mut all = pin!(sleep(ANSWER_WITHIN));
         // A body has its own time limit (contract, ruling 19). Work before it is read, such as authentication, counts.

@@ -11,11 +11,18 @@ use crate::openapi::{refusals, shared};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
+/// Which port a document describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surface {
+    Public,
+    Admin,
+}
+
 /// The finished document.
-pub(super) fn finish(described: OpenApi) -> Value {
+pub(crate) fn finish(described: OpenApi, surface: Surface) -> Value {
     let mut document = serde_json::to_value(described).expect("a description is JSON");
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
-    let mut components = Components::of(&document);
+    let mut components = Components::of(&document, surface);
     if let Some(paths) = document["paths"].as_object_mut() {
         let items = paths.values_mut().filter_map(Value::as_object_mut);
         for operation in items.flat_map(|item| item.iter_mut()) {
@@ -75,19 +82,20 @@ struct Components {
     schemas: Map<String, Value>,
     parameters: Map<String, Value>,
     responses: Map<String, Value>,
+    surface: Surface,
 }
 
 impl Components {
-    fn of(document: &Value) -> Self {
-        let mut schemas = shared::problems();
+    fn of(document: &Value, surface: Surface) -> Self {
+        let mut schemas = shared::problems(surface);
         let described = document["components"]["schemas"].as_object().cloned().unwrap_or_default();
         schemas.extend(described);
         schemas.values_mut().for_each(unwrap_lines);
-        Self { schemas, parameters: Map::new(), responses: Map::new() }
+        Self { schemas, parameters: Map::new(), responses: Map::new(), surface }
     }
 
     fn written(self) -> Value {
-        let Self { schemas, parameters, responses } = self;
+        let Self { schemas, parameters, responses, surface } = self;
         let used = Value::from(responses.clone()).to_string();
         let mut headers = shared::headers();
         if let Some(headers) = headers.as_object_mut() {
@@ -99,7 +107,7 @@ impl Components {
             "parameters": parameters,
             "responses": responses,
             "schemas": schemas,
-            "securitySchemes": shared::security_schemes(),
+            "securitySchemes": shared::security_schemes(surface),
         })
     }
 
@@ -107,7 +115,10 @@ impl Components {
     fn share(&mut self, operation: &mut Value) {
         for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
             let name = text(&parameter["name"]).replace('-', "");
-            *parameter = keep(&mut self.parameters, "parameters", &name, parameter.take());
+            // Two lists may have filters of one name: the second one's stays where it is.
+            if self.parameters.get(&name).is_none_or(|kept| kept == parameter) {
+                *parameter = keep(&mut self.parameters, "parameters", &name, parameter.take());
+            }
         }
         if operation["parameters"].is_null()
             && let Some(operation) = operation.as_object_mut()

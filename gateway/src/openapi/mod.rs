@@ -8,7 +8,7 @@
 //! gateway, and docs/openapi.json and docs/errors.md are what it gives.
 
 pub(crate) mod errors_page;
-mod finish;
+pub(crate) mod finish;
 pub(crate) mod page;
 pub(crate) mod params;
 pub(crate) mod refusals;
@@ -89,5 +89,5 @@ pub fn document(has_inbox: bool) -> Value {
     if has_inbox {
         described.merge(ServedInDevelopment::openapi());
     }
-    finish::finish(described)
+    finish::finish(described, finish::Surface::Public)
 }

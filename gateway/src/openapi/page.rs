@@ -5,24 +5,30 @@
 
 use std::sync::OnceLock;
 
+use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use bytes::Bytes;
 
 use crate::app::App;
 use crate::http::error::ApiError;
+use crate::http::page_headers::keep_apart;
 use crate::openapi::document;
 
 mod html;
 
-/// Nothing but this server's own files, and no script or frame that a text could smuggle in.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
-    frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 const KEPT: &str = "public, max-age=300";
 
+pub(crate) fn routes() -> Router<App> {
+    let router = Router::new().route("/docs", get(page)).route("/docs/{file}", get(file));
+    router.layer(map_response(keep_apart))
+}
+
 /// Serves the page. It is made at its first use.
-pub(crate) async fn page(State(app): State<App>) -> impl IntoResponse {
+async fn page(State(app): State<App>) -> impl IntoResponse {
     static PAGE: OnceLock<Bytes> = OnceLock::new();
     // A process has one configuration, so there is one page.
     let page = PAGE.get_or_init(|| html::page(&document(app.has_inbox())).into()).clone();
@@ -30,7 +36,7 @@ pub(crate) async fn page(State(app): State<App>) -> impl IntoResponse {
 }
 
 /// Serves a file of the page.
-pub(crate) async fn file(Path(name): Path<String>) -> Result<Response, ApiError> {
+async fn file(Path(name): Path<String>) -> Result<Response, ApiError> {
     let (media_type, text) = match name.as_str() {
         "docs.css" => ("text/css; charset=utf-8", include_str!("page/docs.css")),
         "docs.js" => ("text/javascript; charset=utf-8", include_str!("page/docs.js")),
@@ -40,7 +46,5 @@ pub(crate) async fn file(Path(name): Path<String>) -> Result<Response, ApiError>
 }
 
 fn answer(media_type: &'static str, body: Bytes) -> impl IntoResponse + use<> {
-    let headers =
-        [(CONTENT_TYPE, media_type), (CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, KEPT)];
-    (headers, body)
+    ([(CONTENT_TYPE, media_type), (CACHE_CONTROL, KEPT)], body)
 }

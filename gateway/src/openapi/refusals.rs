@@ -32,6 +32,10 @@ const SIGNED_IN: [ErrorKind; 6] = [
     ErrorKind::SessionRevoked,
 ];
 
+/// What any call of the admin API may be refused for.
+const BY_KEY: [ErrorKind; 3] =
+    [ErrorKind::AdminKeyNotValid, ErrorKind::RoleNotAllowed, ErrorKind::BrowserNotAllowed];
+
 /// How a call is made, which decides what else it may be refused for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -45,6 +49,12 @@ pub(crate) enum Kind {
     Writing,
     /// The same, with a body.
     WritingBody,
+    /// By a key of the admin API.
+    Admin,
+    /// The same, with a body.
+    AdminBody,
+    /// On the admin port, without a key.
+    Browserless,
 }
 
 /// Declares a type that names what a call is refused for beside what its kind brings; for `responses(…)` of
@@ -72,7 +82,7 @@ pub(crate) use refusals;
 /// The responses by status, each to be written by [`finish`](super::finish).
 pub(crate) fn responses(call: Kind, own: &[ErrorKind]) -> BTreeMap<String, RefOr<Response>> {
     let mut all: BTreeSet<ErrorKind> = EVERY.into_iter().chain(own.iter().copied()).collect();
-    if matches!(call, Kind::Body | Kind::WritingBody) {
+    if matches!(call, Kind::Body | Kind::WritingBody | Kind::AdminBody) {
         all.insert(ErrorKind::PayloadTooLarge);
     }
     if matches!(call, Kind::Reading | Kind::Writing | Kind::WritingBody) {
@@ -80,6 +90,12 @@ pub(crate) fn responses(call: Kind, own: &[ErrorKind]) -> BTreeMap<String, RefOr
     }
     if matches!(call, Kind::Writing | Kind::WritingBody) {
         all.insert(ErrorKind::TooManyRequests);
+    }
+    if matches!(call, Kind::Admin | Kind::AdminBody) {
+        all.extend(BY_KEY);
+    }
+    if call == Kind::Browserless {
+        all.insert(ErrorKind::BrowserNotAllowed);
     }
     let mut by_status: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for kind in all {

@@ -6,9 +6,10 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::http::error::ErrorKind;
 use crate::http::error_code::{self, Member};
+use crate::openapi::finish::Surface;
 use crate::openapi::refusals::schema_name;
 use crate::openapi::specimens::specimen;
-use crate::openapi::words::{ErrorCode, LimitName};
+use crate::openapi::words::{AdminErrorCode, ErrorCode, LimitName};
 
 /// The headers of answers.
 pub(super) fn headers() -> Value {
@@ -40,7 +41,17 @@ pub(super) fn headers() -> Value {
 }
 
 /// The ways to prove who calls.
-pub(super) fn security_schemes() -> Value {
+pub(super) fn security_schemes(surface: Surface) -> Value {
+    if surface == Surface::Admin {
+        return json!({
+            "AdminKey": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "lk_admin_<id>_<secret>",
+                "description": "A key of `latchkey admin-keys create`. Its role is its scope.",
+            },
+        });
+    }
     json!({
         "bearer": {
             "type": "http",
@@ -58,10 +69,14 @@ pub(super) fn security_schemes() -> Value {
 }
 
 /// The schemas of problems: the common one, and one for each code with what only it has.
-pub(super) fn problems() -> Map<String, Value> {
+pub(super) fn problems(surface: Surface) -> Map<String, Value> {
     let mut schemas = Map::new();
     let own = |schema: RefOr<Schema>| serde_json::to_value(schema).unwrap_or_default();
-    schemas.insert(ErrorCode::name().into_owned(), own(ErrorCode::schema()));
+    let codes = match surface {
+        Surface::Public => ErrorCode::schema(),
+        Surface::Admin => AdminErrorCode::schema(),
+    };
+    schemas.insert(ErrorCode::name().into_owned(), own(codes));
     schemas.insert(LimitName::name().into_owned(), own(LimitName::schema()));
     schemas.insert("FieldError".to_owned(), field_error());
     schemas.insert("Problem".to_owned(), problem());

@@ -11,25 +11,13 @@ mod sign_in;
 mod start;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
-use http::header::CONTENT_SECURITY_POLICY;
-use http::{HeaderName, HeaderValue};
 
 use crate::app::App;
 use crate::http::error::ApiError;
-
-/// Nothing inline and nothing from elsewhere: what a text or a name holds cannot become code, and no page frames these.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-);
-
-const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
-const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
-const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+use crate::http::page_headers::keep_apart;
 
 /// The pages that this deployment serves; none in production (contract, section 3).
 pub(crate) fn routes(app: &App) -> Router<App> {
@@ -44,16 +32,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
     if app.has_inbox() {
         router = router.route("/inbox", get(inbox::page));
     }
-    router.layer(from_fn(protect))
-}
-
-async fn protect(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
-    headers.insert(OPENER_POLICY, SAME_ORIGIN);
-    headers.insert(RESOURCE_POLICY, SAME_ORIGIN);
-    response
+    router.layer(map_response(keep_apart))
 }
 
 fn html(template: &impl askama::Template) -> Result<Response, ApiError> {

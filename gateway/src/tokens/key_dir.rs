@@ -15,6 +15,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use domain::rng;
+use domain::timestamp::Timestamp;
 use serde::Serialize;
 
 use crate::tokens::key_table::KeyTable;
@@ -132,6 +133,15 @@ impl Folder {
     /// The kid that signs, whether or not its file can be read.
     fn signing<'a>(&'a self, configured: Option<&'a str>) -> Option<&'a str> {
         self.pinned(configured).or_else(|| self.files.last().map(|file| file.kid.as_str()))
+    }
+
+    /// The kids and when their files were written, oldest first.
+    pub fn ages(&self) -> impl Iterator<Item = (&str, Option<Timestamp>)> {
+        self.files.iter().map(|file| {
+            let age = file.modified.duration_since(SystemTime::UNIX_EPOCH).ok();
+            let ms = age.and_then(|age| i64::try_from(age.as_millis()).ok());
+            (file.kid.as_str(), ms.map(Timestamp::from_ms))
+        })
     }
 
     fn has(&self, kid: &str) -> bool {

@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use domain::string_enum;
+use domain::timestamp::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +25,31 @@ pub struct TokenKeys {
     configured: Option<String>,
     table: RwLock<Arc<KeyTable>>,
     seen: RwLock<Fingerprint>,
+}
+
+string_enum! {
+    /// What a key does now.
+    pub enum KeyState {
+        /// It signs new tokens.
+        Signing = "signing",
+        /// It is published, and younger than the one that signs: the next one.
+        Next = "next",
+        /// It is older than the one that signs: its tokens are accepted until it is retired.
+        Verifying = "verifying",
+        /// A file that this gateway did not take: it is not a key, or seconds old.
+        Unread = "unread",
+    }
+}
+
+/// A key, without the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownKey {
+    pub kid: String,
+    /// `None` if it could not be read.
+    pub algorithm: Option<&'static str>,
+    pub state: KeyState,
+    /// When its file was written, as the folder says: a mount may have written it again.
+    pub written_at: Option<Timestamp>,
 }
 
 impl TokenKeys {
@@ -56,6 +83,42 @@ impl TokenKeys {
 
     pub fn table(&self) -> Arc<KeyTable> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every key that verifies now or lies in the folder, oldest first, for staff.
+    pub(crate) fn known(&self) -> Vec<KnownKey> {
+        let table = self.table();
+        let folder = Folder::read(&self.dir);
+        let ages: Vec<_> = folder.iter().flat_map(Folder::ages).collect();
+        let mut signs_before = false;
+        let mut known: Vec<_> = ages
+            .iter()
+            .map(|&(kid, written_at)| {
+                let key = table.get(kid);
+                let state = match key {
+                    None => KeyState::Unread,
+                    Some(_) if kid == table.active().kid() => KeyState::Signing,
+                    Some(_) if signs_before => KeyState::Next,
+                    Some(_) => KeyState::Verifying,
+                };
+                signs_before |= state == KeyState::Signing;
+                let algorithm = key.map(|key| key.algorithm().as_str());
+                KnownKey { kid: kid.to_owned(), algorithm, state, written_at }
+            })
+            .collect();
+        // What the folder does not hold any more verifies until it is looked at again.
+        for kid in table.kids().filter(|kid| ages.iter().all(|(other, _)| other != kid)) {
+            let is_active = kid == table.active().kid();
+            let state = if is_active { KeyState::Signing } else { KeyState::Verifying };
+            let algorithm = table.get(kid).map(|key| key.algorithm().as_str());
+            known.push(KnownKey { kid: kid.to_owned(), algorithm, state, written_at: None });
+        }
+        known
+    }
+
+    /// Whether `LATCHKEY_JWT_ACTIVE_KID` says which key signs: then `latchkey keys activate` changes nothing here.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.configured.is_some()
     }
 
     /// Follows the folder until `stop`, so that keys rotate without a restart. An invalid change is logged once and

@@ -3,6 +3,7 @@
 //! twilio.com/docs/api/errors; states: twilio.com/docs/messaging/guides/track-outbound-message-status and
 //! twilio.com/docs/voice/api/call-resource. New codes appear without notice: an unlisted one is `unknown`.
 
+use domain::twilio_receipt::ReceiptWord;
 use domain::vocabulary::{Reason, Status};
 
 use super::Outcome;
@@ -53,15 +54,18 @@ pub fn outcome(http_status: u16, code: Option<u32>) -> Outcome {
 
 /// Maps a `MessageStatus` or `CallStatus` and its error code, if any. Returns `None` for an unlisted word.
 pub fn status(word: &str, code: Option<u32>) -> Option<(Status, Option<Reason>)> {
+    use ReceiptWord::{
+        Accepted, Answered, Busy, Canceled, Completed, Delivered, Failed, InProgress, Initiated,
+        NoAnswer, PartiallyDelivered, Queued, Read, Ringing, Scheduled, Sending, Sent, Undelivered,
+    };
     let why = || Some(code.map_or(Reason::Unknown, reason));
-    Some(match word {
-        "accepted" | "scheduled" | "queued" | "sending" | "sent" | "initiated" | "ringing"
-        | "in-progress" | "answered" => (Status::Sent, None),
-        "delivered" | "read" | "completed" | "partially_delivered" => (Status::Delivered, None),
-        "undelivered" => (Status::Undelivered, why()),
-        "failed" | "canceled" => (Status::Failed, why()),
-        "busy" | "no-answer" => (Status::Undelivered, Some(Reason::NumberUnreachable)),
-        _ => return None,
+    Some(match word.parse().ok()? {
+        Accepted | Scheduled | Queued | Sending | Sent | Initiated | Ringing | InProgress
+        | Answered => (Status::Sent, None),
+        Delivered | Read | Completed | PartiallyDelivered => (Status::Delivered, None),
+        Undelivered => (Status::Undelivered, why()),
+        Failed | Canceled => (Status::Failed, why()),
+        Busy | NoAnswer => (Status::Undelivered, Some(Reason::NumberUnreachable)),
     })
 }
 

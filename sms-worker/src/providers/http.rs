@@ -61,6 +61,11 @@ impl Http {
         Self { url, key: hmac::Key::new(hmac::HMAC_SHA256, &bytes), client, clock }
     }
 
+    /// Where it is.
+    pub(super) const fn url(&self) -> &Url {
+        &self.url
+    }
+
     pub(super) async fn send(&self, attempt: &Attempt<'_>) -> Outcome {
         let body = Body {
             message_id: attempt.message_id.to_string(),
@@ -88,7 +93,7 @@ impl Http {
             .body(body);
         // A publisher may have written anything there: only a valid trace is forwarded.
         let request = match attempt.trace.and_then(TraceContext::from_header) {
-            Some(trace) => request.header("traceparent", trace.child().to_header()),
+            Some(trace) => request.header("traceparent", traces::next_step(&trace).to_header()),
             None => request,
         };
         let mut response = match request.send().await {
@@ -96,6 +101,7 @@ impl Http {
             Err(error) => return client::without_answer(&error),
         };
         let status = response.status().as_u16();
+        traces::note("http.response.status_code", i64::from(status));
         let retry_after = client::retry_after(&response);
         let body = client::body(&mut response).await;
         outcome(status, retry_after, &serde_json::from_slice(&body).unwrap_or_default())

@@ -7,6 +7,7 @@ use domain::ids::{AttemptId, MessageId, RequestId};
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::{Channel, Reason, Status};
+use traces::Span;
 use url::Url;
 
 use self::console::Console;
@@ -80,6 +81,21 @@ pub enum Outcome {
     Unknown(&'static str),
 }
 
+impl Outcome {
+    /// Why it was not taken, in one word, for spans.
+    const fn error(&self) -> Option<&'static str> {
+        match self {
+            Self::Accepted { .. } => None,
+            Self::Throttled { .. } => Some("throttled"),
+            Self::Unavailable(_) => Some("unavailable"),
+            Self::Rejected { .. } => Some("rejected"),
+            Self::RejectedUntilOps { .. } => Some("rejected_until_ops"),
+            Self::Filtered { .. } => Some("filtered"),
+            Self::Unknown(_) => Some("unknown"),
+        }
+    }
+}
+
 /// A provider's answer: the outcome, and how many calls of this account it reports as running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -122,13 +138,30 @@ impl Provider {
 
     /// Sends the text. Takes at most [`client::LIMIT`], including the connection. The ids and codes of the reply are
     /// the provider's: [`safe_words`] checks them.
-    pub(crate) async fn send(&self, attempt: &Attempt<'_>) -> Reply {
-        match self {
-            Self::Twilio(twilio) => twilio.send(attempt).await,
-            Self::Http(http) => http.send(attempt).await.into(),
-            Self::Console(_) => Console::send(attempt).into(),
-            Self::Inbox(inbox) => inbox.send(attempt).await.into(),
+    pub(crate) async fn send(&self, span: &Span, attempt: &Attempt<'_>) -> Reply {
+        let sending = async {
+            match self {
+                Self::Twilio(twilio) => twilio.send(attempt).await,
+                Self::Http(http) => http.send(attempt).await.into(),
+                Self::Console(_) => Console::send(attempt).into(),
+                Self::Inbox(inbox) => inbox.send(attempt).await.into(),
+            }
+        };
+        let reply: Reply = span.around(sending).await;
+        if let Some(error) = reply.outcome.error() {
+            span.fail(error);
         }
+        reply
+    }
+
+    /// The span of a call: of a request, where the provider is reached by one.
+    pub(crate) fn calling(&self) -> Span {
+        let url = match self {
+            Self::Twilio(twilio) => twilio.url(),
+            Self::Http(http) => http.url(),
+            Self::Console(_) | Self::Inbox(_) => return Span::unrecorded(),
+        };
+        traces::calling("POST", url.scheme(), url.host_str().unwrap_or_default())
     }
 
     /// Returns how long after a send without a final receipt this provider can be queried; `None`: never.

@@ -36,6 +36,7 @@ pub struct Twilio {
     /// The number that calls come from.
     caller: Option<String>,
     messaging_service_sid: Option<String>,
+    url: Url,
     base_url: String,
     builder: twilio_async::Twilio,
     client: Client,
@@ -62,10 +63,16 @@ impl Twilio {
             from: settings.from.clone(),
             caller: settings.caller().map(str::to_owned),
             messaging_service_sid: settings.messaging_service_sid.clone(),
+            url: settings.base_url.clone(),
             base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
             builder,
             client,
         })
+    }
+
+    /// Where it is.
+    pub(super) const fn url(&self) -> &Url {
+        &self.url
     }
 
     pub(super) async fn send(&self, attempt: &Attempt<'_>) -> Reply {
@@ -96,6 +103,7 @@ impl Twilio {
             .get("twilio-concurrent-requests")
             .and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let status = response.status().as_u16();
+        traces::note("http.response.status_code", i64::from(status));
         let retry_after = client::retry_after(&response);
         let answer = Answer::read(&client::body(&mut response).await);
         let outcome = match (outcome(status, &answer), retry_after) {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use domain::clock::Clock;
+use domain::timestamp::Timestamp;
 
 /// This many calls in a row without a clear answer open the circuit.
 const TOLERATED: u32 = 5;
@@ -35,8 +36,21 @@ struct State {
     /// When the last calls ended, and whether they failed.
     recent: VecDeque<(i64, bool)>,
     open_until_ms: Option<i64>,
+    /// When it opened; meaningful while it is open.
+    opened_at_ms: i64,
     next_open_ms: i64,
     probing: bool,
+}
+
+/// The state of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Circuit {
+    /// `closed`; `open`: no call is made; `half_open`: one text probes the provider, and decides.
+    pub word: &'static str,
+    /// When it opened first, since the provider last worked.
+    pub since: Option<Timestamp>,
+    /// When the provider is probed.
+    pub until: Option<Timestamp>,
 }
 
 /// A permit for one call. Dropping it without reporting a result (its caller went away) has no effect.
@@ -62,6 +76,7 @@ impl Breaker {
             failures: 0,
             recent: VecDeque::with_capacity(RECENT),
             open_until_ms: None,
+            opened_at_ms: 0,
             next_open_ms: OPEN_MS,
             probing: false,
         };
@@ -85,6 +100,20 @@ impl Breaker {
         }
         state.probing = true;
         Ok(BreakerPermit { breaker: self, probe: true })
+    }
+
+    /// The state of the circuit, for staff.
+    pub(crate) fn state_now(&self) -> Circuit {
+        let (state, now_ms) = (self.state(), self.clock.now_ms());
+        let Some(until_ms) = state.open_until_ms else {
+            return Circuit { word: "closed", since: None, until: None };
+        };
+        let since = Some(Timestamp::from_ms(state.opened_at_ms));
+        if until_ms > now_ms {
+            Circuit { word: "open", since, until: Some(Timestamp::from_ms(until_ms)) }
+        } else {
+            Circuit { word: "half_open", since, until: None }
+        }
     }
 
     #[cfg(test)]
@@ -156,6 +185,9 @@ impl State {
     }
 
     fn open(&mut self, now_ms: i64) {
+        if self.open_until_ms.is_none() {
+            self.opened_at_ms = now_ms;
+        }
         self.open_until_ms = Some(now_ms + self.next_open_ms);
         self.next_open_ms = (self.next_open_ms * 2).min(OPEN_MAX_MS);
         self.failures = 0;
@@ -183,13 +215,17 @@ mod tests {
         for _ in 0..5 {
             call(&breaker, ProviderHealth::Fails).unwrap();
         }
+        assert_eq!(breaker.state_now().word, "open");
         let wait = call(&breaker, ProviderHealth::Works).unwrap_err();
         assert!((1..=OPEN_MS).contains(&wait), "{wait}");
         clock.advance(Duration::from_millis(5_001));
         let probe = breaker.pass().ok().unwrap();
         assert!(breaker.pass().is_err(), "one probe at a time");
+        assert_eq!(breaker.state_now().word, "half_open");
         probe.judge(ProviderHealth::Works);
         assert!(!breaker.is_open());
+        let closed = Circuit { word: "closed", since: None, until: None };
+        assert_eq!(breaker.state_now(), closed);
         call(&breaker, ProviderHealth::Works).unwrap();
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::clock::Clock;
 use domain::rng;
+use domain::timestamp::Timestamp;
 use tokio::sync::Notify;
 
 const START: f64 = 16.0;
@@ -37,6 +38,16 @@ struct State {
     paused_until_ms: i64,
     next_pause_ms: i64,
     cut_line_at_ms: i64,
+}
+
+/// The calls of one provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub running: u32,
+    /// The most that may run at once now.
+    pub limit: i64,
+    /// The provider said that there are too many.
+    pub paused_until: Option<Timestamp>,
 }
 
 /// A slot for one call; freed when dropped.
@@ -128,6 +139,18 @@ impl Limiter {
             state.cut_line_at_ms = now;
         }
         is_due
+    }
+
+    /// How many calls run now, for staff.
+    pub(crate) fn load(&self) -> Load {
+        let (state, now_ms) = (self.state(), self.clock.now_ms());
+        let is_paused = state.paused_until_ms > now_ms;
+        Load {
+            running: state.running,
+            #[expect(clippy::cast_possible_truncation, reason = "1 to 128")]
+            limit: state.limit.floor() as i64,
+            paused_until: is_paused.then(|| Timestamp::from_ms(state.paused_until_ms)),
+        }
     }
 
     /// Returns how many calls may run at once now.

@@ -2,4 +2,5 @@
 
 pub mod breaker;
 pub mod concurrency;
+pub mod report;
 pub mod routes;

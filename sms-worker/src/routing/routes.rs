@@ -55,6 +55,14 @@ impl Routes {
         names.iter().filter_map(|name| self.provider(name.as_str()))
     }
 
+    /// Whether every provider is away or said that there are too many calls: more workers would send no more texts.
+    pub(crate) fn hold_back(&self) -> bool {
+        self.providers.iter().all(|provider| {
+            provider.breaker.state_now().word != "closed"
+                || provider.limiter.load().paused_until.is_some()
+        })
+    }
+
     /// Finds a provider by name.
     pub fn provider(&self, name: &str) -> Option<&RoutedProvider> {
         self.providers.iter().find(|provider| provider.name() == name)
@@ -96,6 +104,12 @@ mod tests {
         assert_eq!(names("+989120000000"), ["http"]);
         let by_prefix = vec![("1".to_owned(), vec![ProviderName::Twilio])];
         let named = config::Routes { default: vec![http], by_prefix };
+        assert!(!routes.hold_back());
+        for name in ["http", "console"] {
+            assert!(!routes.hold_back(), "another provider takes texts");
+            routes.provider(name).context("no provider")?.limiter.refused(None, None);
+        }
+        assert!(routes.hold_back());
         let unknown = Routes::new(providers()?, named).err().context("no error")?;
         assert!(unknown.to_string().contains("twilio"), "{unknown}");
         Ok(())

@@ -6,6 +6,7 @@ use clap::Args;
 use config::Served;
 use domain::ids::UserId;
 use domain::phone::Phone;
+use gateway::ExportedUser;
 use serde_json::{Value, json};
 
 use crate::cli::operator::Operator;
@@ -46,9 +47,5 @@ pub(super) fn phone(operator: &Operator, writing: &str) -> anyhow::Result<Phone>
 
 /// Returns an account as staff see it.
 pub(in crate::cli) fn shown(user: &User) -> Value {
-    json!({
-        "id": user.id, "phone_number": user.phone_number, "first_name": user.first_name, "last_name": user.last_name,
-        "locale": user.locale, "country": user.country, "role": user.role, "blocked": user.blocked,
-        "created_at": user.created_at,
-    })
+    json!(ExportedUser::of(user))
 }

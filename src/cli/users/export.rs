@@ -9,7 +9,6 @@ use gateway::validate::no_formula;
 use serde_json::json;
 
 use super::account::{find, shown};
-use super::show::sessions;
 use crate::cli::operator::Operator;
 use crate::cli::progress::Progress;
 use crate::cli::terminal::print_json;
@@ -39,9 +38,7 @@ impl Export {
 
 async fn one(operator: &Operator, user: &str) -> anyhow::Result<()> {
     let user = find(operator, user).await?;
-    let sessions = sessions(operator, &user).await?;
-    operator.note("user_exported", &user.id.to_string(), &json!({})).await?;
-    print_json(&json!({ "user": shown(&user), "sessions": sessions }))
+    print_json(&json!(operator.export(user.id).await?))
 }
 
 /// Writes all accounts as CSV with the columns that `users import` reads, but without passwords.

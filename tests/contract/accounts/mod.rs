@@ -12,6 +12,7 @@ mod profiles;
 mod refresh;
 mod roles;
 mod rolling_start;
+mod searches;
 mod sessions;
 mod sign_in;
 mod staff;

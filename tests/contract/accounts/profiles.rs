@@ -21,6 +21,7 @@ contract!(
     a_changed_number_is_restored_within_a_day,
     a_changed_number_is_not_restored_when_it_is_taken_or_too_late,
     a_deleted_account_leaves_no_number_behind,
+    a_deletion_takes_the_text_of_notes_about_the_account_alone,
     deletion_erases_the_number_from_the_ledger,
     deletion_withdraws_texts_that_the_broker_has_not_taken,
     f15_an_owner_is_told_of_three_changes_a_day_and_of_the_deletion,
@@ -295,6 +296,53 @@ async fn a_deleted_account_leaves_no_number_behind(fixture: AccountsFixture) {
     let (again, _) = fixture.signed_in(&phone).await;
     assert_ne!(again.id, user.id);
     assert_eq!((again.first_name.as_str(), again.last_name.as_str()), ("", ""));
+}
+
+async fn a_deletion_takes_the_text_of_notes_about_the_account_alone(fixture: AccountsFixture) {
+    let (user, _) = fixture.signed_in(&Phone::new()).await;
+    let (other, _) = fixture.signed_in(&Phone::new()).await;
+    let (own, others) = (user.id.to_string(), other.id.to_string());
+    let text = serde_json::json!({ "reason": "a text" });
+    for (actor, act, subject) in [
+        ("ada", "note_added", &own),
+        (&own, "note_added", &own),
+        (&own, "note_added", &others),
+        ("ada", "phone_revealed", &own),
+    ] {
+        fixture.db.audit.add(fixture.now(), actor, act, subject, &text).await.unwrap();
+    }
+    let mut raw = fixture.raw().await;
+    let empty = "UPDATE audit SET detail = '{}'";
+    for sql in [
+        empty.to_owned(),
+        format!("{empty} WHERE act = 'note_added'"),
+        format!("{empty}, subject = '{GONE}' WHERE act = 'note_added' AND subject = '{own}'"),
+        format!(
+            "INSERT INTO audit_renames (name, pseudonym) VALUES ('{own}', '{GONE}');
+             {empty}, subject = '{GONE}' WHERE act = 'phone_revealed'"
+        ),
+    ] {
+        assert!(raw.run(&sql).await.is_err(), "{sql}");
+        raw.run("DELETE FROM audit_renames").await.unwrap();
+    }
+    assert!(fixture.delete(Deleter::StaffFor { actor: "ada", reason: "asked" }, user.id).await);
+    let lines = fixture.db.audit.page(None, None, 6).await.unwrap();
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.act != "session_ended")
+        .map(|line| (&*line.act, &*line.actor, &*line.subject, &*line.detail))
+        .collect();
+    let text = text.to_string();
+    assert_eq!(
+        told,
+        [
+            ("user_deleted", "ada", GONE, r#"{"reason":"asked"}"#),
+            ("phone_revealed", "ada", GONE, &*text),
+            ("note_added", GONE, &*others, &*text),
+            ("note_added", GONE, GONE, "{}"),
+            ("note_added", "ada", GONE, "{}"),
+        ]
+    );
 }
 
 async fn deletion_withdraws_texts_that_the_broker_has_not_taken(fixture: AccountsFixture) {

@@ -4,10 +4,11 @@ use accounts::{Block, BlockKind, StaffRole};
 use domain::ids::UserId;
 
 use super::contract;
-use super::fixture::{AccountsFixture, Phone};
+use super::fixture::{AccountsFixture, Phone, Raw};
 
 contract!(
     a_block_is_in_force_until_its_end_or_its_removal,
+    a_shut_provider_is_no_row_that_a_former_program_reads,
     granting_and_revoking_a_role_is_audited,
     an_account_is_blocked_once_and_unblocked_once,
 );
@@ -45,6 +46,50 @@ async fn a_block_is_in_force_until_its_end_or_its_removal(fixture: AccountsFixtu
     let lines = fixture.db.audit.page(Some("key"), None, 10).await.unwrap();
     let acts: Vec<_> = lines.iter().map(|line| line.act.as_str()).collect();
     assert_eq!(acts, ["block_removed", "block_added"]);
+}
+
+/// A program of the release before refuses the whole list for a kind that it does not know.
+async fn a_shut_provider_is_no_row_that_a_former_program_reads(fixture: AccountsFixture) {
+    let now = fixture.now();
+    let shut = Block {
+        kind: BlockKind::Provider,
+        value: "twilio".to_owned(),
+        display: "twilio".to_owned(),
+        reason: "loses texts".to_owned(),
+        owner: "ada".to_owned(),
+        until: Some(now.plus_secs(60)),
+        created_at: now,
+    };
+    let blocks = &fixture.db.blocks;
+    blocks.add(&shut, "cli").await.unwrap();
+    let again = Block { until: Some(now.plus_secs(90)), ..shut };
+    blocks.add(&again, "cli").await.unwrap();
+    let mut raw = fixture.raw().await;
+    assert_eq!(raw.number("SELECT count(*) FROM blocks").await, 0);
+    assert_eq!(blocks.of_providers(now).await.unwrap(), std::slice::from_ref(&again));
+    assert_eq!(blocks.active(now).await.unwrap(), std::slice::from_ref(&again));
+    assert!(blocks.of_requests(now).await.unwrap().is_empty());
+    assert!(blocks.of_providers(now.plus_secs(90)).await.unwrap().is_empty());
+    // And a kind of the release after is passed by.
+    let id = raw.id(domain::rng::id_v4());
+    let unchecked = match &raw {
+        Raw::Postgres(_) => "ALTER TABLE blocks DROP CONSTRAINT blocks_kind_check",
+        Raw::Sqlite(_) => "PRAGMA ignore_check_constraints = ON",
+    };
+    raw.run(unchecked).await.unwrap();
+    raw.run(&format!(
+        "INSERT INTO blocks (id, kind, value, display, reason, owner, until, created_at)
+         VALUES ({id}, 'planet', 'x', 'x', 'x', 'x', NULL, 0)"
+    ))
+    .await
+    .unwrap();
+    assert!(blocks.of_requests(now).await.unwrap().is_empty());
+    assert_eq!(blocks.all().await.unwrap(), [again]);
+    assert!(blocks.remove(BlockKind::Provider, "twilio", "cli", now).await.unwrap());
+    assert!(!blocks.remove(BlockKind::Provider, "twilio", "cli", now).await.unwrap());
+    let lines = fixture.db.audit.page(Some("twilio"), None, 10).await.unwrap();
+    let acts: Vec<_> = lines.iter().map(|line| line.act.as_str()).collect();
+    assert_eq!(acts, ["block_removed", "block_added", "block_added"]);
 }
 
 async fn granting_and_revoking_a_role_is_audited(fixture: AccountsFixture) {

@@ -37,7 +37,7 @@ pub(crate) struct CodesFixture {
     /// Where its logins count.
     pub logins: LoginAddresses,
     /// Where the store is kept, if it outlives its process.
-    url: Option<SecretString>,
+    pub url: Option<SecretString>,
 }
 
 /// The response to a code request.
@@ -145,7 +145,7 @@ impl CodesFixture {
             scope,
             expires_at: asked.expires_at,
             code: digits.map(|digits| NewCode { digest: digits, sealed: digits }),
-            note: RequestNote { channel: Channel::Sms, locale: None, profile: None },
+            note: RequestNote { channel: Channel::Sms, locale: None, profile: None, trace: None },
             status: Status::Issued,
             status_without_code: without_code,
         };

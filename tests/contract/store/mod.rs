@@ -3,5 +3,6 @@
 mod codes;
 mod codes_model;
 mod guard;
+mod limit_state;
 mod phone_state;
 mod raw_redis;

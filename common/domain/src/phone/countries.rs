@@ -1,6 +1,8 @@
 //! The countries of the world, for a list to choose from. As with the calling codes, a table of its own: a list of all
 //! regions that asked the numbering plans would load the patterns of each, 1 MB a piece.
 
+use super::NO_REGION;
+
 /// A region of the numbering plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Country {
@@ -14,6 +16,16 @@ pub struct Country {
 /// All regions that have mobile numbers, in the order of their names.
 pub fn countries() -> impl Iterator<Item = Country> {
     TABLE.iter().map(|&(region, calling_code, groups)| Country { region, calling_code, groups })
+}
+
+/// The label of a country in a metric: the region itself if it is one of ours or [`NO_REGION`], else `other`. Whoever may
+/// write to the broker could name any number of countries, and each would be a time series of its own.
+pub fn country_label(region: &str) -> &'static str {
+    match TABLE.binary_search_by_key(&region, |&(known, ..)| known) {
+        Ok(at) => TABLE[at].0,
+        Err(_) if region == NO_REGION => NO_REGION,
+        Err(_) => "other",
+    }
 }
 
 /// From the numbering plans' example of a mobile number of each region, in international form.
@@ -82,5 +94,20 @@ mod tests {
             })
             .collect();
         assert_eq!(TABLE[..], planned[..]);
+    }
+
+    #[test]
+    fn a_label_of_a_metric_is_a_known_country_or_other() {
+        assert!(TABLE.is_sorted_by_key(|(region, ..)| *region), "it is searched");
+        for (region, label) in [
+            ("IR", "IR"),
+            ("XK", "XK"),
+            ("ZZ", "ZZ"),
+            ("QQ", "other"),
+            ("", "other"),
+            ("ir", "other"),
+        ] {
+            assert_eq!(country_label(region), label);
+        }
     }
 }

@@ -15,7 +15,7 @@ mod writing;
 use std::collections::BTreeSet;
 use std::fmt;
 
-pub use countries::{Country, countries};
+pub use countries::{Country, countries, country_label};
 pub use e164::{E164, NotE164};
 use plan::Kind;
 use writing::Writing;

@@ -3,6 +3,8 @@
 mod admit;
 mod codes;
 mod counts;
+mod guard_nets;
+mod limit_state;
 mod passes;
 mod phone_state;
 mod requests;

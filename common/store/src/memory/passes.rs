@@ -38,20 +38,19 @@ impl Passes {
 
 impl State {
     pub(super) fn passes(&self, code_request: &Admit<'_>, now: i64) -> Passes {
-        let left = |key: String, most: u64| {
-            let window = self.windows.get(&(Limit::PhoneDay, key));
-            window.is_none_or(|window| window.start + DAY <= now || window.sends < most)
-        };
+        let left = |key: String, most: u64| self.budget_left(key, most, now);
         let phone = code_request.phone;
-        let is_proven = self.proven.get(phone).is_some_and(|at| is_recent(*at, now));
         Passes {
             has_device: device_budget(code_request).is_some_and(|key| left(key, PASSES_A_DAY))
                 && left(devices_budget(phone), DEVICE_PASSES_A_PHONE_DAY),
-            has_phone: code_request.proven_passes
-                && is_proven
-                && left(phone_budget(phone), PASSES_A_DAY),
+            has_phone: code_request.proven_passes && proven_budget_left(self, phone, now),
             used: Passed::default(),
         }
+    }
+
+    fn budget_left(&self, key: String, most: u64, now: i64) -> bool {
+        let window = self.windows.get(&(Limit::PhoneDay, key));
+        window.is_none_or(|window| window.start + DAY <= now || window.sends < most)
     }
 
     /// Counts the budgets that an admitted request used.
@@ -90,6 +89,12 @@ impl State {
     pub(super) fn prove(&mut self, phone: &PhoneKey, now: i64) {
         self.proven.insert(phone.clone(), now.div_euclid(PROVEN_EPOCH_MS));
     }
+}
+
+/// Whether the phone verified lately and has a budget left by which it passes the nets.
+pub(super) fn proven_budget_left(state: &State, phone: &PhoneKey, now: i64) -> bool {
+    state.proven.get(phone).is_some_and(|at| is_recent(*at, now))
+        && state.budget_left(phone_budget(phone), PASSES_A_DAY, now)
 }
 
 /// Whether a verification in this span is remembered.

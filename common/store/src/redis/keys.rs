@@ -32,11 +32,11 @@ pub(super) fn admission_keys<'s>(
         .key(net_key("p", code_request.operator_prefix))
         .key(net_key("c", code_request.country))
         .key(device_key(code_request))
-        .key(format!("lk:{{{}}}:proven", code_request.phone))
+        .key(proven_key(code_request.phone))
         .key(format!("{}{}", forgiven_keys(code_request.phone), code_request.asker))
         .key(format!("lk:{{{}}}:devices", code_request.phone));
     for address in code_request.addresses {
-        call.key(format!("lk:ip:{}:sends", address.key));
+        call.key(address_sends_key(&address.key));
     }
     call
 }
@@ -128,11 +128,24 @@ impl Proven {
 /// The keys of `logins.lua`.
 pub(super) fn add_login_keys(call: &mut ScriptInvocation<'_>, addresses: &LoginAddresses) {
     for address in &addresses.logins {
-        call.key(format!("lk:ip:{}:logins", address.key));
+        call.key(logins_key(&address.key));
     }
     for range in &addresses.failures {
         call.key(failures_key(&range.key));
     }
+}
+
+pub(super) fn logins_key(range: &str) -> String {
+    format!("lk:ip:{range}:logins")
+}
+
+pub(super) fn address_sends_key(range: &str) -> String {
+    format!("lk:ip:{range}:sends")
+}
+
+/// What a phone that verified lately has used of its budget.
+pub(super) fn proven_key(phone: &PhoneKey) -> String {
+    format!("lk:{{{phone}}}:proven")
 }
 
 pub(super) fn failures_key(range: &str) -> String {

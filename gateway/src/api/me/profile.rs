@@ -8,11 +8,10 @@ use domain::ids::UserId;
 use domain::phone::E164;
 use domain::timestamp::Timestamp;
 use serde::Serialize;
-use service::deletion::Deletion;
-use texts::Notice;
 
 use crate::api::me::signed_in::SignedIn;
 use crate::app::App;
+use crate::deletion;
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::validate;
@@ -136,20 +135,10 @@ pub(crate) async fn delete(
     State(app): State<App>,
     signed_in: SignedIn,
 ) -> Result<StatusCode, ApiError> {
-    let (user, engines, now) = (&signed_in.user, &app.engines, app.engines.clock.now());
-    signed_in.require_fresh(now)?;
-    let deletion = Deletion::of(user, &app.accounts, &engines.keys, now).await?;
-    let notice = signed_in.notice(&app, Notice::AccountDeleted)?;
+    signed_in.require_fresh(app.engines.clock.now())?;
     let by = Deleter::User(signed_in.session.id);
-    if !deletion.from_database(&app.accounts, notice.as_ref(), by, now).await? {
+    if !deletion::delete(&app, &signed_in.user, by).await? {
         return Err(ApiError::SessionRevoked);
     }
-    if let Err(error) = deletion.from_store(&app.codes).await {
-        tracing::warn!(
-            error = format!("{error:#}"),
-            "cannot remove a deleted account from Redis, its data expires"
-        );
-    }
-    app.outbox_filled.notify_one();
     Ok(StatusCode::NO_CONTENT)
 }

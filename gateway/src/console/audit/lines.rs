@@ -1,17 +1,12 @@
 //! Entries of the audit as people read them: who, what, to whom; every id a link.
 
-use std::collections::HashMap;
-
-use accounts::AuditEntry;
-use domain::ids::UserId;
 use domain::timestamp::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::app::App;
-use crate::console::page::name_of;
+use crate::console::ids::linked;
 use crate::console::time::Moment;
-use crate::http::error::ApiError;
 use crate::http::validate;
+use crate::staff::audit::{ActorKind, AuditRow, KEY};
 
 /// An entry.
 pub(crate) struct Line {
@@ -24,6 +19,20 @@ pub(crate) struct Line {
     pub detail: String,
 }
 
+impl Line {
+    /// The detail as a part of a page.
+    pub fn detail_html(&self) -> String {
+        linked(&self.detail)
+    }
+}
+
+impl Named {
+    /// As a part of a page.
+    pub fn html(&self) -> String {
+        linked(&self.text)
+    }
+}
+
 /// Who or what an entry names.
 pub(crate) struct Named {
     /// As it is stored.
@@ -34,7 +43,7 @@ pub(crate) struct Named {
 }
 
 /// Acts in words, after a name.
-const WORDS: [(&str, &str); 33] = [
+const WORDS: &[(&str, &str)] = &[
     ("signed_up", "signed up"),
     ("signed_in", "signed in"),
     ("sign_in_refused_blocked", "was refused: the account is blocked"),
@@ -51,6 +60,9 @@ const WORDS: [(&str, &str); 33] = [
     ("user_blocked", "blocked the account"),
     ("user_unblocked", "unblocked the account"),
     ("user_read", "read the account"),
+    ("user_exported", "exported the account"),
+    ("users_exported", "exported all accounts"),
+    ("note_added", "wrote a note"),
     ("sessions_read", "read the sessions"),
     ("staff_read", "listed the staff"),
     ("role_granted", "granted a role"),
@@ -61,39 +73,48 @@ const WORDS: [(&str, &str); 33] = [
     ("lock_told", "told the owner of the lock"),
     ("block_added", "set a block"),
     ("block_removed", "ended a block"),
+    ("dead_letters_replayed", "replayed dead letters"),
+    ("dead_letters_dropped", "deleted dead letters"),
     ("phone_revealed", "saw the whole phone number"),
     ("code_requested_by_staff", "sent a code"),
     ("console_signed_in", "signed in at the console"),
     ("console_signed_out", "signed out of the console"),
     ("console_refused", "was refused at the console: no role"),
+    ("guard_opened", "opened a net of the pumping guard"),
+    ("limits_explained", "looked at the limits of a phone or an address"),
     ("audit_exported", "exported the audit"),
+    ("requests_exported", "exported requests"),
+    ("blocks_exported", "exported the blocks"),
+    ("admin_key_created", "made a key of the admin API"),
+    ("admin_keys_read", "listed the keys of the admin API"),
+    ("admin_key_revoked", "revoked a key of the admin API"),
     ("refresh_reused", "ended a session: a refresh token was used twice"),
 ];
 
-/// Reads the names of everybody that the entries name, in one query.
-pub(crate) async fn of(
-    app: &App,
-    entries: Vec<AuditEntry>,
-    now: Timestamp,
-) -> Result<Vec<Line>, ApiError> {
-    let named = entries.iter().flat_map(|entry| [&entry.actor, &entry.subject]);
-    let mut ids: Vec<UserId> = named.filter_map(|name| name.parse().ok()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let users = app.accounts.by_ids(&ids).await?;
-    let names: HashMap<_, _> =
-        users.iter().map(|user| (user.id.to_string(), name_of(user))).collect();
-    Ok(entries.into_iter().map(|entry| line(entry, &names, now)).collect())
+/// The entries as the page shows them.
+pub(crate) fn of(entries: Vec<AuditRow>, now: Timestamp) -> Vec<Line> {
+    entries.into_iter().map(|entry| line(entry, now)).collect()
 }
 
-fn line(entry: AuditEntry, names: &HashMap<String, String>, now: Timestamp) -> Line {
+fn line(entry: AuditRow, now: Timestamp) -> Line {
     Line {
         at: Moment::of(entry.at, now),
-        actor: named(entry.actor, names),
+        actor: actor(entry.actor, entry.actor_kind, entry.actor_name),
         words: words(&entry.act),
         act: entry.act,
-        subject: named(entry.subject, names),
+        subject: named(entry.subject, entry.subject_name),
         detail: detail(&entry.detail),
+    }
+}
+
+/// A key is told from an account and from a command, whatever its name.
+pub(crate) fn actor(value: String, kind: ActorKind, name: Option<String>) -> Named {
+    match (kind, value.strip_prefix(KEY)) {
+        (ActorKind::Key, Some(key)) => {
+            let text = format!("key {} of the admin API", validate::visible(key));
+            Named { value, text, address: None }
+        }
+        _ => named(value, name),
     }
 }
 
@@ -102,10 +123,10 @@ pub(super) fn words(act: &str) -> String {
     known.map_or_else(|| act.replace('_', " "), |(_, words)| (*words).to_owned())
 }
 
-fn named(value: String, names: &HashMap<String, String>) -> Named {
-    if let Some(name) = names.get(&value) {
+fn named(value: String, name: Option<String>) -> Named {
+    if let Some(text) = name {
         let address = Some(format!("/console/users/{value}"));
-        return Named { text: name.clone(), address, value };
+        return Named { value, text, address };
     }
     // A phone's key or a pseudonym: the beginning tells it from others.
     let is_digest = value.len() >= 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
@@ -114,14 +135,14 @@ fn named(value: String, names: &HashMap<String, String>) -> Named {
 }
 
 /// The members of an entry's detail in one line.
-fn detail(json: &str) -> String {
-    let Ok(Value::Object(members)) = serde_json::from_str(json) else { return String::new() };
+fn detail(members: &Map<String, Value>) -> String {
     let text = |value: &Value| match value {
         Value::String(text) => validate::visible(text),
         Value::Null => "none".to_owned(),
         Value::Array(list) if list.len() > 3 => format!("{} of them", list.len()),
         Value::Array(list) => {
-            let texts = list.iter().map(|one| one.as_str().map_or(one.to_string(), str::to_owned));
+            let texts =
+                list.iter().map(|one| one.as_str().map_or(one.to_string(), validate::visible));
             texts.collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),
@@ -135,12 +156,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_is_told_from_an_account_and_from_a_command() {
+        let told = |actor_name: &str| {
+            let kind = crate::staff::audit::kind_of(actor_name);
+            actor(actor_name.to_owned(), kind, None).text
+        };
+        assert_eq!(told("admin-key:helpdesk"), "key helpdesk of the admin API");
+        assert_eq!(told("helpdesk"), "helpdesk");
+        assert_eq!(told("system"), "system");
+    }
+
+    #[test]
     fn a_detail_is_one_line_without_characters_that_deceive() {
-        let json = r#"{"reason":"a\u202eb\n","sessions":["x","y"],"until":null,"n":3}"#;
-        let told = detail(json);
+        let json = r#"{"reason":"a\u202eb\n","sessions":["x\u202e","y"],"until":null,"n":3}"#;
+        let told = detail(&serde_json::from_str(json).unwrap());
         assert!(told.contains("reason: a\u{fffd}b\u{fffd}"), "{told}");
-        assert!(told.contains("sessions: x, y") && told.contains("until: none"), "{told}");
-        assert_eq!(detail("not json"), "");
+        assert!(told.contains("sessions: x\u{fffd}, y") && told.contains("until: none"), "{told}");
+        assert_eq!(detail(&Map::new()), "");
         assert_eq!(words("a_new_act"), "a new act");
     }
 }

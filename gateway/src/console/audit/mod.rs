@@ -1,29 +1,26 @@
 //! `/console/audit`: who did what to whom. Every filter is in the address, so that what was found can be sent to someone.
 
-mod csv;
 pub(crate) mod lines;
 
 use accounts::AuditFilter;
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use domain::timestamp::Timestamp;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use serde_json::json;
+use axum::response::Response;
 
 use self::lines::Line;
 use crate::app::App;
 use crate::console::form::StaffForm;
-use crate::console::page::{Frame, html};
-use crate::console::params::{Params, cut};
+use crate::console::page::{Frame, csv, html};
+use crate::console::params::Params;
 use crate::console::refused::Refused;
-use crate::console::rights::Act;
 use crate::console::session::Staff;
 use crate::console::time::Moment;
+use crate::staff::audit;
+use crate::staff::rights::Act;
 
 pub(crate) const PATH: &str = "/console/audit";
-/// The most entries of one export.
-const EXPORTED: u32 = 10_000;
+const EXPORT: &str = "/console/audit/export";
+const FILTERS: [&str; 5] = ["subject", "actor", "act", "since", "until"];
 
 #[derive(Template)]
 #[template(path = "console/audit/list.html")]
@@ -32,23 +29,18 @@ struct AuditPage<'a> {
     params: &'a Params,
     rows: Vec<Line>,
     next: Option<String>,
-    query: String,
-    may_export: bool,
+    /// Where it is exported; `None`: the role does not allow it.
+    export: Option<String>,
     as_of: Moment,
 }
 
 fn filter(params: &Params) -> AuditFilter<'_> {
-    // A day, or a time with its offset.
-    let time = |name: &str, of_day: &str| {
-        let text = params.get(name)?;
-        Timestamp::parse(text).or_else(|| Timestamp::parse(&format!("{text}{of_day}")))
-    };
     AuditFilter {
         subject: params.get("subject"),
         actor: params.get("actor"),
         act: params.get("act"),
-        since: time("since", "T00:00:00Z"),
-        until: time("until", "T00:00:00Z"),
+        since: params.get("since").and_then(audit::time),
+        until: params.get("until").and_then(audit::time),
     }
 }
 
@@ -58,18 +50,13 @@ pub(crate) async fn list(
     params: Params,
 ) -> Result<Response, Refused> {
     staff.may(Act::See)?;
-    let now = app.engines.clock.now();
-    let rows = params.rows();
-    let found = app.audit.search(filter(&params), params.parsed("before"), rows + 1).await?;
-    let (found, more) = cut(found, rows);
-    let last = found.last().filter(|_| more).map(|last| last.id.to_string());
+    let found = audit::list(&app, filter(&params), params.parsed("before"), params.rows()).await?;
     html(&AuditPage {
         frame: Frame::new(&staff, PATH, "Audit"),
-        next: last.map(|last| params.link(PATH, "before", &last)),
-        rows: lines::of(&app, found, now).await?,
-        query: params.query(),
-        may_export: staff.can(Act::ExportAudit),
-        as_of: Moment::of(now, now),
+        next: found.next.map(|next| params.link(PATH, "before", &next)),
+        rows: lines::of(found.items, found.as_of),
+        export: staff.can(Act::ExportLists).then(|| format!("{EXPORT}?{}", params.query())),
+        as_of: Moment::of(found.as_of, found.as_of),
         params: &params,
     })
 }
@@ -80,15 +67,8 @@ pub(crate) async fn export(
     params: Params,
     StaffForm { staff, form: _ }: StaffForm,
 ) -> Result<Response, Refused> {
-    staff.may(Act::ExportAudit)?;
-    let now = app.engines.clock.now();
-    let found = app.audit.search(filter(&params), None, EXPORTED).await?;
-    // The names of the filters alone: a detail outlives the accounts that a filter may name.
-    let detail = json!({ "entries": found.len(), "filtered_by": params.names() });
-    app.audit.add(now, &staff.actor(), "audit_exported", "all", &detail).await?;
-    let headers = [
-        (CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""),
-    ];
-    Ok((headers, csv::of(&found)).into_response())
+    staff.may(Act::ExportLists)?;
+    let set = params.set_of(&FILTERS);
+    let text = audit::export(&app, &staff.actor(), filter(&params), &set).await?;
+    Ok(csv("audit.csv", text))
 }

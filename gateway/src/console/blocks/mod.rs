@@ -1,25 +1,25 @@
 //! `/console/blocks`: phones, prefixes, addresses and countries that may not request codes (contract, rulings 7 and 27). A
 //! block is in force everywhere within 10 s.
 
-use accounts::{Block, BlockKind, Blocks};
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use domain::timestamp::Timestamp;
 use http::StatusCode;
-use service::block_target::BlockTarget;
 
 use crate::app::App;
 use crate::console::form::{Form, StaffForm};
-use crate::console::page::{Frame, html, name_of};
+use crate::console::page::{Frame, csv, html};
 use crate::console::params::Params;
 use crate::console::refused::{Refused, in_words};
-use crate::console::rights::Act;
 use crate::console::session::Staff;
 use crate::console::time::Moment;
 use crate::http::error::ApiError;
+use crate::staff::blocks::{self, BlockRow, NewBlock};
+use crate::staff::name_of;
+use crate::staff::rights::Act;
 
 const PATH: &str = "/console/blocks";
+const EXPORT: &str = "/console/blocks/export";
 /// The lives of a block that the form offers, in hours; 0 has no end.
 const LIVES: [(&str, &str); 5] = [
     ("1", "1 hour"),
@@ -34,7 +34,10 @@ const LIVES: [(&str, &str); 5] = [
 struct BlocksPage<'a> {
     frame: Frame,
     rows: Vec<Row>,
+    next: Option<String>,
     may_set: bool,
+    /// Where they are exported; `None`: the role does not allow it.
+    export: Option<&'static str>,
     kind: &'a str,
     value: &'a str,
     reason: &'a str,
@@ -68,20 +71,23 @@ pub(crate) async fn list(
         Some("nothing") => Some("There was no such block any more."),
         _ => None,
     };
-    page(&app, &staff, None, done, None).await
+    page(&app, &staff, &params, None, done, None).await
 }
 
 async fn page(
     app: &App,
     staff: &Staff,
+    params: &Params,
     form: Option<&Form>,
     done: Option<&'static str>,
     error: Option<String>,
 ) -> Result<Response, Refused> {
-    let now = app.engines.clock.now();
-    let row = |block: Block| Row {
-        kind: block.kind.as_str(),
-        in_force: block.until.is_none_or(|until| until > now),
+    let before = params.get("before").and_then(blocks::cursor);
+    let found = blocks::list(app, before, params.rows()).await?;
+    let now = found.as_of;
+    let row = |block: BlockRow| Row {
+        kind: block.kind,
+        in_force: block.is_in_force,
         value: block.value,
         display: block.display,
         reason: block.reason,
@@ -92,8 +98,10 @@ async fn page(
     let field = |name| form.map_or("", |form| form.text(name));
     html(&BlocksPage {
         frame: Frame::new(staff, PATH, "Blocks"),
-        rows: Blocks::new(&app.engines.sql).all().await?.into_iter().map(row).collect(),
+        rows: found.items.into_iter().map(row).collect(),
+        next: found.next.map(|next| format!("{PATH}?before={}", escaped(&next))),
         may_set: staff.can(Act::SetBlocks),
+        export: staff.can(Act::ExportLists).then_some(EXPORT),
         kind: field("kind"),
         value: field("value"),
         reason: field("reason"),
@@ -106,6 +114,7 @@ async fn page(
 
 pub(crate) async fn add(
     State(app): State<App>,
+    params: Params,
     StaffForm { staff, form }: StaffForm,
 ) -> Result<Response, Refused> {
     staff.may(Act::SetBlocks)?;
@@ -113,7 +122,8 @@ pub(crate) async fn add(
         Ok(()) => Ok(Redirect::to("/console/blocks?done=added").into_response()),
         Err(error) if error.status().is_server_error() => Err(error.into()),
         Err(error) => {
-            let page = page(&app, &staff, Some(&form), None, Some(in_words(&error))).await?;
+            let page =
+                page(&app, &staff, &params, Some(&form), None, Some(in_words(&error))).await?;
             Ok((StatusCode::BAD_REQUEST, page).into_response())
         }
     }
@@ -122,31 +132,22 @@ pub(crate) async fn add(
 async fn set(app: &App, staff: &Staff, form: &Form) -> Result<(), ApiError> {
     let now = app.engines.clock.now();
     let reason = form.reason()?;
-    let target = target(app, form, now)?;
     let hours: i64 = match form.text("hours").parse() {
         Ok(hours) if (0..=8760).contains(&hours) => hours,
         _ => return Err(ApiError::field("hours", "invalid", "Choose how long the block lasts.")),
     };
-    let block = Block {
-        kind: target.kind,
-        value: target.value,
-        display: target.display,
-        reason: reason.to_owned(),
-        owner: name_of(&staff.user),
+    let new = NewBlock {
+        kind: form.text("kind"),
+        value: form.text("value"),
+        reason,
+        owner: &name_of(&staff.user),
         until: (hours > 0).then(|| now.plus_secs(hours * 3600)),
-        created_at: now,
     };
-    Ok(Blocks::new(&app.engines.sql).add(&block, &staff.actor()).await?)
+    blocks::set(app, &staff.actor(), &new).await.map(drop)
 }
 
-fn target(app: &App, form: &Form, now: Timestamp) -> Result<BlockTarget, ApiError> {
-    let kind: BlockKind = form
-        .text("kind")
-        .parse()
-        .map_err(|_| ApiError::field("kind", "invalid", "Choose what the block is about."))?;
-    let keys = &app.engines.keys;
-    BlockTarget::of(keys, &app.phones, kind, form.text("value"), now)
-        .map_err(|wrong| ApiError::field("value", "invalid", format!("This is {wrong}.")))
+fn escaped(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 pub(crate) async fn end(
@@ -154,10 +155,17 @@ pub(crate) async fn end(
     StaffForm { staff, form }: StaffForm,
 ) -> Result<Response, Refused> {
     staff.may(Act::SetBlocks)?;
-    let kind: BlockKind = form.text("kind").parse().map_err(|_| ApiError::NotFound)?;
-    let now = app.engines.clock.now();
-    let blocks = Blocks::new(&app.engines.sql);
-    let ended = blocks.remove(kind, form.text("value"), &staff.actor(), now).await?;
+    let (kind, value) = (form.text("kind"), form.text("value"));
+    let ended = blocks::end(&app, &staff.actor(), kind, value).await?;
     let done = if ended { "ended" } else { "nothing" };
     Ok(Redirect::to(&format!("{PATH}?done={done}")).into_response())
+}
+
+/// `POST /console/blocks/export`: all of them as CSV.
+pub(crate) async fn export(
+    State(app): State<App>,
+    StaffForm { staff, form: _ }: StaffForm,
+) -> Result<Response, Refused> {
+    staff.may(Act::ExportLists)?;
+    Ok(csv("blocks.csv", blocks::export(&app, &staff.actor()).await?))
 }

@@ -1,30 +1,34 @@
 //! `/console/requests`: every text and call, from the ledger.
 
-pub(crate) mod meaning;
 pub(crate) mod one;
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use domain::ids::{MessageId, RequestId, UserId};
-use domain::phone::E164;
 use domain::timestamp::Timestamp;
-use domain::vocabulary::{Channel, Reason, Status};
-use ledger::{Cursor, Message, MessageFilter};
+use domain::vocabulary::{Reason, Status};
 
 use crate::app::App;
-use crate::console::page::{Frame, html};
-use crate::console::params::{Params, cut};
+use crate::console::form::StaffForm;
+use crate::console::page::{Frame, csv, html};
+use crate::console::params::Params;
 use crate::console::refused::Refused;
-use crate::console::rights::Act;
 use crate::console::session::Staff;
 use crate::console::time::Moment;
 use crate::http::error::ApiError;
+use crate::staff::requests::one::by;
+use crate::staff::requests::{self, Filter, MessageRow, STATUSES, export, meaning};
+use crate::staff::rights::Act;
 
 pub(crate) const PATH: &str = "/console/requests";
+const EXPORT: &str = "/console/requests/export";
+const FILTERS: [&str; 9] =
+    ["status", "reason", "provider", "country", "channel", "since", "user", "prefix", "outcome"];
 /// The spans that the list offers, in hours, and what it shows when none is chosen.
 const SPANS: [(&str, &str); 4] =
     [("1", "the last hour"), ("24", "the last day"), ("168", "the last week"), ("720", "30 days")];
+/// The outcome of what was sent and never used.
+const UNVERIFIED: &str = "unverified";
 const USUAL_SPAN: &str = "24";
 
 #[derive(Template)]
@@ -38,17 +42,14 @@ struct ListPage<'a> {
     spans: [(&'static str, &'static str); 4],
     statuses: [&'static str; 5],
     reasons: [&'static str; 7],
+    /// Until when was looked, if that was not far enough.
+    looked_until: Option<Moment>,
+    /// What was given for a prefix is none.
+    is_no_prefix: bool,
+    /// Where it is exported; `None`: the role does not allow it.
+    export: Option<String>,
     as_of: Moment,
 }
-
-/// The statuses that a message in the ledger has.
-const STATUSES: [&str; 5] = [
-    Status::Sending.as_str(),
-    Status::Sent.as_str(),
-    Status::Delivered.as_str(),
-    Status::Undelivered.as_str(),
-    Status::Failed.as_str(),
-];
 
 /// A message in a list.
 pub(crate) struct Row {
@@ -67,21 +68,43 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub fn of(message: &Message, now: Timestamp) -> Self {
-        let id = message.request_id.map_or(message.id.uuid(), RequestId::uuid);
+    pub fn of(message: &MessageRow, now: Timestamp) -> Self {
         Self {
-            address: format!("{PATH}/{id}"),
+            address: format!("{PATH}/{}", message.id),
             at: Moment::of(message.created_at, now),
-            phone: masked(message.phone_number.as_ref()),
+            phone: masked(message.phone_number.as_deref()),
             country: message.country.clone(),
-            channel: channel(message.channel),
+            channel: by(message.channel),
             provider: message.provider.clone().unwrap_or_default(),
             status: message.status.as_str(),
             class: class(message.status),
             reason: message.reason.map(meaning::of_reason),
-            is_notice: message.request_id.is_none(),
+            is_notice: message.is_notice,
         }
     }
+}
+
+/// What the address asks for, and the span of time that it chose.
+fn filter(params: &Params, now: Timestamp) -> Result<(Filter<'_>, &str), Refused> {
+    let span = params.get("since").filter(|span| SPANS.iter().any(|(hours, _)| hours == span));
+    let span = span.unwrap_or(USUAL_SPAN);
+    let hours: i64 = span.parse().unwrap_or(24);
+    let user = match params.get("user") {
+        Some(id) => Some(id.parse().map_err(|_| ApiError::NotFound)?),
+        None => None,
+    };
+    let filter = Filter {
+        status: params.parsed("status"),
+        reason: params.parsed("reason"),
+        provider: params.get("provider"),
+        country: params.get("country"),
+        channel: params.parsed("channel"),
+        since: Some(now.plus_secs(-hours * 3600)),
+        user,
+        prefix: params.get("prefix").and_then(requests::prefix),
+        is_unverified: params.get("outcome") == Some(UNVERIFIED),
+    };
+    Ok((filter, span))
 }
 
 pub(crate) async fn list(
@@ -90,71 +113,73 @@ pub(crate) async fn list(
     params: Params,
 ) -> Result<Response, Refused> {
     staff.may(Act::See)?;
-    let now = app.engines.clock.now();
-    let span = params.get("since").filter(|span| SPANS.iter().any(|(hours, _)| hours == span));
-    let span = span.unwrap_or(USUAL_SPAN);
-    let hours: i64 = span.parse().unwrap_or(24);
-    let number = phone_of(&app, &params).await?;
-    let filter = MessageFilter {
-        status: params.parsed("status"),
-        reason: params.parsed("reason"),
-        provider: params.get("provider"),
-        country: params.get("country"),
-        channel: params.parsed("channel"),
-        since: Some(now.plus_secs(-hours * 3600)),
-        phone_number: number.as_ref(),
-    };
-    let rows = params.rows();
-    let found = app.ledger.page(filter, cursor(&params), rows + 1).await?;
-    let (found, more) = cut(found, rows);
-    let next = found.last().filter(|_| more).map(|last| {
-        let Cursor { created_at, id } = last.cursor();
-        params.link(PATH, "before", &format!("{}.{id}", created_at.ms()))
-    });
+    let (filter, span) = filter(&params, app.engines.clock.now())?;
+    let before = params.get("before").and_then(requests::cursor);
+    let found = Box::pin(requests::list(&app, filter, before, params.rows())).await?;
     html(&ListPage {
         frame: Frame::new(&staff, PATH, "Requests"),
-        rows: found.iter().map(|message| Row::of(message, now)).collect(),
-        next,
+        rows: found.items.iter().map(|message| Row::of(message, found.as_of)).collect(),
+        next: found.next.map(|next| params.link(PATH, "before", &next)),
         span,
         spans: SPANS,
-        statuses: STATUSES,
+        statuses: STATUSES.map(Status::as_str),
         reasons: Reason::ALL.map(Reason::as_str),
-        as_of: Moment::of(now, now),
+        looked_until: Moment::maybe(found.looked_until, found.as_of),
+        is_no_prefix: params.get("prefix").is_some() && filter.prefix.is_none(),
+        export: staff.can(Act::ExportLists).then(|| format!("{EXPORT}?{}", params.query())),
+        as_of: Moment::of(found.as_of, found.as_of),
         params: &params,
     })
 }
 
-/// The number of the account that the list is about: an address holds its id, and no number.
-async fn phone_of(app: &App, params: &Params) -> Result<Option<E164>, ApiError> {
-    let Some(id) = params.get("user") else { return Ok(None) };
-    let id: UserId = id.parse().map_err(|_| ApiError::NotFound)?;
-    let user = app.accounts.get(id).await?.ok_or(ApiError::NotFound)?;
-    Ok(Some(user.phone_number))
+/// `POST /console/requests/export`: what the filter finds, as CSV. What cannot be read of it is refused where it would let
+/// everything through.
+pub(crate) async fn export(
+    State(app): State<App>,
+    params: Params,
+    StaffForm { staff, form: _ }: StaffForm,
+) -> Result<Response, Refused> {
+    staff.may(Act::ExportLists)?;
+    let (filter, _) = filter(&params, app.engines.clock.now())?;
+    if params.get("prefix").is_some() && filter.prefix.is_none() {
+        let detail = "A prefix is a calling code and digits, 8 at most.";
+        return Err(ApiError::field("prefix", "invalid", detail).into());
+    }
+    let (actor, set) = (staff.actor(), params.set_of(&FILTERS));
+    let exported = Box::pin(export::export(&app, &actor, filter, &set)).await?;
+    Ok(csv(&file_name(exported.looked_until), exported.csv))
 }
 
-fn cursor(params: &Params) -> Option<Cursor> {
-    let (at, id) = params.get("before")?.split_once('.')?;
-    let id: MessageId = id.parse().ok()?;
-    Some(Cursor { created_at: Timestamp::from_ms(at.parse().ok()?), id })
-}
-
-pub(super) fn masked(number: Option<&E164>) -> String {
-    number.map_or_else(|| "(erased)".to_owned(), E164::to_string)
-}
-
-pub(super) const fn channel(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Sms => "text",
-        Channel::Voice => "call",
+/// The name of a file tells whoever opens it how far was looked, if that was not far enough.
+fn file_name(looked_until: Option<Timestamp>) -> String {
+    match looked_until {
+        Some(until) => format!("requests-back-to-{}.csv", until.to_string().replace(':', "-")),
+        None => "requests.csv".to_owned(),
     }
 }
 
+fn masked(number: Option<&str>) -> String {
+    number.unwrap_or("(erased)").to_owned()
+}
+
 /// How a status looks.
-pub(super) const fn class(status: Status) -> &'static str {
+const fn class(status: Status) -> &'static str {
     match status {
         Status::Delivered | Status::Verified => "good",
         Status::Undelivered | Status::Failed => "bad",
         Status::Expired | Status::Superseded => "warn",
         Status::Accepted | Status::Issued | Status::Sending | Status::Sent => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_files_name_says_how_far_was_looked_if_that_was_not_far_enough() {
+        assert_eq!(file_name(None), "requests.csv");
+        let until = Timestamp::parse("2026-11-30T10:15:00.000Z");
+        assert_eq!(file_name(until), "requests-back-to-2026-11-30T10-15-00.000Z.csv");
     }
 }

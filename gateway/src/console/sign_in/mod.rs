@@ -181,8 +181,7 @@ fn not_allowed() -> Response {
     response.extensions_mut().insert(Explained {
         title: "This number may not use the console".to_owned(),
         detail:
-            "The code was right, but the number is not one of staff. An owner can grant a role: \
-                 latchkey staff grant."
+            "The code was right, but the number is not one of staff. An owner can grant a role."
                 .to_owned(),
     });
     response

@@ -1,28 +1,27 @@
-//! What staff do to an account: each act is a form of its own, needs its role, and is in the audit with whoever did it.
+//! What staff do to an account: each act is a form of its own, and needs its role.
 
-use accounts::{Claimant, User};
-use axum::extract::{FromRequestParts, Path, State};
+use accounts::User;
+use anyhow::Context as _;
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use domain::event::OtpRequested;
 use domain::ids::{SessionId, UserId};
-use domain::phone::Phone;
-use domain::timestamp::Timestamp;
 use domain::vocabulary::Channel;
-use http::request::Parts;
-use serde_json::json;
-use store::Scope;
-use texts::Notice;
 
-use super::{PATH, one};
+use super::{DELETED, PATH, one};
 use crate::app::App;
 use crate::codes::caller::Caller;
-use crate::codes::request::{NewCodeRequest, place_code_request};
 use crate::console::form::{Form, StaffForm};
-use crate::console::params::PageId;
+use crate::console::page::{JSON, download};
+use crate::console::params::{PageId, PagePair};
 use crate::console::refused::Refused;
-use crate::console::rights::Act;
 use crate::console::session::Staff;
 use crate::http::error::ApiError;
+use crate::staff;
+use crate::staff::rights::Act;
+use crate::staff::users::{acts, export, notes};
+
+/// How many of the phone's last digits confirm a deletion.
+const TYPED: usize = 4;
 
 /// What an act did, as the page that follows tells it.
 pub(super) struct Done;
@@ -37,6 +36,7 @@ impl Done {
             "password" => "The password was removed, and the sessions that it started have ended.",
             "session" => "The session has ended: its next refresh is refused.",
             "sessions" => "All sessions have ended: their next refresh is refused.",
+            "noted" => "The note is written. Staff see it, and the account's owner does not.",
             "nothing" => "Nothing had to be done: it was so already.",
             _ => return None,
         })
@@ -49,91 +49,65 @@ struct Deed<'a> {
     staff: &'a Staff,
     form: &'a Form,
     user: User,
-    now: Timestamp,
-}
-
-/// The account and the act in an address.
-pub(crate) struct PathParts(UserId, String);
-
-impl<S: Send + Sync> FromRequestParts<S> for PathParts {
-    type Rejection = Refused;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        let read = Path::<(String, String)>::from_request_parts(parts, state).await;
-        let Path((id, act)) = read.map_err(|_| ApiError::NotFound)?;
-        Ok(Self(id.parse().map_err(|_| ApiError::NotFound)?, act))
-    }
 }
 
 /// `POST /console/users/{id}/{act}`.
 pub(crate) async fn act(
     State(app): State<App>,
     caller: Caller,
-    PathParts(id, act): PathParts,
+    PagePair(id, act): PagePair<UserId, String>,
     StaffForm { staff, form }: StaffForm,
 ) -> Result<Response, Refused> {
     let user = app.accounts.get(id).await?.ok_or(ApiError::NotFound)?;
-    let now = app.engines.clock.now();
-    let deed = Deed { app: &app, staff: &staff, form: &form, user, now };
+    let deed = Deed { app: &app, staff: &staff, form: &form, user };
     let done = match act.as_str() {
         "block" => deed.block().await?,
         "unblock" => deed.unblock().await?,
         "unlock" => deed.unlock().await?,
         "clear-password" => deed.clear_password().await?,
         "end-sessions" => deed.end_sessions().await?,
+        "note" => deed.note().await?,
         "resend" => return deed.resend(&caller).await,
+        "export" => return deed.export().await,
+        "delete" => return deed.delete().await,
         _ => return Err(ApiError::NotFound.into()),
     };
-    app.outbox_filled.notify_one();
     Ok(Redirect::to(&format!("{PATH}/{id}?done={done}")).into_response())
 }
 
 impl Deed<'_> {
     async fn block(&self) -> Result<&'static str, Refused> {
         self.staff.may_on(Act::BlockUser, &self.user)?;
-        let (reason, actor) = (self.form.reason()?, self.staff.actor());
-        let done = self.app.accounts.block(self.user.id, reason, &actor, self.now).await?;
+        let reason = self.form.reason()?;
+        let done = acts::block(self.app, &self.staff.actor(), &self.user, reason).await?;
         Ok(if done { "blocked" } else { "nothing" })
     }
 
     async fn unblock(&self) -> Result<&'static str, Refused> {
         self.staff.may_on(Act::BlockUser, &self.user)?;
-        let actor = self.staff.actor();
-        let done = self.app.accounts.unblock(self.user.id, &actor, self.now).await?;
+        let done = acts::unblock(self.app, &self.staff.actor(), &self.user).await?;
         Ok(if done { "unblocked" } else { "nothing" })
     }
 
     async fn unlock(&self) -> Result<&'static str, Refused> {
         self.staff.may_on(Act::OpenLock, &self.user)?;
-        let (number, keys) = (&self.user.phone_number, &self.app.engines.keys);
-        let (key, former) = (keys.phone_key(number), keys.former_phone_key(number));
-        let claimant = Claimant {
-            phone_number: number,
-            phone_key: &key,
-            former_key: former.as_ref(),
-            known_device: None,
-        };
-        let (limits, actor) = (self.app.attempt_limits(), self.staff.actor());
-        let done = self.app.attempts.reset_failures(claimant, limits, &actor, self.now).await?;
+        let done = acts::unlock(self.app, &self.staff.actor(), &self.user).await?;
         Ok(if done { "unlocked" } else { "nothing" })
     }
 
     async fn clear_password(&self) -> Result<&'static str, Refused> {
         self.staff.may_on(Act::ClearPassword, &self.user)?;
-        let notice = self.app.notice(&self.user, Notice::PasswordChanged)?;
-        let (id, actor) = (self.user.id, self.staff.actor());
-        let cleared = self.app.accounts.clear_password(id, notice.as_ref(), &actor, self.now);
-        Ok(if cleared.await? { "password" } else { "nothing" })
+        let done = acts::clear_password(self.app, &self.staff.actor(), &self.user).await?;
+        Ok(if done { "password" } else { "nothing" })
     }
 
     async fn end_sessions(&self) -> Result<&'static str, Refused> {
         self.staff.may_on(Act::EndSessions, &self.user)?;
-        let (id, actor) = (self.user.id, self.staff.actor());
         let only = match self.form.text("session") {
             "" => None,
             one => Some(one.parse::<SessionId>().map_err(|_| ApiError::NotFound)?),
         };
-        let ended = self.app.sessions.end_by_staff(id, only, &actor, self.now).await?;
+        let ended = acts::end_sessions(self.app, &self.staff.actor(), &self.user, only).await?;
         Ok(match (ended, only) {
             (0, _) => "nothing",
             (_, Some(_)) => "session",
@@ -141,29 +115,43 @@ impl Deed<'_> {
         })
     }
 
-    /// Sends a code, within the limits that hold for everybody.
+    async fn note(&self) -> Result<&'static str, Refused> {
+        self.staff.may_on(Act::AddNote, &self.user)?;
+        let note = staff::note(self.form.text("note"))?;
+        notes::add(self.app, &self.staff.actor(), self.user.id, note).await?;
+        Ok("noted")
+    }
+
+    /// All that is stored about the account, as a file.
+    async fn export(&self) -> Result<Response, Refused> {
+        self.staff.may_on(Act::ExportUser, &self.user)?;
+        let (id, reason) = (self.user.id, self.form.reason()?);
+        let export = export::export(self.app, &self.staff.actor(), id, reason).await?;
+        let json = serde_json::to_string_pretty(&export).context("write an export")?;
+        Ok(download(&format!("account-{id}.json"), JSON, json))
+    }
+
+    /// Deletes the account, if the last digits of its phone are typed: a slip on another page deletes nobody.
+    async fn delete(&self) -> Result<Response, Refused> {
+        self.staff.may_on(Act::DeleteUser, &self.user)?;
+        let (reason, typed) = (self.form.reason()?, self.form.text("digits"));
+        if typed.len() != TYPED || !self.user.phone_number.expose().ends_with(typed) {
+            let detail = "These are not the last four digits of the phone. Nothing was deleted.";
+            return Err(ApiError::field("digits", "invalid", detail).into());
+        }
+        acts::delete(self.app, &self.staff.actor(), &self.user, reason).await?;
+        Ok(Redirect::to(&format!("{PATH}?done={DELETED}")).into_response())
+    }
+
     async fn resend(&self, caller: &Caller) -> Result<Response, Refused> {
         self.staff.may(Act::Resend)?;
         let channel = match self.form.text("channel") {
             "voice" if self.app.config.sms.voice => Channel::Voice,
             _ => Channel::Sms,
         };
-        let wanted = NewCodeRequest {
-            phone: Phone::from(self.user.phone_number.clone()),
-            scope: Scope::Login,
-            route: "otp",
-            profile: None,
-            locale: Some(self.user.locale.clone()),
-            channel,
-            known_device: None,
-        };
-        let first = place_code_request::<OtpRequested>(self.app, caller, &wanted).await?;
-        let detail = json!({ "request": first.request_id, "channel": channel.as_str() });
-        let (actor, subject) = (self.staff.actor(), self.user.id.to_string());
-        let audit = &self.app.audit;
-        audit.add(self.now, &actor, "code_requested_by_staff", &subject, &detail).await?;
-        let address = format!("/console/requests/{}", first.request_id);
-        Ok(Redirect::to(&address).into_response())
+        let actor = self.staff.actor();
+        let request = acts::send_code(self.app, &actor, &self.user, channel, caller).await?;
+        Ok(Redirect::to(&format!("/console/requests/{request}")).into_response())
     }
 }
 
@@ -175,9 +163,7 @@ pub(crate) async fn reveal(
 ) -> Result<Response, Refused> {
     staff.may(Act::Reveal)?;
     let reason = form.reason()?;
-    app.accounts.get(id).await?.ok_or(ApiError::NotFound)?;
-    let now = app.engines.clock.now();
-    let detail = json!({ "reason": reason });
-    app.audit.add(now, &staff.actor(), "phone_revealed", &id.to_string(), &detail).await?;
-    one::page(&app, &staff, id, None, true).await
+    let user = app.accounts.get(id).await?.ok_or(ApiError::NotFound)?;
+    let number = acts::reveal(&app, &staff.actor(), &user, reason).await?;
+    one::page(&app, &staff, id, None, Some(number)).await
 }

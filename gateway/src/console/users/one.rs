@@ -1,31 +1,30 @@
 //! `/console/users/{id}`: one account. First, why its owner cannot sign in now.
 
-use accounts::{AuditFilter, KeptSession, Person};
+use accounts::User;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use domain::ids::UserId;
 use domain::timestamp::Timestamp;
-use ledger::MessageFilter;
 
 use super::PATH;
 use super::acts::Done;
-use super::standing::{self, Standing};
+use super::standing::Standing;
 use crate::app::App;
-use crate::console::audit::lines::{self, Line};
-use crate::console::page::{Frame, html, name_of};
+use crate::console::audit::lines::{self, Line, Named};
+use crate::console::ids::linked;
+use crate::console::page::{Frame, html};
 use crate::console::params::{PageId, Params};
 use crate::console::refused::Refused;
 use crate::console::requests::Row as Text;
-use crate::console::rights::{Act, may_touch};
 use crate::console::session::Staff;
 use crate::console::time::Moment;
 use crate::http::error::ApiError;
-
-/// How many rows of each list the page shows; the lists themselves have all.
-const SESSIONS: u32 = 20;
-const TEXTS: u32 = 5;
-const EVENTS: u32 = 25;
+use crate::http::validate;
+use crate::staff::audit::AuditRow;
+use crate::staff::rights::{Act, may_touch};
+use crate::staff::users::notes::{self, UserNote};
+use crate::staff::users::one::{self, SessionRow};
 
 #[derive(Template)]
 #[template(path = "console/users/one.html")]
@@ -47,6 +46,7 @@ struct UserPage {
     sessions: Vec<Session>,
     live_sessions: usize,
     texts: Vec<Text>,
+    notes: Vec<Note>,
     events: Vec<Line>,
     done: Option<&'static str>,
     may: May,
@@ -62,7 +62,23 @@ struct May {
     /// By a call as well.
     call: bool,
     clear_password: bool,
+    note: bool,
     block: bool,
+    export: bool,
+    delete: bool,
+}
+
+struct Note {
+    at: Moment,
+    actor: Named,
+    text: String,
+}
+
+impl Note {
+    /// The text as a part of the page.
+    fn html(&self) -> String {
+        linked(&self.text)
+    }
 }
 
 struct Session {
@@ -85,7 +101,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Refused> {
     staff.may(Act::See)?;
     let done = params.get("done").and_then(Done::words);
-    page(&app, &staff, id, done, false).await
+    page(&app, &staff, id, done, None).await
 }
 
 /// The page of an account; with its whole number if that was revealed just now.
@@ -94,83 +110,87 @@ pub(super) async fn page(
     staff: &Staff,
     id: UserId,
     done: Option<&'static str>,
-    is_revealed: bool,
+    revealed: Option<&str>,
 ) -> Result<Response, Refused> {
-    let now = app.engines.clock.now();
-    let person = app.accounts.person(id, now).await?.ok_or(ApiError::NotFound)?;
-    let filter =
-        MessageFilter { phone_number: Some(&person.user.phone_number), ..Default::default() };
-    let texts = app.ledger.page(filter, None, TEXTS).await?;
-    let standing = standing::of(app, &person, &texts, now).await?;
-    let kept = app.sessions.kept(id, SESSIONS).await?;
-    let sessions: Vec<_> = kept.into_iter().map(|kept| session(app, kept, now)).collect();
-    let subject = id.to_string();
-    let filter = AuditFilter { subject: Some(&subject), ..Default::default() };
-    let entries = app.audit.search(filter, None, EVENTS).await?;
+    let account = app.accounts.get(id).await?.ok_or(ApiError::NotFound)?;
+    let view = one::read(app, id).await?;
+    let now = view.as_of;
+    let sessions: Vec<_> = view.sessions.into_iter().map(|it| session(it, now)).collect();
     let live_sessions = sessions.iter().filter(|session| session.ended.is_none()).count();
+    let name = super::name_of(&view.user);
     html(&UserPage {
-        frame: Frame::new(staff, PATH, name_of(&person.user)),
-        phone: if is_revealed {
-            person.user.phone_number.expose().to_owned()
-        } else {
-            person.user.phone_number.to_string()
-        },
-        is_revealed,
-        name: name_of(&person.user),
-        may: May::of(app, staff, &person),
-        id: subject,
-        created: Moment::of(person.user.created_at, now),
-        last_seen: Moment::of(person.last_seen, now),
-        has_password: person.has_password,
-        is_blocked: person.user.blocked,
-        locale: person.user.locale,
-        country: person.user.country,
-        role: person.user.role,
-        standing,
+        frame: Frame::new(staff, PATH, name.clone()),
+        is_revealed: revealed.is_some(),
+        phone: revealed.map_or(view.user.phone_number, str::to_owned),
+        name,
+        may: May::of(app, staff, &account, view.user.has_password),
+        id: id.to_string(),
+        created: Moment::of(view.user.created_at, now),
+        last_seen: Moment::of(view.user.last_seen_at, now),
+        has_password: view.user.has_password,
+        is_blocked: view.block.is_some(),
+        locale: view.user.locale,
+        country: view.user.country,
+        role: view.user.role,
+        standing: Standing::of(view.standing, now),
         sessions,
         live_sessions,
-        texts: texts.iter().map(|text| Text::of(text, now)).collect(),
-        events: lines::of(app, entries, now).await?,
+        texts: view.texts.iter().map(|text| Text::of(text, now)).collect(),
+        notes: view.notes.into_iter().map(|it| note(it, now)).collect(),
+        events: lines::of(view.events.into_iter().map(without_note).collect(), now),
         done,
     })
 }
 
 impl May {
-    fn of(app: &App, staff: &Staff, person: &Person) -> Self {
-        let on = |act| staff.can(act) && may_touch(staff.role, &person.user);
+    fn of(app: &App, staff: &Staff, account: &User, has_password: bool) -> Self {
+        let on = |act| staff.can(act) && may_touch(staff.role, account);
         Self {
             reveal: staff.can(Act::Reveal),
             sessions: on(Act::EndSessions),
             unlock: on(Act::OpenLock),
             resend: staff.can(Act::Resend),
             call: app.config.sms.voice,
-            clear_password: on(Act::ClearPassword) && person.has_password,
+            clear_password: on(Act::ClearPassword) && has_password,
+            note: on(Act::AddNote),
             block: on(Act::BlockUser),
+            export: on(Act::ExportUser),
+            delete: on(Act::DeleteUser) && staff.user.id != account.id,
         }
     }
 }
 
-fn session(app: &App, kept: KeptSession, now: Timestamp) -> Session {
-    let KeptSession { session, ended } = kept;
-    // One whose time is over ends with the next sweep; it is refused since then.
-    let over = (session.expires_at <= now).then(|| (session.expires_at, "expired".to_owned()));
-    let access_secs = app.config.tokens.access_ttl_secs;
-    let ended = ended.or(over).map(|(at, why)| {
-        let until = at.plus_secs(access_secs);
-        (Moment::of(at, now), why, (until > now).then(|| Moment::of(until, now)))
-    });
+fn note(note: UserNote, now: Timestamp) -> Note {
+    Note {
+        at: Moment::of(note.at, now),
+        actor: lines::actor(note.actor, note.actor_kind, note.actor_name),
+        text: validate::visible(&note.note),
+    }
+}
+
+/// Notes have a list of their own: a page that has each twice weighs too much.
+fn without_note(mut event: AuditRow) -> AuditRow {
+    if event.act == notes::ACT {
+        event.detail.clear();
+    }
+    event
+}
+
+fn session(session: SessionRow, now: Timestamp) -> Session {
+    let access = Moment::maybe(session.access_ends_at, now);
+    let why = session.ended_reason.unwrap_or_default();
     Session {
         id: session.id.to_string(),
         method: match session.method {
-            accounts::Method::Sms => "text",
-            accounts::Method::Call => "call",
-            accounts::Method::Pwd => "password",
+            "call" => "call",
+            "pwd" => "password",
+            _ => "text",
         },
-        is_bound: session.jkt.is_some(),
+        is_bound: session.is_bound,
         began: Moment::of(session.created_at, now),
         last_seen: Moment::of(session.last_seen_at, now),
         device: session.device,
         ip: session.ip,
-        ended,
+        ended: session.ended_at.map(|at| (Moment::of(at, now), why, access)),
     }
 }

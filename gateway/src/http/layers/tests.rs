@@ -16,6 +16,7 @@ fn settings() -> Settings {
         https: false,
         cors_origins: Vec::new(),
         trusted_proxies: TrustedProxies::default(),
+        callers: Callers::Anybody,
         clock: Clock::manual(),
     }
 }
@@ -303,4 +304,25 @@ async fn a_request_continues_its_clients_trace_or_starts_one() {
         let (_, first) = send(settings(), request).await;
         assert!(TraceContext::from_header(&first).is_some() && first.ends_with("-01"), "{first}");
     }
+}
+
+#[tokio::test]
+async fn ten_thousand_paths_and_methods_make_two_time_series() {
+    let metrics = service::telemetry::metrics();
+    let app = public(settings());
+    for n in 0..10_000 {
+        let (method, path) = (format!("INVENTED{n}"), format!("/nowhere/{n}"));
+        for request in [request("GET", &path), request(&method, "/nowhere")] {
+            assert_eq!(app.clone().oneshot(request).await.unwrap().status(), 404);
+        }
+    }
+    let text = metrics.render();
+    let of = |method: &str| {
+        let series = format!(
+            "latchkey_http_request_seconds_count{{method=\"{method}\",route=\"unmatched\",status=\"404\"}}"
+        );
+        text.lines().filter(|line| line.starts_with(&series)).count()
+    };
+    assert_eq!((of("GET"), of("OTHER")), (1, 1));
+    assert!(!text.contains("nowhere") && !text.contains("INVENTED"), "{text}");
 }

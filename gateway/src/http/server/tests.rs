@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::http::body::{BodyLimits, JsonBody};
+use crate::http::browser::Callers;
 use crate::http::client_ip::TrustedProxies;
 use crate::http::layers::{self, Settings};
 
@@ -49,6 +50,7 @@ impl Server {
             https: false,
             cors_origins: Vec::new(),
             trusted_proxies: TrustedProxies::default(),
+            callers: Callers::Anybody,
             clock: Clock::system(),
         };
         let service = layers::finish(router, settings).unwrap();

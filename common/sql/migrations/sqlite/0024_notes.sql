@@ -1,0 +1,17 @@
+-- Notes of staff about an account are entries of the audit. Their text may tell of a person, so it goes with the account
+-- (contract, ruling 71).
+
+-- Append-only still: what may change is who is named, from a deleted account's id to its pseudonym, and with that name the
+-- text of a note about it, to nothing.
+DROP TRIGGER audit_no_update;
+CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
+WHEN NEW.id <> OLD.id OR NEW.at <> OLD.at OR NEW.act <> OLD.act
+    OR NEW.detail <> OLD.detail
+        AND NOT (OLD.act = 'note_added' AND NEW.detail = '{}' AND NEW.subject <> OLD.subject)
+    OR NEW.actor <> COALESCE((SELECT pseudonym FROM audit_renames WHERE name = OLD.actor), '')
+        AND (NEW.actor <> OLD.actor OR NOT EXISTS (SELECT 1 FROM audit_renames))
+    OR NEW.subject <> COALESCE((SELECT pseudonym FROM audit_renames WHERE name = OLD.subject), '')
+        AND (NEW.subject <> OLD.subject OR NOT EXISTS (SELECT 1 FROM audit_renames))
+BEGIN
+    SELECT RAISE(ABORT, 'the audit is append-only');
+END;
