@@ -48,6 +48,7 @@ COPY common/sql/Cargo.toml common/sql/
 COPY common/store/Cargo.toml common/store/
 COPY common/testkit/Cargo.toml common/testkit/
 COPY common/texts/Cargo.toml common/texts/
+COPY common/traces/Cargo.toml common/traces/
 COPY gateway/Cargo.toml gateway/
 COPY otp-worker/Cargo.toml otp-worker/
 COPY sms-worker/Cargo.toml sms-worker/

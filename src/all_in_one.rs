@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use config::Config;
 use service::start;
 use service::start::Start;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,19 +15,17 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
 async fn start(start: Start) -> anyhow::Result<()> {
     let Start { config, engines, stop } = start;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("LATCHKEY_LISTEN: cannot listen on {}", config.listen))?;
+    let listeners = gateway::Listeners::bind(&config).await?;
     if matches!(config.engines, config::EngineSettings::Embedded { .. }) {
         tracing::warn!(
             "running embedded: accounts and sessions are kept, but codes and messages are lost when this process ends"
         );
-        welcome(&listener.local_addr()?.to_string());
+        welcome(&listeners.public.local_addr()?.to_string());
     }
     // Before the workers start: without the tables they would wait and log it.
     engines.migrate(&stop).await.context("migrate the database")?;
     let mut parts = JoinSet::new();
-    parts.spawn(gateway::serve(Arc::clone(&config), engines.clone(), listener, stop.clone()));
+    parts.spawn(gateway::serve(Arc::clone(&config), engines.clone(), listeners, stop.clone()));
     parts.spawn(otp_worker::run(Arc::clone(&config), engines.clone(), stop.clone()));
     parts.spawn(sms_worker::run(config, engines.for_delivery(), stop.clone()));
     wait_for_all(parts, &stop).await

@@ -71,6 +71,9 @@ enum Command {
     /// Grants and revokes the roles that allow access to other users' accounts.
     #[command(subcommand)]
     Staff(cli::staff::Command),
+    /// Makes, lists and revokes the keys by which programs call the admin API.
+    #[command(subcommand)]
+    AdminKeys(cli::admin_keys::Command),
     /// Finds, shows, creates, blocks, unlocks, imports, exports and deletes accounts.
     #[command(subcommand)]
     Users(cli::users::Command),
@@ -131,6 +134,7 @@ fn run(command: Option<Command>) -> anyhow::Result<()> {
         Command::Routes(command) => cli::routes::run(&command),
         Command::Texts(command) => cli::texts::run(&command),
         Command::Staff(command) => start::block_on(cli::staff::run(command)),
+        Command::AdminKeys(command) => start::block_on(cli::admin_keys::run(command)),
         Command::Users(command) => start::block_on(cli::users::run(command)),
         Command::Completions(completions) => completions.run(taught()),
         Command::Man(manual) => manual.run(taught()),

@@ -1,3 +1,4 @@
-//! What the load generator and the timing test share.
+//! What the load generator and the other measurements share.
 
 pub mod ring;
+pub mod table;

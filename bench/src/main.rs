@@ -11,7 +11,6 @@ mod provider;
 mod report;
 mod sample;
 mod stages;
-mod table;
 
 use std::io::Write as _;
 use std::path::Path;

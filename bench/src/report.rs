@@ -6,7 +6,7 @@ use crate::bounds::{BOUNDS, Bound};
 use crate::machine::Machine;
 use crate::parts::{Amounts, Part};
 use crate::sample::{CPU, Rounds, Table, short};
-use crate::table::{markdown, number};
+use bench::table::{markdown, number};
 
 /// The measurements of one part: our programs, and those to compare with, if there are any.
 pub struct Measured {

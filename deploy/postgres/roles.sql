@@ -34,9 +34,10 @@ GRANT USAGE ON SCHEMA public TO latchkey_gateway, latchkey_otp_worker, latchkey_
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, latchkey_gateway, latchkey_otp_worker, latchkey_sms_worker;
 
 -- Every service waits for the schema's version, and holds the run-time blocks.
-GRANT SELECT ON _sqlx_migrations, blocks TO latchkey_gateway, latchkey_otp_worker, latchkey_sms_worker;
+GRANT SELECT ON _sqlx_migrations, blocks, shut_providers TO latchkey_gateway, latchkey_otp_worker, latchkey_sms_worker;
 
--- The gateway owns accounts: every table but the ledger of messages, the audit with its renames, and the list of migrations.
+-- The gateway owns accounts: every table but the ledger of messages, the audit with its renames, the keys of the admin API,
+-- and the list of migrations.
 DO $$
 DECLARE
     of_accounts text;
@@ -44,7 +45,7 @@ BEGIN
     FOR of_accounts IN
         SELECT tablename FROM pg_tables
          WHERE schemaname = 'public' AND tablename NOT LIKE 'sms\_%'
-           AND tablename NOT IN ('audit', 'audit_renames', '_sqlx_migrations')
+           AND tablename NOT IN ('audit', 'audit_renames', 'admin_keys', '_sqlx_migrations')
     LOOP
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO latchkey_gateway', of_accounts);
     END LOOP;
@@ -53,9 +54,14 @@ END $$;
 -- does both, with its owner's rights. No login of a service owns the table, so none can disable its triggers.
 GRANT SELECT, INSERT ON audit TO latchkey_gateway;
 GRANT EXECUTE ON FUNCTION latchkey_delete_user(UUID, TEXT) TO latchkey_gateway;
+-- It makes no key of the admin API and takes none back: operators do, by a command.
+GRANT SELECT, UPDATE (last_used_at) ON admin_keys TO latchkey_gateway;
 -- The console shows the ledger. Deleting an account erases its phone there, and nothing else is the gateway's to change.
 GRANT SELECT ON sms_ledger, sms_attempts, sms_history TO latchkey_gateway;
 GRANT UPDATE (phone_number) ON sms_ledger TO latchkey_gateway;
+
+-- Every service says that it runs, in a row of its own: the gateway by the rule above.
+GRANT INSERT, UPDATE, DELETE, SELECT (instance) ON processes TO latchkey_otp_worker, latchkey_sms_worker;
 
 -- otp-worker learns whether a phone has an account, and writes what the pumping guard saw.
 GRANT SELECT (phone_number) ON users TO latchkey_otp_worker;

@@ -11,6 +11,7 @@ use accounts::{
 use anyhow::Context as _;
 use config::{Config, ProviderName, Served};
 use domain::phone::{Phone, Refusal};
+use domain::timestamp::Timestamp;
 use passwords::Passwords;
 use secrecy::ExposeSecret as _;
 use service::blocklist::Blocklist;
@@ -20,10 +21,14 @@ use store::{
     Statuses,
 };
 use texts::{Notice, Texts};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::webhook_calls::WebhookCalls;
 use crate::breaches::Breaches;
+use crate::codes::addresses_seen::AddressesSeen;
+use crate::console;
+use crate::http::browser::Callers;
 use crate::http::client_ip::{ClientIp, TrustedProxies};
 use crate::http::connection_limits;
 use crate::http::error::ApiError;
@@ -57,6 +62,10 @@ pub struct Shared {
     pub(crate) audit: Audit,
     /// Read only.
     pub(crate) ledger: ledger::Reader,
+    /// The ledger by the hour.
+    pub(crate) hours: ledger::hours::Hours,
+    /// The guard's history by the hour.
+    pub(crate) guard_hours: accounts::GuardHours,
     pub(crate) sessions: Sessions,
     pub(crate) console_sessions: ConsoleSessions,
     pub(crate) phones: Arc<Served>,
@@ -69,7 +78,14 @@ pub struct Shared {
     pub(crate) texts: Arc<Texts>,
     /// Without a trailing slash.
     pub(crate) public_url: Arc<str>,
+    pub(crate) addresses_seen: AddressesSeen,
+    /// When this process began to serve.
+    pub(crate) started_at: Timestamp,
     pub(crate) streams: Streams,
+    /// The last calls to the provider's webhook.
+    pub(crate) webhook_calls: WebhookCalls,
+    /// A permit for each page of the console that may be live.
+    pub(crate) live_pages: Arc<Semaphore>,
     /// Notified when an urgent event was written: the outbox then publishes without waiting for its next poll.
     pub(crate) outbox_filled: Arc<Notify>,
     /// Cancelled when the process stops; ends endless waits.
@@ -202,6 +218,8 @@ impl App {
             attempts: Attempts::new(&engines.sql),
             audit: Audit::new(&engines.sql),
             ledger: ledger::Reader::new(&engines.sql),
+            hours: ledger::hours::Hours::new(&engines.sql),
+            guard_hours: accounts::GuardHours::new(&engines.sql),
             sessions: Sessions::new(&engines.sql),
             console_sessions: ConsoleSessions::new(&engines.sql),
             phones: Arc::new(Served::of(config)),
@@ -214,7 +232,11 @@ impl App {
                 Texts::load(&config.texts, config.otp.length).context("load the texts")?,
             ),
             public_url: public_url.into(),
+            addresses_seen: AddressesSeen::new(engines.clock.now()),
+            started_at: engines.clock.now(),
             streams: Streams::new(connection_limits(config).streams()),
+            webhook_calls: WebhookCalls::default(),
+            live_pages: Arc::new(Semaphore::new(console::MOST_LIVE)),
             outbox_filled: Arc::default(),
             stop,
             config: config.clone(),
@@ -231,6 +253,7 @@ impl App {
             https: self.public_url.starts_with("https://"),
             cors_origins: self.config.cors_origins.clone(),
             trusted_proxies: self.trusted_proxies(),
+            callers: Callers::Anybody,
             clock: self.engines.clock.clone(),
         }
     }

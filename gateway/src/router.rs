@@ -59,8 +59,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/v1/me/sessions/{session_id}", delete(me::sessions::end))
         .route("/.well-known/jwks.json", get(jwks::document))
         .route("/openapi.json", get(serve::openapi_document))
-        .route("/docs", get(page::page))
-        .route("/docs/{file}", get(page::file))
+        .merge(page::routes())
         .route("/webhooks/twilio/status/{attempt_id}", post(twilio_webhook::twilio_status))
         .merge(pages::routes(&app));
     if app.has_inbox() {
@@ -69,5 +68,5 @@ pub(crate) fn routes(app: App) -> Router {
     if app.config.dpop_nonce {
         router = router.layer(from_fn_with_state(app.clone(), nonce::offer));
     }
-    router.merge(console::routes()).with_state(app)
+    router.merge(console::routes(&app)).with_state(app)
 }

@@ -1,20 +1,28 @@
 //! Runs the service: binds, migrates, serves, and runs the background tasks.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use accounts::Sweeper;
 use anyhow::Context as _;
 use config::Config;
+use futures::future::OptionFuture;
 use service::connections::Connections;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin;
 use crate::app::{App, connection_limits};
-use crate::background::outbox;
-use crate::http::{layers, server};
+use crate::background::{figures, gauges, outbox};
+use crate::http::browser::Callers;
+use crate::http::connection_limits::Limits;
+use crate::http::layers::{self, Settings};
+use crate::http::server;
 use crate::router;
 
+/// Open at once on the admin port. Each waits for a database that has fewer connections.
+const ADMIN_CONNECTIONS: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// Runs the HTTP edge until `stop`: requests in progress are then answered, and no new ones are accepted.
@@ -26,19 +34,52 @@ pub async fn run(
     engines: Connections,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("LATCHKEY_LISTEN: cannot listen on {}", config.listen))?;
-    serve(config, engines, listener, stop).await
+    let listeners = Listeners::bind(&config).await?;
+    serve(config, engines, listeners, stop).await
 }
 
-/// Like [`run`], on an existing listener.
+/// The ports of a gateway.
+#[derive(Debug)]
+pub struct Listeners {
+    pub public: TcpListener,
+    /// `None`: the admin API is off.
+    pub admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds the addresses of the settings.
+    ///
+    /// # Errors
+    /// If an address is in use: the error names its setting.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let admin = match config.admin_listen {
+            Some(address) => Some(bind("LATCHKEY_ADMIN_LISTEN", address).await?),
+            None => None,
+        };
+        Ok(Self { public: bind("LATCHKEY_LISTEN", config.listen).await?, admin })
+    }
+}
+
+impl From<TcpListener> for Listeners {
+    /// The public port alone.
+    fn from(public: TcpListener) -> Self {
+        Self { public, admin: None }
+    }
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+/// Like [`run`], on existing listeners.
 pub async fn serve(
     config: Arc<Config>,
     engines: Connections,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Listeners { public: listener, admin } = listeners.into();
     let address = listener.local_addr().context("read the bound address")?;
     Box::pin(engines.migrate(&stop)).await.context("migrate the database")?;
 
@@ -50,6 +91,7 @@ pub async fn serve(
         tracing::warn!(%net, "LATCHKEY_TRUSTED_PROXIES: every client in this wide network can name its own address");
     }
     tracing::info!(url = %app.public_url, address = %address, "listening");
+    let admin = admin.map(|listener| serve_admin(&app, listener, stop.clone())).transpose()?;
     engines.health.ready("gateway");
     let (limits, proxies) = (connection_limits(&config), app.trusted_proxies());
     let serve = server::serve(listener, public, limits, proxies, stop.clone());
@@ -59,16 +101,43 @@ pub async fn serve(
     let blocks = app.blocks.clone().follow(engines.clone(), stop.clone());
     let keys = app.token_keys.watch(stop.clone());
     let sweep = sweep(app.clone(), stop.clone());
+    let figures = figures::run(engines.clone(), stop.clone());
+    let gauges = gauges::run(app.clone(), stop.clone());
     // Boxed, so that the stack of the main thread holds none of them.
     tokio::join!(
         Box::pin(serve),
+        Box::pin(OptionFuture::from(admin)),
         Box::pin(publish),
         Box::pin(blocks),
         Box::pin(keys),
         Box::pin(sweep),
+        Box::pin(figures),
+        Box::pin(gauges),
         Box::pin(guard)
     );
     Ok(())
+}
+
+/// The admin API, with the limits of the public port and fewer connections: its callers are few, and what they hold is not
+/// taken from everybody else.
+fn serve_admin(
+    app: &App,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let settings = Settings {
+        https: false,
+        cors_origins: Vec::new(),
+        callers: Callers::Programs,
+        ..app.middleware_settings()
+    };
+    let service = layers::finish(admin::routes(app.clone()), settings)?;
+    let address = listener.local_addr().context("read the bound address of the admin API")?;
+    tracing::info!(%address, "the admin API listens");
+    let usual = connection_limits(&app.config);
+    let connections = usual.connections.min(ADMIN_CONNECTIONS);
+    let limits = Limits { connections, connections_of_one: connections, ..usual };
+    Ok(server::serve(listener, service, limits, app.trusted_proxies(), stop))
 }
 
 /// Deletes expired rows, a batch at a time.

@@ -13,6 +13,7 @@ use domain::keys::PhoneKey;
 use domain::phone::E164;
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
+use domain::trace_context::TraceContext;
 use domain::vocabulary::{Channel, Purpose, Status};
 use store::{Issue, Issued, NewCode, RequestNote, Scope};
 
@@ -36,6 +37,7 @@ impl OtpWorker {
             channel: code_request.channel,
             locale: code_request.locale.clone(),
             profile: self.seal_profile(code_request, recipient.profile.as_ref())?,
+            trace: recorded(event.traceparent.as_deref()),
         };
         let slot = Slot { code_request, phone, phone_key: &phone_key, scope };
         if self
@@ -212,6 +214,12 @@ impl OtpWorker {
             .transpose()
             .map_err(Failure::Retry)
     }
+}
+
+/// The trace that a request began, for the sign-in by its code, if it is recorded.
+fn recorded(traceparent: Option<&str>) -> Option<String> {
+    let trace = traceparent.and_then(TraceContext::from_header)?;
+    (traces::is_on() && trace.is_sampled()).then(|| trace.to_header())
 }
 
 /// What a request wants of its slot.

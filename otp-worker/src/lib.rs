@@ -65,6 +65,7 @@ pub async fn run(
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
     // A text that waits for its follow-up call is no backlog.
     options.waits_by_design = &[OtpTexted::TYPE];
+    engines.presence.tell_queue(Queue::OtpWorker, options.state.clone());
     options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.crash_counts())));
     // The parts are boxed, so that the stack of the main thread holds none of them.
     let consume = Box::pin(worker::run(

@@ -4,6 +4,7 @@ use anyhow::anyhow;
 use bus::consumer::Failure;
 use domain::event::{ListedStatus, MOST_STATUSES, SmsStatus};
 use domain::timestamp::Timestamp;
+use domain::trace_context::TraceContext;
 use domain::vocabulary::Status;
 use store::Raise;
 
@@ -55,7 +56,11 @@ impl OtpWorker {
         let ListedStatus::Read(report) = report else {
             return Err(Failure::Permanent("unreadable", anyhow!("a status among others")));
         };
-        let SmsStatus { request_id, status, reason, .. } = report;
+        let SmsStatus { request_id, status, reason, traceparent, .. } = report;
+        // The event continues one of their traces.
+        if let Some(trace) = traceparent.as_deref().and_then(TraceContext::from_header) {
+            traces::link(&trace);
+        }
         // A notice was not requested by a client, so there is no request to update.
         let Some(request_id) = request_id else { return Ok(None) };
         match status {

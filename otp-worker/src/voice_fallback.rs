@@ -78,8 +78,12 @@ impl OtpWorker {
         if !self.admit_call(&slot).await? {
             return Ok(());
         }
-        let note =
-            RequestNote { channel: call.channel, locale: call.locale.clone(), profile: None };
+        let note = RequestNote {
+            channel: call.channel,
+            locale: call.locale.clone(),
+            profile: None,
+            trace: None,
+        };
         let put = self.put(&slot, Wanted::CodeOfOthers, Status::Issued, note).await?;
         let Issued::Code(sealed) = put else { return Ok(()) };
         let code = self.open_code(&slot, sealed)?;
@@ -119,7 +123,7 @@ impl OtpWorker {
             Admission::Admitted { .. } => Ok(true),
             Admission::Replayed(first) => Ok(first.request_id == call.request_id),
             Admission::Limited { limit, .. } => {
-                metrics::counter!("latchkey_limited_total", "limit" => limit.as_str()).increment(1);
+                service::telemetry::count_refused(limit);
                 tracing::info!(request.id = %call.request_id, limit = limit.as_str(), "fallback call skipped: limit reached");
                 Ok(false)
             }

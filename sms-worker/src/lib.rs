@@ -1,6 +1,9 @@
 //! sms-worker: delivery. Sends texts through any working provider and keeps the ledger of what was sent. It does not
 //! know about codes: it sends a text.
 
+// The future of a text holds those of the ledger, the store and the broker, each with its span.
+#![recursion_limit = "256"]
+
 mod announce;
 mod deliver;
 mod follow_up;
@@ -45,6 +48,7 @@ struct SmsWorker {
     engines: Connections,
     send: SendSms,
     receipts: TakeReceipt,
+    routes: Arc<Routes>,
 }
 
 /// Runs until `stop`: finishes the messages in hand and hands back the rest.
@@ -76,12 +80,15 @@ pub async fn run(
             config.public_url.clone(),
         ),
         receipts: TakeReceipt::new(&engines, announcer.clone()),
+        routes: Arc::clone(&routes),
         engines: engines.clone(),
     };
+    routing::report::tell(&engines.presence, &config, &routes);
     let follow_ups = FollowUps::new(&engines, announcer, routes);
 
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
     options.timeout = TIMEOUT;
+    engines.presence.tell_queue(Queue::SmsWorker, options.state.clone());
     options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.crash_counts())));
     // The parts are boxed, so that the stack of the main thread holds none of them.
     let consume = Box::pin(worker::run(
@@ -141,6 +148,10 @@ impl Handler for SmsWorker {
             return self.receipts.handle(&receipt.data, trace, again).await;
         }
         Err(Failure::unknown_type(message))
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.routes.hold_back()
     }
 
     async fn probe(&self) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use domain::twilio_receipt::is_passed_on;
 use ledger::{Applied, Ledger, Receipt};
 use service::delivery::Connections;
 
-use crate::announce::{Announcer, counted};
+use crate::announce::{Announcer, counted, delivered};
 use crate::providers::codes;
 
 /// Delay between the final state and the redaction; any sooner, the provider may still be processing the text.
@@ -59,8 +59,9 @@ impl TakeReceipt {
         };
         match self.ledger.apply_receipt(&receipt, self.clock.now()).await? {
             Applied::Kept => Ok(()),
-            Applied::Known { moved, current } => {
+            Applied::Known { moved, current, taken_at } => {
                 counted(&moved);
+                delivered(&moved, self.clock.now_ms() - taken_at.ms());
                 let was_unannounced = self.unannounced().remove(&receipt.attempt_id);
                 if moved.changed || was_unannounced || (again && current) {
                     let announced = self.announcer.announce(&moved.message_state, trace).await;

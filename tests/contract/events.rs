@@ -17,6 +17,7 @@ use domain::ids::{EventId, RequestId};
 use domain::keys::{Keys, Service, derive_bundle};
 use domain::seal::Sealed;
 use domain::timestamp::Timestamp;
+use domain::trace_context::TraceContext;
 use domain::vocabulary::{Channel, Purpose, Reason, Status};
 use serde_json::{Value, json};
 
@@ -566,4 +567,15 @@ fn p10_no_event_has_a_member_that_could_hold_a_phone_or_a_code() {
             }
         }
     }
+}
+
+#[test]
+fn an_event_encoded_as_a_step_of_its_trace_differs_in_nothing_else() {
+    let (clock, old) = (Clock::manual(), TRACE);
+    let step = TraceContext::from_header(old).unwrap().child();
+    let data = SmsStatuses::of([]);
+    let event = Envelope::new(&clock, "test", Some(old.to_owned()), data);
+    let (own, as_step) = (event.encode().unwrap(), event.encode_as(&step).unwrap());
+    assert_eq!(text(&as_step), text(&own).replace(old, &step.to_header()));
+    assert!(text(&own).contains(old));
 }

@@ -4,6 +4,7 @@
 mod accounts;
 mod bus;
 mod events;
+mod figures;
 mod ledger;
 mod ledger_plans;
 mod phones;

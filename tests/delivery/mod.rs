@@ -34,10 +34,10 @@ use testkit::http::Api;
 const TEXT: &str = "Your code is 481516.";
 
 /// The address given to Twilio; nothing listens there, so callbacks go to the test's gateway instead.
-const PUBLIC_URL: &str = "https://auth.example.test/base";
+pub(crate) const PUBLIC_URL: &str = "https://auth.example.test/base";
 
 /// The settings of a system that sends through the fake.
-fn settings(fake: &Fake, base_url: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn settings(fake: &Fake, base_url: &str) -> Vec<(&'static str, String)> {
     vec![
         ("LATCHKEY_SMS_ROUTES", "default=twilio".to_owned()),
         ("TWILIO_ACCOUNT_SID", fake.account.sid.clone()),
@@ -48,7 +48,7 @@ fn settings(fake: &Fake, base_url: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+pub(crate) fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
@@ -64,6 +64,7 @@ async fn embedded_engines() -> (Connections, Folder) {
         keys: Arc::new(Keys::from_secret(&[7; 32], None)),
         clock,
         health: Health::default(),
+        presence: service::presence::Presence::default(),
     };
     (engines, folder)
 }

@@ -1,6 +1,7 @@
 //! Dead letters as an operator sees them, without their sealed parts.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -35,25 +36,38 @@ pub struct DeadDetail {
     pub body: Value,
 }
 
+/// Hears of each dead letter that was replayed or dropped, so that what was done is known however the act ends, and says
+/// whether to go on. It must not use the bus.
+pub type OnEach<'a> = &'a (dyn Fn(&DeadLetter) -> ControlFlow<()> + Sync);
+
 /// Which dead letters a command applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// All that are in the queue when the command starts.
     All,
     One(String),
+    /// All that are there for this reason.
+    Reason(String),
 }
 
 impl Selection {
-    pub(super) fn takes(&self, id: &str) -> bool {
+    pub(super) fn takes(&self, letter: &DeadLetter) -> bool {
         match self {
             Self::All => true,
-            Self::One(wanted) => wanted == id,
+            Self::One(id) => *id == letter.id,
+            Self::Reason(reason) => *reason == letter.reason,
         }
     }
 }
 
+/// A larger body is not shown: it is no event of ours.
+const LONGEST: usize = 64 * 1024;
+
 /// Returns the body without its sealed parts. An unreadable body is not shown: it may hold anything.
 pub(super) fn redacted(bytes: &[u8]) -> Value {
+    if bytes.len() > LONGEST {
+        return Value::Null;
+    }
     let mut body = serde_json::from_slice(bytes).unwrap_or(Value::Null);
     redact(&mut body);
     body

@@ -6,6 +6,7 @@
 //! applies the given delay.
 
 pub mod consumer;
+mod counts;
 pub mod dead_letters;
 mod memory;
 mod rabbit;
@@ -21,15 +22,23 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-pub use self::dead_letters::{DeadDetail, DeadLetter, Selection};
-pub use self::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue};
+pub use self::counts::{QueueCounts, Waiting};
+pub use self::dead_letters::{DeadDetail, DeadLetter, OnEach, Selection};
+pub use self::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue, REPLAY_EXCHANGE};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::event::{DecodeError, Envelope, Event};
+use domain::ids::EventId;
 use domain::timestamp::Timestamp;
+use domain::trace_context::TraceContext;
+use traces::Span;
 
 /// A publish is confirmed within this time, or it has failed (contract, section 5).
 pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The names of the engines in spans: the first is that of the semantic conventions, which have none for the second.
+const RABBIT: &str = "rabbitmq";
+const MEMORY: &str = "memory";
 
 /// The bus. Clones share its connections.
 #[derive(Clone)]
@@ -58,6 +67,18 @@ pub enum PublishError {
     Unknown(anyhow::Error),
 }
 
+impl PublishError {
+    /// The error in one word, for spans.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Unroutable => "unroutable",
+            Self::Refused => "refused",
+            Self::Away(_) => "away",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// Whether a consumer is attached to its queue, or why not.
 pub type Attached = Result<(), String>;
 
@@ -83,15 +104,25 @@ impl Bus {
 
     /// Publishes an event. `Ok` means that it is in every queue bound for it, on disk and replicated where the engine
     /// does so. Takes [`PUBLISH_TIMEOUT`] at most; dropping the call midway is safe.
+    ///
+    /// While its trace is recorded, the event carries the span of its publishing, which its consumer continues.
     pub async fn publish<E: Event>(&self, envelope: &Envelope<E>) -> Result<(), PublishError> {
-        let bytes = envelope.encode().map_err(|error| {
+        let id = envelope.id.to_string();
+        let trace = envelope.traceparent.as_deref().and_then(TraceContext::from_header);
+        let span = traces::publishing(self.system(), E::TYPE, &id, trace);
+        let bytes = match span.context() {
+            Some(step) => envelope.encode_as(&step),
+            None => envelope.encode(),
+        };
+        let bytes = bytes.map_err(|error| {
             tracing::error!(error = format!("{error:#}"), kind = E::TYPE, "encode an event");
             PublishError::Refused
         })?;
-        self.publish_raw(E::TYPE, &envelope.id.to_string(), bytes.into(), E::ADDRESSED).await
+        self.publish_in(&span, E::TYPE, &id, bytes.into(), E::ADDRESSED).await
     }
 
-    /// Like [`Bus::publish`], for an event that is already encoded: those of the outbox.
+    /// Like [`Bus::publish`], for an event that is already encoded: those of the outbox. Its consumer continues the trace
+    /// that it was encoded with.
     pub async fn publish_raw(
         &self,
         kind: &str,
@@ -99,9 +130,34 @@ impl Bus {
         bytes: Bytes,
         addressed: bool,
     ) -> Result<(), PublishError> {
-        match &self.0 {
+        let trace = if traces::is_on() { trace_of(&bytes) } else { None };
+        let span = traces::publishing(self.system(), kind, id, trace);
+        self.publish_in(&span, kind, id, bytes, addressed).await
+    }
+
+    async fn publish_in(
+        &self,
+        span: &Span,
+        kind: &str,
+        id: &str,
+        bytes: Bytes,
+        addressed: bool,
+    ) -> Result<(), PublishError> {
+        let published = match &self.0 {
             Engine::Rabbit(rabbit) => rabbit.publish(kind, id, bytes, addressed).await,
             Engine::Memory(memory) => memory.publish(kind, id, &bytes, addressed),
+        };
+        if let Err(error) = &published {
+            span.fail(error.word());
+        }
+        published
+    }
+
+    /// The engine's name in spans.
+    const fn system(&self) -> &'static str {
+        match self.0 {
+            Engine::Rabbit(_) => RABBIT,
+            Engine::Memory(_) => MEMORY,
         }
     }
 
@@ -133,15 +189,39 @@ impl Bus {
         }
     }
 
+    /// How many messages a queue has now: each figure as far as the engine tells it to this login.
+    ///
+    /// # Errors
+    /// `Away` when the broker cannot be reached.
+    pub async fn counts(&self, queue: Queue) -> Result<QueueCounts, EngineError> {
+        match &self.0 {
+            Engine::Rabbit(rabbit) => rabbit.counts(queue).await,
+            Engine::Memory(memory) => Ok(memory.counts(queue)),
+        }
+    }
+
     /// Returns the first `limit` dead letters of a queue, without those that another command is reading.
+    ///
+    /// # Errors
+    /// `Away` when the broker cannot be reached; `Broken` when this login may not read them.
     pub async fn dead_list(
         &self,
         queue: Queue,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, EngineError> {
+        let letters = self.dead_details(queue, limit).await?;
+        Ok(letters.into_iter().map(|detail| detail.letter).collect())
+    }
+
+    /// Like [`Bus::dead_list`], each with the details that may be shown.
+    pub async fn dead_details(
+        &self,
+        queue: Queue,
+        limit: usize,
+    ) -> Result<Vec<DeadDetail>, EngineError> {
         match &self.0 {
-            Engine::Rabbit(rabbit) => rabbit.dead_list(queue, limit).await,
-            Engine::Memory(memory) => Ok(memory.dead_list(queue, limit)),
+            Engine::Rabbit(rabbit) => rabbit.dead_details(queue, limit).await,
+            Engine::Memory(memory) => Ok(memory.dead_details(queue, limit)),
         }
     }
 
@@ -157,38 +237,40 @@ impl Bus {
         }
     }
 
-    /// Puts dead letters back into their queue with the attempt count reset; returns how many, and calls `on_each` after
-    /// each. Each is removed only once its copy is confirmed.
+    /// Puts dead letters back into their queue with the attempt count reset, until `on_each`, which is called after each, ends
+    /// it; returns how many. Each is removed only once its copy is confirmed: if the broker is lost in between, it is
+    /// there twice, and never lost.
+    ///
+    /// # Errors
+    /// `Away` when the broker cannot be reached or was lost; `Broken` when this login may not do it. `on_each` was told what
+    /// was done before.
     pub async fn dead_replay(
         &self,
         queue: Queue,
         pick: &Selection,
-        on_each: &(dyn Fn() + Sync),
+        on_each: OnEach<'_>,
     ) -> Result<u64, EngineError> {
         match &self.0 {
             Engine::Rabbit(rabbit) => rabbit.dead_replay(queue, pick, on_each).await,
-            Engine::Memory(memory) => Ok(told(memory.dead_replay(queue, pick), on_each)),
+            Engine::Memory(memory) => Ok(memory.dead_replay(queue, pick, on_each)),
         }
     }
 
-    /// Deletes dead letters; returns how many, and calls `on_each` after each.
+    /// Deletes dead letters, until `on_each`, which is called after each, ends it; returns how many.
+    ///
+    /// # Errors
+    /// Same as [`Bus::dead_replay`].
     pub async fn dead_drop(
         &self,
         queue: Queue,
         pick: &Selection,
-        on_each: &(dyn Fn() + Sync),
+        on_each: OnEach<'_>,
     ) -> Result<u64, EngineError> {
         match &self.0 {
             Engine::Rabbit(rabbit) => rabbit.dead_drop(queue, pick, on_each).await,
-            Engine::Memory(memory) => Ok(told(memory.dead_drop(queue, pick), on_each)),
+            Engine::Memory(memory) => Ok(memory.dead_drop(queue, pick, on_each)),
         }
     }
-}
-
-/// Calls it once for each.
-fn told(count: u64, on_each: &(dyn Fn() + Sync)) -> u64 {
-    (0..count).for_each(|_| on_each());
-    count
 }
 
 impl fmt::Debug for Bus {
@@ -246,11 +328,11 @@ impl Consumer {
         }
     }
 
-    /// The number of dead letters of the queue, at most ten seconds old.
-    pub fn dead_letters(&self) -> u32 {
+    /// How many messages the queue has, at most ten seconds old.
+    pub fn counts(&self) -> QueueCounts {
         match &self.0 {
-            Source::Rabbit(consumer) => consumer.dead_letters(),
-            Source::Memory(consumer) => consumer.dead_letters(),
+            Source::Rabbit(consumer) => consumer.counts(),
+            Source::Memory(consumer) => consumer.counts(),
         }
     }
 }
@@ -337,6 +419,23 @@ impl Delivery {
         is_one.then(|| Envelope::decode(&self.bytes)).transpose()
     }
 
+    /// A span for the work on this message, in the trace that its envelope names. Not recorded for a message outside any
+    /// bus.
+    pub(crate) fn processing(&self, queue: Queue) -> Span {
+        let system = match self.held {
+            AckHandle::Rabbit(_) => RABBIT,
+            AckHandle::Memory(_) => MEMORY,
+            AckHandle::Nobody => return Span::unrecorded(),
+        };
+        if !traces::is_on() {
+            return Span::unrecorded();
+        }
+        // Whoever may write to the broker chooses type and id: only what our own events have goes into a span.
+        let kind = if queue.knows(&self.kind) { &self.kind } else { "unknown" };
+        let id = Some(self.id.as_str()).filter(|id| id.parse::<EventId>().is_ok());
+        traces::processing(system, queue.as_str(), kind, id, trace_of(&self.bytes))
+    }
+
     /// When the event happened, according to its envelope.
     pub fn event_time(&self) -> Option<Timestamp> {
         *self.event_time.get_or_init(|| Glance::at(&self.bytes).time)
@@ -374,6 +473,17 @@ impl Glance {
     fn at(bytes: &[u8]) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
     }
+}
+
+/// The trace that an encoded event names.
+fn trace_of(bytes: &[u8]) -> Option<TraceContext> {
+    #[derive(Deserialize)]
+    struct Traced {
+        #[serde(default)]
+        traceparent: Option<String>,
+    }
+    let Traced { traceparent } = serde_json::from_slice(bytes).ok()?;
+    TraceContext::from_header(&traceparent?)
 }
 
 /// A stable id for a message without one: operators and the crash counter need it.

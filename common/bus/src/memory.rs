@@ -4,6 +4,7 @@
 //! queue is bound for. It redelivers the messages of a lost consumer and marks them. Delays follow the [`Clock`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use anyhow::anyhow;
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
-use super::dead_letters::{DeadDetail, DeadLetter, Selection, redacted};
-use super::topology::Queue;
+use super::counts::{QueueCounts, Waiting};
+use super::dead_letters::{DeadDetail, DeadLetter, OnEach, Selection, redacted};
+use super::topology::{Delay, Queue};
 use super::{Attached, Delivery, PublishError, Settlement};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
@@ -44,7 +46,7 @@ struct State {
 #[derive(Default)]
 struct QueueState {
     ready: VecDeque<Message>,
-    waiting: Vec<(i64, Message)>,
+    waiting: Vec<(i64, Delay, Message)>,
     in_hand: HashMap<u64, Message>,
     dead_lettered: VecDeque<Dead>,
 }
@@ -113,6 +115,25 @@ impl Memory {
         }
     }
 
+    pub(super) fn counts(&self, queue: Queue) -> QueueCounts {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.lock();
+        let queue_state = state.queue_state(queue);
+        queue_state.wake(now_ms);
+        let count = |messages: usize| u32::try_from(messages).unwrap_or(u32::MAX);
+        let waiting = |delay: Delay| {
+            let messages = queue_state.waiting.iter().filter(|(_, of, _)| *of == delay).count();
+            Waiting { delay_ms: delay.ms(), messages: count(messages) }
+        };
+        QueueCounts {
+            ready: Some(count(queue_state.ready.len())),
+            in_hand: Some(count(queue_state.in_hand.len())),
+            consumers: None,
+            waiting: Delay::ALL.map(waiting).into(),
+            dead: Some(count(queue_state.dead_lettered.len())),
+        }
+    }
+
     fn next_of(&self, queue: Queue, tags: &Tags, prefetch: usize) -> Option<Delivery> {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -135,24 +156,19 @@ impl Memory {
         Some(Delivery { kind, id, bytes, attempts, suspect: came_back, first_at, held, event_time })
     }
 
-    pub(super) fn dead_list(&self, queue: Queue, limit: usize) -> Vec<DeadLetter> {
-        self.lock().queue_state(queue).dead_lettered.iter().take(limit).map(Dead::letter).collect()
+    pub(super) fn dead_details(&self, queue: Queue, limit: usize) -> Vec<DeadDetail> {
+        self.lock().queue_state(queue).dead_lettered.iter().take(limit).map(Dead::detail).collect()
     }
 
     pub(super) fn dead_show(&self, queue: Queue, id: &str) -> Option<DeadDetail> {
         let mut state = self.lock();
-        let dead =
-            state.queue_state(queue).dead_lettered.iter().find(|dead| dead.message.id == id)?;
-        let headers = BTreeMap::from([
-            ("x-latchkey-reason".to_owned(), dead.reason.clone()),
-            ("x-latchkey-tries".to_owned(), dead.message.attempts.to_string()),
-        ]);
-        Some(DeadDetail { letter: dead.letter(), headers, body: redacted(&dead.message.bytes) })
+        let mut letters = state.queue_state(queue).dead_lettered.iter();
+        letters.find(|dead| dead.message.id == id).map(Dead::detail)
     }
 
-    pub(super) fn dead_replay(&self, queue: Queue, pick: &Selection) -> u64 {
+    pub(super) fn dead_replay(&self, queue: Queue, pick: &Selection, on_each: OnEach<'_>) -> u64 {
         let mut state = self.lock();
-        let picked = state.queue_state(queue).take_dead(pick);
+        let picked = state.queue_state(queue).take_dead(pick, on_each);
         let count = picked.len();
         state.messages += count;
         for dead in picked {
@@ -164,8 +180,8 @@ impl Memory {
         count as u64
     }
 
-    pub(super) fn dead_drop(&self, queue: Queue, pick: &Selection) -> u64 {
-        self.lock().queue_state(queue).take_dead(pick).len() as u64
+    pub(super) fn dead_drop(&self, queue: Queue, pick: &Selection, on_each: OnEach<'_>) -> u64 {
+        self.lock().queue_state(queue).take_dead(pick, on_each).len() as u64
     }
 }
 
@@ -178,15 +194,24 @@ impl State {
 impl QueueState {
     /// Moves due messages to the ready queue, the earliest first.
     fn wake(&mut self, now_ms: i64) {
-        let mut due: Vec<_> = self.waiting.extract_if(.., |(at, _)| *at <= now_ms).collect();
-        due.sort_by_key(|(at, _)| *at);
-        self.ready.extend(due.into_iter().map(|(_, message)| message));
+        let mut due: Vec<_> = self.waiting.extract_if(.., |(at, ..)| *at <= now_ms).collect();
+        due.sort_by_key(|(at, ..)| *at);
+        self.ready.extend(due.into_iter().map(|(.., message)| message));
     }
 
-    fn take_dead(&mut self, pick: &Selection) -> Vec<Dead> {
-        let (picked, kept): (Vec<_>, Vec<_>) =
-            self.dead_lettered.drain(..).partition(|dead| pick.takes(&dead.message.id));
-        self.dead_lettered = kept.into();
+    fn take_dead(&mut self, pick: &Selection, on_each: OnEach<'_>) -> Vec<Dead> {
+        let (mut picked, mut kept) = (Vec::new(), VecDeque::new());
+        let mut flow = ControlFlow::Continue(());
+        for dead in self.dead_lettered.drain(..) {
+            let letter = dead.letter();
+            if flow.is_continue() && pick.takes(&letter) {
+                flow = on_each(&letter);
+                picked.push(dead);
+            } else {
+                kept.push_back(dead);
+            }
+        }
+        self.dead_lettered = kept;
         picked
     }
 }
@@ -202,6 +227,14 @@ impl Dead {
             dead_at: Some(self.since),
             bytes: self.message.bytes.len(),
         }
+    }
+
+    fn detail(&self) -> DeadDetail {
+        let headers = BTreeMap::from([
+            ("x-latchkey-reason".to_owned(), self.reason.clone()),
+            ("x-latchkey-tries".to_owned(), self.message.attempts.to_string()),
+        ]);
+        DeadDetail { letter: self.letter(), headers, body: redacted(&self.message.bytes) }
     }
 }
 
@@ -257,9 +290,8 @@ impl Consumer {
         self.attached.subscribe()
     }
 
-    pub(super) fn dead_letters(&self) -> u32 {
-        u32::try_from(self.memory.lock().queue_state(self.queue).dead_lettered.len())
-            .unwrap_or(u32::MAX)
+    pub(super) fn counts(&self) -> QueueCounts {
+        self.memory.counts(self.queue)
     }
 }
 
@@ -300,7 +332,7 @@ impl AckHandle {
             Settlement::Ack => state.messages -= 1,
             Settlement::Retry { delay, attempts } => {
                 let message = Message { attempts, came_back: false, ..message };
-                queue_state.waiting.push((now.ms() + delay.ms(), message));
+                queue_state.waiting.push((now.ms() + delay.ms(), delay, message));
             }
             Settlement::DeadLetter { reason, attempts } => {
                 let message = Message { attempts, ..message };

@@ -5,6 +5,10 @@ use domain::string_enum;
 /// The only exchange: durable, of type topic; the routing key is the event's type.
 pub const EXCHANGE: &str = "latchkey";
 
+/// The exchange through which a dead letter goes back to its own queue: durable, of type direct; the routing key is the
+/// queue's name. It leads to no other queue, so that a gateway may write to it (contract, ruling 66).
+pub const REPLAY_EXCHANGE: &str = "latchkey.replay";
+
 /// How often the broker may redeliver a message before it dead-letters it by itself. Far above any real count: our own
 /// failure count decides, and the broker cannot tell a failure from a restart. It is set explicitly because RabbitMQ
 /// 4.0 defaults to 20, which a paused consumer would use up on good messages.
@@ -43,6 +47,14 @@ impl Queue {
     /// The queues that take an event of this type.
     pub fn taking(kind: &str) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |queue| queue.bindings().iter().any(|b| binds(b, kind)))
+    }
+
+    /// Whether this is a type of an event that the queue takes, in some version: nothing else may be in it.
+    pub(crate) fn knows(self, kind: &str) -> bool {
+        let version = kind.rsplit_once(".v").map_or("", |(_, version)| version);
+        (1..=3).contains(&version.len())
+            && version.bytes().all(|byte| byte.is_ascii_digit())
+            && self.bindings().iter().any(|pattern| binds(pattern, kind))
     }
 }
 
@@ -110,6 +122,23 @@ mod tests {
         assert_eq!(of("user.created.v1"), []);
         assert_eq!(of("otp.requested"), []);
         assert_eq!(of("otp.requested.v1.more"), []);
+    }
+
+    #[test]
+    fn p10_a_type_that_says_anything_else_is_not_known() {
+        assert!(
+            Queue::OtpWorker.knows("otp.requested.v2") && Queue::SmsWorker.knows("sms.receipt.v17")
+        );
+        for other in [
+            "otp.requested.14155550100",
+            "otp.requested.v14155550100",
+            "otp.requested.v",
+            "sms.receipt.v1",
+            "",
+            ".v1",
+        ] {
+            assert!(!Queue::OtpWorker.knows(other), "{other}");
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ use super::reader::Reader;
 use super::small_file;
 use super::source::Given;
 use super::{
-    ClientIpHeader, Config, EngineSettings, Otp, Role, Secrets, TestNumber, Tokens, UnknownPhone,
-    parse, shown, test_numbers,
+    ClientIpHeader, Config, EngineSettings, Environment, Otp, Role, Secrets, TestNumber, Tokens,
+    TracesSampler, UnknownPhone, parse, shown, test_numbers,
 };
 
 pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
@@ -29,6 +29,18 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
     if given.file_failed {
         return Err(ConfigError::new(given.mistakes));
     }
+    let in_production = role.has_gateway().then(|| given.clone().in_production());
+    let config = judge(role, given)?;
+    let is_production = config.environment == Environment::Production;
+    let refused_in_production = match in_production.filter(|_| !is_production) {
+        Some(given) => judge(role, given).err().map(ConfigError::into_mistakes).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    Ok(Config { refused_in_production, ..config })
+}
+
+/// Judges the values by the rules of the environment that they name.
+fn judge(role: Role, given: Given) -> Result<Config, ConfigError> {
     let mut reader = Reader::new(given);
     let r = &mut reader;
 
@@ -41,7 +53,6 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
     let public_url = public_url(r, case);
     let issuer = issuer(r, case, public_url.as_ref());
     let jwt_keys_dir = jwt_keys_dir(r, case, &engines);
-    let tokens = tokens(r);
     let otp = otp(r, case);
     let sms = sms(r, case);
 
@@ -50,13 +61,14 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         environment: case.environment,
         listen,
         ops_listen,
+        admin_listen: admin_listen(r, case, [listen, ops_listen]),
         trusted_proxies: trusted_proxies(r),
         client_ip_header: client_ip_header(r),
         threads: threads(r, role),
         connections_per_ip: limit(r, case, "LATCHKEY_CONNECTIONS_PER_IP", None),
         audience: r.read("LATCHKEY_AUDIENCE", parse::visible).unwrap_or_default(),
         jwt_active_kid: r.read("LATCHKEY_JWT_ACTIVE_KID", parse::key_id),
-        tokens,
+        tokens: tokens(r),
         limits: limits(r, case, sms.voice_fallback_secs > 0),
         countries: countries(r, case),
         default_region: r.read("LATCHKEY_DEFAULT_REGION", parse::country),
@@ -73,6 +85,8 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         cors_origins: cors_origins(r, case),
         pumping_guard: pumping_guard(r, case),
         otlp_endpoint: r.read("OTEL_EXPORTER_OTLP_ENDPOINT", parse::base_url),
+        traces_sampler: r.word("OTEL_TRACES_SAMPLER").unwrap_or(TracesSampler::ParentBasedShare),
+        traces_share: traces_share(r, case),
         log: r.read("RUST_LOG", parse::filters),
         engines,
         secrets,
@@ -82,6 +96,7 @@ pub(super) fn build(role: Role, given: Given) -> Result<Config, ConfigError> {
         sms,
         shown: Vec::new(),
         warnings: Vec::new(),
+        refused_in_production: Vec::new(),
     };
 
     let mistakes = reader.mistakes();
@@ -138,6 +153,7 @@ fn worked_out(config: &Config) -> Vec<(&'static str, Option<String>)> {
         (GLOBAL_DAY, Some(config.limits.sends_global_day.to_string())),
         ("LATCHKEY_PUMPING_GUARD", Some(config.pumping_guard.as_str().to_owned())),
         ("LATCHKEY_SMS_ROUTES", routes),
+        ("OTEL_TRACES_SAMPLER_ARG", Some(config.traces_share.to_string())),
     ]
 }
 
@@ -157,6 +173,16 @@ fn addresses(r: &mut Reader, case: Case) -> (SocketAddr, SocketAddr) {
         r.refuse("LATCHKEY_OPS_LISTEN", &format!("{ops_listen} is the address of LATCHKEY_LISTEN"));
     }
     (listen, ops_listen)
+}
+
+/// The admin API is served by no port that serves anything else.
+fn admin_listen(r: &mut Reader, case: Case, others: [SocketAddr; 2]) -> Option<SocketAddr> {
+    let admin = r.read("LATCHKEY_ADMIN_LISTEN", parse::address)?;
+    if case.role.has_gateway() && admin.port() != 0 && others.contains(&admin) {
+        let detail = format!("{admin} is the address of LATCHKEY_LISTEN or LATCHKEY_OPS_LISTEN");
+        r.refuse("LATCHKEY_ADMIN_LISTEN", &detail);
+    }
+    Some(admin)
 }
 
 /// Behind a network of width 0 every client could name its own address (contract, ruling 34).
@@ -335,6 +361,13 @@ fn pumping_guard(r: &mut Reader, case: Case) -> PumpingGuard {
         r.warn(NAME, "the pumping guard is off");
     }
     mode
+}
+
+/// Whoever tries it out sees every trace. In production each request costs a dozen spans, and strangers choose how many
+/// requests there are.
+fn traces_share(r: &mut Reader, case: Case) -> f64 {
+    let preset = if case.production() { 0.1 } else { 1.0 };
+    r.read("OTEL_TRACES_SAMPLER_ARG", parse::share).unwrap_or(preset)
 }
 
 fn cors_origins(r: &mut Reader, case: Case) -> Vec<String> {

@@ -45,6 +45,7 @@ pub(super) fn fit_for_production(text: &str, plaintext_is_allowed: bool) -> Pars
     let tls = match url.scheme() {
         "postgres" | "postgresql" => "`sslmode=verify-full` or `sslmode=require`",
         "redis" => "`rediss://`",
+        "redis+sentinel" => "`rediss+sentinel://`",
         _ => "`amqps://`",
     };
     Err(format!(
@@ -66,6 +67,8 @@ enum Near {
 struct Server<'u> {
     user: Cow<'u, str>,
     password: Option<Cow<'u, str>>,
+    /// What the Sentinels take, where they are not open to all.
+    sentinel_password: Cow<'u, str>,
     /// The server identifies its client by a certificate.
     certificate: bool,
     tls: bool,
@@ -78,9 +81,11 @@ impl<'u> Server<'u> {
         let mut server = Self {
             user: decoded(url.username()),
             password: url.password().map(decoded),
+            sentinel_password: Cow::Borrowed(""),
             certificate: false,
             // `rediss://…/#insecure` checks no certificate.
-            tls: matches!(url.scheme(), "rediss" | "amqps") && url.fragment().is_none(),
+            tls: matches!(url.scheme(), "rediss" | "rediss+sentinel" | "amqps")
+                && url.fragment().is_none(),
             near: Near::No,
         };
         for (name, value) in url.query_pairs() {
@@ -92,6 +97,7 @@ impl<'u> Server<'u> {
                     server.tls = matches!(&*value, "require" | "verify-ca" | "verify-full");
                 }
                 "sslcert" | "ssl-cert" => server.certificate = true,
+                "sentinel_password" => server.sentinel_password = value,
                 "auth_mechanism" => server.certificate = value.eq_ignore_ascii_case("external"),
                 _ => {}
             }
@@ -110,12 +116,17 @@ impl<'u> Server<'u> {
                 return Err("it has no password".to_owned());
             }
         }
-        let password = self.password.as_deref().unwrap_or_default().to_ascii_lowercase();
-        let is_default = !password.is_empty() && password == self.user.to_ascii_lowercase()
-            || DEFAULTS.contains(&&*password)
-            || has_telltale(&password);
-        if is_default {
+        let is_default = |password: &str| {
+            let password = password.to_ascii_lowercase();
+            !password.is_empty() && password == self.user.to_ascii_lowercase()
+                || DEFAULTS.contains(&&*password)
+                || has_telltale(&password)
+        };
+        if is_default(self.password.as_deref().unwrap_or_default()) {
             return Err("its password is a sample or a default".to_owned());
+        }
+        if is_default(&self.sentinel_password) {
+            return Err("its `sentinel_password` is a sample or a default".to_owned());
         }
         Ok(())
     }
@@ -168,6 +179,7 @@ mod tests {
             "redis://127.0.0.1/0",
             "amqp://u:9f8e@rabbitmq:5672/v",
             "amqp://u:9f8e@192.168.7.7",
+            "redis+sentinel://:9f8e@sentinel:26379/mymaster",
         ] {
             assert_eq!(fit_for_production(near, false), Ok(()), "{near}");
         }
@@ -182,6 +194,7 @@ mod tests {
             "redis://:9f8e@[2001:db8::1]",
             "redis://:9f8e@[::ffff:192.0.2.1]",
             "amqp://u:9f8e@mq.example.",
+            "redis+sentinel://:9f8e@sentinel.example:26379/mymaster",
             "rediss://:9f8e@redis.example/0#insecure",
         ] {
             let why = fit_for_production(far, false).unwrap_err();
@@ -193,6 +206,7 @@ mod tests {
             "postgres://u:9f8e@db.example/d?sslmode=verify-full",
             "postgres://u@db.example/d?sslmode=verify-full&sslcert=/c.pem",
             "rediss://:9f8e@redis.example",
+            "rediss+sentinel://:9f8e@sentinel.example:26379/mymaster",
             "amqps://u:9f8e@mq.example",
             "amqps://mq.example?auth_mechanism=external",
         ] {
@@ -219,6 +233,8 @@ mod tests {
             "redis://:@redis:6379",
             "redis://:foobared@127.0.0.1",
             "rediss://default:default@redis.example",
+            "redis+sentinel://sentinel:26379/mymaster",
+            "redis+sentinel://:9f8e@sentinel:26379/mymaster?sentinel_password=redis",
         ] {
             assert!(fit_for_production(wrong, true).is_err(), "{wrong}");
         }

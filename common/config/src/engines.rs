@@ -26,15 +26,23 @@ pub(super) fn engines(r: &mut Reader, case: Case) -> EngineSettings {
     if plaintext_is_allowed && case.production() {
         r.warn(PLAINTEXT, "engines may be reached by plain text on any network");
     }
-    let mut engine = |name, schemes: &[&str]| {
-        r.secret(name, |url| {
-            parse::engine_url(url, schemes)?;
-            if case.production() { fit_for_production(url, plaintext_is_allowed) } else { Ok(()) }
-        })
+    let check = |url: &str, schemes: &[&str]| {
+        parse::engine_url(url, schemes)?;
+        if case.production() { fit_for_production(url, plaintext_is_allowed) } else { Ok(()) }
     };
-    let database_url = engine("DATABASE_URL", &["postgres", "postgresql"]);
-    let redis_url = engine("REDIS_URL", &["redis", "rediss"]);
-    let amqp_url = engine("AMQP_URL", &["amqp", "amqps"]);
+    let database_url = r.secret("DATABASE_URL", |url| check(url, &["postgres", "postgresql"]));
+    let redis_url = r.secret("REDIS_URL", |url| {
+        if !url.split(':').next().is_some_and(|scheme| scheme.ends_with("+sentinel")) {
+            return check(url, &["redis", "rediss"]);
+        }
+        let of_sentinels = |url: &str| {
+            check(url, &["redis+sentinel", "rediss+sentinel"])?;
+            parse::watched_by_sentinels(url)
+        };
+        parse::engine_urls(url, of_sentinels)
+    });
+    let amqp_url =
+        r.secret("AMQP_URL", |url| parse::engine_urls(url, |node| check(node, &["amqp", "amqps"])));
 
     if !case.embedded {
         for name in ENGINES {

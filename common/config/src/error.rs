@@ -31,6 +31,10 @@ impl ConfigError {
         Self { mistakes }
     }
 
+    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+        self.mistakes
+    }
+
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }

@@ -154,6 +154,18 @@ string_enum! {
     pub enum UnknownPhone { SignUp = "sign_up", Silent = "silent" }
 }
 
+string_enum! {
+    /// Which traces are recorded, by the names of OpenTelemetry.
+    pub enum TracesSampler {
+        All = "always_on",
+        Nothing = "always_off",
+        Share = "traceidratio",
+        ParentBasedAll = "parentbased_always_on",
+        ParentBasedNothing = "parentbased_always_off",
+        ParentBasedShare = "parentbased_traceidratio",
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Sms {
     pub routes: Routes,
@@ -232,6 +244,8 @@ pub struct Config {
     pub secrets: Secrets,
     pub listen: SocketAddr,
     pub ops_listen: SocketAddr,
+    /// `None`: the admin API is off.
+    pub admin_listen: Option<SocketAddr>,
     /// The path has no trailing slash, except for the root path.
     pub public_url: Option<Url>,
     /// None has the width 0.
@@ -271,11 +285,16 @@ pub struct Config {
     /// As browsers send them.
     pub cors_origins: Vec<String>,
     pub pumping_guard: PumpingGuard,
+    /// The collector of traces, without a trailing slash. `None`: none are exported.
     pub otlp_endpoint: Option<Url>,
+    pub traces_sampler: TracesSampler,
+    /// The share of the traces that a sampler by share records: 0 to 1.
+    pub traces_share: f64,
     /// The filters of `RUST_LOG`; `info` by default.
     pub log: Option<String>,
     shown: Vec<Shown>,
     warnings: Vec<Warning>,
+    refused_in_production: Vec<Mistake>,
 }
 
 impl Config {
@@ -343,6 +362,12 @@ impl Config {
     /// Returns what deserves a line at start: limits that are off, and settings that are allowed but risky.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// Returns what production would refuse in these settings. Nothing in production, whose start refused it, and in a
+    /// process without a gateway, which shows it to nobody.
+    pub fn refused_in_production(&self) -> &[Mistake] {
+        &self.refused_in_production
     }
 
     /// Returns every setting in effect, with secrets masked, in the order of docs/configuration.md.

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use domain::engine_hosts::{one_each, watched};
 use domain::phone::E164;
 use ipnet::{IpNet, Ipv6Net};
+use secrecy::ExposeSecret as _;
 use url::{Host, Url};
 
 use super::countries::is_country;
@@ -68,6 +70,12 @@ fn country_code(text: &str) -> Option<String> {
     is_country(&code).then_some(code)
 }
 
+/// Parses a share of 1.
+pub(super) fn share(text: &str) -> Parsed<f64> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(String::new)
+}
+
 /// Parses an `http` or `https` URL without query, fragment or user, and removes a trailing slash from the path.
 pub(super) fn base_url(text: &str) -> Parsed<Url> {
     let mut url = hook_url(text)?;
@@ -108,6 +116,26 @@ pub(super) fn public_url(text: &str) -> Parsed<Url> {
 pub(super) fn engine_url(text: &str, schemes: &[&str]) -> Parsed<()> {
     let url = Url::parse(text).map_err(|_| String::new())?;
     when(schemes.contains(&url.scheme()) && url.has_authority(), ())
+}
+
+/// Checks the URL of an engine that may name several hosts, separated by commas: each with the whole rest of the URL.
+pub(super) fn engine_urls(text: &str, check: impl Fn(&str) -> Parsed<()>) -> Parsed<()> {
+    for url in one_each(text) {
+        check(url.expose_secret())?;
+        let parsed = Url::parse(url.expose_secret()).map_err(|_| String::new())?;
+        when(parsed.host_str().is_some_and(|host| !host.is_empty()), ())?;
+    }
+    Ok(())
+}
+
+/// Checks the path of a URL that finds Redis through Sentinels: the name of what they watch, and a database.
+pub(super) fn watched_by_sentinels(text: &str) -> Parsed<()> {
+    let url = Url::parse(text).map_err(|_| String::new())?;
+    if !url.scheme().ends_with("+sentinel") {
+        return Ok(());
+    }
+    let why = "after the Sentinels comes the name of what they watch, and perhaps a database: `/mymaster/0`";
+    watched(&url).map(drop).ok_or_else(|| why.to_owned())
 }
 
 /// Parses origins into the form that browsers send (RFC 6454, section 6.1): lower case, without a default port.
@@ -288,6 +316,27 @@ mod tests {
         assert!(engine_url("postgres:///d?host=/run/postgresql", &["postgres"]).is_ok());
         assert!(engine_url("mysql://h/d", &["postgres"]).is_err());
         assert!(engine_url("postgres:d", &["postgres"]).is_err());
+    }
+
+    #[test]
+    fn every_host_of_a_cluster_is_checked() {
+        let amqp = |text| engine_urls(text, |url| engine_url(url, &["amqp"]));
+        for right in ["amqp://u:p@a:5672,b:5672/v", "amqp://u:p@a,[::1]:5672,10.0.0.1", "amqp://a"]
+        {
+            assert!(amqp(right).is_ok(), "{right}");
+        }
+        for wrong in ["amqp://u:p@a,,b", "amqp://u:p@a,b:x", "amqp://,a", "amqp://", "http://a,b"] {
+            assert!(amqp(wrong).is_err(), "{wrong}");
+        }
+        for right in
+            ["redis+sentinel://:p@a:1/m", "rediss+sentinel://a/m/3", "redis://a", "redis://a/x/y"]
+        {
+            assert!(watched_by_sentinels(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "/", "//0", "/m/x", "/m/0/1", "/m/"] {
+            let url = format!("redis+sentinel://a:26379{wrong}");
+            assert!(watched_by_sentinels(&url).is_err(), "{url}");
+        }
     }
 
     #[test]

@@ -23,11 +23,15 @@ pub struct Shown {
     /// Where the value was set; `None` if it is not set.
     pub origin: Option<Origin>,
     pub secret: bool,
+    /// The heading that it stands under in docs/configuration.md.
+    pub group: &'static str,
+    /// What it does: one sentence for operators, in Markdown.
+    pub doc: &'static str,
 }
 
 /// Returns every setting. `worked_out` has the values of unset settings that are derived from others.
 pub(super) fn shown(reader: &Reader, worked_out: &[(&str, Option<String>)]) -> Vec<Shown> {
-    let one = |setting: &'static Setting| {
+    let one = |(group, setting): (&'static str, &'static Setting)| {
         let followed = worked_out.iter().find(|(name, _)| *name == setting.name);
         let value = match reader.text(setting.name) {
             Some(_) if setting.secret => Some(MASK.to_owned()),
@@ -45,9 +49,14 @@ pub(super) fn shown(reader: &Reader, worked_out: &[(&str, Option<String>)]) -> V
             default: preset(setting),
             origin: reader.origin(setting.name).cloned(),
             secret: setting.secret,
+            group,
+            doc: setting.doc,
         }
     };
-    table::all().map(one).collect()
+    let all = table::GROUPS.iter();
+    all.flat_map(|(group, settings)| settings.iter().map(|setting| (*group, setting)))
+        .map(one)
+        .collect()
 }
 
 const fn preset(setting: &Setting) -> Option<&'static str> {

@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Mistake, Warning};
 use super::small_file;
-use super::table;
+use super::{Environment, table};
+
+/// The setting that says whether this is production.
+const ENVIRONMENT: &str = "LATCHKEY_ENV";
 
 /// The given values, before validation. Contains secrets, so it does not implement `Debug`.
+#[derive(Clone)]
 pub(super) struct Given {
     values: BTreeMap<&'static str, (String, Origin)>,
     /// The secrets whose files could not be read.
@@ -31,6 +35,13 @@ pub enum Origin {
 impl Given {
     pub(super) fn value(&self, name: &str) -> Option<(&str, &Origin)> {
         self.values.get(name).map(|(value, origin)| (value.as_str(), origin))
+    }
+
+    /// The same values in production.
+    pub(super) fn in_production(mut self) -> Self {
+        let production = (Environment::Production.as_str().to_owned(), Origin::Environment);
+        self.values.insert(ENVIRONMENT, production);
+        self
     }
 
     /// Reads this process's environment and the file that it names.

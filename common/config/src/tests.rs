@@ -134,6 +134,8 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("LATCHKEY_LISTEN", "8080", &[]),
     ("LATCHKEY_OPS_LISTEN", "everywhere", &[]),
     ("LATCHKEY_OPS_LISTEN", "127.0.0.1:8080", &[]),
+    ("LATCHKEY_ADMIN_LISTEN", "8082", &[]),
+    ("LATCHKEY_ADMIN_LISTEN", "127.0.0.1:9090", &[]),
     ("LATCHKEY_PUBLIC_URL", "not a url", &[]),
     ("LATCHKEY_PUBLIC_URL", "auth.example.test", &[]),
     ("LATCHKEY_PUBLIC_URL", "ftp://auth.example.test", &[]),
@@ -197,6 +199,10 @@ const WRONG: &[(&str, &str, Pairs)] = &[
     ("LATCHKEY_HTTP_PROVIDER_SECRET", "whsec_c2hvcnQ=", &[]),
     ("LATCHKEY_HTTP_PROVIDER_SECRET", "whsec_not*base64*not*base64*", &[]),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", &[]),
+    ("OTEL_TRACES_SAMPLER", "sometimes", &[]),
+    ("OTEL_TRACES_SAMPLER_ARG", "1.01", &[]),
+    ("OTEL_TRACES_SAMPLER_ARG", "-0.1", &[]),
+    ("OTEL_TRACES_SAMPLER_ARG", "NaN", &[]),
     ("RUST_LOG", "gateway=loudly", &[]),
 ];
 
@@ -428,6 +434,18 @@ fn a_bundle_is_checked_by_the_service_that_uses_it() {
     let embedded = variables(&[("LATCHKEY_SERVICE_KEYS", "lk1.e30")]);
     assert_eq!(role_of(&Given::by_map(&embedded)), Role::AllInOne);
     refused(Role::AllInOne, &embedded, &["LATCHKEY_SERVICE_KEYS"]);
+}
+
+#[test]
+fn the_admin_api_is_off_by_default_and_on_a_port_of_its_own() {
+    let admin = |address: &str| variables(&[("LATCHKEY_ADMIN_LISTEN", address)]);
+    let config = Config::from_map(Role::AllInOne, &Variables::new()).unwrap();
+    assert_eq!(config.admin_listen, None);
+    let config = Config::from_map(Role::AllInOne, &admin("127.0.0.1:8082")).unwrap();
+    assert_eq!(config.admin_listen.map(|address| address.port()), Some(8082));
+    for taken in ["127.0.0.1:8080", "127.0.0.1:9090", "8082", "localhost"] {
+        refused(Role::AllInOne, &admin(taken), &["LATCHKEY_ADMIN_LISTEN"]);
+    }
 }
 
 #[test]
@@ -863,6 +881,25 @@ fn shown_settings_mask_every_secret_and_include_derived_values() {
     assert_eq!(value("issuer").as_deref(), Some("https://auth.example.test"));
     assert_eq!(value("ops_listen").as_deref(), Some("127.0.0.1:9090"));
     assert_eq!(config.shown().len(), table::all().count());
+}
+
+#[test]
+fn what_production_would_refuse_is_known_in_development() {
+    let given = [
+        ("LATCHKEY_CORS_ORIGINS", "http://localhost:3000"),
+        ("LATCHKEY_SECRET", "the-secret-of-a-sample-that-is-long-enough"),
+    ];
+    let config = load(&given).unwrap();
+    let refused = config.refused_in_production();
+    for name in ["DATABASE_URL", "LATCHKEY_CORS_ORIGINS", "LATCHKEY_SENDS_GLOBAL_DAY"] {
+        assert!(refused.iter().any(|mistake| mistake.name.contains(name)), "{name}: {refused:?}");
+    }
+    assert!(!format!("{refused:?}").contains(given[1].1), "{refused:?}");
+    // It is judged under production's rules, and stays what it is.
+    assert_eq!(config.environment, Environment::Development);
+    let keys_dir = Folder::new();
+    let config = Config::from_map(Role::Gateway, &production(&keys_dir)).unwrap();
+    assert_eq!(config.refused_in_production(), []);
 }
 
 #[test]

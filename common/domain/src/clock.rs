@@ -6,6 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::timestamp::Timestamp;
 
+/// Returns the host's time, to show when something was: the start of a span. What is decided by a time takes it from a
+/// [`Clock`].
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the system time")]
+pub fn host_time() -> SystemTime {
+    SystemTime::now()
+}
+
 /// A clock. Cheap to clone; clones of a manual clock advance together.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_field_names, reason = "all fields are milliseconds")]
@@ -54,9 +61,8 @@ impl Clock {
     }
 
     /// Returns the milliseconds since the Unix epoch.
-    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system time")]
     pub fn now_ms(&self) -> i64 {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = host_time().duration_since(UNIX_EPOCH).unwrap_or_default();
         let host_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
         host_ms
             .saturating_add(self.wrong_by_ms)

@@ -16,6 +16,7 @@ use crate::keys::Keys;
 use crate::phone::E164;
 use crate::seal::{Seal, Sealed};
 use crate::timestamp::Timestamp;
+use crate::trace_context::TraceContext;
 use crate::vocabulary::{Channel, Purpose, Reason, Status};
 
 /// The maximum size of an event (contract, section 4). Events with a provider's receipt also stay far below it.
@@ -115,7 +116,41 @@ impl<E: Event> Envelope<E> {
     /// # Errors
     /// If the event is larger than [`MAX_BYTES`].
     pub fn encode(&self) -> anyhow::Result<Vec<u8>> {
-        let bytes = serde_json::to_vec(self)?;
+        Self::checked(serde_json::to_vec(self)?)
+    }
+
+    /// Encodes the event with this step of its trace in place of its own.
+    ///
+    /// # Errors
+    /// If the event is larger than [`MAX_BYTES`].
+    pub fn encode_as(&self, step: &TraceContext) -> anyhow::Result<Vec<u8>> {
+        #[derive(Serialize)]
+        struct Step<'a, E> {
+            specversion: SpecVersion,
+            id: EventId,
+            source: &'a str,
+            #[serde(rename = "type")]
+            kind: &'a str,
+            time: Timestamp,
+            datacontenttype: JsonType,
+            traceparent: String,
+            data: &'a E,
+        }
+        let traceparent = step.to_header();
+        let Self { specversion, id, source, kind, time, datacontenttype, data, .. } = self;
+        Self::checked(serde_json::to_vec(&Step {
+            specversion: *specversion,
+            id: *id,
+            source,
+            kind,
+            time: *time,
+            datacontenttype: *datacontenttype,
+            traceparent,
+            data,
+        })?)
+    }
+
+    fn checked(bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         anyhow::ensure!(
             bytes.len() <= MAX_BYTES,
             "{} has {} bytes, over the maximum of {MAX_BYTES}",

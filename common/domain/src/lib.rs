@@ -3,9 +3,11 @@
 //! Owns what the services say to each other and how secrets are cut and sealed. Must never know an engine, a setting, a
 //! socket or a runtime: no I/O, no tokio. Everything else may import it.
 
+pub mod admin_key;
 pub mod clock;
 pub mod code;
 pub mod engine_error;
+pub mod engine_hosts;
 pub mod event;
 pub mod ids;
 pub mod keys;

@@ -47,6 +47,27 @@ impl TraceContext {
         Self { span: rng::id_bytes(), flags: self.flags & SAMPLED, ..*self }
     }
 
+    /// Whether the spans of this trace are recorded and exported.
+    pub const fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED == SAMPLED
+    }
+
+    /// Returns the same step with this sampled flag.
+    #[must_use]
+    pub const fn with_sampled(self, sampled: bool) -> Self {
+        Self { flags: if sampled { SAMPLED } else { 0 }, ..self }
+    }
+
+    /// The ids of the trace and of this step.
+    pub const fn ids(&self) -> ([u8; 16], [u8; 8]) {
+        (self.trace, self.span)
+    }
+
+    /// Whether both are steps of one trace.
+    pub fn is_of_trace(&self, other: &Self) -> bool {
+        self.trace == other.trace
+    }
+
     /// The header value, in version 00.
     pub fn to_header(&self) -> String {
         format!("00-{}-{}-{:02x}", self.trace_id(), hex::encode(self.span), self.flags & SAMPLED)
@@ -112,5 +133,8 @@ mod tests {
         let unrecorded = EXAMPLE.strip_suffix("01").unwrap().to_owned() + "00";
         let child = TraceContext::from_header(&unrecorded).unwrap().child();
         assert!(child.to_header().ends_with("-00"), "the caller chose");
+        assert!(!child.is_sampled() && child.with_sampled(true).is_sampled());
+        assert!(child.with_sampled(true).is_of_trace(&child) && !child.is_of_trace(&root));
+        assert_eq!(child.with_sampled(false), child);
     }
 }

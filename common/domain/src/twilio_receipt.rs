@@ -3,12 +3,38 @@
 //! Twilio signs a receipt, but what stands in it comes from operators too. A field that could hold a phone number or a
 //! text is no field that we pass on (P10).
 
+use crate::string_enum;
 use crate::twilio_sid::{is_account_sid, is_message_sid};
 
 /// Twilio's longest word is `partially_delivered`.
 const WORD_MAX: usize = 32;
 /// Twilio's codes have five digits; phone numbers have seven or more.
 const CODE_MAX: usize = 6;
+
+string_enum! {
+    /// What a receipt says of a text (`MessageStatus`) or a call (`CallStatus`), in Twilio's words
+    /// (twilio.com/docs/messaging/guides/track-outbound-message-status, twilio.com/docs/voice/api/call-resource).
+    pub enum ReceiptWord {
+        Accepted = "accepted",
+        Scheduled = "scheduled",
+        Queued = "queued",
+        Sending = "sending",
+        Sent = "sent",
+        Delivered = "delivered",
+        PartiallyDelivered = "partially_delivered",
+        Read = "read",
+        Undelivered = "undelivered",
+        Failed = "failed",
+        Canceled = "canceled",
+        Initiated = "initiated",
+        Ringing = "ringing",
+        InProgress = "in-progress",
+        Answered = "answered",
+        Completed = "completed",
+        Busy = "busy",
+        NoAnswer = "no-answer",
+    }
+}
 
 /// Whether a field is one of those that are passed on, and holds only what Twilio documents for it: states, the error,
 /// the ids of the message and the account, the API's version and the carrier's time. Nothing else: new fields appear

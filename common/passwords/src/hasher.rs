@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use argon2::{
@@ -148,7 +148,10 @@ impl Passwords {
         requester: Requester,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let slot = self.turns.slot(requester, WAIT_MAX).await.ok_or(PasswordError::Busy)?;
+        let asked_at = Instant::now();
+        let slot = self.turns.slot(requester, WAIT_MAX).await;
+        metrics::histogram!("latchkey_hash_wait_seconds").record(asked_at.elapsed());
+        let slot = slot.ok_or(PasswordError::Busy)?;
         let (result, done) = oneshot::channel();
         let job = Box::new(move || {
             // Held until the work is over, even if the caller went away: the memory is in use until then.

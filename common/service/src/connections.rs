@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
+use crate::presence::Presence;
 use bus::Bus;
 use bus::consumer::Crashes;
 use config::Config;
@@ -14,6 +15,7 @@ use domain::clock::Clock;
 use domain::engine_error::EngineError;
 use domain::keys::Keys;
 use futures::future::BoxFuture;
+use serde_json::json;
 use sql::Pool;
 use store::{CrashCounts, DeliveryStore, Store};
 
@@ -26,6 +28,7 @@ pub struct Connections<S = Store> {
     pub keys: Arc<Keys>,
     pub clock: Clock,
     pub health: Health,
+    pub presence: Presence,
 }
 
 impl Connections {
@@ -55,13 +58,21 @@ impl Connections {
                     .await?,
             ),
         };
-        Ok(Self { bus, store, sql, keys, clock, health })
+        let presence = Presence::default();
+        let pool = sql.clone();
+        presence.tell("database", "pool", move || match pool.usage() {
+            Some(usage) => {
+                json!({ "size": usage.size, "in_use": usage.in_use, "most": usage.most })
+            }
+            None => serde_json::Value::Null,
+        });
+        Ok(Self { bus, store, sql, keys, clock, health, presence })
     }
 
     /// What delivery is given: it cannot reach a code.
     pub fn for_delivery(&self) -> Connections<DeliveryStore> {
-        let Self { bus, store, sql, keys, clock, health } = self.clone();
-        Connections { bus, store: store.for_delivery(), sql, keys, clock, health }
+        let Self { bus, store, sql, keys, clock, health, presence } = self.clone();
+        Connections { bus, store: store.for_delivery(), sql, keys, clock, health, presence }
     }
 
     /// Migrates the schema to this version. Safe for several processes at once: the migration takes a lock.

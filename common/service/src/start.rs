@@ -13,12 +13,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::{Connections, Stopped};
 use crate::health::Health;
-use crate::{open_files, ops, telemetry};
+use crate::telemetry::spans;
+use crate::{open_files, ops, presence, telemetry};
 use config::{Config, Environment, Role};
 use domain::clock::Clock;
 
 /// A stopping process ends within this time even if a part hangs: a second before its 25 s are over.
 const STOP_WITHIN: Duration = Duration::from_secs(24);
+
+/// The time that the parts have: the export of what traces still wait comes after them.
+fn stop_within() -> Duration {
+    if traces::is_on() { STOP_WITHIN.saturating_sub(traces::FLUSH_WITHIN) } else { STOP_WITHIN }
+}
 
 /// The inputs of a service.
 pub struct Start {
@@ -74,6 +80,7 @@ where
 {
     let name = config.role.as_str();
     telemetry::init(config.log.as_deref());
+    spans::export(&config)?;
     open_files::raise();
     if config.environment == Environment::Production {
         forbid_core_dumps()?;
@@ -93,6 +100,7 @@ where
     let ops_stop = CancellationToken::new();
     let mut ops =
         tokio::spawn(ops::serve(ops, health.clone(), telemetry::metrics(), ops_stop.clone()));
+    show_build(config.role);
 
     let run = Box::pin(run_connected(config, health, stop.clone(), run));
     let outcome = unless_it_ends(run, &mut ops, "the ops port").await;
@@ -101,10 +109,16 @@ where
         // The ops port has nothing left to report, so the result of its task is ignored.
         let _ = tokio::time::timeout(Duration::from_secs(1), ops).await;
     }
+    spans::finish().await;
     if outcome.is_ok() {
         tracing::info!(service.name = name, "stopped");
     }
     outcome
+}
+
+fn show_build(role: Role) {
+    let (version, service) = (presence::VERSION, presence::part_of(role));
+    metrics::gauge!("latchkey_build_info", "version" => version, "service" => service).set(1.0);
 }
 
 /// Keeps the process's memory, with its keys, out of core files and from debuggers of its own user (`PR_SET_DUMPABLE`).
@@ -132,6 +146,7 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let (name, config) = (config.role.as_str(), Arc::new(config));
+    let part = presence::part_of(config.role);
     let connect = Box::pin(Connections::connect(&config, name, Clock::system(), health, &stop));
     let engines = match connect.await {
         Ok(engines) => engines,
@@ -140,6 +155,11 @@ where
     };
     let watch = tokio::spawn(engines.clone().watch(stop.clone()));
     let end_watch = watch.abort_handle();
+    // Shown until its work is done, and not merely until the stop.
+    let gone = CancellationToken::new();
+    let Connections { sql, clock, presence, .. } = engines.clone();
+    let shown =
+        tokio::spawn(presence::run(sql, clock, presence, part, *presence::INSTANCE, gone.clone()));
     // Boxed: a service's future takes up to 95 kB, and each function that it passes through would keep copies of it on
     // the stack of the main thread, up to 7 MB in all.
     let running = Box::pin(run(Start { config, engines, stop: stop.clone() }));
@@ -154,9 +174,9 @@ where
     tokio::pin!(running);
     let outcome = tokio::select! {
         outcome = &mut running => outcome,
-        () = stop.cancelled() => match tokio::time::timeout(STOP_WITHIN, &mut running).await {
+        () = stop.cancelled() => match tokio::time::timeout(stop_within(), &mut running).await {
             Ok(outcome) => outcome,
-            Err(_) => bail!("did not stop within {} s", STOP_WITHIN.as_secs()),
+            Err(_) => bail!("did not stop within {} s", stop_within().as_secs()),
         },
     };
     if outcome.is_ok() && !stop.is_cancelled() {
@@ -164,6 +184,9 @@ where
     }
     stop.cancel();
     end_watch.abort();
+    gone.cancel();
+    // It waits for nothing but its row, and not for long.
+    let _ = shown.await;
     match outcome {
         Err(error) if error.is::<Stopped>() => Ok(()),
         outcome => outcome,

@@ -33,6 +33,8 @@ const ALONE_AT_ONCE: usize = 8;
 /// An operation that can be written together with others of its kind.
 pub trait Act: Clone + Send + Sync + 'static {
     type Answer: Send + 'static;
+    /// What a caller's wait for its operation is called in spans.
+    const NAME: &'static str;
     /// What an operation changes.
     type Key: Clone + Eq + Hash + Ord + Send + 'static;
     /// Whether only its caller needs it: it is skipped if the caller has gone away.
@@ -102,6 +104,10 @@ impl<A: Act> Batch<A> {
     /// # Errors
     /// [`EngineError::Away`] also if it took longer than [`Act::PATIENCE`]; it may still be written if it was started.
     pub async fn write(&self, act: A) -> Result<A::Answer, EngineError> {
+        traces::engine(self.0.db.system(), A::NAME, self.written(act)).await
+    }
+
+    async fn written(&self, act: A) -> Result<A::Answer, EngineError> {
         let (reply, answer) = oneshot::channel();
         let is_first = {
             let mut waiting = self.waiting();

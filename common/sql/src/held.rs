@@ -52,6 +52,7 @@ impl Held {
         {
             return Ok(HeldConnection { connection, made, place });
         }
+        // One to a standby is dropped with the first write that fails.
         let connecting = timeout(ACQUIRE, self.options.connect());
         let connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
         Ok(HeldConnection { connection, made: Instant::now(), place })

@@ -7,18 +7,19 @@
 //! ledger's hot operations, which no HTTP answer waits for, may wait as long again for a statement in progress ([`batch`]).
 
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use domain::engine_error::EngineError;
 
@@ -26,6 +27,7 @@ pub mod batch;
 mod error;
 mod held;
 mod migrate;
+mod timing;
 mod values;
 mod work;
 
@@ -82,6 +84,17 @@ enum Engine {
         read: SqlitePool,
         lock: std::path::PathBuf,
     },
+}
+
+/// How many connections to PostgreSQL a process has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Open.
+    pub size: u32,
+    /// Working for somebody now.
+    pub in_use: u32,
+    /// The most that may be open.
+    pub most: u32,
 }
 
 #[derive(Debug, Default)]
@@ -194,7 +207,7 @@ impl Pool {
             if work.is_postgres() {
                 let row = work.one("SELECT pg_is_in_recovery() AS standby", &[]).await?;
                 if row.get::<bool>("standby")? {
-                    return Err(sqlx::Error::Io(std::io::Error::other("the server is a standby")));
+                    return Err(a_standby());
                 }
             } else {
                 work.one("SELECT 1 AS one", &[]).await?;
@@ -281,12 +294,37 @@ impl Pool {
         }
     }
 
+    /// How the connections are used; `None` for SQLite, which has none to run out of.
+    pub fn usage(&self) -> Option<Usage> {
+        let Engine::Postgres { pool, made, .. } = &self.engine else { return None };
+        let made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage = Usage::default();
+        for pool in [pool].into_iter().chain(&made.pools) {
+            let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+            usage.size += pool.size();
+            usage.in_use += pool.size().saturating_sub(idle);
+            usage.most += pool.options().get_max_connections();
+        }
+        Some(usage)
+    }
+
+    /// The engine's version, as it says it.
+    pub async fn version(&self) -> Result<String, EngineError> {
+        let sql = if self.is_postgres() {
+            "SELECT current_setting('server_version') AS version"
+        } else {
+            "SELECT sqlite_version() AS version"
+        };
+        self.one("read the engine's version", sql, &[], |row| row.get("version")).await
+    }
+
     /// The error of one operation among several that were done together.
     pub fn error(&self, act: &'static str, cause: sqlx::Error) -> EngineError {
         error::judged(self.name(), act, cause)
     }
 
-    pub(crate) fn name(&self) -> &'static str {
+    /// The engine's name.
+    pub fn name(&self) -> &'static str {
         match self.engine {
             Engine::Postgres { .. } | Engine::Held(_) => POSTGRES,
             Engine::Sqlite { .. } => SQLITE,
@@ -299,7 +337,18 @@ impl Pool {
         act: &'static str,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, EngineError> {
-        within(self.name(), act, work).await
+        let begun = Instant::now();
+        let done = traces::engine(self.system(), act, within(self.name(), act, work)).await;
+        timing::record(self.name(), act, begun.elapsed());
+        done
+    }
+
+    /// The engine's name in spans.
+    fn system(&self) -> &'static str {
+        match self.engine {
+            Engine::Postgres { .. } | Engine::Held(_) => "postgresql",
+            Engine::Sqlite { .. } => "sqlite",
+        }
     }
 }
 
@@ -308,6 +357,7 @@ fn postgres_pool(most: u32) -> PgPoolOptions {
         .max_connections(most)
         .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
         .before_acquire(|connection, about| {
             Box::pin(async move {
                 if about.idle_for >= IDLE_CHECK {
@@ -316,6 +366,19 @@ fn postgres_pool(most: u32) -> PgPoolOptions {
                 Ok(true)
             })
         })
+}
+
+/// During a failover the address may still lead to a server that only reads. A connection to it would be kept, and fail
+/// every writer that gets it, long after the address leads to the new primary.
+async fn refuse_standby(connection: &mut PgConnection) -> sqlx::Result<()> {
+    // By the simple protocol: one round trip, and no place among its prepared statements.
+    let row = connection.fetch_one(sqlx::raw_sql("SELECT pg_is_in_recovery()")).await?;
+    let standby: bool = row.try_get(0)?;
+    if standby { Err(a_standby()) } else { Ok(()) }
+}
+
+fn a_standby() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::other("the server is a standby"))
 }
 
 async fn within<T>(

@@ -9,10 +9,12 @@
 
 /// Runs an operation on the engine of the store.
 macro_rules! on_engine {
-    ($store:expr, |$engine:ident| $operation:expr) => {
+    ($store:expr, |$engine:ident| $on:ident.$operation:ident($($arg:tt)*)) => {
         match &*$store.engine {
-            $crate::Engine::Redis($engine) => $operation.await,
-            $crate::Engine::Memory($engine) => Ok($operation),
+            $crate::Engine::Redis($engine) => {
+                traces::engine("redis", stringify!($operation), $on.$operation($($arg)*)).await
+            }
+            $crate::Engine::Memory($engine) => Ok($on.$operation($($arg)*)),
         }
     };
 }
@@ -28,11 +30,14 @@ macro_rules! operations {
     };
 }
 
+mod about;
 pub mod clock_sync;
 mod codes;
 mod counts;
 mod delivery;
+mod guard_nets;
 pub mod inbox;
+mod limit_state;
 mod memory;
 mod phone_changes;
 mod phone_state;
@@ -43,8 +48,10 @@ mod watchers;
 
 use std::sync::Arc;
 
+pub use self::about::About;
 pub use self::counts::DISTINCT_KEPT_SECS;
 pub use self::inbox::KeptText;
+pub use self::limit_state::{LimitCount, LimitQuestion, LimitState};
 pub use self::phone_state::{CodeState, PhoneState};
 pub use self::statuses::{Raise, RequestStatus, Sweep, Swept};
 pub use self::types::{
@@ -176,6 +183,17 @@ impl Store {
     /// from it.
     pub async fn now(&self) -> Result<Timestamp, EngineError> {
         on_engine!(self, |engine| engine.now())
+    }
+
+    /// What the server says of itself; `None` for the embedded store.
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, or this login may not ask.
+    pub async fn about(&self) -> Result<Option<About>, EngineError> {
+        match &*self.engine {
+            Engine::Redis(redis) => redis.about().await.map(Some),
+            Engine::Memory(_) => Ok(None),
+        }
     }
 
     /// Whether the store answers.

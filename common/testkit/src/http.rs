@@ -1,4 +1,5 @@
-//! The tests' client: short functions for the API calls and for reading the inbox.
+//! The tests' client: short functions for the API calls and for reading the inbox. It is as patient as a good client: a
+//! call that gets 503, as a busy machine may answer (P12), is made again, unless the test wants its one answer ([`once`]).
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +13,9 @@ use crate::{PATIENCE, described, eventually};
 
 /// P12: no answer takes longer.
 pub const ANSWERED_WITHIN: Duration = Duration::from_millis(2500);
+
+/// Between a 503 and the call's repetition. A client should wait for `retry_after`; a test has no time for that.
+const BETWEEN_CALLS: Duration = Duration::from_millis(200);
 
 /// One client of one gateway. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -73,11 +77,19 @@ impl Api {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> Answer {
-        let answer = self.try_call(method.clone(), path, body, headers).await;
-        answer.unwrap_or_else(|e| panic!("{method} {path}: {e:?}"))
+        // Not `served`: a spawned task cannot hold its closure.
+        let (is_once, end) = (ONCE.try_with(|()| ()).is_ok(), Instant::now() + PATIENCE);
+        loop {
+            let answer = self.try_call(method.clone(), path, body, headers).await;
+            let answer = answer.unwrap_or_else(|e| panic!("{method} {path}: {e:?}"));
+            if answer.status != 503 || is_once || Instant::now() > end {
+                return answer;
+            }
+            before_the_next(&answer).await;
+        }
     }
 
-    /// Makes a call and fails if its answer comes later than promised (P12). A busy machine delays every answer: three
+    /// Makes a call [`once`] and fails if its answer comes later than promised (P12). A busy machine delays every answer: three
     /// times what a call without an engine takes before or after this one is allowed besides.
     pub async fn in_time(&self, what: &str, call: impl Future<Output = Answer>) -> Answer {
         self.in_time_beside(self, what, call).await
@@ -93,7 +105,7 @@ impl Api {
     ) -> Answer {
         let before = unattacked.without_an_engine().await;
         let start = Instant::now();
-        let answer = call.await;
+        let answer = once(call).await;
         let took = start.elapsed();
         let allowed = ANSWERED_WITHIN + 3 * before.max(unattacked.without_an_engine().await);
         assert!(took <= allowed, "{what}: {} after {took:?}, {allowed:?} allowed", answer.status);
@@ -214,10 +226,31 @@ impl Api {
     }
 }
 
-/// Repeats a call while it is refused as a busy machine may refuse it (P12); returns the first other answer.
+tokio::task_local! {
+    /// Set where a call is made once.
+    static ONCE: ();
+}
+
+/// Makes the calls in this future once each, for a test that expects 503, or counts what each call did. What the future
+/// spawns is another task: it needs a `once` of its own.
+pub async fn once<T>(calls: impl Future<Output = T>) -> T {
+    ONCE.scope((), calls).await
+}
+
+async fn before_the_next(refused: &Answer) {
+    println!("a call is repeated after {}", refused.body);
+    tokio::time::sleep(BETWEEN_CALLS).await;
+}
+
+/// Repeats a call while it is refused as a busy machine may refuse it (P12); returns the first other answer. [`Api`]'s
+/// calls do this by themselves, but for [`Api::try_call`].
 pub async fn served(mut call: impl AsyncFnMut() -> Answer) -> Answer {
     eventually("an answer other than 503", PATIENCE, async || {
-        Some(call().await).filter(|answer| answer.status != 503)
+        let answer = call().await;
+        if answer.status == 503 {
+            before_the_next(&answer).await;
+        }
+        Some(answer).filter(|answer| answer.status != 503)
     })
     .await
 }

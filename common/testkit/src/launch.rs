@@ -76,6 +76,19 @@ pub async fn exchange(port: u16, request: &[u8], answer: &[u8]) -> bool {
     matches!(timeout(Duration::from_secs(2), talk).await, Ok(Ok(true)))
 }
 
+/// Sends this text and returns what came back until half a second of silence; `None` if nothing did.
+pub async fn answer(port: u16, request: &[u8]) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    stream.write_all(request).await.ok()?;
+    let (mut all, mut piece) = (Vec::new(), vec![0; 16 * 1024]);
+    while let Ok(Ok(length @ 1..)) =
+        timeout(Duration::from_millis(500), stream.read(&mut piece)).await
+    {
+        all.extend_from_slice(&piece[..length]);
+    }
+    (!all.is_empty()).then(|| String::from_utf8_lossy(&all).into_owned())
+}
+
 /// Fails if only the embedded engines are allowed: `tests/run --fast` sets this in the environment, and a test that is
 /// not skipped by name fails here instead of starting servers.
 #[expect(clippy::disallowed_methods, reason = "a switch for the tests, which config does not know")]

@@ -3,6 +3,7 @@
 //! A test that needs a real engine has `on_the_engines` in its path ([`both_sides!`] adds it), so that `tests/run
 //! --fast` can skip it by name.
 
+pub mod collector;
 mod described;
 pub mod engines;
 pub mod folder;

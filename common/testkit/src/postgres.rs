@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
+use crate::eventually;
 use crate::folder::Folder;
 use crate::guard::Ending;
 use crate::launch::{self, Keeps, Restart};
@@ -32,10 +33,7 @@ impl Postgres {
     pub async fn start(keeps: Keeps) -> Self {
         let program = find_program("postgres", &["/usr/lib/postgresql"], "postgresql");
         let folder = Folder::new("postgres");
-        let owner = account_for_the_server(&folder);
-        if let Some((user, group)) = owner {
-            chown(folder.path(), Some(user), Some(group)).expect("give the folder to postgres");
-        }
+        let owner = given_to_the_server(&folder);
         let mut initdb = Command::new(program.with_file_name("initdb"));
         initdb.args([
             "--no-sync",
@@ -46,15 +44,16 @@ impl Postgres {
             USER,
             "-D",
         ]);
-        initdb.arg(folder.join("data")).current_dir(folder.path());
-        if let Some((user, group)) = owner {
-            initdb.gid(group).uid(user);
-        }
+        run_as(&mut initdb, owner).arg(folder.join("data")).current_dir(folder.path());
         let made = initdb.output().expect("run initdb");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
 
+        Self::launch(folder, owner, keeps).await
+    }
+
+    async fn launch(folder: Folder, owner: Option<(u32, u32)>, keeps: Keeps) -> Self {
         let launch = |port: u16| Launch {
-            program: program.clone(),
+            program: find_program("postgres", &["/usr/lib/postgresql"], "postgresql"),
             args: settings(&folder, port, keeps),
             env: BTreeMap::from([
                 ("PATH".into(), "/usr/bin:/bin".into()),
@@ -67,6 +66,52 @@ impl Postgres {
         };
         let (server, port) = launch::start_on_a_free_port(launch, Self::answers).await;
         Self { server, port, databases: AtomicU32::new(0), _folder: folder }
+    }
+
+    /// Starts a standby that this server streams to. From then on a commit here waits for it, so that no promotion
+    /// loses one.
+    pub async fn standby(&self) -> Self {
+        let folder = Folder::new("standby");
+        let owner = given_to_the_server(&folder);
+        let program = find_program("pg_basebackup", &["/usr/lib/postgresql"], "postgresql-client");
+        let mut backup = Command::new(program);
+        backup.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "-D"]);
+        backup.arg(folder.join("data")).arg("-d").arg(self.url("postgres"));
+        run_as(&mut backup, owner).current_dir(folder.path());
+        let made = tokio::task::spawn_blocking(move || backup.output()).await;
+        let made = made.expect("no panic").expect("run pg_basebackup");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let standby = Self::launch(folder, owner, Keeps::Everything).await;
+        let mut primary = connect(&self.url("postgres")).await.expect("connect to the primary");
+        for change in
+            ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"]
+        {
+            sqlx::query(change).execute(&mut primary).await.expect("wait for the standby");
+        }
+        eventually("a synchronous standby", launch::START_LIMIT, async || {
+            let sql = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')";
+            sqlx::query_scalar(sql)
+                .fetch_one(&mut primary)
+                .await
+                .ok()
+                .filter(|sync| *sync)
+                .map(|_| ())
+        })
+        .await;
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub async fn promote(&self) {
+        let mut connection = connect(&self.url("postgres")).await.expect("connect to the standby");
+        let promoting = sqlx::query_scalar("SELECT pg_promote()").fetch_one(&mut connection);
+        let promoted: bool = promoting.await.expect("promote");
+        assert!(promoted, "it is not a primary after a minute");
+    }
+
+    /// Returns its address, `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     pub fn url(&self, database: &str) -> String {
@@ -123,6 +168,22 @@ fn settings(folder: &Folder, port: u16, keeps: Keeps) -> Vec<String> {
         args.extend(["-c".to_owned(), setting]);
     }
     args
+}
+
+/// Gives the folder to the account that the server runs as; `None`: ours.
+fn given_to_the_server(folder: &Folder) -> Option<(u32, u32)> {
+    let owner = account_for_the_server(folder);
+    if let Some((user, group)) = owner {
+        chown(folder.path(), Some(user), Some(group)).expect("give the folder to postgres");
+    }
+    owner
+}
+
+fn run_as(command: &mut Command, owner: Option<(u32, u32)>) -> &mut Command {
+    match owner {
+        Some((user, group)) => command.gid(group).uid(user),
+        None => command,
+    }
 }
 
 /// PostgreSQL refuses to run as root: as root, use the account that its package creates.

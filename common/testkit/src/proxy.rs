@@ -24,6 +24,10 @@ pub enum Fault {
     SwallowAnswers,
     /// AMQP: consumer acks never reach the broker. Publishes and their confirms pass.
     SwallowAcks,
+    /// AMQP: publishes never reach the broker, nor what their connection sends after them. Consumers go on.
+    SwallowPublishes,
+    /// AMQP: publishes reach the broker, and their confirms do not come back. Consumers go on.
+    SwallowConfirms,
     /// Open connections are cut and the port is closed.
     Refuse,
 }
@@ -36,6 +40,8 @@ enum Way {
 
 #[derive(Debug, Clone, Copy)]
 struct State {
+    /// Where new connections lead.
+    target: SocketAddr,
     fault: Fault,
     /// Incremented to cut open connections.
     cuts: u32,
@@ -53,16 +59,12 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy in front of `host:port`, without a fault.
     pub async fn before(target: &str) -> Self {
-        let target = tokio::net::lookup_host(target)
-            .await
-            .expect("resolve the target")
-            .next()
-            .expect("an address");
+        let target = resolve(target).await;
         let port = free_port();
-        let (state, watching) = watch::channel(State { fault: Fault::None, cuts: 0 });
+        let (state, watching) = watch::channel(State { target, fault: Fault::None, cuts: 0 });
         let (listens, mut listening) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(listen(port, target, watching, listens));
+        tasks.spawn(listen(port, watching, listens));
         listening.wait_for(|on| *on).await.expect("the proxy listens");
         Self { port, state, listening, _tasks: tasks }
     }
@@ -96,18 +98,24 @@ impl Proxy {
             .expect("the proxy runs as long as its handle");
     }
 
+    /// Leads new connections to another `host:port`: an address that follows a failover. Open ones stay.
+    pub async fn aim(&self, target: &str) {
+        let target = resolve(target).await;
+        self.state.send_modify(|state| state.target = target);
+    }
+
     /// Cuts open connections; new ones are served.
     pub fn cut_all(&self) {
         self.state.send_modify(|state| state.cuts += 1);
     }
 }
 
-async fn listen(
-    port: u16,
-    target: SocketAddr,
-    mut state: watch::Receiver<State>,
-    listens: watch::Sender<bool>,
-) {
+async fn resolve(target: &str) -> SocketAddr {
+    let mut found = tokio::net::lookup_host(target).await.expect("resolve the target");
+    found.next().expect("an address")
+}
+
+async fn listen(port: u16, mut state: watch::Receiver<State>, listens: watch::Sender<bool>) {
     let (mut connections, served) = (JoinSet::new(), state.clone());
     loop {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("bind the proxy's port");
@@ -116,7 +124,7 @@ async fn listen(
             tokio::select! {
                 accepted = listener.accept() => {
                     let (client, _) = accepted.expect("accept a connection");
-                    connections.spawn(serve(client, target, served.clone()));
+                    connections.spawn(serve(client, served.clone()));
                 }
                 refuse = state.wait_for(|state| state.fault == Fault::Refuse) => {
                     if refuse.is_err() { return }
@@ -132,14 +140,14 @@ async fn listen(
     }
 }
 
-async fn serve(client: TcpStream, target: SocketAddr, state: watch::Receiver<State>) {
+async fn serve(client: TcpStream, state: watch::Receiver<State>) {
+    let State { target, cuts, .. } = *state.borrow();
     let Ok(engine) = TcpStream::connect(target).await else { return };
     // Waiting to fill a packet would add an unwanted delay.
     let _ = (client.set_nodelay(true), engine.set_nodelay(true));
     let ((from_client, to_client), (from_engine, to_engine)) =
         (client.into_split(), engine.into_split());
     let mut cut = state.clone();
-    let cuts = cut.borrow().cuts;
     tokio::select! {
         () = pump(from_client, to_engine, Way::ToEngine, state.clone()) => {}
         () = pump(from_engine, to_client, Way::ToClient, state) => {}
@@ -148,10 +156,17 @@ async fn serve(client: TcpStream, target: SocketAddr, state: watch::Receiver<Sta
 }
 
 /// Whether a piece holds a `basic.ack` frame: its size of 13 bytes, class 60 and method 80 (AMQP 0-9-1). Our texts have
-/// no zero bytes, so nothing else looks like it.
+/// no zero bytes, so nothing else looks like it. From a client it is a consumer's ack, from the broker a confirm.
 fn has_ack(piece: &[u8]) -> bool {
     const ACK: [u8; 8] = [0, 0, 0, 13, 0, 60, 0, 80];
     piece.windows(ACK.len()).any(|window| window == ACK)
+}
+
+/// Whether a piece holds a `basic.publish`: a method frame's 1, its channel and size, class 60 and method 40.
+fn has_publish(piece: &[u8]) -> bool {
+    const METHOD_FRAME: u8 = 1;
+    const PUBLISH: [u8; 4] = [0, 60, 0, 40];
+    piece.windows(11).any(|window| window[0] == METHOD_FRAME && window[7..] == PUBLISH)
 }
 
 /// Carries one direction until it ends. Reader and writer are separate, so that latency delays but does not throttle.
@@ -164,15 +179,26 @@ async fn pump(
     let (pieces, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
     let read = async move {
         let mut piece = vec![0; 16 * 1024];
+        // What follows a swallowed publish may be the rest of it.
+        let mut broken_off = false;
         while let Ok(length @ 1..) = from.read(&mut piece).await {
+            let piece = &piece[..length];
             let delay = match (state.borrow().fault, way) {
                 (Fault::SwallowRequests, Way::ToEngine)
                 | (Fault::SwallowAnswers, Way::ToClient) => continue,
-                (Fault::SwallowAcks, Way::ToEngine) if has_ack(&piece[..length]) => continue,
+                (Fault::SwallowAcks, Way::ToEngine) | (Fault::SwallowConfirms, Way::ToClient)
+                    if has_ack(piece) =>
+                {
+                    continue;
+                }
+                (Fault::SwallowPublishes, Way::ToEngine) if broken_off || has_publish(piece) => {
+                    broken_off = true;
+                    continue;
+                }
                 (Fault::Latency(delay), _) => delay,
                 _ => Duration::ZERO,
             };
-            if pieces.send((Instant::now() + delay, piece[..length].to_vec())).await.is_err() {
+            if pieces.send((Instant::now() + delay, piece.to_vec())).await.is_err() {
                 return;
             }
         }
@@ -274,6 +300,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_swallowed_publish_ends_its_connections_requests_and_no_others() {
+        let (mut proxy, mut counted) = counting().await;
+        let (mut publisher, mut consumer) = (connect(&proxy).await, connect(&proxy).await);
+        proxy.set(Fault::SwallowPublishes).await;
+        assert_eq!(round_trip(&mut publisher).await.unwrap(), 8);
+        let publish = [1, 0, 1, 0, 0, 0, 20, 0, 60, 0, 40, 0, 0, 3, b'o', b't', b'p'];
+        publisher.write_all(&publish).await.unwrap();
+        timeout(Duration::from_millis(100), round_trip(&mut publisher)).await.unwrap_err();
+        assert_eq!(round_trip(&mut consumer).await.unwrap(), 8);
+        counted.wait_for(|count| *count == 2).await.unwrap();
+        proxy.set(Fault::None).await;
+        assert_eq!(round_trip(&mut connect(&proxy).await).await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn swallowed_confirms_do_not_come_back_but_everything_else_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut proxy = Proxy::before_url(&format!("tcp://{address}/x")).await.0;
+        let mut client = connect(&proxy).await;
+        let (mut broker, _) = listener.accept().await.unwrap();
+        proxy.set(Fault::SwallowConfirms).await;
+        let confirm = [1, 0, 1, 0, 0, 0, 13, 0, 60, 0, 80, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0xce];
+        broker.write_all(&confirm).await.unwrap();
+        timeout(Duration::from_millis(100), client.read_u8()).await.unwrap_err();
+        broker.write_u8(7).await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), 7);
+        client.write_all(&confirm).await.unwrap();
+        let mut arrived = confirm;
+        broker.read_exact(&mut arrived).await.unwrap();
+        assert_eq!(arrived, confirm);
+    }
+
+    #[tokio::test]
     async fn a_cut_ends_open_connections_and_serves_new_ones() {
         let (proxy, _) = counting().await;
         let mut stream = connect(&proxy).await;
@@ -281,6 +341,17 @@ mod tests {
         proxy.cut_all();
         stream.read_u8().await.unwrap_err();
         assert_eq!(round_trip(&mut connect(&proxy).await).await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn an_aimed_proxy_leads_new_connections_elsewhere_and_keeps_the_old_ones() {
+        let ((proxy, first), (other, second)) = (counting().await, counting().await);
+        let mut old = connect(&proxy).await;
+        round_trip(&mut old).await.unwrap();
+        proxy.aim(&format!("127.0.0.1:{}", other.port())).await;
+        round_trip(&mut old).await.unwrap();
+        round_trip(&mut connect(&proxy).await).await.unwrap();
+        assert_eq!((*first.borrow(), *second.borrow()), (2, 1));
     }
 
     #[tokio::test]

@@ -18,6 +18,11 @@ const PROGRAMS: &[&str] = &["/usr/lib/rabbitmq"];
 const DEPLOYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/compose/rabbitmq.conf");
 /// One call of `rabbitmqctl` costs 0.4 s and each vhost 0.02 s more, so one call makes this many.
 const VHOSTS_AT_ONCE: u32 = 24;
+/// In a node's home folder.
+const COOKIE: &str = ".erlang.cookie";
+/// How often each queue of the shared node counts its messages, for `rabbitmqctl list_queues` alone. A whole run leaves
+/// thousands of queues behind; by the usual five seconds they took four tenths of a processor of two, at half of the run.
+const SHARED_TICK_MS: u32 = 20_000;
 
 #[derive(Debug)]
 pub struct Rabbit {
@@ -25,7 +30,8 @@ pub struct Rabbit {
     port: u16,
     env: BTreeMap<String, String>,
     vhosts: Mutex<Vhosts>,
-    _epmd: Server,
+    /// Of the first node of a cluster, for all of them.
+    _epmd: Option<Server>,
     folder: Folder,
 }
 
@@ -36,20 +42,53 @@ struct Vhosts {
 }
 
 impl Rabbit {
-    /// RabbitMQ keeps its queues on disk either way: `keeps` makes no difference here.
-    pub async fn start(_keeps: Keeps) -> Self {
+    /// RabbitMQ keeps its queues on disk either way; what `keeps` changes is how often each queue is counted.
+    pub async fn start(keeps: Keeps) -> Self {
+        Self::launch(keeps, None).await
+    }
+
+    /// Starts a node and makes it a member of this one's cluster.
+    pub async fn join(&self) -> Self {
+        let node = Self::launch(Keeps::Everything, Some(self)).await;
+        node.ctl(&["stop_app"]).await;
+        node.ctl(&["join_cluster", &self.name()]).await;
+        node.ctl(&["start_app"]).await;
+        node
+    }
+
+    async fn launch(keeps: Keeps, peer: Option<&Self>) -> Self {
         let program = find_program("rabbitmq-server", PROGRAMS, "rabbitmq-server");
         let folder = Folder::new("rabbitmq");
         fs::write(folder.join("plugins"), "[].\n").expect("write the plugins' file");
         // Tests must publish on a small disk too; only a test that wants an alarm causes one.
-        let settings = "loopback_users = none\ndisk_free_limit.absolute = 50MB\n";
+        let settings = "loopback_users = none\ndisk_free_limit.absolute = 50MB\n\
+                        cluster_partition_handling = pause_minority\n";
         // The bound on a message is the deployed one.
         let deployed = fs::read_to_string(DEPLOYED).expect("read the deployed settings");
         let bound = deployed.lines().filter(|line| line.starts_with("max_message_size"));
         let settings: String =
             settings.lines().chain(bound).flat_map(|line| [line, "\n"]).collect();
         fs::write(folder.join("rabbitmq.conf"), settings).expect("write rabbitmq.conf");
-        let (epmd, epmd_port) = start_epmd(&folder).await;
+        // Only advanced.config takes this one.
+        let ticks = match keeps {
+            Keeps::Nothing => {
+                format!("[{{rabbit, [{{quorum_tick_interval, {SHARED_TICK_MS}}}]}}].\n")
+            }
+            Keeps::AsInProduction | Keeps::Everything => "[].\n".to_owned(),
+        };
+        fs::write(folder.join("advanced.config"), ticks).expect("write advanced.config");
+        let (epmd, epmd_port) = match peer {
+            Some(peer) => (None, peer.env["ERL_EPMD_PORT"].parse().expect("a port")),
+            None => {
+                let (epmd, port) = start_epmd(&folder).await;
+                (Some(epmd), port)
+            }
+        };
+        if let Some(peer) = peer {
+            // Nodes admit each other by this secret; the first one made it.
+            let copied = fs::copy(peer.folder.join(COOKIE), folder.join(COOKIE));
+            copied.expect("copy the cluster's cookie");
+        }
         let launch = |port: u16| Launch {
             program: program.clone(),
             args: Vec::new(),
@@ -75,6 +114,16 @@ impl Rabbit {
         self.url(&format!("test_{}", vhosts.given - 1))
     }
 
+    /// Returns its name in a cluster.
+    pub fn name(&self) -> String {
+        self.env["RABBITMQ_NODENAME"].clone()
+    }
+
+    /// Returns its port for clients.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Returns the URL of a vhost; the default one, `/`, is written `%2F`.
     pub fn url(&self, vhost: &str) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.port)
@@ -93,6 +142,50 @@ impl Rabbit {
              <<\"tests\">>) end || N <- lists:seq({from}, {last})], ok."
         ))
         .await;
+    }
+
+    /// Returns the node that leads a quorum queue, and how many nodes hold it.
+    pub async fn leader_of(&self, queue: &str, vhost: &str) -> (String, usize) {
+        let leader = "element(2, amqqueue:get_pid(Queue))";
+        let members = "length(maps:get(nodes, amqqueue:get_type_state(Queue)))";
+        let found = self.about(queue, vhost, "~s ~b", &[leader, members]).await;
+        let [leader, members] = found.as_deref().expect("the queue") else { panic!("{found:?}") };
+        (leader.clone(), members.parse().expect("a number"))
+    }
+
+    /// Counts the messages of a quorum queue: ready, and in hand; `None` before it is declared. Its leader answers: what
+    /// `list_queues` prints is as old as the queue's last tick.
+    pub async fn counts_of(&self, queue: &str, vhost: &str) -> Option<(u32, u32)> {
+        // `{ok, {_, Count}, _}`
+        let count = |query| {
+            format!(
+                "element(2, element(2, ra:leader_query(amqqueue:get_pid(Queue), fun rabbit_fifo:{query}/1)))"
+            )
+        };
+        let (ready, in_hand) = (count("query_messages_ready"), count("query_messages_checked_out"));
+        let found = self.about(queue, vhost, "~b ~b", &[&ready, &in_hand]).await?;
+        let [ready, in_hand] = &*found else { panic!("{found:?}") };
+        Some((ready.parse().expect("a number"), in_hand.parse().expect("a number")))
+    }
+
+    /// What these Erlang expressions say of `Queue`; `None` if there is none of that name.
+    async fn about(
+        &self,
+        queue: &str,
+        vhost: &str,
+        format: &str,
+        expressions: &[&str],
+    ) -> Option<Vec<String>> {
+        let said = expressions.join(", ");
+        let printed = self
+            .eval(&format!(
+                "case rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{vhost}\">>, queue, <<\"{queue}\">>)) of \
+                 {{ok, Queue}} -> lists:flatten(io_lib:format(\"{format}\", [{said}])); \
+                 _ -> none end."
+            ))
+            .await;
+        let said = printed.trim().strip_prefix('"')?.strip_suffix('"')?;
+        Some(said.split(' ').map(str::to_owned).collect())
     }
 
     /// Runs an Erlang expression in the node.
@@ -164,6 +257,7 @@ fn environment(folder: &Folder, epmd_port: u16, port: u16) -> BTreeMap<String, S
         ("RABBITMQ_LOG_BASE", place("logs")),
         ("RABBITMQ_LOGS", "-".into()),
         ("RABBITMQ_CONFIG_FILE", place("rabbitmq.conf")),
+        ("RABBITMQ_ADVANCED_CONFIG_FILE", place("advanced.config")),
         ("RABBITMQ_ENABLED_PLUGINS_FILE", place("plugins")),
         ("RABBITMQ_PID_FILE", place("pid")),
         // Ignores the machine's own broker configuration.

@@ -1,3 +1,5 @@
 //! What goes on beside the requests.
 
+pub mod figures;
+pub mod gauges;
 pub mod outbox;

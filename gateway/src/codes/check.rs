@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::ClaimedPhone;
 use crate::codes::failed_attempts::note_failure;
+use crate::codes::funnel;
 use crate::codes::lock_notice::tell_of_lock;
 use crate::codes::matched_code::MatchedCode;
 use crate::codes::refusals::{count_check, limited, throttled};
@@ -48,9 +49,16 @@ impl CodeCheck<'_> {
         exchange: impl AsyncFnOnce(&MatchedCode) -> Result<Result<Redeemed<T>, Denied>, ApiError>,
     ) -> Result<T, ApiError> {
         let matched = self.verify(caller).await?;
+        if let Some(trace) = matched.trace() {
+            traces::link(&trace);
+        }
         let code = matched.code.code_id;
         match exchange(&matched).await {
             Ok(Ok(Redeemed { outcome, verified })) => {
+                if verified.is_some() {
+                    let Matched { expires_at, now, .. } = matched.code;
+                    funnel::verified(self.app, &self.claimed.phone, expires_at, now);
+                }
                 let askers = self.askers(caller);
                 // The requests of a change of phone are its user's own.
                 let named = self.request_id.is_some() || self.scope != Scope::Login;

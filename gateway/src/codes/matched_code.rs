@@ -2,6 +2,7 @@
 
 use domain::event::Profile;
 use domain::ids::RequestId;
+use domain::trace_context::TraceContext;
 use domain::vocabulary::Channel;
 use store::{Matched, RequestNote};
 
@@ -21,6 +22,13 @@ impl MatchedCode {
         let newest =
             || self.code.code_requests.iter().rev().find(|request| !self.followed_a_text(request));
         self.named.or_else(|| newest().map(|(request, _)| *request))
+    }
+
+    /// The trace that the answered request began, if it is recorded.
+    pub fn trace(&self) -> Option<TraceContext> {
+        let answered = self.answered()?;
+        let (_, note) = self.code.code_requests.iter().find(|(request, _)| *request == answered)?;
+        TraceContext::from_header(note.trace.as_deref()?)
     }
 
     fn followed_a_text(&self, (request, note): &(RequestId, RequestNote)) -> bool {

@@ -4,13 +4,14 @@ use accounts::{AttemptKind, Throttle};
 use domain::keys::PhoneKey;
 use domain::timestamp::Timestamp;
 use domain::vocabulary::Limit;
+use service::telemetry::count_refused;
 
 use crate::codes::caller::Caller;
 use crate::http::error::ApiError;
 
 /// The answer of a limit on how often something may be done.
 pub(crate) fn limited(limit: Limit, retry_after: u64) -> ApiError {
-    metrics::counter!("latchkey_limited_total", "limit" => limit.as_str()).increment(1);
+    count_refused(limit);
     match limit {
         Limit::Cooldown => ApiError::ResendTooSoon { retry_after },
         _ => ApiError::TooManyRequests { limit, retry_after: Some(retry_after) },
@@ -20,7 +21,7 @@ pub(crate) fn limited(limit: Limit, retry_after: u64) -> ApiError {
 /// The answer to an attempt that is not judged. It does not reveal whether the attempt was right.
 pub(crate) fn throttled(throttle: Throttle, now: Timestamp) -> ApiError {
     count_check("waiting");
-    metrics::counter!("latchkey_limited_total", "limit" => Limit::Attempts.as_str()).increment(1);
+    count_refused(Limit::Attempts);
     let retry_after = throttle.until().map(|until| until.secs_from(now).max(1));
     ApiError::TooManyRequests { limit: Limit::Attempts, retry_after }
 }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::codes::caller::Caller;
 use crate::codes::claimed_phone::Device;
+use crate::codes::funnel;
 use crate::codes::refusals::limited;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
@@ -116,6 +117,8 @@ pub(crate) async fn place_code_request<E: CarriesCodeRequest>(
         }
     }
     count("accepted");
+    app.addresses_seen.note(caller.ip);
+    funnel::requested(app, &wanted.phone);
     Ok(first)
 }
 

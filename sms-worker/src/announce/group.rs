@@ -13,6 +13,7 @@ use bus::{Bus, PublishError};
 use bytes::Bytes;
 use domain::clock::Clock;
 use domain::event::{Envelope, Event as _, MOST_STATUSES, SmsStatus, SmsStatuses};
+use domain::trace_context::TraceContext;
 use domain::vocabulary::Status;
 use futures::future::join_all;
 use tokio::sync::{Notify, oneshot};
@@ -114,7 +115,7 @@ impl Shared {
     /// none of the others with it (P11).
     fn pack(&self, statuses: &[SmsStatus], events: &mut Vec<Packed>) {
         let data = SmsStatuses::of(statuses.iter().cloned());
-        let envelope = Envelope::new(&self.clock, "sms-worker", None, data);
+        let envelope = Envelope::new(&self.clock, "sms-worker", led_by(statuses), data);
         match envelope.encode() {
             Ok(bytes) => {
                 let id = envelope.id.to_string();
@@ -146,6 +147,18 @@ impl Shared {
         };
         (0..packed.statuses).map(|_| again(&published)).collect()
     }
+}
+
+/// The trace of the event: the first recorded one of its statuses. The others are linked where it is handled.
+fn led_by(statuses: &[SmsStatus]) -> Option<String> {
+    let recorded = |trace: &&str| {
+        TraceContext::from_header(trace).is_some_and(|trace| traces::is_on() && trace.is_sampled())
+    };
+    statuses
+        .iter()
+        .filter_map(|status| status.traceparent.as_deref())
+        .find(recorded)
+        .map(str::to_owned)
 }
 
 /// An encoded event with its id, and how many statuses it has.

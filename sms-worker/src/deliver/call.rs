@@ -5,6 +5,7 @@ use std::time::Duration;
 use domain::event::SmsStatus;
 use domain::ids::AttemptId;
 use domain::speech::SpeechText;
+use domain::trace_context::TraceContext;
 use domain::vocabulary::{Channel, Status};
 use url::Url;
 
@@ -20,6 +21,7 @@ impl SendSms {
     pub(super) async fn call(&self, job: &Job<'_>, reservation: &Reservation<'_>) -> Reply {
         let (message, provider) = (&job.message, &reservation.permit.provider.provider);
         let said = said(message.channel, job.text);
+        let span = provider.calling();
         let attempt = Attempt {
             attempt_id: reservation.attempt_id,
             message_id: message.message_id,
@@ -30,11 +32,11 @@ impl SendSms {
             language: said.language,
             not_after: message.not_after,
             now: self.clock.now(),
-            status_callback: self.callback(provider, reservation.attempt_id),
+            status_callback: self.callback(provider, reservation.attempt_id, span.context()),
             number: reservation.number,
             trace: job.trace,
         };
-        let mut call = std::pin::pin!(provider.send(&attempt));
+        let mut call = std::pin::pin!(provider.send(&span, &attempt));
         let reply = match tokio::time::timeout(SENDING_AFTER, &mut call).await {
             Ok(reply) => reply,
             Err(_) => {
@@ -60,7 +62,14 @@ impl SendSms {
         self.announcer.mention(sending, job.trace);
     }
 
-    fn callback(&self, provider: &Provider, attempt: AttemptId) -> Option<Url> {
+    /// Where the receipts of this attempt go. While the call's trace is recorded, the address names it: whatever gateway
+    /// takes a receipt, and however late, links it to the text (contract, ruling 73).
+    fn callback(
+        &self,
+        provider: &Provider,
+        attempt: AttemptId,
+        trace: Option<TraceContext>,
+    ) -> Option<Url> {
         // Only Twilio's receipts can be verified: the webhook knows no other signature.
         if !matches!(provider, Provider::Twilio(_)) {
             return None;
@@ -68,7 +77,7 @@ impl SendSms {
         let mut url = self.public_url.clone()?;
         let id = attempt.to_string();
         url.path_segments_mut().ok()?.pop_if_empty().extend(["webhooks", "twilio", "status", &id]);
-        url.set_query(None);
+        url.set_query(trace.map(|trace| format!("trace={}", trace.to_header())).as_deref());
         url.set_fragment(None);
         Some(url)
     }

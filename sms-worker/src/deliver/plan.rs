@@ -15,6 +15,8 @@ use crate::routing::routes::RoutedProvider;
 
 /// The longest wait for a provider inside a worker; a longer wait belongs to the broker.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a text waits before it looks again whether a provider that staff shut is open: they may open it at any time.
+const SHUT_WAIT_MS: i64 = 5_000;
 /// After this long a job makes no further call and goes back to the broker: even if its last call times out, it ends
 /// within the 20 s that a drain takes (P12).
 const HANDLER_MS: i64 = 8_000;
@@ -66,13 +68,18 @@ impl SendSms {
         let fresh = route.clone().filter(|provider| !doubtful(provider));
         let again = route.filter(doubtful);
         let mut shortest: Option<i64> = None;
+        let now = self.clock.now();
         for provider in fresh.chain(again).filter(|one| !tried.failed.contains(&one.name())) {
-            let wait = match provider.breaker.pass() {
-                Ok(breaker) => match provider.limiter.enter(PATIENCE).await {
-                    Ok(slot) => return Ok(Permit { provider, breaker, slot }),
+            let wait = if self.blocks.shut_until(provider.name(), now).is_some() {
+                SHUT_WAIT_MS
+            } else {
+                match provider.breaker.pass() {
+                    Ok(breaker) => match provider.limiter.enter(PATIENCE).await {
+                        Ok(slot) => return Ok(Permit { provider, breaker, slot }),
+                        Err(wait) => wait,
+                    },
                     Err(wait) => wait,
-                },
-                Err(wait) => wait,
+                }
             };
             shortest = Some(shortest.map_or(wait, |shortest| shortest.min(wait)));
         }

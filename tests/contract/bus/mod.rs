@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bus::consumer::{Crashes, Failure, Handler, Options, Report};
 use bus::{
-    Bus, Consumer, DeadLetter, Delay, Delivery, PublishError, Queue, Selection, Settlement,
-    consumer as worker,
+    Bus, Consumer, DeadLetter, Delay, Delivery, PublishError, Queue, QueueCounts, Selection,
+    Settlement, consumer as worker,
 };
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
@@ -129,7 +129,9 @@ contract!(
     p12_an_unavailable_dependency_pauses_the_worker_and_counts_no_attempt,
     p12_a_stop_finishes_messages_in_hand_and_returns_the_rest,
     an_event_of_an_unknown_version_is_dead_lettered_as_unknown_version,
+    the_messages_of_a_queue_are_counted_where_they_are,
     dead_letters_are_listed_shown_replayed_and_dropped,
+    an_act_on_dead_letters_ends_when_it_is_told_to,
 );
 
 async fn p1_a_confirmed_event_is_in_its_queue(fixture: BusFixture) {
@@ -621,6 +623,42 @@ async fn an_event_of_an_unknown_version_is_dead_lettered_as_unknown_version(fixt
     assert_eq!(dead["torn"].reason, "unreadable");
 }
 
+async fn the_messages_of_a_queue_are_counted_where_they_are(fixture: BusFixture) {
+    let counted = async |wanted: fn(&QueueCounts) -> bool| {
+        within(async {
+            loop {
+                let counts = fixture.bus.counts(QUEUE).await.unwrap();
+                if wanted(&counts) {
+                    return counts;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await
+    };
+    for id in ["a", "b", "c"] {
+        fixture.publish(id).await;
+    }
+    let counts = counted(|counts| counts.ready == Some(3)).await;
+    let delays: Vec<_> = counts.waiting.iter().map(|it| (it.delay_ms, it.messages)).collect();
+    assert_eq!(delays, [(1_000, 0), (3_000, 0), (5_000, 0), (30_000, 0)]);
+    assert_eq!(counts.dead, Some(0));
+    let mut consumer = fixture.consumer().await;
+    let message = take(&mut consumer).await;
+    message.settle(Settlement::Retry { delay: Delay::HalfMinute, attempts: 1 }).await.unwrap();
+    counted(|counts| counts.waiting[3].messages == 1).await;
+    let message = take(&mut consumer).await;
+    message.settle(Settlement::DeadLetter { reason: "failed", attempts: 5 }).await.unwrap();
+    counted(|counts| counts.dead == Some(1)).await;
+    let held = take(&mut consumer).await;
+    let counts = counted(|counts| counts.ready == Some(0)).await;
+    // RabbitMQ tells no client what others hold.
+    assert!(counts.in_hand.is_none_or(|held| held == 1), "{counts:?}");
+    held.settle(Settlement::Ack).await.unwrap();
+}
+
+const CONTINUE: std::ops::ControlFlow<()> = std::ops::ControlFlow::Continue(());
+
 async fn dead_letters_are_listed_shown_replayed_and_dropped(fixture: BusFixture) {
     let body = r#"{"type":"otp.requested.v1","data":{"country":"IR","sealed":"k1.CIPHERTEXT"}}"#;
     for id in ["a", "b", "c", "d"] {
@@ -645,24 +683,46 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped(fixture: BusFixture)
     assert!(fixture.bus.dead_show(QUEUE, "nobody").await.unwrap().is_none());
 
     let one = |id: &str| Selection::One(id.to_owned());
-    assert_eq!(fixture.bus.dead_drop(QUEUE, &one("a"), &|| ()).await.unwrap(), 1);
-    assert_eq!(fixture.bus.dead_drop(QUEUE, &one("a"), &|| ()).await.unwrap(), 0);
-    assert_eq!(fixture.bus.dead_replay(QUEUE, &one("b"), &|| ()).await.unwrap(), 1);
+    assert_eq!(fixture.bus.dead_drop(QUEUE, &one("a"), &|_| CONTINUE).await.unwrap(), 1);
+    assert_eq!(fixture.bus.dead_drop(QUEUE, &one("a"), &|_| CONTINUE).await.unwrap(), 0);
+    assert_eq!(fixture.bus.dead_replay(QUEUE, &one("b"), &|_| CONTINUE).await.unwrap(), 1);
     let back = take(&mut consumer).await;
     assert_eq!((back.id.as_str(), back.kind.as_str(), back.attempts), ("b", KIND, 0));
     assert_eq!(back.bytes, body.as_bytes());
     back.settle(Settlement::Ack).await.unwrap();
-    assert_eq!(fixture.bus.dead_replay(QUEUE, &Selection::All, &|| ()).await.unwrap(), 2);
+    assert_eq!(fixture.bus.dead_replay(QUEUE, &Selection::All, &|_| CONTINUE).await.unwrap(), 2);
     for _ in 0..2 {
         let message = take(&mut consumer).await;
         message.settle(Settlement::DeadLetter { reason: "failed", attempts: 5 }).await.unwrap();
     }
     let told = AtomicU64::new(0);
-    let tell = || {
+    let tell = |_: &DeadLetter| {
         told.fetch_add(1, Ordering::Relaxed);
+        CONTINUE
     };
     assert_eq!(fixture.bus.dead_drop(QUEUE, &Selection::All, &tell).await.unwrap(), 2);
     assert_eq!(told.load(Ordering::Relaxed), 2);
     assert!(fixture.dead().await.is_empty());
     nothing_comes(&mut consumer).await;
+}
+
+async fn an_act_on_dead_letters_ends_when_it_is_told_to(fixture: BusFixture) {
+    for id in ["a", "b", "c"] {
+        fixture.publish(id).await;
+    }
+    let mut consumer = fixture.consumer().await;
+    for reason in ["odd", "failed", "failed"] {
+        let message = take(&mut consumer).await;
+        message.settle(Settlement::DeadLetter { reason, attempts: 5 }).await.unwrap();
+    }
+    fixture.dead_once(3).await;
+    let stop = |_: &DeadLetter| std::ops::ControlFlow::Break(());
+    let failed = Selection::Reason("failed".to_owned());
+    assert_eq!(fixture.bus.dead_drop(QUEUE, &failed, &stop).await.unwrap(), 1);
+    assert_eq!(fixture.bus.dead_replay(QUEUE, &failed, &stop).await.unwrap(), 1);
+    take(&mut consumer).await.settle(Settlement::Ack).await.unwrap();
+    assert_eq!(fixture.bus.dead_replay(QUEUE, &failed, &stop).await.unwrap(), 0);
+    let left = fixture.dead_once(1).await;
+    assert_eq!(left.values().map(|letter| letter.reason.as_str()).collect::<Vec<_>>(), ["odd"]);
+    assert_eq!(fixture.bus.dead_details(QUEUE, 10).await.unwrap()[0].body["type"], KIND);
 }

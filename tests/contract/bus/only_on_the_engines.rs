@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bus::{Bus, Delay, PUBLISH_TIMEOUT, PublishError, Settlement};
 use domain::engine_error::EngineError;
 use lapin::options::{
-    BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -132,6 +133,33 @@ async fn p1_a_message_whose_waiting_queue_is_not_there_waits_in_the_next_one() {
     message.settle(retry).await.unwrap();
     let again = take(&mut consumer).await;
     assert_eq!((again.id.as_str(), again.attempts), ("put off", 1));
+}
+
+/// An operator's login reaches the queue itself where nobody has declared the exchange for replays yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_a_dead_letter_is_replayed_without_the_exchange_for_replays() {
+    let url = vhost().await;
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    for id in ["one", "other"] {
+        publish(&bus, id).await.unwrap();
+    }
+    let mut consumer = bus.consume(QUEUE, 10).await.unwrap();
+    for _ in 0..2 {
+        let message = take(&mut consumer).await;
+        message.settle(Settlement::DeadLetter { reason: "failed", attempts: 5 }).await.unwrap();
+    }
+    let (_connection, channel) = open(&url).await;
+    let unused = ExchangeDeleteOptions { if_unused: false, nowait: false };
+    channel.exchange_delete(bus::REPLAY_EXCHANGE.into(), unused).await.unwrap();
+    let go_on = |_: &bus::DeadLetter| std::ops::ControlFlow::Continue(());
+    assert_eq!(bus.dead_replay(QUEUE, &bus::Selection::All, &go_on).await.unwrap(), 2);
+    for _ in 0..2 {
+        let back = take(&mut consumer).await;
+        assert_eq!(back.attempts, 0);
+        back.settle(Settlement::Ack).await.unwrap();
+    }
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    assert!(within(bus.dead_list(QUEUE, 10)).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

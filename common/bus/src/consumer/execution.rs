@@ -106,8 +106,9 @@ impl<H: Handler> Execution<H> {
     async fn attempt(&self) -> Try {
         let limit = self.options.timeout;
         // A panic stops here. Only the handler's own work is left half done, and handling is idempotent.
-        let handling = AssertUnwindSafe(timeout(limit, self.handler.handle(&self.message)));
-        match handling.catch_unwind().await {
+        let span = self.message.processing(self.queue);
+        let handling = span.around(timeout(limit, self.handler.handle(&self.message)));
+        let outcome = match AssertUnwindSafe(handling).catch_unwind().await {
             Ok(Ok(Ok(()))) => Try::Good,
             Ok(Ok(Err(Failure::Away(error)))) => Try::Away(error),
             Ok(Ok(Err(Failure::Later(wait)))) => Try::Later(wait),
@@ -116,7 +117,13 @@ impl<H: Handler> Execution<H> {
             Ok(Err(_)) => Try::Failed("timed_out", anyhow::anyhow!("not done within {limit:?}")),
             // The panic message may hold anything, and the panic hook has already logged what is safe.
             Err(_) => Try::Failed("panicked", anyhow::anyhow!("the handler panicked")),
+        };
+        match &outcome {
+            Try::Good | Try::Later(_) => {}
+            Try::Away(_) => span.fail("away"),
+            Try::Failed(reason, _) | Try::Rejected(reason, _) => span.fail(*reason),
         }
+        outcome
     }
 
     async fn dead_letter(&self, reason: &'static str, attempts: u32, error: &anyhow::Error) {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::crash_isolation::{Waiting, next_to_start};
 use self::execution::{Disposition, Execution};
 use self::queue_metrics::QueueMetrics;
+pub use self::queue_metrics::{EVENT_TYPES, OTHER_TYPE, QueueFigures, QueueState};
 use crate::{Attached, Bus, Consumer, Delay, Delivery, PublishError, Queue, Settlement};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
@@ -30,6 +31,12 @@ pub const STOPPING: &str = "stopping";
 pub trait Handler: Send + Sync + 'static {
     /// Handles one message. Must be idempotent: a message whose success was not settled is redelivered.
     fn handle(&self, message: &Delivery) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Whether messages wait for something that more workers would not hasten, such as a provider that throttles us. Then
+    /// `latchkey_own_queue_oldest_seconds` is 0.
+    fn is_held_back(&self) -> bool {
+        false
+    }
 
     /// Checks whether the dependencies respond again. Called while the worker is paused because one was unavailable.
     fn probe(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
@@ -115,6 +122,8 @@ pub struct Options {
     pub waits_by_design: &'static [&'static str],
     /// The clock for message ages.
     pub clock: Clock,
+    /// What the worker knows of its queue, for whoever keeps a clone.
+    pub state: QueueState,
 }
 
 impl Options {
@@ -129,6 +138,7 @@ impl Options {
             crashes: None,
             waits_by_design: &[],
             clock,
+            state: QueueState::default(),
         }
     }
 }
@@ -241,7 +251,10 @@ impl<H: Handler> Worker<H> {
                 _ = look.tick() => {
                     let waiting = self.waiting.iter().map(|one| &one.message);
                     let in_hand = waiting.chain(self.running.iter().map(|one| &one.message));
-                    self.seen.look(in_hand, self.consumer.dead_letters());
+                    self.seen.look(in_hand, self.consumer.counts());
+                    let held_back = self.pause.is_some() || self.handler.is_held_back();
+                    let waiting = self.waiting.iter().map(|one| &one.message);
+                    self.seen.look_at_own(waiting.filter(|_| !held_back));
                 }
             }
         }
@@ -315,14 +328,17 @@ impl<H: Handler> Worker<H> {
 
     fn report_readiness(&self) {
         let attached = self.consumer.attached().borrow().clone();
-        (self.report)(match &self.pause {
+        let readiness = match &self.pause {
             Some(_) if attached.is_ok() => Err("paused: a dependency is unavailable".to_owned()),
             _ => attached,
-        });
+        };
+        self.seen.consumes(readiness.is_ok());
+        (self.report)(readiness);
     }
 
     async fn drain(mut self) {
         let deadline = Instant::now() + self.options.drain;
+        self.seen.consumes(false);
         (self.report)(Err(STOPPING.to_owned()));
         let mut back: Vec<Arc<Delivery>> = self.waiting.drain(..).map(|one| one.message).collect();
         back.extend(self.consumer.cancel().await.into_iter().map(Arc::new));

@@ -1,12 +1,13 @@
 //! The metrics of a worker's queue (contract, section 11).
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{gauge, histogram};
+use serde::Serialize;
 
 use super::Options;
-use crate::{Delay, Delivery, Queue};
+use crate::{Delay, Delivery, Queue, QueueCounts};
 use domain::clock::Clock;
 use domain::event::{
     Event, OtpRequested, OtpTexted, SmsReceipt, SmsRequested, SmsStatus, SmsStatuses, UserSignedUp,
@@ -16,12 +17,39 @@ use domain::timestamp::Timestamp;
 const OLDEST: &str = "latchkey_queue_oldest_seconds";
 const LAG: &str = "latchkey_event_lag_seconds";
 const DEAD: &str = "latchkey_dead_letters";
+const UP: &str = "latchkey_consumer_up";
+/// Without a label, so that an autoscaler can read it without a query. A process of all parts has two queues, and nobody
+/// scales it by this: there the queue that was looked at last is shown.
+const OWN: &str = "latchkey_own_queue_oldest_seconds";
 /// How long past its delay a message may return. After that another worker has it, or it is finished.
 const OVERDUE_MS: i64 = 5_000;
+
+/// What a worker knows of its queue.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct QueueFigures {
+    /// The age of the oldest message that this worker has in hand or has put off, in milliseconds.
+    pub oldest_ms: i64,
+    /// Messages in this worker's hands.
+    pub held: u32,
+    /// Of the whole queue, at most ten seconds old.
+    #[serde(flatten)]
+    pub counts: QueueCounts,
+}
+
+/// The figures of a worker as they were a second ago. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct QueueState(Arc<Mutex<QueueFigures>>);
+
+impl QueueState {
+    pub fn figures(&self) -> QueueFigures {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 pub(super) struct QueueMetrics {
     queue: Queue,
     clock: Clock,
+    state: QueueState,
     waits_by_design: &'static [&'static str],
     /// Messages that wait in the broker for redelivery, by id. While a dependency is unavailable all of them may be
     /// there and none in hand.
@@ -36,10 +64,12 @@ struct PutOff {
 impl QueueMetrics {
     /// Registers the metrics, so that they exist before the first message.
     pub(super) fn register(queue: Queue, options: &Options) -> Self {
-        let Options { clock, waits_by_design, .. } = options;
-        let mut seen =
-            Self { queue, clock: clock.clone(), waits_by_design, put_off: HashMap::new() };
-        seen.look([], 0);
+        let Options { clock, waits_by_design, state, .. } = options;
+        let (clock, state) = (clock.clone(), state.clone());
+        let mut seen = Self { queue, clock, state, waits_by_design, put_off: HashMap::new() };
+        seen.look([], QueueCounts::default());
+        seen.look_at_own([]);
+        seen.consumes(false);
         seen
     }
 
@@ -65,15 +95,36 @@ impl QueueMetrics {
     pub(super) fn look<'a>(
         &mut self,
         in_hand: impl IntoIterator<Item = &'a Arc<Delivery>>,
-        dead_letters: u32,
+        counts: QueueCounts,
     ) {
         let now_ms = self.clock.now_ms();
         self.put_off.retain(|_, message| message.until_ms > now_ms);
-        let in_hand = in_hand.into_iter().filter_map(|message| message.event_time());
+        let mut held = 0;
+        let in_hand = in_hand.into_iter().inspect(|_| held += 1);
+        let in_hand = in_hand.filter_map(|message| message.event_time());
         let times = in_hand.chain(self.put_off.values().map(|message| message.event_time));
-        let ages = times.map(|time| age_secs(now_ms, time));
-        gauge!(OLDEST, "queue" => self.queue.as_str()).set(ages.fold(0.0, f64::max));
-        gauge!(DEAD, "queue" => self.queue.as_str()).set(f64::from(dead_letters));
+        let oldest = times.min().unwrap_or_else(|| Timestamp::from_ms(now_ms));
+        gauge!(OLDEST, "queue" => self.queue.as_str()).set(age_secs(now_ms, oldest));
+        gauge!(DEAD, "queue" => self.queue.as_str()).set(f64::from(counts.dead.unwrap_or(0)));
+        let oldest_ms = now_ms.saturating_sub(oldest.ms()).max(0);
+        *self.state.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            QueueFigures { oldest_ms, held, counts };
+    }
+
+    /// Whether the worker takes messages.
+    pub(super) fn consumes(&self, is_up: bool) {
+        gauge!(UP, "queue" => self.queue.as_str()).set(if is_up { 1.0 } else { 0.0 });
+    }
+
+    /// What waits for a free handler of this process: more workers would take it sooner. A message that failed before
+    /// waited for its delay, and one that waits by design for its time.
+    pub(super) fn look_at_own<'a>(&self, waiting: impl IntoIterator<Item = &'a Arc<Delivery>>) {
+        let now_ms = self.clock.now_ms();
+        let by_design = |message: &Delivery| self.waits_by_design.contains(&message.kind.as_str());
+        let waiting =
+            waiting.into_iter().filter(|message| message.attempts == 0 && !by_design(message));
+        let oldest = waiting.filter_map(|message| message.event_time()).min();
+        gauge!(OWN).set(oldest.map_or(0.0, |oldest| age_secs(now_ms, oldest)));
     }
 }
 
@@ -82,18 +133,21 @@ fn age_secs(now_ms: i64, event_time: Timestamp) -> f64 {
     std::time::Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64()
 }
 
-/// Returns a known type, or `other`: a publisher could invent any number of names.
+/// The types that `latchkey_event_lag_seconds` tells apart: those of the events that workers take, as they are written
+/// now. All else is [`OTHER_TYPE`]: a publisher could invent any number of names.
+pub const EVENT_TYPES: [&str; 7] = [
+    OtpRequested::TYPE,
+    UserSignedUp::TYPE,
+    OtpTexted::TYPE,
+    SmsRequested::TYPE,
+    SmsReceipt::TYPE,
+    SmsStatus::TYPE,
+    SmsStatuses::TYPE,
+];
+pub const OTHER_TYPE: &str = "other";
+
 fn label(kind: &str) -> &'static str {
-    let known = [
-        OtpRequested::TYPE,
-        UserSignedUp::TYPE,
-        OtpTexted::TYPE,
-        SmsRequested::TYPE,
-        SmsReceipt::TYPE,
-        SmsStatus::TYPE,
-        SmsStatuses::TYPE,
-    ];
-    known.into_iter().find(|known| *known == kind).unwrap_or("other")
+    EVENT_TYPES.into_iter().find(|known| *known == kind).unwrap_or(OTHER_TYPE)
 }
 
 #[cfg(test)]
@@ -117,6 +171,34 @@ mod tests {
     }
 
     #[test]
+    fn the_figure_for_the_autoscaler_is_of_messages_that_more_workers_would_take_sooner() {
+        // Another test's worker would write the same figure: it has no label.
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let shown = || {
+            let text = handle.render();
+            let line = |text: &str| {
+                text.strip_prefix("latchkey_own_queue_oldest_seconds ")?.parse::<f64>().ok()
+            };
+            text.lines().find_map(line)
+        };
+        let _recorder = metrics::set_default_local_recorder(&recorder);
+        let clock = Clock::manual();
+        let mut options = Options::new(1, clock.clone());
+        options.waits_by_design = &[OtpTexted::TYPE];
+        let seen = QueueMetrics::register(Queue::OtpWorker, &options);
+        assert_eq!(shown(), Some(0.0));
+        let body = format!(r#"{{"id":"m1","time":"{}"}}"#, clock.now());
+        let message = |kind: &str| Delivery::loose(kind, "m1", body.clone().into_bytes());
+        clock.advance(Duration::from_secs(30));
+        seen.look_at_own([&Arc::new(message(SmsRequested::TYPE))]);
+        assert!(shown().is_some_and(|age| (30.0..31.0).contains(&age)), "{:?}", shown());
+        let failed = Delivery { attempts: 1, ..message(SmsRequested::TYPE) };
+        seen.look_at_own([&Arc::new(failed), &Arc::new(message(OtpTexted::TYPE))]);
+        assert_eq!(shown(), Some(0.0));
+    }
+
+    #[test]
     fn a_message_that_waits_in_the_broker_keeps_its_age() {
         recorder();
         let clock = Clock::manual();
@@ -126,28 +208,49 @@ mod tests {
         let body = format!(r#"{{"id":"m1","time":"{}"}}"#, clock.now());
         let message = Arc::new(Delivery::loose(SmsRequested::TYPE, "m1", body.into_bytes()));
         clock.advance(Duration::from_mins(1));
-        seen.look([&message], 0);
+        seen.look([&message], QueueCounts::default());
         assert!((60.0..61.0).contains(&oldest()), "{}", oldest());
         // Its provider is unavailable: nothing is in hand.
         seen.put_off(&message, Delay::HalfMinute);
         clock.advance(Duration::from_secs(25));
-        seen.look([], 0);
+        seen.look([], QueueCounts::default());
         assert!((85.0..86.0).contains(&oldest()), "{}", oldest());
         // It was redelivered and finished.
         seen.taken(&message);
-        seen.look([], 0);
+        seen.look([], QueueCounts::default());
         assert!(oldest() < 0.001, "{}", oldest());
         // It was not redelivered here: another worker has it.
         seen.put_off(&message, Delay::HalfMinute);
         clock.advance(Duration::from_secs(36));
-        seen.look([], 0);
+        seen.look([], QueueCounts::default());
         assert!(oldest() < 0.001, "{}", oldest());
         // What waits by design is no backlog.
         let body = format!(r#"{{"id":"m2","time":"{}"}}"#, clock.now());
         let texted = Delivery::loose(OtpTexted::TYPE, "m2", body.into_bytes());
         seen.put_off(&texted, Delay::HalfMinute);
         clock.advance(Duration::from_secs(10));
-        seen.look([], 0);
+        seen.look([], QueueCounts::default());
         assert!(oldest() < 0.001, "{}", oldest());
+    }
+
+    #[test]
+    fn ten_thousand_types_of_a_stranger_make_one_time_series() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _recorder = metrics::set_default_local_recorder(&recorder);
+        let clock = Clock::manual();
+        let options = Options::new(1, clock.clone());
+        let mut seen = QueueMetrics::register(Queue::SmsWorker, &options);
+        for n in 0..10_000 {
+            let body = format!(r#"{{"id":"m{n}","time":"{}"}}"#, clock.now());
+            let kind = format!("invented{n}.v1");
+            seen.taken(&Delivery::loose(&kind, &format!("m{n}"), body.into_bytes()));
+        }
+        let text = recorder.handle().render();
+        let series =
+            text.lines().filter(|line| line.starts_with("latchkey_event_lag_seconds_count"));
+        assert_eq!(
+            series.collect::<Vec<_>>(),
+            ["latchkey_event_lag_seconds_count{type=\"other\"} 10000"]
+        );
     }
 }

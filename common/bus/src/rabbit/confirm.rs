@@ -120,7 +120,10 @@ impl Sent {
     }
 }
 
-async fn publish(channel: &Channel, outgoing: &Outgoing) -> lapin::Result<lapin::PublisherConfirm> {
+pub(super) async fn publish(
+    channel: &Channel,
+    outgoing: &Outgoing,
+) -> lapin::Result<lapin::PublisherConfirm> {
     let properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_content_type(CONTENT_TYPE.into())

@@ -4,16 +4,14 @@
 //! broker takes back and redelivers the messages in hand; our handles on them become stale and report it.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lapin::message::Delivery as AmqpDelivery;
-use lapin::options::{
-    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,12 +20,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::acks::Acks;
+use super::counts::count;
 use super::declare::declare;
 use super::link::{Backoff, Frames, Link, away, classify, close_later, short};
 use super::publish::Publisher;
 use super::settle::{AckHandle, FIRST_AT, attempts_of, kind_of, number, time_of};
 use crate::topology::Queue;
-use crate::{Attached, Delivery, name_for};
+use crate::{Attached, Delivery, QueueCounts, name_for};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
 
@@ -35,13 +34,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
+/// What the queue was last counted to have.
+type SharedCounts = Arc<Mutex<QueueCounts>>;
 /// The acks of the attachment, if there is one.
 type CurrentAcks = Arc<Mutex<Option<Acks>>>;
 
 pub(crate) struct Consumer {
     messages: mpsc::UnboundedReceiver<Delivery>,
     attached: watch::Receiver<Attached>,
-    dead_letters: Arc<AtomicU32>,
+    counts: SharedCounts,
     acks: CurrentAcks,
     stop: CancellationToken,
     /// Ends the task and its connection: the broker takes back the messages in hand.
@@ -59,7 +60,7 @@ impl Consumer {
         let (sender, messages) = mpsc::unbounded_channel();
         let (state, attached) = watch::channel(Err("not attached yet".to_owned()));
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
-        let dead_letters = Arc::new(AtomicU32::new(0));
+        let counts = SharedCounts::default();
         let acks = CurrentAcks::default();
         let task = Task {
             link,
@@ -68,7 +69,7 @@ impl Consumer {
             prefetch,
             messages: Some(sender),
             state,
-            dead_letters: dead_letters.clone(),
+            counts: counts.clone(),
             acks: acks.clone(),
             stop: stop.clone(),
         };
@@ -86,7 +87,7 @@ impl Consumer {
         });
         let gone = gone.drop_guard();
         judged.await.unwrap_or(Ok(()))?;
-        Ok(Self { messages, attached, dead_letters, acks, stop, _gone: gone })
+        Ok(Self { messages, attached, counts, acks, stop, _gone: gone })
     }
 
     pub(crate) async fn next(&mut self) -> Option<Delivery> {
@@ -115,8 +116,8 @@ impl Consumer {
         self.attached.clone()
     }
 
-    pub(crate) fn dead_letters(&self) -> u32 {
-        self.dead_letters.load(Ordering::Relaxed)
+    pub(crate) fn counts(&self) -> QueueCounts {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -139,16 +140,15 @@ struct Task {
     /// `None` once no more messages will come: the receiver sees the end while the connection stays open for settling.
     messages: Option<mpsc::UnboundedSender<Delivery>>,
     state: watch::Sender<Attached>,
-    dead_letters: Arc<AtomicU32>,
+    counts: SharedCounts,
     acks: CurrentAcks,
     stop: CancellationToken,
 }
 
-/// A connection with a consuming channel and one for queries.
+/// A connection with a consuming channel.
 struct Attachment {
     connection: Connection,
     channel: Channel,
-    questions: Channel,
     stream: lapin::Consumer,
     acks: Acks,
     /// Ends the task that sends the acks.
@@ -200,9 +200,8 @@ impl Task {
         let connection = self.link.connect(self.queue.as_str(), frames).await?;
         let attaching = async {
             declare(&connection).await?;
-            let open = async || connection.create_channel().await;
-            let channel = open().await.map_err(|e| classify(e, "open a channel"))?;
-            let questions = open().await.map_err(|e| classify(e, "open a channel"))?;
+            let channel =
+                connection.create_channel().await.map_err(|e| classify(e, "open a channel"))?;
             let qos = channel.basic_qos(self.prefetch, BasicQosOptions::default()).await;
             qos.map_err(|e| classify(e, "set the prefetch count"))?;
             let consuming = channel.basic_consume(
@@ -212,15 +211,15 @@ impl Task {
                 FieldTable::default(),
             );
             let stream = consuming.await.map_err(|e| classify(e, "consume a queue"))?;
-            Ok((channel, questions, stream))
+            Ok((channel, stream))
         };
         // Declaring has its own timeout; this one covers a broker that stops responding afterwards.
         match timeout(4 * ANSWER_TIMEOUT, attaching).await {
-            Ok(Ok((channel, questions, stream))) => {
+            Ok(Ok((channel, stream))) => {
                 let acks = Acks::of(&channel, self.prefetch);
                 *lock(&self.acks) = Some(acks.clone());
                 let sending = AbortOnDropHandle::new(tokio::spawn(acks.clone().run()));
-                Ok(Attachment { connection, channel, questions, stream, acks, _sending: sending })
+                Ok(Attachment { connection, channel, stream, acks, _sending: sending })
             }
             Ok(Err(error)) => {
                 close_later(connection);
@@ -256,7 +255,7 @@ impl Task {
                 }
                 () = tokio::time::sleep_until(count_at) => {
                     count_at = Instant::now() + COUNT_EVERY;
-                    if let Err(reason) = self.count_dead_letters(&attachment.questions).await {
+                    if let Err(reason) = self.count(&attachment.connection).await {
                         break reason;
                     }
                 }
@@ -287,18 +286,17 @@ impl Task {
         self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok())
     }
 
-    async fn count_dead_letters(&self, questions: &Channel) -> Result<(), String> {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let dead = self.queue.dead();
-        let declared = questions.queue_declare(short(&dead), passive, FieldTable::default());
-        match timeout(ANSWER_TIMEOUT, declared).await {
-            Ok(Ok(queue)) => {
-                self.dead_letters.store(queue.message_count(), Ordering::Relaxed);
+    async fn count(&self, connection: &Connection) -> Result<(), String> {
+        let queue = self.queue;
+        match timeout(ANSWER_TIMEOUT, count(connection, queue)).await {
+            // If the queue was deleted, reattaching declares it again.
+            Ok(Ok(QueueCounts { dead: None, .. })) => Err(format!("{} is gone", queue.dead())),
+            Ok(Ok(counts)) => {
+                *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
                 Ok(())
             }
-            // If the queue was deleted, reattaching declares it again.
-            Ok(Err(error)) => Err(format!("count {dead}: {error}")),
-            Err(_) => Err(format!("count {dead}: no answer")),
+            Ok(Err(error)) => Err(format!("count the messages of {queue}: {error}")),
+            Err(_) => Err(format!("count the messages of {queue}: no answer")),
         }
     }
 

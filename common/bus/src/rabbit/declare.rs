@@ -9,7 +9,7 @@ use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
 
 use super::link::{ACCESS_REFUSED, ENGINE, NOT_FOUND, away, classify, short, text};
-use crate::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue};
+use crate::topology::{DELIVERY_LIMIT, Delay, EXCHANGE, MAX_LENGTH, Queue, REPLAY_EXCHANGE};
 use domain::engine_error::EngineError;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +29,7 @@ pub(super) async fn declare(connection: &Connection) -> Result<(), EngineError> 
         for queue in Queue::ALL {
             declarer.queues_of(queue).await?;
         }
+        declarer.way_back().await?;
         if let Err(error) = declarer.channel.close(200, "declared".into()).await {
             tracing::debug!(%error, "close the declaring channel");
         }
@@ -48,6 +49,15 @@ async fn open(connection: &Connection) -> Result<Channel, EngineError> {
     connection.create_channel().await.map_err(|e| classify(e, "open a channel"))
 }
 
+/// As every exchange of ours is declared.
+const DURABLE: ExchangeDeclareOptions = ExchangeDeclareOptions {
+    passive: false,
+    durable: true,
+    auto_delete: false,
+    internal: false,
+    nowait: false,
+};
+
 struct Declarer<'c> {
     connection: &'c Connection,
     channel: Channel,
@@ -58,11 +68,10 @@ struct Declarer<'c> {
 impl Declarer<'_> {
     async fn exchange(&mut self) -> Result<(), EngineError> {
         let what = "declare the exchange latchkey";
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let passive = ExchangeDeclareOptions { passive: true, ..durable };
-        let mut answer = self.exchange_as(durable, what).await?;
+        let passive = ExchangeDeclareOptions { passive: true, ..DURABLE };
+        let mut answer = self.exchange_as(EXCHANGE, ExchangeKind::Topic, DURABLE, what).await?;
         if answer != Answer::Declared {
-            answer = self.exchange_as(passive, what).await?;
+            answer = self.exchange_as(EXCHANGE, ExchangeKind::Topic, passive, what).await?;
         }
         match answer {
             Answer::Declared | Answer::Refused => Ok(()),
@@ -79,13 +88,35 @@ impl Declarer<'_> {
 
     async fn exchange_as(
         &mut self,
+        name: &str,
+        kind: ExchangeKind,
         options: ExchangeDeclareOptions,
         what: &str,
     ) -> Result<Answer, EngineError> {
-        let topic = ExchangeKind::Topic;
         let arguments = FieldTable::default();
-        let done = self.channel.exchange_declare(EXCHANGE.into(), topic, options, arguments).await;
+        let done = self.channel.exchange_declare(short(name), kind, options, arguments).await;
         self.answer(done, what).await
+    }
+
+    /// The way of dead letters back to their queues. Nothing else needs it: where the broker's definitions are those of the
+    /// former release, dead letters are replayed by the command only.
+    async fn way_back(&mut self) -> Result<(), EngineError> {
+        let what = "declare the exchange for replays";
+        self.exchange_as(REPLAY_EXCHANGE, ExchangeKind::Direct, DURABLE, what).await?;
+        for queue in Queue::ALL {
+            let bound = self
+                .channel
+                .queue_bind(
+                    short(queue.as_str()),
+                    REPLAY_EXCHANGE.into(),
+                    short(queue.as_str()),
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                )
+                .await;
+            self.answer(bound, "bind a queue for replays").await?;
+        }
+        Ok(())
     }
 
     /// Declares a queue with the ones that belong to it. The first refusal tells for all of them.

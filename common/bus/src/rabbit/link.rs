@@ -1,5 +1,6 @@
 //! Connecting to the broker: its address, one connection, the backoff, and the meaning of lapin's errors.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -10,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
 use domain::engine_error::EngineError;
+use domain::engine_hosts::one_each;
 use domain::rng;
 
 pub(super) const ENGINE: &str = "RabbitMQ";
@@ -32,31 +34,50 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// The broker's address. It has no `Debug`: it holds the password.
+/// The addresses of the broker's nodes. It has no `Debug`: they hold the password.
 pub(super) struct Link {
-    uri: AMQPUri,
+    nodes: Vec<AMQPUri>,
+    /// Where the next connection begins: a process's connections are spread over the nodes.
+    next: AtomicUsize,
     role: &'static str,
 }
 
 impl Link {
     pub(super) fn parse(url: &SecretString, role: &'static str) -> Result<Self, EngineError> {
-        // The parser's own message could repeat the URL with the password.
-        let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| {
-            EngineError::broken(ENGINE, anyhow!("AMQP_URL is not an amqp:// or amqps:// URL"))
-        })?;
-        uri.query.heartbeat = Some(HEARTBEAT_SECS);
-        Ok(Self { uri, role })
+        let nodes =
+            one_each(url.expose_secret()).iter().map(node).collect::<Result<Vec<_>, _>>()?;
+        // Processes that start together begin at different nodes.
+        let next = AtomicUsize::new(usize::try_from(rng::id_u64()).unwrap_or_default());
+        Ok(Self { nodes, next, role })
     }
 
-    /// Opens a separate connection without lapin's recovery: messages in flight must fail, not be resent silently.
+    /// Opens a separate connection without lapin's recovery: messages in flight must fail, not be resent silently. A node
+    /// that is away is passed over for the next one.
     pub(super) async fn connect(
         &self,
         purpose: &str,
         frames: Frames,
     ) -> Result<Connection, EngineError> {
+        let (count, first) = (self.nodes.len(), self.next.fetch_add(1, Ordering::Relaxed));
+        let mut last = away("AMQP_URL names no node");
+        for node in (0..count).map(|n| &self.nodes[first.wrapping_add(n) % count]) {
+            match self.connect_to(node, purpose, frames).await {
+                Err(error) if error.is_away() => last = error,
+                judged => return judged,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(
+        &self,
+        node: &AMQPUri,
+        purpose: &str,
+        frames: Frames,
+    ) -> Result<Connection, EngineError> {
         let name = format!("latchkey {} {purpose}", self.role);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let mut uri = self.uri.clone();
+        let mut uri = node.clone();
         if frames == Frames::Ours {
             uri.query.frame_max.get_or_insert(OUR_FRAME_MAX);
         }
@@ -65,6 +86,15 @@ impl Link {
         let done = connected.map_err(|_| away("connect to the broker: timed out"))?;
         done.map_err(|error| classify(error, "connect to the broker"))
     }
+}
+
+fn node(url: &SecretString) -> Result<AMQPUri, EngineError> {
+    // The parser's own message could repeat the URL with the password.
+    let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| {
+        EngineError::broken(ENGINE, anyhow!("AMQP_URL is not an amqp:// or amqps:// URL"))
+    })?;
+    uri.query.heartbeat = Some(HEARTBEAT_SECS);
+    Ok(uri)
 }
 
 /// Waits between connection attempts: from half a second, doubling up to three. Jitter keeps processes that lost the

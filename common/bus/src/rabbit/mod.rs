@@ -4,13 +4,15 @@ mod acks;
 mod command;
 mod confirm;
 mod consume;
+mod counts;
 mod dead_letters;
 mod declare;
 mod link;
 mod publish;
 mod settle;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lapin::types::FieldTable;
@@ -18,12 +20,18 @@ use secrecy::SecretString;
 
 use self::command::Outgoing;
 pub(super) use self::consume::Consumer;
-use self::link::Link;
+use self::link::{Frames, Link};
 use self::publish::Publisher;
 pub(super) use self::settle::AckHandle;
-use super::PublishError;
 use super::topology::{EXCHANGE, Queue};
+use super::{PublishError, QueueCounts};
 use domain::engine_error::EngineError;
+
+const COUNT_WITHIN: Duration = Duration::from_secs(1);
+/// Kept, because it is on the way of every code request. A process installs its recorder before it has a bus.
+static CONFIRM_TIMES: LazyLock<metrics::Histogram> = LazyLock::new(
+    || metrics::histogram!("latchkey_engine_seconds", "engine" => "rabbitmq", "operation" => "publish"),
+);
 
 /// RabbitMQ of one process. Publishing and each consumer use separate connections: one soft error can close one.
 #[derive(Clone)]
@@ -58,7 +66,10 @@ impl Rabbit {
             bytes,
             mandatory: addressed,
         };
-        self.publisher.publish(outgoing).await
+        let begun = Instant::now();
+        let published = self.publisher.publish(outgoing).await;
+        CONFIRM_TIMES.record(begun.elapsed());
+        published
     }
 
     pub(super) async fn consume(
@@ -67,6 +78,14 @@ impl Rabbit {
         prefetch: u16,
     ) -> Result<Consumer, EngineError> {
         Consumer::start(self.link.clone(), self.publisher.clone(), queue, prefetch).await
+    }
+
+    /// By a connection of its own: a refusal must not close one that works.
+    pub(super) async fn counts(&self, queue: Queue) -> Result<QueueCounts, EngineError> {
+        let connection = self.link.connect("counting", Frames::Ours).await?;
+        let counted = tokio::time::timeout(COUNT_WITHIN, counts::count(&connection, queue)).await;
+        link::close_later(connection);
+        counted.map_err(|_| link::away("count the messages of a queue: timed out"))?
     }
 
     pub(super) fn is_dead(&self) -> bool {

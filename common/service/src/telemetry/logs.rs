@@ -22,9 +22,9 @@ const DEFAULT_FILTER: &str = "info";
 
 /// Our crates, whose log lines follow the rule that they hold no secret.
 #[rustfmt::skip]
-const OURS: [&str; 17] = [
+const OURS: [&str; 18] = [
     "accounts", "bus", "config", "domain", "guard", "ledger", "passwords", "service", "sql", "store", "testkit", "texts",
-    "gateway", "otp_worker", "sms_worker", "latchkey", "bench",
+    "traces", "gateway", "otp_worker", "sms_worker", "latchkey", "bench",
 ];
 
 /// The first logs message bodies at a level that is allowed for third-party crates. The second logs as an error what a

@@ -1,8 +1,12 @@
 //! Logs, metrics, and the trace context that connects an HTTP request to the provider call.
 
+pub mod catalogue;
 mod logs;
 mod metrics;
 mod panics;
+mod refusals;
+pub(crate) mod spans;
 
 pub use logs::init;
-pub use metrics::{MetricsHandle, OTP_REQUEST_OUTCOMES, OTP_VERIFICATION_OUTCOMES, metrics};
+pub use metrics::{MetricsHandle, metrics};
+pub use refusals::{count_refused, refused};

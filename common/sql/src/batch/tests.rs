@@ -25,6 +25,7 @@ struct Desk {
 impl Act for Note {
     type Key = u128;
     type Answer = u128;
+    const NAME: &'static str = "note";
     const FOR_ITS_CALLER: bool = true;
     const PATIENCE: Option<Duration> = Some(Duration::from_mins(1));
 
@@ -199,6 +200,8 @@ async fn p12_a_panicking_write_leaves_no_caller_waiting() {
 struct Slow<const ALONE: bool>(Note);
 
 impl<const ALONE: bool> Act for Slow<ALONE> {
+    const NAME: &'static str = "slow";
+
     type Key = u128;
     type Answer = u128;
     const FOR_ITS_CALLER: bool = true;

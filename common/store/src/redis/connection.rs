@@ -2,14 +2,16 @@
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind};
-use tokio::sync::RwLock;
+use tokio::sync::{Notify, RwLock};
 
-use super::{ANSWER_WITHIN, CONNECT_WITHIN, ENGINE, LANES, Redis};
+use super::primary::Primary;
+use super::{ANSWER_WITHIN, ENGINE, LANES, Redis};
 use domain::engine_error::EngineError;
 
 pub(super) type SharedConnection = RwLock<Option<Connected>>;
@@ -27,6 +29,11 @@ enum Failed {
     Command { broken: bool, error: EngineError },
 }
 
+/// Kept, because it is on the way of every request. A process installs its recorder before it has a store.
+static TIMES: LazyLock<metrics::Histogram> = LazyLock::new(
+    || metrics::histogram!("latchkey_engine_seconds", "engine" => "redis", "operation" => "command"),
+);
+
 fn silent() -> EngineError {
     EngineError::away(ENGINE, anyhow!("no answer within {} ms", ANSWER_WITHIN.as_millis()))
 }
@@ -40,6 +47,7 @@ impl Redis {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
+        let begun = Instant::now();
         let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % LANES];
         let mut used = None;
         // The wait for a connection counts too: callers queue behind one that cannot be made.
@@ -47,12 +55,15 @@ impl Redis {
             let connection = self.connection(lane).await?;
             used = Some(connection.made);
             command(connection.connection).await.map_err(|error| {
-                let broken =
-                    error.is_unrecoverable_error() || error.is_io_error() || error.is_timeout();
+                let broken = error.is_unrecoverable_error()
+                    || error.is_io_error()
+                    || error.is_timeout()
+                    || is_no_primary(&error);
                 Failed::Command { broken, error: judge(&error) }
             })
         })
         .await;
+        TIMES.record(begun.elapsed());
         let (broken, error) = match answer {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(Failed::Connect(error))) => return Err(error),
@@ -90,12 +101,8 @@ impl Redis {
         if let Some(connection) = &*slot {
             return Ok(connection.clone());
         }
-        let pooled = tokio::time::timeout(CONNECT_WITHIN, self.pool.get())
-            .await
-            .map_err(|_| EngineError::away(ENGINE, anyhow!("no connection in time")))?
-            .map_err(|e| EngineError::away(ENGINE, anyhow!("connect: {e}")))?;
-        // Taken out of the pool: the shared slot keeps it, and drops it when it breaks.
-        let mut connection = deadpool_redis::Connection::take(pooled);
+        // Boxed: it is rare, and its state would be part of every command's.
+        let mut connection = Box::pin(self.primary.connect()).await?;
         // The client's default timeout is half a second: a burst on a busy machine would be refused, and its connection
         // dropped, although Redis is healthy. Our own timeout is the one around it.
         connection.set_response_timeout(ANSWER_WITHIN);
@@ -104,6 +111,35 @@ impl Redis {
         *slot = Some(connection.clone());
         Ok(connection)
     }
+}
+
+/// Drops the shared connections each time a Sentinel names another primary. The former one, if it is well, takes writes for
+/// ten seconds more, until a Sentinel makes it a replica: then it forgets them.
+pub(super) async fn leave_a_former_primary(
+    primary: Primary,
+    lanes: Arc<[SharedConnection; LANES]>,
+) {
+    let moved = Notify::new();
+    let leave = async {
+        loop {
+            moved.notified().await;
+            tracing::info!("the Sentinels name another primary of Redis");
+            for lane in &*lanes {
+                *lane.write().await = None;
+            }
+        }
+    };
+    // Nobody tells of an address: there the first ends at once.
+    tokio::select! {
+        () = primary.watch(&moved) => {}
+        () = leave => {}
+    }
+}
+
+/// A failover made this server a replica, or left it without its primary: the next connection finds the new primary.
+fn is_no_primary(error: &RedisError) -> bool {
+    use ServerErrorKind::{MasterDown, ReadOnly};
+    matches!(error.kind(), ErrorKind::Server(ReadOnly | MasterDown))
 }
 
 /// A server that is full, loading, read-only or busy counts as away: it accepts no work from any client.

@@ -1,17 +1,19 @@
 //! The store on Redis: only this folder talks to it. Every operation is one script; the scripts are in the folder
 //! `lua`.
 
-use std::sync::Once;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use anyhow::anyhow;
 use deadpool_redis::redis::{self, ScriptInvocation};
-use deadpool_redis::{Config, Pool, Runtime};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Serialize;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::connection::SharedConnection;
+use self::primary::Primary;
+use super::about::About;
 use super::watchers::StatusWatchers;
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
@@ -30,8 +32,11 @@ mod answer;
 mod codes;
 mod connection;
 mod counts;
+mod guard_nets;
 mod keys;
+mod limit_state;
 mod phone_state;
+mod primary;
 mod requests;
 mod status_subscription;
 
@@ -47,33 +52,28 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 type Time = (i64, i64);
 
 pub(super) struct Redis {
-    pool: Pool,
-    lanes: [SharedConnection; LANES],
+    primary: Primary,
+    lanes: Arc<[SharedConnection; LANES]>,
     next: AtomicUsize,
     clock: Clock,
-    client: redis::Client,
+    _watching: AbortOnDropHandle<()>,
     /// Completed once this process subscribes to changes.
     subscribed: Once,
 }
 
 impl Redis {
     pub async fn connect(url: &SecretString, clock: Clock) -> Result<Self, EngineError> {
-        let mut config = Config::from_url(url.expose_secret());
-        config.pool = Some(deadpool_redis::PoolConfig::new(LANES));
-        let pool = config
-            .builder()
-            .map_err(|_| EngineError::broken(ENGINE, anyhow!("REDIS_URL is not a Redis address")))?
-            .create_timeout(Some(CONNECT_WITHIN))
-            .wait_timeout(Some(CONNECT_WITHIN))
-            .recycle_timeout(Some(CONNECT_WITHIN))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|e| EngineError::broken(ENGINE, e))?;
-        let client = redis::Client::open(url.expose_secret()).map_err(|_| {
-            EngineError::broken(ENGINE, anyhow!("REDIS_URL is not a Redis address"))
-        })?;
-        let (lanes, next) = (Default::default(), AtomicUsize::new(0));
-        let redis = Self { pool, lanes, next, clock, client, subscribed: Once::new() };
+        let primary = Primary::of(url)?;
+        let (lanes, next) = (Arc::default(), AtomicUsize::new(0));
+        let watching = connection::leave_a_former_primary(primary.clone(), Arc::clone(&lanes));
+        let redis = Self {
+            primary,
+            lanes,
+            next,
+            clock,
+            _watching: AbortOnDropHandle::new(tokio::spawn(watching)),
+            subscribed: Once::new(),
+        };
         redis.refuse_eviction().await?;
         Ok(redis)
     }
@@ -82,7 +82,7 @@ impl Redis {
     /// not woken by every status change.
     pub fn subscribe(&self, watchers: &StatusWatchers) {
         self.subscribed.call_once(|| {
-            tokio::spawn(status_subscription::follow(self.client.clone(), watchers.clone()));
+            tokio::spawn(status_subscription::follow(self.primary.clone(), watchers.clone()));
         });
     }
 
@@ -103,6 +103,12 @@ impl Redis {
             "its maxmemory-policy is {policy}: set `maxmemory-policy noeviction`, or codes and counts vanish"
         );
         Err(EngineError::broken(ENGINE, cause))
+    }
+
+    pub async fn about(&self) -> Result<About, EngineError> {
+        let info: String =
+            self.run(async |mut lane| redis::cmd("INFO").query_async(&mut lane).await).await?;
+        Ok(About::of(&info))
     }
 
     pub async fn ready(&self) -> Result<(), EngineError> {

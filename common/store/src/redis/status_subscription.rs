@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use deadpool_redis::redis::{self, AsyncCommands as _, RedisError};
+use deadpool_redis::redis::{AsyncCommands as _, RedisError};
 use futures::StreamExt as _;
 
+use super::primary::Primary;
 use super::{CONNECT_WITHIN, unique};
 use crate::watchers::StatusWatchers;
 
@@ -16,17 +17,18 @@ const STATUS_CHANNEL: &str = "lk:status";
 ///
 /// The waiters do not poll, so this one connection must be known to work: a message of our own makes a round trip on
 /// it, and if it does not come back in time, the connection is replaced.
-pub(super) async fn follow(client: redis::Client, watchers: StatusWatchers) {
+pub(super) async fn follow(primary: Primary, watchers: StatusWatchers) {
     loop {
         // Whatever ends it, the next connection wakes all waiters, and they read what changed meanwhile.
-        let _ = subscribe(&client, &watchers).await;
+        let _ = subscribe(&primary, &watchers).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn subscribe(client: &redis::Client, watchers: &StatusWatchers) -> Result<(), RedisError> {
+async fn subscribe(primary: &Primary, watchers: &StatusWatchers) -> Result<(), RedisError> {
     let in_time = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
     let connect = async {
+        let client = primary.client().await?;
         let mut subscription = client.get_async_pubsub().await?;
         subscription.subscribe(STATUS_CHANNEL).await?;
         let lane = client.get_multiplexed_async_connection().await?;
