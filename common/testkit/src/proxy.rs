@@ -28,6 +28,9 @@ pub enum Fault {
     SwallowPublishes,
     /// AMQP: publishes reach the broker, and their confirms do not come back. Consumers go on.
     SwallowConfirms,
+    /// AMQP: the broker takes a new consumer, and the client never hears of it, nor of anything that its connection gets
+    /// after that.
+    SwallowConsumers,
     /// Open connections are cut and the port is closed.
     Refuse,
 }
@@ -169,6 +172,13 @@ fn has_publish(piece: &[u8]) -> bool {
     piece.windows(11).any(|window| window[0] == METHOD_FRAME && window[7..] == PUBLISH)
 }
 
+/// Whether a piece begins a consumer: its channel's `basic.consume-ok`, class 60 and method 21.
+fn has_consumer(piece: &[u8]) -> bool {
+    const METHOD_FRAME: u8 = 1;
+    const CONSUME_OK: [u8; 4] = [0, 60, 0, 21];
+    piece.windows(11).any(|window| window[0] == METHOD_FRAME && window[7..] == CONSUME_OK)
+}
+
 /// Carries one direction until it ends. Reader and writer are separate, so that latency delays but does not throttle.
 async fn pump(
     mut from: OwnedReadHalf,
@@ -179,7 +189,7 @@ async fn pump(
     let (pieces, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
     let read = async move {
         let mut piece = vec![0; 16 * 1024];
-        // What follows a swallowed publish may be the rest of it.
+        // What follows a swallowed publish or consumer may be the rest of it.
         let mut broken_off = false;
         while let Ok(length @ 1..) = from.read(&mut piece).await {
             let piece = &piece[..length];
@@ -192,6 +202,10 @@ async fn pump(
                     continue;
                 }
                 (Fault::SwallowPublishes, Way::ToEngine) if broken_off || has_publish(piece) => {
+                    broken_off = true;
+                    continue;
+                }
+                (Fault::SwallowConsumers, Way::ToClient) if broken_off || has_consumer(piece) => {
                     broken_off = true;
                     continue;
                 }

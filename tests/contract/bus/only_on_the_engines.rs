@@ -15,7 +15,9 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use testkit::engines::Engines;
+use testkit::eventually;
 use testkit::launch::{Keeps, Restart as _};
+use testkit::proxy::{Fault, Proxy};
 use testkit::rabbit::Rabbit;
 
 use super::{KIND, QUEUE, confirm_rounds, take, within};
@@ -116,6 +118,35 @@ async fn p12_a_deleted_queue_is_declared_and_consumed_again() {
     within(attached.wait_for(Result::is_ok)).await.unwrap();
     publish(&bus, "after").await.unwrap();
     assert_eq!(take(&mut consumer).await.id, "after");
+}
+
+/// The broker may take a consumer so late that the worker has given up on it, after its nodes lost their majority for one.
+/// What it was sent must come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_an_attachment_that_was_given_up_holds_no_message() {
+    let url = vhost().await;
+    let (mut proxy, through) = Proxy::before_url(url.expose_secret()).await;
+    let bus = Bus::connect_rabbit(&url, "test").await.unwrap();
+    for number in 0..10 {
+        publish(&bus, &format!("e{number}")).await.unwrap();
+    }
+    let behind = Bus::connect_rabbit(&through.into(), "test").await.unwrap();
+    proxy.set(Fault::SwallowConsumers).await;
+    let mut consumer = behind.consume(QUEUE, 10).await.unwrap();
+    assert!(consumer.attached().borrow().is_err());
+    let (_connection, channel) = open(&url).await;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    eventually("a consumer that holds them all", testkit::PATIENCE, async || {
+        let name = QUEUE.as_str().into();
+        let queue = channel.queue_declare(name, passive, FieldTable::default()).await.unwrap();
+        (queue.consumer_count() > 0 && queue.message_count() == 0).then_some(())
+    })
+    .await;
+    proxy.set(Fault::None).await;
+    let mut taken = BTreeSet::new();
+    while taken.len() < 10 {
+        taken.insert(take(&mut consumer).await.id);
+    }
 }
 
 /// Where the broker's definitions are those of the former release, nobody may declare the newest waiting queue.

@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::acks::Acks;
 use super::counts::count;
 use super::declare::declare;
-use super::link::{Backoff, Frames, Link, away, classify, close_later, short};
+use super::link::{Backoff, Frames, Link, OwnConnection, away, classify, short};
 use super::publish::Publisher;
 use super::settle::{AckHandle, FIRST_AT, attempts_of, kind_of, number, time_of};
 use crate::topology::Queue;
@@ -147,7 +147,7 @@ struct Task {
 
 /// A connection with a consuming channel.
 struct Attachment {
-    connection: Connection,
+    connection: OwnConnection,
     channel: Channel,
     stream: lapin::Consumer,
     acks: Acks,
@@ -221,10 +221,7 @@ impl Task {
                 let sending = AbortOnDropHandle::new(tokio::spawn(acks.clone().run()));
                 Ok(Attachment { connection, channel, stream, acks, _sending: sending })
             }
-            Ok(Err(error)) => {
-                close_later(connection);
-                Err(error)
-            }
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(away("attach to a queue: timed out")),
         }
     }
@@ -261,7 +258,6 @@ impl Task {
                 }
             }
         };
-        close_later(attachment.connection);
         Some(reason)
     }
 

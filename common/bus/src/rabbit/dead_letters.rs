@@ -13,7 +13,7 @@ use lapin::{Channel, Confirmation, Connection};
 use super::Rabbit;
 use super::command::Outgoing;
 use super::confirm::publish;
-use super::link::{ENGINE, Frames, away, classify, short};
+use super::link::{ENGINE, Frames, OwnConnection, away, classify, short};
 use super::settle::{
     DEAD_AT, FIRST_AT, REASON, attempts_of, copy_to, headers_of, kind_of, text_of, time_of,
 };
@@ -117,13 +117,13 @@ impl Rabbit {
 /// Publishes dead letters to their own queue only: other queues bound for their type got their copy when it was published.
 /// The channel is its own, because a refusal closes it.
 struct WayBack {
-    connection: Arc<Connection>,
+    connection: Arc<OwnConnection>,
     channel: Channel,
     exchange: &'static str,
 }
 
 impl WayBack {
-    async fn open(connection: Arc<Connection>) -> Result<Self, EngineError> {
+    async fn open(connection: Arc<OwnConnection>) -> Result<Self, EngineError> {
         let channel = Self::channel(&connection).await?;
         Ok(Self { connection, channel, exchange: REPLAY_EXCHANGE })
     }
@@ -183,7 +183,7 @@ async fn within<T>(
 
 /// The dead letters that were in a queue when it was opened, each returned once.
 struct DeadLetterQueue {
-    connection: Arc<Connection>,
+    connection: Arc<OwnConnection>,
     channel: Channel,
     queue: Queue,
     left: u32,

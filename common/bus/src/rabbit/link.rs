@@ -1,5 +1,7 @@
 //! Connecting to the broker: its address, one connection, the backoff, and the meaning of lapin's errors.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use lapin::types::{AMQPValue, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use domain::engine_error::EngineError;
@@ -57,7 +60,7 @@ impl Link {
         &self,
         purpose: &str,
         frames: Frames,
-    ) -> Result<Connection, EngineError> {
+    ) -> Result<OwnConnection, EngineError> {
         let (count, first) = (self.nodes.len(), self.next.fetch_add(1, Ordering::Relaxed));
         let mut last = away("AMQP_URL names no node");
         for node in (0..count).map(|n| &self.nodes[first.wrapping_add(n) % count]) {
@@ -74,7 +77,7 @@ impl Link {
         node: &AMQPUri,
         purpose: &str,
         frames: Frames,
-    ) -> Result<Connection, EngineError> {
+    ) -> Result<OwnConnection, EngineError> {
         let name = format!("latchkey {} {purpose}", self.role);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let mut uri = node.clone();
@@ -84,7 +87,8 @@ impl Link {
         let connecting = Connection::connect_uri(uri, properties);
         let connected = timeout(CONNECT_TIMEOUT, connecting).await;
         let done = connected.map_err(|_| away("connect to the broker: timed out"))?;
-        done.map_err(|error| classify(error, "connect to the broker"))
+        let connection = done.map_err(|error| classify(error, "connect to the broker"))?;
+        Ok(OwnConnection(Arc::new(connection)))
     }
 }
 
@@ -140,14 +144,33 @@ pub(super) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
-/// Closes cleanly in the background. The heartbeat handles a peer that does not answer.
-pub(super) fn close_later(connection: Connection) {
-    tokio::spawn(async move {
-        let closing = connection.close(200, "done".into());
-        if !matches!(timeout(CONNECT_TIMEOUT, closing).await, Ok(Ok(()))) {
-            tracing::debug!("broker connection not closed cleanly");
+/// A connection that is closed once it is dropped, cleanly and in the background. lapin's own would stay open while the
+/// broker owes an answer on one of its channels: a consumer that the broker takes on it after its task has given up would
+/// be sent messages that nobody settles. The heartbeat handles a peer that does not answer.
+pub(super) struct OwnConnection(Arc<Connection>);
+
+impl Deref for OwnConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl Drop for OwnConnection {
+    fn drop(&mut self) {
+        let connection = Arc::clone(&self.0);
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !connection.status().connected() {
+            return;
         }
-    });
+        runtime.spawn(async move {
+            let closing = connection.close(200, "done".into());
+            if !matches!(timeout(CONNECT_TIMEOUT, closing).await, Ok(Ok(()))) {
+                tracing::debug!("broker connection not closed cleanly");
+            }
+        });
+    }
 }
 
 #[cfg(test)]

@@ -84,7 +84,6 @@ impl Rabbit {
     pub(super) async fn counts(&self, queue: Queue) -> Result<QueueCounts, EngineError> {
         let connection = self.link.connect("counting", Frames::Ours).await?;
         let counted = tokio::time::timeout(COUNT_WITHIN, counts::count(&connection, queue)).await;
-        link::close_later(connection);
         counted.map_err(|_| link::away("count the messages of a queue: timed out"))?
     }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::command::{CancelOnDrop, Command, Outgoing, Progress, PublishJob, refuse};
 use super::confirm::{ChannelState, send};
 use super::declare::declare;
-use super::link::{Backoff, ENGINE, Frames, Link, away, classify, close_later};
+use super::link::{Backoff, ENGINE, Frames, Link, OwnConnection, away, classify};
 use crate::{PUBLISH_TIMEOUT, PublishError};
 use domain::engine_error::EngineError;
 
@@ -112,7 +112,7 @@ impl Publisher {
 
 /// An open connection and its channel in confirm mode; no channel after the last one was discarded.
 struct Up {
-    connection: Connection,
+    connection: OwnConnection,
     channel: Option<Channel>,
     declared_at: Instant,
 }
@@ -192,7 +192,7 @@ impl Owner {
             };
             self.down.send_replace(None);
             let end = self.serve(&mut current).await;
-            close_later(current.connection);
+            drop(current);
             match end {
                 End::Unwanted => return,
                 End::Lost(reason) => {
