@@ -21,3 +21,15 @@ mod operations;
 mod pages;
 mod postman;
 mod traces;
+
+use deadpool_redis::redis;
+
+/// Connects to what a test looks at in Redis. The client's own limit is half a second, which a busy machine exceeds.
+async fn redis_connection(
+    client: &redis::Client,
+) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    let patient = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(testkit::PATIENCE))
+        .set_response_timeout(Some(testkit::PATIENCE));
+    client.get_multiplexed_async_connection_with_config(&patient).await
+}

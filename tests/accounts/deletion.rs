@@ -87,7 +87,7 @@ fn is_database(path: &Path) -> bool {
 /// All that a Redis holds, in the order of its keys.
 pub(crate) async fn redis_dump(url: &str) -> Vec<u8> {
     let client = redis::Client::open(url).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = crate::redis_connection(&client).await.unwrap();
     let mut keys: Vec<String> = connection.keys("*").await.unwrap();
     keys.sort();
     let mut all = Vec::new();

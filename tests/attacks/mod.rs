@@ -39,5 +39,5 @@ fn both(system: &System) -> [Api; 2] {
 
 async fn redis(url: &str) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(url).expect("a Redis address");
-    client.get_multiplexed_async_connection().await.expect("the test's Redis answers")
+    crate::redis_connection(&client).await.expect("the test's Redis answers")
 }

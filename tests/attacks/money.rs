@@ -12,7 +12,7 @@ use super::{both, system};
 use crate::accounts::in_process::InProcessLatchkey;
 use testkit::both_sides;
 use testkit::eventually;
-use testkit::http::{Answer, Api, new_phone, served};
+use testkit::http::{Answer, Api, new_phone, once};
 use testkit::system::Side;
 
 /// Only a trusted proxy may name the client in a header.
@@ -41,7 +41,7 @@ fn accepted(answers: &[Answer]) -> usize {
 }
 
 async fn request_from(api: &Api, phone: &str, headers: &[(&str, &str)]) -> Answer {
-    api.post_with("/v1/otp", json!({ "phone_number": phone }), headers).await
+    once(api.post_with("/v1/otp", json!({ "phone_number": phone }), headers)).await
 }
 
 pub(super) async fn access(api: &Api) -> String {
@@ -79,7 +79,7 @@ async fn all_endpoints_and_channels_share_the_budget_of_a_phone(side: Side) {
                 }
             }
         });
-        let answers = join_all(code_requests).await;
+        let answers = once(join_all(code_requests)).await;
         let statuses = counted(&answers);
         assert!(accepted(&answers) <= 5, "{statuses:?}");
         if !statuses.contains_key(&503) {
@@ -445,7 +445,7 @@ async fn f18_a_test_number_cannot_fill_the_store(side: Side) {
     let all = accepted + more;
     assert!(limit == "phone_hour" || unserved_too, "{limit}");
     assert!(all == 100 || (unserved || unserved_too) && all < 100, "{all}");
-    served(async || apis[0].login("+15550100001", "424242").await).await.expect(200);
+    apis[0].login("+15550100001", "424242").await.expect(200);
 }
 
 async fn f04_a_known_device_is_sent_codes_after_strangers_used_up_the_budget(side: Side) {
@@ -483,7 +483,7 @@ async fn one_key_gives_one_text(side: Side) {
     let taps = (0..20).map(|n| {
         let (api, body, key) = (&apis[n % 2], &body, &key);
         async move {
-            let tap = served(async || api.post_with("/v1/otp", body.clone(), key).await).await;
+            let tap = api.post_with("/v1/otp", body.clone(), key).await;
             tap.expect(202).text("request_id")
         }
     });

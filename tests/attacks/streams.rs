@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{both, system};
-use testkit::http::new_phone;
+use testkit::http::{new_phone, once};
 use testkit::system::{STOP_LIMIT, Side};
 use testkit::{PATIENCE, both_sides, eventually};
 
@@ -33,8 +33,16 @@ impl Stream {
         Self::open_with(url, request, &last).await
     }
 
-    /// Like [`Stream::open`], with these header lines.
+    /// Like [`Stream::open`], with these header lines. Is as patient as [`testkit::http::Api`], but for [`Self::open_once`].
     pub(super) async fn open_with(url: &str, request: &str, lines: &str) -> Self {
+        eventually("a stream, or an answer other than 503", PATIENCE, async || {
+            let stream = Self::open_once(url, request, lines).await;
+            (stream.status() != 503).then_some(stream)
+        })
+        .await
+    }
+
+    pub(super) async fn open_once(url: &str, request: &str, lines: &str) -> Self {
         let address = url.trim_start_matches("http://");
         let mut socket = TcpStream::connect(address).await.unwrap();
         let head =
@@ -124,7 +132,7 @@ async fn one_request_has_a_limited_number_of_streams_of_its_own(side: Side) {
         assert_eq!(stream.status(), 200);
         open.push(stream);
     }
-    let refused = api.get(&format!("/v1/otp/{request}/events")).await;
+    let refused = once(api.get(&format!("/v1/otp/{request}/events"))).await;
     refused.problem(503, "temporarily_unavailable");
     let another = api.otp(&new_phone()).await.expect(202).text("request_id");
     assert_eq!(Stream::open(&api.url, &another, None).await.status(), 200);

@@ -579,10 +579,13 @@ macro_rules! rules {
         mod postgres_on_the_engines {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $rule() -> anyhow::Result<()> {
-                let url = testkit::engines::Engines::one_by_one().database().await;
-                let db = super::Pool::postgres(&url.into()).await?;
-                db.migrate(&[]).await?;
-                super::$rule(&super::Fixture::on(db)).await
+                testkit::stalls::steady(async || {
+                    let url = testkit::engines::Engines::one_by_one().database().await;
+                    let db = super::Pool::postgres(&url.into()).await?;
+                    db.migrate(&[]).await?;
+                    super::$rule(&super::Fixture::on(db)).await
+                })
+                .await
             })+
         }
     };

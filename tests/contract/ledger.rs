@@ -694,10 +694,13 @@ macro_rules! rules {
         mod postgres_on_the_engines {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $rule() -> anyhow::Result<()> {
-                let url = testkit::engines::Engines::one_by_one().database().await;
-                let db = super::Pool::postgres(&url.into()).await?;
-                db.migrate(&[]).await?;
-                super::$rule(&super::fixture(db)).await
+                testkit::stalls::steady(async || {
+                    let url = testkit::engines::Engines::one_by_one().database().await;
+                    let db = super::Pool::postgres(&url.into()).await?;
+                    db.migrate(&[]).await?;
+                    super::$rule(&super::fixture(db)).await
+                })
+                .await
             })+
         }
     };

@@ -164,7 +164,7 @@ mod on_the_engines {
         engines.store = Store::connect_redis(&secret, engines.clock.clone()).await.unwrap();
         let worker = RunningOtpWorker::on((engines, folder), &[]).await;
         let client = redis::Client::open(url).unwrap();
-        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let mut redis = crate::redis_connection(&client).await.unwrap();
         let [first, spoilt, last] = [(); 3].map(|()| RequestId::new(&worker.engines.clock));
         let key = format!("lk:req:{spoilt}");
         redis.set::<_, _, ()>(&key, "no record").await.unwrap();

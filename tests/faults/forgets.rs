@@ -14,7 +14,7 @@ mod on_the_engines {
     async fn connect(system: &System) -> MultiplexedConnection {
         let url = system.engines.as_ref().expect("it runs on real engines").redis_url.as_str();
         let client = redis::Client::open(url).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        crate::redis_connection(&client).await.unwrap()
     }
 
     async fn snapshot(redis: &mut MultiplexedConnection) -> Snapshot {

@@ -38,6 +38,8 @@ pub(crate) struct Told {
     pub phone: String,
     pub word: Word,
     pub took: Duration,
+    /// When the answer came.
+    pub at: Instant,
 }
 
 impl Told {
@@ -129,5 +131,5 @@ async fn code_request(api: &Api) -> Told {
         Ok(answer) => Word::Odd(answer.status, answer.body.to_string()),
         Err(_) => Word::Nothing,
     };
-    Told { phone, word, took: asked_at.elapsed() }
+    Told { phone, word, took: asked_at.elapsed(), at: Instant::now() }
 }

@@ -1,6 +1,7 @@
 //! Faults under load on the engines: crashes, restarts, hangs, stops and data loss while clients request codes. The
 //! oracle compares what the clients were told with what the test's provider received.
 
+mod clusters;
 mod ends;
 mod engines;
 mod forgets;
@@ -22,7 +23,7 @@ use self::load::Told;
 use self::oracle::{Findings, Held};
 use self::provider::Provider;
 use testkit::eventually;
-use testkit::http::Api;
+use testkit::http::{Api, new_phone, once};
 use testkit::system::System;
 
 /// P1, P12: a final status for every request, and normal service, within this time of the end of the last fault.
@@ -51,6 +52,30 @@ pub(crate) async fn judge(
     told: Vec<Told>,
     at_most: usize,
 ) -> Findings {
+    settled(system, api, provider, told, at_most).await.findings()
+}
+
+/// Like [`judge`], for a test that made requests of its own beside the load's, for phones that are not in `told`.
+pub(crate) async fn judge_with_the_tests_own(
+    system: &System,
+    api: &Api,
+    provider: &Provider,
+    told: Vec<Told>,
+    at_most: usize,
+) -> Findings {
+    let mut held = settled(system, api, provider, told, at_most).await;
+    // Only now: a text may come after the test gave up waiting for it.
+    held.add_the_tests_own();
+    held.findings()
+}
+
+async fn settled(
+    system: &System,
+    api: &Api,
+    provider: &Provider,
+    told: Vec<Told>,
+    at_most: usize,
+) -> Held {
     let start = Instant::now();
     let mut held = Held { told, ..Held::default() };
     let mut open: Vec<String> = held.told.iter().filter_map(Told::request).collect();
@@ -93,7 +118,26 @@ pub(crate) async fn judge(
     held.texts = provider.taken();
     held.dead_letters = dead;
     held.at_most = at_most;
-    held.findings()
+    held
+}
+
+/// A whole sign-in with the provider's text, from one gateway to the other. It requests one code: a request that was
+/// answered 503 may still be texted (W2), so its repetition could bring a second text.
+pub(crate) async fn sign_in(apis: &[Api], provider: &Provider) -> Option<()> {
+    let phone = new_phone();
+    if once(apis[0].otp(&phone)).await.status != 202 {
+        return None;
+    }
+    let within = Duration::from_secs(15);
+    let code = testkit::in_time(within, async || provider.code(&phone)).await?;
+    (apis[1].login(&phone, &code).await.status == 200).then_some(())
+}
+
+/// Waits until a user can sign in again after a fault.
+pub(crate) async fn back(what: &str, apis: &[Api], provider: &Provider, healed: Instant) {
+    eventually(what, HEALED_WITHIN, async || sign_in(apis, provider).await).await;
+    assert!(healed.elapsed() < HEALED_WITHIN, "{what}: {:?}", healed.elapsed());
+    println!("{what}: {:?}", healed.elapsed());
 }
 
 /// Whether a queue holds dead letters.

@@ -1,6 +1,7 @@
 //! Compares the answers to the clients with what the provider took and how each request ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::load::{HANGS_AFTER, Told, Word};
 use super::provider::Text;
@@ -38,6 +39,23 @@ pub(crate) struct Findings {
 }
 
 impl Held {
+    /// Adds the phones that were texted and are not the load's. The test signed them in; nothing is known of the answers.
+    pub fn add_the_tests_own(&mut self) {
+        let asked: BTreeSet<String> = self.told.iter().map(|one| one.phone.clone()).collect();
+        let own: BTreeSet<&String> = self
+            .texts
+            .iter()
+            .map(|text| &text.phone)
+            .filter(|phone| !asked.contains(*phone))
+            .collect();
+        self.told.extend(own.into_iter().map(|phone| Told {
+            phone: phone.clone(),
+            word: Word::Nothing,
+            took: Duration::ZERO,
+            at: Instant::now(),
+        }));
+    }
+
     pub fn findings(&self) -> Findings {
         let mut codes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for text in &self.texts {
@@ -85,8 +103,6 @@ impl Findings {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn told(phone: &str, request: &str) -> Told {
@@ -94,6 +110,7 @@ mod tests {
             phone: phone.to_owned(),
             word: Word::Accepted(request.to_owned()),
             took: Duration::from_millis(5),
+            at: Instant::now(),
         }
     }
 
@@ -141,6 +158,16 @@ mod tests {
         assert_eq!(held.findings().twice, 1);
         held.findings().assert_none();
         held.texts.push(text("+2", "222222"));
+        assert_eq!(held.findings().doubled.len(), 1);
+    }
+
+    #[test]
+    fn p2_the_tests_own_phones_are_no_strays_and_may_be_texted_once() {
+        let mut held = sound();
+        held.texts.push(text("+9", "999999"));
+        held.add_the_tests_own();
+        held.findings().assert_none();
+        held.texts.push(text("+9", "999999"));
         assert_eq!(held.findings().doubled.len(), 1);
     }
 

@@ -102,7 +102,7 @@ pub(crate) mod on_the_engines {
     /// Makes the logins of an ACL file. The tests' own login is the default one.
     pub(crate) async fn add_redis_users(redis_url: &str, users: &str) {
         let client = redis::Client::open(redis_url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = crate::redis_connection(&client).await.unwrap();
         for user in users.lines().filter(|line| !line.starts_with("user default ")) {
             let mut words = user.split_whitespace().skip(1);
             let mut set = redis::cmd("ACL");
@@ -527,7 +527,7 @@ pub(crate) mod on_the_engines {
     async fn redis_refuses(system: &System, urls: &Urls) {
         let connect = async |url: &str| {
             let client = redis::Client::open(url).unwrap();
-            client.get_multiplexed_async_connection().await.unwrap()
+            crate::redis_connection(&client).await.unwrap()
         };
         let mut owner = connect(&system.engines.as_ref().unwrap().redis_url).await;
         let codes: Vec<String> =

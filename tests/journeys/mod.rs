@@ -54,17 +54,17 @@ macro_rules! everywhere {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn embedded() {
-                super::$name(Place::One(Side::Embedded)).await;
+                testkit::stalls::steady(async || super::$name(Place::One(Side::Embedded)).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_the_engines() {
-                super::$name(Place::One(Side::Engines)).await;
+                testkit::stalls::steady(async || super::$name(Place::One(Side::Engines)).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn twice_on_the_engines() {
-                super::$name(Place::Twice).await;
+                testkit::stalls::steady(async || super::$name(Place::Twice).await).await;
             }
         }
     )+};

@@ -16,7 +16,7 @@ use testkit::postgres;
 pub(crate) async fn redis_bytes(url: &str) -> Vec<u8> {
     let client = redis::Client::open(url).expect("a Redis URL");
     let mut connection =
-        client.get_multiplexed_async_connection().await.expect("connect to the test's Redis");
+        crate::redis_connection(&client).await.expect("connect to the test's Redis");
     let keys: Vec<Vec<u8>> =
         redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
     let mut all = Vec::new();

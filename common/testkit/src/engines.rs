@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::thread;
 
-use crate::launch::{Keeps, allowed};
-use crate::postgres::Postgres;
+use crate::launch::{Keeps, Restart, allowed};
+use crate::postgres::{self, Postgres};
 use crate::proxy::Proxy;
 use crate::rabbit::Rabbit;
 use crate::redis::Redis;
+use crate::stalls;
 
 /// The servers that all tests of a run share; each starts on first use.
 #[derive(Debug)]
@@ -105,23 +106,32 @@ async fn through_a_proxy(url: &mut String) -> Proxy {
 }
 
 /// An engine that starts by itself and can be started in its own thread.
-trait Start: Sized + Send + Sync + 'static {
+trait Start: Restart + Sized + Send + Sync + 'static {
+    /// What it is called, and what it answers at once when it is well.
+    const HELLO: (&'static str, &'static [u8]);
+
     async fn start_shared() -> Self;
 }
 
 impl Start for Postgres {
+    const HELLO: (&'static str, &'static [u8]) = ("the shared PostgreSQL", postgres::HELLO);
+
     async fn start_shared() -> Self {
         Self::start(Keeps::Nothing).await
     }
 }
 
 impl Start for Redis {
+    const HELLO: (&'static str, &'static [u8]) = ("the shared Redis", b"PING\r\n");
+
     async fn start_shared() -> Self {
         Self::start(Keeps::Nothing).await
     }
 }
 
 impl Start for Rabbit {
+    const HELLO: (&'static str, &'static [u8]) = ("the shared RabbitMQ", b"AMQP\x00\x00\x09\x01");
+
     async fn start_shared() -> Self {
         Self::start(Keeps::Nothing).await
     }
@@ -157,12 +167,15 @@ impl<T: Start> Shared<T> {
                     .build()
                     .expect("make a runtime")
             };
-            thread::spawn(move || runtime().block_on(T::start_shared())).join().map_err(|panic| {
+            let started = thread::spawn(move || runtime().block_on(T::start_shared())).join();
+            let mut engine = started.map_err(|panic| {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 text.or(panic.downcast_ref::<&str>().copied())
                     .unwrap_or("an engine did not start")
                     .to_owned()
-            })
+            })?;
+            stalls::watch_server(T::HELLO.0, engine.server().1, T::HELLO.1);
+            Ok(engine)
         });
         started.as_ref().map_err(String::as_str)
     }
@@ -177,8 +190,6 @@ mod on_the_engines {
     use sqlx::Connection as _;
 
     use super::*;
-    use crate::launch::Restart as _;
-    use crate::postgres;
     use std::time::Duration;
     use tokio::time::timeout;
 

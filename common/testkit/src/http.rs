@@ -9,6 +9,7 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 
+use crate::stalls::lost_since;
 use crate::{PATIENCE, described, eventually};
 
 /// P12: no answer takes longer.
@@ -103,11 +104,13 @@ impl Api {
         what: &str,
         call: impl Future<Output = Answer>,
     ) -> Answer {
+        let begun = Instant::now();
         let before = unattacked.without_an_engine().await;
         let start = Instant::now();
         let answer = once(call).await;
         let took = start.elapsed();
-        let allowed = ANSWERED_WITHIN + 3 * before.max(unattacked.without_an_engine().await);
+        let machines = 3 * before.max(unattacked.without_an_engine().await);
+        let allowed = ANSWERED_WITHIN + machines + lost_since(begun);
         assert!(took <= allowed, "{what}: {} after {took:?}, {allowed:?} allowed", answer.status);
         answer
     }
@@ -144,14 +147,21 @@ impl Api {
             .await
     }
 
+    /// A call that the gateway may have done before it answered 503: repeated with its key, it is done once. Not for a
+    /// login that is to be refused: with a key that takes as long as the wait for another that may just be let in.
+    async fn keyed(&self, path: &str, body: Value) -> Answer {
+        let key = domain::rng::id_v4().to_string();
+        self.post_with(path, body, &[("idempotency-key", &key)]).await
+    }
+
     pub async fn otp(&self, phone: &str) -> Answer {
-        self.post("/v1/otp", json!({ "phone_number": phone })).await
+        self.keyed("/v1/otp", json!({ "phone_number": phone })).await
     }
 
     pub async fn signup(&self, phone: &str, first_name: &str, last_name: &str) -> Answer {
         let body =
             json!({ "phone_number": phone, "first_name": first_name, "last_name": last_name });
-        self.post("/v1/signup", body).await
+        self.keyed("/v1/signup", body).await
     }
 
     pub async fn login(&self, phone: &str, code: &str) -> Answer {
@@ -160,11 +170,8 @@ impl Api {
 
     /// Logs in with the id of the request that the code belongs to.
     pub async fn login_for(&self, phone: &str, code: &str, request_id: &str) -> Answer {
-        self.post(
-            "/v1/login",
-            json!({ "phone_number": phone, "otp": code, "request_id": request_id }),
-        )
-        .await
+        let body = json!({ "phone_number": phone, "otp": code, "request_id": request_id });
+        self.post("/v1/login", body).await
     }
 
     pub async fn refresh(&self, token: &str) -> Answer {
@@ -222,7 +229,8 @@ impl Api {
     /// Signs in with a fresh code, into a new or existing account; returns the login's whole body.
     pub async fn sign_in(&self, phone: &str) -> Value {
         let code = self.fresh_code(phone).await;
-        self.login(phone, &code).await.expect(200).body
+        let body = json!({ "phone_number": phone, "otp": code });
+        self.keyed("/v1/login", body).await.expect(200).body
     }
 }
 

@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod rabbit;
 pub mod redis;
 pub mod server;
+pub mod stalls;
 pub mod system;
 
 use std::time::{Duration, Instant};
@@ -50,19 +51,20 @@ pub async fn in_time<T>(within: Duration, mut probe: impl AsyncFnMut() -> Option
     }
 }
 
-/// Makes two tests of one body, `async fn(Side)`: `name::embedded` and `name::on_the_engines`.
+/// Makes two tests of one body, `async fn(Side)`: `name::embedded` and `name::on_the_engines`. Both are
+/// [`stalls::steady`].
 #[macro_export]
 macro_rules! both_sides {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn embedded() {
-                super::$name($crate::system::Side::Embedded).await;
+                $crate::stalls::steady(async || super::$name($crate::system::Side::Embedded).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_the_engines() {
-                super::$name($crate::system::Side::Engines).await;
+                $crate::stalls::steady(async || super::$name($crate::system::Side::Engines).await).await;
             }
         }
     )+};

@@ -20,6 +20,9 @@ const USER: &str = "latchkey";
 /// Not checked (`trust`), but part of the URL, so that a search of the logs for it is meaningful.
 const PASSWORD: &str = "postgres-password-of-the-tests";
 
+/// Asks whether it speaks TLS. It says yes or no before anybody has signed in.
+pub(crate) const HELLO: &[u8] = &[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
 #[derive(Debug)]
 pub struct Postgres {
     pub server: Server,

@@ -8,6 +8,7 @@ use crate::folder::free_port;
 use crate::guard::Ending;
 use crate::http;
 use crate::server::{Launch, Server};
+use crate::stalls;
 
 /// For a debug build on a busy machine; an idle one needs a second.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -167,7 +168,8 @@ pub fn run(binary: Binary, args: &[&str], home: &Path, env: &BTreeMap<String, St
     run_of(&Programs::InRoles, binary, args, home, env)
 }
 
-/// Like [`run`], with these programs.
+/// Like [`run`], with these programs. A command that finds an engine away beside a pause of the machine is repeated, as
+/// its user would.
 pub fn run_of(
     programs: &Programs,
     binary: Binary,
@@ -176,24 +178,22 @@ pub fn run_of(
     env: &BTreeMap<String, String>,
 ) -> String {
     let (program, role) = binary.of(programs);
-    let output = std::process::Command::new(program)
-        .args(role)
-        .args(args)
-        .current_dir(home)
-        .env_clear()
-        .envs(surroundings(home))
-        .envs(env)
-        .output();
-    let output = output.expect("run our command");
-    let [printed, complaint] =
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(
-        output.status.success(),
-        "{} {args:?}: {}\n{printed}{complaint}",
-        binary.name(),
-        output.status
-    );
-    printed
+    let command = || {
+        let output = std::process::Command::new(&program)
+            .args(&role)
+            .args(args)
+            .current_dir(home)
+            .env_clear()
+            .envs(surroundings(home))
+            .envs(env)
+            .output();
+        let output = output.expect("run our command");
+        let [printed, complaint] = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let failed = format!("{} {args:?}: {}\n{printed}{complaint}", binary.name(), output.status);
+        if output.status.success() { Ok(printed) } else { Err(failed) }
+    };
+    stalls::steady_command(command).unwrap_or_else(|failed| panic!("{failed}"))
 }
 
 /// The environment of a process: nothing from the machine that could change a test's outcome.

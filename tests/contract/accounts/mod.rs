@@ -34,7 +34,11 @@ macro_rules! contract {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    Box::pin(super::$name($crate::contract::accounts::fixture::AccountsFixture::postgres().await)).await;
+                    testkit::stalls::steady(async || {
+                        let fixture = $crate::contract::accounts::fixture::AccountsFixture::postgres();
+                        super::$name(fixture.await).await;
+                    })
+                    .await;
                 }
             )+
         }

@@ -215,7 +215,7 @@ impl CodesFixture {
     async fn look(&self) -> redis::aio::MultiplexedConnection {
         let url = self.url.as_ref().expect("kept in Redis").expose_secret();
         let client = redis::Client::open(url).expect("a Redis address");
-        client.get_multiplexed_async_connection().await.expect("the test's Redis answers")
+        crate::redis_connection(&client).await.expect("the test's Redis answers")
     }
 }
 
@@ -226,7 +226,9 @@ macro_rules! on_both {
             $(#[tokio::test] async fn $rule() { super::$rule(super::CodesFixture::memory()).await; })+
         }
         mod on_the_engines {
-            $(#[tokio::test] async fn $rule() { super::$rule(super::CodesFixture::redis().await).await; })+
+            $(#[tokio::test] async fn $rule() {
+                testkit::stalls::steady(async || super::$rule(super::CodesFixture::redis().await).await).await;
+            })+
         }
     };
 }
@@ -2013,7 +2015,7 @@ mod in_redis {
         let store = async || Store::connect_redis(&url, Clock::manual()).await.unwrap();
         let (gateway, worker) = (store().await, store().await);
         let client = redis::Client::open(private.url(0)).unwrap();
-        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let mut redis = crate::redis_connection(&client).await.unwrap();
         let subscribed = async |redis: &mut redis::aio::MultiplexedConnection| {
             let mut count = redis::cmd("PUBSUB");
             count.arg("NUMSUB").arg("lk:status");

@@ -34,7 +34,10 @@ macro_rules! contract {
             $(
                 #[tokio::test]
                 async fn $name() {
-                    Box::pin(super::$name(super::GuardFixture::redis().await)).await;
+                    testkit::stalls::steady(async || {
+                        super::$name(super::GuardFixture::redis().await).await;
+                    })
+                    .await;
                 }
             )+
         }

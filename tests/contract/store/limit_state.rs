@@ -22,7 +22,10 @@ macro_rules! contract {
         }
         mod on_the_engines {
             $(#[tokio::test] async fn $name() {
-                Box::pin(super::$name(super::CodesFixture::redis().await)).await;
+                testkit::stalls::steady(async || {
+                    super::$name(super::CodesFixture::redis().await).await;
+                })
+                .await;
             })+
         }
     };
