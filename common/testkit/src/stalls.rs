@@ -13,8 +13,10 @@ use futures::FutureExt as _;
 
 /// A pause from this length on counts. It is below every time limit of the product for an engine.
 const COUNTS_FROM: Duration = Duration::from_millis(800);
-/// Between two looks at the machine, and between two at an engine.
-const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(300)];
+/// A look at the machine is a sleep: it takes longer by as much as no thread ran here. One follows the other.
+const A_SLEEP: Duration = Duration::from_millis(50);
+/// Between two looks at an engine.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// Everything catches up at once after a pause: what begins within this time of its end is still slowed down by it.
 const AFTERMATH: Duration = Duration::from_secs(5);
 /// A look ends by then: the longest pause that is measured.
@@ -29,6 +31,15 @@ struct Watched {
     pauses: Vec<(Instant, Instant)>,
     /// The look that has not ended yet.
     looking_since: Option<Instant>,
+}
+
+impl Watched {
+    /// The pauses, and the one that its watcher has not seen the end of.
+    fn so_far(&self) -> Vec<(Instant, Instant)> {
+        let now = self.looking_since.map(|since| (since, Instant::now()));
+        let pauses = self.pauses.iter().copied().chain(now);
+        pauses.filter(|(from, to)| *to - *from >= COUNTS_FROM).collect()
+    }
 }
 
 static WATCHED: LazyLock<Mutex<Vec<Watched>>> = LazyLock::new(Mutex::default);
@@ -94,7 +105,7 @@ pub fn lost_since(begun: Instant) -> Duration {
     watch_the_machine();
     with(|all| {
         let machine = all.iter().filter(|one| one.what == MACHINE);
-        machine.map(|one| lost_of(&one.pauses, begun)).sum()
+        machine.map(|one| lost_of(&one.so_far(), begun)).sum()
     })
 }
 
@@ -107,12 +118,10 @@ fn lost_of(pauses: &[(Instant, Instant)], begun: Instant) -> Duration {
 fn longest_since(begun: Instant) -> Option<(&'static str, Duration)> {
     with(|all| {
         let of = |one: &Watched| {
-            let now = one.looking_since.map(|since| (since, Instant::now()));
-            let pauses =
-                one.pauses.iter().copied().chain(now).filter(|(_, to)| *to + AFTERMATH > begun);
+            let pauses = one.so_far().into_iter().filter(|(_, to)| *to + AFTERMATH > begun);
             Some((one.what, pauses.map(|(from, to)| to - from).max()?))
         };
-        all.iter().filter_map(of).filter(|(_, pause)| *pause >= COUNTS_FROM).max_by_key(|it| it.1)
+        all.iter().filter_map(of).max_by_key(|it| it.1)
     })
 }
 
@@ -121,16 +130,13 @@ const MACHINE: &str = "the machine";
 fn watch_the_machine() {
     static WATCHES: Once = Once::new();
     WATCHES.call_once(|| {
-        watch(MACHINE, LOOKS[0], || {
-            // Longer than asked for by as much as no thread ran here.
-            thread::sleep(LOOKS[0]);
-        });
+        watch(MACHINE, Duration::ZERO, || thread::sleep(A_SLEEP));
     });
 }
 
 /// Watches a server on this machine: it answers something to `hello` at once when it is well.
 pub(crate) fn watch_server(what: &'static str, port: u16, hello: &'static [u8]) {
-    watch(what, LOOKS[1], move || {
+    watch(what, BETWEEN_LOOKS, move || {
         let talk = || {
             let mut stream = TcpStream::connect(("127.0.0.1", port))?;
             stream.set_read_timeout(Some(LOOK_LIMIT))?;
