@@ -9,13 +9,12 @@ mod on_the_engines {
     use crate::journeys::TWICE;
     use testkit::engines::{EngineSet, Engines};
     use testkit::eventually;
-    use testkit::http::{ANSWERED_WITHIN, Api, new_phone, once};
+    use testkit::http::{Api, allowed, new_phone, once};
     use testkit::launch::{Keeps, Restart as _};
     use testkit::postgres::Postgres;
     use testkit::proxy::Proxy;
     use testkit::rabbit::Rabbit;
     use testkit::redis::{Redis, Sentinels};
-    use testkit::stalls::lost_since;
     use testkit::system::{Side, System};
 
     /// Requests that the load must have accepted before the next fault.
@@ -75,7 +74,7 @@ mod on_the_engines {
             let start = Instant::now();
             let answer = once(api.otp(&new_phone())).await;
             let took = start.elapsed();
-            let allowed = ANSWERED_WITHIN + 3 * twins + lost_since(begun);
+            let allowed = allowed(begun, twins);
             answer.problem(503, "temporarily_unavailable");
             assert!(took <= allowed, "503 after {took:?}, {allowed:?} allowed");
             // A code check needs no broker.

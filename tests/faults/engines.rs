@@ -8,13 +8,12 @@ mod on_the_engines {
     use super::super::{back, judge_with_the_tests_own};
     use crate::journeys::TWICE;
     use testkit::engines::EngineSet;
-    use testkit::http::{ANSWERED_WITHIN, Answer, Api, new_phone, once};
+    use testkit::http::{Answer, Api, allowed, new_phone, once};
     use testkit::launch::{Keeps, Restart as _};
     use testkit::postgres::Postgres;
     use testkit::rabbit::Rabbit;
     use testkit::redis::Redis;
     use testkit::server::Server;
-    use testkit::stalls::lost_since;
     use testkit::system::{Side, System};
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +82,7 @@ mod on_the_engines {
                 let (answer, took) = attempt(api).await;
                 let (_, after) = attempt(twin).await;
                 // What the same call costs on an unbroken system: the load of a busy machine, and its variance.
-                let allowed = ANSWERED_WITHIN + 3 * before.max(after) + lost_since(begun);
+                let allowed = allowed(begun, before.max(after));
                 assert!(took <= allowed, "{} after {took:?}, {allowed:?} allowed", answer.status);
                 slowest = slowest.max(took);
                 match engine {

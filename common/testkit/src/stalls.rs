@@ -68,36 +68,32 @@ pub async fn steady<T: Outcome>(mut test: impl AsyncFnMut() -> T) -> T {
     for run in 1.. {
         let begun = Instant::now();
         let outcome = AssertUnwindSafe(Box::pin(test())).catch_unwind().await;
-        if outcome.as_ref().is_ok_and(Outcome::passed) {
+        if outcome.as_ref().is_ok_and(Outcome::passed) || !is_run_again(run, begun) {
             return outcome.unwrap_or_else(|panic| resume_unwind(panic));
-        }
-        let seen = longest_since(begun);
-        match (outcome, seen) {
-            (_, Some((what, pause))) if run < RUNS => {
-                println!("{what} stood still for {pause:?} beside this test: it is run again");
-            }
-            (Ok(failed), _) => return failed,
-            (Err(panic), _) => resume_unwind(panic),
         }
     }
     unreachable!("the last run returns")
+}
+
+/// Whether what failed now, in its run of this number, is run again.
+fn is_run_again(run: usize, begun: Instant) -> bool {
+    let Some((what, pause)) = longest_since(begun).filter(|_| run < RUNS) else { return false };
+    println!("{what} stood still for {pause:?} beside this: it is run again");
+    true
 }
 
 /// Like [`steady`], for a command that failed with a text.
 pub(crate) fn steady_command<T>(
     mut command: impl FnMut() -> Result<T, String>,
 ) -> Result<T, String> {
-    let mut run = 1;
-    loop {
+    for run in 1.. {
         let begun = Instant::now();
-        match command() {
-            Err(failed) if run < RUNS && longest_since(begun).is_some() => {
-                println!("repeated beside a pause: {failed}");
-            }
-            end => return end,
+        let end = command();
+        if end.is_ok() || !is_run_again(run, begun) {
+            return end;
         }
-        run += 1;
     }
+    unreachable!("the last run returns")
 }
 
 /// How long the machine stood still since then: what a measured time may be longer by.

@@ -73,15 +73,10 @@ impl BusFixture {
 
     /// Waits until there are that many dead letters.
     async fn dead_once(&self, count: usize) -> BTreeMap<String, DeadLetter> {
-        let mut dead = self.dead().await;
-        within(async {
-            while dead.len() < count {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                dead = self.dead().await;
-            }
+        testkit::eventually("the dead letters", LONG, async || {
+            Some(self.dead().await).filter(|dead| dead.len() >= count)
         })
-        .await;
-        dead
+        .await
     }
 }
 
