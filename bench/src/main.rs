@@ -4,10 +4,8 @@
 mod arguments;
 mod bounds;
 mod cost;
-mod load;
 mod machine;
 mod parts;
-mod provider;
 mod report;
 mod sample;
 mod stages;

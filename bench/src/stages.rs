@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use testkit::http::{Answer, Api, new_phone};
 
 use crate::cost::{Look, Spent, per_thousand};
-use crate::load::{Pace, percentile, run};
-use crate::provider::{LOOK_EVERY, Provider};
 use crate::sample::{CPU, PACE, Sample, TIMES};
+use bench::load::{Pace, percentile, run};
+use bench::provider::{LOOK_EVERY, Provider};
 use bench::ring::Ring;
 
 /// A text or a status that takes longer is missing.

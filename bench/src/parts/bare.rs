@@ -8,9 +8,9 @@ use anyhow::{Context as _, ensure};
 
 use super::Amounts;
 use crate::cost::{Look, per_thousand};
-use crate::load::{Pace, run};
-use crate::provider::{Fails, Provider};
 use crate::sample::{BARE, Sample};
+use bench::load::{Pace, run};
+use bench::provider::{Fails, Provider};
 use bench::ring::Servers;
 use serde_json::json;
 use testkit::folder::{Folder, free_port};

@@ -1,10 +1,10 @@
 //! The embedded default: `latchkey` alone, the same three stages.
 
 use super::Amounts;
-use crate::load::Pace;
-use crate::provider::Provider;
 use crate::sample::Sample;
 use crate::stages;
+use bench::load::Pace;
+use bench::provider::Provider;
 use bench::ring::Ring;
 use testkit::process::Programs;
 

@@ -5,10 +5,10 @@
 use std::time::{Duration, Instant};
 
 use super::{Amounts, start};
-use crate::load::Pace;
-use crate::provider::{Fails, Provider};
 use crate::sample::{Sample, TEXTS};
 use crate::stages::{Asked, ask_all, is_open, warm_up};
+use bench::load::Pace;
+use bench::provider::{Fails, Provider};
 use bench::ring::Servers;
 use testkit::http::Api;
 use testkit::process::Programs;

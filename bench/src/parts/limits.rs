@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::cost::{Look, Spent, per_thousand};
-use crate::load::Pace;
-use crate::provider::Provider;
 use crate::sample::{LIMITS, Sample};
 use crate::stages::{ask_all, warm_up};
+use bench::load::Pace;
+use bench::provider::Provider;
 use bench::ring::{Ring, Servers};
 use testkit::process::Programs;
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tokio::sync::OnceCell;
 
-use crate::provider::Provider;
 use crate::sample::Sample;
+use bench::provider::Provider;
 use bench::ring::{Ring, Servers};
 use testkit::process::Programs;
 

@@ -2,9 +2,9 @@
 //! may wait for company.
 
 use super::{Amounts, start};
-use crate::load::Pace;
 use crate::sample::{Sample, TIMES};
 use crate::stages;
+use bench::load::Pace;
 use bench::ring::Servers;
 use testkit::process::Programs;
 

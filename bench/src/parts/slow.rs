@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use super::{Amounts, start};
-use crate::load::{Pace, percentile, run};
-use crate::provider::{Fails, Provider};
 use crate::sample::{Sample, TEXTS, TIMES};
 use crate::stages::{ask_all, warm_up};
+use bench::load::{Pace, percentile, run};
+use bench::provider::{Fails, Provider};
 use bench::ring::Servers;
 use testkit::http::Api;
 use testkit::process::Programs;

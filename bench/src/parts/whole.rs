@@ -1,9 +1,9 @@
 //! Whole sign-ins on engines of their own, which nothing has filled or analysed, and the bare parts on the same engines.
 
 use super::{Amounts, bare, start};
-use crate::load::Pace;
 use crate::sample::{BARE, CPU, Sample};
 use crate::stages;
+use bench::load::Pace;
 use bench::ring;
 use testkit::process::Programs;
 
