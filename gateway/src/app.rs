@@ -10,6 +10,7 @@ use accounts::{
 };
 use anyhow::Context as _;
 use config::{Config, ProviderName, Served};
+use domain::clock::Clock;
 use domain::phone::{Phone, Refusal};
 use domain::timestamp::Timestamp;
 use passwords::Passwords;
@@ -30,6 +31,7 @@ use crate::codes::addresses_seen::AddressesSeen;
 use crate::console;
 use crate::http::browser::Callers;
 use crate::http::client_ip::{ClientIp, TrustedProxies};
+use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::http::connection_limits;
 use crate::http::error::ApiError;
 use crate::http::inbox_access::InboxAccess;
@@ -192,10 +194,7 @@ impl App {
         address: SocketAddr,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let public_url = config.public_url.as_ref().map_or_else(
-            || format!("http://{address}"),
-            |url| url.as_str().trim_end_matches('/').to_owned(),
-        );
+        let public_url = public_url(config, address);
         let issuer = config.issuer.clone().unwrap_or_else(|| public_url.clone());
         let keys = signing_keys(config).context("load the signing keys")?;
         let settings = pair::Settings {
@@ -245,17 +244,36 @@ impl App {
     }
 
     pub(crate) fn trusted_proxies(&self) -> TrustedProxies {
-        TrustedProxies::new(self.config.trusted_proxies.clone(), self.config.client_ip_header)
+        trusted_proxies(&self.config)
     }
+}
 
-    pub(crate) fn middleware_settings(&self) -> layers::Settings {
-        layers::Settings {
-            https: self.public_url.starts_with("https://"),
-            cors_origins: self.config.cors_origins.clone(),
-            trusted_proxies: self.trusted_proxies(),
-            callers: Callers::Anybody,
-            clock: self.engines.clock.clone(),
-        }
+/// Where clients reach this gateway; without a trailing slash.
+fn public_url(config: &Config, address: SocketAddr) -> String {
+    config.public_url.as_ref().map_or_else(
+        || format!("http://{address}"),
+        |url| url.as_str().trim_end_matches('/').to_owned(),
+    )
+}
+
+fn trusted_proxies(config: &Config) -> TrustedProxies {
+    TrustedProxies::new(config.trusted_proxies.clone(), config.client_ip_header)
+}
+
+/// What the public port does with every request.
+pub(crate) fn layer_settings(
+    config: &Config,
+    address: SocketAddr,
+    clock: Clock,
+    limit: ConcurrencyLimit,
+) -> layers::Settings {
+    layers::Settings {
+        https: public_url(config, address).starts_with("https://"),
+        cors_origins: config.cors_origins.clone(),
+        trusted_proxies: trusted_proxies(config),
+        callers: Callers::Anybody,
+        clock,
+        limit: Some(limit),
     }
 }
 

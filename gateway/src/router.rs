@@ -21,7 +21,7 @@ macro_rules! late {
     };
 }
 
-/// The routes, without what all answers share: [`crate::middleware::finish`] adds that.
+/// The routes, without what all answers share: [`crate::http::layers::finish`] adds that.
 pub(crate) fn routes(app: App) -> Router {
     let mut router = Router::new()
         .route("/v1/signup", post(late!(signup::signup, app, caller, body)))

@@ -11,14 +11,17 @@ use futures::future::OptionFuture;
 use service::connections::Connections;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin;
-use crate::app::{App, connection_limits};
+use crate::app::{self, App, connection_limits};
 use crate::background::{figures, gauges, outbox};
 use crate::http::browser::Callers;
+use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::http::connection_limits::Limits;
 use crate::http::layers::{self, Settings};
 use crate::http::server;
+use crate::http::starting::Starting;
 use crate::router;
 
 /// Open at once on the admin port. Each waits for a database that has fewer connections.
@@ -81,20 +84,27 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let Listeners { public: listener, admin } = listeners.into();
     let address = listener.local_addr().context("read the bound address")?;
+    let limit = ConcurrencyLimit::default();
+    let settings = app::layer_settings(&config, address, engines.clock.clone(), limit.clone());
+    let (limits, proxies) = (connection_limits(&config), settings.trusted_proxies.clone());
+    let starting = Starting::default();
+    let serve =
+        server::serve(listener, starting.service(settings.clone())?, limits, proxies, stop.clone());
+    let serve = AbortOnDropHandle::new(tokio::spawn(serve));
     Box::pin(engines.migrate(&stop)).await.context("migrate the database")?;
 
     let app = Box::pin(App::build(&config, engines.clone(), address, stop.clone())).await?;
     domain::phone::warm_up(config.default_region.as_deref());
-    let public = layers::finish(router::routes(app.clone()), app.middleware_settings())?;
+    let public = layers::finish(router::routes(app.clone()), settings.clone())?;
 
     for net in app.trusted_proxies().wide() {
         tracing::warn!(%net, "LATCHKEY_TRUSTED_PROXIES: every client in this wide network can name its own address");
     }
     tracing::info!(url = %app.public_url, address = %address, "listening");
-    let admin = admin.map(|listener| serve_admin(&app, listener, stop.clone())).transpose()?;
+    let admin =
+        admin.map(|listener| serve_admin(&app, settings, listener, stop.clone())).transpose()?;
+    starting.ready(public);
     engines.health.ready("gateway");
-    let (limits, proxies) = (connection_limits(&config), app.trusted_proxies());
-    let serve = server::serve(listener, public, limits, proxies, stop.clone());
     let publish = outbox::run(engines.clone(), app.outbox_filled.clone(), stop.clone());
     let guard =
         service::guard_report::run(engines.clone(), config.pumping_guard, "gateway", stop.clone());
@@ -102,10 +112,10 @@ pub async fn serve(
     let keys = app.token_keys.watch(stop.clone());
     let sweep = sweep(app.clone(), stop.clone());
     let figures = figures::run(engines.clone(), stop.clone());
-    let gauges = gauges::run(app.clone(), stop.clone());
+    let gauges = gauges::run(app.clone(), limit, stop.clone());
     // Boxed, so that the stack of the main thread holds none of them.
-    tokio::join!(
-        Box::pin(serve),
+    let (served, ..) = tokio::join!(
+        serve,
         Box::pin(OptionFuture::from(admin)),
         Box::pin(publish),
         Box::pin(blocks),
@@ -115,13 +125,14 @@ pub async fn serve(
         Box::pin(gauges),
         Box::pin(guard)
     );
-    Ok(())
+    served.context("serve the public port")
 }
 
 /// The admin API, with the limits of the public port and fewer connections: its callers are few, and what they hold is not
 /// taken from everybody else.
 fn serve_admin(
     app: &App,
+    settings: Settings,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = ()> + use<>> {
@@ -129,7 +140,8 @@ fn serve_admin(
         https: false,
         cors_origins: Vec::new(),
         callers: Callers::Programs,
-        ..app.middleware_settings()
+        limit: None,
+        ..settings
     };
     let service = layers::finish(admin::routes(app.clone()), settings)?;
     let address = listener.local_addr().context("read the bound address of the admin API")?;

@@ -13,17 +13,21 @@ use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::tokens::key_ring::{KeyState, TokenKeys};
 
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Gathers until `stop`. A figure of an engine that is away stays as it was: readiness tells of the engine.
-pub(crate) async fn run(app: App, stop: CancellationToken) {
+pub(crate) async fn run(app: App, limit: ConcurrencyLimit, stop: CancellationToken) {
     show_limits(&app.config);
     let mut countries = HashSet::new();
     while !stop.is_cancelled() {
         let now = app.engines.clock.now();
         show_key_age(&app.token_keys, now);
+        let (most, in_hand) = limit.figures();
+        gauge!("latchkey_requests_limit").set(most);
+        gauge!("latchkey_requests_in_hand").set(f64::from(in_hand));
         gauge!("latchkey_distinct_client_addresses").set(f64::from(app.addresses_seen.count(now)));
         let shown = async {
             show_outbox(&app, now).await?;

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::http::body_slots::{BodySlot, BodySlots};
 use crate::http::client_ip::ClientIp;
+use crate::http::concurrency_limit::InHand;
 use crate::http::error::{AlreadyLogged, ApiError};
 use crate::http::fields::Fields;
 
@@ -97,7 +98,10 @@ pub async fn read_body(parts: Parts, body: Body, limits: BodyLimits) -> Result<B
         arriving.take_slot().map_err(ApiError::unavailable)?;
     }
     match timeout(limits.within, collect(&mut arriving, limits.bytes)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Ok(bytes)) => {
+            arriving.in_hand.iter().try_for_each(InHand::take_up)?;
+            Ok(bytes)
+        }
         Ok(Err(Cut::TooLarge)) => {
             drain(&mut arriving).await;
             Err(ApiError::PayloadTooLarge)
@@ -110,6 +114,19 @@ pub async fn read_body(parts: Parts, body: Body, limits: BodyLimits) -> Result<B
             "too_slow",
             format!("A body must arrive within {} seconds.", limits.within.as_secs().max(1)),
         )),
+    }
+}
+
+/// Reads what has arrived of a refused request's body, and waits for nothing.
+pub(crate) async fn discard_arrived(request: Request) {
+    let (parts, body) = request.into_parts();
+    let mut arriving = Arriving::new(&parts.extensions, body);
+    let mut left = DRAIN.bytes;
+    while let Some(Some(Ok(frame))) = arriving.arrived().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
     }
 }
 
@@ -128,12 +145,15 @@ struct Arriving {
     slots: Option<BodySlots>,
     client: ClientIp,
     slot: Option<BodySlot>,
+    /// The request's place among those in hand.
+    in_hand: Option<InHand>,
 }
 
 impl Arriving {
     fn new(extensions: &Extensions, body: Body) -> Self {
         let slots = extensions.get::<BodySlots>().cloned();
-        Self { body, slots, client: ClientIp::of(extensions), slot: None }
+        let in_hand = extensions.get::<InHand>().cloned();
+        Self { body, slots, client: ClientIp::of(extensions), slot: None, in_hand }
     }
 
     /// The next frame, if it has arrived.
@@ -166,6 +186,9 @@ impl Arriving {
     fn take_slot(&mut self) -> Result<(), AlreadyLogged> {
         if let (Some(slots), None) = (&self.slots, &self.slot) {
             self.slot = Some(slots.enter(self.client)?);
+            if let Some(in_hand) = &self.in_hand {
+                in_hand.put_aside();
+            }
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ impl ClientIp {
         Self(ip.to_canonical())
     }
 
-    /// The address that [`crate::middleware::finish`] found. A request without a socket gets the unspecified address.
+    /// The address that [`crate::http::layers::finish`] found. A request without a socket gets the unspecified address.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().copied().unwrap_or(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
     }

@@ -30,7 +30,9 @@ use tracing::Instrument as _;
 use crate::dpop::{DPOP, DPOP_NONCE};
 use crate::http::browser::{Callers, refuse_pages};
 use crate::http::client_ip::{Peer, TrustedProxies};
+use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::http::error::ApiError;
+use crate::http::load_shedding::shed;
 use crate::http::request_timeout::in_time;
 use crate::http::trailing_slash::without_slash;
 
@@ -55,6 +57,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     pub callers: Callers,
     pub clock: Clock,
+    /// `None`: any number may be in hand.
+    pub(crate) limit: Option<ConcurrencyLimit>,
 }
 
 /// The id of a request: the caller's own if it is harmless, otherwise a UUIDv7. It appears in the answer's
@@ -68,10 +72,14 @@ pub struct HttpRequestId(pub Arc<str>);
 /// If an origin is invalid: it must be scheme, host and port, and neither `*` nor `null`.
 pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     let cors = cors(&settings.cors_origins)?;
-    let callers = settings.callers;
+    let (callers, limit) = (settings.callers, settings.limit.clone());
     let settings = Arc::new(settings);
     let around = move |request: Request, next: Next| around(settings.clone(), request, next);
+    let shedding = limit.map(|limit| {
+        from_fn(move |request: Request, next: Next| shed(limit.clone(), request, next))
+    });
     let inside = ServiceBuilder::new()
+        .option_layer(shedding)
         .layer(from_fn(move |request: Request, next: Next| refuse_pages(callers, request, next)))
         .layer(from_fn(refuse_encoded))
         .layer(from_fn(in_time))

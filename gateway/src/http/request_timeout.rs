@@ -8,10 +8,11 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument as _;
 
 use crate::http::error::ApiError;
+use crate::http::load_shedding::Answering;
 use crate::http::watched_body::{WatchedBody, Watcher};
 
 /// The time from a request's head to its answer's head, without the time to read the body. Leaves 200 ms of the
@@ -26,17 +27,23 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     let (began, when_began) = oneshot::channel();
     let (ended, when_ended) = oneshot::channel();
     let timing = Timing { began: Some(began), _ended: ended };
+    let (answering, arrived) = (Answering::of(&request), arrived_at(&request));
     let request = request.map(|body| Body::new(WatchedBody::new(body, timing)));
-    let mut work = tokio::spawn(traces::carried(next.run(request)).in_current_span());
+    let work = async {
+        let response = next.run(request).await;
+        answering.done(response.status());
+        response
+    };
+    let mut work = tokio::spawn(traces::carried(work).in_current_span());
     let late = async {
-        let mut all = pin!(sleep(ANSWER_WITHIN));
+        let mut all = pin!(sleep_until(arrived + ANSWER_WITHIN));
         // A body has its own time limit (contract, ruling 19). Work before it is read, such as authentication, counts.
         tokio::select! {
             biased;
             Ok(()) = when_began => {}
             () = &mut all => return,
         }
-        let left = all.deadline() - Instant::now();
+        let left = all.deadline().saturating_duration_since(Instant::now());
         let _: Result<(), _> = when_ended.await;
         sleep(left).await;
     };
@@ -48,6 +55,14 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
         () = late => ApiError::unavailable(anyhow::anyhow!("the engines did not answer in time"))
             .into_response(),
     }
+}
+
+/// When the head of a request arrived that had to wait before it was worked on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived(pub(crate) Instant);
+
+fn arrived_at(request: &Request) -> Instant {
+    request.extensions().get::<Arrived>().map_or_else(Instant::now, |arrived| arrived.0)
 }
 
 /// Signals a body's first read. It goes with the body at its end, which drops `_ended` and signals that.

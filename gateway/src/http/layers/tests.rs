@@ -18,6 +18,7 @@ fn settings() -> Settings {
         trusted_proxies: TrustedProxies::default(),
         callers: Callers::Anybody,
         clock: Clock::manual(),
+        limit: None,
     }
 }
 

@@ -52,6 +52,7 @@ impl Server {
             trusted_proxies: TrustedProxies::default(),
             callers: Callers::Anybody,
             clock: Clock::system(),
+            limit: None,
         };
         let service = layers::finish(router, settings).unwrap();
         let stop = CancellationToken::new();
