@@ -10,6 +10,7 @@ mod logins;
 pub(crate) mod oracle;
 mod outbox;
 mod provider;
+mod restore;
 mod workers;
 
 use std::collections::BTreeMap;
