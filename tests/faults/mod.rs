@@ -11,6 +11,7 @@ pub(crate) mod oracle;
 mod outbox;
 mod provider;
 mod restore;
+mod upgrade;
 mod workers;
 
 use std::collections::BTreeMap;
