@@ -6,6 +6,7 @@ mod chart;
 mod manifests;
 mod network;
 mod pages;
+mod release;
 mod rules;
 mod secrets;
 mod start;
