@@ -1,6 +1,6 @@
 //! W5: Redis loses data, or restores old data. Neither a used code nor a used attempt comes back.
 
-mod on_the_engines {
+pub(super) mod on_the_engines {
     use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 
     use crate::journeys::Place;
@@ -9,15 +9,15 @@ mod on_the_engines {
     use testkit::system::System;
 
     /// A dump of one Redis database, for a later restore.
-    struct Snapshot(Vec<(Vec<u8>, i64, Vec<u8>)>);
+    pub(in crate::faults) struct Snapshot(Vec<(Vec<u8>, i64, Vec<u8>)>);
 
-    async fn connect(system: &System) -> MultiplexedConnection {
+    pub(in crate::faults) async fn connect(system: &System) -> MultiplexedConnection {
         let url = system.engines.as_ref().expect("it runs on real engines").redis_url.as_str();
         let client = redis::Client::open(url).unwrap();
         crate::redis_connection(&client).await.unwrap()
     }
 
-    async fn snapshot(redis: &mut MultiplexedConnection) -> Snapshot {
+    pub(in crate::faults) async fn snapshot(redis: &mut MultiplexedConnection) -> Snapshot {
         let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(redis).await.unwrap();
         let mut all = Vec::new();
         for key in keys {
@@ -36,7 +36,7 @@ mod on_the_engines {
         let () = redis::cmd("FLUSHDB").query_async(redis).await.unwrap();
     }
 
-    async fn restore(redis: &mut MultiplexedConnection, snapshot: &Snapshot) {
+    pub(in crate::faults) async fn restore(redis: &mut MultiplexedConnection, snapshot: &Snapshot) {
         flush(redis).await;
         for (key, ttl, dump) in &snapshot.0 {
             let mut command = redis::cmd("RESTORE");

@@ -1,6 +1,8 @@
 //! Faults under load on the engines: crashes, restarts, hangs, stops and data loss while clients request codes. The
 //! oracle compares what the clients were told with what the test's provider received.
 
+mod balancer;
+mod caller;
 mod clusters;
 mod ends;
 mod engines;
@@ -10,6 +12,10 @@ mod logins;
 pub(crate) mod oracle;
 mod outbox;
 mod provider;
+mod restore;
+mod rolling;
+mod upgrade;
+mod users;
 mod workers;
 
 use std::collections::BTreeMap;

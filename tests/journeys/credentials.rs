@@ -29,7 +29,7 @@ pub(crate) mod on_the_engines {
     use testkit::system::{Apart, System};
     use testkit::{PATIENCE, eventually};
 
-    const SERVICES: [(&str, Binary); 3] = [
+    pub(crate) const SERVICES: [(&str, Binary); 3] = [
         ("otp-worker", Binary::OtpWorker),
         ("sms-worker", Binary::SmsWorker),
         ("gateway", Binary::Gateway),
@@ -48,7 +48,7 @@ pub(crate) mod on_the_engines {
     };
 
     /// The URLs of the engines with the login of each service.
-    type Urls = BTreeMap<&'static str, EngineSet>;
+    pub(crate) type Urls = BTreeMap<&'static str, EngineSet>;
 
     fn deployed(file: &str) -> String {
         let path = format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -132,7 +132,7 @@ pub(crate) mod on_the_engines {
         url.into()
     }
 
-    async fn make_logins(owner: &EngineSet) -> Urls {
+    pub(crate) async fn make_logins(owner: &EngineSet) -> Urls {
         make_roles(&owner.database_url);
         make_redis_users(&owner.redis_url).await;
         make_rabbit_users(owner.amqp_url.rsplit('/').next().unwrap()).await;

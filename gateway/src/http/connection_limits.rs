@@ -22,6 +22,9 @@ pub struct Limits {
     /// Open at once from one address. Further ones are closed when they are accepted. As many as `connections`: one
     /// address may hold everything.
     pub connections_of_one: usize,
+    /// How long a connection without a request stays open after the stop signal, for one that is on its way. Longer than
+    /// most round trips. A connection in use has its next request by then, and is told to close.
+    pub late_within: Duration,
     /// Between the stop signal and the end of the last request. Under P12's 25 s.
     pub drain_within: Duration,
     pub body: BodyLimits,
@@ -71,6 +74,7 @@ impl Default for Limits {
             stalled_within: Duration::from_secs(30),
             connections: MOST_CONNECTIONS,
             connections_of_one: 100,
+            late_within: Duration::from_secs(1),
             drain_within: Duration::from_secs(20),
             body: BodyLimits::default(),
         }

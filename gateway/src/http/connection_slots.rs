@@ -69,6 +69,11 @@ impl Slots {
         self.free.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
+    /// A free slot, if there is one.
+    pub(crate) fn free_now(&self) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_owned().ok()
+    }
+
     /// Takes the slot for a connection from this address. Where the address, or a network around it, holds as many as
     /// it may, its longest idle one is closed for it; `None` if none is idle. A trusted proxy may hold any number: they
     /// are its clients'.

@@ -51,6 +51,17 @@ pub async fn serve<S>(
     let cut = CancellationToken::new();
     let slots = Slots::new(&limits, proxies);
     let bodies = BodySlots::new(&limits);
+    let open = |stream, peer, slot| {
+        let (service, stop, cut) = (service.clone(), stop.clone(), cut.clone());
+        let bodies = bodies.clone();
+        connections.spawn(async move {
+            tokio::select! {
+                () = connection(stream, peer, &slot, service, limits, bodies, stop) => {}
+                () = cut.cancelled() => {}
+            }
+            drop(slot);
+        });
+    };
     let mut pause = ACCEPT_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -63,15 +74,7 @@ pub async fn serve<S>(
             Ok(None) => pause = ACCEPT_PAUSE,
             Ok(Some((stream, peer, slot))) => {
                 pause = ACCEPT_PAUSE;
-                let (service, stop, cut) = (service.clone(), stop.clone(), cut.clone());
-                let bodies = bodies.clone();
-                connections.spawn(async move {
-                    tokio::select! {
-                        () = connection(stream, peer, &slot, service, limits, bodies, stop) => {}
-                        () = cut.cancelled() => {}
-                    }
-                    drop(slot);
-                });
+                open(stream, peer, slot);
             }
             // The client went away before we accepted it: not our fault.
             Err(error) if is_of_the_client(&error) => {}
@@ -85,8 +88,12 @@ pub async fn serve<S>(
             }
         }
     }
+    // Closing the port resets the connections that wait to be accepted, and their clients may have sent a request.
+    match last(listener, &slots) {
+        Ok(last) => last.into_iter().for_each(|(stream, peer, slot)| open(stream, peer, slot)),
+        Err(error) => tracing::warn!(%error, "connections that waited to be accepted are reset"),
+    }
     // No new connections from here on: another process may listen on the port.
-    drop(listener);
     connections.close();
     if timeout(limits.drain_within, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections cut at shutdown");
@@ -102,6 +109,26 @@ async fn accept(
     let free = slots.free().await;
     let (stream, peer) = listener.accept().await?;
     Ok(slots.enter(peer.ip(), free).map(|slot| (stream, Peer(peer), slot)))
+}
+
+/// Closes the port; returns the connections that waited there. The runtime may not have heard of them yet, so the kernel
+/// is asked.
+fn last(listener: TcpListener, slots: &Slots) -> io::Result<Vec<(TcpStream, Peer, Slot)>> {
+    let (listener, mut waited) = (listener.into_std()?, Vec::new());
+    while let Some(free) = slots.free_now() {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(true)?;
+                let slot = slots.enter(peer.ip(), free);
+                waited.extend(slot.map(|slot| (stream, peer, slot)));
+            }
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let of_ours = |(stream, peer, slot)| Ok((TcpStream::from_std(stream)?, Peer(peer), slot));
+    waited.into_iter().map(of_ours).collect()
 }
 
 fn is_of_the_client(error: &io::Error) -> bool {
@@ -135,7 +162,8 @@ async fn connection<S>(
             biased;
             begun = timeout_at(begun_by, socket.begins()) => if begun != Ok(true) { return },
             () = must_close(idle.as_ref()) => return,
-            () = stop.cancelled() => return,
+            // Not at once: a request may be on its way, and its client would see a broken connection.
+            () = passed(&stop, limits.late_within) => return,
         }
         if idle.take().is_some_and(|idle| !idle.resume()) {
             return;
@@ -169,6 +197,12 @@ struct Attached {
     slots: BodySlots,
 }
 
+/// Completes this long after the stop.
+async fn passed(stop: &CancellationToken, late_within: Duration) {
+    stop.cancelled().await;
+    sleep(late_within).await;
+}
+
 /// Serves the request whose head the socket holds. Returns whether another one may follow.
 async fn one_request<S>(
     socket: &mut RequestSocket<TcpStream>,
@@ -194,8 +228,9 @@ where
         let response = service.clone().oneshot(request);
         async move {
             let mut response = response.await?;
-            // With its body unread, the next request's beginning is unknown too.
-            if is_last || !answering.0.is_read() {
+            // With its body unread, the next request's beginning is unknown too. After the stop the client is told to
+            // send it elsewhere: one that reads this sends nothing to a connection that is about to close.
+            if is_last || !answering.0.is_read() || stop.is_cancelled() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| WatchedBody::new(body, answering)))
@@ -208,24 +243,16 @@ where
         .max_buf_size(limits.header_bytes.max(8192))
         .serve_connection(TokioIo::new(socket), answer);
     let mut serving = std::pin::pin!(serving);
-    let mut stopping = false;
-    let mut expired = std::pin::pin!(pace.expired());
-    loop {
-        tokio::select! {
-            biased;
-            keeps_open = poll_fn(|context| match serving.as_mut().poll(context) {
-                // Errors here are the client's: it disconnected, or what it sent is not HTTP.
-                Poll::Ready(_) => Poll::Ready(false),
-                Poll::Pending if pace.is_between_requests() => Poll::Ready(true),
-                Poll::Pending => Poll::Pending,
-            }) => return keeps_open,
-            // After `serving`, whose reads and writes move this deadline.
-            () = expired.as_mut() => return false,
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                serving.as_mut().graceful_shutdown();
-            }
-        }
+    tokio::select! {
+        biased;
+        keeps_open = poll_fn(|context| match serving.as_mut().poll(context) {
+            // Errors here are the client's: it disconnected, or what it sent is not HTTP.
+            Poll::Ready(_) => Poll::Ready(false),
+            Poll::Pending if pace.is_between_requests() => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+        }) => keeps_open,
+        // After `serving`, whose reads and writes move this deadline.
+        () = pace.expired() => false,
     }
 }
 
