@@ -403,7 +403,9 @@ mod tests {
         for _ in 0..50 {
             let held = fill(&limit, Priority::High);
             advance(LATE).await;
-            held.iter().for_each(|one| one.answered(Kind::SignIn));
+            for one in &held {
+                one.answered(Kind::SignIn);
+            }
         }
         assert_is(&limit, LEAST, 0.0);
         flooded(&limit, 400, Duration::from_secs(30)).await;
@@ -418,7 +420,9 @@ mod tests {
             late.extend(limit.enter(Priority::High));
             let quick: Vec<_> = (0..5).filter_map(|_| limit.enter(Priority::Low).ok()).collect();
             advance(Duration::from_millis(10)).await;
-            quick.iter().for_each(|one| one.answered(Kind::CodeRequest));
+            for one in &quick {
+                one.answered(Kind::CodeRequest);
+            }
             if late.len() > 200 {
                 late.pop_front().unwrap().answered(Kind::SignIn);
             }
@@ -433,7 +437,9 @@ mod tests {
         let held = fill(&limit, Priority::High);
         held.iter().for_each(InHand::put_aside);
         advance(SOON * 2).await;
-        held.iter().for_each(|one| one.answered(Kind::SignIn));
+        for one in &held {
+            one.answered(Kind::SignIn);
+        }
         assert_is(&limit, FIRST, 0.0);
     }
 
@@ -455,7 +461,7 @@ mod tests {
         let limit = ConcurrencyLimit::default();
         let held = fill(&limit, Priority::High);
         advance(LONG_WINDOW).await;
-        held[0].answered(true);
+        held[0].answered(Kind::SignIn);
         let fallen = limit.figures().0;
         assert!(fallen < FIRST);
         for one in &held {

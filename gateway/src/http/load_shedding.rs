@@ -91,8 +91,10 @@ mod tests {
 
     use super::*;
     use crate::http::body;
+    use crate::http::body_slots::BodySlots;
     use crate::http::browser::Callers;
     use crate::http::client_ip::TrustedProxies;
+    use crate::http::connection_limits::Limits;
     use crate::http::layers::{self, Public, Settings};
     use crate::http::request_timeout::ANSWER_WITHIN;
 
@@ -158,7 +160,7 @@ mod tests {
     async fn f06_bodies_that_are_waited_for_are_not_in_hand() {
         let limit = ConcurrencyLimit::default();
         let service = stuck(&limit);
-        let slots = crate::http::body_slots::BodySlots::new(&Default::default());
+        let slots = BodySlots::new(&Limits::default());
         let waits = async |_| {
             let body = Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>());
             let mut request = Request::builder().method("POST").uri("/v1/otp").body(body).unwrap();

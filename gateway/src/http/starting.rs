@@ -103,7 +103,7 @@ mod tests {
         let (quick, took) = answer(Duration::from_secs(1), "/quick").await;
         assert_eq!((quick.status(), took.as_secs()), (StatusCode::OK, 1));
         for (ready_after, path) in
-            [(Duration::from_secs(60), "/quick"), (Duration::from_secs(1), "/slow")]
+            [(Duration::from_mins(1), "/quick"), (Duration::from_secs(1), "/slow")]
         {
             let (late, took) = answer(ready_after, path).await;
             assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");

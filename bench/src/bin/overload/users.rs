@@ -1,6 +1,7 @@
 //! Users who sign in: each requests a code, reads the text, signs in with it and refreshes once. What one meets is noted.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::client::Client;
 
 /// How long a user waits for a text before giving up.
-const WAITS_FOR_TEXT: Duration = Duration::from_secs(60);
+const WAITS_FOR_TEXT: Duration = Duration::from_mins(1);
 /// How often a user looks for it.
 const LOOKS: Duration = Duration::from_millis(40);
 /// How often arrivals are released: more often would only wake the generator.
@@ -167,7 +168,19 @@ impl People {
             Step::Login => "/v1/login",
             Step::Refresh => "/v1/token/refresh",
         };
-        let answer = match client.post(path, Some(&key()), body).await {
+        let key = key();
+        let mut answer = client.post(path, Some(&key), body).await;
+        if step != Step::Request && answer.as_ref().is_err_and(is_closed) {
+            // An idle connection may be closed: apps open another and send the same again.
+            answer = match Client::connect(self.gateway).await {
+                Ok(another) => {
+                    *client = another;
+                    client.post(path, Some(&key), body).await
+                }
+                Err(error) => Err(error),
+            };
+        }
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 self.unanswered(step, begun, &error);
@@ -195,7 +208,7 @@ impl People {
         None
     }
 
-    fn unanswered(&self, step: Step, begun: Instant, error: &std::io::Error) {
+    fn unanswered(&self, step: Step, begun: Instant, error: &io::Error) {
         let at = Instant::now();
         self.noted(|noted| {
             noted.calls.push(Call { step, status: 0, took: at - begun, at });
@@ -206,6 +219,11 @@ impl People {
     fn noted(&self, what: impl FnOnce(&mut Noted)) {
         what(&mut self.noted.lock().expect("no panic while held"));
     }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// An `Idempotency-Key` that no other call has.
