@@ -428,7 +428,9 @@ mod tests {
             }
         }
         assert!(limit.figures().0 < FIRST / 2.0, "{:?}", limit.figures());
-        assert!(limit.enter(Priority::Low).is_err(), "200 sign-ins wait");
+        // 200 sign-ins wait: a code request has only the places of its own kind.
+        let own = limit.figures().0 * OWN;
+        assert_eq!(fill(&limit, Priority::Low).len(), to_count(own) as usize);
     }
 
     #[tokio::test(start_paused = true)]
@@ -447,7 +449,7 @@ mod tests {
     async fn it_recovers_without_being_full() {
         let limit = ConcurrencyLimit::default();
         flooded(&limit, 1, Duration::from_secs(10)).await;
-        assert_is(&limit, LEAST, 0.0);
+        assert_is(&limit, LEAST, 0.1);
         for _ in 0..2_000 {
             let one = limit.enter(Priority::Low).unwrap();
             advance(Duration::from_millis(10)).await;
