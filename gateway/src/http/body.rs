@@ -121,13 +121,7 @@ pub async fn read_body(parts: Parts, body: Body, limits: BodyLimits) -> Result<B
 pub(crate) async fn discard_arrived(request: Request) {
     let (parts, body) = request.into_parts();
     let mut arriving = Arriving::new(&parts.extensions, body);
-    let mut left = DRAIN.bytes;
-    while let Some(Some(Ok(frame))) = arriving.arrived().await {
-        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        if left == 0 {
-            return;
-        }
-    }
+    arriving.discard(false).await;
 }
 
 enum Cut {
@@ -180,6 +174,20 @@ impl Arriving {
             () = must_end(self.slot.as_ref()) => {
                 Err(Cut::NoSlot(AlreadyLogged("a body that waited long made room for another")))
             }
+        }
+    }
+
+    /// Discards what arrives, as much as is drained at most: with or without waiting for it.
+    async fn discard(&mut self, waits: bool) {
+        let mut left = DRAIN.bytes;
+        while left > 0 {
+            let next = match self.arrived().await {
+                Some(next) => Ok(next),
+                None if waits => self.wait().await,
+                None => return,
+            };
+            let Ok(Some(Ok(frame))) = next else { return };
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
         }
     }
 
@@ -262,22 +270,8 @@ async fn collect(arriving: &mut Arriving, most: usize) -> Result<Bytes, Cut> {
 
 /// Without a slot it ends at once: the connection discards as much again when it closes.
 async fn drain(arriving: &mut Arriving) {
-    let mut left = DRAIN.bytes;
-    let away = async {
-        loop {
-            let next = match arriving.arrived().await {
-                Some(next) => Ok(next),
-                None => arriving.wait().await,
-            };
-            let Ok(Some(Ok(frame))) = next else { break };
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                break;
-            }
-        }
-    };
     // The refusal is the same whether the body ended or time ran out.
-    let _ = timeout(DRAIN.within, away).await;
+    let _ = timeout(DRAIN.within, arriving.discard(true)).await;
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http::error::AlreadyLogged;
 use crate::http::rare_line::RareLine;
 
 /// Answers that take longer at the median mean that too much is in hand. Far above what an answer takes on engines that
@@ -135,12 +134,6 @@ struct Place {
 /// Why a request is refused: too many are in hand.
 #[derive(Debug)]
 pub(crate) struct Shed;
-
-impl From<Shed> for AlreadyLogged {
-    fn from(_: Shed) -> Self {
-        Self("more requests than can be answered in time")
-    }
-}
 
 impl ConcurrencyLimit {
     /// Takes a request in hand.

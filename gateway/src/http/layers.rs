@@ -61,6 +61,21 @@ pub struct Settings {
     pub(crate) limit: Option<ConcurrencyLimit>,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// Everything that can be off is off.
+    pub(crate) fn plain(clock: Clock) -> Self {
+        Self {
+            https: false,
+            cors_origins: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
+            callers: Callers::Anybody,
+            clock,
+            limit: None,
+        }
+    }
+}
+
 /// The id of a request: the caller's own if it is harmless, otherwise a UUIDv7. It appears in the answer's
 /// `X-Request-Id`, the log and the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,8 +26,8 @@ pub(crate) async fn shed(limit: ConcurrencyLimit, mut request: Request, next: Ne
 }
 
 impl From<Shed> for ApiError {
-    fn from(shed: Shed) -> Self {
-        Self::unavailable(AlreadyLogged::from(shed))
+    fn from(_: Shed) -> Self {
+        Self::unavailable(AlreadyLogged("more requests than can be answered in time"))
     }
 }
 
@@ -92,8 +92,6 @@ mod tests {
     use super::*;
     use crate::http::body;
     use crate::http::body_slots::BodySlots;
-    use crate::http::browser::Callers;
-    use crate::http::client_ip::TrustedProxies;
     use crate::http::connection_limits::Limits;
     use crate::http::layers::{self, Public, Settings};
     use crate::http::request_timeout::ANSWER_WITHIN;
@@ -109,14 +107,7 @@ mod tests {
             .route("/v1/otp/{request_id}", get(never))
             .route("/v1/login", post(never))
             .route("/.well-known/jwks.json", get(async || "keys"));
-        let settings = Settings {
-            https: false,
-            cors_origins: Vec::new(),
-            trusted_proxies: TrustedProxies::default(),
-            callers: Callers::Anybody,
-            clock: Clock::manual(),
-            limit: Some(limit.clone()),
-        };
+        let settings = Settings { limit: Some(limit.clone()), ..Settings::plain(Clock::manual()) };
         layers::finish(routes, settings).unwrap()
     }
 

@@ -63,18 +63,9 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::http::browser::Callers;
-    use crate::http::client_ip::TrustedProxies;
 
     fn settings() -> Settings {
-        Settings {
-            https: false,
-            cors_origins: Vec::new(),
-            trusted_proxies: TrustedProxies::default(),
-            callers: Callers::Anybody,
-            clock: Clock::manual(),
-            limit: None,
-        }
+        Settings::plain(Clock::manual())
     }
 
     /// The answer to a request, and how long it took, of a gateway that is ready after this time.

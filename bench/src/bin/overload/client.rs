@@ -40,11 +40,10 @@ impl Client {
         Ok(Self { stream, read: Vec::new() })
     }
 
-    /// Posts JSON to a path.
-    pub async fn post(&mut self, path: &str, key: Option<&str>, body: &str) -> io::Result<Answer> {
-        let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
+    /// Posts JSON to a path, with this `Idempotency-Key`.
+    pub async fn post(&mut self, path: &str, key: &str, body: &str) -> io::Result<Answer> {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: latchkey.test\r\ncontent-type: application/json\r\n{key}content-length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nhost: latchkey.test\r\ncontent-type: application/json\r\nidempotency-key: {key}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         let call = async {

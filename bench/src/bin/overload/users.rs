@@ -169,13 +169,13 @@ impl People {
             Step::Refresh => "/v1/token/refresh",
         };
         let key = key();
-        let mut answer = client.post(path, Some(&key), body).await;
+        let mut answer = client.post(path, &key, body).await;
         if step != Step::Request && answer.as_ref().is_err_and(is_closed) {
             // An idle connection may be closed: apps open another and send the same again.
             answer = match Client::connect(self.gateway).await {
                 Ok(another) => {
                     *client = another;
-                    client.post(path, Some(&key), body).await
+                    client.post(path, &key, body).await
                 }
                 Err(error) => Err(error),
             };

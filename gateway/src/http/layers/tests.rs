@@ -12,14 +12,7 @@ use super::*;
 use crate::http::client_ip::ClientIp;
 
 fn settings() -> Settings {
-    Settings {
-        https: false,
-        cors_origins: Vec::new(),
-        trusted_proxies: TrustedProxies::default(),
-        callers: Callers::Anybody,
-        clock: Clock::manual(),
-        limit: None,
-    }
+    Settings::plain(Clock::manual())
 }
 
 fn public(settings: Settings) -> Public {

@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::http::body::{BodyLimits, JsonBody};
-use crate::http::browser::Callers;
 use crate::http::client_ip::TrustedProxies;
 use crate::http::layers::{self, Settings};
 
@@ -47,14 +46,7 @@ impl Server {
             .route("/slow", get(slow))
             .route("/endless", get(endless))
             .route("/big", get(async || "x".repeat(64 << 20)));
-        let settings = Settings {
-            https: false,
-            cors_origins: Vec::new(),
-            trusted_proxies: TrustedProxies::default(),
-            callers: Callers::Anybody,
-            clock: Clock::system(),
-            limit: None,
-        };
+        let settings = Settings::plain(Clock::system());
         let service = layers::finish(router, settings).unwrap();
         let stop = CancellationToken::new();
         let task =
