@@ -19,7 +19,8 @@ use domain::event::{
 };
 use service::blocklist::Blocklist;
 use service::connections::{Connections, StoredCrashCounts};
-use store::{Codes, Statuses};
+use service::load_report;
+use store::{Codes, Load, Statuses};
 use texts::Texts;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +66,14 @@ pub async fn run(
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
     // A text that waits for its follow-up call is no backlog.
     options.waits_by_design = &[OtpTexted::TYPE];
+    options.paced = &[OtpRequested::TYPE, UserSignedUp::TYPE];
+    let load = load_report::run(
+        engines.store.loads(),
+        Load::OtpWorker,
+        options.state.clone(),
+        engines.clock.clone(),
+        stop.clone(),
+    );
     engines.presence.tell_queue(Queue::OtpWorker, options.state.clone());
     options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.crash_counts())));
     // The parts are boxed, so that the stack of the main thread holds none of them.
@@ -86,6 +95,7 @@ pub async fn run(
         tokio::join!(
             blocks.follow(engines.clone(), stop.clone()),
             sweep::run(worker, stop.clone()),
+            load,
             futures::future::OptionFuture::from(guard),
         );
         Ok(())

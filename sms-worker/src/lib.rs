@@ -31,10 +31,11 @@ use anyhow::Context as _;
 use bus::consumer::{Failure, Handler, Options};
 use bus::{Delivery, Queue, consumer as worker};
 use config::{Config, ProviderName};
-use domain::event::{SmsReceipt, SmsRequested};
+use domain::event::{Event as _, SmsReceipt, SmsRequested};
 use service::blocklist::Blocklist;
 use service::connections::StoredCrashCounts;
-use service::delivery::{Connections, clock_sync as store_time};
+use service::delivery::{Connections, Load, clock_sync as store_time};
+use service::load_report;
 use tokio_util::sync::CancellationToken;
 
 /// Messages handled at once. Most of a send is waiting for a provider, and each provider's limiter bounds its
@@ -88,6 +89,14 @@ pub async fn run(
 
     let mut options = Options::new(CONCURRENCY, engines.clock.clone());
     options.timeout = TIMEOUT;
+    options.paced = &[SmsRequested::TYPE];
+    let load = load_report::run(
+        engines.store.loads(),
+        Load::SmsWorker,
+        options.state.clone(),
+        engines.clock.clone(),
+        stop.clone(),
+    );
     engines.presence.tell_queue(Queue::SmsWorker, options.state.clone());
     options.crashes = Some(Arc::new(StoredCrashCounts(engines.store.crash_counts())));
     // The parts are boxed, so that the stack of the main thread holds none of them.
@@ -105,6 +114,7 @@ pub async fn run(
             store_time::follow(&store, &host, &clock, &stop),
             blocks.follow(engines, stop.clone()),
             follow_ups.run(stop.clone()),
+            load,
         );
         Ok(())
     });

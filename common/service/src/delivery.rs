@@ -2,7 +2,7 @@
 
 pub use store::clock_sync;
 pub use store::inbox::KeptMessage;
-pub use store::{DeliveryStore, Inbox};
+pub use store::{DeliveryStore, Inbox, Load};
 
 /// The engines, with the part of the store that delivery may use.
 pub type Connections = crate::connections::Connections<DeliveryStore>;

@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod guard_replay;
 pub mod guard_report;
 pub mod health;
+pub mod load_report;
 pub mod open_files;
 pub mod ops;
 pub mod presence;

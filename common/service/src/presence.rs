@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The id of this process among all: of its row, and of its spans.
-pub(crate) static INSTANCE: LazyLock<Uuid> = LazyLock::new(rng::id_v4);
+pub static INSTANCE: LazyLock<Uuid> = LazyLock::new(rng::id_v4);
 
 const EVERY: Duration = Duration::from_secs(5);
 /// After a failure: at start the table may be made only a moment later.

@@ -1,6 +1,6 @@
 //! The part of the store that delivery may use.
 
-use crate::{CrashCounts, DeliveryStore, Inbox};
+use crate::{CrashCounts, DeliveryStore, Inbox, Loads};
 use domain::engine_error::EngineError;
 use domain::ids::RequestId;
 use domain::timestamp::Timestamp;
@@ -12,6 +12,10 @@ impl DeliveryStore {
 
     pub fn crash_counts(&self) -> CrashCounts {
         self.0.crash_counts()
+    }
+
+    pub fn loads(&self) -> Loads {
+        self.0.loads()
     }
 
     /// See [`Statuses::is_wanted`](crate::Statuses::is_wanted).

@@ -38,6 +38,7 @@ mod delivery;
 mod guard_nets;
 pub mod inbox;
 mod limit_state;
+mod loads;
 mod memory;
 mod phone_changes;
 mod phone_state;
@@ -52,6 +53,7 @@ pub use self::about::About;
 pub use self::counts::DISTINCT_KEPT_SECS;
 pub use self::inbox::KeptText;
 pub use self::limit_state::{LimitCount, LimitQuestion, LimitState};
+pub use self::loads::{Load, WorkerLoad};
 pub use self::phone_state::{CodeState, PhoneState};
 pub use self::statuses::{Raise, RequestStatus, Sweep, Swept};
 pub use self::types::{
@@ -130,6 +132,8 @@ facets! {
     ReplayGuard = replay_guard;
     /// Starts of work on redelivered messages, where a crash of the process does not reach them.
     CrashCounts = crash_counts;
+    /// What each process says of its load.
+    Loads = loads;
     /// What delivery may use: it cannot reach a code.
     DeliveryStore = for_delivery;
 }

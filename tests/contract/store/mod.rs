@@ -4,5 +4,6 @@ mod codes;
 mod codes_model;
 mod guard;
 mod limit_state;
+mod loads;
 mod phone_state;
 mod raw_redis;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::crash_isolation::{Waiting, next_to_start};
 use self::execution::{Disposition, Execution};
 use self::queue_metrics::QueueMetrics;
-pub use self::queue_metrics::{EVENT_TYPES, OTHER_TYPE, QueueFigures, QueueState};
+pub use self::queue_metrics::{EVENT_TYPES, OTHER_TYPE, QueueFigures, QueueState, Taken};
 use crate::{Attached, Bus, Consumer, Delay, Delivery, PublishError, Queue, Settlement};
 use domain::clock::Clock;
 use domain::engine_error::EngineError;
@@ -120,6 +120,8 @@ pub struct Options {
     pub crashes: Option<Arc<dyn Crashes>>,
     /// Types whose messages wait in the broker on purpose: such a message is no backlog.
     pub waits_by_design: &'static [&'static str],
+    /// Types whose messages can be fewer if the worker cannot keep up: [`QueueState::taken`] counts them.
+    pub paced: &'static [&'static str],
     /// The clock for message ages.
     pub clock: Clock,
     /// What the worker knows of its queue, for whoever keeps a clone.
@@ -137,6 +139,7 @@ impl Options {
             drain: Duration::from_secs(20),
             crashes: None,
             waits_by_design: &[],
+            paced: &[],
             clock,
             state: QueueState::default(),
         }
@@ -253,8 +256,7 @@ impl<H: Handler> Worker<H> {
                     let in_hand = waiting.chain(self.running.iter().map(|one| &one.message));
                     self.seen.look(in_hand, self.consumer.counts());
                     let held_back = self.pause.is_some() || self.handler.is_held_back();
-                    let waiting = self.waiting.iter().map(|one| &one.message);
-                    self.seen.look_at_own(waiting.filter(|_| !held_back));
+                    self.seen.look_at_own(self.waiting.iter().map(|one| &one.message), held_back);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The metrics of a worker's queue (contract, section 11).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{gauge, histogram};
 use serde::Serialize;
@@ -36,13 +36,33 @@ pub struct QueueFigures {
     pub counts: QueueCounts,
 }
 
-/// The figures of a worker as they were a second ago. Clones share them.
+/// What a worker has taken since it started, of the types in [`Options::paced`], without what was handed out before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taken {
+    pub messages: u64,
+    /// How long all of them together waited to be taken, in milliseconds.
+    pub waited_ms: u64,
+    /// The time of the oldest that waits for a free handler of this worker, as it was a second ago.
+    pub oldest_waiting: Option<Timestamp>,
+    /// Messages wait for something that no pace would hasten: a dependency that is away, a provider that throttles us.
+    pub is_held_back: bool,
+}
+
+/// The figures of a worker as they were a second ago, and what it has taken until now. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct QueueState(Arc<Mutex<QueueFigures>>);
+pub struct QueueState(Arc<Mutex<(QueueFigures, Taken)>>);
 
 impl QueueState {
     pub fn figures(&self) -> QueueFigures {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().0.clone()
+    }
+
+    pub fn taken(&self) -> Taken {
+        self.lock().1
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (QueueFigures, Taken)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -51,6 +71,7 @@ pub(super) struct QueueMetrics {
     clock: Clock,
     state: QueueState,
     waits_by_design: &'static [&'static str],
+    paced: &'static [&'static str],
     /// Messages that wait in the broker for redelivery, by id. While a dependency is unavailable all of them may be
     /// there and none in hand.
     put_off: HashMap<String, PutOff>,
@@ -64,11 +85,12 @@ struct PutOff {
 impl QueueMetrics {
     /// Registers the metrics, so that they exist before the first message.
     pub(super) fn register(queue: Queue, options: &Options) -> Self {
-        let Options { clock, waits_by_design, state, .. } = options;
+        let Options { clock, waits_by_design, paced, state, .. } = options;
         let (clock, state) = (clock.clone(), state.clone());
-        let mut seen = Self { queue, clock, state, waits_by_design, put_off: HashMap::new() };
+        let put_off = HashMap::new();
+        let mut seen = Self { queue, clock, state, waits_by_design, paced, put_off };
         seen.look([], QueueCounts::default());
-        seen.look_at_own([]);
+        seen.look_at_own([], false);
         seen.consumes(false);
         seen
     }
@@ -76,9 +98,14 @@ impl QueueMetrics {
     pub(super) fn taken(&mut self, message: &Delivery) {
         self.put_off.remove(&message.id);
         let Some(event_time) = message.event_time() else { return };
-        if message.attempts == 0 && !message.suspect {
-            let age_secs = age_secs(self.clock.now_ms(), event_time);
-            histogram!(LAG, "type" => label(&message.kind)).record(age_secs);
+        if is_fresh(message) {
+            let now_ms = self.clock.now_ms();
+            histogram!(LAG, "type" => label(&message.kind)).record(age_secs(now_ms, event_time));
+            if self.is_paced(message) {
+                let taken = &mut self.state.lock().1;
+                taken.messages += 1;
+                taken.waited_ms += now_ms.saturating_sub(event_time.ms()).max(0).unsigned_abs();
+            }
         }
     }
 
@@ -107,8 +134,7 @@ impl QueueMetrics {
         gauge!(OLDEST, "queue" => self.queue.as_str()).set(age_secs(now_ms, oldest));
         gauge!(DEAD, "queue" => self.queue.as_str()).set(f64::from(counts.dead.unwrap_or(0)));
         let oldest_ms = now_ms.saturating_sub(oldest.ms()).max(0);
-        *self.state.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            QueueFigures { oldest_ms, held, counts };
+        self.state.lock().0 = QueueFigures { oldest_ms, held, counts };
     }
 
     /// Whether the worker takes messages.
@@ -116,16 +142,42 @@ impl QueueMetrics {
         gauge!(UP, "queue" => self.queue.as_str()).set(if is_up { 1.0 } else { 0.0 });
     }
 
-    /// What waits for a free handler of this process: more workers would take it sooner. A message that failed before
-    /// waited for its delay, and one that waits by design for its time.
-    pub(super) fn look_at_own<'a>(&self, waiting: impl IntoIterator<Item = &'a Arc<Delivery>>) {
-        let now_ms = self.clock.now_ms();
+    /// What waits for a free handler of this process: more workers would take it sooner, unless it `is_held_back`. A
+    /// message that failed before waited for its delay, and one that waits by design for its time.
+    pub(super) fn look_at_own<'a>(
+        &self,
+        waiting: impl IntoIterator<Item = &'a Arc<Delivery>>,
+        is_held_back: bool,
+    ) {
         let by_design = |message: &Delivery| self.waits_by_design.contains(&message.kind.as_str());
-        let waiting =
-            waiting.into_iter().filter(|message| message.attempts == 0 && !by_design(message));
-        let oldest = waiting.filter_map(|message| message.event_time()).min();
+        let waiting = waiting.into_iter().filter(|message| message.attempts == 0);
+        let (mut oldest, mut oldest_paced) = (None, None);
+        for message in waiting.filter(|message| !by_design(message)) {
+            let Some(event_time) = message.event_time() else { continue };
+            earlier(&mut oldest, event_time);
+            if self.is_paced(message) && is_fresh(message) {
+                earlier(&mut oldest_paced, event_time);
+            }
+        }
+        let oldest = oldest.filter(|_| !is_held_back);
+        let now_ms = self.clock.now_ms();
         gauge!(OWN).set(oldest.map_or(0.0, |oldest| age_secs(now_ms, oldest)));
+        let taken = &mut self.state.lock().1;
+        (taken.oldest_waiting, taken.is_held_back) = (oldest_paced, is_held_back);
     }
+
+    fn is_paced(&self, message: &Delivery) -> bool {
+        self.paced.contains(&message.kind.as_str())
+    }
+}
+
+/// Whether nobody had it before.
+fn is_fresh(message: &Delivery) -> bool {
+    message.attempts == 0 && !message.suspect
+}
+
+fn earlier(oldest: &mut Option<Timestamp>, event_time: Timestamp) {
+    *oldest = Some(oldest.map_or(event_time, |oldest| oldest.min(event_time)));
 }
 
 fn age_secs(now_ms: i64, event_time: Timestamp) -> f64 {
@@ -191,11 +243,41 @@ mod tests {
         let body = format!(r#"{{"id":"m1","time":"{}"}}"#, clock.now());
         let message = |kind: &str| Delivery::loose(kind, "m1", body.clone().into_bytes());
         clock.advance(Duration::from_secs(30));
-        seen.look_at_own([&Arc::new(message(SmsRequested::TYPE))]);
+        let waiting = [&Arc::new(message(SmsRequested::TYPE))];
+        seen.look_at_own(waiting, false);
         assert!(shown().is_some_and(|age| (30.0..31.0).contains(&age)), "{:?}", shown());
+        seen.look_at_own(waiting, true);
+        assert_eq!(shown(), Some(0.0), "more workers would wait as well");
         let failed = Delivery { attempts: 1, ..message(SmsRequested::TYPE) };
-        seen.look_at_own([&Arc::new(failed), &Arc::new(message(OtpTexted::TYPE))]);
+        seen.look_at_own([&Arc::new(failed), &Arc::new(message(OtpTexted::TYPE))], false);
         assert_eq!(shown(), Some(0.0));
+    }
+
+    #[test]
+    fn what_was_taken_is_counted_with_its_wait_unless_it_was_handed_out_before() {
+        recorder();
+        let clock = Clock::manual();
+        let mut options = Options::new(1, clock.clone());
+        options.paced = &[OtpRequested::TYPE];
+        let mut seen = QueueMetrics::register(Queue::OtpWorker, &options);
+        let body = format!(r#"{{"id":"m1","time":"{}"}}"#, clock.now());
+        let message = |kind: &str| Delivery::loose(kind, "m1", body.clone().into_bytes());
+        clock.advance(Duration::from_secs(2));
+        seen.taken(&message(OtpRequested::TYPE));
+        seen.taken(&message(SmsStatuses::TYPE));
+        seen.taken(&Delivery { attempts: 1, ..message(OtpRequested::TYPE) });
+        seen.taken(&Delivery { suspect: true, ..message(OtpRequested::TYPE) });
+        let taken = options.state.taken();
+        assert_eq!(taken.messages, 1);
+        assert!((2_000..3_000).contains(&taken.waited_ms), "{taken:?}");
+        assert_eq!(taken.oldest_waiting, None);
+        let (paced, other) = (message(OtpRequested::TYPE), message(SmsStatuses::TYPE));
+        seen.look_at_own([&Arc::new(other)], false);
+        assert_eq!(options.state.taken().oldest_waiting, None);
+        let requested_at = paced.event_time();
+        seen.look_at_own([&Arc::new(paced)], true);
+        let taken = options.state.taken();
+        assert_eq!((taken.oldest_waiting, taken.is_held_back), (requested_at, true));
     }
 
     #[test]

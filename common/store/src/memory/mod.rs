@@ -5,6 +5,7 @@ mod codes;
 mod counts;
 mod guard_nets;
 mod limit_state;
+mod loads;
 mod passes;
 mod phone_state;
 mod requests;
@@ -15,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::passes::Passed;
 use self::sliding::Sliding;
+use super::loads::Load;
 use super::types::{Admitted, NotedChange, RequestNote, Scope};
 use super::watchers::StatusWatchers;
 use super::{FAILURE_FORGET_MS, FAILURE_WINDOW_MS};
@@ -69,6 +71,8 @@ struct State {
     /// The last start of each message, and how many there were.
     starts: HashMap<String, (i64, u32)>,
     distinct: HashMap<String, (i64, HashSet<String>)>,
+    /// What each process said of each of its parts, and when.
+    loads: HashMap<(Uuid, &'static str), (i64, Load)>,
     /// One-time keys, and how long each is remembered.
     once: HashMap<String, i64>,
     /// The numbers that users requested to change to, sealed, and until when.

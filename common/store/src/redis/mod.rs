@@ -35,6 +35,7 @@ mod counts;
 mod guard_nets;
 mod keys;
 mod limit_state;
+mod loads;
 mod phone_state;
 mod primary;
 mod requests;
