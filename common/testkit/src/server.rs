@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{eventually, in_time};
@@ -30,6 +31,16 @@ pub struct Server {
     child: Option<Child>,
 }
 
+/// Whether each server gets a session of its own.
+static OWN_SESSIONS: AtomicBool = AtomicBool::new(false);
+
+/// From now on, each server that starts gets a session of its own, as a service has under systemd. Linux divides processors
+/// among sessions first (`sched_autogroup_enabled`), and each process of PostgreSQL makes a session for itself: if all
+/// others shared one, a measurement on few processors would starve either side.
+pub fn start_in_own_sessions() {
+    OWN_SESSIONS.store(true, Ordering::Relaxed);
+}
+
 impl Server {
     pub fn new(launch: Launch) -> Self {
         Self { launch, child: None }
@@ -39,17 +50,21 @@ impl Server {
         assert!(self.child.is_none(), "{} is running already", self.launch.program.display());
         let log =
             File::options().create(true).append(true).open(&self.launch.log).expect("open the log");
-        let mut command = Command::new(&self.launch.program);
+        let mut command = if OWN_SESSIONS.load(Ordering::Relaxed) {
+            let mut command = Command::new("setsid");
+            command.arg(&self.launch.program);
+            command
+        } else {
+            let mut command = Command::new(&self.launch.program);
+            command.process_group(0);
+            command
+        };
         command
             .args(&self.launch.args)
             .current_dir(&self.launch.folder)
             .env_clear()
             .envs(&self.launch.env);
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("share the log"))
-            .stderr(log)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("share the log")).stderr(log);
         if let Some((user, group)) = self.launch.owner {
             command.gid(group).uid(user);
         }

@@ -66,6 +66,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn measure(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    testkit::server::start_in_own_sessions();
     let engines = ring::engines().await;
     let provider = Arc::new(Provider::start().await?);
     let own = || std::env::current_exe().ok()?.parent().map(PathBuf::from);
