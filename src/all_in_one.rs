@@ -15,7 +15,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
 async fn start(start: Start) -> anyhow::Result<()> {
     let Start { config, engines, stop } = start;
-    let listeners = gateway::Listeners::bind(&config).await?;
+    let listeners = gateway::Listeners::bind(&config)?;
     if matches!(config.engines, config::EngineSettings::Embedded { .. }) {
         tracing::warn!(
             "running embedded: accounts and sessions are kept, but codes and messages are lost when this process ends"

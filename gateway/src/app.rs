@@ -31,11 +31,11 @@ use crate::codes::addresses_seen::AddressesSeen;
 use crate::console;
 use crate::http::browser::Callers;
 use crate::http::client_ip::{ClientIp, TrustedProxies};
-use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::http::connection_limits;
 use crate::http::error::ApiError;
 use crate::http::inbox_access::InboxAccess;
 use crate::http::layers;
+use crate::http::load_shedding::Shedding;
 use crate::http::stream_limits::Streams;
 use crate::tokens::key_ring::TokenKeys;
 use crate::tokens::pair::{self, Grant, TokenPair, Tokens};
@@ -265,7 +265,7 @@ pub(crate) fn layer_settings(
     config: &Config,
     address: SocketAddr,
     clock: Clock,
-    limit: ConcurrencyLimit,
+    shedding: Shedding,
 ) -> layers::Settings {
     layers::Settings {
         https: public_url(config, address).starts_with("https://"),
@@ -273,7 +273,7 @@ pub(crate) fn layer_settings(
         trusted_proxies: trusted_proxies(config),
         callers: Callers::Anybody,
         clock,
-        limit: Some(limit),
+        shedding: Some(shedding),
     }
 }
 

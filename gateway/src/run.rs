@@ -1,5 +1,6 @@
 //! Runs the service: binds, migrates, serves, and runs the background tasks.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +10,27 @@ use anyhow::Context as _;
 use config::Config;
 use futures::future::OptionFuture;
 use service::connections::Connections;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin;
 use crate::app::{self, App, connection_limits};
-use crate::background::{figures, gauges, outbox};
+use crate::background::{figures, gauges, load, outbox};
+use crate::http::accept_queue::AcceptQueue;
 use crate::http::browser::Callers;
-use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::http::connection_limits::Limits;
 use crate::http::layers::{self, Settings};
+use crate::http::load_shedding::Shedding;
 use crate::http::server;
 use crate::http::starting::Starting;
 use crate::router;
 
 /// Open at once on the admin port. Each waits for a database that has fewer connections.
 const ADMIN_CONNECTIONS: usize = 64;
+/// The most connections that wait to be accepted: beyond it, a client hears nothing and tries again after a second, two, four.
+/// As many as Linux allows by default (`net.core.somaxconn`).
+const WAITING_CONNECTIONS: u32 = 4096;
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// Runs the HTTP edge until `stop`: requests in progress are then answered, and no new ones are accepted.
@@ -37,7 +42,7 @@ pub async fn run(
     engines: Connections,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let listeners = Listeners::bind(&config).await?;
+    let listeners = Listeners::bind(&config)?;
     serve(config, engines, listeners, stop).await
 }
 
@@ -54,12 +59,12 @@ impl Listeners {
     ///
     /// # Errors
     /// If an address is in use: the error names its setting.
-    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+    pub fn bind(config: &Config) -> anyhow::Result<Self> {
         let admin = match config.admin_listen {
-            Some(address) => Some(bind("LATCHKEY_ADMIN_LISTEN", address).await?),
+            Some(address) => Some(bind("LATCHKEY_ADMIN_LISTEN", address)?),
             None => None,
         };
-        Ok(Self { public: bind("LATCHKEY_LISTEN", config.listen).await?, admin })
+        Ok(Self { public: bind("LATCHKEY_LISTEN", config.listen)?, admin })
     }
 }
 
@@ -70,9 +75,15 @@ impl From<TcpListener> for Listeners {
     }
 }
 
-async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    bound.with_context(|| format!("{setting}: cannot listen on {address}"))
+fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(address).with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_CONNECTIONS)
 }
 
 /// Like [`run`], on existing listeners.
@@ -84,12 +95,12 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let Listeners { public: listener, admin } = listeners.into();
     let address = listener.local_addr().context("read the bound address")?;
-    let limit = ConcurrencyLimit::default();
-    let settings = app::layer_settings(&config, address, engines.clock.clone(), limit.clone());
+    let shedding = Shedding::default();
+    let settings = app::layer_settings(&config, address, engines.clock.clone(), shedding.clone());
     let (limits, proxies) = (connection_limits(&config), settings.trusted_proxies.clone());
     let starting = Starting::default();
-    let serve =
-        server::serve(listener, starting.service(settings.clone())?, limits, proxies, stop.clone());
+    let (service, queue) = (starting.service(settings.clone())?, shedding.port.clone());
+    let serve = server::serve(listener, service, queue, limits, proxies, stop.clone());
     let serve = AbortOnDropHandle::new(tokio::spawn(serve));
     Box::pin(engines.migrate(&stop)).await.context("migrate the database")?;
 
@@ -112,7 +123,8 @@ pub async fn serve(
     let keys = app.token_keys.watch(stop.clone());
     let sweep = sweep(app.clone(), stop.clone());
     let figures = figures::run(engines.clone(), stop.clone());
-    let gauges = gauges::run(app.clone(), limit, stop.clone());
+    let gauges = gauges::run(app.clone(), shedding.limit.clone(), stop.clone());
+    let load = load::run(engines.store.loads(), shedding, stop.clone());
     // Boxed, so that the stack of the main thread holds none of them.
     let (served, ..) = tokio::join!(
         serve,
@@ -123,6 +135,7 @@ pub async fn serve(
         Box::pin(sweep),
         Box::pin(figures),
         Box::pin(gauges),
+        Box::pin(load),
         Box::pin(guard)
     );
     served.context("serve the public port")
@@ -140,7 +153,7 @@ fn serve_admin(
         https: false,
         cors_origins: Vec::new(),
         callers: Callers::Programs,
-        limit: None,
+        shedding: None,
         ..settings
     };
     let service = layers::finish(admin::routes(app.clone()), settings)?;
@@ -149,7 +162,8 @@ fn serve_admin(
     let usual = connection_limits(&app.config);
     let connections = usual.connections.min(ADMIN_CONNECTIONS);
     let limits = Limits { connections, connections_of_one: connections, ..usual };
-    Ok(server::serve(listener, service, limits, app.trusted_proxies(), stop))
+    let queue = AcceptQueue::default();
+    Ok(server::serve(listener, service, queue, limits, app.trusted_proxies(), stop))
 }
 
 /// Deletes expired rows, a batch at a time.

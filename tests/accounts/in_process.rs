@@ -81,7 +81,7 @@ impl InProcessLatchkey {
         for number in 0..gateways {
             let own = number > 0 && side == Side::Engines;
             let engines = if own { connect().await } else { engines.clone() };
-            let mut listeners = Listeners::bind(&config).await.unwrap();
+            let mut listeners = Listeners::bind(&config).unwrap();
             let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
             urls.push(url(&listeners.public));
             listeners.admin = listeners.admin.filter(|_| number == 0);

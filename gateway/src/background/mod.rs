@@ -2,4 +2,5 @@
 
 pub mod figures;
 pub mod gauges;
+pub mod load;
 pub mod outbox;

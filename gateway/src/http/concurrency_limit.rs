@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::http::code_request_rate::Strain;
 use crate::http::rare_line::RareLine;
 
 /// Answers that take longer at the median mean that too much is in hand. Far above what an answer takes on engines that
@@ -24,6 +25,9 @@ const LEAST: f64 = 256.0;
 /// Before anything was measured: a burst that is answered in time is not refused.
 const FIRST: f64 = 1024.0;
 const MOST: f64 = 4096.0;
+
+/// So many sign-ins and refreshes in hand that are late wait for each other. Fewer wait for an engine that is slow.
+const STRAINED: f64 = 64.0;
 
 /// It falls at most to a quarter at a time, as a short pause looks like a low rate; and by a tenth at least.
 const FALLS_TO: (f64, f64) = (0.25, 0.9);
@@ -90,6 +94,8 @@ struct State {
     window: Window,
     /// When the limit last fell: what began before says nothing about the new one.
     fell_at: Instant,
+    /// Since somebody last looked.
+    strain: Strain,
     warning: RareLine,
 }
 
@@ -156,6 +162,13 @@ impl ConcurrencyLimit {
         (state.limit, state.all())
     }
 
+    /// Whether sign-ins and refreshes took long since the last call, and so many that fewer would have been sooner.
+    pub(crate) fn take_strain(&self) -> Strain {
+        let mut state = self.lock();
+        let crowd = if f64::from(state.all()) >= LEAST { Strain::Some } else { Strain::None };
+        std::mem::replace(&mut state.strain, Strain::None).max(crowd)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,6 +182,7 @@ impl Default for State {
             in_hand: [0; 3],
             window: Window::new(now, 0),
             fell_at: now,
+            strain: Strain::None,
             warning: RareLine::default(),
         }
     }
@@ -197,8 +211,10 @@ impl State {
     }
 
     fn refused(&mut self, priority: Priority) {
-        metrics::counter!("latchkey_requests_shed_total", "priority" => priority.as_str())
-            .increment(1);
+        count_shed(priority);
+        if priority == Priority::High {
+            self.strain = Strain::Much;
+        }
         // A refusal means that the limit is in use, whatever share of it this priority has.
         self.window.peak = self.window.peak.max(to_count(self.limit));
         if self.warning.is_due() {
@@ -218,6 +234,10 @@ impl State {
         self.window.of[kind as usize].count(now - begun);
         if !self.window.is_full(now) {
             return;
+        }
+        let is_busy = f64::from(self.in_hand[Priority::High as usize]) >= STRAINED;
+        if is_busy && self.window.is_slow_of(&[Kind::SignIn, Kind::Refresh], now) {
+            self.strain = self.strain.max(Strain::Some);
         }
         let may_grow = self.limit < FIRST || f64::from(self.window.peak) >= self.limit / 2.0;
         if self.window.is_slow(now) {
@@ -250,8 +270,13 @@ impl Window {
 
     /// Whether the median of a kind is above [`SOON`].
     fn is_slow(&self, now: Instant) -> bool {
+        self.is_slow_of(&[Kind::CodeRequest, Kind::SignIn, Kind::Refresh], now)
+    }
+
+    fn is_slow_of(&self, kinds: &[Kind], now: Instant) -> bool {
         let least = if now - self.began >= LONG_WINDOW { 1 } else { WINDOW_ANSWERS };
-        self.of.iter().any(|times| times.all() >= least && times.slow * 2 > times.all())
+        let is_slow = |times: &Times| times.all() >= least && times.slow * 2 > times.all();
+        kinds.iter().any(|kind| is_slow(&self.of[*kind as usize]))
     }
 
     /// Whether the medians of all kinds are under half of it.
@@ -324,6 +349,10 @@ impl Drop for Held {
             self.limit.lock().leave(self.priority);
         }
     }
+}
+
+pub(crate) fn count_shed(priority: Priority) {
+    metrics::counter!("latchkey_requests_shed_total", "priority" => priority.as_str()).increment(1);
 }
 
 #[expect(

@@ -30,9 +30,9 @@ use tracing::Instrument as _;
 use crate::dpop::{DPOP, DPOP_NONCE};
 use crate::http::browser::{Callers, refuse_pages};
 use crate::http::client_ip::{Peer, TrustedProxies};
-use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::http::concurrency_limit::Shed;
 use crate::http::error::ApiError;
-use crate::http::load_shedding::shed;
+use crate::http::load_shedding::{Shedding, refusal, shed};
 use crate::http::request_timeout::in_time;
 use crate::http::trailing_slash::without_slash;
 
@@ -57,8 +57,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     pub callers: Callers,
     pub clock: Clock,
-    /// `None`: any number may be in hand.
-    pub(crate) limit: Option<ConcurrencyLimit>,
+    /// `None`: nothing is refused for want of time.
+    pub(crate) shedding: Option<Shedding>,
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ impl Settings {
             trusted_proxies: TrustedProxies::default(),
             callers: Callers::Anybody,
             clock,
-            limit: None,
+            shedding: None,
         }
     }
 }
@@ -87,14 +87,16 @@ pub struct HttpRequestId(pub Arc<str>);
 /// If an origin is invalid: it must be scheme, host and port, and neither `*` nor `null`.
 pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
     let cors = cors(&settings.cors_origins)?;
-    let (callers, limit) = (settings.callers, settings.limit.clone());
+    let (callers, shedding) = (settings.callers, settings.shedding.clone());
     let settings = Arc::new(settings);
-    let around = move |request: Request, next: Next| around(settings.clone(), request, next);
-    let shedding = limit.map(|limit| {
+    let shared_settings = settings.clone();
+    let around = move |request: Request, next: Next| around(shared_settings.clone(), request, next);
+    let limit = shedding.as_ref().map(|shedding| shedding.limit.clone());
+    let shed = limit.map(|limit| {
         from_fn(move |request: Request, next: Next| shed(limit.clone(), request, next))
     });
     let inside = ServiceBuilder::new()
-        .option_layer(shedding)
+        .option_layer(shed)
         .layer(from_fn(move |request: Request, next: Next| refuse_pages(callers, request, next)))
         .layer(from_fn(refuse_encoded))
         .layer(from_fn(in_time))
@@ -104,6 +106,8 @@ pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed { allow: None })
         .layer(inside);
     let plain = router.clone().layer(from_fn(around.clone()));
+    let refused = move |request: Request| refused(settings.clone(), request);
+    let refusing = ServiceBuilder::new().option_layer(cors.clone()).service(service_fn(refused));
     let shared = router.layer(ServiceBuilder::new().layer(from_fn(around)).option_layer(cors));
     // Before the router: a layer inside it would see the request after its route was chosen.
     let service = service_fn(move |request: Request| {
@@ -111,7 +115,12 @@ pub fn finish(router: Router, settings: Settings) -> anyhow::Result<Public> {
         let names_method = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         let router =
             if request.method() == Method::OPTIONS && !names_method { &plain } else { &shared };
-        router.clone().oneshot(without_trailing_slash(request))
+        let request = without_trailing_slash(request);
+        let refuses = shedding.as_ref().is_some_and(|shedding| shedding.refuses(&request));
+        let (router, refusing) = (router.clone(), refusing.clone());
+        async move {
+            if refuses { refusing.oneshot(request).await } else { router.oneshot(request).await }
+        }
     });
     Ok(BoxCloneSyncService::new(service))
 }
@@ -172,16 +181,7 @@ async fn around(settings: Arc<Settings>, mut request: Request, next: Next) -> Re
     let mut response = step.around(next.run(request)).instrument(span).await;
     answered(&step, response.status());
     drop(step);
-    let headers = response.headers_mut();
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if settings.https {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
-    }
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert(X_REQUEST_ID, id);
-    }
+    add_headers(&mut response, &settings, &id);
     metrics::histogram!(
         "latchkey_http_request_seconds",
         "method" => method,
@@ -190,6 +190,29 @@ async fn around(settings: Arc<Settings>, mut request: Request, next: Next) -> Re
     )
     .record(started.elapsed());
     response
+}
+
+/// The answer to a code request that is [refused](Shedding::refuses), with as little work as possible: it has no span, and
+/// is counted among the refused ones only.
+async fn refused(settings: Arc<Settings>, request: Request) -> Result<Response, Infallible> {
+    let id = request_id(&request, &settings.clock);
+    let mut response = refusal(Shed, request).await;
+    add_headers(&mut response, &settings, &id);
+    Ok(response)
+}
+
+/// What all answers have in common.
+fn add_headers(response: &mut Response, settings: &Settings, id: &str) {
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if settings.https {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
 }
 
 /// The caller's id if it is 1 to 64 letters, digits, dots, dashes and underscores; anything else could break a log line

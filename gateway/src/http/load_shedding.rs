@@ -3,11 +3,39 @@
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
+use http::{Method, StatusCode};
 
+use crate::http::accept_queue::AcceptQueue;
 use crate::http::body::discard_arrived;
-use crate::http::concurrency_limit::{ConcurrencyLimit, InHand, Kind, Priority, Shed};
+use crate::http::code_request_rate::{CodeRequestRate, Strain};
+use crate::http::concurrency_limit::{ConcurrencyLimit, InHand, Kind, Priority, Shed, count_shed};
 use crate::http::error::{AlreadyLogged, ApiError};
+
+/// What decides how much this process takes. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shedding {
+    pub limit: ConcurrencyLimit,
+    pub rate: CodeRequestRate,
+    pub port: AcceptQueue,
+}
+
+impl Shedding {
+    /// The strain since the last call.
+    pub(crate) fn strain(&self) -> Strain {
+        let behind = if self.port.is_behind() { Strain::Some } else { Strain::None };
+        self.limit.take_strain().max(behind)
+    }
+
+    /// Whether this is a code request that could not be texted in time. It is for a request that nothing was done for yet,
+    /// when most are refused: what a refusal costs is taken from those who sign in.
+    pub(crate) fn refuses(&self, request: &Request) -> bool {
+        let refuses = is_code_request(request) && self.rate.enter().is_err();
+        if refuses {
+            count_shed(Priority::Low);
+        }
+        refuses
+    }
+}
 
 /// Refuses a request with 503 if too many are in hand. Others carry their [`InHand`], which whoever works on them holds to
 /// the end of that work.
@@ -15,14 +43,17 @@ pub(crate) async fn shed(limit: ConcurrencyLimit, mut request: Request, next: Ne
     if let Some(priority) = priority(&request) {
         match limit.enter(priority) {
             Ok(in_hand) => _ = request.extensions_mut().insert(in_hand),
-            Err(shed) => {
-                // A connection whose request was read can serve the next one.
-                discard_arrived(request).await;
-                return ApiError::from(shed).into_response();
-            }
+            Err(shed) => return refusal(shed, request).await,
         }
     }
     next.run(request).await
+}
+
+/// The answer to a request that is refused.
+pub(crate) async fn refusal(shed: Shed, request: Request) -> Response {
+    // A connection whose request was read can serve the next one.
+    discard_arrived(request).await;
+    ApiError::from(shed).into_response()
 }
 
 impl From<Shed> for ApiError {
@@ -41,6 +72,12 @@ fn priority(request: &Request) -> Option<Priority> {
         path if path.starts_with("/v1/") || path.starts_with("/webhooks/") => Priority::High,
         _ => Priority::Low,
     })
+}
+
+/// Whether a code is texted if all is well.
+fn is_code_request(request: &Request) -> bool {
+    request.method() == Method::POST
+        && matches!(request.uri().path(), "/v1/otp" | "/v1/signup" | "/v1/me/phone")
 }
 
 /// Of the routes whose times tell how loaded this process and its engines are. Hashes of passwords have a queue and a
@@ -80,12 +117,13 @@ impl Answering {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::Router;
     use axum::body::{Body, Bytes};
     use axum::routing::{get, post};
     use domain::clock::Clock;
     use futures::future::join_all;
-    use http::Method;
     use tokio::time::{Instant, sleep};
     use tower::ServiceExt as _;
 
@@ -97,7 +135,7 @@ mod tests {
     use crate::http::request_timeout::ANSWER_WITHIN;
 
     /// A gateway whose engines do not answer.
-    fn stuck(limit: &ConcurrencyLimit) -> Public {
+    fn stuck(shedding: &Shedding) -> Public {
         let never = async |request: Request| {
             let _: Result<Bytes, ApiError> = body::read(request).await;
             sleep(ANSWER_WITHIN * 2).await;
@@ -107,7 +145,8 @@ mod tests {
             .route("/v1/otp/{request_id}", get(never))
             .route("/v1/login", post(never))
             .route("/.well-known/jwks.json", get(async || "keys"));
-        let settings = Settings { limit: Some(limit.clone()), ..Settings::plain(Clock::manual()) };
+        let shedding = Some(shedding.clone());
+        let settings = Settings { shedding, ..Settings::plain(Clock::manual()) };
         layers::finish(routes, settings).unwrap()
     }
 
@@ -131,8 +170,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn p12_code_requests_are_refused_first_and_sign_ins_last() {
-        let limit = ConcurrencyLimit::default();
-        let service = stuck(&limit);
+        let shedding = Shedding::default();
+        let (limit, service) = (&shedding.limit, stuck(&shedding));
         let (codes, statuses, logins, keys) = tokio::join!(
             refused(&service, &Method::POST, "/v1/otp", 700),
             refused(&service, &Method::GET, "/v1/otp/1", 300),
@@ -148,9 +187,49 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn p12_a_code_request_that_could_not_be_texted_in_time_is_refused_before_anything_else() {
+        let shedding = Shedding::default();
+        let settings = Settings {
+            cors_origins: vec!["https://app.example".to_owned()],
+            shedding: Some(shedding.clone()),
+            ..Settings::plain(Clock::manual())
+        };
+        let routes = Router::new()
+            .route("/v1/otp", post(async || "accepted").get(async || "another"))
+            .route("/v1/login", post(async || "signed in"));
+        let service = layers::finish(routes, settings).unwrap();
+        let accepted = send(&service, Method::POST, "/v1/otp", Body::empty()).await;
+        assert_eq!(accepted.status(), StatusCode::OK);
+        for _ in 0..100 {
+            shedding.rate.count(Duration::from_millis(500));
+        }
+        shedding.rate.feel(Strain::Some);
+        for path in ["/v1/otp", "/v1/otp/", "/v1/signup", "/v1/me/phone"] {
+            let request = Request::post(path).header("origin", "https://app.example");
+            let request = request.header("x-request-id", "mine").body(Body::from("{}")).unwrap();
+            let answer = service.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            for (name, value) in [
+                ("x-request-id", "mine"),
+                ("cache-control", "no-store"),
+                ("access-control-allow-origin", "https://app.example"),
+                ("content-type", "application/problem+json"),
+            ] {
+                assert_eq!(answer.headers()[name], value, "{path}");
+            }
+            assert!(answer.headers().contains_key("retry-after"), "{path}");
+        }
+        for (method, path) in [(Method::GET, "/v1/otp"), (Method::POST, "/v1/login")] {
+            let answer = send(&service, method, path, Body::empty()).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+        }
+        assert_eq!(shedding.limit.figures().1, 0, "none of them was in hand");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn f06_bodies_that_are_waited_for_are_not_in_hand() {
-        let limit = ConcurrencyLimit::default();
-        let service = stuck(&limit);
+        let shedding = Shedding::default();
+        let (limit, service) = (&shedding.limit, stuck(&shedding));
         let slots = BodySlots::new(&Limits::default());
         let waits = async |_| {
             let body = Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>());

@@ -1,10 +1,12 @@
 //! HTTP itself: connections, bodies, headers, problems, what all answers have in common.
 
+pub(crate) mod accept_queue;
 pub(crate) mod address_counts;
 pub mod body;
 pub(crate) mod body_slots;
 pub mod browser;
 pub mod client_ip;
+pub(crate) mod code_request_rate;
 pub(crate) mod concurrency_limit;
 pub mod connection_limits;
 pub(crate) mod connection_slots;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 
+use crate::http::accept_queue::AcceptQueue;
 use crate::http::body::BodyLimits;
 use crate::http::body_slots::BodySlots;
 use crate::http::client_ip::{Peer, TrustedProxies};
@@ -40,6 +41,7 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub async fn serve<S>(
     listener: TcpListener,
     service: S,
+    queue: AcceptQueue,
     limits: Limits,
     proxies: TrustedProxies,
     stop: CancellationToken,
@@ -67,7 +69,7 @@ pub async fn serve<S>(
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &queue, &slots) => accepted,
         };
         match accepted {
             // An address with all that it may hold is refused without an answer: even that would be work.
@@ -104,10 +106,17 @@ pub async fn serve<S>(
 
 async fn accept(
     listener: &TcpListener,
+    queue: &AcceptQueue,
     slots: &Slots,
 ) -> io::Result<Option<(TcpStream, Peer, Slot)>> {
-    let free = slots.free().await;
-    let (stream, peer) = listener.accept().await?;
+    let free = match slots.free_now() {
+        Some(free) => free,
+        None => {
+            queue.emptied();
+            slots.free().await
+        }
+    };
+    let (stream, peer) = queue.accept(listener).await?;
     Ok(slots.enter(peer.ip(), free).map(|slot| (stream, Peer(peer), slot)))
 }
 

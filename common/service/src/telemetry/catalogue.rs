@@ -87,7 +87,7 @@ fn event_types() -> Vec<&'static str> {
 /// The metrics. A process also describes those that it has no values for, so that any ops port lists all that an operator
 /// can watch.
 #[rustfmt::skip]
-pub const METRICS: [Metric; 42] = {
+pub const METRICS: [Metric; 43] = {
     use Kind::{Counter, Gauge, Histogram};
     use Values::Words;
     [
@@ -118,8 +118,9 @@ pub const METRICS: [Metric; 42] = {
         metric("latchkey_connections_refused_total", Counter, &[], "Connections refused because their address holds as many as it may"),
         metric("latchkey_event_streams_refused_total", Counter, &[], "Event streams refused because their request, address or process has as many as it may"),
         metric("latchkey_bodies_refused_total", Counter, &[], "Requests refused because their address or process waits for as many bodies as it may"),
-        metric("latchkey_requests_shed_total", Counter, &[("priority", Words(|| vec!["high", "normal", "low"]))], "Requests refused because more are in hand than can be answered in time, by priority"),
+        metric("latchkey_requests_shed_total", Counter, &[("priority", Words(|| vec!["high", "normal", "low"]))], "Requests refused because they, or the codes that they request, could not be answered in time, by priority"),
         metric("latchkey_requests_limit", Gauge, &[], "The most requests that may be in hand; it follows the time that answers take"),
+        metric("latchkey_code_requests_limit", Gauge, &[], "The most code requests that this gateway accepts, a second; 0: any number"),
         metric("latchkey_requests_in_hand", Gauge, &[], "Requests that are worked on at this moment"),
         metric("latchkey_breached_passwords_total", Counter, &[("outcome", Words(|| vec!["found", "not_found", "unavailable"]))], "New passwords looked up at the service of breached ones, by outcome"),
         metric("latchkey_hash_wait_seconds", Histogram, &[], "Time that a password waits until its hash begins, or is refused"),
