@@ -1,6 +1,8 @@
 //! What the load generator and the other measurements share.
 
 pub mod load;
+pub mod machine;
 pub mod provider;
 pub mod ring;
+pub mod svg;
 pub mod table;

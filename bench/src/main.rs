@@ -4,7 +4,6 @@
 mod arguments;
 mod bounds;
 mod cost;
-mod machine;
 mod parts;
 mod report;
 mod sample;
@@ -16,11 +15,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use bench::machine::Machine;
 use clap::Parser;
 use testkit::process::Programs;
 
 use crate::arguments::Arguments;
-use crate::machine::Machine;
 use crate::parts::{Amounts, Part, Shared};
 use crate::report::Measured;
 use crate::sample::{CPU, Rounds, Sample};

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::bounds::{BOUNDS, Bound};
-use crate::machine::Machine;
 use crate::parts::{Amounts, Part};
 use crate::sample::{CPU, Rounds, Table, short};
+use bench::machine::Machine;
 use bench::table::{markdown, number};
 
 /// The measurements of one part: our programs, and those to compare with, if there are any.

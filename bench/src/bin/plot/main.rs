@@ -1,15 +1,12 @@
 //! Draws the history of the figures: `bench/history.jsonl` to `bench/history.svg`, one panel per subject.
 
-mod svg;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use bench::svg::{self, Line, Panel};
 use clap::Parser;
 use serde_json::Value;
-
-use crate::svg::{Line, Panel};
 
 /// Draws the recorded runs of `bench/run --record`, oldest on the left.
 #[derive(Parser)]
@@ -87,12 +84,12 @@ fn main() -> anyhow::Result<()> {
 fn draw(runs: &[Value]) -> String {
     let names: Vec<String> = runs.iter().map(name).collect();
     let panels = SUBJECTS.iter().map(|(title, bound, lines)| Panel {
-        title,
+        title: (*title).to_owned(),
         bound: *bound,
         lines: lines
             .iter()
             .map(|(name, at)| Line {
-                name,
+                name: (*name).to_owned(),
                 values: runs.iter().map(|run| figure(run, at)).collect(),
             })
             .collect(),

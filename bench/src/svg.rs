@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 pub struct Panel {
-    pub title: &'static str,
+    pub title: String,
     /// Drawn as a dashed line.
     pub bound: Option<f64>,
     pub lines: Vec<Line>,
 }
 
 pub struct Line {
-    pub name: &'static str,
+    pub name: String,
     /// One per run; `None` where a run did not measure it.
     pub values: Vec<Option<f64>>,
 }
@@ -22,16 +22,18 @@ const TITLE: f64 = 34.0;
 const PLOT: f64 = 130.0;
 const GAP: f64 = 20.0;
 const NAMES: f64 = 120.0;
+/// With more values than this the line alone is shown.
+const MOST_CIRCLES: usize = 40;
 const COLOURS: [&str; 5] = ["#2f6fde", "#d1651a", "#2a9161", "#a347ba", "#8a8a8a"];
 
-/// `names` are those of the runs, under the lowest panel.
+/// `names` are those of the runs, under the lowest panel; an empty one is left out.
 pub fn draw(names: &[String], panels: &[Panel]) -> String {
     let mut drawing = Drawing { body: String::new(), top: 0.0, most: 1.0, runs: names.len() };
     for panel in panels {
         drawing.panel(panel);
         drawing.top += TITLE + PLOT + GAP;
     }
-    for (at, name) in names.iter().enumerate() {
+    for (at, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
         drawing.name(at, name);
     }
     let (width, height) = (RIGHT + LEGEND, drawing.top + NAMES);
@@ -56,7 +58,7 @@ impl Drawing {
         let most = values.copied().chain(panel.bound).fold(0.0, f64::max);
         self.most = if most > 0.0 { most * 1.1 } else { 1.0 };
         let title = self.top + TITLE * 0.6;
-        self.text((LEFT, title), r#"font-weight="bold""#, panel.title);
+        self.text((LEFT, title), r#"font-weight="bold""#, &panel.title);
         for part in [0.0, 0.5, 1.0] {
             let value = self.most * part;
             self.level(value, r##"stroke="#999" stroke-opacity=".3""##);
@@ -85,11 +87,12 @@ impl Drawing {
             r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="1.5"/>"#,
             joined.join(" ")
         ));
-        for (x, value) in &points {
+        let circles = if self.runs <= MOST_CIRCLES { points.len() } else { 0 };
+        for (x, value) in points.iter().take(circles) {
             self.put(&format!(
                 r#"<circle cx="{x:.1}" cy="{:.1}" r="2.5" fill="{colour}"><title>{} {value:.2}</title></circle>"#,
                 self.y(*value),
-                escaped(line.name)
+                escaped(&line.name)
             ));
         }
         let last = points.last().map_or_else(String::new, |(_, last)| format!(" {last:.2}"));
