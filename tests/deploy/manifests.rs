@@ -15,8 +15,9 @@ use testkit::process::{Binary, program};
 /// What an operator applies.
 pub(super) const OVERLAYS: &[&str] = &["overlays/dev", "overlays/prod", "overlays/prod-managed"];
 
-/// What the workers are scaled by.
+/// What the workers are scaled by, beside the length of their queue.
 pub(super) const OWN_AGE: &str = "latchkey_own_queue_oldest_seconds";
+pub(super) const OWN_IN_HAND: &str = "latchkey_own_messages_in_hand";
 
 /// The objects of a folder below `deploy/k8s`; rendered once.
 pub(super) fn rendered(folder: &str) -> &'static [Value] {
@@ -161,6 +162,9 @@ fn removals() -> Vec<Removal> {
             "/spec/triggers/0/metadata/url",
             Some(json!("http://latchkey-sms-worker-ops:9090/metrics")),
         ),
+        scaled("/spec/triggers/2/metricType", Some(json!("Value"))),
+        scaled("/spec/triggers/2/metadata/valueLocation", Some(json!("latchkey_dead_letters"))),
+        scaled("/spec/triggers/2/metadata/aggregationType", Some(json!("max"))),
         scaled("/spec/triggers/1/metadata/queueName", Some(json!("sms"))),
         scaled("/spec/triggers/1/authenticationRef/name", Some(json!("rabbitmq"))),
         ("Service", "latchkey-gateway", "/spec/selector/app.kubernetes.io~1component", None),

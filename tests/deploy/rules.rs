@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use super::manifests::{OWN_AGE, OWN_IN_HAND};
+
 /// What one rule finds in the objects of an overlay.
 pub(super) type Rule = fn(&[Value]) -> Vec<String>;
 
@@ -334,17 +336,23 @@ fn triggers(objects: &[Value]) -> Vec<String> {
         let namespace = text(scaler, "/metadata/namespace");
         let worker = target.trim_start_matches("latchkey-");
         let of_type = |kind| list(scaler, "/spec/triggers").find(|t| t["type"] == kind);
-        let age = of_type("metrics-api").map_or(&Value::Null, |trigger| &trigger["metadata"]);
         let url = format!("http://{target}-ops.{namespace}:9090/metrics");
-        faults.unless(age["url"] == url.as_str(), scaler, "another address than its ops port");
-        let figure = super::manifests::OWN_AGE;
-        faults.unless(age["valueLocation"] == figure, scaler, "another figure");
-        let metric = of_type("metrics-api").map_or(&Value::Null, |trigger| &trigger["metricType"]);
-        faults.unless(metric == "Value", scaler, "an age is divided among the pods");
-        let all = age["aggregateFromKubeServiceEndpoints"] == "true"
-            && age["aggregationType"] == "max"
-            && age["format"] == "prometheus";
-        faults.unless(all, scaler, "it asks one pod of several");
+        // The age is that of the worst pod, and no sum; what is in hand is one, to be divided among the pods.
+        for (figure, together, metric) in
+            [(OWN_AGE, "max", "Value"), (OWN_IN_HAND, "sum", "AverageValue")]
+        {
+            let trigger = list(scaler, "/spec/triggers")
+                .find(|trigger| trigger["metadata"]["valueLocation"] == figure)
+                .unwrap_or(&Value::Null);
+            faults.unless(!trigger.is_null(), scaler, "another figure");
+            let asks = &trigger["metadata"];
+            faults.unless(asks["url"] == url.as_str(), scaler, "another address than its ops port");
+            faults.unless(trigger["metricType"] == metric, scaler, "divided among the pods or not");
+            let all = asks["aggregateFromKubeServiceEndpoints"] == "true"
+                && asks["aggregationType"] == together
+                && asks["format"] == "prometheus";
+            faults.unless(all, scaler, "it asks one pod of several");
+        }
         let length = of_type("rabbitmq").map_or(&Value::Null, |trigger| &trigger["metadata"]);
         let queue = worker.parse::<bus::Queue>().is_ok() && length["queueName"] == worker;
         faults.unless(queue, scaler, "no such queue");

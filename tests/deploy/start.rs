@@ -13,7 +13,7 @@ mod on_the_engines {
     use lapin::{Connection, ConnectionProperties};
     use serde_json::Value;
 
-    use crate::deploy::manifests::{OWN_AGE, rendered};
+    use crate::deploy::manifests::{OWN_AGE, OWN_IN_HAND, rendered};
     use crate::deploy::rules::{containers, list, name, of, text, workloads};
     use crate::deploy::secrets::{environment, made, mounted};
     use crate::journeys::credentials::on_the_engines::{
@@ -172,14 +172,17 @@ mod on_the_engines {
         }
     }
 
-    /// The figure that KEDA scales a worker by is at its ops port, without a label.
-    async fn age_is_shown(process: &Process) {
-        eventually("the figure for KEDA", PATIENCE, async || {
+    /// The figures that KEDA scales a worker by are at its ops port, without a label.
+    async fn figures_are_shown(process: &Process) {
+        eventually("the figures for KEDA", PATIENCE, async || {
             let ops_url = process.ops_url.clone();
             let read = move || get_blocking(&ops_url, "/metrics");
             let figures = tokio::task::spawn_blocking(read).await.ok()??;
-            let own = |line: &str| line.strip_prefix(OWN_AGE).is_some_and(|l| l.starts_with(' '));
-            figures.lines().any(own).then_some(())
+            let shown = |name: &str| {
+                let own = |line: &str| line.strip_prefix(name).is_some_and(|l| l.starts_with(' '));
+                figures.lines().any(own)
+            };
+            [OWN_AGE, OWN_IN_HAND].iter().all(|name| shown(name)).then_some(())
         })
         .await;
     }
@@ -217,7 +220,7 @@ mod on_the_engines {
             probes_answer(objects, process).await;
         }
         for worker in &processes[..2] {
-            age_is_shown(worker).await;
+            figures_are_shown(worker).await;
         }
         let api = Api::new(processes[2].url.as_deref().unwrap());
         let phone = new_phone();

@@ -98,6 +98,7 @@ async fn a_sign_in_moves_every_figure_that_it_should_on_the_engines() {
         ("latchkey_sms_total{provider=\"inbox\",status=\"sent\",country=\"IR\"}", &is_six),
         ("latchkey_request_to_sent_seconds_count", &is_six),
         ("latchkey_own_queue_oldest_seconds", &|value| value >= 0.0),
+        ("latchkey_own_messages_in_hand", &|value| value >= 0.0),
         (
             "latchkey_engine_seconds_count{engine=\"postgresql\",operation=\"begin_attempts\"}",
             &some,

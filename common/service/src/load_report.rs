@@ -113,7 +113,7 @@ mod tests {
         let full = Taken { oldest_waiting: Some(clock.now()), ..taken(10, 0) };
         clock.advance(Duration::from_secs(7));
         let waited_ms = load(&mut seen, full, &clock).waited_ms;
-        assert!((waited_ms - 7_000.0).abs() < 1_000.0, "{waited_ms}");
+        assert!(waited_ms >= 7_000.0, "{waited_ms}");
         let held_back = Taken { is_held_back: true, ..full };
         let waited_ms = load(&mut seen, held_back, &clock).waited_ms;
         assert!(waited_ms == 0.0, "fewer code requests would not hasten it");

@@ -19,7 +19,7 @@ use crate::queues::Queues;
 /// How often the jobs that are done are counted.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A drain that takes longer is a mistake of the measurement: codes live for ten minutes here.
-const PATIENCE: Duration = Duration::from_secs(540);
+const PATIENCE: Duration = Duration::from_mins(9);
 /// As many code requests at once as in `bench/run`.
 const AT_ONCE: usize = 64;
 

@@ -98,8 +98,8 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Figures>> {
 }
 
 pub fn write(path: &Path, all: &[Figures]) -> anyhow::Result<()> {
-    let lines: String = all.iter().map(|one| format!("{}\n", json!(one.0))).collect();
-    fs::write(path, lines).with_context(|| format!("write {}", path.display()))
+    let lines: Vec<String> = all.iter().map(|one| json!(one.0).to_string()).collect();
+    fs::write(path, lines.join("\n") + "\n").with_context(|| format!("write {}", path.display()))
 }
 
 /// What is measured takes the place of what was recorded of the same.
@@ -176,7 +176,13 @@ pub fn draw(all: &[Figures], target: &Path) -> anyhow::Result<()> {
         bound: None,
         lines: lines.iter().map(|which| line(which, figure)).collect(),
     };
+    let times = |one: &Figures| {
+        let (kind, provider, _) = one.key();
+        let alone = all.iter().find(|other| other.key() == (kind.clone(), provider, 1));
+        one.number("rate") / alone.map_or(f64::NAN, |alone| alone.number("rate"))
+    };
     let panels = [
+        panel("Jobs a second, times those of one worker", &times),
         panel("Jobs a second, by the time that the provider takes", &|one| one.number("rate")),
         panel("CPU seconds per 1,000 jobs, engines counted in", &total),
     ];

@@ -33,7 +33,7 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, message: &Delivery) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Whether messages wait for something that more workers would not hasten, such as a provider that throttles us. Then
-    /// `latchkey_own_queue_oldest_seconds` is 0.
+    /// `latchkey_own_queue_oldest_seconds` and `latchkey_own_messages_in_hand` are 0.
     fn is_held_back(&self) -> bool {
         false
     }
@@ -256,7 +256,10 @@ impl<H: Handler> Worker<H> {
                     let in_hand = waiting.chain(self.running.iter().map(|one| &one.message));
                     self.seen.look(in_hand, self.consumer.counts());
                     let held_back = self.pause.is_some() || self.handler.is_held_back();
-                    self.seen.look_at_own(self.waiting.iter().map(|one| &one.message), held_back);
+                    let in_hand = self.waiting.len() + self.running.len();
+                    let in_hand = u32::try_from(in_hand).unwrap_or(u32::MAX);
+                    let waiting = self.waiting.iter().map(|one| &one.message);
+                    self.seen.look_at_own(waiting, in_hand, held_back);
                 }
             }
         }

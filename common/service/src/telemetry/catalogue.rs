@@ -87,7 +87,7 @@ fn event_types() -> Vec<&'static str> {
 /// The metrics. A process also describes those that it has no values for, so that any ops port lists all that an operator
 /// can watch.
 #[rustfmt::skip]
-pub const METRICS: [Metric; 43] = {
+pub const METRICS: [Metric; 44] = {
     use Kind::{Counter, Gauge, Histogram};
     use Values::Words;
     [
@@ -128,6 +128,7 @@ pub const METRICS: [Metric; 43] = {
         metric("latchkey_consumer_up", Gauge, &[QUEUE], "1 while a worker takes messages of its queue, else 0"),
         metric("latchkey_queue_oldest_seconds", Gauge, &[QUEUE], "Age of the oldest message that a worker has in hand or has postponed, by event time"),
         metric("latchkey_own_queue_oldest_seconds", Gauge, &[], "Age of the oldest message that waits for a free handler of this process; 0 while more workers would not help"),
+        metric("latchkey_own_messages_in_hand", Gauge, &[], "Messages in this process's hands; 0 while more workers would not help"),
         metric("latchkey_event_lag_seconds", Histogram, &[("type", Words(event_types))], "Time from an event to its first delivery to a worker"),
         metric("latchkey_dead_letters", Gauge, &[QUEUE], "Messages in the dead-letter queue"),
         metric("latchkey_outbox_oldest_seconds", Gauge, &[], "Age of the first event that the broker does not have yet"),
