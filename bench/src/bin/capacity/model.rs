@@ -130,9 +130,10 @@ impl<'a> Plan<'a> {
         Some(by_cores.ceil().max(2.0))
     }
 
-    /// How much of its calls a sms-worker uses when the autoscaler holds it (48 of 64: docs/kubernetes.md).
+    /// How much of its measured rate a sms-worker does when the autoscaler holds it (40 of 64 handlers:
+    /// docs/kubernetes.md), with a provider that takes another time than the half second of the measurement.
     fn worker_share(&self) -> f64 {
-        0.75 * (0.5 / self.assumed.call_secs)
+        40.0 / 64.0 * (0.5 / self.assumed.call_secs)
     }
 
     pub fn connections(&self) -> f64 {
