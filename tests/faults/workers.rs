@@ -68,7 +68,8 @@ mod on_the_engines {
             code_requests_limit(&gateway).await.filter(|limit| *limit == 0.0)
         })
         .await;
-        let is_limited = async || code_requests_limit(&gateway).await.is_some_and(|limit| limit > 0.0);
+        let is_limited =
+            async || code_requests_limit(&gateway).await.is_some_and(|limit| limit > 0.0);
         // A gateway may miss the one report that tells of it.
         eventually("a limit", PATIENCE * 4, async || {
             let worker = system.all(Binary::SmsWorker).next().expect("there is one");

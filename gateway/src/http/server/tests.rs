@@ -49,8 +49,14 @@ impl Server {
         let settings = Settings::plain(Clock::system());
         let service = layers::finish(router, settings).unwrap();
         let stop = CancellationToken::new();
-        let task =
-            tokio::spawn(serve(listener, service, limits, TrustedProxies::default(), stop.clone()));
+        let task = tokio::spawn(serve(
+            listener,
+            service,
+            AcceptQueue::default(),
+            limits,
+            TrustedProxies::default(),
+            stop.clone(),
+        ));
         Self { at, stop, task }
     }
 
