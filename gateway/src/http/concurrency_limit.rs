@@ -80,7 +80,7 @@ pub(crate) enum Kind {
 
 const KINDS: usize = 3;
 
-/// The share of the limit that each priority has to itself: those who flood one do not shut out the others.
+/// The share of the limit that each lower priority has to itself: those who flood one do not shut out the others.
 const OWN: f64 = 1.0 / 16.0;
 
 /// The limit of one process. Clones share it.
@@ -195,7 +195,9 @@ impl State {
 
     fn enter(&mut self, priority: Priority) -> Result<(), Shed> {
         let (all, own) = (self.all(), self.in_hand[priority as usize]);
-        let has_room = f64::from(all) < self.limit * priority.share();
+        // What somebody else began, in a surge a moment ago, refuses nobody who has come to the end.
+        let counted = if priority == Priority::High { own } else { all };
+        let has_room = f64::from(counted) < self.limit * priority.share();
         if !has_room && f64::from(own) >= self.limit * OWN {
             self.refused(priority);
             return Err(Shed);
@@ -500,7 +502,7 @@ mod tests {
         let limit = ConcurrencyLimit::default();
         let (low, normal) = (fill(&limit, Priority::Low), fill(&limit, Priority::Normal));
         let high = fill(&limit, Priority::High);
-        assert_eq!([low.len(), normal.len(), high.len()], [615, 205, 204]);
+        assert_eq!([low.len(), normal.len(), high.len()], [615, 205, 1024]);
         drop((low, normal, high));
         let high = fill(&limit, Priority::High);
         assert_eq!(high.len(), 1024);
