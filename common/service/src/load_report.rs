@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::presence::INSTANCE;
 
-/// A queue that grows three times as fast as it is drained is a second older in this time and a half.
+/// How often a load is told. Meanwhile the wait in a queue that gets three times what is taken grows by a third of a second.
 pub const EVERY: Duration = Duration::from_millis(500);
 
 /// Waits are counted from the shortest of this time and of that before it: the clocks of two hosts differ, and a queue that

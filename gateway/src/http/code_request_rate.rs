@@ -41,6 +41,8 @@ const LATELY_LOOKS: u32 = 20;
 const LEAST: f64 = 100.0;
 /// What was not used of the rate in this time can be used at once, in seconds: a burst after a pause is accepted.
 const BURST_SECS: f64 = 0.5;
+/// And what a limit begins with, so that it refuses nobody where few arrive.
+const FIRST_SECS: f64 = 0.1;
 /// A limit ends after so many looks between which nothing was refused.
 const QUIET_LOOKS: u32 = 10;
 
@@ -181,7 +183,7 @@ impl Limit {
             growth: 0.0,
             is_new: true,
             waits: FALLS_AFTER,
-            left: 0.0,
+            left: rate * FIRST_SECS,
             filled_at: Instant::now(),
             quiet_looks: 0,
             has_refused: false,
