@@ -141,8 +141,9 @@ impl User {
         // The stream is read meanwhile, as an app does.
         let (login, told) = tokio::join!(types, stream.until(&["verified"]));
         self.sees(|seen| seen.reopened += stream.reopened);
-        told?;
+        // Without a login there is no event: its failure says more.
         let mut tokens = login?;
+        told?;
         for _ in 0..2 {
             let body = json!({ "refresh": tokens.text("refresh") });
             tokens = call(api, Method::POST, "/v1/token/refresh", Some(body), &[]).await?;
