@@ -3,6 +3,7 @@
 pub mod load;
 pub mod machine;
 pub mod provider;
+pub mod recorded;
 pub mod ring;
 pub mod svg;
 pub mod table;

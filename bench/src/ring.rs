@@ -1,5 +1,8 @@
 //! The system under load: one process per service on durable private engines, or everything in one process.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use testkit::engines::EngineSet;
 use testkit::http::Api;
 use testkit::launch::Keeps;
@@ -106,4 +109,14 @@ impl<'a> Ring<'a> {
 
 fn quiet<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     [("RUST_LOG", "warn")].iter().chain(more).copied().collect()
+}
+
+/// Each service's own program of this folder; `None`: of those that were built with this one.
+///
+/// # Errors
+/// If there is no such folder.
+pub fn programs(folder: Option<&Path>) -> anyhow::Result<Programs> {
+    let own = || std::env::current_exe().ok()?.parent().map(PathBuf::from);
+    let folder = folder.map(PathBuf::from).or_else(own).context("find the programs")?;
+    Ok(Programs::Own(folder.canonicalize().context("find the folder of the programs")?))
 }

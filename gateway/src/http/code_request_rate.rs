@@ -212,7 +212,7 @@ impl Limit {
         };
         self.waits = if falls_to.is_some() { FALLS_AFTER } else { self.waits.saturating_sub(1) };
         let is_calm = seen.rate.is_none() && strain == Strain::None;
-        self.is_new &= is_calm || falls_to.is_none();
+        self.is_new &= falls_to.is_none();
         self.growth = match is_calm {
             true if self.is_new => GROWS_AT_FIRST,
             true => (self.growth + GROWS_BY).min(GROWS_AT_MOST),

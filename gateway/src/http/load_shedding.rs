@@ -67,7 +67,7 @@ fn priority(request: &Request) -> Option<Priority> {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     Some(match path.unwrap_or_default() {
         "/.well-known/jwks.json" => return None,
-        "/v1/otp" | "/v1/signup" | "/v1/me/phone" => Priority::Low,
+        path if is_of_code(path) => Priority::Low,
         path if path.starts_with("/v1/otp/") || path.starts_with("/console") => Priority::Normal,
         path if path.starts_with("/v1/") || path.starts_with("/webhooks/") => Priority::High,
         _ => Priority::Low,
@@ -76,8 +76,11 @@ fn priority(request: &Request) -> Option<Priority> {
 
 /// Whether a code is texted if all is well.
 fn is_code_request(request: &Request) -> bool {
-    request.method() == Method::POST
-        && matches!(request.uri().path(), "/v1/otp" | "/v1/signup" | "/v1/me/phone")
+    request.method() == Method::POST && is_of_code(request.uri().path())
+}
+
+fn is_of_code(path: &str) -> bool {
+    matches!(path, "/v1/otp" | "/v1/signup" | "/v1/me/phone")
 }
 
 /// Of the routes whose times tell how loaded this process and its engines are. Hashes of passwords have a queue and a

@@ -1,11 +1,11 @@
 //! What the model is fed with: recorded measurements, and assumptions that an operator replaces by their own.
 
 use anyhow::Context as _;
+use bench::recorded::slow_worker_rate;
 use serde_json::Value;
 
 const HISTORY: &str = include_str!("../../../history.jsonl");
 const SIZES: &str = include_str!("../../../sizes.json");
-const SCALING: &str = include_str!("../../../scaling.jsonl");
 
 /// The phones that verified lately share sets that are nearly empty in a measurement: the model counts them by account.
 const PROVEN: &str = "lk:proven:…";
@@ -75,7 +75,7 @@ impl Inputs {
                 figure("/wal_bytes/refresh")?,
             ],
             queues: [figure("/queues/one/rate")?, figure("/queues/two/rate")?],
-            worker_rate: worker_rate().context("the rate of a worker with a slow provider")?,
+            worker_rate: slow_worker_rate().context("the rate of a worker with a slow provider")?,
         })
     }
 
@@ -130,12 +130,4 @@ fn keys(sizes: &Value) -> anyhow::Result<Vec<KeyKind>> {
     }
     kinds.retain(|kind| kind.name != PROVEN);
     Ok(kinds)
-}
-
-fn worker_rate() -> Option<f64> {
-    let mut lines = SCALING.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let is_it = |one: &Value| {
-        one["kind"] == "sms-worker" && one["provider_ms"] == 500 && one["workers"] == 1
-    };
-    lines.find(is_it)?["rate"].as_f64()
 }

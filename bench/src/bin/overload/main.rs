@@ -18,7 +18,6 @@ use bench::provider::Provider;
 use bench::ring::{self, Ring};
 use bench::table;
 use clap::Parser;
-use testkit::process::Programs;
 
 use users::{Call, Noted, People, Step, per_second};
 
@@ -69,11 +68,9 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     testkit::server::start_in_own_sessions();
     let engines = ring::engines().await;
     let provider = Arc::new(Provider::start().await?);
-    let own = || std::env::current_exe().ok()?.parent().map(PathBuf::from);
-    let folder = arguments.programs.clone().or_else(own).context("find the programs")?;
-    let folder = folder.canonicalize().context("find the folder of the programs")?;
+    let programs = ring::programs(arguments.programs.as_deref())?;
     let settings: Vec<_> = provider.settings().to_vec();
-    let ring = Ring::start_of(&Programs::Own(folder), &engines, &settings).await;
+    let ring = Ring::start_of(&programs, &engines, &settings).await;
     if let Some(cpu) = arguments.own_cpu {
         move_to(cpu)?;
     }

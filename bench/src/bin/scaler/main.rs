@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use bench::recorded::slow_worker_rate;
 use bench::svg::{self, Line, Panel};
 use bench::table::{self, number};
 use clap::Parser;
@@ -50,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let rate = match arguments.rate {
         Some(rate) => rate,
-        None => shipped::measured_rate().context("find the measured rate of a worker")?,
+        None => slow_worker_rate().context("find the measured rate of a worker")?,
     };
     let worker = Worker {
         rate,

@@ -1,12 +1,9 @@
-//! What the product and its measurement say: the `ScaledObject` of sms-worker, and the rate of one worker.
-
-use serde_json::Value;
+//! What the product says: the `ScaledObject` of sms-worker, and what a worker takes at once.
 
 use crate::rule::{Policy, Settings};
 
 /// The manifest itself, so that what is simulated is what is shipped.
 const MANIFEST: &str = include_str!("../../../../deploy/k8s/components/keda/sms-worker.yaml");
-const MEASURED: &str = include_str!("../../../scaling.jsonl");
 
 /// How many calls of a provider a worker begins with: `START` of its limiter (contract, section 8).
 pub const FIRST_CALLS: f64 = 16.0;
@@ -34,15 +31,6 @@ pub fn settings() -> Settings {
     }
 }
 
-/// Texts a second of one worker whose provider takes half a second, as recorded.
-pub fn measured_rate() -> Option<f64> {
-    let mut lines = MEASURED.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let is_it = |one: &Value| {
-        one["kind"] == "sms-worker" && one["provider_ms"] == 500 && one["workers"] == 1
-    };
-    lines.find(is_it)?["rate"].as_f64()
-}
-
 fn after<'a>(mark: &str, text: &'a str) -> &'a str {
     text.split_once(mark).map_or("", |(_, rest)| rest)
 }
@@ -62,6 +50,8 @@ fn count(key: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use bench::recorded::slow_worker_rate;
+
     use super::*;
 
     #[test]
@@ -79,6 +69,6 @@ mod tests {
             Some(shipped.down_after_secs),
         ];
         assert!(figures.iter().all(|one| one.is_some_and(|one| one > 0.0)), "{shipped:?}");
-        assert!(measured_rate().is_some_and(|rate| rate > 10.0));
+        assert!(slow_worker_rate().is_some_and(|rate| rate > 10.0));
     }
 }

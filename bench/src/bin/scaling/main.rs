@@ -16,7 +16,7 @@ use bench::machine::Machine;
 use bench::provider::{Fails, Provider};
 use bench::ring;
 use clap::Parser;
-use testkit::process::{Binary, Programs};
+use testkit::process::Binary;
 
 use crate::drain::Arena;
 use crate::figures::Figures;
@@ -92,7 +92,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// One feed for both kinds: the texts that the otp-workers made are the jobs of the sms-workers.
 async fn fast(arguments: &Arguments, workers: usize) -> anyhow::Result<[Figures; 2]> {
     let (engines, provider) = (ring::engines().await, Provider::start().await?);
-    let mut arena = Arena::start(&engines, &provider, programs(arguments)?).await?;
+    let mut arena =
+        Arena::start(&engines, &provider, ring::programs(arguments.programs.as_deref())?).await?;
     arena.feed(arguments.jobs).await?;
     let otp = arena.drain(Binary::OtpWorker, workers, arguments.jobs).await?;
     let sms = arena.drain(Binary::SmsWorker, workers, arguments.jobs).await?;
@@ -102,7 +103,8 @@ async fn fast(arguments: &Arguments, workers: usize) -> anyhow::Result<[Figures;
 
 async fn slow(arguments: &Arguments, workers: usize) -> anyhow::Result<Figures> {
     let (engines, provider) = (ring::engines().await, Provider::start().await?);
-    let mut arena = Arena::start(&engines, &provider, programs(arguments)?).await?;
+    let mut arena =
+        Arena::start(&engines, &provider, ring::programs(arguments.programs.as_deref())?).await?;
     let jobs = arguments.slow_jobs * workers;
     arena.feed(jobs).await?;
     arena.drain(Binary::OtpWorker, 1, jobs).await?;
@@ -110,11 +112,4 @@ async fn slow(arguments: &Arguments, workers: usize) -> anyhow::Result<Figures> 
     let figures = arena.drain(Binary::SmsWorker, workers, jobs).await?;
     arena.stop().await;
     Ok(figures.of_provider(SLOW))
-}
-
-/// Each service's own program: those built with this one, or others.
-fn programs(arguments: &Arguments) -> anyhow::Result<Programs> {
-    let own = || std::env::current_exe().ok()?.parent().map(PathBuf::from);
-    let folder = arguments.programs.clone().or_else(own).context("find the programs")?;
-    Ok(Programs::Own(folder.canonicalize().context("find the folder of the programs")?))
 }
